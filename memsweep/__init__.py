@@ -1,0 +1,60 @@
+"""Hyperparameter sweeps that measure memorization, capacity and generalization in deep networks, trained in packs.
+
+From Python: `memsweep.launch(SWEEP, results=...)`, `memsweep.table("trials", results=...)`, `memsweep.sql("select ...")`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import memsweep.launch  # first, so that the function of the same name below is what `memsweep.launch` means
+from memsweep.config import ConfigError, TrialConfig
+from memsweep.sweep import Sweep, SweepError, linspace, log2, logspace
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from memsweep.launch.launcher import Report
+
+__all__ = [
+    "ConfigError",
+    "Sweep",
+    "SweepError",
+    "TrialConfig",
+    "launch",
+    "linspace",
+    "log2",
+    "logspace",
+    "sql",
+    "table",
+]
+
+
+def launch(sweep: Sweep | str, results: str | Path | None = None, **options: Any) -> Report:  # type: ignore[no-redef]
+    """Runs what is missing of a sweep and stores it, as `memsweep launch` does.
+
+    sweep: a Sweep, or the path or bare name of a sweep file.  results: folder; default MEMSWEEP_RESULTS or ./results.
+    options: of `memsweep.launch.launcher.launch`, such as members=64, limit=10, device="cpu", retry=True.
+    """
+    from memsweep.launch import launcher
+    from memsweep.results.query import default_results
+    from memsweep.results.store import Store
+    from memsweep.sweep import load_sweep
+
+    chosen = load_sweep(sweep) if isinstance(sweep, str) else sweep
+    return launcher.launch(chosen, Store(results or default_results(), create=True), **options)
+
+
+def table(name: str, results: str | Path | None = None) -> pd.DataFrame:
+    """One table, each trial once, as pandas: trials, steps, examples, packs or wanted."""
+    from memsweep.results import query
+
+    return query.table(name, results or query.default_results())
+
+
+def sql(statement: str, results: str | Path | None = None) -> pd.DataFrame:
+    """The answer to one SELECT over the tables, as pandas."""
+    from memsweep.results import query
+
+    return query.sql(statement, results or query.default_results())

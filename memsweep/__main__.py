@@ -1,0 +1,5 @@
+"""`python -m memsweep` is the command `memsweep`."""
+
+from memsweep.cli import main
+
+main()

@@ -1,0 +1,320 @@
+"""The verbs. The only place that prints or exits; each verb imports its heavy rooms itself, so that help is instant."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from memsweep.results.store import Store
+    from memsweep.sweep import Sweep
+
+DONE, SOME_FAILED, WRONG, INTERRUPTED = 0, 1, 2, 130
+
+app = typer.Typer(
+    help="Sweeps that measure memorization, capacity and generalization in deep networks.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+
+class Format(StrEnum):
+    """How rows are printed."""
+
+    TABLE = "table"
+    CSV = "csv"
+    JSONL = "jsonl"
+    PARQUET = "parquet"
+
+
+class Device(StrEnum):
+    CPU = "cpu"
+    CUDA = "cuda"
+
+
+SweepArgument = Annotated[str, typer.Argument(metavar="SWEEP", help="A sweep file, or its bare name.")]
+ResultsOption = Annotated[
+    str, typer.Option("--results", envvar="MEMSWEEP_RESULTS", help="Folder of the results.", metavar="URI")
+]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="FIELD=V1,V2", help="Replace or add an axis; seeds=0:5 sets the seeds. Repeatable."),
+]
+LimitOption = Annotated[int | None, typer.Option(min=1, help="Only the sweep's first trials.")]
+MembersOption = Annotated[int | None, typer.Option(min=1, help="Trials trained at a time in a pack, at most.")]
+DeviceOption = Annotated[Device | None, typer.Option(help="Default: a GPU where there is one.")]
+RetryOption = Annotated[bool, typer.Option("--retry", help="Run failed trials again.")]
+FormatOption = Annotated[Format, typer.Option("--format", help="How rows are printed.")]
+
+
+def main() -> None:
+    """The command `memsweep`: every expected error is one message and exit code 2."""
+    from memsweep.config import ConfigError
+
+    try:
+        app()
+    except ConfigError as error:
+        _refuse(error)
+    except KeyboardInterrupt:
+        print("memsweep: interrupted; what was finished is stored.", file=sys.stderr)
+        sys.exit(INTERRUPTED)
+    except BrokenPipeError:  # the reader of our output, such as head, has gone
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except Exception as error:
+        if type(error).__module__.startswith("memsweep."):
+            _refuse(error)
+        raise
+
+
+@app.command()
+def plan(
+    sweep: SweepArgument,
+    results: ResultsOption = "results",
+    overrides: SetOption = None,
+    limit: LimitOption = None,
+    members: MembersOption = None,
+    device: DeviceOption = None,
+    retry: RetryOption = False,
+    output: FormatOption = Format.TABLE,
+) -> None:
+    """Show trials, packs, memory and time; start nothing.
+
+    Example: memsweep plan generalization --set seeds=0:50
+    """
+    from memsweep.launch import plan as planning
+
+    loaded = _sweep(sweep, overrides)
+    work = planning.work(loaded, _store_if_there(results), limit=limit, retry=retry)
+    planning.check_data(work.missing)
+    chosen = device.value if device else planning.local_device()
+    workers = planning.local_workers(chosen)
+    packs = planning.packs(work.missing, chosen, workers, members)
+    estimate = planning.estimate(packs, chosen, workers)
+    row = {
+        "sweep": loaded.name,
+        "wanted": len(work.wanted),
+        "settled": len(work.settled),
+        "failed": len(work.failed),
+        "missing": len(work.missing),
+        "packs": len(packs),
+        "members_at_a_time": max((pack.slots for pack in packs), default=0),
+        "workers": workers if packs else 0,
+        "device": chosen,
+        "memory_mib_a_worker": round(estimate.bytes_a_worker / 2**20, 1),
+        "seconds": round(estimate.seconds, 1),
+        "seconds_error": round(estimate.seconds * estimate.error, 1),
+    }
+    _print_rows([row], output, vertical=True)
+
+
+@app.command()
+def launch(
+    sweep: SweepArgument,
+    results: ResultsOption = "results",
+    overrides: SetOption = None,
+    address: Annotated[str | None, typer.Option(help="A running Ray cluster; default: one of its own, here.")] = None,
+    members: MembersOption = None,
+    limit: LimitOption = None,
+    budget: Annotated[
+        str | None, typer.Option(metavar="30m", help="End after this time: seconds, or 90s, 30m, 2h.")
+    ] = None,
+    device: DeviceOption = None,
+    retry: RetryOption = False,
+) -> None:
+    """Run what is missing of a sweep and store it. The same command again finishes the rest and repeats nothing.
+
+    Example: memsweep launch generalization --results results --set model.width=16,32
+    """
+    from memsweep.launch import launcher
+    from memsweep.progress import Progress
+    from memsweep.results.store import Store
+
+    loaded = _sweep(sweep, overrides)
+    seconds = _seconds(budget) if budget else None
+    store = Store(results, create=True)
+    with Progress(loaded.name) as progress:
+        report = launcher.launch(
+            loaded,
+            store,
+            address=address,
+            members=members,
+            limit=limit,
+            device=device.value if device else None,
+            retry=retry,
+            budget_seconds=seconds,
+            watch=progress.update,
+        )
+    done = report.wanted - report.failed - report.missing
+    print(
+        f"{report.sweep}: {done} of {report.wanted} trials finished, {report.ran} of them run now, "
+        f"{report.failed} failed, {report.missing} missing; in {results}",
+        file=sys.stderr,
+    )
+    if report.failed:
+        print(f"The causes: memsweep status --results {results}; again: memsweep launch ... --retry", file=sys.stderr)
+    if report.interrupted and report.missing and seconds is None:
+        sys.exit(INTERRUPTED)
+    sys.exit(SOME_FAILED if report.failed else DONE)
+
+
+@app.command()
+def status(results: ResultsOption = "results", output: FormatOption = Format.TABLE) -> None:
+    """Show how far each sweep is, with the cause of each failure.
+
+    Example: memsweep status --results results
+    """
+    from memsweep.results.status import failures, overview
+    from memsweep.results.store import Store
+
+    store = Store(results)
+    _print_rows(overview(store), output)
+    for trial_id, state, cause in failures(store):
+        print(f"{trial_id} {state}: {cause}", file=sys.stderr)
+
+
+@app.command()
+def missing(
+    sweep: SweepArgument,
+    results: ResultsOption = "results",
+    overrides: SetOption = None,
+    limit: LimitOption = None,
+    members: MembersOption = None,
+    output: FormatOption = Format.TABLE,
+) -> None:
+    """List the trials still to run, one a line, with what tells them apart.
+
+    Example: memsweep missing generalization --format jsonl
+    """
+    from memsweep.launch import plan as planning
+
+    loaded = _sweep(sweep, overrides)
+    work = planning.work(loaded, _store_if_there(results), limit=limit, retry=True)
+    names = ["seed", *(name for axis in loaded.axes for name in (axis if isinstance(axis, tuple) else (axis,)))]
+    rows = [{"trial_id": trial.trial_id, **{name: trial.flat()[name] for name in names}} for trial in work.missing]
+    _print_rows(rows, output)
+
+
+@app.command()
+def query(
+    statement: Annotated[
+        str, typer.Argument(metavar="SQL", help="One SELECT over trials, steps, examples, packs, wanted.")
+    ],
+    results: ResultsOption = "results",
+    output: FormatOption = Format.TABLE,
+) -> None:
+    """Answer one SELECT over the tables; never changes them.
+
+    Example: memsweep query "select status, count(*) as trials from trials group by 1"
+    """
+    from memsweep.results.query import run
+
+    _print_table(run(statement, results), output)
+
+
+@app.command()
+def doctor(results: ResultsOption = "results", output: FormatOption = Format.TABLE) -> None:
+    """Check the environment: packages, compiler, devices, datasets, results.
+
+    Example: memsweep doctor --results results
+    """
+    from memsweep.doctor import checks
+
+    rows = checks(results)
+    _print_rows(rows, output)
+    sys.exit(WRONG if any(row["state"] == "wrong" for row in rows) else DONE)
+
+
+def _sweep(path_or_name: str, overrides: list[str] | None) -> Sweep:
+    from memsweep.sweep import load_sweep, parse_overrides
+
+    sweep = load_sweep(path_or_name)
+    return sweep.with_axes(parse_overrides(overrides)) if overrides else sweep
+
+
+def _store_if_there(results: str) -> Store | None:
+    from memsweep.results.store import Store
+
+    return Store(results) if Path(results).exists() else None
+
+
+def _seconds(text: str) -> float:
+    """`90`, `90s`, `30m` and `2h` as seconds."""
+    units = {"s": 1, "m": 60, "h": 3600}
+    number, unit = (text[:-1], units[text[-1]]) if text[-1:] in units else (text, 1)
+    try:
+        seconds = float(number) * unit
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < float("inf"):
+        raise typer.BadParameter(f"{text!r}: must be a time such as 90s, 30m or 2h.", param_hint="--budget")
+    return seconds
+
+
+def _refuse(error: Exception) -> None:
+    print(f"memsweep: {error}", file=sys.stderr)
+    sys.exit(WRONG)
+
+
+def _print_rows(rows: list[dict[str, Any]], output: Format, *, vertical: bool = False) -> None:
+    """Rows of one shape; `vertical` shows a single row as a column, where people read it."""
+    import pyarrow as pa
+
+    if vertical and output is Format.TABLE:
+        width = max(map(len, rows[0]))
+        for name, value in rows[0].items():
+            print(f"{name:<{width}}  {value}")
+        return
+    _print_table(pa.Table.from_pylist([{k: _plain(v) for k, v in row.items()} for row in rows]), output)
+
+
+def _plain(value: Any) -> Any:
+    from memsweep.schema import cell
+
+    return cell(value)
+
+
+def _print_table(table: pa.Table, output: Format) -> None:
+    if output is Format.PARQUET:
+        import pyarrow.parquet as pq
+
+        pq.write_table(table, sys.stdout.buffer)
+    elif output is Format.CSV:
+        import pyarrow.csv
+
+        pyarrow.csv.write_csv(table, sys.stdout.buffer)
+    elif output is Format.JSONL:
+        import json
+
+        for row in table.to_pylist():
+            print(json.dumps(row, default=str, allow_nan=False))
+    else:
+        for line in _aligned(table):
+            print(line)
+
+
+def _aligned(table: pa.Table) -> Iterator[str]:
+    """A header, a rule and rows, numbers to the right; plain text, so that it can be copied and compared."""
+    columns = []
+    for name, column in zip(table.column_names, table.columns, strict=True):
+        texts = [_shown(value) for value in column.to_pylist()]
+        width = max(map(len, [name, *texts]))
+        to_right = all(isinstance(value, int | float) or value is None for value in column.to_pylist()) and texts
+        columns.append([text.rjust(width) if to_right else text.ljust(width) for text in [name, "-" * width, *texts]])
+    for row in zip(*columns, strict=True):
+        yield "  ".join(row).rstrip()
+
+
+def _shown(value: Any) -> str:
+    if value is None:
+        return ""
+    return f"{value:.6g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,422 @@
+"""What one trial is: every field, its default, its allowed values, and the hash that names it.
+
+It does not know what a task or a model needs: shapes and sizes are checked where data is loaded.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import importlib
+import json
+import math
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, fields, is_dataclass, replace
+from typing import Any, NamedTuple, get_type_hints
+
+PROTOCOL = 1
+"""Raised on purpose when a change alters the numbers that the same configuration gives."""
+
+TASKS = ("digits", "mnist5k", "mnist", "fashion_mnist", "cifar10", "gaussian", "bits")
+SYNTHETIC_TASKS = ("gaussian", "bits")
+LABEL_SCHEMES = ("task", "random", "unique")
+LABEL_NOISE = ("labels", "wrong_labels")
+NOISE_KINDS = ("none", *LABEL_NOISE, "gaussian_inputs", "shuffled_pixels", "random_pixels")
+FAMILIES = ("mlp",)
+ACTIVATIONS = ("relu", "tanh", "gelu", "sigmoid", "identity")
+INITIALIZATIONS = ("default", "he", "glorot", "orthogonal")
+OPTIMIZERS = ("sgd", "adamw")
+DTYPES = ("float32", "float64")
+PROBES = ("examples",)
+STREAMS = ("inputs", "labels", "noise", "init", "order")
+
+IMPORT_PATH = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
+SCHEDULE = re.compile(r"constant|step:(?P<epochs>[1-9]\d*):(?P<factor>\d*\.?\d+(?:e-?\d+)?)")
+
+
+class ConfigError(ValueError):
+    """Every problem of a configuration or sweep, one sentence each, in `problems`."""
+
+    def __init__(self, problems: Iterable[str]):
+        self.problems = tuple(dict.fromkeys(problems))
+        super().__init__("\n".join(self.problems))
+
+
+def _number(default: Any, meaning: str, low: float = 0, high: float = math.inf, *, below: bool = False) -> Any:
+    """A number in [low, high], or in [low, high) with `below`."""
+    end = ")" if below or high == math.inf else "]"
+    allowed = f"must lie in [{low:g}, {high:g}{end}"
+
+    def is_allowed(value: Any) -> bool:
+        return math.isfinite(value) and low <= value <= high and not (below and value == high)
+
+    return field(default=default, metadata={"meaning": meaning, "allowed": allowed, "is_allowed": is_allowed})
+
+
+def _choice(default: str, options: tuple[str, ...], meaning: str, *, or_path: bool = False) -> Any:
+    """One of `options`, or with `or_path` also an import path `module:Name`."""
+    allowed = f"must be one of {', '.join(options)}" + (" or an import path such as my_lab.nets:MyNet" * or_path)
+
+    def is_allowed(value: str) -> bool:
+        return value in options or (or_path and IMPORT_PATH.fullmatch(value) is not None)
+
+    return field(
+        default=default,
+        metadata={"meaning": meaning, "allowed": allowed, "is_allowed": is_allowed, "options": options},
+    )
+
+
+def _checked(default: Any, meaning: str, allowed: str, is_allowed: Callable[[Any], bool]) -> Any:
+    return field(default=default, metadata={"meaning": meaning, "allowed": allowed, "is_allowed": is_allowed})
+
+
+@dataclass(frozen=True)
+class Data:
+    task: str = _choice("digits", TASKS, "where inputs and labels come from", or_path=True)
+    examples: int = _number(1000, "training examples (N)", 1)
+    validation_examples: int = _number(500, "validation examples, never corrupted")
+    test_examples: int = _number(0, "test examples, never corrupted, used once at the end")
+    input_dim: int = _number(0, "inputs of an example (D); 0: the task's own")
+    label_scheme: str = _choice(
+        "task", LABEL_SCHEMES, "task: the task's labels; random: uniform over the classes; unique: a class an example"
+    )
+    noise_kind: str = _choice("none", NOISE_KINDS, "what is done to a fraction of the training examples")
+    noise_fraction: float = _number(0.0, "probability that a training example is corrupted", 0, 1)
+    sequence_length: int = _number(0, "time steps of an example (T); 0: no sequence")
+    classes: int = _number(0, "classes (K); 0: the task's own")
+
+
+@dataclass(frozen=True)
+class Model:
+    family: str = _choice("mlp", FAMILIES, "kind of network", or_path=True)
+    width: int = _number(32, "units of a hidden layer (H)", 1)
+    depth: int = _number(2, "hidden layers; 0: a linear classifier")
+    cell: str = _choice("none", ("none",), "recurrent cell")
+    activation: str = _choice("relu", ACTIVATIONS, "nonlinearity of hidden layers")
+    initialization: str = _choice("default", INITIALIZATIONS, "first weights; default: the layer's own in torch")
+
+
+@dataclass(frozen=True)
+class Regularization:
+    dropout: float = _number(0.0, "probability of dropping a hidden unit", 0, 1, below=True)
+    input_dropout: float = _number(0.0, "probability of dropping an input", 0, 1, below=True)
+    input_noise: float = _number(0.0, "standard deviation of Gaussian noise added to inputs")
+    hidden_noise: float = _number(0.0, "standard deviation of Gaussian noise added to hidden units")
+    weight_decay: float = _number(0.0, "weight decay, as torch.optim defines it for the optimizer")
+    label_smoothing: float = _number(0.0, "share of the target spread over all classes", 0, 1, below=True)
+    adversarial: float = _number(0.0, "weight of adversarial examples; not built yet, so only 0", 0, 0)
+
+
+@dataclass(frozen=True)
+class Optimizer:
+    name: str = _choice("sgd", OPTIMIZERS, "update rule")
+    learning_rate: float = _number(0.1, "learning rate")
+    momentum: float = _number(0.0, "momentum of SGD", 0, 1, below=True)
+    betas: tuple[float, ...] = _checked(
+        (0.9, 0.999),
+        "decay rates of AdamW's moments",
+        "must be two numbers in [0, 1)",
+        lambda value: len(value) == 2 and all(0 <= beta < 1 for beta in value),
+    )
+    clip: float = _number(0.0, "largest norm of a member's gradient; 0: no clipping")
+    batch_size: int = _number(100, "examples of a step (B)", 1)
+    epochs: int = _number(30, "passes over the training set", 1)
+    schedule: str = _checked(
+        "constant",
+        "learning rate over time",
+        "must be constant or step:EPOCHS:FACTOR, such as step:15:0.5",
+        lambda value: SCHEDULE.fullmatch(value) is not None,
+    )
+
+
+@dataclass(frozen=True)
+class Compute:
+    dtype: str = _choice("float32", DTYPES, "precision of weights and activations")
+
+
+@dataclass(frozen=True)
+class Stop:
+    fit: float = _number(0.0, "share of training examples at which a trial has fitted and ends; 0: never", 0, 1)
+    steps: int = _number(0, "budget in steps; 0: optimizer.epochs")
+    measure_steps: int = _number(0, "steps between measurements; 0: an epoch")
+
+
+@dataclass(frozen=True)
+class Seeds:
+    inputs: int | None = _number(None, "which examples are drawn, and synthetic inputs")
+    labels: int | None = _number(None, "random labels")
+    noise: int | None = _number(None, "which examples are corrupted, and how")
+    init: int | None = _number(None, "first weights")
+    order: int | None = _number(None, "order of examples, and the random numbers of regularizers")
+
+
+@dataclass(frozen=True)
+class TrialConfig:
+    """One training, complete: nothing outside it changes its numbers.
+
+    Built from groups (`TrialConfig(model=Model(width=64))`) or dotted fields (`TrialConfig.of({"model.width": 64})`).
+    Raises ConfigError naming every wrong field at once.
+
+    >>> TrialConfig.of({"model.width": 64}).model.width
+    64
+    >>> TrialConfig.of({"model.witdh": 64})
+    Traceback (most recent call last):
+    memsweep.config.ConfigError: 'model.witdh' is no field of TrialConfig. Did you mean 'model.width'?
+    """
+
+    data: Data = Data()
+    model: Model = Model()
+    regularization: Regularization = Regularization()
+    optimizer: Optimizer = Optimizer()
+    compute: Compute = Compute()
+    stop: Stop = Stop()
+    seed: int = _number(0, "replicate; each of seeds.* follows it unless set")
+    seeds: Seeds = Seeds()
+    probes: tuple[str, ...] = _checked(
+        (),
+        "tables recorded beside trials and steps; no part of a trial's identity",
+        f"must be names among {', '.join(PROBES)}",
+        lambda value: set(value) <= set(PROBES),
+    )
+    protocol: int = _number(PROTOCOL, "raised on purpose when numbers change", 1)
+
+    def __post_init__(self) -> None:
+        problems = [*field_problems(self._explicit()), *cross_problems(self)]
+        if problems:
+            raise ConfigError(problems)
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any], base: TrialConfig | None = None) -> TrialConfig:
+        """The configuration with these dotted fields, others as in `base` (default: the defaults)."""
+        problems = field_problems(values)
+        if problems:
+            raise ConfigError(problems)
+        return (base or cls()).with_fields(values)
+
+    def with_fields(self, values: Mapping[str, Any]) -> TrialConfig:
+        """A copy with these dotted fields, already checked one by one, replaced."""
+        groups: dict[str, dict[str, Any]] = {}
+        top: dict[str, Any] = {}
+        for name, value in values.items():
+            group, _, leaf = name.rpartition(".")
+            (groups.setdefault(group, {}) if group else top)[leaf] = FIELDS[name].coerced(value)
+        return replace(self, **top, **{name: replace(getattr(self, name), **leaves) for name, leaves in groups.items()})
+
+    def flat(self) -> dict[str, Any]:
+        """Dotted field -> value, in the order of FIELDS, with each of seeds.* resolved to a number."""
+        values = self._explicit()
+        for stream in STREAMS:
+            values[f"seeds.{stream}"] = self.stream_seed(stream)
+        return values
+
+    def stream_seed(self, stream: str) -> int:
+        """The seed of a named stream: its own, or the trial's."""
+        own: int | None = getattr(self.seeds, stream)
+        return self.seed if own is None else own
+
+    @property
+    def trial_id(self) -> str:
+        """16 hexadecimal digits that name the content; the same on every machine, whatever the order of axes."""
+        return _digest({name: value for name, value in self.flat().items() if name not in ("seed", "probes")})
+
+    @property
+    def setting_id(self) -> str:
+        """Like trial_id, without the seeds: replicates of one setting share it."""
+        unseeded = {name: value for name, value in self.flat().items() if not name.startswith(("seed", "probes"))}
+        return _digest(unseeded)
+
+    @property
+    def budget(self) -> int:
+        """Steps of the whole training."""
+        return self.stop.steps or -(-self.optimizer.epochs * self.data.examples // self.optimizer.batch_size)
+
+    def next_measurement(self, step: int) -> int:
+        """The first step after this one at which it is measured: the end of an epoch, or as stop.measure_steps says."""
+        every, batch, examples = self.stop.measure_steps, self.optimizer.batch_size, self.data.examples
+        if every:
+            return min((step // every + 1) * every, self.budget)
+        epoch = step * batch // examples + 1
+        return min(max(-(-epoch * examples // batch), step + 1), self.budget)
+
+    def _explicit(self) -> dict[str, Any]:
+        return {
+            name: getattr(getattr(self, spec.group) if spec.group else self, spec.leaf) for name, spec in FIELDS.items()
+        }
+
+
+class FieldSpec(NamedTuple):
+    """One dotted field of a trial."""
+
+    name: str
+    kind: type  # int, float, str or tuple
+    default: Any
+    meaning: str
+    allowed: str
+    is_allowed: Callable[[Any], bool]
+    options: tuple[str, ...]
+    item: type = str  # of a tuple's elements
+    optional: bool = False
+
+    @property
+    def group(self) -> str:
+        return self.name.rpartition(".")[0]
+
+    @property
+    def leaf(self) -> str:
+        return self.name.rpartition(".")[2]
+
+    @property
+    def column(self) -> str:
+        return self.name.replace(".", "_")
+
+    def coerced(self, value: Any) -> Any:
+        """The value in its field's type, so that 0, 0.0 and -0.0 are one trial. Raises TypeError for another type."""
+        if value is None and self.optional:
+            return None
+        if self.kind is tuple:
+            if isinstance(value, str) or not isinstance(value, Iterable):
+                raise TypeError
+            return tuple(_coerced_scalar(item, self.item) for item in value)
+        return _coerced_scalar(value, self.kind)
+
+    def problem(self, value: Any) -> str | None:
+        """Why this value can't stand here, or None."""
+        try:
+            value = self.coerced(value)
+        except (TypeError, ValueError, OverflowError):
+            expected = {int: "a whole number", float: "a number", str: "a text", tuple: "a list"}[self.kind]
+            return f"{self.name} = {value!r}: {self.meaning}; must be {expected}."
+        if value is None or self.is_allowed(value):
+            return None
+        near = difflib.get_close_matches(str(value), self.options, 1)
+        hint = f" Did you mean {near[0]!r}?" if near else ""
+        return f"{self.name} = {value!r}: {self.meaning}; {self.allowed}.{hint}"
+
+
+def field_problems(values: Mapping[str, Any]) -> list[str]:
+    """Unknown names and values out of range, each with what is allowed."""
+    problems = []
+    for name, value in values.items():
+        if name in FIELDS:
+            problem = FIELDS[name].problem(value)
+            problems += [problem] if problem else []
+        else:
+            problems.append(unknown_field(name))
+    return problems
+
+
+def unknown_field(name: str) -> str:
+    near = difflib.get_close_matches(str(name), FIELDS, 1)
+    hint = (
+        f"Did you mean {near[0]!r}?"
+        if near
+        else f"Groups: {', '.join(dict.fromkeys(s.group or s.name for s in FIELDS.values()))}."
+    )
+    return f"{name!r} is no field of TrialConfig. {hint}"
+
+
+def cross_problems(config: TrialConfig) -> list[str]:
+    """What is wrong between fields that are each right."""
+    data, problems = config.data, []
+    if data.noise_fraction > 0 and data.noise_kind == "none":
+        problems.append(
+            f"data.noise_fraction = {data.noise_fraction}, but data.noise_kind = 'none': "
+            f"choose one of {', '.join(NOISE_KINDS[1:])}."
+        )
+    if data.task in SYNTHETIC_TASKS:
+        if data.label_scheme == "task":
+            problems.append(
+                f"data.task = {data.task!r} has no labels of its own: use data.label_scheme = 'random' or 'unique'."
+            )
+        if data.input_dim == 0:
+            problems.append(f"data.task = {data.task!r} has no width of its own: set data.input_dim to 1 or more.")
+        if data.label_scheme == "random" and data.classes < 2:
+            problems.append(f"data.task = {data.task!r} has no classes of its own: set data.classes to 2 or more.")
+    if data.label_scheme == "task" and data.classes != 0:
+        problems.append(f"data.classes = {data.classes}: label_scheme 'task' uses the task's own classes; leave it 0.")
+    if data.label_scheme == "unique" and data.classes != 0:
+        problems.append("data.classes: label_scheme 'unique' has as many classes as examples; leave it 0.")
+    if data.label_scheme == "unique" and (data.validation_examples or data.test_examples):
+        problems.append(
+            "data.label_scheme = 'unique' gives each example its own class, so nothing can be validated or tested: "
+            "set data.validation_examples and data.test_examples to 0."
+        )
+    if data.sequence_length and data.task in TASKS:
+        problems.append(f"data.sequence_length = {data.sequence_length}: task {data.task!r} is no sequence; must be 0.")
+    if config.optimizer.name == "adamw" and config.optimizer.momentum:
+        problems.append("optimizer.momentum: AdamW has none; use optimizer.betas.")
+    if config.protocol > PROTOCOL:
+        problems.append(f"protocol = {config.protocol}: this version knows protocols up to {PROTOCOL}.")
+    return problems
+
+
+def imported(path: str) -> Any:
+    """The object that an import path such as `my_lab.nets:MyNet` names."""
+    module, _, name = path.partition(":")
+    try:
+        return getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise ConfigError(
+            [
+                f"{path}: can't be imported ({error}). "
+                "The module must be importable where memsweep runs, e.g. through PYTHONPATH."
+            ]
+        ) from error
+
+
+def schedule_factor(schedule: str, epoch: float) -> float:
+    """Factor of the learning rate at this epoch (0 at the start): `step:15:0.5` halves it every 15 epochs."""
+    match = SCHEDULE.fullmatch(schedule)
+    if match is None or match["epochs"] is None:
+        return 1.0
+    return float(match["factor"]) ** (int(epoch) // int(match["epochs"]))
+
+
+def _coerced_scalar(value: Any, kind: type) -> Any:
+    if isinstance(value, bool):
+        raise TypeError
+    if kind is str:
+        if not isinstance(value, str):
+            raise TypeError
+        return value
+    number = kind(value) if not isinstance(value, str) else _raise()
+    if number != value:  # 1.5 is no whole number; NaN is no number
+        raise TypeError
+    return number + 0  # -0.0 becomes 0.0
+
+
+def _raise() -> Any:
+    raise TypeError
+
+
+def _digest(values: Mapping[str, Any]) -> str:
+    text = json.dumps(values, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+
+
+def _specs(owner: type, prefix: str = "") -> dict[str, FieldSpec]:
+    specs: dict[str, FieldSpec] = {}
+    hints = get_type_hints(owner)
+    for entry in fields(owner):
+        if is_dataclass(hints[entry.name]):
+            specs |= _specs(hints[entry.name], f"{entry.name}.")
+            continue
+        text = str(hints[entry.name])
+        kind = next(kind for kind in (tuple, int, float, str) if kind.__name__ in text)
+        specs[prefix + entry.name] = FieldSpec(
+            prefix + entry.name,
+            kind,
+            entry.default,
+            entry.metadata["meaning"],
+            entry.metadata["allowed"],
+            entry.metadata["is_allowed"],
+            entry.metadata.get("options", ()),
+            float if "float" in text else str,
+            "None" in text,
+        )
+    return specs
+
+
+FIELDS: dict[str, FieldSpec] = _specs(TrialConfig)
+"""Every dotted field of a trial, in the order of the tables' columns."""

@@ -1,0 +1,1 @@
+"""Inputs and labels of a trial, and what is corrupted of them."""

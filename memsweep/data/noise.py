@@ -1,0 +1,79 @@
+"""Which training examples are corrupted, and how: label noise and input noise.
+
+It sees training examples only: validation and test data have no way in.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from memsweep.config import LABEL_NOISE, TrialConfig
+from memsweep.seeds import generator
+
+Array = np.ndarray[Any, Any]
+
+
+class Corrupted(NamedTuple):
+    """Training examples after corruption; what did not change is the very same array as before."""
+
+    inputs: Array  # [N, D] float32
+    labels: Array  # [N] int64
+    changed: Array  # [N] bool, the label or the inputs differ from before
+
+
+def corrupt(inputs: Array, labels: Array, classes: int, config: TrialConfig) -> Corrupted:
+    """Corrupt example i if u_i < noise_fraction, with u_i uniform on [0, 1).
+
+    u and all values come from sub-streams of the stream `noise`, drawn for all N examples in order: the sets are
+    nested as the fraction grows, and an example's fate depends neither on the fraction nor on N (only the mean and
+    the variance of `gaussian_inputs` are those of the N inputs at hand).
+    inputs: [N, D] float32, all uncorrupted.  labels: [N] int64 in [0, K).  classes: K.
+    Raises ValueError when the noise cannot be had.
+    """
+    kind, seed = config.data.noise_kind, config.stream_seed("noise")
+    if sentence := problem(classes, config):
+        raise ValueError(sentence)
+    if kind == "none" or config.data.noise_fraction == 0:
+        return Corrupted(inputs, labels, np.zeros(len(labels), dtype=bool))
+    chosen = generator(seed, "noise/which").random(len(labels)) < config.data.noise_fraction
+    if kind in LABEL_NOISE:
+        noisy = np.where(chosen, _labels(kind, labels, classes, seed), labels)
+        return Corrupted(inputs, noisy, noisy != labels)
+    noisy, changed = inputs.copy(), chosen.copy()
+    noisy[chosen] = _inputs(kind, inputs, chosen, seed)
+    changed[chosen] = (noisy[chosen] != inputs[chosen]).any(axis=1)
+    return Corrupted(noisy, labels, changed)
+
+
+def problem(classes: int, config: TrialConfig) -> str | None:
+    """Why this noise cannot be had with K classes, or None."""
+    if config.data.noise_kind == "wrong_labels" and config.data.noise_fraction > 0 and classes < 2:
+        return f"data.noise_kind = 'wrong_labels': of {classes} class none is wrong; use 2 or more, or another noise."
+    return None
+
+
+def _labels(kind: str, labels: Array, classes: int, seed: int) -> Array:
+    """[N] a new label of every example: `labels` uniform over all K, `wrong_labels` over the K - 1 others."""
+    if kind == "labels":
+        return generator(seed, "noise/labels").integers(classes, size=len(labels))
+    others = generator(seed, "noise/wrong_labels").integers(classes - 1, size=len(labels))
+    return np.asarray(others + (others >= labels))
+
+
+def _inputs(kind: str, inputs: Array, chosen: Array, seed: int) -> Array:
+    """[chosen, D] new inputs of the chosen examples; the draws are for all.
+
+    gaussian_inputs: independent, with the mean and the variance of all training inputs.
+    shuffled_pixels: one order of the pixels for all images.  random_pixels: an order for each image.
+    """
+    rng = generator(seed, f"noise/{kind}")
+    if kind == "shuffled_pixels":
+        return inputs[chosen][:, rng.permutation(inputs.shape[1])]
+    if kind == "random_pixels":
+        return rng.permuted(inputs, axis=1)[chosen]
+    # Rounded to float32, so that the order of the sums, which differs between processors, does not show.
+    mean, deviation = (np.float32(value) for value in (inputs.mean(dtype=np.float64), inputs.std(dtype=np.float64)))
+    drawn = np.asarray(rng.standard_normal(inputs.shape, dtype=np.float32))
+    return np.asarray(mean + deviation * drawn[chosen])

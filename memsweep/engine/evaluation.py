@@ -1,0 +1,149 @@
+"""Measurements: what every member answers to its training, validation and test examples, and who leaves the pack."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.func import functional_call, vmap
+
+from memsweep.engine import metrics
+from memsweep.engine.optim import Tensors
+from memsweep.engine.program import Program
+from memsweep.engine.state import History, State, select
+from memsweep.schema import Status
+
+EVALUATED_ROWS = 256
+"""Examples of a member evaluated at a time: a constant, since the bits of a matrix product may depend on it."""
+
+
+class Measured(NamedTuple):
+    """What `advance` reports; rows of members that were not due are meaningless."""
+
+    due: np.ndarray  # [M] bool, measured now
+    active: np.ndarray  # [M] bool, goes on
+    status: tuple[Status | None, ...]  # [M], of those that leave
+    fitted: np.ndarray  # [M] bool, met stop.fit
+    step: np.ndarray  # [M] int64
+    counts: dict[str, np.ndarray]  # column of the table `steps` -> [M]
+    test: dict[str, np.ndarray]  # column of the table `trials` -> [M], for those that leave
+
+
+def measure(program: Program, state: State, norms: Tensor) -> tuple[State, Measured]:
+    """Evaluates members that are due on training and validation examples, those that leave on test examples too."""
+    members = len(state.members)
+    pairs = list(zip(state.members, state.step.tolist(), strict=True))
+    due = np.array([step == member.trial.next_measurement(step - 1) for member, step in pairs])
+    if not due.any():
+        return state, Measured(
+            due, np.ones(members, bool), (None,) * members, np.zeros(members, bool), state.step, {}, {}
+        )
+    part = state if due.all() else select(state, due)
+    e = part.examples
+    exists = torch.arange(e.given.shape[1], device=program.device) < e.train_count[:, None]
+    answer = evaluate(program, part.parameters, e.bank, e.offset, e.given, e.train_count)
+    train = metrics.train_counts(answer, e.given, e.true, e.corrupted, exists)
+    validation = _held_out_counts(program, part, test=False)
+    counts = {name: value.cpu().numpy() for name, value in train._asdict().items()}
+    counts |= {f"validation_{name}": value for name, value in validation.items()}
+    at_due = torch.from_numpy(np.flatnonzero(due)).to(program.device)
+    counts["gradient_norm"] = norms.to(program.device)[at_due].double().cpu().numpy()
+
+    finite = np.isfinite(counts["train_loss_sum_nats"]) & np.isfinite(counts["validation_loss_sum_nats"])
+    goal = np.array([member.trial.stop.fit for member in part.members])
+    fitted = finite & (goal > 0) & (counts["train_correct_count"] >= goal * counts["train_count"])
+    spent = np.array([member.trial.budget for member in part.members]) <= part.step
+    leaves = fitted | spent | ~finite
+    test: dict[str, np.ndarray] = {}
+    if leaves.any():
+        leaving = part if leaves.all() else select(part, leaves)
+        own = _held_out_counts(program, leaving, test=True)
+        test = {f"test_{name}": _spread(value, np.flatnonzero(due)[leaves], members) for name, value in own.items()}
+
+    everyone = np.flatnonzero(due)
+    ends = [
+        None if not leave else Status.FINISHED if ok else Status.DIVERGED
+        for leave, ok in zip(leaves, finite, strict=True)
+    ]
+    status: list[Status | None] = [None] * members
+    for position, end in zip(everyone, ends, strict=True):
+        status[position] = end
+    state = state._replace(history=_updated_history(state, answer, exists, at_due))
+    active = ~_spread(leaves, everyone, members)
+    measured = Measured(
+        due,
+        active,
+        tuple(status),
+        _spread(fitted, everyone, members),
+        state.step,
+        {name: _spread(value, everyone, members) for name, value in counts.items()},
+        test,
+    )
+    return state, measured
+
+
+@torch.no_grad()
+def evaluate(
+    program: Program, parameters: Tensors, bank: Tensor, offset: Tensor, labels: Tensor, count: Tensor
+) -> metrics.Evaluation:
+    """Answers of every member to its examples, without regularizers: rows offset..offset+count of the bank.
+
+    labels: [M, N], asked about.  count: [M].  Each is evaluated EVALUATED_ROWS rows at a time, whatever its company.
+    """
+    members, size = labels.shape
+    predicted = torch.zeros(members, size, dtype=torch.int64, device=program.device)
+    loss = torch.zeros(members, size, dtype=program.dtype, device=program.device)
+    lifted = vmap(lambda own, x: functional_call(program.module, own, (x,)))
+    for begin in range(0, size, EVALUATED_ROWS):
+        present = count > begin
+        everyone = bool(present.all())
+        at = slice(None) if everyone else present.nonzero()[:, 0]
+        rows = begin + torch.arange(EVALUATED_ROWS, device=program.device).expand(int(present.sum()), -1)
+        rows = rows.minimum(count[at, None] - 1)  # rows behind the last example repeat it
+        own = parameters if everyone else {name: value[at] for name, value in parameters.items()}
+        asked = labels[at].gather(1, rows)
+        answer = metrics.answers(lifted(own, bank[offset[at, None] + rows]), asked)
+        width = min(EVALUATED_ROWS, size - begin)
+        predicted[at, begin : begin + width] = answer.predicted[:, :width]
+        loss[at, begin : begin + width] = answer.loss[:, :width]
+    return metrics.Evaluation(predicted, loss)
+
+
+def _held_out_counts(program: Program, state: State, *, test: bool) -> dict[str, np.ndarray]:
+    """Correct answers, examples and summed loss on the validation or the test set, [M] each."""
+    e = state.examples
+    count = e.held_out_count - e.validation_count if test else e.validation_count
+    skipped = e.validation_count if test else torch.zeros_like(count)
+    width = int(count.max()) if len(count) else 0
+    position = torch.arange(width, device=program.device).expand(len(count), -1)
+    exists = position < count[:, None]
+    labels = (
+        e.held_out.gather(1, (skipped[:, None] + position).clamp(max=max(e.held_out.shape[1] - 1, 0)))
+        if width
+        else position
+    )
+    answer = evaluate(program, state.parameters, e.bank, e.held_out_offset + skipped, labels, count)
+    return {
+        "correct_count": ((answer.predicted == labels) & exists).sum(1).cpu().numpy(),
+        "count": count.cpu().numpy(),
+        "loss_sum_nats": metrics.loss_sum(answer, exists).cpu().numpy(),
+    }
+
+
+def _updated_history(state: State, answer: metrics.Evaluation, exists: Tensor, at: Tensor) -> History:
+    old = state.history
+    correct = (answer.predicted == state.examples.given[at]) & exists
+    step = torch.from_numpy(state.step).to(at.device)[at][:, None]
+    learned = torch.where(correct & (old.learned[at] < 0), step, old.learned[at])
+    forgotten = old.forgotten[at] + (old.correct[at] & ~correct)
+    new = (correct, learned, forgotten, answer.loss)
+    return History(*(value.index_copy(0, at, fresh) for value, fresh in zip(old, new, strict=True)))
+
+
+def _spread(values: np.ndarray, positions: np.ndarray, size: int) -> np.ndarray:
+    """[size] with values at positions and zeros elsewhere."""
+    out = np.zeros(size, dtype=values.dtype)
+    out[positions] = values
+    return out

@@ -1,0 +1,68 @@
+"""What a measurement counts: correct, clean, corrupted, memorized and recovered examples, each per member."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+
+class Evaluation(NamedTuple):
+    """Each member's answers to its own examples; what lies beyond a member's count is no example."""
+
+    predicted: Tensor  # [M, N] int64
+    loss: Tensor  # [M, N] nats, of the label asked about
+
+
+class TrainCounts(NamedTuple):
+    """Sums over each member's training set. Recovered and memorized speak of wrong labels alone."""
+
+    train_correct_count: Tensor  # [M] predicts the given label
+    train_count: Tensor  # [M]
+    train_loss_sum_nats: Tensor  # [M] float64
+    clean_correct_count: Tensor  # [M] of the uncorrupted
+    clean_count: Tensor  # [M]
+    corrupted_correct_count: Tensor  # [M] of those whose label or inputs really changed
+    corrupted_count: Tensor  # [M]
+    memorized_count: Tensor  # [M] predicts the wrong label it was given
+    recovered_count: Tensor  # [M] predicts the true label it was not given
+    label_changed_count: Tensor  # [M]
+
+
+def answers(logits: Tensor, labels: Tensor) -> Evaluation:
+    """logits: [M, E, K].  labels: [M, E] int64."""
+    log_p = functional.log_softmax(logits, dim=-1)
+    return Evaluation(logits.argmax(dim=-1), -log_p.gather(-1, labels[..., None])[..., 0])
+
+
+def train_counts(answer: Evaluation, given: Tensor, true: Tensor, corrupted: Tensor, exists: Tensor) -> TrainCounts:
+    """given, true: [M, N] labels.  corrupted: [M, N] bool.  exists: [M, N] bool, an example of that member."""
+    correct = (answer.predicted == given) & exists
+    recovered = (answer.predicted == true) & exists
+    relabelled = (given != true) & exists
+    clean = ~corrupted & exists
+
+    def count(mask: Tensor) -> Tensor:
+        return mask.sum(dim=1)
+
+    return TrainCounts(
+        train_correct_count=count(correct),
+        train_count=count(exists),
+        train_loss_sum_nats=loss_sum(answer, exists),
+        clean_correct_count=count(correct & clean),
+        clean_count=count(clean),
+        corrupted_correct_count=count(correct & corrupted),
+        corrupted_count=count(corrupted & exists),
+        memorized_count=count(correct & relabelled),
+        recovered_count=count(recovered & relabelled),
+        label_changed_count=count(relabelled),
+    )
+
+
+def loss_sum(answer: Evaluation, exists: Tensor) -> Tensor:
+    """[M] float64 nats, summed over the examples that exist, independently of how many others a pack pads."""
+    loss = torch.where(exists, answer.loss, 0).double()
+    # cumulative over examples: the padding behind a member's own only adds zeros, in the same order whatever M and N
+    return loss.cumsum(dim=1)[:, -1] if loss.shape[1] else loss.sum(dim=1)

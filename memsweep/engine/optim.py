@@ -1,0 +1,72 @@
+"""SGD and AdamW for all members at once, every coefficient a vector [M], equal to torch.optim's."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+Tensors = dict[str, Tensor]  # parameter name -> [M, *shape]
+
+EPSILON = 1e-8  # AdamW's, as torch.optim's default
+CLIP_EPSILON = 1e-6  # as torch.nn.utils.clip_grad_norm_
+
+
+class Coefficients(NamedTuple):
+    """What an update needs to know of each member; the rate follows the schedule, the others stay."""
+
+    rate: Tensor  # [M]
+    momentum: Tensor  # [M]
+    beta1: Tensor  # [M]
+    beta2: Tensor  # [M]
+    decay: Tensor  # [M]
+    clip: Tensor  # [M], infinite where off
+
+
+def moments(name: str, parameters: Tensors) -> dict[str, Tensors]:
+    """The optimizer's own state before the first step."""
+    names = {"sgd": ("momentum",), "adamw": ("first", "second")}[name]
+    return {moment: {key: torch.zeros_like(value) for key, value in parameters.items()} for moment in names}
+
+
+def gradient_norms(gradients: Tensors) -> Tensor:
+    """L2 norm of each member's whole gradient. Returns [M]."""
+    norms = [torch.linalg.vector_norm(gradient.flatten(1), dim=1) for gradient in gradients.values()]
+    total: Tensor = torch.linalg.vector_norm(torch.stack(norms), dim=0)
+    return total
+
+
+def clip_(gradients: Tensors, norms: Tensor, clip: Tensor) -> None:
+    """Scales down, in place, the gradients of members whose norm exceeds their clip."""
+    factor = (clip / (norms + CLIP_EPSILON)).clamp(max=1.0)
+    for gradient in gradients.values():
+        gradient.mul_(_column(factor, gradient))
+
+
+def sgd_(parameters: Tensors, gradients: Tensors, moments: dict[str, Tensors], c: Coefficients) -> None:
+    """One step in place: g += decay * w; v = momentum * v + g; w -= rate * v."""
+    for name, parameter in parameters.items():
+        gradient = gradients[name].addcmul_(parameter, _column(c.decay, parameter))
+        velocity = moments["momentum"][name].mul_(_column(c.momentum, parameter)).add_(gradient)
+        parameter.addcmul_(velocity, _column(-c.rate, parameter))
+
+
+def adamw_(parameters: Tensors, gradients: Tensors, moments: dict[str, Tensors], c: Coefficients, step: Tensor) -> None:
+    """One step in place, decoupled decay. step: [M] float64, 1 at the first."""
+    dtype = c.rate.dtype
+    correction1 = 1 - c.beta1.double() ** step
+    root2 = (1 - c.beta2.double() ** step).sqrt().to(dtype)
+    step_size = (c.rate.double() / correction1).to(dtype)
+    for name, parameter in parameters.items():
+        gradient, first, second = gradients[name], moments["first"][name], moments["second"][name]
+        parameter.mul_(_column(1 - c.rate * c.decay, parameter))
+        first.lerp_(gradient, _column(1 - c.beta1, parameter))
+        second.mul_(_column(c.beta2, parameter)).addcmul_(gradient * _column(1 - c.beta2, parameter), gradient)
+        denominator = (second.sqrt() / _column(root2, parameter)).add_(EPSILON)
+        parameter.addcdiv_(first * _column(-step_size, parameter), denominator)
+
+
+def _column(vector: Tensor, like: Tensor) -> Tensor:
+    """[M] as [M, 1, ...], to go with [M, *shape]."""
+    return vector.view(-1, *[1] * (like.dim() - 1))

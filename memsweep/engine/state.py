@@ -1,0 +1,221 @@
+"""The state of a pack as plain tensors, member axis first: made, thinned out and refilled, never trained here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from memsweep.config import TrialConfig
+from memsweep.data import tasks
+from memsweep.engine import models, optim
+from memsweep.engine.optim import Coefficients, Tensors
+from memsweep.engine.program import Program, strengths
+from memsweep.seeds import key
+
+
+class Member(NamedTuple):
+    """What the host knows of one slot's trial."""
+
+    trial: TrialConfig
+    data: tasks.TrialData
+    parameter_count: int
+
+
+class Examples(NamedTuple):
+    """Training and held-out examples of all members, inputs shared where members share them."""
+
+    bank: Tensor  # [R, D] rows of all inputs
+    offset: Tensor  # [M] int64, first row of the member's training inputs
+    held_out_offset: Tensor  # [M] int64
+    given: Tensor  # [M, N] int64 labels trained on
+    true: Tensor  # [M, N] int64
+    corrupted: Tensor  # [M, N] bool, really changed
+    held_out: Tensor  # [M, V + S] int64 labels, validation first
+    train_count: Tensor  # [M] int64, examples of the member; N is the largest
+    validation_count: Tensor  # [M] int64
+    held_out_count: Tensor  # [M] int64
+
+
+class History(NamedTuple):
+    """What each training example went through, measurement by measurement."""
+
+    correct: Tensor  # [M, N] bool, at the last measurement
+    learned: Tensor  # [M, N] int64, first measured step at which it was right; -1: never
+    forgotten: Tensor  # [M, N] int64, times wrong after right
+    loss: Tensor  # [M, N] nats at the last measurement
+
+
+class State(NamedTuple):
+    """A pack in the middle of training."""
+
+    members: tuple[Member, ...]  # [M]
+    step: np.ndarray  # [M] int64, steps trained
+    parameters: Tensors  # name -> [M, *shape]
+    moments: dict[str, Tensors]  # the optimizer's own
+    examples: Examples
+    history: History
+    coefficients: Coefficients  # each [M]
+    strengths: Tensors  # regularizer -> [M]
+    order_keys: Tensor  # [M] int64, on the host
+    noise_keys: Tensor  # [M] int64, on the host
+
+
+_PER_MEMBER = tuple(name for name in State._fields if name not in ("members", "step", "examples"))
+
+
+def init(program: Program, trials: Sequence[TrialConfig]) -> State:
+    """The state of these trials before their first step, one slot each."""
+    members, parameters = [], []
+    for trial in trials:
+        module = models.build(trial, program.input_dim, program.classes)
+        parameters.append({name: value.detach() for name, value in module.named_parameters()})
+        members.append(Member(trial, tasks.load(trial), sum(value.numel() for value in module.parameters())))
+    stacked = {name: torch.stack([own[name] for own in parameters]).to(program.device) for name in parameters[0]}
+    examples = _examples(program, members)
+    return State(
+        members=tuple(members),
+        step=np.zeros(len(members), dtype=np.int64),
+        parameters=stacked,
+        moments=optim.moments(program.optimizer, stacked),
+        examples=examples,
+        history=_no_history(examples, program.dtype),
+        coefficients=_coefficients(program, members),
+        strengths={
+            name: _vector(program, [strengths(m.trial)[name] for m in members]) for name in sorted(program.uses)
+        },
+        order_keys=_keys(members, "order"),
+        noise_keys=_keys(members, "order/noise"),
+    )
+
+
+def select(state: State, keep: np.ndarray) -> State:
+    """Only these members, their bits unchanged. keep: [M] bool, or positions."""
+    positions = np.flatnonzero(keep) if keep.dtype == bool else keep
+    at = torch.from_numpy(positions)
+
+    def picked(value: Any) -> Any:
+        if isinstance(value, Tensor):
+            return value[at.to(value.device)]
+        if isinstance(value, dict):
+            return {name: picked(item) for name, item in value.items()}
+        return type(value)(*map(picked, value))
+
+    return State(
+        members=tuple(state.members[i] for i in positions),
+        step=state.step[positions],
+        examples=state.examples._replace(**{n: picked(v) for n, v in state.examples._asdict().items() if n != "bank"}),
+        **{n: picked(getattr(state, n)) for n in _PER_MEMBER},
+    )
+
+
+def state_bytes(state: State) -> int:
+    """Bytes of the state's own tensors."""
+
+    def size(value: Any) -> int:
+        if isinstance(value, Tensor):
+            return value.nbytes
+        if isinstance(value, dict):
+            return sum(map(size, value.values()))
+        return sum(map(size, value)) if isinstance(value, tuple) else 0
+
+    return sum(size(value) for name, value in state._asdict().items() if name != "members")
+
+
+def admit(program: Program, state: State, slots: np.ndarray, trials: Sequence[TrialConfig]) -> State:
+    """New trials in these slots (positions, one a trial), before their first step; everybody else keeps their bits."""
+    new = init(program, trials)
+    members = list(state.members)
+    for slot, member in zip(slots, new.members, strict=True):
+        members[slot] = member
+    step = state.step.copy()
+    step[slots] = 0
+    at = torch.from_numpy(np.asarray(slots))
+    examples = _examples(program, members)
+    width = examples.given.shape[1]
+
+    def placed(old: Any, fresh: Any) -> Any:
+        if isinstance(old, Tensor):
+            return old.index_copy(0, at.to(old.device), fresh)
+        if isinstance(old, dict):
+            return {name: placed(old[name], fresh[name]) for name in old}
+        return type(old)(*map(placed, old, fresh))
+
+    return State(
+        members=tuple(members),
+        step=step,
+        examples=examples,
+        history=placed(_fitted_to(state.history, width), _fitted_to(new.history, width)),
+        **{n: placed(getattr(state, n), getattr(new, n)) for n in _PER_MEMBER if n != "history"},
+    )
+
+
+def _examples(program: Program, members: Sequence[Member]) -> Examples:
+    """The members' data on the device; inputs that members share are there once."""
+    arrays: dict[int, np.ndarray] = {}
+    for member in members:
+        for array in (member.data.inputs, member.data.held_out_inputs):
+            arrays.setdefault(id(array), array)
+    begins = dict(zip(arrays, np.cumsum([0, *(len(array) for array in arrays.values())])[:-1].tolist(), strict=True))
+    data = [member.data for member in members]
+    bank = torch.from_numpy(np.concatenate(list(arrays.values())))
+    numbers = {
+        "offset": [begins[id(d.inputs)] for d in data],
+        "held_out_offset": [begins[id(d.held_out_inputs)] for d in data],
+        "train_count": [len(d.labels) for d in data],
+        "validation_count": [d.validation_count for d in data],
+        "held_out_count": [len(d.held_out_labels) for d in data],
+    }
+    padded = {
+        "given": [d.labels for d in data],
+        "true": [d.true_labels for d in data],
+        "corrupted": [d.corrupted for d in data],
+        "held_out": [d.held_out_labels for d in data],
+    }
+    return Examples(
+        bank=bank.to(program.device, program.dtype),
+        **{name: torch.tensor(values, dtype=torch.int64, device=program.device) for name, values in numbers.items()},
+        **{name: _padded(rows).to(program.device) for name, rows in padded.items()},
+    )
+
+
+def _no_history(examples: Examples, dtype: torch.dtype) -> History:
+    blank = torch.zeros_like(examples.given)
+    return History(torch.zeros_like(examples.corrupted), blank - 1, blank.clone(), blank.to(dtype))
+
+
+def _fitted_to(history: History, width: int) -> History:
+    """[M, width]: cut or padded behind the examples of the members at hand."""
+    return History(*(functional.pad(value[:, :width], (0, max(0, width - value.shape[1]))) for value in history))
+
+
+def _coefficients(program: Program, members: Sequence[Member]) -> Coefficients:
+    own = [(member.trial.optimizer, member.trial.regularization.weight_decay) for member in members]
+    return Coefficients(
+        rate=_vector(program, [o.learning_rate for o, _ in own]),
+        momentum=_vector(program, [o.momentum for o, _ in own]),
+        beta1=_vector(program, [o.betas[0] for o, _ in own]),
+        beta2=_vector(program, [o.betas[1] for o, _ in own]),
+        decay=_vector(program, [decay for _, decay in own]),
+        clip=_vector(program, [o.clip or np.inf for o, _ in own]),
+    )
+
+
+def _keys(members: Sequence[Member], purpose: str) -> Tensor:
+    return torch.tensor([key(m.trial.stream_seed("order"), purpose) for m in members], dtype=torch.int64)
+
+
+def _vector(program: Program, values: Sequence[float]) -> Tensor:
+    return torch.tensor(values, dtype=torch.float64).to(program.device, program.dtype)
+
+
+def _padded(rows: Sequence[np.ndarray]) -> Tensor:
+    """[M, longest], zeros behind the end of shorter rows."""
+    out = np.zeros((len(rows), max(map(len, rows))), dtype=rows[0].dtype)
+    for row, values in zip(out, rows, strict=True):
+        row[: len(values)] = values
+    return torch.from_numpy(out)

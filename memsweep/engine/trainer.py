@@ -1,0 +1,154 @@
+"""Trains a pack: the state is data, four verbs move it.
+
+    program = trainer.compose(trials)
+    state = trainer.init(program, trials)
+    state, measured = trainer.advance(program, state, steps)
+    state = trainer.admit(program, state, slots, waiting_trials)
+    state = trainer.select(state, measured.active)
+
+A member's numbers are the same alone, first, last or among strangers. The verbs may reuse the memory of the
+state they are handed: go on with the one they return. Nothing here knows of Ray, tables or files.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.func import functional_call, grad_and_value, vmap
+
+from memsweep.config import schedule_factor
+from memsweep.engine import optim, streams
+from memsweep.engine.evaluation import Measured, measure
+from memsweep.engine.optim import Tensors
+from memsweep.engine.program import Program, compose
+from memsweep.engine.regularizers import Perturbation, applied, cross_entropy, perturbation
+from memsweep.engine.state import State, admit, init, select, state_bytes
+
+__all__ = ["Clock", "admit", "advance", "batches", "compose", "init", "select", "state_bytes", "steps_to_measurement"]
+
+
+@dataclass
+class Clock:
+    """Seconds spent, by purpose; shared by the verbs of one pack."""
+
+    seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(("start", "train", "evaluate"), 0.0))
+
+    def charge(self, purpose: str, since: float) -> None:
+        self.seconds[purpose] += time.perf_counter() - since
+
+
+def advance(program: Program, state: State, steps: int, clock: Clock | None = None) -> tuple[State, Measured]:
+    """Trains every member for `steps` steps, then measures those that are due.
+
+    steps: at most `steps_to_measurement(state)`, so that nobody passes a measurement.
+    """
+    clock = clock or Clock()
+    begun = time.perf_counter()
+    index = batches(program, state, steps).to(program.device)  # [steps, M, B]
+    rates = learning_rates(program, state, steps)  # [steps, M]
+    noise = streams.subkeys(state.noise_keys, torch.from_numpy(state.step) + torch.arange(steps)[:, None]).to(
+        program.device
+    )
+    norms = torch.zeros(len(state.members))
+    for s in range(steps):
+        norms = train_step(program, state, index[s], rates[s], noise[s], s + 1)
+    state = state._replace(step=state.step + steps)
+    _synchronize(program)
+    clock.charge("train", begun)
+    begun = time.perf_counter()
+    state, measured = measure(program, state, norms)
+    clock.charge("evaluate", begun)
+    return state, measured
+
+
+def steps_to_measurement(state: State) -> int:
+    """Steps until the first member is due."""
+    return min(
+        member.trial.next_measurement(int(step)) - int(step)
+        for member, step in zip(state.members, state.step, strict=True)
+    )
+
+
+def batches(program: Program, state: State, steps: int) -> Tensor:
+    """The examples of the next steps: [steps, M, B] int64, on the host.
+
+    Each member reads one random order of its examples after another; a batch may cross the seam.
+    """
+    batch = program.batch_size
+    index = torch.empty(steps, len(state.members), batch, dtype=torch.int64)
+    counts = np.array([member.trial.data.examples for member in state.members])
+    for count in np.unique(counts):
+        group = torch.from_numpy(np.flatnonzero(counts == count))
+        begin = torch.from_numpy(state.step)[group] * batch
+        first = begin // count
+        epochs = int(((begin + steps * batch - 1) // count - first).max()) + 1
+        keys = streams.subkeys(state.order_keys[group][:, None], first[:, None] + torch.arange(epochs))
+        orders = streams.permutations(keys.flatten(), int(count)).view(len(group), -1)
+        window = (begin - first * count)[:, None] + torch.arange(steps * batch)
+        index[:, group] = orders.gather(1, window).view(len(group), steps, batch).transpose(0, 1)
+    return index
+
+
+def learning_rates(program: Program, state: State, steps: int) -> Tensor:
+    """Each member's rate at the next steps: [steps, M]. Epochs are counted in examples read."""
+    base = np.array([member.trial.optimizer.learning_rate for member in state.members])
+    factors = np.ones((steps, len(base)))
+    for m, (member, begin) in enumerate(zip(state.members, state.step, strict=True)):
+        if member.trial.optimizer.schedule != "constant":
+            epochs = (begin + np.arange(steps)) * program.batch_size / member.trial.data.examples
+            factors[:, m] = [schedule_factor(member.trial.optimizer.schedule, epoch) for epoch in epochs]
+    return torch.from_numpy(base * factors).to(program.device, program.dtype)
+
+
+def train_step(program: Program, state: State, index: Tensor, rate: Tensor, keys: Tensor, ahead: int) -> Tensor:
+    """One optimizer step of every member, in place. index: [M, B].  rate, keys: [M].  Returns gradient norms [M].
+
+    ahead: steps since `state.step`, this one included.
+    """
+    inputs, labels = _batch(program, state, index, keys)
+    hidden = tuple(
+        _perturbation(program, state, streams.subkeys(keys, 1 + layer), "hidden_noise", "dropout", shape)
+        for layer, shape in enumerate(program.hidden_shapes)
+    )
+    smoothing = {name: value for name, value in state.strengths.items() if name == "label_smoothing"}
+
+    def member_loss(own: Tensors, x: Tensor, y: Tensor, smooth: Tensors, places: tuple[Perturbation, ...]) -> Tensor:
+        changes = {"hidden": lambda h, layer: applied(places[layer], h)} if any(places) else {}
+        logits = functional_call(program.module, own, (x,), changes)
+        return cross_entropy(logits, y, smooth.get("label_smoothing"))
+
+    # each member's own mean, never averaged over members: that would divide every gradient by M
+    gradients, _ = vmap(grad_and_value(member_loss))(state.parameters, inputs, labels, smoothing, hidden)
+    norms = optim.gradient_norms(gradients)
+    coefficients = state.coefficients._replace(rate=rate)
+    if "clip" in program.uses:
+        optim.clip_(gradients, norms, coefficients.clip)
+    if program.optimizer == "sgd":
+        optim.sgd_(state.parameters, gradients, state.moments, coefficients)
+    else:
+        step = torch.from_numpy(state.step + ahead).to(program.device, torch.float64)
+        optim.adamw_(state.parameters, gradients, state.moments, coefficients, step)
+    return norms
+
+
+def _batch(program: Program, state: State, index: Tensor, keys: Tensor) -> tuple[Tensor, Tensor]:
+    """Inputs [M, B, D], noisy where asked, and given labels [M, B]."""
+    e = state.examples
+    inputs = e.bank[e.offset[:, None] + index]
+    noise = _perturbation(program, state, streams.subkeys(keys, 0), "input_noise", "input_dropout", inputs.shape[1:])
+    return applied(noise, inputs), e.given.gather(1, index)
+
+
+def _perturbation(
+    program: Program, state: State, keys: Tensor, noise: str, dropout: str, shape: tuple[int, ...]
+) -> Perturbation:
+    return perturbation(keys, state.strengths.get(noise), state.strengths.get(dropout), shape, program.dtype)
+
+
+def _synchronize(program: Program) -> None:
+    if program.device.type == "cuda":
+        torch.cuda.synchronize()

@@ -1,0 +1,106 @@
+"""Launches a sweep: under the folder's lock, what is left of it is packed, trained and stored."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from memsweep.config import TrialConfig
+from memsweep.launch import plan
+from memsweep.launch.packing import Pack, Tally
+from memsweep.results.store import Store
+from memsweep.schema import Status, cell
+from memsweep.sweep import Sweep
+
+
+@dataclass(frozen=True)
+class Report:
+    """How a launch ended; the trials' own ends are in the tables."""
+
+    sweep: str
+    wanted: int
+    settled_before: int
+    ran: int  # trials that this launch wrote, whatever their status
+    failed: int  # of the wanted, now or before, ended by an error
+    missing: int  # of the wanted, left for the next launch
+    interrupted: bool
+
+
+def launch(
+    sweep: Sweep,
+    store: Store,
+    *,
+    address: str | None = None,
+    members: int | None = None,
+    limit: int | None = None,
+    device: str | None = None,
+    retry: bool = False,
+    budget_seconds: float | None = None,
+    watch: Callable[[int, int, Tally], None] = lambda settled, wanted, tally: None,
+) -> Report:
+    """Runs what is missing of a sweep and stores it; returns when all has ended.
+
+    members: trials trained at a time in a pack, at most.  device: cpu or cuda; default: a GPU where there is one.
+    retry: failed trials run again.  watch: told (settled before, wanted, tally of this launch) as it goes.
+    Raises SweepError when data can't be loaded, StoreError when another launch holds the folder.
+    """
+    with store.lock("launch"):
+        left = plan.work(sweep, store, limit=limit, retry=retry)
+        plan.check_data(left.missing)
+        _write_wanted(sweep, left.wanted, store)
+        watch(len(left.settled), len(left.wanted), Tally())
+        outcome_ran, interrupted = 0, False
+        if left.missing:
+            from memsweep.launch import tune  # Ray takes seconds to import, and there may be nothing to do
+
+            with tune.cluster(address):
+                chosen = device or ("cuda" if tune.has_gpu() else "cpu")
+                packs = plan.packs(left.missing, chosen, tune.worker_count(chosen), members)
+                outcome = tune.run(
+                    packs,
+                    store,
+                    chosen,
+                    budget_seconds,
+                    lambda tally: watch(len(left.settled), len(left.wanted), tally),
+                )
+            for pack in outcome.quarantined:
+                _quarantine(pack, store)
+            outcome_ran, interrupted = outcome.tally.settled, outcome.interrupted
+        after = plan.work(sweep, store, limit=limit)
+    return Report(
+        sweep.name,
+        len(after.wanted),
+        len(left.settled),
+        outcome_ran,
+        len(after.failed),
+        len(after.missing),
+        interrupted,
+    )
+
+
+def _write_wanted(sweep: Sweep, wanted: Sequence[TrialConfig], store: Store) -> None:
+    """One row a trial that the sweep wants; the same sweep writes the same part."""
+    rows: list[dict[str, Any]] = [
+        {
+            "sweep": sweep.name,
+            "trial_id": trial.trial_id,
+            "setting_id": trial.setting_id,
+            "position": position,
+            "seed": trial.seed,
+            "probes": cell(trial.probes),
+            "configuration": json.dumps(trial.flat(), separators=(",", ":")),
+        }
+        for position, trial in enumerate(wanted)
+    ]
+    store.write("wanted", rows)
+
+
+def _quarantine(pack: Pack, store: Store) -> None:
+    from memsweep.launch.execution import Ledger  # imports torch
+
+    ledger = Ledger(store, pack.pack_id)
+    for trial in pack.trials:
+        ledger.settle(trial, Status.QUARANTINED, {"cause": f"pack {pack.pack_id} ended its worker again and again"})
+    ledger.flush()

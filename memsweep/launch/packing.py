@@ -1,0 +1,92 @@
+"""Which trials train together: packs of one program, long trainings first. Decides nothing about where or when."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from memsweep.config import TrialConfig
+from memsweep.data import tasks
+
+SLOTS = {"cpu": 64, "cuda": 512}
+"""Members trained at a time, by device, unless --members says otherwise."""
+WAVES = 4
+"""Trials a slot serves, one after another, where a stopping rule lets members leave early."""
+
+
+@dataclass(frozen=True)
+class Pack:
+    """An ordered list of trials of one program, and how many of them train at a time."""
+
+    trials: tuple[TrialConfig, ...]
+    slots: int
+
+    @property
+    def pack_id(self) -> str:
+        """12 hexadecimal digits that name the trials and their order."""
+        text = ",".join([str(self.slots), *(trial.trial_id for trial in self.trials)])
+        return hashlib.blake2b(text.encode(), digest_size=6).hexdigest()
+
+    def to_json(self) -> str:
+        """The pack as text: the first trial's fields, then how each trial differs from it."""
+        flat = [{**trial.flat(), "seed": trial.seed} for trial in self.trials]
+        changes = [{name: value for name, value in fields.items() if value != flat[0][name]} for fields in flat]
+        return json.dumps({"base": flat[0], "changes": changes, "slots": self.slots}, separators=(",", ":"))
+
+    @classmethod
+    def from_json(cls, text: str) -> Pack:
+        values = json.loads(text)
+        base = TrialConfig.of(values["base"])
+        return cls(tuple(base.with_fields(change) for change in values["changes"]), values["slots"])
+
+
+class Tally(NamedTuple):
+    """Trials that a launch has written so far, and how many of them ended by an error."""
+
+    settled: int = 0
+    failed: int = 0
+
+
+def program_key(trial: TrialConfig) -> tuple[Any, ...]:
+    """What splits packs: trials with equal keys can be trained together."""
+    model, optimizer = trial.model, trial.optimizer
+    layout = (model.family, model.width, model.depth, model.cell, model.activation, trial.data.sequence_length)
+    return (*layout, *tasks.shape(trial), optimizer.name, optimizer.batch_size, trial.compute.dtype)
+
+
+def describe(trial: TrialConfig) -> str:
+    """The program of a trial, in words for a table."""
+    input_dim, classes = tasks.shape(trial)
+    model, optimizer = trial.model, trial.optimizer
+    layers = "-".join(map(str, [input_dim, *[model.width] * model.depth, classes]))
+    return f"{model.family} {layers} {model.activation} {optimizer.name} batch={optimizer.batch_size} {trial.compute.dtype}"
+
+
+def make_packs(trials: Iterable[TrialConfig], workers: int, slots: int) -> list[Pack]:
+    """Packs of one program each, the longest first, enough of them to keep `workers` busy.
+
+    slots: members trained at a time, at most.  Trials whose budgets are alike share a pack, so that they end together.
+    """
+    programs: dict[tuple[Any, ...], list[TrialConfig]] = {}
+    for trial in trials:
+        programs.setdefault(program_key(trial), []).append(trial)
+    packs = [pack for group in programs.values() for pack in _packs_of_program(group, workers, slots)]
+    return sorted(packs, key=lambda pack: -sum(trial.budget for trial in pack.trials))
+
+
+def _packs_of_program(trials: list[TrialConfig], workers: int, slots: int) -> list[Pack]:
+    ordered = sorted(trials, key=lambda trial: -trial.budget)  # stable: equals stay in the sweep's order
+    leave_early = any(trial.stop.fit for trial in trials)
+    count = _rounds(len(ordered), slots * (WAVES if leave_early else 1), workers)
+    bounds = [len(ordered) * i // count for i in range(count + 1)]
+    parts: list[Sequence[TrialConfig]] = [ordered[a:b] for a, b in zip(bounds, bounds[1:], strict=False)]
+    return [Pack(tuple(part), min(slots, len(part))) for part in parts]
+
+
+def _rounds(trials: int, size: int, workers: int) -> int:
+    """Number of packs of at most `size` trials: a multiple of the workers, unless that leaves packs empty."""
+    needed = -(-trials // size)
+    return min(trials, -(-needed // workers) * workers)

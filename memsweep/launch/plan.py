@@ -1,0 +1,127 @@
+"""What a launch would do: wanted minus settled, in packs, with its memory and time. Starts nothing."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from memsweep.config import TrialConfig
+from memsweep.data import tasks
+from memsweep.launch.packing import SLOTS, Pack, make_packs
+from memsweep.results.store import Store
+from memsweep.schema import RETRIED, SETTLED
+from memsweep.sweep import Sweep, SweepError
+
+CALIBRATION_SECONDS = 1.0
+"""How long a program is tried for an estimate, apart from loading it."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """The trials a sweep wants, split by what the tables say of them."""
+
+    wanted: tuple[TrialConfig, ...]
+    settled: tuple[TrialConfig, ...]
+    failed: tuple[TrialConfig, ...]  # ended by an error; run again when asked
+    missing: tuple[TrialConfig, ...]  # to be run
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Seconds and bytes, measured on this machine by training the largest pack of each program for a moment."""
+
+    seconds: float
+    error: float  # relative, one standard deviation of the timed stretches
+    bytes_a_worker: int
+
+
+def work(sweep: Sweep, store: Store | None, *, limit: int | None = None, retry: bool = False) -> Work:
+    """What is left of a sweep: wanted minus settled, minus failed ones unless they are to be tried again.
+
+    store: None where nothing is stored yet.  limit: only the sweep's first trials are wanted.
+    """
+    wanted = sweep.trials[:limit]
+    stored: dict[str, tuple[str, set[str]]] = {}
+    if store is not None:
+        columns = store.trials(["trial_id", "status", "probes"]).to_pydict()
+        rows = zip(columns["trial_id"], columns["status"], columns["probes"], strict=True)
+        stored = {trial_id: (status, set(filter(None, (probes or "").split(",")))) for trial_id, status, probes in rows}
+    groups: dict[str, list[TrialConfig]] = {"settled": [], "failed": [], "missing": []}
+    for trial in wanted:
+        status, probes = stored.get(trial.trial_id, ("", set()))
+        if status in SETTLED and set(trial.probes) <= probes:
+            groups["settled"].append(trial)
+        elif status in RETRIED and not retry:
+            groups["failed"].append(trial)
+        else:
+            groups["missing"].append(trial)
+    return Work(wanted, *(tuple(groups[name]) for name in ("settled", "failed", "missing")))
+
+
+def check_data(trials: Iterable[TrialConfig]) -> None:
+    """Raises SweepError with everything that keeps the trials' data from being loaded."""
+    asked = {(trial.data, trial.stream_seed("inputs")): trial for trial in trials}
+    problems = [problem for trial in asked.values() for problem in tasks.check(trial)]
+    if problems:
+        raise SweepError(problems)
+
+
+def packs(trials: Sequence[TrialConfig], device: str, workers: int, members: int | None) -> list[Pack]:
+    """The packs in which these trials would run."""
+    return make_packs(trials, workers, members or SLOTS[device])
+
+
+def local_device() -> str:
+    """cuda where this machine has a GPU that torch can use, else cpu."""
+    import torch  # slow to import, and needed only here
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def local_workers(device: str) -> int:
+    """Packs that run at the same time on this machine."""
+    if device == "cpu":
+        return os.cpu_count() or 1
+    import torch  # slow to import, and needed only here
+
+    return max(1, torch.cuda.device_count())
+
+
+def estimate(planned: Sequence[Pack], device: str, workers: int) -> Estimate:
+    """Times a few steps of the largest pack of each program, alone on this machine's cores.
+
+    The start of Ray and of its workers is not in it.
+    """
+    from memsweep.engine import trainer  # imports torch, which a plan without an estimate does not need
+
+    seconds, variance, size = 0.0, 0.0, 0
+    programs: dict[tuple[object, ...], list[Pack]] = {}
+    for pack in planned:
+        first = pack.trials[0]
+        key = (first.model, first.optimizer.batch_size, first.optimizer.name, first.data.examples, pack.slots)
+        programs.setdefault(key, []).append(pack)
+    for group in programs.values():
+        largest = max(group, key=lambda pack: pack.slots)
+        began = time.perf_counter()
+        program = trainer.compose(largest.trials, device)
+        state = trainer.init(program, largest.trials[: largest.slots])
+        start = time.perf_counter() - began
+        size = max(size, trainer.state_bytes(state))
+        rates: list[float] = []
+        until = time.perf_counter() + CALIBRATION_SECONDS
+        while not rates or time.perf_counter() < until:
+            began = time.perf_counter()
+            steps = trainer.steps_to_measurement(state)
+            state, measured = trainer.advance(program, state, steps)
+            rates.append((time.perf_counter() - began) / (steps * largest.slots))
+            if not measured.active.all():
+                break
+        rate = sum(rates) / len(rates)
+        spread = sum((r - rate) ** 2 for r in rates) / max(1, len(rates) - 1)
+        member_steps = sum(trial.budget for pack in group for trial in pack.trials)
+        seconds += member_steps * rate + len(group) * start
+        variance += member_steps**2 * spread
+    busy = min(workers, len(planned)) or 1
+    return Estimate(seconds / busy, variance**0.5 / seconds if seconds else 0.0, size)

@@ -1,0 +1,1 @@
+"""Parts on disk, tables as readers see them, and SQL over them."""

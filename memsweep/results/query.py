@@ -1,0 +1,88 @@
+"""The tables in pandas and in SQL: read-only, one SELECT, and nothing but the tables within its reach."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import duckdb
+import pyarrow as pa
+
+from memsweep.results.store import Store
+from memsweep.schema import SCHEMAS
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+LOCKED_DOWN = {
+    "enable_external_access": False,
+    "python_enable_replacements": False,
+    "autoinstall_known_extensions": False,
+    "autoload_known_extensions": False,
+    "allow_community_extensions": False,
+    "temp_directory": "",
+}
+"""Settings of DuckDB under which a statement reaches no file, no network and no variable of ours."""
+
+
+class QueryError(Exception):
+    """Why a statement can't be answered."""
+
+
+def default_results() -> str:
+    """MEMSWEEP_RESULTS, or ./results."""
+    return os.environ.get("MEMSWEEP_RESULTS", "results")
+
+
+def table(name: str, results: str | Path) -> pd.DataFrame:
+    """One table as readers see it: each trial once. Raises QueryError for a name that is no table."""
+    if name not in SCHEMAS:
+        raise QueryError(_no_table(name))
+    return Store(results).current(name).to_pandas()
+
+
+def sql(statement: str, results: str | Path) -> pd.DataFrame:
+    """The answer to one SELECT, as pandas."""
+    return run(statement, results).to_pandas()
+
+
+def run(statement: str, results: str | Path) -> pa.Table:
+    """The answer to one SELECT over trials, steps, examples, packs and wanted.
+
+    Raises QueryError, with DuckDB's own words, for anything else; StoreError for a damaged part.
+    """
+    store = Store(results)
+    with duckdb.connect(":memory:", config=LOCKED_DOWN) as connection:
+        try:
+            _check_is_one_select(connection, statement)
+            for name in connection.get_table_names(statement):
+                if name in SCHEMAS:
+                    connection.register(name, store.current(name))
+            connection.execute("set lock_configuration = true")
+            return connection.sql(statement).to_arrow_table()
+        except duckdb.CatalogException as error:
+            raise QueryError(_explained(str(error))) from error
+        except (duckdb.Error, RuntimeError, UnicodeError) as error:
+            raise QueryError(f"the statement can't be answered. {error}") from error
+
+
+def _check_is_one_select(connection: duckdb.DuckDBPyConnection, statement: str) -> None:
+    statements = connection.extract_statements(statement)
+    if len(statements) != 1:
+        raise QueryError(f"one SELECT at a time: found {len(statements)} statements.")
+    if statements[0].type != duckdb.StatementType.SELECT:
+        found = statements[0].type.name
+        raise QueryError(f"only SELECT: query reads the tables and never changes anything; found {found}.")
+
+
+def _explained(message: str) -> str:
+    missing = message.partition("Table with name ")[2].partition(" ")[0]
+    return _no_table(missing) if missing else f"the statement can't be answered. {message}"
+
+
+def _no_table(name: str) -> str:
+    near = difflib.get_close_matches(name, SCHEMAS, 1)
+    hint = f" Did you mean {near[0]!r}?" if near else ""
+    return f"there is no table {name!r}; the tables are {', '.join(SCHEMAS)}.{hint}"

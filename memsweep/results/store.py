@@ -1,0 +1,244 @@
+"""Parts: whole or absent Parquet files, and which rows of them a reader sees. Needs neither torch nor ray.
+
+results/<table>/<hash of the content>.parquet   one part, written by a worker or a launch, read by everybody
+results/<name>.lock                             held by the process that launches; says who it is
+results/running.json                            trials handed to workers; true only while the lock is held
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import hashlib
+import json
+import os
+import platform
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from memsweep.schema import SCHEMAS, SETTLED
+
+RUNNING = "running.json"
+LEFTOVER_SECONDS = 3600
+"""Temporary files older than this belong to nobody."""
+
+
+class StoreError(Exception):
+    """What is wrong with a results folder, and what to do next."""
+
+
+class Store:
+    """A results folder. create: make it, and see that it can be written; else it must be there."""
+
+    def __init__(self, results: str | Path, *, create: bool = False):
+        self.results = Path(results)
+        if create:
+            self._create()
+        elif not self.results.is_dir():
+            raise StoreError(f"no results at {results}: launch a sweep first, or name another folder with --results.")
+
+    def write(self, table: str, rows: Sequence[Mapping[str, Any]]) -> Path:
+        """One part of these rows. The same rows make the same file, so that writing twice is harmless.
+
+        Columns must be of SCHEMAS[table]; those that are absent are null. Raises StoreError when they are of another
+        type, or the disk refuses.
+        """
+        schema = SCHEMAS[table]
+        unknown = {name for row in rows for name in row} - set(schema.names)
+        if unknown:
+            raise StoreError(f"table {table} has no column {', '.join(sorted(unknown))}; schema.py lists its columns.")
+        try:
+            part = pa.Table.from_pylist([dict(row) for row in rows], schema=schema)
+        except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+            raise StoreError(f"rows of table {table} don't fit its columns: {error}") from error
+        sink = pa.BufferOutputStream()
+        pq.write_table(part, sink, compression="zstd")
+        content = sink.getvalue()
+        path = self.results / table / f"{_hash(content)}.parquet"
+        if not path.exists():
+            _write_whole(path, content)
+        return path
+
+    def parts(self, table: str) -> list[Path]:
+        return sorted((self.results / table).glob("[!.]*.parquet"))
+
+    def read(self, table: str, columns: Sequence[str] | None = None) -> pa.Table:
+        """All rows of all parts, typed by SCHEMAS, whoever wrote them. Columns that a part lacks are null."""
+        schema = SCHEMAS[table]
+        wanted = schema if columns is None else pa.schema([schema.field(name) for name in columns])
+        pieces = [_read_part(path, wanted) for path in self.parts(table)]
+        return pa.concat_tables([wanted.empty_table(), *pieces])
+
+    def trials(self, columns: Sequence[str] | None = None) -> pa.Table:
+        """One attempt a trial: a settled one before others, then the one with most probes, then the first settled
+        or the last of the others."""
+        keys = ["trial_id", "attempt_id", "status", "probes", "finished_at"]
+        names = list(SCHEMAS["trials"].names if columns is None else columns)
+        table = self.read("trials", list(dict.fromkeys([*names, *keys])))
+        return table.take(_kept(table.select(keys))).select(names)
+
+    def current(self, table: str, columns: Sequence[str] | None = None) -> pa.Table:
+        """A table as readers see it: rows of the kept attempt of each trial, each once."""
+        if table == "trials":
+            return self.trials(columns)
+        names = list(SCHEMAS[table].names if columns is None else columns)
+        keys = _KEYS[table]
+        rows = self.read(table, list(dict.fromkeys([*names, *keys])))
+        if "attempt_id" in keys and "trial_id" in keys:
+            kept = self.trials(["trial_id", "attempt_id"])
+            rows = rows.filter(pc.is_in(_pairs(rows), value_set=_pairs(kept)))
+        numbered = rows.select(keys).append_column("row", pa.array(range(len(rows)), pa.int64()))
+        unique = numbered.group_by(keys, use_threads=False).aggregate([("row", "min")])["row_min"]
+        return (rows if len(unique) == len(rows) else rows.take(_sorted(unique))).select(names)
+
+    def settled(self) -> dict[str, set[str]]:
+        """Trials that are never run again -> the probes recorded with them."""
+        table = self.trials(["trial_id", "status", "probes"])
+        rows = zip(*(table[name].to_pylist() for name in ("trial_id", "status", "probes")), strict=True)
+        return {
+            trial: set(filter(None, (probes or "").split(","))) for trial, status, probes in rows if status in SETTLED
+        }
+
+    def damaged(self) -> list[tuple[Path, str]]:
+        """Parts that can't be read, or whose content is not what their name says."""
+        found = []
+        for table, schema in SCHEMAS.items():
+            for path in self.parts(table):
+                try:
+                    _read_part(path, schema)
+                    if path.stem != _hash(path.read_bytes()):
+                        found.append((path, "its content is not what its name says"))
+                except (StoreError, OSError) as error:
+                    found.append((path, str(error)))
+        return found
+
+    @contextmanager
+    def lock(self, name: str = "launch") -> Iterator[None]:
+        """Held by one process at a time; the system frees it when that process ends, however it ends."""
+        path = self.results / f"{name}.lock"
+        with open(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644), "r+") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                holder = file.read().strip() or "unknown"
+                raise StoreError(
+                    f"a {name} ({holder}) is writing to {self.results}: wait for it, or use another --results."
+                ) from None
+            file.truncate(0)
+            file.write(f"process {os.getpid()} on {platform.node()}\n")
+            file.flush()
+            yield
+
+    def is_locked(self, name: str = "launch") -> bool:
+        """Whether a live process holds the lock."""
+        try:
+            with self.lock(name):
+                return False
+        except StoreError:
+            return True
+
+    def note_running(self, trial_ids: Sequence[str]) -> None:
+        """What the launch that holds the lock has handed to its workers."""
+        _write_whole(self.results / RUNNING, json.dumps(list(trial_ids)).encode())
+
+    def running(self) -> set[str]:
+        """Trials that a live launch has handed to its workers."""
+        path = self.results / RUNNING
+        return set(json.loads(path.read_text())) if path.exists() and self.is_locked() else set()
+
+    def _create(self) -> None:
+        try:
+            self.results.mkdir(parents=True, exist_ok=True)
+            probe = self.results / f".writable-{os.getpid()}"
+            probe.write_bytes(b"")
+            probe.unlink()
+            for leftover in self.results.glob("*/.*.tmp"):
+                if time.time() - leftover.stat().st_mtime > LEFTOVER_SECONDS:
+                    leftover.unlink(missing_ok=True)
+        except OSError as error:
+            reason = error.strerror or str(error)
+            raise StoreError(
+                f"{self.results}: can't be written ({reason}); choose another folder with --results."
+            ) from error
+
+
+_KEYS = {
+    "steps": ["trial_id", "attempt_id", "step"],
+    "examples": ["trial_id", "attempt_id", "example"],
+    "packs": ["attempt_id"],
+    "wanted": ["sweep", "trial_id"],
+}
+"""What tells the rows of a table apart."""
+
+
+def _read_part(path: Path, schema: pa.Schema) -> pa.Table:
+    try:
+        with pq.ParquetFile(path) as file:
+            present = [name for name in schema.names if name in file.schema_arrow.names]
+            table = file.read(columns=present)
+        columns = [
+            table[field.name].cast(field.type) if field.name in present else pa.nulls(len(table), field.type)
+            for field in schema
+        ]
+        return pa.table(columns, schema=schema)
+    except (pa.ArrowException, OSError) as error:
+        raise StoreError(
+            f"{path} is no whole Parquet part ({str(error).splitlines()[0]}). Move it out of the folder, e.g. into "
+            f"{path.parent.parent / 'damaged'}, then launch again: only what it held is run again."
+        ) from error
+
+
+def _kept(attempts: pa.Table) -> pa.Array:
+    """Rows of the attempts that readers see, in the order of their trials' first rows."""
+    best: dict[str, tuple[tuple[Any, ...], int]] = {}
+    columns = (attempts[name].to_pylist() for name in ("trial_id", "attempt_id", "status", "probes"))
+    times = attempts["finished_at"].cast(pa.int64()).to_pylist()
+    for row, (trial, attempt, status, probes, when) in enumerate(zip(*columns, times, strict=True)):
+        settled = status in SETTLED
+        probed = len(list(filter(None, (probes or "").split(","))))
+        rank = (not settled, -probed, (when or 0) if settled else -(when or 0), attempt)
+        if trial not in best or rank < best[trial][0]:
+            best[trial] = (rank, row)
+    return pa.array([row for _, row in best.values()], pa.int64())
+
+
+def _pairs(table: pa.Table) -> pa.Array:
+    """Trial and attempt as one text."""
+    return pc.binary_join_element_wise(table["trial_id"], table["attempt_id"], "/").combine_chunks()
+
+
+def _sorted(values: pa.ChunkedArray) -> pa.Array:
+    array = values.combine_chunks()
+    return array.take(pc.array_sort_indices(array))
+
+
+def _hash(content: Any) -> str:
+    return hashlib.blake2b(content, digest_size=12).hexdigest()
+
+
+def _write_whole(path: Path, content: Any) -> None:
+    """The file appears under its name complete, or not at all, even if the machine stops meanwhile."""
+    temporary = path.parent / f".{path.stem}-{os.getpid()}.tmp"
+    try:
+        path.parent.mkdir(exist_ok=True)
+        with open(temporary, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        full = " The disk is full." if error.errno == errno.ENOSPC else ""
+        raise StoreError(f"{path}: can't be written ({error.strerror or error}).{full}") from error

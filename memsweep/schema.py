@@ -1,0 +1,173 @@
+"""The tables: every column's name, type, unit and meaning. The only list of columns there is."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Any
+
+import pyarrow as pa
+
+from memsweep.config import FIELDS, FieldSpec
+
+
+class Status(StrEnum):
+    """How a trial ended; `advice` is the sentence shown to people."""
+
+    advice: str
+
+    def __new__(cls, value: str, advice: str) -> Status:
+        member = str.__new__(cls, value)
+        member._value_ = value
+        member.advice = advice
+        return member
+
+    FINISHED = "finished", "Used its budget, or met its own stopping rule."
+    PRUNED = "pruned", "Ended early by the search."
+    DIVERGED = "diverged", "Its loss became infinite or undefined; lower optimizer.learning_rate."
+    OUT_OF_MEMORY = "out_of_memory", "The device ran out of memory; launch again with fewer --members."
+    FAILED = "failed", "An error ended it; see its cause, then launch again with --retry."
+    QUARANTINED = "quarantined", "Its pack kept ending its worker; launch it alone with --members 1 --retry."
+    INTERRUPTED = "interrupted", "The launch was stopped first; launch again to finish it."
+
+
+SETTLED = (Status.FINISHED, Status.PRUNED, Status.DIVERGED)
+"""Statuses that are never run again."""
+RETRIED = (Status.OUT_OF_MEMORY, Status.FAILED, Status.QUARANTINED)
+"""Statuses that run again only when asked."""
+
+
+def _column(name: str, kind: pa.DataType, meaning: str) -> pa.Field:
+    return pa.field(name, kind, metadata={"meaning": meaning})
+
+
+def _field_column(spec: FieldSpec) -> pa.Field:
+    kind = {int: pa.int64(), float: pa.float64(), str: pa.string(), tuple: pa.string()}[spec.kind]
+    return _column(spec.column, kind, spec.meaning)
+
+
+_TRIAL = _column("trial_id", pa.string(), "hash of the trial's configuration")
+_SETTING = _column("setting_id", pa.string(), "hash of the configuration without seeds")
+_ATTEMPT = _column("attempt_id", pa.string(), "one execution of a pack; readers keep one attempt a trial")
+_PACK = _column("pack_id", pa.string(), "hash of the pack's program and trials")
+
+_COUNTS = [
+    _column("train_correct_count", pa.int64(), "training examples whose given label is predicted"),
+    _column("train_count", pa.int64(), "training examples"),
+    _column("train_loss_sum_nats", pa.float64(), "cross-entropy summed over training examples and their given labels"),
+    _column("validation_correct_count", pa.int64(), "validation examples whose label is predicted"),
+    _column("validation_count", pa.int64(), "validation examples"),
+    _column("validation_loss_sum_nats", pa.float64(), "cross-entropy summed over validation examples"),
+    _column("clean_correct_count", pa.int64(), "uncorrupted training examples whose label is predicted"),
+    _column("clean_count", pa.int64(), "uncorrupted training examples"),
+    _column("corrupted_correct_count", pa.int64(), "corrupted training examples whose given label is predicted"),
+    _column("corrupted_count", pa.int64(), "training examples whose label or inputs really changed"),
+    _column("memorized_count", pa.int64(), "training examples whose wrong label, as given, is predicted"),
+    _column("recovered_count", pa.int64(), "training examples with a wrong label whose true label is predicted"),
+    _column("label_changed_count", pa.int64(), "training examples whose given label is not the true one"),
+    _column(
+        "gradient_norm", pa.float64(), "L2 norm of the minibatch gradient of the last step, before clipping and decay"
+    ),
+]
+
+SCHEMAS: dict[str, pa.Schema] = {
+    "trials": pa.schema(
+        [
+            _TRIAL,
+            _SETTING,
+            _ATTEMPT,
+            _column("status", pa.string(), "how it ended: " + ", ".join(Status)),
+            _column("cause", pa.string(), "why it failed: the error, with its traceback"),
+            *(_field_column(spec) for spec in FIELDS.values()),
+            _column("step_count", pa.int64(), "steps trained"),
+            _column("fitted_step", pa.int64(), "first measured step at which stop.fit was met; null: never"),
+            *_COUNTS,
+            _column("test_correct_count", pa.int64(), "test examples whose label is predicted, at the end"),
+            _column("test_count", pa.int64(), "test examples"),
+            _column("test_loss_sum_nats", pa.float64(), "cross-entropy summed over test examples, at the end"),
+            _column("input_count", pa.int64(), "inputs of an example (D)"),
+            _column("class_count", pa.int64(), "classes (K)"),
+            _column("parameter_count", pa.int64(), "trained parameters (P)"),
+            _column("data_fingerprint", pa.string(), "hash of everything that training and evaluation read"),
+            _PACK,
+            _column("deviation", pa.float64(), "largest difference from the trial run alone; null: not compared"),
+            _column("wall_seconds", pa.float64(), "from entering the pack to leaving it"),
+            _column("finished_at", pa.timestamp("us", tz="UTC"), "when it left the pack"),
+            _column("host", pa.string(), "machine that trained it"),
+            _column("memsweep_version", pa.string(), "version of memsweep"),
+            _column("torch_version", pa.string(), "version of torch"),
+        ]
+    ),
+    "steps": pa.schema(
+        [
+            _TRIAL,
+            _ATTEMPT,
+            _column("step", pa.int64(), "steps trained"),
+            _column("epoch", pa.float64(), "passes over the training set"),
+            *_COUNTS,
+        ]
+    ),
+    "examples": pa.schema(
+        [
+            _TRIAL,
+            _ATTEMPT,
+            _column("example", pa.int64(), "position in the trial's training set"),
+            _column("source_index", pa.int64(), "row of the task's pool"),
+            _column("corrupted", pa.bool_(), "label or inputs really changed"),
+            _column("given_label", pa.int64(), "label trained on"),
+            _column("true_label", pa.int64(), "label before corruption"),
+            _column(
+                "first_learned_step",
+                pa.int64(),
+                "first measured step at which the given label is predicted; null: never",
+            ),
+            _column(
+                "forgotten_count", pa.int64(), "measurements at which it is wrong after being right at the one before"
+            ),
+            _column("final_loss_nats", pa.float64(), "cross-entropy of the given label at the last measurement"),
+        ]
+    ),
+    "packs": pa.schema(
+        [
+            _ATTEMPT,
+            _PACK,
+            _column("program", pa.string(), "what all members share, as field=value"),
+            _column("members", pa.int64(), "trials of the pack"),
+            _column("slots", pa.int64(), "members trained at a time"),
+            _column("settled_count", pa.int64(), "members that this attempt settled"),
+            _column("device", pa.string(), "cpu or cuda"),
+            _column("device_name", pa.string(), "processor or accelerator"),
+            _column("thread_count", pa.int64(), "intra-op threads of the worker"),
+            _column("mode", pa.string(), "how it ran: fused"),
+            _column("compiled", pa.bool_(), "by torch.compile"),
+            _column("member_step_count", pa.int64(), "optimizer steps, summed over members"),
+            _column("start_seconds", pa.float64(), "loading data and first weights"),
+            _column("compile_seconds", pa.float64(), "compiling"),
+            _column("train_seconds", pa.float64(), "optimizer steps"),
+            _column("evaluate_seconds", pa.float64(), "measurements"),
+            _column("write_seconds", pa.float64(), "writing parts"),
+            _column("wall_seconds", pa.float64(), "whole pack"),
+            _column("peak_memory_bytes", pa.int64(), "largest memory of the worker process, or of the device on cuda"),
+            _column(
+                "deviation", pa.float64(), "largest difference of its members from their runs alone; null: not compared"
+            ),
+            _column("finished_at", pa.timestamp("us", tz="UTC"), "when it ended"),
+            _column("host", pa.string(), "machine"),
+        ]
+    ),
+    "wanted": pa.schema(
+        [
+            _column("sweep", pa.string(), "name of the sweep"),
+            _TRIAL,
+            _SETTING,
+            _column("position", pa.int64(), "place in the sweep's grid"),
+            _column("seed", pa.int64(), "replicate"),
+            _column("probes", pa.string(), "tables wanted beside trials and steps"),
+            _column("configuration", pa.string(), "every field, as JSON"),
+        ]
+    ),
+}
+
+
+def cell(value: Any) -> Any:
+    """A field's value as a table holds it: tuples become text, joined by commas."""
+    return ",".join(map(str, value)) if isinstance(value, tuple) else value

@@ -1,0 +1,28 @@
+"""Named random streams: every random number is a function of (seed, stream, counters) alone.
+
+Nothing here depends on the order of calls, the process, the pack or the device.
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+import numpy as np
+
+
+def key(seed: int, stream: str, *counters: int) -> int:
+    """A 63-bit key of a member's named stream.
+
+    seed: the stream's seed, >= 0.  stream: its name, with a purpose after a slash (`order/dropout`).
+    counters: what else it may depend on, such as an epoch.
+
+    >>> key(0, "noise") == key(0, "noise"), key(0, "noise") == key(1, "noise"), key(0, "noise") == key(0, "order")
+    (True, False, False)
+    """
+    text = ":".join([stream, str(seed), *map(str, counters)])
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big") >> 1
+
+
+def generator(seed: int, stream: str, *counters: int) -> np.random.Generator:
+    """A numpy generator at the beginning of that stream."""
+    return np.random.Generator(np.random.Philox(key=key(seed, stream, *counters)))
