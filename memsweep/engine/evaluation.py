@@ -12,7 +12,7 @@ from torch.func import functional_call, vmap
 from memsweep.engine import metrics
 from memsweep.engine.optim import Tensors
 from memsweep.engine.program import Program
-from memsweep.engine.state import History, State, select
+from memsweep.engine.state import History, State, rows_of, select
 from memsweep.schema import Status
 
 EVALUATED_ROWS = 256
@@ -96,7 +96,7 @@ def evaluate(
     predicted = torch.zeros(members, size, dtype=torch.int64, device=program.device)
     loss = torch.zeros(members, size, dtype=program.dtype, device=program.device)
     lifted = vmap(lambda own, x: functional_call(program.module, own, (x,)))
-    for begin in range(0, size, EVALUATED_ROWS):
+    for begin in range(0, int(count.max()), EVALUATED_ROWS):
         present = count > begin
         everyone = bool(present.all())
         at = slice(None) if everyone else present.nonzero()[:, 0]
@@ -104,7 +104,7 @@ def evaluate(
         rows = rows.minimum(count[at, None] - 1)  # rows behind the last example repeat it
         own = parameters if everyone else {name: value[at] for name, value in parameters.items()}
         asked = labels[at].gather(1, rows)
-        answer = metrics.answers(lifted(own, bank[offset[at, None] + rows]), asked)
+        answer = metrics.answers(lifted(own, rows_of(bank, offset[at, None] + rows)), asked)
         width = min(EVALUATED_ROWS, size - begin)
         predicted[at, begin : begin + width] = answer.predicted[:, :width]
         loss[at, begin : begin + width] = answer.loss[:, :width]

@@ -32,9 +32,10 @@ def moments(name: str, parameters: Tensors) -> dict[str, Tensors]:
 
 def gradient_norms(gradients: Tensors) -> Tensor:
     """L2 norm of each member's whole gradient. Returns [M]."""
-    norms = [torch.linalg.vector_norm(gradient.flatten(1), dim=1) for gradient in gradients.values()]
-    total: Tensor = torch.linalg.vector_norm(torch.stack(norms), dim=0)
-    return total
+    squares = torch.zeros(())
+    for gradient in gradients.values():  # one by one: a reduction over a stack of them rounds as M pleases
+        squares = squares.to(gradient) + torch.linalg.vector_norm(gradient.flatten(1), dim=1).square()
+    return squares.sqrt()
 
 
 def clip_(gradients: Tensors, norms: Tensor, clip: Tensor) -> None:

@@ -113,6 +113,11 @@ def select(state: State, keep: np.ndarray) -> State:
     )
 
 
+def rows_of(bank: Tensor, index: Tensor) -> Tensor:
+    """Rows of the bank, [*index, D]; several times faster on a CPU than bank[index]."""
+    return bank.index_select(0, index.flatten()).view(*index.shape, -1)
+
+
 def state_bytes(state: State) -> int:
     """Bytes of the state's own tensors."""
 

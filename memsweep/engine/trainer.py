@@ -26,7 +26,7 @@ from memsweep.engine.evaluation import Measured, measure
 from memsweep.engine.optim import Tensors
 from memsweep.engine.program import Program, compose
 from memsweep.engine.regularizers import Perturbation, applied, cross_entropy, perturbation
-from memsweep.engine.state import State, admit, init, select, state_bytes
+from memsweep.engine.state import State, admit, init, rows_of, select, state_bytes
 
 __all__ = ["Clock", "admit", "advance", "batches", "compose", "init", "select", "state_bytes", "steps_to_measurement"]
 
@@ -111,7 +111,7 @@ def train_step(program: Program, state: State, index: Tensor, rate: Tensor, keys
     """
     inputs, labels = _batch(program, state, index, keys)
     hidden = tuple(
-        _perturbation(program, state, streams.subkeys(keys, 1 + layer), "hidden_noise", "dropout", shape)
+        _perturbation(program, state, keys, 1 + layer, ("hidden_noise", "dropout"), shape)
         for layer, shape in enumerate(program.hidden_shapes)
     )
     smoothing = {name: value for name, value in state.strengths.items() if name == "label_smoothing"}
@@ -138,15 +138,19 @@ def train_step(program: Program, state: State, index: Tensor, rate: Tensor, keys
 def _batch(program: Program, state: State, index: Tensor, keys: Tensor) -> tuple[Tensor, Tensor]:
     """Inputs [M, B, D], noisy where asked, and given labels [M, B]."""
     e = state.examples
-    inputs = e.bank[e.offset[:, None] + index]
-    noise = _perturbation(program, state, streams.subkeys(keys, 0), "input_noise", "input_dropout", inputs.shape[1:])
+    inputs = rows_of(e.bank, e.offset[:, None] + index)
+    noise = _perturbation(program, state, keys, 0, ("input_noise", "input_dropout"), inputs.shape[1:])
     return applied(noise, inputs), e.given.gather(1, index)
 
 
 def _perturbation(
-    program: Program, state: State, keys: Tensor, noise: str, dropout: str, shape: tuple[int, ...]
+    program: Program, state: State, keys: Tensor, place: int, names: tuple[str, str], shape: tuple[int, ...]
 ) -> Perturbation:
-    return perturbation(keys, state.strengths.get(noise), state.strengths.get(dropout), shape, program.dtype)
+    """What noise and dropout of these names do at a place (0: inputs, 1 on: hidden layers); shape without M."""
+    deviation, rate = (state.strengths.get(name) for name in names)
+    if deviation is None and rate is None:
+        return {}
+    return perturbation(streams.subkeys(keys, place), deviation, rate, shape, program.dtype)
 
 
 def _synchronize(program: Program) -> None:

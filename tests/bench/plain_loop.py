@@ -63,9 +63,8 @@ def epochs(trial: Trial, digits: tuple[Tensor, Tensor]) -> Iterator[dict[str, in
     """Train one trial and yield its counts after every epoch."""
     inputs, labels = digits
     generator = torch.Generator().manual_seed(trial.seed)
-    train, validation = torch.randperm(len(labels), generator=generator)[: TRAIN_COUNT + VALIDATION_COUNT].split(
-        [TRAIN_COUNT, VALIDATION_COUNT]
-    )
+    order = torch.randperm(len(labels), generator=generator)
+    train, validation = order[:TRAIN_COUNT], order[TRAIN_COUNT : TRAIN_COUNT + VALIDATION_COUNT]
     x, true, x_validation, y_validation = inputs[train], labels[train], inputs[validation], labels[validation]
     is_redrawn = torch.rand(TRAIN_COUNT, generator=generator) < trial.noise_fraction
     y = torch.where(is_redrawn, torch.randint(CLASSES, (TRAIN_COUNT,), generator=generator), true)
@@ -77,9 +76,9 @@ def epochs(trial: Trial, digits: tuple[Tensor, Tensor]) -> Iterator[dict[str, in
     for _ in range(EPOCHS):
         model.train()
         order = torch.randperm(TRAIN_COUNT, generator=generator)
-        for x_batch, y_batch in zip(x[order].split(BATCH_SIZE), y[order].split(BATCH_SIZE), strict=True):
+        for x_batch, y_batch in zip(torch.split(x[order], BATCH_SIZE), torch.split(y[order], BATCH_SIZE), strict=True):
             optimizer.zero_grad()
-            F.cross_entropy(model(x_batch), y_batch).backward()
+            F.cross_entropy(model(x_batch), y_batch).backward()  # type: ignore[no-untyped-call]
             optimizer.step()
         model.eval()
         with torch.inference_mode():

@@ -1,0 +1,86 @@
+"""Is this machine ready: packages, compiler, devices, datasets, results, ports? Changes nothing."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import socket
+import sys
+from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError, requires, version
+from pathlib import Path
+from typing import Any
+
+from memsweep.config import TASKS, TrialConfig
+from memsweep.data import tasks
+
+FREE_GIB = 1
+"""Less free disk than this is worth a warning."""
+
+
+def checks(results: str | Path) -> list[dict[str, Any]]:
+    """One row a check: what, state (ok, absent: not needed by all; wrong: must be mended), found and advice."""
+    rows = [*_python(), *_packages(), *_compiler(), *_devices(), *_data(), *_results(Path(results)), *_ports()]
+    return [dict(zip(("check", "state", "found"), row, strict=True)) for row in rows]
+
+
+def _python() -> Iterator[tuple[str, str, str]]:
+    yield "python", "ok" if sys.version_info >= (3, 11) else "wrong", f"{platform.python_version()}, needs 3.11 or newer"
+    yield "cores", "ok", str(os.cpu_count())
+
+
+def _packages() -> Iterator[tuple[str, str, str]]:
+    for requirement in requires("memsweep") or []:
+        if "extra ==" in requirement:
+            continue
+        name = requirement.split(">=")[0].split("[")[0]
+        try:
+            yield name, "ok", f"{version(name)}, needs {requirement}"
+        except PackageNotFoundError:
+            yield name, "wrong", f"not installed: pip install -c constraints.txt '{requirement}'"
+
+
+def _compiler() -> Iterator[tuple[str, str, str]]:
+    found = next(filter(None, map(shutil.which, ("c++", "g++", "clang++"))), None)
+    yield "C++ compiler", "ok" if found else "absent", found or "none; programs run uncompiled"
+
+
+def _devices() -> Iterator[tuple[str, str, str]]:
+    import torch  # slow to import; the other checks must not wait when it is missing
+
+    names = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    yield "GPU", "ok" if names else "absent", ", ".join(names) or "none that torch can use; packs run on the CPU"
+
+
+def _data() -> Iterator[tuple[str, str, str]]:
+    for task in TASKS:
+        synthetic = {"data.input_dim": 8, "data.label_scheme": "random", "data.classes": 2}
+        trial = TrialConfig.of({"data.task": task, **(synthetic if task in ("gaussian", "bits") else {})})
+        problems = tasks.check(trial)
+        yield f"data {task}", "absent" if problems else "ok", "; ".join(problems) or "at hand"
+
+
+def _results(results: Path) -> Iterator[tuple[str, str, str]]:
+    from memsweep.results.store import Store  # imports pyarrow
+
+    if not results.exists():
+        yield "results", "absent", f"{results}: made by the first launch"
+        return
+    store = Store(results)
+    damaged = store.damaged()
+    for path, why in damaged:
+        yield "part", "wrong", f"{path}: {why}"
+    if not damaged:
+        yield "results", "ok", f"{results}: every part is whole"
+    yield "launch", "ok", "running" if store.is_locked() else "none running"
+    free = shutil.disk_usage(results).free / 2**30
+    yield "disk", "ok" if free > FREE_GIB else "wrong", f"{free:.1f} GiB free"
+
+
+def _ports() -> Iterator[tuple[str, str, str]]:
+    try:
+        with socket.create_server(("127.0.0.1", 0)):
+            yield "loopback", "ok", "can be listened on"
+    except OSError as error:
+        yield "loopback", "wrong", f"can't be listened on ({error}); Ray needs it"

@@ -1,0 +1,237 @@
+"""How long does work A take by one command of memsweep, launch to stored Parquet, against the ways people do it today?
+
+Work A: 1,000 trials on scikit-learn's digits: 20 noise fractions, 10 weight decays, 5 seeds, an MLP, 30 epochs.
+In one call and in turn: the plain loop on all cores (three times, so that drift shows), the whole `memsweep launch`,
+Ray Tune as documented and with reused actors (marginal rates, start-up subtracted). Then: where memsweep's seconds go,
+whether all trials are in the tables, and whether its accuracies agree with the plain loop's.
+
+    python -m tests.bench.work_a
+    python -m tests.bench.work_a --skip-ray --plain-trials 75 --cold
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tests.bench import machine, plain_loop
+
+REPOSITORY = Path(__file__).parents[2]
+SWEEP = "sweeps/generalization.py"
+PACK_PARTS = ("start", "compile", "train", "evaluate", "write")
+CHANCE_Z = 3.8
+"""Largest of ten |z| that 5 seeds against 5 exceed by chance in 5 % of repeats (Student's t, 8 degrees, Bonferroni)."""
+
+
+class Launch(NamedTuple):
+    began: float  # seconds since 1970
+    ended: float
+    trials: list[dict[str, Any]]  # finished, each once
+    packs: list[dict[str, Any]]
+
+    @property
+    def seconds(self) -> float:
+        return self.ended - self.began
+
+
+def main() -> None:
+    options = parsed()
+    cores = os.cpu_count() or 1
+    sample = plain_loop.sample(options.plain_trials)
+    plain: list[tuple[list[plain_loop.Trial], float, list[dict[str, Any]]]] = []
+    ray_rates: dict[str, dict[str, float]] = {}
+
+    def run_plain() -> None:
+        trials = sample[len(plain) :: 3]
+        plain.append((trials, *plain_loop.measure(trials, cores)))
+
+    print(machine.header(), flush=True)
+    run_plain()
+    ours = launch(options.cold)
+    run_plain()
+    if not options.skip_ray:
+        from tests.bench import ray_baselines  # here: --skip-ray needs no Ray
+
+        for way, count in (("documented", options.trials_documented), ("reuse", options.trials_reuse)):
+            ray_rates[way] = ray_baselines.marginal_rate(way, count)
+            print(ray_baselines.describe(way, ray_rates[way]), flush=True)
+    run_plain()
+
+    in_turn = [len(trials) / seconds for trials, seconds, _ in plain]
+    rates = {
+        "plain loop": len(sample) / sum(seconds for _, seconds, _ in plain),
+        **{f"Ray Tune, {way}": rate["trials_per_second"] for way, rate in ray_rates.items()},
+        "memsweep": plain_loop.WORK_A_TRIALS / ours.seconds,
+    }
+    parts = where_time_goes(ours)
+    rows = agreement(
+        [(trial, result) for trials, _, results in plain for trial, result in zip(trials, results, strict=True)],
+        ours.trials,
+    )
+
+    print(f"plain loop on {cores} cores, in turn: {', '.join(f'{rate:.2f}' for rate in in_turn)} trials/s\n")
+    print_rates(rates)
+    print_parts(parts, ours)
+    print_agreement(rows)
+    print(f"\n{len(ours.trials)} of {plain_loop.WORK_A_TRIALS} trials finished and stored")
+    told = {
+        "benchmark": "work_a",
+        "machine": machine.describe(),
+        "cold": options.cold,
+        "trials_per_second": rates,
+        "plain_loop_in_turn": in_turn,
+        "ray": ray_rates,
+        "memsweep_seconds": ours.seconds,
+        "memsweep_over": {who: rates["memsweep"] / rate for who, rate in rates.items() if who != "memsweep"},
+        "memsweep_seconds_in": parts,
+        "member_step_count": sum(pack["member_step_count"] for pack in ours.packs),
+        "finished_count": len(ours.trials),
+        "agreement": rows,
+        "largest_z": max(abs(row["z"]) for row in rows),
+    }
+    print(json.dumps(told))
+    if len(ours.trials) != plain_loop.WORK_A_TRIALS:
+        sys.exit(1)
+
+
+def parsed() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--trials-documented", type=int, default=16, metavar="N")
+    parser.add_argument("--trials-reuse", type=int, default=160, metavar="N")
+    parser.add_argument("--plain-trials", type=int, default=150, metavar="N", help="a multiple of 25, at most 250")
+    parser.add_argument("--skip-ray", action="store_true")
+    parser.add_argument("--cold", action="store_true", help="memsweep starts with an empty cache of compiled programs")
+    options = parser.parse_args()
+    if options.plain_trials not in range(25, 251, 25):
+        parser.error(f"--plain-trials {options.plain_trials}: must be a multiple of 25, from 25 to 250")
+    return options
+
+
+def launch(cold: bool) -> Launch:
+    """Run the whole command into a fresh folder and read what it stored."""
+    with tempfile.TemporaryDirectory() as folder:
+        results, environment = Path(folder) / "results", dict(os.environ)
+        if cold:
+            environment["TORCHINDUCTOR_CACHE_DIR"] = str(Path(folder) / "programs")
+        command = [sys.executable, "-m", "memsweep", "launch", SWEEP, "--results", str(results)]
+        began = time.time()
+        completed = subprocess.run(
+            command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, check=False
+        )
+        ended = time.time()
+        if completed.returncode:
+            sys.exit(f"{' '.join(command)} ended with {completed.returncode}:\n{completed.stderr[-4000:]}")
+        finished = {row["trial_id"]: row for row in read(results, "trials") if row["status"] == "finished"}
+        return Launch(began, ended, list(finished.values()), read(results, "packs"))
+
+
+def read(results: Path, table: str) -> list[dict[str, Any]]:
+    parts = sorted((results / table).glob("*.parquet"))
+    if not parts:
+        sys.exit(f"memsweep launch stored no part of {table}")
+    rows: list[dict[str, Any]] = pa.concat_tables([pq.read_table(part) for part in parts]).to_pylist()
+    return rows
+
+
+def where_time_goes(ours: Launch) -> dict[str, float]:
+    """Seconds of the command's wall time; those within packs are sums over packs divided by the concurrent workers."""
+    ends = [pack["finished_at"].timestamp() for pack in ours.packs]
+    begins = [end - pack["wall_seconds"] for end, pack in zip(ends, ours.packs, strict=True)]
+    workers = max(sum(begin <= now < end for begin, end in zip(begins, ends, strict=True)) for now in begins)
+    within = {part: sum(pack[f"{part}_seconds"] for pack in ours.packs) / workers for part in PACK_PARTS}
+    packed = sum(pack["wall_seconds"] for pack in ours.packs) / workers
+    return {
+        "start, before the first pack": min(begins) - ours.began,
+        **{f"packs: {part}": seconds for part, seconds in within.items()},
+        "packs: other": packed - sum(within.values()),
+        "workers without a pack": max(ends) - min(begins) - packed,
+        "end, after the last pack": ours.ended - max(ends),
+    }
+
+
+def agreement(plain: list[tuple[plain_loop.Trial, dict[str, Any]]], ours: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Mean accuracies at each noise fraction of the sample, over the same weight decays on both sides.
+
+    z: their difference over its standard error, from the spread over seeds; the two sides' seeds draw different data.
+    """
+    settings = {(rounded(trial.noise_fraction), rounded(trial.weight_decay)) for trial, _ in plain}
+    same = [
+        (plain_loop.Trial(row["data_noise_fraction"], row["regularization_weight_decay"], row["seed"]), row)
+        for row in ours
+        if (rounded(row["data_noise_fraction"]), rounded(row["regularization_weight_decay"])) in settings
+    ]
+    rows = []
+    for kind, count in (("validation", plain_loop.VALIDATION_COUNT), ("train", plain_loop.TRAIN_COUNT)):
+        means = by_seed((trial, result[f"{kind}_correct"] / count) for trial, result in plain)
+        our_means = by_seed((trial, row[f"{kind}_correct_count"] / row[f"{kind}_count"]) for trial, row in same)
+        for fraction in sorted(means):
+            theirs, mine = means[fraction], our_means[fraction]
+            error = (statistics.variance(theirs) / len(theirs) + statistics.variance(mine) / len(mine)) ** 0.5
+            difference = statistics.mean(mine) - statistics.mean(theirs)
+            rows.append(
+                {
+                    "accuracy": kind,
+                    "noise_fraction": fraction,
+                    "plain_loop": statistics.mean(theirs),
+                    "memsweep": statistics.mean(mine),
+                    "difference": difference,
+                    "standard_error": error,
+                    "z": difference / max(error, 1e-9),
+                }
+            )
+    return rows
+
+
+def by_seed(accuracies: Iterable[tuple[plain_loop.Trial, float]]) -> dict[float, list[float]]:
+    """Noise fraction -> one mean accuracy a seed."""
+    groups: dict[float, dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
+    for trial, accuracy in accuracies:
+        groups[rounded(trial.noise_fraction)][trial.seed].append(accuracy)
+    return {fraction: [statistics.mean(group) for group in seeds.values()] for fraction, seeds in groups.items()}
+
+
+def rounded(value: float) -> float:
+    return float(f"{value:.6g}")
+
+
+def print_rates(rates: dict[str, float]) -> None:
+    print(f"{'who':26}{'work A, s':>12}{'':16}{'trials/s':>10}{'x plain loop':>14}{'memsweep is':>14}")
+    for who, rate in rates.items():
+        how = "measured" if who == "memsweep" else "extrapolated"
+        print(
+            f"{who:26}{plain_loop.WORK_A_TRIALS / rate:12.1f}   {how:13}{rate:10.2f}"
+            f"{rate / rates['plain loop']:14.2f}{rates['memsweep'] / rate:13.1f}x"
+        )
+
+
+def print_parts(parts: dict[str, float], ours: Launch) -> None:
+    print(f"\nwhere memsweep's {ours.seconds:.1f} s go ({len(ours.packs)} packs)")
+    for part, seconds in parts.items():
+        print(f"{part:32}{seconds:8.2f} s{seconds / ours.seconds:8.1%}")
+
+
+def print_agreement(rows: list[dict[str, Any]]) -> None:
+    print(f"\n{'accuracy':12}{'noise':>6}{'plain loop':>12}{'memsweep':>10}{'difference':>12}{'error':>8}{'z':>7}")
+    for row in rows:
+        print(
+            f"{row['accuracy']:12}{row['noise_fraction']:6.2f}{row['plain_loop']:12.4f}{row['memsweep']:10.4f}"
+            f"{row['difference']:12.4f}{row['standard_error']:8.4f}{row['z']:7.2f}"
+        )
+    print(f"largest |z| {max(abs(row['z']) for row in rows):.2f}; above {CHANCE_Z} is unlikely to be chance")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,59 @@
+"""One table of trainings, model x optimizer x regularizer; a new row is tested for every property of the engine."""
+
+from memsweep.config import TrialConfig
+
+SMALL = {
+    "data.task": "digits",
+    "data.examples": 90,
+    "data.validation_examples": 40,
+    "data.noise_kind": "labels",
+    "data.noise_fraction": 0.3,
+    "model.width": 8,
+    "optimizer.batch_size": 20,
+    "optimizer.epochs": 4,
+    "optimizer.learning_rate": 0.1,
+}
+ADAMW = {"optimizer.name": "adamw", "optimizer.learning_rate": 0.01}
+
+CASES = {
+    "sgd": {},
+    "momentum": {"optimizer.momentum": 0.9},
+    "decay": {"optimizer.momentum": 0.9, "regularization.weight_decay": 0.01},
+    "adamw": ADAMW,
+    "adamw, decay": {**ADAMW, "regularization.weight_decay": 0.1, "optimizer.betas": (0.8, 0.99)},
+    "schedule": {"optimizer.momentum": 0.9, "optimizer.schedule": "step:2:0.5"},
+    "clip": {"optimizer.clip": 0.5},
+    "dropout": {"regularization.dropout": 0.3},
+    "input dropout": {"regularization.input_dropout": 0.2},
+    "input noise": {"regularization.input_noise": 0.5},
+    "hidden noise": {"regularization.hidden_noise": 0.2},
+    "smoothing": {"regularization.label_smoothing": 0.1},
+    "all at once": {
+        **ADAMW,
+        "optimizer.clip": 1.0,
+        "regularization.dropout": 0.2,
+        "regularization.input_dropout": 0.1,
+        "regularization.input_noise": 0.3,
+        "regularization.hidden_noise": 0.1,
+        "regularization.weight_decay": 0.01,
+        "regularization.label_smoothing": 0.05,
+    },
+    "linear": {"model.depth": 0},
+    "deep tanh": {"model.depth": 3, "model.activation": "tanh", "model.initialization": "glorot"},
+    "wide": {"model.width": 41, "model.depth": 1, "model.activation": "gelu"},
+    "gaussian inputs": {"data.noise_kind": "gaussian_inputs"},
+    "synthetic": {
+        "data.task": "gaussian",
+        "data.input_dim": 12,
+        "data.label_scheme": "random",
+        "data.classes": 3,
+        "model.activation": "sigmoid",
+        "model.initialization": "he",
+    },
+}
+
+
+def trial(case="sgd", **fields):
+    """A small training of the table; other fields as keywords, with two underscores for the dot."""
+    dotted = {name.replace("__", "."): value for name, value in fields.items()}
+    return TrialConfig.of({**SMALL, **CASES[case], **dotted})
