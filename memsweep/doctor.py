@@ -26,7 +26,11 @@ def checks(results: str | Path) -> list[dict[str, Any]]:
 
 
 def _python() -> Iterator[tuple[str, str, str]]:
-    yield "python", "ok" if sys.version_info >= (3, 11) else "wrong", f"{platform.python_version()}, needs 3.11 or newer"
+    yield (
+        "python",
+        "ok" if sys.version_info >= (3, 11) else "wrong",
+        f"{platform.python_version()}, needs 3.11 or newer",
+    )
     yield "cores", "ok", str(os.cpu_count())
 
 

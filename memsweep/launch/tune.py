@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import logging
 import os
+import secrets
 import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -25,6 +26,7 @@ from ray import tune
 from ray.tune.search import Searcher
 
 from memsweep.launch.packing import Pack, Tally
+from memsweep.launch.watchdog import no_orphans
 from memsweep.results.store import Store
 
 REPORT_SECONDS = 1.0
@@ -142,18 +144,18 @@ class PackQueue(Searcher):  # type: ignore[misc]
 @contextmanager
 def cluster(address: str | None = None) -> Iterator[None]:
     """A Ray cluster for the time of a launch: of its own on this machine, or the running one at `address`."""
-    # without an address on purpose: a bare ray.init() might join a stranger's cluster
-    ray.init(
-        address=address or "local",
-        include_dashboard=False if address is None else None,
-        log_to_driver=False,
-        logging_level=logging.ERROR,
-        **({} if address else {"num_cpus": os.cpu_count()}),
-    )
-    try:
-        yield
-    finally:
-        ray.shutdown()
+    quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
+    with no_orphans() if address is None else nullcontext():
+        if address is None:
+            os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))  # this cluster's own, stored nowhere
+            # "local" on purpose: a bare ray.init() might join a stranger's cluster
+            ray.init(address="local", num_cpus=os.cpu_count(), include_dashboard=False, **quiet)
+        else:
+            ray.init(address=address, **quiet)
+        try:
+            yield
+        finally:
+            ray.shutdown()
 
 
 def worker_count(device: str) -> int:

@@ -1,0 +1,171 @@
+"""Launches for real, on Ray: each trial once, resumed after kills, equal to the undisturbed, no process left behind."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+import memsweep
+from memsweep.results.store import Store
+
+TINY = ["smoke", "--set", "optimizer.epochs=60", "--set", "seeds=0:8", "--members", "4"]  # 32 trials, 8 packs
+ELSEWHERE = {"attempt_id", "wall_seconds", "finished_at", "host"}  # times, places and versions may differ
+ROOT = Path(__file__).parents[1]
+
+
+def command(*arguments):
+    return [sys.executable, "-m", "memsweep", *map(str, arguments)]
+
+
+def memsweep_(*arguments, **options):
+    """Runs the command to its end; its exit code, output and messages."""
+    return subprocess.run(
+        command(*arguments), cwd=ROOT, capture_output=True, text=True, timeout=240, stdin=subprocess.DEVNULL, **options
+    )
+
+
+def start(*arguments):
+    return subprocess.Popen(command(*arguments), cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+
+
+def wait_for_parts(results, count, process, seconds=120):
+    until = time.monotonic() + seconds
+    while len(list(Path(results, "trials").glob("*.parquet"))) < count:
+        assert process.poll() is None, process.stderr.read()
+        assert time.monotonic() < until, "no part was written in time"
+        time.sleep(0.05)
+
+
+def rows(results, table, without=frozenset()):
+    frame = memsweep.table(table, results).drop(columns=list(ELSEWHERE | without), errors="ignore")
+    keys = [name for name in ("trial_id", "step", "example") if name in frame]
+    return frame.sort_values(keys).reset_index(drop=True)
+
+
+def assert_same_numbers(results, reference):
+    """Every trial of `results` is in the reference with the same columns and curves; what is left is packed anew."""
+    for table in ("trials", "steps"):
+        mine, theirs = rows(results, table, {"pack_id"}), rows(reference, table, {"pack_id"})
+        theirs = theirs[theirs["trial_id"].isin(set(mine["trial_id"]))].reset_index(drop=True)
+        assert mine.equals(theirs), mine.compare(theirs)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    results = tmp_path_factory.mktemp("undisturbed")
+    ended = memsweep_("launch", *TINY, "--results", results)
+    assert ended.returncode == 0, ended.stderr
+    return results
+
+
+def test_each_trial_is_there_once_and_nothing_is_run_twice(undisturbed):
+    assert len(rows(undisturbed, "trials")) == 32
+    assert Store(undisturbed).read("trials").num_rows == 32
+    assert set(rows(undisturbed, "trials")["status"]) == {"finished"}
+    assert (rows(undisturbed, "steps").groupby("trial_id").size() == 60).all()
+    again = memsweep_("launch", *TINY, "--results", undisturbed)
+    assert again.returncode == 0
+    assert "0 of them run now" in again.stderr
+    assert Store(undisturbed).read("trials").num_rows == 32
+
+
+def test_packs_are_accounted_for(undisturbed):
+    packs = memsweep.table("packs", undisturbed)
+    assert packs["settled_count"].sum() == 32
+    assert packs["member_step_count"].sum() == 32 * 60 * 4
+    parts = packs[["start_seconds", "train_seconds", "evaluate_seconds", "write_seconds"]].sum(axis=1)
+    assert (parts > 0.5 * packs["wall_seconds"]).all() and (parts <= packs["wall_seconds"]).all()
+
+
+def test_an_added_value_runs_only_what_is_new(undisturbed, tmp_path):
+    wider = [*TINY, "--set", "data.noise_fraction=0,0.25,0.5"]
+    listed = memsweep_("missing", *wider, "--results", undisturbed, "--format", "jsonl")
+    left = [json.loads(line) for line in listed.stdout.splitlines()]
+    assert len(left) == 16 and {row["data.noise_fraction"] for row in left} == {0.25}
+    ended = memsweep_("launch", *wider, "--results", undisturbed)
+    assert ended.returncode == 0 and "16 of them run now" in ended.stderr
+    assert Store(undisturbed).read("trials").num_rows == 48
+
+
+def test_killed_drivers_lose_nothing_and_leave_no_process(undisturbed, tmp_path):
+    for parts in (0, 1, 4):
+        driver = start("launch", *TINY, "--results", tmp_path)
+        if parts:
+            wait_for_parts(tmp_path, parts, driver)
+        else:
+            time.sleep(3)  # while Ray starts
+        family = psutil.Process(driver.pid).children(recursive=True)
+        driver.kill()
+        driver.communicate()
+        gone, alive = psutil.wait_procs(family, timeout=20)
+        assert not [process for process in alive if process.status() != psutil.STATUS_ZOMBIE]
+    ended = memsweep_("launch", *TINY, "--results", tmp_path)
+    assert ended.returncode == 0, ended.stderr
+    whole = memsweep.sql(
+        "select count(*) n, count(distinct trial_id) d from trials where status = 'finished'", tmp_path
+    )
+    assert whole.iloc[0].tolist() == [32, 32]
+    assert_same_numbers(tmp_path, undisturbed)
+
+
+def test_ctrl_c_keeps_what_is_finished_and_says_so(tmp_path):
+    driver = start("launch", *TINY, "--results", tmp_path)
+    wait_for_parts(tmp_path, 1, driver)
+    refused = memsweep_("launch", *TINY, "--results", tmp_path)
+    assert refused.returncode == 2
+    assert "is writing to" in refused.stderr and str(driver.pid) in refused.stderr
+    running = memsweep_("status", "--results", tmp_path, "--format", "jsonl")
+    assert json.loads(running.stdout)["running"] > 0
+    driver.send_signal(signal.SIGINT)
+    _, message = driver.communicate(timeout=60)
+    assert driver.returncode == 130, message
+    assert "Traceback" not in message
+    counts = json.loads(memsweep_("status", "--results", tmp_path, "--format", "jsonl").stdout)
+    assert counts["finished"] > 0 and counts["running"] == 0
+    assert counts["finished"] + counts["missing"] == 32
+
+
+def test_a_killed_worker_is_replaced_and_its_pack_repeated(undisturbed, tmp_path):
+    driver = start("launch", *TINY, "--results", tmp_path)
+    wait_for_parts(tmp_path, 1, driver)
+    workers = [p for p in psutil.Process(driver.pid).children(recursive=True) if "Trainable" in " ".join(p.cmdline())]
+    os.kill(workers[0].pid, signal.SIGKILL)
+    _, message = driver.communicate(timeout=180)
+    assert driver.returncode == 0, message
+    assert len(rows(tmp_path, "trials")) == 32
+    assert_same_numbers(tmp_path, undisturbed)
+
+
+def test_probes_asked_for_later_are_recorded_and_numbers_stay(undisturbed, tmp_path):
+    few = ["smoke", "--limit", "2", "--results", tmp_path]
+    assert memsweep_("launch", *few).returncode == 0
+    before = rows(tmp_path, "trials", {"probes", "pack_id"})
+    assert memsweep_("launch", *few, "--set", "probes=examples").returncode == 0
+    assert before.equals(rows(tmp_path, "trials", {"probes", "pack_id"}))
+    examples = memsweep.table("examples", tmp_path)
+    assert len(examples) == 2 * 200
+    trials = memsweep.table("trials", tmp_path).set_index("trial_id")
+    learned = examples.groupby("trial_id")["final_loss_nats"].sum()
+    assert ((learned - trials["train_loss_sum_nats"]).abs() < 1e-3).all()
+
+
+def test_a_users_own_broken_network_fails_with_its_cause_and_the_rest_is_stored(tmp_path):
+    own = tmp_path / "own.py"
+    own.write_text(
+        "import torch\nclass Broken(torch.nn.Linear):\n    def __init__(self, model, d, k):\n"
+        "        super().__init__(d, k)\n    def forward(self, x):\n        raise RuntimeError('my own mistake')\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    mixed = ["smoke", "--set", "model.family=mlp,own:Broken", "--set", "seeds=0", "--results", tmp_path / "results"]
+    ended = memsweep_("launch", *mixed, env=environment)
+    assert ended.returncode == 1, ended.stderr
+    told = memsweep_("status", "--results", tmp_path / "results", "--format", "jsonl")
+    counts = json.loads(told.stdout)
+    assert (counts["finished"], counts["failed"]) == (4, 4)
+    assert "my own mistake" in told.stderr
