@@ -1,6 +1,6 @@
 """Hyperparameter sweeps that measure memorization, capacity and generalization in deep networks, trained in packs.
 
-From Python: `memsweep.launch(SWEEP, results=...)`, `memsweep.table("trials", results=...)`, `memsweep.sql("select ...")`.
+From Python: `memsweep.launch(SWEEP)`, `memsweep.table("trials")` and `memsweep.sql("select ...")`.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import memsweep.launch  # first, so that the function of the same name below is what `memsweep.launch` means
+import memsweep.launch  # noqa: F401  imported first, so that `memsweep.launch` comes to mean the function below
 from memsweep.config import ConfigError, TrialConfig
 from memsweep.sweep import Sweep, SweepError, linspace, log2, logspace
 
@@ -31,7 +31,7 @@ __all__ = [
 ]
 
 
-def launch(sweep: Sweep | str, results: str | Path | None = None, **options: Any) -> Report:  # type: ignore[no-redef]
+def launch(sweep: Sweep | str, results: str | Path | None = None, **options: Any) -> Report:
     """Runs what is missing of a sweep and stores it, as `memsweep launch` does.
 
     sweep: a Sweep, or the path or bare name of a sweep file.  results: folder; default MEMSWEEP_RESULTS or ./results.

@@ -94,7 +94,7 @@ def plan(
     from memsweep.launch import plan as planning
 
     loaded = _sweep(sweep, overrides)
-    work = planning.work(loaded, _store_if_there(results), limit=limit, retry=retry)
+    work = planning.work(loaded.trials[:limit], _store_if_there(results), retry=retry)
     planning.check_data(work.missing)
     chosen = device.value if device else planning.local_device()
     workers = planning.local_workers(chosen)
@@ -162,8 +162,8 @@ def launch(
     )
     if report.failed:
         print(f"The causes: memsweep status --results {results}; again: memsweep launch ... --retry", file=sys.stderr)
-    if report.interrupted and report.missing and seconds is None:
-        sys.exit(INTERRUPTED)
+    if report.missing and seconds is None:
+        sys.exit(INTERRUPTED if report.interrupted else SOME_FAILED)
     sys.exit(SOME_FAILED if report.failed else DONE)
 
 
@@ -198,7 +198,7 @@ def missing(
     from memsweep.launch import plan as planning
 
     loaded = _sweep(sweep, overrides)
-    work = planning.work(loaded, _store_if_there(results), limit=limit, retry=True)
+    work = planning.work(loaded.trials[:limit], _store_if_there(results), retry=True)
     names = ["seed", *(name for axis in loaded.axes for name in (axis if isinstance(axis, tuple) else (axis,)))]
     rows = [{"trial_id": trial.trial_id, **{name: trial.flat()[name] for name in names}} for trial in work.missing]
     _print_rows(rows, output)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from types import TracebackType
+from typing import Any
 
 from memsweep.launch.packing import Tally
 
@@ -48,7 +49,7 @@ class Progress:
             print(", ".join(filter(None, [*parts, failed])), file=sys.stderr, flush=True)
 
 
-def _bar():  # type: ignore[no-untyped-def]  # its type is rich's, imported only on a terminal
+def _bar() -> Any:  # rich.progress.Progress, imported only on a terminal
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 

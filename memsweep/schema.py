@@ -11,24 +11,31 @@ from memsweep.config import FIELDS, FieldSpec
 
 
 class Status(StrEnum):
-    """How a trial ended; `advice` is the sentence shown to people."""
+    """How a trial ended."""
 
-    advice: str
+    FINISHED = "finished"
+    PRUNED = "pruned"
+    DIVERGED = "diverged"
+    OUT_OF_MEMORY = "out_of_memory"
+    FAILED = "failed"
+    QUARANTINED = "quarantined"
+    INTERRUPTED = "interrupted"
 
-    def __new__(cls, value: str, advice: str) -> Status:
-        member = str.__new__(cls, value)
-        member._value_ = value
-        member.advice = advice
-        return member
+    @property
+    def advice(self) -> str:
+        """The sentence shown to people."""
+        return _ADVICE[self]
 
-    FINISHED = "finished", "Used its budget, or met its own stopping rule."
-    PRUNED = "pruned", "Ended early by the search."
-    DIVERGED = "diverged", "Its loss became infinite or undefined; lower optimizer.learning_rate."
-    OUT_OF_MEMORY = "out_of_memory", "The device ran out of memory; launch again with fewer --members."
-    FAILED = "failed", "An error ended it; see its cause, then launch again with --retry."
-    QUARANTINED = "quarantined", "Its pack kept ending its worker; launch it alone with --members 1 --retry."
-    INTERRUPTED = "interrupted", "The launch was stopped first; launch again to finish it."
 
+_ADVICE = {
+    Status.FINISHED: "Used its budget, or met its own stopping rule.",
+    Status.PRUNED: "Ended early by the search.",
+    Status.DIVERGED: "Its loss became infinite or undefined; lower optimizer.learning_rate.",
+    Status.OUT_OF_MEMORY: "The device ran out of memory; launch again with fewer --members and --retry.",
+    Status.FAILED: "An error ended it; mend its cause, then launch again with --retry.",
+    Status.QUARANTINED: "Its pack kept ending its worker; launch it alone with --members 1 --retry.",
+    Status.INTERRUPTED: "The launch was stopped first; launch again to finish it.",
+}
 
 SETTLED = (Status.FINISHED, Status.PRUNED, Status.DIVERGED)
 """Statuses that are never run again."""

@@ -16,7 +16,7 @@ from typing import Any, TypeAlias
 
 from memsweep.config import FIELDS, ConfigError, FieldSpec, TrialConfig, field_problems, unknown_field
 
-Axes: TypeAlias = Mapping[str | tuple[str, ...], Iterable[Any]]
+Axes: TypeAlias = Mapping[Any, Iterable[Any]]  # a field, or a tuple of fields, -> values
 
 SHOWN_PROBLEMS = 20
 SWEEP_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")

@@ -1,7 +1,7 @@
 """How many random labels can a network of each width memorize?
 
 Expected: each width fits every set up to some size and none far above it, and that size grows about linearly with the
-number of parameters. Inputs are Gaussian and labels fair coins, so nothing can be generalized: what is fitted is memorized.
+number of parameters. Inputs are Gaussian, labels fair coins: nothing can be generalized, what is fitted is memorized.
 """
 
 from memsweep import Sweep, log2

@@ -1,7 +1,7 @@
 """How do generalization and memorization change with label noise, and does weight decay prevent the memorizing?
 
-Expected: without noise all settings generalize; as the noise fraction grows, small weight decays fit more and more wrong
-labels and lose test accuracy, while strong ones recover true labels that they were never given.
+Expected: without noise all settings generalize. As the noise fraction grows, weak decays fit more and more wrong labels
+and lose test accuracy, while strong ones recover true labels that they were never given.
 """
 
 from memsweep import Sweep, linspace, logspace

@@ -103,7 +103,7 @@ def test_killed_drivers_lose_nothing_and_leave_no_process(undisturbed, tmp_path)
         family = psutil.Process(driver.pid).children(recursive=True)
         driver.kill()
         driver.communicate()
-        gone, alive = psutil.wait_procs(family, timeout=20)
+        _, alive = psutil.wait_procs(family, timeout=20)
         assert not [process for process in alive if process.status() != psutil.STATUS_ZOMBIE]
     ended = memsweep_("launch", *TINY, "--results", tmp_path)
     assert ended.returncode == 0, ended.stderr

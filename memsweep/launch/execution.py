@@ -7,7 +7,7 @@ import resource
 import time
 import traceback
 import uuid
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from datetime import UTC, datetime
 from functools import cache
 from importlib.metadata import version
@@ -102,7 +102,7 @@ class Ledger:
         self.write_seconds += time.perf_counter() - begun
 
 
-def run_pack(pack: Pack, store: Store, device: str = "cpu") -> Iterator[Progress]:
+def run_pack(pack: Pack, store: Store, device: str = "cpu") -> Generator[Progress, None, None]:
     """Trains every trial of the pack, yielding its progress after each measurement; all is written when it ends.
 
     A member that fits, diverges or finishes leaves, and a waiting trial takes its slot. An error ends the members

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from memsweep.config import TrialConfig
@@ -47,7 +47,7 @@ def launch(
     Raises SweepError when data can't be loaded, StoreError when another launch holds the folder.
     """
     with store.lock("launch"):
-        left = plan.work(sweep, store, limit=limit, retry=retry)
+        left = plan.work(sweep.trials[:limit], store, retry=retry)
         plan.check_data(left.missing)
         _write_wanted(sweep, left.wanted, store)
         watch(len(left.settled), len(left.wanted), Tally())
@@ -55,20 +55,21 @@ def launch(
         if left.missing:
             from memsweep.launch import tune  # Ray takes seconds to import, and there may be nothing to do
 
+            def remaining(pack: Pack) -> Pack | None:
+                trials = plan.work(pack.trials, store, retry=True).missing
+                return replace(pack, trials=trials) if trials else None
+
+            def watch_tally(tally: Tally) -> None:
+                watch(len(left.settled), len(left.wanted), tally)
+
             with tune.cluster(address):
                 chosen = device or ("cuda" if tune.has_gpu() else "cpu")
                 packs = plan.packs(left.missing, chosen, tune.worker_count(chosen), members)
-                outcome = tune.run(
-                    packs,
-                    store,
-                    chosen,
-                    budget_seconds,
-                    lambda tally: watch(len(left.settled), len(left.wanted), tally),
-                )
+                outcome = tune.run(packs, store, chosen, budget_seconds, remaining, watch_tally)
             for pack in outcome.quarantined:
                 _quarantine(pack, store)
             outcome_ran, interrupted = outcome.tally.settled, outcome.interrupted
-        after = plan.work(sweep, store, limit=limit)
+        after = plan.work(left.wanted, store)
     return Report(
         sweep.name,
         len(after.wanted),

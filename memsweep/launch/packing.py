@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 from memsweep.config import TrialConfig
@@ -62,7 +63,8 @@ def describe(trial: TrialConfig) -> str:
     input_dim, classes = tasks.shape(trial)
     model, optimizer = trial.model, trial.optimizer
     layers = "-".join(map(str, [input_dim, *[model.width] * model.depth, classes]))
-    return f"{model.family} {layers} {model.activation} {optimizer.name} batch={optimizer.batch_size} {trial.compute.dtype}"
+    update = f"{optimizer.name} batch={optimizer.batch_size}"
+    return f"{model.family} {layers} {model.activation} {update} {trial.compute.dtype}"
 
 
 def make_packs(trials: Iterable[TrialConfig], workers: int, slots: int) -> list[Pack]:
@@ -82,8 +84,7 @@ def _packs_of_program(trials: list[TrialConfig], workers: int, slots: int) -> li
     leave_early = any(trial.stop.fit for trial in trials)
     count = _rounds(len(ordered), slots * (WAVES if leave_early else 1), workers)
     bounds = [len(ordered) * i // count for i in range(count + 1)]
-    parts: list[Sequence[TrialConfig]] = [ordered[a:b] for a, b in zip(bounds, bounds[1:], strict=False)]
-    return [Pack(tuple(part), min(slots, len(part))) for part in parts]
+    return [Pack(tuple(ordered[a:b]), min(slots, b - a)) for a, b in pairwise(bounds)]
 
 
 def _rounds(trials: int, size: int, workers: int) -> int:

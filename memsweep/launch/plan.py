@@ -12,7 +12,7 @@ from memsweep.data import tasks
 from memsweep.launch.packing import SLOTS, Pack, make_packs
 from memsweep.results.store import Store
 from memsweep.schema import RETRIED, SETTLED
-from memsweep.sweep import Sweep, SweepError
+from memsweep.sweep import SweepError
 
 CALIBRATION_SECONDS = 1.0
 """How long a program is tried for an estimate, apart from loading it."""
@@ -20,7 +20,7 @@ CALIBRATION_SECONDS = 1.0
 
 @dataclass(frozen=True)
 class Work:
-    """The trials a sweep wants, split by what the tables say of them."""
+    """Trials that are wanted, split by what the tables say of them."""
 
     wanted: tuple[TrialConfig, ...]
     settled: tuple[TrialConfig, ...]
@@ -37,12 +37,11 @@ class Estimate:
     bytes_a_worker: int
 
 
-def work(sweep: Sweep, store: Store | None, *, limit: int | None = None, retry: bool = False) -> Work:
-    """What is left of a sweep: wanted minus settled, minus failed ones unless they are to be tried again.
+def work(wanted: Sequence[TrialConfig], store: Store | None, *, retry: bool = False) -> Work:
+    """What is left of these trials: wanted minus settled, minus failed ones unless they are to be tried again.
 
-    store: None where nothing is stored yet.  limit: only the sweep's first trials are wanted.
+    store: None where nothing is stored yet.
     """
-    wanted = sweep.trials[:limit]
     stored: dict[str, tuple[str, set[str]]] = {}
     if store is not None:
         columns = store.trials(["trial_id", "status", "probes"]).to_pydict()
@@ -57,7 +56,7 @@ def work(sweep: Sweep, store: Store | None, *, limit: int | None = None, retry: 
             groups["failed"].append(trial)
         else:
             groups["missing"].append(trial)
-    return Work(wanted, *(tuple(groups[name]) for name in ("settled", "failed", "missing")))
+    return Work(tuple(wanted), *(tuple(groups[name]) for name in ("settled", "failed", "missing")))
 
 
 def check_data(trials: Iterable[TrialConfig]) -> None:

@@ -11,9 +11,9 @@ import secrets
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 # Tune's own log files, state files and console output are off: the tables and our progress take their place
@@ -46,6 +46,8 @@ class Outcome:
 
 class PackTrainable(tune.Trainable):  # type: ignore[misc]  # Ray ships no types
     """A worker: trains one pack after another in the same process."""
+
+    _execution: Generator[Any, None, None]  # of the pack at hand, told its progress
 
     def setup(self, config: dict[str, Any]) -> None:
         import torch  # here, because the driver needs neither torch nor the time to import it
@@ -164,18 +166,18 @@ def worker_count(device: str) -> int:
 
 
 def has_gpu() -> bool:
-    return ray.cluster_resources().get("GPU", 0) > 0
+    return bool(ray.cluster_resources().get("GPU", 0))
 
 
 def run(
-    packs: list[Pack], store: Store, device: str, budget_seconds: float | None, watch: Callable[[Tally], None]
+    packs: list[Pack],
+    store: Store,
+    device: str,
+    budget_seconds: float | None,
+    remaining: Callable[[Pack], Pack | None],
+    watch: Callable[[Tally], None],
 ) -> Outcome:
     """Runs these packs to their end, within `cluster()`. Ctrl-C or a spent budget ends it early and keeps the rest."""
-
-    def remaining(pack: Pack) -> Pack | None:
-        settled = store.settled()
-        left = tuple(trial for trial in pack.trials if not set(trial.probes) <= settled.get(trial.trial_id, set("?")))
-        return replace(pack, trials=left) if left else None
 
     settings = {"results": str(store.results.resolve()), "device": device}
     queue = PackQueue(packs, settings, remaining, watch, store.note_running)

@@ -16,7 +16,7 @@ from memsweep.schema import SCHEMAS
 if TYPE_CHECKING:
     import pandas as pd
 
-LOCKED_DOWN = {
+LOCKED_DOWN: dict[str, str | bool | int | float | list[str]] = {
     "enable_external_access": False,
     "python_enable_replacements": False,
     "autoinstall_known_extensions": False,
@@ -40,12 +40,14 @@ def table(name: str, results: str | Path) -> pd.DataFrame:
     """One table as readers see it: each trial once. Raises QueryError for a name that is no table."""
     if name not in SCHEMAS:
         raise QueryError(_no_table(name))
-    return Store(results).current(name).to_pandas()
+    frame: pd.DataFrame = Store(results).current(name).to_pandas()
+    return frame
 
 
 def sql(statement: str, results: str | Path) -> pd.DataFrame:
     """The answer to one SELECT, as pandas."""
-    return run(statement, results).to_pandas()
+    frame: pd.DataFrame = run(statement, results).to_pandas()
+    return frame
 
 
 def run(statement: str, results: str | Path) -> pa.Table:

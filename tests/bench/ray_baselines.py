@@ -37,8 +37,8 @@ def documented(config: dict[str, Any], digits: tuple[Tensor, Tensor]) -> None:
         tune.report(counts)
 
 
-class Reused(tune.Trainable):
-    def setup(self, config: dict[str, Any], digits: tuple[Tensor, Tensor]) -> None:  # type: ignore[override]
+class Reused(tune.Trainable):  # type: ignore[misc]  # Ray is not type-checked
+    def setup(self, config: dict[str, Any], digits: tuple[Tensor, Tensor]) -> None:
         torch.set_num_threads(1)
         self.digits = digits
         self.reset_config(config)
