@@ -285,7 +285,8 @@ def test_wrong_overrides_say_why(assignment, word):
 
 @pytest.mark.parametrize(
     "text",
-    ["seeds=0:99999999999999", "model.width=linspace(1,2,999999999999999)", "model.width=log2(" + "-" * 9999 + "1,4)"],
+    ["seeds=0:99999999999999", "model.width=log2(" + "-" * 9999 + "1,4)"],
+    ids=["seeds", "minus signs"],
 )
 def test_overrides_beyond_reason_are_refused(text):
     problem(parse_overrides, [text])

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from memsweep.config import NOISE_KINDS, TASKS, TrialConfig
-from memsweep.data import tasks
+from memsweep.data import pools, tasks
 from memsweep.data.tasks import DataError, TrialData, check, load, shape
 
 ARRAYS = ("inputs", "labels", "true_labels", "corrupted", "held_out_inputs", "held_out_labels", "source_index")
@@ -76,7 +76,7 @@ def test_training_sets_are_nested_and_held_out_sets_stay(task: str, scheme: str)
 def test_no_example_is_in_two_sets() -> None:
     data = load(config(data__examples=1247, data__validation_examples=300, data__test_examples=250))
     rows = np.concatenate([data.inputs, data.held_out_inputs])
-    whole = tasks._pool_of_files("digits", "").inputs
+    whole = pools.pool_of_files("digits", "").inputs
     np.testing.assert_array_equal(sorted(map(tuple, rows * 16)), sorted(map(tuple, whole)))
 
 
@@ -282,7 +282,7 @@ def test_wrong_labels_of_one_class_are_reported(my_tasks: None) -> None:
 # Files.
 
 IDX = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
-CIFAR = tuple(file.name for file in tasks._TASKS["cifar10"].files)
+CIFAR = tuple(file.name for file in pools.FILE_TASKS["cifar10"].files)
 
 
 @pytest.fixture
@@ -290,25 +290,25 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """$MEMSWEEP_DATA with small datasets that pass for the real ones: 9 + 4 images of mnist, 10 + 2 of cifar10."""
     rng = np.random.default_rng(1)
     monkeypatch.setenv("MEMSWEEP_DATA", str(tmp_path))
-    monkeypatch.setattr(tasks, "DEBIAN_FASHION_MNIST", tmp_path / "debian")
+    monkeypatch.setattr(pools, "DEBIAN_FASHION_MNIST", tmp_path / "debian")
     files = []
     for name, sizes in zip(IDX, ((9, 2, 3), (9,), (4, 2, 3), (4,)), strict=True):
         values = rng.integers(0, 10, int(np.prod(sizes)), dtype=np.uint8).tobytes()
         header = bytes([0, 0, 8, len(sizes)]) + b"".join(size.to_bytes(4, "big") for size in sizes)
-        files.append(tasks._File.idx(name, hashlib.md5(header + values).hexdigest(), *sizes))
+        files.append(pools.File.idx(name, hashlib.md5(header + values).hexdigest(), *sizes))
         write(tmp_path / "mnist" / name, header + values)
-    facts = tasks._Facts(9, 4, 6, 10, 255, tuple(files), "Get MNIST.", tasks._from_idx)
-    monkeypatch.setitem(tasks._TASKS, "mnist", facts)
-    monkeypatch.setitem(tasks._TASKS, "fashion_mnist", facts._replace(remedy="Run `make data`."))
+    facts = pools.Facts(9, 4, 6, 10, 255, tuple(files), "Get MNIST.", pools.from_idx)
+    monkeypatch.setitem(pools.FILE_TASKS, "mnist", facts)
+    monkeypatch.setitem(pools.FILE_TASKS, "fashion_mnist", facts._replace(remedy="Run `make data`."))
     files = []
     for index, name in enumerate(CIFAR):
         records = rng.integers(0, 256, (2, 3073), dtype=np.uint8)
         records[:, 0] = index
-        files.append(tasks._File(name, 2 * 3073, f"sha1:{hashlib.sha1(records.tobytes()).hexdigest()}"))
+        files.append(pools.File(name, 2 * 3073, f"sha1:{hashlib.sha1(records.tobytes()).hexdigest()}"))
         write(tmp_path / "cifar10" / "cifar-10-batches-bin" / name, records.tobytes())
-    facts = tasks._TASKS["cifar10"]._replace(rows=10, test_rows=2, files=tuple(files))
-    monkeypatch.setitem(tasks._TASKS, "cifar10", facts)
-    for cached in (tasks._facts, tasks._problems, tasks._pool_of_files):
+    facts = pools.FILE_TASKS["cifar10"]._replace(rows=10, test_rows=2, files=tuple(files))
+    monkeypatch.setitem(pools.FILE_TASKS, "cifar10", facts)
+    for cached in (pools.facts_of, tasks._problems, pools.pool_of_files):
         cached.cache_clear()
     return tmp_path
 
@@ -411,14 +411,14 @@ def test_missing_files_say_what_to_get_and_where_to_put_it(task: str, folder: Pa
     for name in names:
         (folder / task / place / name).unlink(missing_ok=True)
     [problem] = check(small(task))
-    for part in (f"'{task}'", *names, str(folder / task), "MEMSWEEP_DATA", tasks._TASKS[task].remedy):
+    for part in (f"'{task}'", *names, str(folder / task), "MEMSWEEP_DATA", pools.FILE_TASKS[task].remedy):
         assert part in problem
     monkeypatch.delenv("MEMSWEEP_DATA")
     assert "MEMSWEEP_DATA is not set" in "".join(check(small(task)))
 
 
 @pytest.mark.skipif(
-    not tasks.DEBIAN_FASHION_MNIST.is_dir(), reason="dataset-fashion-mnist is not installed: run `make data`"
+    not pools.DEBIAN_FASHION_MNIST.is_dir(), reason="dataset-fashion-mnist is not installed: run `make data`"
 )
 def test_fashion_mnist_of_debian(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MEMSWEEP_DATA", raising=False)

