@@ -13,6 +13,7 @@ import math
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass, replace
+from functools import cached_property
 from typing import Any, NamedTuple, get_type_hints
 
 PROTOCOL = 1
@@ -215,12 +216,12 @@ class TrialConfig:
         own: int | None = getattr(self.seeds, stream)
         return self.seed if own is None else own
 
-    @property
+    @cached_property
     def trial_id(self) -> str:
         """16 hexadecimal digits that name the content; the same on every machine, whatever the order of axes."""
         return _digest({name: value for name, value in self.flat().items() if name not in ("seed", "probes")})
 
-    @property
+    @cached_property
     def setting_id(self) -> str:
         """Like trial_id, without the seeds: replicates of one setting share it."""
         unseeded = {name: value for name, value in self.flat().items() if not name.startswith(("seed", "probes"))}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import platform
 import resource
 import time
@@ -60,7 +61,7 @@ class Ledger:
 
     def measure(self, trial: TrialConfig, step: int, counts: Row) -> None:
         """Adds a point to a member's curve; a measurement that is not finite is no point."""
-        if np.isfinite(counts["train_loss_sum_nats"]) and np.isfinite(counts["validation_loss_sum_nats"]):
+        if math.isfinite(counts["train_loss_sum_nats"] + counts["validation_loss_sum_nats"]):
             epoch = step * trial.optimizer.batch_size / trial.data.examples
             key = {"trial_id": trial.trial_id, "attempt_id": self.attempt_id}
             self._curves[trial.trial_id].append({**key, "step": step, "epoch": epoch, **counts})
@@ -164,13 +165,15 @@ def _refill(ledger: Ledger, program: Program, state: State, measured: Measured, 
 
 
 def _record(ledger: Ledger, program: Program, state: State, measured: Measured, left: dict[str, TrialConfig]) -> None:
+    counts, tests = (
+        {name: values.tolist() for name, values in columns.items()} for columns in (measured.counts, measured.test)
+    )
     for m in np.flatnonzero(measured.due):
-        member, step = state.members[m], int(measured.step[m])
-        ledger.measure(member.trial, step, {name: values[m].item() for name, values in measured.counts.items()})
-        status = measured.status[m]
+        member, step, status = state.members[m], int(measured.step[m]), measured.status[m]
+        ledger.measure(member.trial, step, {name: values[m] for name, values in counts.items()})
         if status is None:
             continue
-        test = {name: values[m].item() for name, values in measured.test.items()} if status != Status.DIVERGED else {}
+        test = {name: values[m] for name, values in tests.items()} if status != Status.DIVERGED else {}
         if "examples" in member.trial.probes:
             ledger.add_examples(_example_rows(ledger.attempt_id, state, int(m)))
         facts = {

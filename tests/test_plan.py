@@ -1,0 +1,124 @@
+"""What is left of a sweep is wanted minus settled; planning it starts and writes nothing."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from memsweep.launch import plan
+from memsweep.launch.plan import check_data, estimate, packs, work
+from memsweep.results.store import Store
+from memsweep.schema import RETRIED, SETTLED, Status
+from memsweep.sweep import SweepError
+from tests.cases import trial
+from tests.test_store import ended
+
+TRIALS = tuple(trial(seed=seed) for seed in range(6))
+
+
+@pytest.fixture
+def store(tmp_path):
+    return Store(tmp_path / "results", create=True)
+
+
+def sizes(left):
+    return {name: len(getattr(left, name)) for name in ("wanted", "settled", "failed", "missing")}
+
+
+def settle(store, *statuses, trials=TRIALS, **fields):
+    """These statuses for the first trials."""
+    rows = [ended(t.trial_id, status, **fields) for t, status in zip(trials, statuses, strict=False)]
+    store.write("trials", rows)
+
+
+def test_all_is_missing_where_nothing_is_stored(store):
+    for place in (None, store):
+        left = work(TRIALS, place)
+        assert left.missing == left.wanted == TRIALS and left.settled == left.failed == ()
+
+
+def test_wanted_is_split_by_what_is_stored(store):
+    settle(store, "finished", "diverged", "failed", "interrupted", "pruned")
+    left = work(TRIALS, store)
+    assert left.settled == (TRIALS[0], TRIALS[1], TRIALS[4])
+    assert left.failed == (TRIALS[2],)
+    assert left.missing == (TRIALS[3], TRIALS[5])
+
+
+def test_failed_trials_run_again_when_asked(store):
+    settle(store, "finished", "failed", "out_of_memory", "quarantined")
+    left = work(TRIALS, store, retry=True)
+    assert left.failed == () and left.missing == TRIALS[1:]
+
+
+def test_a_retried_trial_that_succeeded_is_settled(store):
+    settle(store, "failed", attempt_id="a", minute=5)
+    settle(store, "finished", attempt_id="b", minute=1)
+    assert work(TRIALS[:1], store).settled == TRIALS[:1]
+
+
+def test_other_sweeps_trials_count_where_they_are_the_same(store):
+    settle(store, "finished", "finished", trials=(TRIALS[1], trial(seed=99)))
+    assert work(TRIALS[:2], store).settled == (TRIALS[1],)
+
+
+def test_a_trial_whose_probes_are_missing_runs_again(store):
+    probed = tuple(trial(seed=seed, probes=("examples",)) for seed in range(2))
+    settle(store, "finished", attempt_id="bare")
+    settle(store, "finished", trials=probed[1:], attempt_id="probed", probes="examples")
+    assert work(probed, store).missing == probed[:1] and work(probed, store).settled == probed[1:]
+    assert work(TRIALS[:2], store).settled == TRIALS[:2]  # more than is wanted is enough
+
+
+@given(st.lists(st.sampled_from([None, *Status]), min_size=6, max_size=6), st.booleans(), st.integers(0, 6))
+@settings(max_examples=30, deadline=None)
+def test_every_wanted_trial_is_in_one_group(tmp_path_factory, statuses, retry, limit):
+    store = Store(tmp_path_factory.mktemp("store"), create=True)
+    store.write("trials", [ended(t.trial_id, s) for t, s in zip(TRIALS, statuses, strict=True) if s])
+    asked = statuses[:limit]
+    failed = sum(status in RETRIED for status in asked)
+    settled = sum(status in SETTLED for status in asked)
+    assert sizes(work(TRIALS[:limit], store, retry=retry)) == {
+        "wanted": limit,
+        "settled": settled,
+        "failed": 0 if retry else failed,
+        "missing": limit - settled - (0 if retry else failed),
+    }
+
+
+def test_settling_what_is_missing_leaves_nothing(store):
+    settle(store, "finished", "failed", "interrupted")
+    for t in work(TRIALS, store, retry=True).missing:
+        store.write("trials", [ended(t.trial_id, "finished", "second", minute=1)])
+    assert sizes(work(TRIALS, store)) == {"wanted": 6, "settled": 6, "failed": 0, "missing": 0}
+
+
+def test_data_that_cannot_be_loaded_is_told_all_at_once():
+    check_data(TRIALS)
+    wrong = [trial(data__examples=5000), trial(data__input_dim=3), trial(data__input_dim=3, seed=1), *TRIALS]
+    with pytest.raises(SweepError) as caught:
+        check_data(wrong)
+    assert len(caught.value.problems) == 2
+    assert "data.examples = 5000" in caught.value.problems[0] and "data.input_dim = 3" in caught.value.problems[1]
+
+
+def test_members_bound_the_slots():
+    assert [pack.slots for pack in packs(TRIALS, "cpu", 1, None)] == [6]
+    assert [pack.slots for pack in packs(TRIALS, "cpu", 1, 2)] == [2, 2, 2]
+
+
+def test_an_estimate_grows_with_the_work(monkeypatch):
+    monkeypatch.setattr(plan, "CALIBRATION_SECONDS", 0.05)
+    short = estimate(packs([trial(seed=s) for s in range(4)], "cpu", 1, 4), "cpu", 1)
+    long = estimate(packs([trial(seed=s, optimizer__epochs=400) for s in range(4)], "cpu", 1, 4), "cpu", 1)
+    assert 0 < short.seconds < long.seconds
+    assert short.bytes_a_worker > 4 * 64 * 8 * 4  # the first layer's weights alone
+
+
+def test_an_estimate_says_how_wrong_it_may_be(monkeypatch):
+    monkeypatch.setattr(plan, "CALIBRATION_SECONDS", 0.0)
+    found = estimate(packs(TRIALS[:2], "cpu", 1, None), "cpu", 1)
+    assert found.error > 0  # one timed stretch is no certainty
+
+
+def test_an_estimate_of_nothing_is_nothing():
+    assert estimate([], "cpu", 2).seconds == 0
