@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 from collections.abc import Iterator
@@ -287,19 +288,31 @@ def _print_table(table: pa.Table, output: Format) -> None:
     if output is Format.PARQUET:
         import pyarrow.parquet as pq
 
-        pq.write_table(table, sys.stdout.buffer)
+        pq.write_table(_plain_columns(table, nested=True), sys.stdout.buffer)
     elif output is Format.CSV:
         import pyarrow.csv
 
-        pyarrow.csv.write_csv(table, sys.stdout.buffer)
+        pyarrow.csv.write_csv(_plain_columns(table, nested=False), sys.stdout.buffer)
     elif output is Format.JSONL:
         import json
 
         for row in table.to_pylist():
-            print(json.dumps(row, default=str, allow_nan=False))
+            finite = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in row.items()}
+            print(json.dumps(finite, default=str, allow_nan=False))
     else:
         for line in _aligned(table):
             print(line)
+
+
+def _plain_columns(table: pa.Table, *, nested: bool) -> pa.Table:
+    import pyarrow as pa
+
+    for i, column in enumerate(table.columns):
+        kind = column.type
+        if pa.types.is_interval(kind) or (not nested and (pa.types.is_nested(kind) or pa.types.is_binary(kind))):
+            texts = [None if value is None else str(value) for value in column.to_pylist()]
+            table = table.set_column(i, table.column_names[i], pa.array(texts, pa.string()))
+    return table
 
 
 def _aligned(table: pa.Table) -> Iterator[str]:

@@ -10,6 +10,7 @@ import hashlib
 import importlib
 import json
 import math
+import numbers
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass, replace
@@ -32,6 +33,8 @@ DTYPES = ("float32", "float64")
 PROBES = ("examples",)
 STREAMS = ("inputs", "labels", "noise", "init", "order")
 
+LIMIT = 2**63
+"""Whole numbers from here on fit no table."""
 IMPORT_PATH = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 SCHEDULE = re.compile(r"constant|step:(?P<epochs>[1-9]\d*):(?P<factor>\d*\.?\d+(?:e-?\d+)?)")
 
@@ -50,7 +53,7 @@ def _number(default: Any, meaning: str, low: float = 0, high: float = math.inf, 
     allowed = f"must lie in [{low:g}, {high:g}{end}"
 
     def is_allowed(value: Any) -> bool:
-        return math.isfinite(value) and low <= value <= high and not (below and value == high)
+        return low <= value <= high and abs(value) < LIMIT and not (below and value == high)
 
     return field(default=default, metadata={"meaning": meaning, "allowed": allowed, "is_allowed": is_allowed})
 
@@ -186,6 +189,12 @@ class TrialConfig:
         problems = [*field_problems(self._explicit()), *cross_problems(self)]
         if problems:
             raise ConfigError(problems)
+        # in their fields' types, since identity is spelled out of them: Model(width=64.0) is Model(width=64)
+        values = {name: FIELDS[name].coerced(value) for name, value in self._explicit().items()}
+        for entry in fields(self):
+            own = {spec.leaf: values[name] for name, spec in FIELDS.items() if spec.group == entry.name}
+            whole = replace(getattr(self, entry.name), **own) if own else values[entry.name]
+            object.__setattr__(self, entry.name, whole)
 
     @classmethod
     def of(cls, values: Mapping[str, Any], base: TrialConfig | None = None) -> TrialConfig:
@@ -375,20 +384,16 @@ def schedule_factor(schedule: str, epoch: float) -> float:
 
 
 def _coerced_scalar(value: Any, kind: type) -> Any:
-    if isinstance(value, bool):
-        raise TypeError
     if kind is str:
         if not isinstance(value, str):
             raise TypeError
         return value
-    number = kind(value) if not isinstance(value, str) else _raise()
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):  # numpy's numbers are Real, its bools are not
+        raise TypeError
+    number = kind(value)
     if number != value:  # 1.5 is no whole number; NaN is no number
         raise TypeError
     return number + 0  # -0.0 becomes 0.0
-
-
-def _raise() -> Any:
-    raise TypeError
 
 
 def _digest(values: Mapping[str, Any]) -> str:

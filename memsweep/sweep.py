@@ -19,6 +19,7 @@ from memsweep.config import FIELDS, ConfigError, FieldSpec, TrialConfig, field_p
 Axes: TypeAlias = Mapping[Any, Iterable[Any]]  # a field, or a tuple of fields, -> values
 
 SHOWN_PROBLEMS = 20
+MOST_VALUES = 10**6
 SWEEP_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
 
@@ -83,7 +84,7 @@ class Sweep:
         self.axes = {axis: _values(values) for axis, values in axes.items()}
         self.seeds = _values(seeds)
         problems = [*self._field_problems(), *self._axis_problems(), *self._seed_problems()]
-        if not SWEEP_NAME.fullmatch(str(name)):
+        if not isinstance(name, str) or not SWEEP_NAME.fullmatch(name):
             problems.insert(
                 0, f"name {name!r}: must be letters, digits, '_', '-' or '.', and begin with a letter or digit."
             )
@@ -156,7 +157,9 @@ class Sweep:
             raise SweepError(problems)
 
     def _field_problems(self) -> list[str]:
-        return [] if isinstance(self.base, TrialConfig) else field_problems(self.base)
+        seeded = self.base.seed != 0 if isinstance(self.base, TrialConfig) else "seed" in self.base
+        problems = ["base: replicates are given by seeds=..., not by 'seed'."] if seeded else []
+        return problems + ([] if isinstance(self.base, TrialConfig) else field_problems(self.base))
 
     def _axis_problems(self) -> list[str]:
         problems: list[str] = []
@@ -165,7 +168,7 @@ class Sweep:
             names = axis if isinstance(axis, tuple) else (axis,)
             unknown = [f"axis {unknown_field(name)}" for name in names if name not in FIELDS]
             problems += unknown
-            problems += [f"axis {name!r} is listed twice." for name in names if name in seen]
+            problems += [f"axis {n!r} is listed twice." for i, n in enumerate(names) if n in seen or n in names[:i]]
             problems += [
                 f"axis {name!r}: replicates are given by seeds=..., not by an axis." for name in names if name == "seed"
             ]
@@ -195,7 +198,7 @@ def load_sweep(path_or_name: str) -> Sweep:
     """
     path = _sweep_path(path_or_name)
     try:
-        code = compile(path.read_text(), str(path), "exec")
+        code = compile(path.read_text("utf-8-sig"), str(path), "exec")
     except SyntaxError as error:
         text = (error.text or "").strip()
         raise SweepError([f"{path}, line {error.lineno}: {error.msg}: {text}"]) from error
@@ -206,7 +209,7 @@ def load_sweep(path_or_name: str) -> Sweep:
         exec(code, scope)
     except ConfigError as error:
         raise SweepError([f"{path}: {problem}" for problem in _shortened(error.problems)]) from error
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
         where = f", line {lines[-1]}" if lines else ""
         raise SweepError([f"{path}{where}: {type(error).__name__}: {error}"]) from error
@@ -252,10 +255,12 @@ def _parsed_values(text: str, spec: FieldSpec) -> tuple[Any, ...]:
             raise ValueError(f"{call[1]} is no spacing; use one of {', '.join(SPACINGS)}.")
         try:
             return SPACINGS[call[1]](*ast.literal_eval(f"({call[2]},)"))
-        except (TypeError, ValueError, SyntaxError, ArithmeticError) as error:
+        except (TypeError, ValueError, SyntaxError, ArithmeticError, RecursionError, MemoryError) as error:
             raise ValueError(f"{text} can't be computed ({error}).") from error
     span = re.fullmatch(r"(\d+):(\d+)", text.strip())
     if span and spec.kind is int:
+        if int(span[2]) - int(span[1]) > MOST_VALUES:
+            raise ValueError(f"more than {MOST_VALUES} values.")
         return tuple(range(int(span[1]), int(span[2])))
     if spec.kind is tuple:  # one value, since its items are joined by commas
         return (tuple(_parsed(item, spec.item) for item in text.split(",") if item.strip()),)
@@ -277,8 +282,11 @@ def _sweep_path(path_or_name: str) -> Path:
     folders = [Path("sweeps"), Path(__file__).parent.parent / "sweeps"]
     candidates = [path, *(folder / f"{path_or_name}.py" for folder in folders)]
     for candidate in candidates:
-        if candidate.is_file():
-            return candidate
+        try:
+            if candidate.is_file():
+                return candidate
+        except OSError:  # no possible name
+            continue
     known = sorted({file.stem for folder in folders for file in folder.glob("[a-z]*.py")})
     near = difflib.get_close_matches(path.stem, known, 1)
     hint = f" Did you mean {near[0]!r}?" if near else f" Sweeps at hand: {', '.join(known) or 'none'}."

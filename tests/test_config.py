@@ -306,6 +306,20 @@ def test_whole_numbers_that_no_table_holds_are_refused(value):
     assert [problem.partition(" ")[0] for problem in found] == whole
 
 
+@pytest.mark.parametrize(
+    "name, low, high, high_is_allowed",
+    [
+        ("data.noise_fraction", 0, 1, True),
+        ("stop.fit", 0, 1, True),
+        ("regularization.dropout", 0, 1, False),
+        ("optimizer.momentum", 0, 1, False),
+    ],
+)
+def test_a_range_has_its_ends(name, low, high, high_is_allowed):
+    assert [FIELDS[name].problem(value) is None for value in (low, high)] == [True, high_is_allowed]
+    assert FIELDS[name].problem(low - 1e-9) and FIELDS[name].problem(high + 1e-9)
+
+
 @pytest.mark.parametrize("value", ["0.9,0.99", 0.9, None, (0.9,), (0.9, 1.0), (0.9, "x"), (0.9, math.nan), (True, 0.5)])
 def test_wrong_betas_are_refused(value):
     (problem,) = problems_of({"optimizer.betas": value})

@@ -108,6 +108,7 @@ def test_members_bound_the_slots():
 
 def test_an_estimate_grows_with_the_work(monkeypatch):
     monkeypatch.setattr(plan, "CALIBRATION_SECONDS", 0.05)
+    estimate(packs(TRIALS[:1], "cpu", 1, 1), "cpu", 1)  # the first steps of a process are slow
     short = estimate(packs([trial(seed=s) for s in range(4)], "cpu", 1, 4), "cpu", 1)
     long = estimate(packs([trial(seed=s, optimizer__epochs=400) for s in range(4)], "cpu", 1, 4), "cpu", 1)
     assert 0 < short.seconds < long.seconds

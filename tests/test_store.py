@@ -382,9 +382,9 @@ def holder(store):
 
 
 def test_a_second_writer_is_refused_until_the_first_is_killed(store, holder):
-    with pytest.raises(StoreError, match=rf"a launch \(process {holder.pid} on .*\) is writing to .*--results"):
-        with store.lock("launch"):
-            pass
+    message = rf"a launch \(process {holder.pid} on .*\) is writing to .*--results"
+    with pytest.raises(StoreError, match=message), store.lock("launch"):
+        pass
     assert store.is_locked() and store.running() == {"t"}
     assert not store.is_locked("track")
     with store.lock("track"):  # another name is another lock
@@ -430,7 +430,7 @@ def test_looking_at_a_lock_does_not_take_its_holders_name(store, holder):
 def test_a_file_in_the_folders_place_is_told(tmp_path):
     (tmp_path / "results").write_text("not a folder")
     for results in (tmp_path / "results", tmp_path / "results" / "below"):
-        with pytest.raises(StoreError, match="can't be written .* choose another folder with --results"):
+        with pytest.raises(StoreError, match=r"can't be written .* choose another folder with --results"):
             Store(results, create=True)
         with pytest.raises(StoreError, match="no results at"):
             Store(results)

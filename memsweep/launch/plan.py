@@ -118,7 +118,7 @@ def estimate(planned: Sequence[Pack], device: str, workers: int) -> Estimate:
             if not measured.active.all():
                 break
         rate = sum(rates) / len(rates)
-        spread = sum((r - rate) ** 2 for r in rates) / max(1, len(rates) - 1)
+        spread = sum((r - rate) ** 2 for r in rates) / (len(rates) - 1) if len(rates) > 1 else rate**2
         member_steps = sum(trial.budget for pack in group for trial in pack.trials)
         seconds += member_steps * rate + len(group) * start
         variance += member_steps**2 * spread

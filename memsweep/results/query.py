@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -59,15 +60,28 @@ def run(statement: str, results: str | Path) -> pa.Table:
     with duckdb.connect(":memory:", config=LOCKED_DOWN) as connection:
         try:
             _check_is_one_select(connection, statement)
-            for name in connection.get_table_names(statement):
-                if name in SCHEMAS:
+            for name in SCHEMAS:
+                if re.search(rf"\b{name}\b", statement, re.IGNORECASE):
                     connection.register(name, store.current(name))
+            connection.execute("set timezone = 'UTC'")
             connection.execute("set lock_configuration = true")
-            return connection.sql(statement).to_arrow_table()
+            return _told_apart(connection.sql(statement).to_arrow_table())
         except duckdb.CatalogException as error:
             raise QueryError(_explained(str(error))) from error
-        except (duckdb.Error, RuntimeError, UnicodeError) as error:
+        except (duckdb.Error, RuntimeError, UnicodeError, TypeError) as error:
             raise QueryError(f"the statement can't be answered. {error}") from error
+
+
+def _told_apart(table: pa.Table) -> pa.Table:
+    """Columns of equal name get a number: trial_id, trial_id_1."""
+    names: list[str] = []
+    for name in table.column_names:
+        number, free = 0, name
+        while free in names:
+            number += 1
+            free = f"{name}_{number}"
+        names.append(free)
+    return table.rename_columns(names)
 
 
 def _check_is_one_select(connection: duckdb.DuckDBPyConnection, statement: str) -> None:

@@ -36,7 +36,7 @@ def failures(store: Store) -> list[tuple[str, str, str]]:
     table = store.trials(["trial_id", "status", "cause"])
     rows = zip(*(table[name].to_pylist() for name in ("trial_id", "status", "cause")), strict=True)
     return [
-        (trial, status, f"{(cause or 'no cause').strip().splitlines()[-1]}. {Status(status).advice}")
+        (trial, status, f"{((cause or '').strip() or 'no cause').splitlines()[-1]}. {Status(status).advice}")
         for trial, status, cause in rows
         if status in RETRIED
     ]

@@ -15,7 +15,7 @@ import os
 import platform
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +41,7 @@ class Store:
         self.results = Path(results)
         if create:
             self._create()
-        elif not self.results.is_dir():
+        elif not _is_dir(self.results):
             raise StoreError(f"no results at {results}: launch a sweep first, or name another folder with --results.")
 
     def write(self, table: str, rows: Sequence[Mapping[str, Any]]) -> Path:
@@ -56,7 +56,10 @@ class Store:
             raise StoreError(f"table {table} has no column {', '.join(sorted(unknown))}; schema.py lists its columns.")
         try:
             part = pa.Table.from_pylist([dict(row) for row in rows], schema=schema)
-        except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+            for column in schema:  # Arrow cuts 2.5 down to 2 without a word
+                if pa.types.is_integer(column.type):
+                    _check_is_whole(row.get(column.name) for row in rows)
+        except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
             raise StoreError(f"rows of table {table} don't fit its columns: {error}") from error
         sink = pa.BufferOutputStream()
         pq.write_table(part, sink, compression="zstd")
@@ -123,7 +126,11 @@ class Store:
     def lock(self, name: str = "launch") -> Iterator[None]:
         """Held by one process at a time; the system frees it when that process ends, however it ends."""
         path = self.results / f"{name}.lock"
-        with open(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644), "r+") as file:
+        try:
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        except OSError as error:
+            raise StoreError(f"{path}: can't be written ({error.strerror}).") from error
+        with open(descriptor, "r+") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -139,10 +146,13 @@ class Store:
     def is_locked(self, name: str = "launch") -> bool:
         """Whether a live process holds the lock."""
         try:
-            with self.lock(name):
-                return False
-        except StoreError:
+            with open(self.results / f"{name}.lock") as file:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
             return True
+        except OSError:  # no launch yet, or none that could be
+            return False
+        return False
 
     def note_running(self, trial_ids: Sequence[str]) -> None:
         """What the launch that holds the lock has handed to its workers."""
@@ -162,8 +172,8 @@ class Store:
             for leftover in self.results.glob("*/.*.tmp"):
                 if time.time() - leftover.stat().st_mtime > LEFTOVER_SECONDS:
                     leftover.unlink(missing_ok=True)
-        except OSError as error:
-            reason = error.strerror or str(error)
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or str(error)
             raise StoreError(
                 f"{self.results}: can't be written ({reason}); choose another folder with --results."
             ) from error
@@ -188,7 +198,7 @@ def _read_part(path: Path, schema: pa.Schema) -> pa.Table:
             for field in schema
         ]
         return pa.table(columns, schema=schema)
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeError) as error:
         raise StoreError(
             f"{path} is no whole Parquet part ({str(error).splitlines()[0]}). Move it out of the folder, e.g. into "
             f"{path.parent.parent / 'damaged'}, then launch again: only what it held is run again."
@@ -209,6 +219,12 @@ def _kept(attempts: pa.Table) -> pa.Array:
     return pa.array([row for _, row in best.values()], pa.int64())
 
 
+def _check_is_whole(values: Iterator[Any]) -> None:
+    for value in values:
+        if isinstance(value, float) and not value.is_integer():
+            raise ValueError(f"{value} is no whole number")
+
+
 def _pairs(table: pa.Table) -> pa.Array:
     """Trial and attempt as one text."""
     return pc.binary_join_element_wise(table["trial_id"], table["attempt_id"], "/").combine_chunks()
@@ -217,6 +233,13 @@ def _pairs(table: pa.Table) -> pa.Array:
 def _sorted(values: pa.ChunkedArray) -> pa.Array:
     array = values.combine_chunks()
     return array.take(pc.array_sort_indices(array))
+
+
+def _is_dir(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError:
+        return False
 
 
 def _hash(content: Any) -> str:
@@ -239,6 +262,7 @@ def _write_whole(path: Path, content: Any) -> None:
         finally:
             os.close(folder)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
         full = " The disk is full." if error.errno == errno.ENOSPC else ""
         raise StoreError(f"{path}: can't be written ({error.strerror or error}).{full}") from error

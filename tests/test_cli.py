@@ -1,0 +1,453 @@
+"""The command line: what it prints, its exit codes, and one message for whatever is wrong."""
+
+import io
+import json
+import os
+import subprocess
+import sys
+
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet as pq
+import pytest
+
+from memsweep import cli
+from memsweep.launch import plan
+from memsweep.results.store import Store
+from memsweep.schema import Status
+from memsweep.sweep import load_sweep
+from tests.test_store import ended, step
+
+VERBS = [command.name or command.callback.__name__ for command in cli.app.registered_commands]
+FORMATS = ("table", "csv", "jsonl", "parquet")
+TRIALS = load_sweep("smoke").trials
+
+
+@pytest.fixture(autouse=True)
+def own_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MEMSWEEP_RESULTS", raising=False)
+    monkeypatch.delenv("MEMSWEEP_DATA", raising=False)
+    monkeypatch.setenv("COLUMNS", "200")
+
+
+@pytest.fixture
+def run(monkeypatch, capfdbinary):
+    """`memsweep ...` in this process: exit code, stdout and stderr. An error that would print a traceback is raised."""
+
+    def call(*arguments):
+        monkeypatch.setattr(sys, "argv", ["memsweep", *map(str, arguments)])
+        capfdbinary.readouterr()
+        code = 0
+        try:
+            cli.main()
+        except SystemExit as end:
+            code = end.code or 0
+        sys.stdout.flush()
+        out, err = capfdbinary.readouterr()
+        return code, out if "parquet" in arguments else out.decode(), err.decode()
+
+    return call
+
+
+@pytest.fixture
+def refused(run):
+    """`memsweep ...`, which must end with exit code 2, one message and no rows."""
+
+    def call(*arguments):
+        code, out, err = run(*arguments)
+        assert code == 2 and len(out) == 0
+        assert err.startswith("memsweep: ") and "Traceback" not in err
+        return err.removeprefix("memsweep: ").strip()
+
+    return call
+
+
+@pytest.fixture
+def process():
+    """`python -m memsweep ...` in a process of its own."""
+
+    def call(*arguments, **environment):
+        command = [sys.executable, "-m", "memsweep", *map(str, arguments)]
+        return subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, **environment})
+
+    return call
+
+
+@pytest.fixture
+def store():
+    """Four of the twelve trials of `smoke`, as if a launch had been cut short."""
+    made = Store("results", create=True)
+    made.write("wanted", [{"sweep": "smoke", "trial_id": trial.trial_id} for trial in TRIALS])
+    ends = zip(TRIALS, ("finished", "diverged", "failed", "interrupted"), strict=False)
+    causes = {"failed": "Traceback\nValueError: no luck"}
+    made.write("trials", [ended(t.trial_id, end, cause=causes.get(end), train_count=7) for t, end in ends])
+    made.write("steps", [step(TRIALS[0].trial_id, number=n, train_count=7) for n in (1, 2)])
+    return made
+
+
+def snapshot(folder="."):
+    found = {}
+    for where, _, names in os.walk(folder):
+        for name in names:
+            with open(os.path.join(where, name), "rb") as file:
+                found[os.path.join(where, name)] = file.read()
+    return found
+
+
+def read_back(output, text):
+    """Rows of a printed answer."""
+    if output == "parquet":
+        return pq.read_table(io.BytesIO(text)).to_pylist()
+    if output == "csv":
+        return pa.csv.read_csv(io.BytesIO(text.encode())).to_pylist()
+    if output == "jsonl":
+        return [json.loads(line, parse_constant=pytest.fail) for line in text.splitlines()]
+    header, rule, *lines = text.splitlines()
+    assert set(rule) <= {"-", " "}
+    return [dict(zip(header.split(), line.split(), strict=True)) for line in lines]
+
+
+# Help.
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_has_an_example(run, verb):
+    code, out, err = run(verb, "--help")
+    assert code == 0 and f"Example: memsweep {verb}" in out and err == ""
+
+
+def test_help_names_every_verb(process):
+    found = process("--help")
+    assert found.returncode == 0 and found.stderr == ""
+    assert all(f"  {verb} " in found.stdout for verb in VERBS)
+
+
+def test_without_a_verb_help_is_shown(run):
+    code, out, err = run()
+    assert code == 2 and "Usage:" in out + err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["launhc", "smoke"],
+        ["plan"],
+        ["query"],
+        ["status", "--format", "xml"],
+        ["plan", "smoke", "--limit", "0"],
+        ["plan", "smoke", "--members", "x"],
+        ["plan", "smoke", "--device", "tpu"],
+        ["launch", "smoke", "--budget", "soon"],
+        ["launch", "smoke", "--budget", "-3m"],
+        ["launch", "smoke", "--budget", "inf"],
+        ["launch", "smoke", "--budget", "nan"],
+    ],
+)
+def test_wrong_usage_ends_with_2_and_the_word_that_is_wrong(run, arguments):
+    code, out, err = run(*arguments)
+    assert code == 2 and out == "" and "Error" in err and "Traceback" not in err
+    assert snapshot() == {}
+
+
+@pytest.mark.parametrize("text, seconds", [("90", 90), ("90s", 90), ("30m", 1800), ("2h", 7200), ("0.5m", 30)])
+def test_budgets_are_times(text, seconds):
+    assert cli._seconds(text) == seconds
+
+
+# Plan, missing, status, query, doctor.
+
+
+def test_plan_counts_what_is_left_and_starts_nothing(run, store, monkeypatch):
+    monkeypatch.setattr(plan, "CALIBRATION_SECONDS", 0.0)
+    before = snapshot()
+    code, out, err = run("plan", "smoke", "--device", "cpu", "--members", 2, "--format", "jsonl")
+    (row,) = read_back("jsonl", out)
+    assert code == 0 and err == ""
+    assert {name: row[name] for name in ("sweep", "wanted", "settled", "failed", "missing")} == {
+        "sweep": "smoke",
+        "wanted": 12,
+        "settled": 2,
+        "failed": 1,
+        "missing": 9,
+    }
+    assert row["members_at_a_time"] == 2 and row["packs"] >= 5 and row["seconds"] >= 0
+    assert snapshot() == before
+
+
+def test_plan_is_read_by_people_as_a_column(run, monkeypatch):
+    monkeypatch.setattr(plan, "CALIBRATION_SECONDS", 0.0)
+    code, out, _ = run("plan", "smoke", "--limit", 1, "--set", "seeds=5")
+    lines = dict(line.split(maxsplit=1) for line in out.splitlines())
+    assert code == 0 and (lines["sweep"], lines["wanted"], lines["missing"]) == ("smoke", "1", "1")
+    assert snapshot() == {}
+
+
+def test_plan_of_a_finished_sweep_is_empty(run, store):
+    store.write("trials", [ended(t.trial_id, attempt_id="b") for t in TRIALS])
+    code, out, _ = run("plan", "smoke", "--format", "csv")
+    (row,) = read_back("csv", out)
+    assert code == 0 and (row["settled"], row["missing"], row["packs"], row["seconds"]) == (12, 0, 0, 0)
+
+
+def test_missing_lists_trials_with_what_tells_them_apart(run, store):
+    code, out, _ = run("missing", "smoke", "--format", "jsonl")
+    rows = read_back("jsonl", out)
+    assert code == 0 and [row["trial_id"] for row in rows] == [t.trial_id for t in TRIALS[2:]]
+    assert set(rows[0]) == {"trial_id", "seed", "data.noise_fraction", "regularization.weight_decay"}
+
+
+def test_missing_where_nothing_is_stored_is_everything(run):
+    code, out, _ = run("missing", "smoke", "--results", "nowhere", "--limit", 5)
+    assert code == 0 and len(read_back("table", out)) == 5 and snapshot() == {}
+
+
+def test_status_counts_and_tells_causes(run, store):
+    code, out, err = run("status", "--format", "csv")
+    (row,) = read_back("csv", out)
+    assert code == 0 and (row["wanted"], row["finished"], row["diverged"], row["failed"], row["missing"]) == (
+        12,
+        1,
+        1,
+        1,
+        9,
+    )
+    assert err.strip() == f"{TRIALS[2].trial_id} failed: ValueError: no luck. {Status.FAILED.advice}"
+
+
+def test_results_may_come_from_the_environment(run, store, monkeypatch):
+    os.rename("results", "elsewhere")
+    monkeypatch.setenv("MEMSWEEP_RESULTS", "elsewhere")
+    assert run("query", "select count(*) from trials")[:2] == (0, "count_star()\n------------\n           4\n")
+
+
+@pytest.mark.parametrize("output", FORMATS)
+@pytest.mark.parametrize("verb", ["status", "missing", "query", "doctor"])
+def test_rows_are_read_back_in_every_format(run, store, verb, output):
+    arguments = {
+        "status": [],
+        "missing": ["smoke"],
+        "query": ["select trial_id, train_count from trials order by 1"],
+        "doctor": [],
+    }[verb]
+    code, out, _ = run(verb, *arguments, "--format", output)
+    assert code == 0
+    if (verb, output) == ("doctor", "table"):
+        assert out.split()[:3] == ["check", "state", "found"]
+        return
+    rows = read_back(output, out)
+    assert len(rows) == {"status": 1, "missing": 10, "query": 4}.get(verb, len(rows)) > 0
+    if verb == "query":
+        assert [(row["trial_id"], int(row["train_count"])) for row in rows] == sorted(
+            (trial.trial_id, 7) for trial in TRIALS[:4]
+        )
+
+
+@pytest.mark.parametrize("output", FORMATS)
+def test_an_answer_without_rows_is_an_answer(run, store, output):
+    code, out, err = run("query", "select trial_id from trials where false", "--format", output)
+    assert (code, err, read_back(output, out)) == (0, "", [])
+
+
+NUMBERS = ("'nan'::double", "'inf'::double", "null", "1::decimal(4, 2)", "true")
+TEXTS = ("'two\nlines'", "'é'", "'x'::blob", "now()", "time '10:00'", "interval 1 day", "[1, 2]", "{'a': 1}")
+
+
+@pytest.mark.parametrize("output", FORMATS)
+@pytest.mark.parametrize("value", [*NUMBERS, *TEXTS])
+def test_any_value_is_printed_or_refused(run, store, value, output):
+    code, _, err = run("query", f"select {value} as x, 1 as y", "--format", output)
+    assert code == 0 or (code == 2 and err.startswith("memsweep: "))
+
+
+def test_values_that_json_does_not_know_are_null(run, store):
+    code, out, _ = run("query", "select 'nan'::double as x, 1 as y", "--format", "jsonl")
+    assert code == 0 and read_back("jsonl", out) == [{"x": None, "y": 1}]
+
+
+def test_columns_of_equal_name_are_all_printed(run, store):
+    _, out, _ = run("query", "select 1 as a, 2 as a", "--format", "jsonl")
+    assert list(read_back("jsonl", out)[0].values()) == [1, 2]
+
+
+def test_a_table_is_aligned(run, store):
+    _, out, _ = run("query", "values (1, 'a'), (200, 'bcd')")
+    assert out.splitlines() == ["col0  col1", "----  ----", "   1  a", " 200  bcd"]
+
+
+def test_a_reader_that_leaves_early_is_no_error(store):
+    command = [sys.executable, "-m", "memsweep", "query", "select repeat('x', 1000) as x from range(5000)"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        process.stdout.readline()
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode in (0, 1, 141)
+
+
+def test_doctor_finds_this_environment_fit(run):
+    code, out, _ = run("doctor", "--format", "jsonl")
+    states = {row["check"]: row["state"] for row in read_back("jsonl", out)}
+    assert code == 0 and states["torch"] == states["data digits"] == "ok" and "wrong" not in states.values()
+    assert snapshot() == {}
+
+
+def test_doctor_finds_a_damaged_part(run, store):
+    (part,) = store.parts("trials")
+    part.write_bytes(b"")
+    before = snapshot()
+    code, out, _ = run("doctor", "--format", "jsonl")
+    (row,) = [row for row in read_back("jsonl", out) if row["state"] == "wrong"]
+    assert code == 2 and part.name in row["found"] and "Move it out of the folder" in row["found"]
+    assert snapshot() == before
+
+
+# What is wrong with what the user gave.
+
+SWEEP = "from memsweep import Sweep\nSWEEP = Sweep('q', {base}, axes={axes})\n"
+WRONG_FILES = {
+    "wrong key": (SWEEP.format(base={}, axes={"model.witdh": [1]}), "Did you mean 'model.width'?"),
+    "wrong value": (SWEEP.format(base={"data.noise_fraction": 1.2}, axes={}), "must lie in [0, 1]"),
+    "empty axis": (SWEEP.format(base={}, axes={"model.width": []}), "axis 'model.width' is empty"),
+    "syntax error": ("SWEEP = = 3\n", "line 1: invalid syntax"),
+    "exception": ("\n1 / 0\n", "line 2: ZeroDivisionError"),
+    "no sweep": ("x = 3\n", "has no SWEEP"),
+    "too many examples": (SWEEP.format(base={"data.examples": 5000}, axes={}), "use fewer"),
+}
+
+
+@pytest.mark.parametrize("verb", ["plan", "launch"])
+@pytest.mark.parametrize("text, word", WRONG_FILES.values(), ids=WRONG_FILES)
+def test_a_wrong_sweep_file_is_one_message(refused, tmp_path, verb, text, word):
+    (tmp_path / "mine.py").write_text(text)
+    message = refused(verb, "mine.py")
+    assert word in message and ("mine.py" in message or "data.examples" in message)
+    assert not list(tmp_path.rglob("*.parquet"))
+
+
+@pytest.mark.parametrize("verb", ["plan", "missing", "launch"])
+@pytest.mark.parametrize(
+    "arguments, word",
+    [
+        (["smok"], "Did you mean 'smoke'?"),
+        (["smoke", "--set", "model.witdh=3"], "Did you mean 'model.width'?"),
+        (["smoke", "--set", "model.width=wide"], "'wide' is no whole number"),
+        (["smoke", "--set", "model.width=-3"], "model.width = -3"),
+        (["smoke", "--set", "model.width=8,8"], "duplicate trial"),
+        (["smoke", "--set", "seeds=3:3"], "seeds is empty"),
+        (["smoke", "--set", "data.noise_kind=none"], "data.noise_kind"),
+    ],
+)
+def test_wrong_words_are_one_message(refused, verb, arguments, word):
+    assert word in refused(verb, *arguments)
+    assert snapshot() == {}
+
+
+@pytest.mark.parametrize("verb", ["plan", "launch"])
+def test_a_missing_dataset_is_told_with_what_to_do(refused, tmp_path, monkeypatch, verb):
+    (tmp_path / "datasets").mkdir()
+    monkeypatch.setenv("MEMSWEEP_DATA", str(tmp_path / "datasets"))
+    message = refused(verb, "smoke", "--set", "data.task=mnist")
+    assert "train-images-idx3-ubyte" in message and str(tmp_path / "datasets") in message and "\n" not in message
+    assert not list(tmp_path.rglob("*.parquet"))
+
+
+@pytest.mark.parametrize("verb", ["plan", "launch"])
+def test_all_that_is_wrong_with_the_data_is_told_at_once(refused, verb):
+    message = refused(verb, "smoke", "--set", "data.examples=5000,6000")
+    assert "data.examples = 5000" in message and "data.examples = 6000" in message
+
+
+@pytest.mark.parametrize("results", ["taken", "taken/below"])
+def test_results_that_cannot_be_written_are_told_before_anything_starts(refused, tmp_path, results):
+    (tmp_path / "taken").write_text("a file of mine")
+    assert "--results" in refused("launch", "smoke", "--results", results)
+    assert snapshot() == {"./taken": b"a file of mine"}
+
+
+@pytest.mark.parametrize("arguments", [["status"], ["query", "select 1"]])
+def test_results_that_are_not_there_are_told(refused, arguments):
+    assert refused(*arguments, "--results", "nowhere") == (
+        "no results at nowhere: launch a sweep first, or name another folder with --results."
+    )
+    assert snapshot() == {}
+
+
+@pytest.mark.parametrize(
+    "arguments", [["status"], ["query", "from trials"], ["missing", "smoke"], ["plan", "smoke"], ["launch", "smoke"]]
+)
+def test_a_damaged_part_is_told_and_nothing_is_lost(refused, store, arguments):
+    (part,) = store.parts("trials")
+    part.write_bytes(part.read_bytes()[:-9])
+    before = snapshot()
+    message = refused(*arguments)
+    assert part.name in message and "Move it out of the folder" in message and "\n" not in message
+    after = snapshot()
+    after.pop("./results/launch.lock", None)
+    assert after == before
+
+
+@pytest.mark.parametrize(
+    "statement, word",
+    [
+        ("selec 1", "syntax error"),
+        ("select * from tirals", "Did you mean 'trials'?"),
+        ("select sead from trials", "seed"),
+        ("delete from trials", "only SELECT"),
+        ("drop table trials", "only SELECT"),
+        ("copy trials to 'stolen.csv'", "only SELECT"),
+        ("select 1; select 2", "found 2 statements"),
+        ("", "found 0 statements"),
+        ("select * from read_csv('results/x.csv')", "Permission Error"),
+        ("\udcff", ""),
+    ],
+)
+def test_a_wrong_statement_is_one_message_and_changes_nothing(refused, store, statement, word):
+    before = snapshot()
+    assert word in refused("query", statement)
+    assert snapshot() == before
+
+
+def test_a_launch_beside_another_is_refused(refused, store):
+    with store.lock("launch"):
+        assert f"process {os.getpid()} " in refused("launch", "smoke")
+
+
+def test_a_launch_of_a_finished_sweep_repeats_nothing(run, store):
+    store.write("trials", [ended(t.trial_id, attempt_id="b") for t in TRIALS])
+    code, out, err = run("launch", "smoke")
+    assert (code, out) == (0, "") and "12 of 12 trials finished, 0 of them run now, 0 failed, 0 missing" in err
+
+
+def test_errors_of_the_program_itself_are_not_hidden(run, monkeypatch):
+    def fail(_):
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr("memsweep.sweep.load_sweep", fail)
+    with pytest.raises(RuntimeError, match="a bug"):
+        run("plan", "smoke")
+
+
+# The same in processes of their own.
+
+
+def test_a_wrong_word_ends_a_process_with_2(process):
+    found = process("plan", "smoke", "--set", "model.witdh=3")
+    assert (found.returncode, found.stdout) == (2, "")
+    assert found.stderr == "memsweep: --set 'model.witdh' is no field of TrialConfig. Did you mean 'model.width'?\n"
+
+
+def test_a_writing_statement_ends_a_process_with_2(process, store):
+    before = snapshot()
+    found = process("query", "copy trials to 'stolen.csv'")
+    assert (found.returncode, found.stdout) == (2, "") and found.stderr.startswith("memsweep: only SELECT")
+    assert snapshot() == before
+
+
+def test_bytes_that_are_no_text_end_a_process_with_2(process, store):
+    found = process("query", os.fsdecode(b"select \xff"))
+    assert found.returncode == 2 and "Traceback" not in found.stderr
+
+
+def test_times_are_printed_in_utc_wherever_the_machine_is(process, store):
+    found = process("query", "select finished_at from trials limit 1", "--format", "csv", TZ="Asia/Tokyo")
+    assert found.returncode == 0 and found.stdout.splitlines()[1].startswith("2026-01-01 12:00:00")

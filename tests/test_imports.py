@@ -1,0 +1,135 @@
+"""The arrows between rooms. A new arrow is a decision, written here."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import memsweep
+
+ROOT = Path(__file__).parent.parent
+ROOMS = {
+    # room: (rooms that it may import, other packages that it may import)
+    "base": ({"base"}, {"numpy", "pyarrow"}),
+    "data": ({"base", "data"}, {"numpy", "torch"}),
+    "engine": ({"base", "data", "engine"}, {"numpy", "torch"}),
+    "results": ({"base", "results"}, {"numpy", "pyarrow", "pandas", "duckdb", "mlflow"}),
+    "launch": ({"base", "data", "engine", "results", "launch"}, {"numpy", "torch", "ray", "optuna", "psutil"}),
+    "face": (
+        {"base", "data", "engine", "results", "launch", "analysis", "face"},
+        {"typer", "rich", "pyarrow", "pandas", "torch"},
+    ),
+    "sweeps": ({"base"}, set()),
+    "analysis": (
+        {"base", "results", "analysis"},
+        {"numpy", "pandas", "pyarrow", "matplotlib", "scipy", "sklearn"},
+    ),
+}
+BASE = {"config", "sweep", "seeds", "schema"}
+HOMES = {
+    "ray": {"memsweep/launch/tune.py", "memsweep/launch/cluster.py"},
+    "mlflow": {"memsweep/results/tracking.py"},
+    "optuna": {"memsweep/launch/search.py"},
+    "duckdb": {"memsweep/results/query.py"},
+}
+FILES = sorted(path for folder in ("memsweep", "sweeps", "analysis") for path in (ROOT / folder).rglob("*.py"))
+NAMES = [str(path.relative_to(ROOT)) for path in FILES]
+
+
+def room_of(module):
+    """The room of a dotted module, such as memsweep.launch.plan."""
+    top, *rest = module.split(".")
+    if top != "memsweep":
+        return top
+    if not rest:
+        return "face"
+    return "base" if rest[0] in BASE else rest[0] if rest[0] in ROOMS else "face"
+
+
+def imports(path):
+    """Every module that a file imports, wherever in the file, `from a import b` as a.b where that is a module."""
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def ours(module):
+    return module.partition(".")[0] in ("memsweep", "sweeps", "analysis")
+
+
+def resolved(module):
+    """The module itself, where the last part is a name within it: memsweep.Sweep comes from memsweep.sweep."""
+    top, _, name = module.partition(".")
+    if top == "memsweep" and name in memsweep.__all__ and name not in ROOMS:
+        return getattr(memsweep, name).__module__
+    return module
+
+
+def test_there_are_files_to_look_at():
+    assert {room_of(name.removesuffix(".py").replace("/", ".")) for name in NAMES} >= ROOMS.keys() - {"analysis"}
+
+
+@pytest.mark.parametrize("path", FILES, ids=NAMES)
+def test_arrows_point_one_way(path):
+    room = room_of(".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"))
+    rooms, packages = ROOMS[room]
+    for module in imports(path):
+        if ours(module):
+            assert room_of(resolved(module)) in rooms, f"{room} must not import {module}"
+        else:
+            top = module.partition(".")[0]
+            assert top in sys.stdlib_module_names or top in packages, f"{room} must not import {module}"
+
+
+@pytest.mark.parametrize("package", HOMES)
+def test_a_package_is_at_home_in_one_file(package):
+    users = {name for name, path in zip(NAMES, FILES, strict=True) if package in heads(path)}
+    assert users <= HOMES[package]
+
+
+def heads(path):
+    return {module.partition(".")[0] for module in imports(path)}
+
+
+@pytest.mark.parametrize("path", FILES, ids=NAMES)
+def test_only_public_names_of_others_are_imported(path):
+    for module in imports(path):
+        if not ours(module) and module != "__future__.annotations":
+            assert not any(part.startswith("_") for part in module.split(".")), module
+
+
+@pytest.mark.parametrize("path", FILES, ids=NAMES)
+def test_nobody_imports_the_command_line(path):
+    if path.name != "__main__.py":
+        assert not any(module.startswith("memsweep.cli") for module in imports(path))
+
+
+def loaded_by(code):
+    """Packages in memory after this code ran in a fresh process."""
+    heavy = ("torch", "ray", "pandas", "duckdb", "pyarrow", "numpy", "mlflow", "optuna", "sklearn", "rich")
+    report = f"import sys; print(*[name for name in {heavy} if name in sys.modules])"
+    found = subprocess.run([sys.executable, "-c", f"{code}\n{report}"], capture_output=True, text=True, check=True)
+    return set(found.stdout.split())
+
+
+def test_tables_are_read_without_torch_or_ray():
+    assert not loaded_by("import memsweep.results.query") & {"torch", "ray", "mlflow", "optuna", "sklearn"}
+
+
+def test_queries_run_without_torch_or_ray(tmp_path):
+    code = f"import memsweep; memsweep.sql('select count(*) from trials', {str(tmp_path)!r})"
+    assert not loaded_by(code) & {"torch", "ray", "mlflow", "optuna", "sklearn"}
+
+
+@pytest.mark.parametrize("module", ["memsweep", "memsweep.cli", "memsweep.config", "memsweep.sweep"])
+def test_help_is_instant(module):
+    assert not loaded_by(f"import {module}") - {"numpy", "rich"}
+
+
+def test_a_sweep_file_is_loaded_without_heavy_packages():
+    assert not loaded_by("from memsweep.sweep import load_sweep; load_sweep('smoke')")
