@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Iterator
 from enum import StrEnum
+from numbers import Number
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -321,7 +322,7 @@ def _aligned(table: pa.Table) -> Iterator[str]:
     for name, column in zip(table.column_names, table.columns, strict=True):
         texts = [_shown(value) for value in column.to_pylist()]
         width = max(map(len, [name, *texts]))
-        to_right = all(isinstance(value, int | float) or value is None for value in column.to_pylist()) and texts
+        to_right = all(isinstance(value, Number) or value is None for value in column.to_pylist()) and texts
         columns.append([text.rjust(width) if to_right else text.ljust(width) for text in [name, "-" * width, *texts]])
     for row in zip(*columns, strict=True):
         yield "  ".join(row).rstrip()

@@ -23,7 +23,13 @@ def test_the_worked_example_gives_its_output(tmp_path):
         command = [sys.executable, "-m", *shlex.split(line)]
         environment = {**os.environ, "MEMSWEEP_RESULTS": str(tmp_path)}
         ended = subprocess.run(
-            command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=200, stdin=subprocess.DEVNULL
+            command,
+            cwd=tmp_path,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=200,
+            stdin=subprocess.DEVNULL,
         )
         assert ended.returncode == 0, ended.stderr
         assert ended.stdout == expected, line

@@ -93,13 +93,17 @@ def estimate(planned: Sequence[Pack], device: str, workers: int) -> Estimate:
 
     The start of Ray and of its workers is not in it.
     """
-    from memsweep.engine import trainer  # imports torch, which a plan without an estimate does not need
+    import torch  # here, because a plan without an estimate needs no torch
+
+    from memsweep.engine import trainer
+
+    torch.set_num_threads(1)  # as a worker has
 
     seconds, variance, size = 0.0, 0.0, 0
     programs: dict[tuple[object, ...], list[Pack]] = {}
     for pack in planned:
         first = pack.trials[0]
-        key = (first.model, first.optimizer.batch_size, first.optimizer.name, first.data.examples, pack.slots)
+        key = (first.model, first.optimizer.batch_size, first.optimizer.name, first.data.examples)
         programs.setdefault(key, []).append(pack)
     for group in programs.values():
         largest = max(group, key=lambda pack: pack.slots)
@@ -110,13 +114,14 @@ def estimate(planned: Sequence[Pack], device: str, workers: int) -> Estimate:
         size = max(size, trainer.state_bytes(state))
         rates: list[float] = []
         until = time.perf_counter() + CALIBRATION_SECONDS
-        while not rates or time.perf_counter() < until:
+        while len(rates) < 3 or time.perf_counter() < until:
             began = time.perf_counter()
             steps = trainer.steps_to_measurement(state)
             state, measured = trainer.advance(program, state, steps)
             rates.append((time.perf_counter() - began) / (steps * largest.slots))
             if not measured.active.all():
                 break
+        rates = rates[1:] or rates  # torch warms up in the first
         rate = sum(rates) / len(rates)
         spread = sum((r - rate) ** 2 for r in rates) / (len(rates) - 1) if len(rates) > 1 else rate**2
         member_steps = sum(trial.budget for pack in group for trial in pack.trials)
