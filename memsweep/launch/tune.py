@@ -44,7 +44,7 @@ class Outcome:
     quarantined: tuple[Pack, ...]  # packs that kept ending their worker
 
 
-class PackTrainable(tune.Trainable):  # type: ignore[misc]  # Ray ships no types
+class PackTrainable(tune.Trainable):  # type: ignore[misc]  # Ray is not type-checked
     """A worker: trains one pack after another in the same process."""
 
     _execution: Generator[Any, None, None]  # of the pack at hand, told its progress
