@@ -1,23 +1,21 @@
-# make demo: sets up .venv, launches a real sweep, says where to look next.   make test: sets up .venv, runs all checks.
+# make demo: sets up .venv, launches a real sweep, draws its report.   make test: sets up .venv, runs all checks.
 PYTHON ?= python3
 BIN := .venv/bin
 RESULTS ?= results
 
-.PHONY: demo test bench data clean
+.PHONY: demo test bench data browser clean
 
 demo: .venv/ready
 	$(BIN)/memsweep launch generalization --results $(RESULTS)
+	@echo
 	$(BIN)/memsweep status --results $(RESULTS)
 	@echo
-	@echo "Memorized and generalized by noise fraction, over all weight decays and seeds:"
-	$(BIN)/memsweep query --results $(RESULTS) "select data_noise_fraction as noise, \
-	  round(avg(train_correct_count * 1.0 / train_count), 3) as train, \
-	  round(avg(validation_correct_count * 1.0 / validation_count), 3) as validation, \
-	  round(sum(memorized_count) * 1.0 / nullif(sum(label_changed_count), 0), 3) as memorized, \
-	  round(sum(recovered_count) * 1.0 / nullif(sum(label_changed_count), 0), 3) as recovered \
-	  from trials group by 1 order by 1"
+	$(BIN)/memsweep report --results $(RESULTS)
+	$(BIN)/memsweep track --results $(RESULTS)
 	@echo
-	@echo "Next: $(BIN)/memsweep query \"select ...\" --results $(RESULTS); every verb: $(BIN)/memsweep --help"
+	@echo "The report, to open in a browser: $(abspath $(RESULTS))/report.html"
+	@echo "MLflow:                           $(BIN)/memsweep ui --results $(RESULTS)"
+	@echo "SQL:                              $(BIN)/memsweep query --results $(RESULTS) \"select ...\""
 
 test: .venv/ready
 	$(BIN)/ruff check .
@@ -31,6 +29,10 @@ bench: .venv/ready
 # the datasets that Debian ships; others go where MEMSWEEP_DATA says
 data:
 	apt-get update && apt-get install -y dataset-fashion-mnist
+
+# what the tests of pages need; they skip themselves without it
+browser:
+	apt-get update && apt-get install -y --no-install-recommends chromium chromium-driver
 
 .venv/ready: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

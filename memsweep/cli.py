@@ -56,6 +56,16 @@ LimitOption = Annotated[int | None, typer.Option(min=1, help="Only the sweep's f
 MembersOption = Annotated[int | None, typer.Option(min=1, help="Trials trained at a time in a pack, at most.")]
 DeviceOption = Annotated[Device | None, typer.Option(help="Default: a GPU where there is one.")]
 RetryOption = Annotated[bool, typer.Option("--retry", help="Run failed trials again.")]
+TrackingOption = Annotated[
+    str | None,
+    typer.Option(
+        "--tracking-uri",
+        envvar="MLFLOW_TRACKING_URI",
+        metavar="URI",
+        show_envvar=True,
+        help="Where MLflow is; default: a database in the results folder.",
+    ),
+]
 FormatOption = Annotated[Format, typer.Option("--format", help="How rows are printed.")]
 
 
@@ -132,8 +142,11 @@ def launch(
     ] = None,
     device: DeviceOption = None,
     retry: RetryOption = False,
+    tracking_uri: TrackingOption = None,
 ) -> None:
     """Run what is missing of a sweep and store it. The same command again finishes the rest and repeats nothing.
+
+    MLflow is filled beside it, in the background; --tracking-uri none fills none.
 
     Example: memsweep launch generalization --results results --set model.width=16,32
     """
@@ -154,6 +167,7 @@ def launch(
             device=device.value if device else None,
             retry=retry,
             budget_seconds=seconds,
+            tracking_uri=tracking_uri,
             watch=progress.update,
         )
     done = report.wanted - report.failed - report.missing
@@ -162,6 +176,8 @@ def launch(
         f"{report.failed} failed, {report.missing} missing; in {results}",
         file=sys.stderr,
     )
+    if report.tracking:
+        print(report.tracking, file=sys.stderr)
     if report.failed:
         print(f"The causes: memsweep status --results {results}; again: memsweep launch ... --retry", file=sys.stderr)
     if report.missing and seconds is None:
@@ -224,6 +240,58 @@ def query(
 
 
 @app.command()
+def report(results: ResultsOption = "results") -> None:
+    """Draw figures of all sweeps (SVG, PNG) and one page that shows them; say where the page is.
+
+    Example: memsweep report --results results
+    """
+    from analysis.report import write
+
+    print(write(results))
+
+
+@app.command()
+def track(
+    results: ResultsOption = "results",
+    tracking_uri: TrackingOption = None,
+    follow: Annotated[bool, typer.Option("--follow", help="Go on while a launch writes.")] = False,
+) -> None:
+    """Fill MLflow from the tables, or rebuild what it lacks; twice adds nothing.
+
+    Example: memsweep track --results results
+    """
+    from memsweep.results import background
+    from memsweep.results.store import Store
+
+    store = Store(results)
+    uri = _tracked(tracking_uri, store.results)
+    if follow:
+        background.step_aside(store)
+    from memsweep.results import follow as following  # only now: MLflow takes seconds to import
+
+    (following.follow if follow else following.track)(store, uri, _say)
+
+
+@app.command()
+def ui(
+    results: ResultsOption = "results",
+    tracking_uri: TrackingOption = None,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Of 127.0.0.1.")] = 5000,
+) -> None:
+    """Show MLflow in the browser: prints the address, serves until Ctrl-C.
+
+    Example: memsweep ui --results results --port 5001
+    """
+    from memsweep.ui import serve
+
+    folder = Path(results)
+    try:
+        serve(folder, _tracked(tracking_uri, folder), port, lambda address: print(address, flush=True))
+    except KeyboardInterrupt:  # how it is meant to end
+        sys.exit(DONE)
+
+
+@app.command()
 def doctor(results: ResultsOption = "results", output: FormatOption = Format.TABLE) -> None:
     """Check the environment: packages, compiler, devices, datasets, results.
 
@@ -247,6 +315,19 @@ def _store_if_there(results: str) -> Store | None:
     from memsweep.results.store import Store
 
     return Store(results) if Path(results).exists() else None
+
+
+def _tracked(given: str | None, results: Path) -> str:
+    from memsweep.results.background import tracking_uri
+
+    uri = tracking_uri(given, results)
+    if uri is None:
+        raise typer.BadParameter("none: there is no MLflow to fill or show; name one.", param_hint="--tracking-uri")
+    return uri
+
+
+def _say(sentence: str) -> None:
+    print(sentence, file=sys.stderr, flush=True)
 
 
 def _seconds(text: str) -> float:

@@ -159,6 +159,9 @@ SCHEMAS: dict[str, pa.Schema] = {
             ),
             _column("finished_at", pa.timestamp("us", tz="UTC"), "when it ended"),
             _column("host", pa.string(), "machine"),
+            _column(
+                "memsweep_commit", pa.string(), "commit of memsweep's checkout, -dirty if changed; null: no checkout"
+            ),
         ]
     ),
     "wanted": pa.schema(

@@ -1,4 +1,9 @@
-"""One table of trainings, model x optimizer x regularizer; a new row is tested for every property of the engine."""
+"""One table of trainings, model x optimizer x regularizer; a new row is tested for every property of the engine.
+
+Below it, rows of the tables that several tests write.
+"""
+
+from datetime import UTC, datetime, timedelta
 
 from memsweep.config import TrialConfig
 
@@ -57,3 +62,17 @@ def trial(case="sgd", **fields):
     """A small training of the table; other fields as keywords, with two underscores for the dot."""
     dotted = {name.replace("__", "."): value for name, value in fields.items()}
     return TrialConfig.of({**SMALL, **CASES[case], **dotted})
+
+
+NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
+
+
+def ended(trial_id="t", status="finished", attempt_id="a", minute=0, **fields):
+    """A row of `trials`."""
+    times = {"finished_at": NOON + timedelta(minutes=minute)}
+    return {"trial_id": trial_id, "attempt_id": attempt_id, "status": status, "probes": "", **times, **fields}
+
+
+def step(trial_id="t", attempt_id="a", number=1, **fields):
+    """A row of `steps`."""
+    return {"trial_id": trial_id, "attempt_id": attempt_id, "step": number, **fields}

@@ -16,7 +16,7 @@ from memsweep.launch import plan
 from memsweep.results.store import Store
 from memsweep.schema import Status
 from memsweep.sweep import load_sweep
-from tests.test_store import ended, step
+from tests.cases import ended, step
 
 VERBS = [command.name or command.callback.__name__ for command in cli.app.registered_commands]
 FORMATS = ("table", "csv", "jsonl", "parquet")

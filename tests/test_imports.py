@@ -15,7 +15,7 @@ ROOMS = {
     "base": ({"base"}, {"numpy", "pyarrow"}),
     "data": ({"base", "data"}, {"numpy", "torch"}),
     "engine": ({"base", "data", "engine"}, {"numpy", "torch"}),
-    "results": ({"base", "results"}, {"numpy", "pyarrow", "pandas", "duckdb", "mlflow"}),
+    "results": ({"base", "results"}, {"numpy", "pyarrow", "pandas", "duckdb", "mlflow", "sqlalchemy"}),
     "launch": ({"base", "data", "engine", "results", "launch"}, {"numpy", "torch", "ray", "optuna", "psutil"}),
     "face": (
         {"base", "data", "engine", "results", "launch", "analysis", "face"},
@@ -24,13 +24,14 @@ ROOMS = {
     "sweeps": ({"base"}, set()),
     "analysis": (
         {"base", "results", "analysis"},
-        {"numpy", "pandas", "pyarrow", "matplotlib", "scipy", "sklearn"},
+        {"numpy", "pandas", "pyarrow", "matplotlib", "scipy", "sklearn", "plotly", "jinja2"},
     ),
 }
 BASE = {"config", "sweep", "seeds", "schema"}
 HOMES = {
     "ray": {"memsweep/launch/tune.py", "memsweep/launch/cluster.py"},
     "mlflow": {"memsweep/results/tracking.py"},
+    "sqlalchemy": {"memsweep/results/tracking.py"},
     "optuna": {"memsweep/launch/search.py"},
     "duckdb": {"memsweep/results/query.py"},
 }
@@ -71,7 +72,7 @@ def resolved(module):
 
 
 def test_there_are_files_to_look_at():
-    assert {room_of(name.removesuffix(".py").replace("/", ".")) for name in NAMES} >= ROOMS.keys() - {"analysis"}
+    assert {room_of(name.removesuffix(".py").replace("/", ".")) for name in NAMES} >= ROOMS.keys()
 
 
 @pytest.mark.parametrize("path", FILES, ids=NAMES)
@@ -115,6 +116,11 @@ def loaded_by(code):
     report = f"import sys; print(*[name for name in {heavy} if name in sys.modules])"
     found = subprocess.run([sys.executable, "-c", f"{code}\n{report}"], capture_output=True, text=True, check=True)
     return set(found.stdout.split())
+
+
+@pytest.mark.parametrize("module", ["memsweep.launch.launcher", "memsweep.results.background"])
+def test_a_launch_does_not_wait_for_mlflow(module):
+    assert not loaded_by(f"import {module}") & {"mlflow", "duckdb"}
 
 
 def test_tables_are_read_without_torch_or_ray():

@@ -9,8 +9,7 @@ from memsweep.launch.plan import check_data, estimate, packs, work
 from memsweep.results.store import Store
 from memsweep.schema import RETRIED, SETTLED, Status
 from memsweep.sweep import SweepError
-from tests.cases import trial
-from tests.test_store import ended
+from tests.cases import ended, trial
 
 TRIALS = tuple(trial(seed=seed) for seed in range(6))
 

@@ -16,7 +16,7 @@ from memsweep.results import query
 from memsweep.results.query import QueryError
 from memsweep.results.store import Store, StoreError
 from memsweep.schema import SCHEMAS
-from tests.test_store import NOON, ended, step
+from tests.cases import NOON, ended, step
 
 SECRET = "squeamish ossifrage"
 

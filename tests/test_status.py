@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from memsweep.results.status import failures, overview
 from memsweep.results.store import Store
 from memsweep.schema import RETRIED, SETTLED, Status
-from tests.test_store import ended
+from tests.cases import ended
 
 
 @pytest.fixture

@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import textwrap
-from datetime import UTC, datetime, timedelta
 from itertools import permutations
 
 import numpy as np
@@ -19,19 +18,7 @@ from hypothesis import strategies as st
 from memsweep.results import store as stores
 from memsweep.results.store import Store, StoreError
 from memsweep.schema import RETRIED, SCHEMAS, SETTLED, Status
-
-NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
-
-
-def ended(trial_id="t", status="finished", attempt_id="a", minute=0, **fields):
-    """A row of `trials`."""
-    times = {"finished_at": NOON + timedelta(minutes=minute)}
-    return {"trial_id": trial_id, "attempt_id": attempt_id, "status": status, "probes": "", **times, **fields}
-
-
-def step(trial_id="t", attempt_id="a", number=1, **fields):
-    """A row of `steps`."""
-    return {"trial_id": trial_id, "attempt_id": attempt_id, "step": number, **fields}
+from tests.cases import NOON, ended, step
 
 
 @pytest.fixture
@@ -382,7 +369,7 @@ def holder(store):
 
 
 def test_a_second_writer_is_refused_until_the_first_is_killed(store, holder):
-    message = rf"a launch \(process {holder.pid} on .*\) is writing to .*--results"
+    message = rf"memsweep launch \(process {holder.pid} on .*\) is writing to .*--results"
     with pytest.raises(StoreError, match=message), store.lock("launch"):
         pass
     assert store.is_locked() and store.running() == {"t"}
@@ -464,5 +451,5 @@ def test_a_new_folder_is_made_with_its_parents_and_left_clean(tmp_path):
 def test_nothing_is_written_twice_over(store, monkeypatch):
     """A part that is there is not touched again, so that its readers are never disturbed."""
     store.write("steps", [step()])
-    monkeypatch.setattr(stores, "_write_whole", lambda *_: pytest.fail("written again"))
+    monkeypatch.setattr(stores, "write_whole", lambda *_: pytest.fail("written again"))
     store.write("steps", [step()])

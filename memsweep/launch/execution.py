@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import platform
 import resource
+import subprocess
 import time
 import traceback
 import uuid
@@ -262,7 +263,26 @@ def _pack_row(
         "peak_memory_bytes": peak,
         "finished_at": datetime.now(UTC),
         "host": platform.node(),
+        "memsweep_commit": _commit(),
     }
+
+
+@cache
+def _commit() -> str | None:
+    """The commit that this code is at, where it runs from a checkout of its own and git is there to ask."""
+    home = Path(__file__).parent
+    ask = ["git", "-C", str(home)]
+    try:
+        subprocess.run([*ask, "ls-files", "--error-unmatch", Path(__file__).name], check=True, capture_output=True)
+        told = subprocess.run(
+            [*ask, "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],
+            check=True,
+            capture_output=True,
+            text=True,
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return told.stdout.strip()
 
 
 @cache

@@ -10,6 +10,7 @@ from typing import Any
 from memsweep.config import TrialConfig
 from memsweep.launch import plan
 from memsweep.launch.packing import Pack, Tally
+from memsweep.results import background
 from memsweep.results.store import Store
 from memsweep.schema import Status, cell
 from memsweep.sweep import Sweep
@@ -26,6 +27,7 @@ class Report:
     failed: int  # of the wanted, now or before, ended by an error
     missing: int  # of the wanted, left for the next launch
     interrupted: bool
+    tracking: str | None = None  # where MLflow is filled in the background, or why it is not, for people
 
 
 def launch(
@@ -38,12 +40,16 @@ def launch(
     device: str | None = None,
     retry: bool = False,
     budget_seconds: float | None = None,
+    tracking_uri: str | None = None,
     watch: Callable[[int, int, Tally], None] = lambda settled, wanted, tally: None,
 ) -> Report:
     """Runs what is missing of a sweep and stores it; returns when all has ended.
 
     members: trials trained at a time in a pack, at most.  device: cpu or cuda; default: a GPU where there is one.
-    retry: failed trials run again.  watch: told (settled before, wanted, tally of this launch) as it goes.
+    retry: failed trials run again.
+    tracking_uri: where MLflow is filled, beside the launch and after it, by a process of its own; default:
+    MLFLOW_TRACKING_URI, else a database in the folder; "none": nowhere.
+    watch: told (settled before, wanted, tally of this launch) as it goes.
     Raises SweepError when data can't be loaded, StoreError when another launch holds the folder.
     """
     with store.lock("launch"):
@@ -51,8 +57,9 @@ def launch(
         plan.check_data(left.missing)
         _write_wanted(sweep, left.wanted, store)
         watch(len(left.settled), len(left.wanted), Tally())
-        outcome_ran, interrupted = 0, False
+        outcome_ran, interrupted, tracking = 0, False, None
         if left.missing:
+            tracking = _follow(store, tracking_uri)  # before the watchdog looks, which would end it with the launch
             from memsweep.launch import tune  # Ray takes seconds to import, and there may be nothing to do
 
             def remaining(pack: Pack) -> Pack | None:
@@ -78,6 +85,22 @@ def launch(
         len(after.failed),
         len(after.missing),
         interrupted,
+        tracking,
+    )
+
+
+def _follow(store: Store, given: str | None) -> str | None:
+    """Has MLflow filled in the background; what people should know of that."""
+    uri = background.tracking_uri(given, store.results)
+    if uri is None:
+        return None
+    where, options = background.shown(uri), f" --results {store.results}"
+    failure = background.start(store, uri)
+    if failure:
+        return f"MLflow at {where} is not being filled: {failure}; later: memsweep track{options}"
+    return (
+        f"MLflow at {where} is filled in the background; "
+        f"memsweep track{options} waits for it, memsweep ui{options} shows it"
     )
 
 

@@ -6,48 +6,48 @@ Ray's workers end by themselves when their driver is killed, but two of its agen
 from __future__ import annotations
 
 import os
-import select
+import secrets
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import psutil
 
-LOOK_SECONDS = 0.5
-"""Between looks at the driver's descendants; what is born and orphaned within one look escapes."""
+MARK = "MEMSWEEP_LAUNCH"
+"""The variable that all processes of one launch inherit; unlike a parent, it is still there when the parent is gone."""
 
 
 @contextmanager
 def no_orphans() -> Iterator[None]:
     """While this lasts, processes that this one starts, and their children, die with it, however it ends."""
-    command = [sys.executable, "-m", "memsweep.launch.watchdog", str(os.getpid())]
+    mark = secrets.token_hex(16)
+    command = [sys.executable, "-m", "memsweep.launch.watchdog", mark]
     # a session of its own, so that Ctrl-C does not reach it; the pipe closes when this process is gone
     with subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True) as watchdog:
+        os.environ |= {MARK: mark, "SPT_NOENV": "1"}  # the second: Ray's process titles leave the environment readable
         try:
             yield
         finally:
+            del os.environ[MARK], os.environ["SPT_NOENV"]
             assert watchdog.stdin is not None
             watchdog.stdin.close()
 
 
 def main() -> None:
-    driver = psutil.Process(int(sys.argv[1]))
-    seen: set[psutil.Process] = set()
-    while not select.select([sys.stdin], [], [], LOOK_SECONDS)[0]:  # readable: the driver is gone, or is done
-        seen |= _descendants(driver)
-    for process in (seen | _descendants(driver)) - {psutil.Process()}:
-        try:
-            process.kill()  # psutil makes sure that it is still the process that was seen
-        except psutil.Error:
-            continue
+    sys.stdin.read()  # ends when the driver is gone, or is done
+    while alive := [process for process in psutil.process_iter() if _is_marked(process, sys.argv[1])]:
+        for process in alive:
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+        psutil.wait_procs(alive, timeout=1)  # then again: one of them may have started another
 
 
-def _descendants(driver: psutil.Process) -> set[psutil.Process]:
+def _is_marked(process: psutil.Process, mark: str) -> bool:
     try:
-        return set(driver.children(recursive=True))
+        return process.environ().get(MARK) == mark and process.status() != psutil.STATUS_ZOMBIE
     except psutil.Error:
-        return set()
+        return False  # another user's, or gone
 
 
 if __name__ == "__main__":

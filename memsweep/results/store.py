@@ -1,8 +1,9 @@
 """Parts: whole or absent Parquet files, and which rows of them a reader sees. Needs neither torch nor ray.
 
 results/<table>/<hash of the content>.parquet   one part, written by a worker or a launch, read by everybody
-results/<name>.lock                             held by the process that launches; says who it is
+results/<name>.lock                             held by the process that launches, or tracks; says who it is
 results/running.json                            trials handed to workers; true only while the lock is held
+results/identity                                the folder's own name, where several share a server of MLflow
 """
 
 from __future__ import annotations
@@ -13,11 +14,12 @@ import hashlib
 import json
 import os
 import platform
+import secrets
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -26,12 +28,21 @@ import pyarrow.parquet as pq
 from memsweep.schema import SCHEMAS, SETTLED
 
 RUNNING = "running.json"
+IDENTITY = "identity"
 LEFTOVER_SECONDS = 3600
 """Temporary files older than this belong to nobody."""
 
 
+LOCK_SECONDS = 1.0
+"""How long a lock is tried for: `is_locked` holds it for an instant."""
+
+
 class StoreError(Exception):
     """What is wrong with a results folder, and what to do next."""
+
+
+class LockedError(StoreError):
+    """Another process holds a lock of the results folder."""
 
 
 class Store:
@@ -39,6 +50,7 @@ class Store:
 
     def __init__(self, results: str | Path, *, create: bool = False):
         self.results = Path(results)
+        self._attempts: dict[Path, frozenset[str]] = {}  # of the parts that rows_of has met; parts never change
         if create:
             self._create()
         elif not _is_dir(self.results):
@@ -66,7 +78,7 @@ class Store:
         content = sink.getvalue()
         path = self.results / table / f"{_hash(content)}.parquet"
         if not path.exists():
-            _write_whole(path, content)
+            write_whole(path, content)
         return path
 
     def parts(self, table: str) -> list[Path]:
@@ -78,6 +90,17 @@ class Store:
         wanted = schema if columns is None else pa.schema([schema.field(name) for name in columns])
         pieces = [_read_part(path, wanted) for path in self.parts(table)]
         return pa.concat_tables([wanted.empty_table(), *pieces])
+
+    def rows_of(self, table: str, attempts: set[str], columns: Sequence[str] | None = None) -> pa.Table:
+        """Rows of these attempts; parts that hold none of them are passed over."""
+        schema = SCHEMAS[table]
+        names = list(schema.names if columns is None else dict.fromkeys([*columns, "attempt_id"]))
+        wanted = pa.schema([schema.field(name) for name in names])
+        pieces = [
+            _read_part(path, wanted) for path in self.parts(table) if not attempts.isdisjoint(self._attempts_in(path))
+        ]
+        rows = pa.concat_tables([wanted.empty_table(), *pieces])
+        return rows.filter(pc.is_in(rows["attempt_id"], value_set=pa.array(sorted(attempts), pa.string())))
 
     def trials(self, columns: Sequence[str] | None = None) -> pa.Table:
         """One attempt a trial: a settled one before others, then the one with most probes, then the first settled
@@ -123,21 +146,27 @@ class Store:
         return found
 
     @contextmanager
-    def lock(self, name: str = "launch") -> Iterator[None]:
-        """Held by one process at a time; the system frees it when that process ends, however it ends."""
+    def lock(self, name: str = "launch", seconds: float = LOCK_SECONDS) -> Iterator[None]:
+        """Held by one process at a time; the system frees it when that process ends, however it ends.
+
+        name: launch or track, as the verbs that hold it.  seconds: how long to try.  Raises LockedError.
+        """
         path = self.results / f"{name}.lock"
         try:
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         except OSError as error:
             raise StoreError(f"{path}: can't be written ({error.strerror}).") from error
         with open(descriptor, "r+") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                holder = file.read().strip() or "unknown"
-                raise StoreError(
-                    f"a {name} ({holder}) is writing to {self.results}: wait for it, or use another --results."
-                ) from None
+            until = time.monotonic() + seconds
+            while not _locks(file):
+                if time.monotonic() >= until:
+                    file.seek(0)
+                    holder = file.read().strip() or "unknown"
+                    raise LockedError(
+                        f"memsweep {name} ({holder}) is writing to {self.results}: "
+                        "wait for it, or use another --results."
+                    )
+                time.sleep(0.05)
             file.truncate(0)
             file.write(f"process {os.getpid()} on {platform.node()}\n")
             file.flush()
@@ -154,9 +183,22 @@ class Store:
             return False
         return False
 
+    def _attempts_in(self, path: Path) -> frozenset[str]:
+        if path not in self._attempts:
+            schema = pa.schema([SCHEMAS[path.parent.name].field("attempt_id")])
+            self._attempts[path] = frozenset(_read_part(path, schema)["attempt_id"].unique().to_pylist())
+        return self._attempts[path]
+
+    def identity(self) -> str:
+        """A name of this folder's own, given to it when first asked; a copy of the folder has the same."""
+        path = self.results / IDENTITY
+        if not path.exists():
+            write_whole(path, f"{secrets.token_hex(8)}\n".encode())
+        return path.read_text().strip()
+
     def note_running(self, trial_ids: Sequence[str]) -> None:
         """What the launch that holds the lock has handed to its workers."""
-        _write_whole(self.results / RUNNING, json.dumps(list(trial_ids)).encode())
+        write_whole(self.results / RUNNING, json.dumps(list(trial_ids)).encode())
 
     def running(self) -> set[str]:
         """Trials that a live launch has handed to its workers."""
@@ -219,6 +261,14 @@ def _kept(attempts: pa.Table) -> pa.Array:
     return pa.array([row for _, row in best.values()], pa.int64())
 
 
+def _locks(file: TextIO) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
 def _check_is_whole(values: Iterator[Any]) -> None:
     for value in values:
         if isinstance(value, float) and not value.is_integer():
@@ -246,7 +296,7 @@ def _hash(content: Any) -> str:
     return hashlib.blake2b(content, digest_size=12).hexdigest()
 
 
-def _write_whole(path: Path, content: Any) -> None:
+def write_whole(path: Path, content: Any) -> None:
     """The file appears under its name complete, or not at all, even if the machine stops meanwhile."""
     temporary = path.parent / f".{path.stem}-{os.getpid()}.tmp"
     try:

@@ -1,9 +1,10 @@
-"""How long does work A take by one command of memsweep, launch to stored Parquet, against the ways people do it today?
+"""How long does work A take by memsweep, to stored Parquet and on to report and MLflow, against today's ways?
 
 Work A: 1,000 trials on scikit-learn's digits: 20 noise fractions, 10 weight decays, 5 seeds, an MLP, 30 epochs.
-In one call and in turn: the plain loop on all cores (three times, so that drift shows), the whole `memsweep launch`,
-Ray Tune as documented and with reused actors (marginal rates, start-up subtracted). Then: where memsweep's seconds go,
-whether all trials are in the tables, and whether its accuracies agree with the plain loop's.
+In one call and in turn: the plain loop on all cores (three times, so that drift shows), memsweep with MLflow and then
+without (`launch`, `report`, and `track`, which waits until MLflow is complete), Ray Tune as documented and with reused
+actors (marginal rates, start-up subtracted). Then: where memsweep's seconds go, whether all trials are in the tables
+and in MLflow, and whether its accuracies agree with the plain loop's.
 
     python -m tests.bench.work_a
     python -m tests.bench.work_a --skip-ray --plain-trials 75 --cold
@@ -39,6 +40,9 @@ CHANCE_Z = 3.8
 class Launch(NamedTuple):
     began: float  # seconds since 1970
     ended: float
+    reported: float
+    complete: float  # MLflow holds all of it
+    run_count: int  # trials in MLflow
     trials: list[dict[str, Any]]  # finished, each once
     packs: list[dict[str, Any]]
 
@@ -60,7 +64,8 @@ def main() -> None:
 
     print(machine.header(), flush=True)
     run_plain()
-    ours = launch(options.cold)
+    browsed = launch(options.cold, tracked=True)
+    ours = launch(options.cold, tracked=False)
     run_plain()
     if not options.skip_ray:
         from tests.bench import ray_baselines  # here: --skip-ray needs no Ray
@@ -74,7 +79,11 @@ def main() -> None:
     rates = {
         "plain loop": len(sample) / sum(seconds for _, seconds, _ in plain),
         **{f"Ray Tune, {way}": rate["trials_per_second"] for way, rate in ray_rates.items()},
-        "memsweep": plain_loop.WORK_A_TRIALS / ours.seconds,
+    }
+    our_rates = {
+        "launch": plain_loop.WORK_A_TRIALS / ours.seconds,
+        "launch beside MLflow": plain_loop.WORK_A_TRIALS / browsed.seconds,
+        "to report and MLflow": plain_loop.WORK_A_TRIALS / (browsed.complete - browsed.began),
     }
     parts = where_time_goes(ours)
     rows = agreement(
@@ -83,19 +92,28 @@ def main() -> None:
     )
 
     print(f"plain loop on {cores} cores, in turn: {', '.join(f'{rate:.2f}' for rate in in_turn)} trials/s\n")
-    print_rates(rates)
+    print_rates(rates, our_rates)
+    print_tail(browsed)
     print_parts(parts, ours)
     print_agreement(rows)
-    print(f"\n{len(ours.trials)} of {plain_loop.WORK_A_TRIALS} trials finished and stored")
+    print(
+        f"\n{len(ours.trials)} of {plain_loop.WORK_A_TRIALS} trials finished and stored; {browsed.run_count} in MLflow"
+    )
     told = {
         "benchmark": "work_a",
         "machine": machine.describe(),
         "cold": options.cold,
-        "trials_per_second": rates,
+        "trials_per_second": {**rates, **{f"memsweep, {how}": rate for how, rate in our_rates.items()}},
         "plain_loop_in_turn": in_turn,
         "ray": ray_rates,
         "memsweep_seconds": ours.seconds,
-        "memsweep_over": {who: rates["memsweep"] / rate for who, rate in rates.items() if who != "memsweep"},
+        "memsweep_over": {how: {who: own / rate for who, rate in rates.items()} for how, own in our_rates.items()},
+        "memsweep_with_mlflow": {
+            "launch_seconds": browsed.seconds,
+            "report_seconds": browsed.reported - browsed.ended,
+            "track_seconds": browsed.complete - browsed.reported,
+            "run_count": browsed.run_count,
+        },
         "memsweep_seconds_in": parts,
         "member_step_count": sum(pack["member_step_count"] for pack in ours.packs),
         "finished_count": len(ours.trials),
@@ -103,7 +121,7 @@ def main() -> None:
         "largest_z": max(abs(row["z"]) for row in rows),
     }
     print(json.dumps(told))
-    if len(ours.trials) != plain_loop.WORK_A_TRIALS:
+    if {len(ours.trials), browsed.run_count} != {plain_loop.WORK_A_TRIALS}:
         sys.exit(1)
 
 
@@ -120,22 +138,43 @@ def parsed() -> argparse.Namespace:
     return options
 
 
-def launch(cold: bool) -> Launch:
-    """Run the whole command into a fresh folder and read what it stored."""
+def launch(cold: bool, tracked: bool) -> Launch:
+    """Run the whole command into a fresh folder and read what it stored; with MLflow, go on until all is to be seen."""
     with tempfile.TemporaryDirectory() as folder:
         results, environment = Path(folder) / "results", dict(os.environ)
         if cold:
             environment["TORCHINDUCTOR_CACHE_DIR"] = str(Path(folder) / "programs")
-        command = [sys.executable, "-m", "memsweep", "launch", SWEEP, "--results", str(results)]
+        environment["MLFLOW_TRACKING_URI"] = f"sqlite:///{results}/mlflow.db" if tracked else "none"
         began = time.time()
-        completed = subprocess.run(
-            command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, check=False
-        )
-        ended = time.time()
-        if completed.returncode:
-            sys.exit(f"{' '.join(command)} ended with {completed.returncode}:\n{completed.stderr[-4000:]}")
+        memsweep("launch", SWEEP, results, environment)
+        ended = reported = complete = time.time()
+        run_count = 0
+        if tracked:
+            memsweep("report", None, results, environment)
+            reported = time.time()
+            memsweep("track", None, results, environment)
+            complete = time.time()
+            run_count = runs_in(environment["MLFLOW_TRACKING_URI"])
         finished = {row["trial_id"]: row for row in read(results, "trials") if row["status"] == "finished"}
-        return Launch(began, ended, list(finished.values()), read(results, "packs"))
+        return Launch(began, ended, reported, complete, run_count, list(finished.values()), read(results, "packs"))
+
+
+def memsweep(verb: str, sweep: str | None, results: Path, environment: dict[str, str]) -> None:
+    command = [sys.executable, "-m", "memsweep", verb, *([sweep] if sweep else []), "--results", str(results)]
+    completed = subprocess.run(command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, check=False)
+    if completed.returncode:
+        sys.exit(f"{' '.join(command)} ended with {completed.returncode}:\n{completed.stderr[-4000:]}")
+
+
+def runs_in(uri: str) -> int:
+    """Trials that MLflow holds, asked of MLflow itself."""
+    from mlflow import MlflowClient
+
+    client = MlflowClient(uri)
+    experiments = [experiment.experiment_id for experiment in client.search_experiments()]
+    return len(
+        client.search_runs(experiments, "tags.role = 'trial' and attributes.status = 'FINISHED'", max_results=5000)
+    )
 
 
 def read(results: Path, table: str) -> list[dict[str, Any]]:
@@ -207,14 +246,21 @@ def rounded(value: float) -> float:
     return float(f"{value:.6g}")
 
 
-def print_rates(rates: dict[str, float]) -> None:
-    print(f"{'who':26}{'work A, s':>12}{'':16}{'trials/s':>10}{'x plain loop':>14}{'memsweep is':>14}")
+def print_rates(rates: dict[str, float], ours: dict[str, float]) -> None:
+    """Theirs in rows; what memsweep is of each, by how far it goes, in columns."""
+    print(f"{'who':24}{'work A, s':>11}{'':14}{'trials/s':>10}{''.join(f'{how:>22}' for how in ours)}")
     for who, rate in rates.items():
-        how = "measured" if who == "memsweep" else "extrapolated"
-        print(
-            f"{who:26}{plain_loop.WORK_A_TRIALS / rate:12.1f}   {how:13}{rate:10.2f}"
-            f"{rate / rates['plain loop']:14.2f}{rates['memsweep'] / rate:13.1f}x"
-        )
+        over = "".join(f"{own / rate:21.1f}x" for own in ours.values())
+        print(f"{who:24}{plain_loop.WORK_A_TRIALS / rate:11.1f}   {'extrapolated':11}{rate:10.2f}{over}")
+    print(f"{'memsweep, s':59}{''.join(f'{plain_loop.WORK_A_TRIALS / own:22.1f}' for own in ours.values())}")
+
+
+def print_tail(browsed: Launch) -> None:
+    """What follows a launch, as `make demo` does it."""
+    print(
+        f"\nwith MLflow: launch {browsed.seconds:.1f} s, then report {browsed.reported - browsed.ended:.1f} s, "
+        f"then waiting for MLflow {browsed.complete - browsed.reported:.1f} s"
+    )
 
 
 def print_parts(parts: dict[str, float], ours: Launch) -> None:

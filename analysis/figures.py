@@ -1,0 +1,152 @@
+"""How every figure looks, and its files: one style, column width, colours that colour-blind readers tell apart."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+
+matplotlib.use("Agg")  # files only: no window, whatever the machine has
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.axis import Axis
+from matplotlib.figure import Figure as Canvas
+from matplotlib.lines import Line2D
+from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
+from numpy.typing import ArrayLike
+
+STYLE: dict[str, Any] = {
+    "figure.figsize": (3.5, 2.9),  # inches; a paper's column
+    "figure.dpi": 200,
+    "figure.constrained_layout.use": True,
+    "font.size": 8,
+    "axes.titlesize": 8,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.linewidth": 0.4,
+    "grid.alpha": 0.4,
+    "lines.linewidth": 1.1,
+    "lines.markersize": 3,
+    "legend.fontsize": 6.5,
+    "legend.frameon": False,
+    "legend.handlelength": 1.8,
+    "svg.fonttype": "none",  # text stays text
+    "svg.hashsalt": "memsweep",  # the same figure makes the same file
+}
+CATEGORIES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+"""For things without an order (Okabe and Ito)."""
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*", "<", ">")
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One drawing of a question's summary. draw: gets the summary and an axis.  note: what the reader must know."""
+
+    name: str  # of its files: sweep-name.svg
+    title: str
+    draw: Callable[[pd.DataFrame, Axes], Axes]
+    note: str
+    rows: Callable[[pd.DataFrame], pd.DataFrame] = lambda summary: summary
+    """What of the summary it shows, as the table below it."""
+
+
+def of_quantity(quantity: str) -> Callable[[pd.DataFrame], pd.DataFrame]:
+    """The rows of one quantity, without columns that say nothing about it."""
+
+    def rows(summary: pd.DataFrame) -> pd.DataFrame:
+        chosen = summary[summary["quantity"] == quantity].dropna(axis=1, how="all")
+        return chosen.drop(columns=["quantity", "x"], errors="ignore")
+
+    return rows
+
+
+@contextmanager
+def canvas() -> Iterator[Axes]:
+    """An axis in our style, closed afterwards."""
+    with plt.style.context(STYLE):
+        figure, ax = plt.subplots()
+        try:
+            yield ax
+        finally:
+            plt.close(figure)
+
+
+def looks(count: int, *, ordered: bool) -> list[dict[str, Any]]:
+    """Colour and marker of each of `count` curves: from dark to light where they have an order, else distinct hues."""
+    if ordered and count > 1:
+        colors = [matplotlib.colors.to_hex(color) for color in colormaps["viridis"](np.linspace(0, 0.9, count))]
+    else:
+        colors = [CATEGORIES[i % len(CATEGORIES)] for i in range(count)]
+    return [{"color": color, "marker": MARKERS[i % len(MARKERS)]} for i, color in enumerate(colors)]
+
+
+def curve(ax: Axes, points: pd.DataFrame, x: str, **look: Any) -> None:
+    """Estimates with their intervals along column `x`; a setting without estimate breaks the line.
+
+    points: x, estimate, low, high, and missing: open markers where some seeds have no result.
+    """
+    points = points.sort_values(x)
+    errors = np.stack([points["estimate"] - points["low"], points["high"] - points["estimate"]])
+    ax.errorbar(points[x], points["estimate"], np.nan_to_num(np.maximum(errors, 0)), elinewidth=0.7, capsize=0, **look)
+    partial = points[(points["missing"] > 0) & points["estimate"].notna()]
+    if len(partial):
+        hollow(ax, partial[x], partial["estimate"], label="some seeds missing", color=look.get("color", "black"))
+
+
+def hollow(ax: Axes, x: ArrayLike, y: ArrayLike, label: str, marker: str = "o", **look: Any) -> None:
+    """Marked points: rings, named once in the legend."""
+    named = {handle.get_label() for handle in ax.lines}
+    ax.plot(x, y, marker, mfc="none", ms=7, mew=1.0, ls="none", label=f"_{label}" if label in named else label, **look)
+
+
+def reference(ax: Axes, x: ArrayLike, y: ArrayLike, label: str, dashes: str = "--") -> None:
+    """A line of theory or chance."""
+    ax.plot(x, y, dashes, color="0.45", linewidth=0.9, label=label)
+
+
+def plain_ticks(*axes: Axis) -> None:
+    """1, 2, 5, 10 instead of powers of ten on logarithmic axes."""
+    for axis in axes:
+        axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axis.set_major_formatter(StrMethodFormatter("{x:g}"))
+        axis.set_minor_formatter(NullFormatter())
+
+
+def empty(ax: Axes, why: str) -> Axes:
+    """An axis that says why there is nothing on it."""
+    ax.set_axis_off()
+    ax.text(0.5, 0.5, why, ha="center", va="center", wrap=True, transform=ax.transAxes)
+    return ax
+
+
+def legend(ax: Axes, title: str | None = None) -> None:
+    """Below the axis, where it hides no point."""
+    handles, labels = ax.get_legend_handles_labels()
+    if handles:
+        order = sorted(range(len(handles)), key=lambda i: isinstance(handles[i], Line2D))  # curves before plain lines
+        handles, labels = [handles[i] for i in order], [labels[i] for i in order]
+        longest = max(map(len, labels))
+        columns = max(1, min(5, len(handles), 60 // (longest + 6)))
+        ax.figure.legend(handles, labels, title=title, ncols=columns, loc="outside lower center", title_fontsize=7)
+
+
+def save(ax: Axes, folder: Path, name: str) -> list[Path]:
+    """The figure of this axis as SVG and PNG; returns their paths."""
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = [folder / f"{name}.svg", folder / f"{name}.png"]
+    assert isinstance(ax.figure, Canvas)
+    if layout := ax.figure.get_layout_engine():
+        layout.execute(ax.figure)  # once for both files
+        ax.figure.set_layout_engine("none")
+    for path in paths:
+        ax.figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else {})
+    return paths

@@ -1,0 +1,103 @@
+"""Which rows a figure is made from: the trials that a sweep wants, stored or not, in pandas."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from memsweep.config import FIELDS
+from memsweep.results import query
+from memsweep.schema import SETTLED, Status, cell
+
+TRIALS = """select w.trial_id, w.setting_id, w.seed, w.configuration, t.* exclude (trial_id, setting_id, seed)
+from wanted w left join trials t using (trial_id) where w.sweep = '{sweep}' order by w.position"""
+"""All trials that a sweep wants; those that are not stored have no status."""
+
+STEPS = """select w.setting_id, w.seed, w.configuration, t.status, s.*
+from wanted w join trials t using (trial_id) join steps s using (trial_id)
+where w.sweep = '{sweep}' order by w.position, s.step"""
+"""All measurements of a sweep's trials."""
+
+COLUMNS = {spec.column: name for name, spec in FIELDS.items()}
+"""Column -> dotted field."""
+
+MISSING = "missing"
+"""Status of a wanted trial that no table holds."""
+
+USABLE = (Status.FINISHED.value, Status.PRUNED.value)
+"""Statuses whose last measurement is a result. A diverged trial has none: its weights are not numbers."""
+
+_UNVARIED = ("seed", "probes", "protocol")
+_FIELDS = tuple(column for column in COLUMNS if column != "seed")
+
+
+def statement(template: str, sweep: str) -> str:
+    """TRIALS, STEPS or a query of their kind for one sweep, as `memsweep query` takes it."""
+    return template.format(sweep=sweep.replace("'", "''"))
+
+
+def read(template: str, sweep: str, results: str | Path) -> pd.DataFrame:
+    """The answer to TRIALS, STEPS or a query of their kind for one sweep, with a column for every field of a trial.
+
+    Fields come from `wanted`, so that trials which are not stored have them too.
+    """
+    frame = query.sql(statement(template, sweep), results)
+    texts = frame["configuration"].unique()
+    fields = pd.DataFrame([_cells(json.loads(text)) for text in texts], index=texts, columns=[*_FIELDS])
+    stored = [column for column in [*_FIELDS, "configuration"] if column in frame]
+    known = frame.drop(columns=stored).join(fields.reindex(frame["configuration"]).set_axis(frame.index))
+    return known.assign(status=frame["status"].fillna(MISSING))
+
+
+def usable(trials: pd.DataFrame) -> pd.Series[bool]:
+    """Rows whose last measurement is a result."""
+    return trials["status"].isin(USABLE)
+
+
+def varying(trials: pd.DataFrame) -> list[str]:
+    """Columns of the fields that differ between these rows, seeds apart, in the order of a trial's fields."""
+    fields = [column for column in COLUMNS if column in trials and not column.startswith(_UNVARIED)]
+    return [column for column in fields if trials[column].nunique(dropna=False) > 1]
+
+
+def share(part: pd.Series[Any], whole: pd.Series[Any]) -> pd.Series[float]:
+    """part / whole as numbers; NaN where the whole is 0 or either is absent."""
+    whole = whole.astype(float)
+    return part.astype(float) / whole.where(whole > 0)
+
+
+def short(column: str) -> str:
+    """`regularization_weight_decay` as people say it: weight decay."""
+    return COLUMNS.get(column, column).rpartition(".")[2].replace("_", " ")
+
+
+def label(values: Mapping[str, Any]) -> str:
+    """Fields and their values as one text: `weight decay 0.001, width 32`."""
+    return ", ".join(
+        f"{short(column)} {value:.3g}" if _is_number(value) else f"{short(column)} {value}"
+        for column, value in values.items()
+    )
+
+
+def ends(trials: pd.DataFrame) -> dict[str, int]:
+    """Status -> trials, settled ones first."""
+    counts = trials["status"].value_counts()
+    order = [*SETTLED, *(status for status in Status if status not in SETTLED), MISSING]
+    return {status: int(counts[status]) for status in map(str, order) if status in counts}
+
+
+def _cells(configuration: Mapping[str, Any]) -> dict[str, Any]:
+    """Dotted fields of stored JSON as the columns of `trials` hold them."""
+    return {
+        FIELDS[name].column: cell(tuple(value) if isinstance(value, list) else value)
+        for name, value in configuration.items()
+        if name in FIELDS
+    }
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) or hasattr(value, "dtype")

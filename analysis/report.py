@@ -1,0 +1,222 @@
+"""All sweeps of a results folder on one page that needs nothing but itself; each figure as SVG and PNG beside it."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import importlib
+import importlib.util
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import jinja2
+import pandas as pd
+from plotly.offline import get_plotlyjs
+
+from analysis import figures, frames, interactive
+from memsweep.results import query
+from memsweep.results.status import failures, overview
+from memsweep.results.store import Store, StoreError, write_whole
+from memsweep.schema import Status
+
+PAGE = "report.html"
+FIGURES = "figures"
+DEFAULT = "generalization"
+"""The question asked of a sweep that has none of its own name."""
+SHOWN_FAILURES = 20
+SHOWN_ROWS = 400
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A figure on the page."""
+
+    anchor: str
+    title: str
+    note: str
+    count: str  # of trials behind it, and of those that are not
+    plot: dict[str, Any]  # what Plotly draws
+    twins: dict[str, str]  # svg, png: as data addresses
+    columns: list[str]
+    rows: list[list[str]]
+    more: int  # rows not shown
+
+
+@dataclass(frozen=True)
+class Question:
+    """What one analysis module says of a sweep."""
+
+    text: str
+    query: str
+    figures: list[Drawn]
+
+
+@dataclass(frozen=True)
+class Section:
+    """One sweep on the page."""
+
+    sweep: str
+    counts: dict[str, Any]
+    notices: list[str]
+    failures: list[tuple[str, str, str]]
+    questions: list[Question]
+    provenance: dict[str, str]
+
+
+def write(results: str | Path) -> Path:
+    """Writes the figures and the page; returns the page's path. Raises StoreError when the folder can't be written."""
+    store = Store(results)
+    folder = store.results / FIGURES
+    causes = {trial: (state, cause) for trial, state, cause in failures(store)}
+    try:
+        sections = [_section(store, row, causes, folder) for row in overview(store)]
+    except OSError as error:
+        raise StoreError(f"{folder}: figures can't be written ({error.strerror or error}).") from error
+    page = _template().render(
+        sections=sections,
+        plotly=get_plotlyjs(),
+        title=store.results.resolve().name,
+        made_at=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        version=version("memsweep"),
+    )
+    path = store.results / PAGE
+    write_whole(path, page.encode())
+    return path
+
+
+def questions(sweep: str) -> dict[str, ModuleType]:
+    """Prefix of figures -> analysis module: a sweep's namesake or the default, and those that the module names."""
+    is_there = sweep.isidentifier() and importlib.util.find_spec(f"analysis.{sweep}") is not None
+    module = importlib.import_module(f"analysis.{sweep}") if is_there else None
+    if module is None or not hasattr(module, "summarize"):
+        module = importlib.import_module(f"analysis.{DEFAULT}")
+    others = {name: importlib.import_module(f"analysis.{name}") for name in getattr(module, "ALSO", ())}
+    stem = re.sub(r"[^\w.-]", "_", sweep)  # whatever a part from elsewhere calls its sweep, files stay in their folder
+    return {f"{stem}-": module, **{f"{stem}-{name}-": other for name, other in others.items()}}
+
+
+def _section(store: Store, counts: dict[str, Any], causes: dict[str, tuple[str, str]], folder: Path) -> Section:
+    sweep = counts["sweep"]
+    trials = frames.read(frames.TRIALS, sweep, store.results)
+    own = [(trial, *causes[trial]) for trial in trials["trial_id"] if trial in causes]
+    return Section(
+        sweep,
+        {name: value for name, value in counts.items() if name != "sweep"},
+        list(_notices(trials)),
+        own[:SHOWN_FAILURES],
+        [_answered(module, sweep, prefix, trials, store, folder) for prefix, module in questions(sweep).items()],
+        _provenance(sweep, trials, store),
+    )
+
+
+def _notices(trials: pd.DataFrame) -> Iterator[str]:
+    """What the reader must know before looking at a figure: trials without a result, by their ends."""
+    for status, count in frames.ends(trials).items():
+        if status == frames.MISSING:
+            yield f"{count:,} of {len(trials):,} trials are not stored: they have not run yet, or are running."
+        elif status not in frames.USABLE:
+            yield f"{count:,} of {len(trials):,} trials are {status.replace('_', ' ')}. {Status(status).advice}"
+
+
+def _answered(
+    module: ModuleType, sweep: str, prefix: str, trials: pd.DataFrame, store: Store, folder: Path
+) -> Question:
+    read = trials if module.QUERY == frames.TRIALS else frames.read(module.QUERY, sweep, store.results)
+    chosen = module.select(read) if hasattr(module, "select") else read
+    summary = module.summarize(chosen)
+    return Question(
+        (module.__doc__ or "").strip().splitlines()[0],
+        frames.statement(module.QUERY, sweep),
+        [_drawn(figure, summary, prefix, _behind(chosen, read), folder) for figure in module.FIGURES],
+    )
+
+
+def _behind(chosen: pd.DataFrame, read: pd.DataFrame) -> str:
+    """Which trials a figure shows: how many of how many, and what was held where not all are shown."""
+    used, wanted = (frame["trial_id"].nunique() for frame in (chosen[frames.usable(chosen)], chosen))
+    held = {name: chosen[name].iloc[0] for name in frames.varying(read) if len(chosen) and chosen[name].nunique() == 1}
+    return f"{used:,} of {wanted:,} trials" + (f", those with {frames.label(held)}." if held else ".")
+
+
+def _drawn(figure: figures.Figure, summary: pd.DataFrame, prefix: str, count: str, folder: Path) -> Drawn:
+    rows = figure.rows(summary)
+    with figures.canvas() as ax:
+        figure.draw(summary, ax)
+        paths = figures.save(ax, folder, prefix + figure.name)
+        plot = interactive.describe(ax)
+    return Drawn(
+        prefix + figure.name,
+        figure.title,
+        figure.note,
+        count,
+        plot,
+        {path.suffix[1:]: _address(path) for path in paths},
+        [frames.short(name) for name in rows.columns],
+        [[_text(value) for value in row] for row in rows.head(SHOWN_ROWS).itertuples(index=False)],
+        max(0, len(rows) - SHOWN_ROWS),
+    )
+
+
+def _provenance(sweep: str, trials: pd.DataFrame, store: Store) -> dict[str, str]:
+    """Where the numbers come from, as name -> text."""
+    stored = trials[trials["status"] != frames.MISSING]
+    packs = query.table("packs", store.results)
+    packs = packs[packs["attempt_id"].isin(set(stored["attempt_id"].dropna()))]
+    digest = hashlib.blake2b("".join(sorted(trials["trial_id"])).encode(), digest_size=8).hexdigest()
+    times = stored["finished_at"].dropna()
+    return {
+        "trials": f"{len(trials):,} wanted, {len(stored):,} stored; hash of their ids {digest}",
+        "settings and seeds": f"{trials['setting_id'].nunique():,} settings; seeds {spans(trials['seed'])}",
+        "varied": ", ".join(frames.COLUMNS[name] for name in frames.varying(trials)) or "nothing but seeds",
+        "trained": f"{times.min():%Y-%m-%d %H:%M} to {times.max():%Y-%m-%d %H:%M} UTC" if len(times) else "nothing yet",
+        "packs": f"{len(packs):,}, {packs['member_step_count'].sum():,.0f} member steps in "
+        f"{packs['wall_seconds'].sum():,.0f} s of workers",
+        "machine": _distinct(packs["host"] + ": " + packs["device_name"] + " (" + packs["device"] + ")"),
+        "versions": f"memsweep {_distinct(stored['memsweep_version'])}, torch {_distinct(stored['torch_version'])}",
+        "commit": _distinct(packs["memsweep_commit"]),
+        "protocol": _distinct(trials["protocol"].map("{:g}".format)),
+    }
+
+
+@cache
+def _template() -> jinja2.Template:
+    loader = jinja2.FileSystemLoader(Path(__file__).parent)
+    environment = jinja2.Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    return environment.get_template("report.html.j2")
+
+
+def _address(path: Path) -> str:
+    """The file's content as an address that needs no other file."""
+    kind = {".svg": "image/svg+xml", ".png": "image/png"}[path.suffix]
+    return f"data:{kind};base64,{base64.b64encode(path.read_bytes()).decode()}"
+
+
+def _distinct(values: pd.Series[Any]) -> str:
+    return ", ".join(sorted(set(values.dropna().astype(str)))) or "not recorded"
+
+
+def spans(values: pd.Series[Any]) -> str:
+    """Whole numbers as 0-4, 7."""
+    numbers = sorted({int(value) for value in values})
+    spans: list[list[int]] = []
+    for number in numbers:
+        if spans and number == spans[-1][1] + 1:
+            spans[-1][1] = number
+        else:
+            spans.append([number, number])
+    return ", ".join(str(low) if low == high else f"{low}-{high}" for low, high in spans)
+
+
+def _text(value: Any) -> str:
+    if pd.isna(value):
+        return ""
+    if not isinstance(value, float):
+        return str(value)
+    return f"{value:.0f}" if value.is_integer() else f"{value:.4g}"

@@ -1,0 +1,261 @@
+"""What MLflow shows of the tables: a run a trial, a run a sweep above them. It reads rows and knows no MLflow."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+
+from memsweep.config import FIELDS
+from memsweep.schema import RETRIED, SETTLED, Status, cell
+
+CURVE_POINTS = 100
+"""A curve of more measurements is thinned to this many, the last among them: a trial must fit one call of MLflow."""
+LONGEST_NAME = 250
+"""Characters of a run's name that every database of MLflow holds."""
+LONGEST_TAG = 5000
+"""Characters of a tag that every server of MLflow takes."""
+ONLY_SETTING = "the only setting"
+
+SHARES = {
+    "train_accuracy": ("train_correct_count", "train_count"),
+    "validation_accuracy": ("validation_correct_count", "validation_count"),
+    "memorized_share": ("memorized_count", "label_changed_count"),
+    "recovered_share": ("recovered_count", "label_changed_count"),
+    "train_loss_nats": ("train_loss_sum_nats", "train_count"),
+    "validation_loss_nats": ("validation_loss_sum_nats", "validation_count"),
+}
+"""Curves: sum and count of each measurement, divided here."""
+SHARES_AT_END = {
+    "test_accuracy": ("test_correct_count", "test_count"),
+    "test_loss_nats": ("test_loss_sum_nats", "test_count"),
+}
+NUMBERS_AT_END = ("gradient_norm", "fitted_step")
+
+_ENDS = {status: "FINISHED" for status in SETTLED} | {status: "FAILED" for status in RETRIED}
+RUN_STATUS = {status.value: _ENDS.get(status, "KILLED") for status in Status}
+"""How a trial ended -> MLflow's word for it."""
+
+
+class Point(NamedTuple):
+    """One value of a metric."""
+
+    key: str
+    value: float
+    milliseconds: int  # since 1970; follows from the tables alone, so that writing it again changes nothing
+    step: int
+
+
+class Wanted(NamedTuple):
+    """A trial as its sweep wants it."""
+
+    trial_id: str
+    setting_id: str
+    seed: int | None
+    setting: str  # what tells it from the sweep's other settings, for people
+    parameters: dict[str, str]
+
+    @property
+    def name(self) -> str:
+        return f"{self.setting} seed={self.seed}"[-LONGEST_NAME:]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a sweep wants."""
+
+    sweep: str
+    trials: dict[str, Wanted]  # by trial_id
+    varying: tuple[str, ...]  # fields that tell settings apart
+    shared: dict[str, str]  # every other field, in full
+
+    @cached_property
+    def csv(self) -> str:
+        """trial_id, setting, seed: a line a trial."""
+        text = io.StringIO()
+        lines = csv.writer(text, lineterminator="\n")
+        lines.writerow(["trial_id", "setting", "seed"])
+        lines.writerows([trial.trial_id, trial.setting, trial.seed] for trial in self.trials.values())
+        return text.getvalue()
+
+    @cached_property
+    def digest(self) -> str:
+        return digest(json.dumps([self.csv, self.varying, self.shared]).encode())
+
+    def counts(self, ends: Mapping[str, Mapping[str, Any]]) -> dict[str, int]:
+        """How many of its trials are wanted, finished (settled), failed and missing. ends: rows of `trials` by id."""
+        found = Counter(ends[trial]["status"] for trial in self.trials if trial in ends)
+        finished, failed = (sum(found[status] for status in statuses) for statuses in (SETTLED, RETRIED))
+        wanted = len(self.trials)
+        return {
+            "wanted_count": wanted,
+            "finished_count": finished,
+            "failed_count": failed,
+            "missing_count": wanted - finished - failed,
+        }
+
+
+@dataclass(frozen=True)
+class TrialRun:
+    """All that MLflow holds of a trial."""
+
+    name: str
+    started: int  # milliseconds since 1970
+    ended: int
+    status: str  # MLflow's
+    tags: dict[str, str]
+    parameters: dict[str, str]
+    points: list[Point]
+
+
+def plans(wanted: pa.Table) -> list[Plan]:
+    """One plan a sweep, from the rows of `wanted`."""
+    sweeps: dict[str, list[dict[str, Any]]] = {}
+    for row in wanted.to_pylist():
+        sweeps.setdefault(row["sweep"], []).append(row)
+    return [_plan(sweep, rows) for sweep, rows in sorted(sweeps.items())]
+
+
+def trial_run(sweep: str, wanted: Wanted, trial: Mapping[str, Any], steps: Iterable[Mapping[str, Any]]) -> TrialRun:
+    """The run of a trial, from its row of `trials` and its rows of `steps`."""
+    ended = milliseconds(trial)
+    seconds = trial["wall_seconds"] or 0.0
+    status = trial["status"]
+    tags = {
+        "trial_id": wanted.trial_id,
+        "attempt_id": trial["attempt_id"],
+        "setting_id": wanted.setting_id,
+        "setting": wanted.setting,
+        "status": status,
+        "sweep": sweep,
+        "pack_id": trial["pack_id"],
+        "cause": _last_line(trial["cause"]) if status in RETRIED else None,
+        "host": trial["host"],
+        "mlflow.source.name": sweep,
+        "mlflow.source.type": "LOCAL",
+    }
+    return TrialRun(
+        name=wanted.name,
+        started=started(trial),
+        ended=ended,
+        status=RUN_STATUS[status],
+        tags={name: value[:LONGEST_TAG] for name, value in tags.items() if value},
+        parameters={**wanted.parameters, **_size(trial)},
+        points=_points(trial, steps, ended, seconds),
+    )
+
+
+def milliseconds(trial: Mapping[str, Any]) -> int:
+    """When a trial ended."""
+    return max(1, round(trial["finished_at"].timestamp() * 1000)) if trial["finished_at"] else 1
+
+
+def started(trial: Mapping[str, Any]) -> int:
+    """When a trial began, in milliseconds; 1 where the tables don't say."""
+    return max(1, milliseconds(trial) - round((trial["wall_seconds"] or 0.0) * 1000))
+
+
+def digest(content: bytes) -> str:
+    return hashlib.blake2b(content, digest_size=8).hexdigest()
+
+
+def thinned(steps: Sequence[int], count: int = CURVE_POINTS) -> list[int]:
+    """At most `count` of these, evenly chosen, first and last among them."""
+    if len(steps) <= count:
+        return list(steps)
+    return [steps[round(i * (len(steps) - 1) / (count - 1))] for i in range(count)]
+
+
+def _plan(sweep: str, rows: list[dict[str, Any]]) -> Plan:
+    rows.sort(key=lambda row: (row["position"] or 0, row["trial_id"]))
+    fields = [{name: _text(value) for name, value in json.loads(row["configuration"] or "{}").items()} for row in rows]
+    values: dict[str, set[str]] = {}
+    for configuration in fields:
+        for name, value in configuration.items():
+            values.setdefault(name, set()).add(value)
+    varying = tuple(name for name, found in values.items() if len(found) > 1 and not _is_seed(name))
+    leaves = Counter(name.rpartition(".")[2] for name in varying)
+    short = {name: leaf if leaves[leaf := name.rpartition(".")[2]] == 1 else name for name in varying}
+    trials = {}
+    for row, configuration in zip(rows, fields, strict=True):
+        told = " ".join(f"{short[name]}={configuration[name]}" for name in varying if name in configuration)
+        trials[row["trial_id"]] = Wanted(
+            row["trial_id"],
+            row["setting_id"] or "",
+            row["seed"],
+            told or ONLY_SETTING,
+            _parameters(configuration, varying, row["seed"]),
+        )
+    shared = {name: found.copy().pop() for name, found in values.items() if len(found) == 1 and not _is_seed(name)}
+    return Plan(sweep, trials, varying, {name: value for name, value in shared.items() if value})
+
+
+def _parameters(configuration: Mapping[str, str], varying: tuple[str, ...], seed: int | None) -> dict[str, str]:
+    """The fields that vary, those that differ from their defaults, and the seed; the sweep's run has the others."""
+    told = {
+        name: value
+        for name, value in configuration.items()
+        if not _is_seed(name) and value and (name in varying or value != _default(name))
+    }
+    streams = {name: value for name, value in configuration.items() if name.startswith("seeds.") and value != str(seed)}
+    return {**told, "seed": str(seed), **streams}
+
+
+def _size(trial: Mapping[str, Any]) -> dict[str, str]:
+    """The number of trained parameters, where it is known; among parameters, because it is no curve."""
+    count = trial["parameter_count"]
+    return {} if count is None else {"parameter_count": str(count)}
+
+
+def _is_seed(name: str) -> bool:
+    """Seeds, and probes too, tell no settings apart."""
+    return name.startswith(("seed", "probes"))
+
+
+def _default(name: str) -> str:
+    return _text(FIELDS[name].default) if name in FIELDS else ""
+
+
+def _text(value: Any) -> str:
+    """A field's value for people: 0.45, 1e-06, 0.9,0.999."""
+    if isinstance(value, float):
+        return f"{value:g}" if float(f"{value:g}") == value else repr(value)
+    return str(cell(tuple(value) if isinstance(value, list) else value))
+
+
+def _points(trial: Mapping[str, Any], steps: Iterable[Mapping[str, Any]], ended: int, seconds: float) -> list[Point]:
+    rows = {row["step"]: row for row in steps}
+    last = trial["step_count"] if trial["step_count"] is not None else max(rows, default=0)
+    rows[last] = trial  # the counts at the end are the last measurement's
+    points = []
+    for step in thinned(sorted(rows)):
+        when = max(1, ended - round(1000 * seconds * (1 - step / last))) if last else ended
+        for name, (total, count) in SHARES.items():
+            points += _point(name, _share(rows[step], total, count), when, step)
+    for name, (total, count) in SHARES_AT_END.items():
+        points += _point(name, _share(trial, total, count), ended, last)
+    for name in NUMBERS_AT_END:
+        points += _point(name, trial[name], ended, last)
+    return points
+
+
+def _point(name: str, value: float | None, when: int, step: int) -> list[Point]:
+    """One point, or none where there is no finite value."""
+    return [Point(name, float(value), when, step)] if value is not None and math.isfinite(value) else []
+
+
+def _share(row: Mapping[str, Any], total: str, count: str) -> float | None:
+    return row[total] / row[count] if row[total] is not None and row[count] else None
+
+
+def _last_line(cause: str | None) -> str:
+    return ((cause or "").strip() or "no cause").splitlines()[-1]

@@ -1,0 +1,29 @@
+"""Are patterns learned before noise is memorized?
+
+Expected: with label noise, validation accuracy peaks while few of the wrong labels are fitted, and falls as they are;
+the more noise, the deeper. Without noise it does not fall. (After Arpit et al. 2017, section 4.2; a network wide
+enough, and trained long enough, to fit all labels.)
+"""
+
+from memsweep import Sweep
+
+SWEEP = Sweep(
+    "learning_curves",
+    base={
+        "data.task": "digits",
+        "data.examples": 1000,
+        "data.validation_examples": 500,
+        "data.test_examples": 297,
+        "data.noise_kind": "labels",
+        "model.family": "mlp",
+        "model.width": 256,
+        "model.depth": 2,
+        "optimizer.name": "sgd",
+        "optimizer.learning_rate": 0.05,
+        "optimizer.momentum": 0.9,
+        "optimizer.batch_size": 100,
+        "optimizer.epochs": 150,
+    },
+    axes={"data.noise_fraction": (0.0, 0.2, 0.4, 0.6, 0.8)},
+    seeds=range(5),
+)

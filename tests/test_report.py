@@ -1,0 +1,164 @@
+"""The report shows what the tables hold, complete or not, and is one page that needs nothing else."""
+
+import json
+import re
+import subprocess
+import sys
+from datetime import UTC, datetime
+
+import pytest
+
+from analysis import report
+from memsweep.config import FIELDS, TrialConfig
+from memsweep.results.store import Store, StoreError
+from memsweep.schema import cell
+
+NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
+
+
+def store_of(results, sweep, trials, **outcome):
+    """A results folder with a sweep of these trials; those with an outcome of None are wanted and not stored."""
+    store = Store(results, create=True)
+    store.write("wanted", [wanted(sweep, i, trial) for i, (trial, _) in enumerate(trials)])
+    stored = [row(trial, {**outcome, **own}) for trial, own in trials if own is not None]
+    if stored:
+        store.write("trials", stored)
+    return store
+
+
+def wanted(sweep, position, trial):
+    names = {"sweep": sweep, "trial_id": trial.trial_id, "setting_id": trial.setting_id}
+    return {**names, "position": position, "seed": trial.seed, "configuration": json.dumps(trial.flat())}
+
+
+def row(trial, outcome):
+    fields = {FIELDS[name].column: cell(value) for name, value in trial.flat().items()}
+    ids = {"trial_id": trial.trial_id, "setting_id": trial.setting_id, "attempt_id": "a"}
+    counts = {
+        "test_correct_count": 60, "test_count": 100, "train_correct_count": 90, "train_count": 100,
+        "memorized_count": 3, "recovered_count": 4, "label_changed_count": 10, "class_count": 10,
+    }  # fmt: skip
+    return {**fields, **ids, "status": "finished", "finished_at": NOON, **counts, **outcome}
+
+
+def grid(noise=(0.2, 0.4), seeds=2):
+    base = {"data.noise_kind": "labels"}
+    return [TrialConfig.of({**base, "data.noise_fraction": n, "seed": s}) for n in noise for s in range(seeds)]
+
+
+def page_of(results):
+    return report.write(results).read_text()
+
+
+def plots(page):
+    """Figure -> what Plotly draws."""
+    found = re.findall(r'<script type="application/json" id="(.*?)-data">(.*?)</script>', page)
+    return {name: json.loads(text) for name, text in found}
+
+
+def test_a_finished_sweep_is_drawn_with_its_twins(tmp_path):
+    store_of(tmp_path, "generalization", [(trial, {}) for trial in grid()])
+    page = page_of(tmp_path)
+    (curve, chance) = plots(page)["generalization-test-accuracy"]["data"]
+    assert curve["x"] == [0.2, 0.4] and curve["y"] == [0.6, 0.6] and chance["name"] == "chance"
+    for kind in ("svg", "png"):
+        assert (tmp_path / "figures" / f"generalization-test-accuracy.{kind}").stat().st_size > 1000
+    assert "4 of 4 trials" in page and 'class="notice"' not in page
+
+
+def test_the_page_needs_nothing_else(tmp_path):
+    store_of(tmp_path, "generalization", [(trial, {}) for trial in grid()])
+    page = page_of(tmp_path)
+    own = page.replace(report.get_plotlyjs(), "")
+    assert report.get_plotlyjs() in page
+    assert not re.findall(r"""(?:src|href)=["'](?!data:|#)""", own)
+    assert "default-src 'none'" in own
+    assert "://" not in own
+
+
+def test_an_empty_folder_says_what_to_do(tmp_path):
+    Store(tmp_path, create=True)
+    assert "memsweep launch SWEEP" in page_of(tmp_path)
+
+
+def test_what_is_not_there_is_counted_and_left_open(tmp_path):
+    first, second, third, fourth = grid()
+    failed = {"status": "failed", "cause": "Traceback\nRuntimeError: <script>alert(1)</script>", "test_count": None}
+    store_of(tmp_path, "generalization", [(first, {}), (second, failed), (third, None), (fourth, None)])
+    page = page_of(tmp_path)
+    assert "1 of 4 trials are failed." in page and "2 of 4 trials are not stored" in page
+    assert "RuntimeError: &lt;script&gt;" in page and "<script>alert" not in page
+    names = {trace["name"] for trace in plots(page)["generalization-test-accuracy"]["data"]}
+    assert "some seeds missing" in names
+    assert "1 of 4 trials." in page
+
+
+def test_a_sweep_that_has_not_begun_is_on_the_page(tmp_path):
+    store_of(tmp_path, "capacity", [(trial, None) for trial in grid()])
+    figures = plots(page_of(tmp_path))
+    assert len(figures) == 4
+    assert all(figure["layout"]["annotations"] for figure in figures.values())
+
+
+@pytest.mark.parametrize("name", ["report", "my-own.sweep", "frames", "__init__"])
+def test_a_sweep_without_a_question_of_its_own_is_drawn_as_any(tmp_path, name):
+    """Also one that is called like a module of ours that is no question."""
+    store_of(tmp_path, name, [(trial, {}) for trial in grid()])
+    assert f"{name}-test-accuracy" in plots(page_of(tmp_path))
+
+
+def test_a_name_that_would_end_the_query_is_only_a_name(tmp_path):
+    store_of(tmp_path, "o'clock", [(trial, {}) for trial in grid()])
+    assert "o&#39;&#39;clock" in page_of(tmp_path)
+
+
+def test_a_name_that_would_leave_the_folder_stays_in_it(tmp_path):
+    store_of(tmp_path / "results", "../../away", [(trial, {}) for trial in grid()])
+    report.write(tmp_path / "results")
+    drawn = {path.parent for path in tmp_path.rglob("*.svg")}
+    assert drawn == {tmp_path / "results" / "figures"}
+
+
+def test_figures_that_can_not_be_written_are_one_message(tmp_path):
+    store_of(tmp_path, "generalization", [(trial, {}) for trial in grid()])
+    (tmp_path / "figures").write_text("in the way")
+    with pytest.raises(StoreError, match="figures can't be written"):
+        report.write(tmp_path)
+
+
+def test_provenance_is_told(tmp_path):
+    outcome = {"memsweep_version": "9.8.7", "torch_version": "2.13.0"}
+    store = store_of(tmp_path, "generalization", [(trial, {}) for trial in grid(seeds=3)], **outcome)
+    pack = {"attempt_id": "a", "host": "there", "device_name": "abacus", "device": "cpu", "memsweep_commit": "c0ffee"}
+    store.write("packs", [{**pack, "pack_id": "p", "member_step_count": 1200, "wall_seconds": 2.0}])
+    facts = dict(re.findall(r"<tr><th>(.*?)</th><td>(.*?)</td></tr>", page_of(tmp_path)))
+    assert facts["trials"].startswith("6 wanted, 6 stored; hash of their ids ")
+    assert facts["settings and seeds"] == "2 settings; seeds 0-2"
+    assert facts["varied"] == "data.noise_fraction"
+    assert facts["machine"] == "there: abacus (cpu)"
+    assert facts["versions"] == "memsweep 9.8.7, torch 2.13.0"
+    assert facts["commit"] == "c0ffee"
+
+
+def test_the_same_tables_make_the_same_figures(tmp_path):
+    for folder in ("a", "b"):
+        store_of(tmp_path / folder, "generalization", [(trial, {}) for trial in grid()])
+        report.write(tmp_path / folder)
+    for path in (tmp_path / "a" / "figures").iterdir():
+        assert path.read_bytes() == (tmp_path / "b" / "figures" / path.name).read_bytes()
+
+
+def test_the_verb_says_where_the_page_is(tmp_path):
+    Store(tmp_path, create=True)
+    command = [sys.executable, "-m", "memsweep", "report", "--results", str(tmp_path)]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=100, stdin=subprocess.DEVNULL)
+    assert (ended.returncode, ended.stdout) == (0, f"{tmp_path / 'report.html'}\n")
+    command[-1] += "/nowhere"
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=100, stdin=subprocess.DEVNULL)
+    assert ended.returncode == 2 and "launch a sweep first" in ended.stderr
+
+
+def test_ranges_of_seeds_are_short():
+    import pandas as pd
+
+    assert report.spans(pd.Series([3, 0, 1, 2, 7, 9, 8, 20])) == "0-3, 7-9, 20"
