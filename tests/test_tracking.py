@@ -656,17 +656,17 @@ def test_a_launch_is_followed_to_its_end_by_a_process_that_ends(tmp_path):
     assert launched.returncode == 0, launched.stderr
     last = launched.stderr.splitlines()[-1]
     assert f"sqlite:///{tmp_path}/mlflow.db" in last and f"memsweep ui --results {tmp_path}" in last
-    waited = memsweep_("track", "--results", tmp_path, MLFLOW_TRACKING_URI="")
-    assert waited.returncode == 0 and "smoke: 12 trials are in MLflow" in waited.stderr
-    wait_until(lambda: not followers(tmp_path), 10, "the follower goes on")
+    wait_until(lambda: not followers(tmp_path), 60, "the follower goes on")
     assert "12 runs written" in (tmp_path / "tracking.log").read_text()
+    again = memsweep_("track", "--results", tmp_path, MLFLOW_TRACKING_URI="")
+    assert again.returncode == 0 and "smoke: 12 trials are in MLflow\n0 runs written" in again.stderr
     assert len(trial_runs(client(Store(tmp_path)))) == 12
     assert the_parent(client(Store(tmp_path))).info.status == "FINISHED"
 
 
 def test_a_killed_launch_is_in_mlflow_as_far_as_it_came(tmp_path):
-    tiny = ["smoke", "--set", "optimizer.epochs=60", "--set", "seeds=0:8", "--members", "4"]
-    command = [sys.executable, "-m", "memsweep", "launch", *tiny, "--results", str(tmp_path)]
+    long = ["smoke", "--set", "optimizer.epochs=60", "--set", "seeds=0:200", "--members", "4"]  # 800 trials
+    command = [sys.executable, "-m", "memsweep", "launch", *long, "--results", str(tmp_path)]
     driver = subprocess.Popen(
         command,
         cwd=ROOT,
@@ -684,7 +684,7 @@ def test_a_killed_launch_is_in_mlflow_as_far_as_it_came(tmp_path):
     driver.wait()
     wait_until(lambda: not followers(tmp_path), 60, "the follower goes on")
     finished = set(store.trials(["trial_id"])["trial_id"].to_pylist())
-    assert trial_runs(client(store)).keys() == finished and 0 < len(finished) < 32
+    assert trial_runs(client(store)).keys() == finished and 0 < len(finished) < 800
     assert the_parent(client(store)).info.status == "KILLED"
 
 

@@ -59,7 +59,7 @@ def launch(
         watch(len(left.settled), len(left.wanted), Tally())
         outcome_ran, interrupted, tracking = 0, False, None
         if left.missing:
-            tracking = _follow(store, tracking_uri)  # before the watchdog looks, which would end it with the launch
+            tracking = _follow(store, tracking_uri)  # before the watchdog marks what ends with the launch
             from memsweep.launch import tune  # Ray takes seconds to import, and there may be nothing to do
 
             def remaining(pack: Pack) -> Pack | None:
