@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 RESULTS ?= results
 
-.PHONY: demo test bench data browser clean
+.PHONY: demo test test-slow bench data browser clean
 
 demo: .venv/ready
 	$(BIN)/memsweep launch generalization --results $(RESULTS)
@@ -22,6 +22,10 @@ test: .venv/ready
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest
+
+# what takes minutes: every program compiled
+test-slow: .venv/ready
+	$(BIN)/python -m pytest -m slow
 
 bench: .venv/ready
 	$(BIN)/python -m tests.bench.work_a

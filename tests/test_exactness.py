@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from memsweep.engine import optim, streams, trainer
+from memsweep.engine import optim, step, streams, trainer
 from tests import reference
 from tests.cases import CASES, trial
 
@@ -160,10 +160,8 @@ def test_gradients_across_members_are_exactly_zero():
 
 def test_averaging_the_loss_over_members_is_caught(monkeypatch):
     """As a published tuner does: each gradient is divided by M, so decay is M times as strong as asked."""
-    right = trainer.cross_entropy
-    monkeypatch.setattr(
-        trainer, "cross_entropy", lambda logits, labels, smoothing: right(logits, labels, smoothing) / 4
-    )
+    right = step.cross_entropy
+    monkeypatch.setattr(step, "cross_entropy", lambda logits, labels, smoothing: right(logits, labels, smoothing) / 4)
     long = {"stop__steps": 220, "stop__measure_steps": 50, "compute__dtype": "float64"}
     with pytest.raises(AssertionError):
         assert_equals_plain_torch([trial("decay", seed=seed, **long) for seed in range(4)], tolerance=1e-10)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from memsweep.engine import metrics, regularizers, trainer
+from memsweep.engine import metrics, regularizers, step, streams, trainer
 from memsweep.schema import Status
 from tests.cases import trial
 
@@ -150,9 +150,9 @@ def test_dropout_and_noise_have_their_strengths():
 
 def test_noise_and_masks_change_from_step_to_step_and_layer_to_layer():
     program, state = begun(trial("all at once"))
-    keys = [trainer.streams.subkeys(state.noise_keys, step) for step in (0, 1)]
+    keys = [streams.subkeys(state.noise_keys, step_) for step_ in (0, 1)]
     masks = [
-        trainer._perturbation(program, state, k, place, ("hidden_noise", "dropout"), (20, 8))
+        step._perturbation(program, state, k, place, ("hidden_noise", "dropout"), (20, 8))
         for k in keys
         for place in (1, 2)
     ]

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from memsweep.config import TrialConfig
+from memsweep.config import Model, TrialConfig
 from memsweep.data import tasks
 from memsweep.engine import models
 
@@ -25,9 +25,11 @@ class Program(NamedTuple):
     device: torch.device
     hidden_shapes: tuple[tuple[int, ...], ...]  # of one member's hidden activations, [B, H] a layer
     uses: frozenset[str]  # regularizers that at least one member has
+    model: Model
+    compiled: bool = False  # the step is one compiled program instead of torch's operations one by one
 
 
-def compose(trials: Sequence[TrialConfig], device: str = "cpu") -> Program:
+def compose(trials: Sequence[TrialConfig], device: str = "cpu", *, compiled: bool = False) -> Program:
     """The program of these trials, which agree in all that `packing.program_key` lists."""
     first = trials[0]
     input_dim, classes = tasks.shape(first)
@@ -45,6 +47,8 @@ def compose(trials: Sequence[TrialConfig], device: str = "cpu") -> Program:
         torch.device(device),
         shapes,
         uses,
+        first.model,
+        compiled,
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -99,11 +99,7 @@ def select(state: State, keep: np.ndarray) -> State:
     at = torch.from_numpy(positions)
 
     def picked(value: Any) -> Any:
-        if isinstance(value, Tensor):
-            return value[at.to(value.device)]
-        if isinstance(value, dict):
-            return {name: picked(item) for name, item in value.items()}
-        return type(value)(*map(picked, value))
+        return map_tensors(lambda tensor: tensor[at.to(tensor.device)], value)
 
     return State(
         members=tuple(state.members[i] for i in positions),
@@ -121,14 +117,24 @@ def rows_of(bank: Tensor, index: Tensor) -> Tensor:
 def state_bytes(state: State) -> int:
     """Bytes of the state's own tensors."""
 
-    def size(value: Any) -> int:
-        if isinstance(value, Tensor):
-            return value.nbytes
-        if isinstance(value, dict):
-            return sum(map(size, value.values()))
-        return sum(map(size, value)) if isinstance(value, tuple) else 0
+    sizes: list[int] = []
+    map_tensors(lambda tensor: sizes.append(tensor.nbytes), state)
+    return sum(sizes)
 
-    return sum(size(value) for name, value in state._asdict().items() if name != "members")
+
+def map_tensors(function: Callable[..., Any], *values: Any) -> Any:
+    """What `function` makes of each tensor in these dicts and named tuples, which are alike; the rest as in the first.
+
+    With several values, the function takes the tensors that stand in the same place.
+    """
+    first = values[0]
+    if isinstance(first, Tensor):
+        return function(*values)
+    if isinstance(first, dict):
+        return {name: map_tensors(function, *(value[name] for value in values)) for name in first}
+    if hasattr(first, "_fields"):
+        return type(first)(*(map_tensors(function, *parts) for parts in zip(*values, strict=True)))
+    return first
 
 
 def admit(program: Program, state: State, slots: np.ndarray, trials: Sequence[TrialConfig]) -> State:
@@ -144,11 +150,7 @@ def admit(program: Program, state: State, slots: np.ndarray, trials: Sequence[Tr
     width = examples.given.shape[1]
 
     def placed(old: Any, fresh: Any) -> Any:
-        if isinstance(old, Tensor):
-            return old.index_copy(0, at.to(old.device), fresh)
-        if isinstance(old, dict):
-            return {name: placed(old[name], fresh[name]) for name in old}
-        return type(old)(*map(placed, old, fresh))
+        return map_tensors(lambda tensor, own: tensor.index_copy(0, at.to(tensor.device), own), old, fresh)
 
     return State(
         members=tuple(members),

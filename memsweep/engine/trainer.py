@@ -18,15 +18,13 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 from torch import Tensor
-from torch.func import functional_call, grad_and_value, vmap
 
 from memsweep.config import schedule_factor
-from memsweep.engine import optim, streams
+from memsweep.engine import compilation, step, streams
 from memsweep.engine.evaluation import Measured, measure
-from memsweep.engine.optim import Tensors
 from memsweep.engine.program import Program, compose
-from memsweep.engine.regularizers import Perturbation, applied, cross_entropy, perturbation
-from memsweep.engine.state import State, admit, init, rows_of, select, state_bytes
+from memsweep.engine.state import State, admit, init, select, state_bytes
+from memsweep.engine.step import Batch
 
 __all__ = ["Clock", "admit", "advance", "batches", "compose", "init", "select", "state_bytes", "steps_to_measurement"]
 
@@ -53,9 +51,11 @@ def advance(program: Program, state: State, steps: int, clock: Clock | None = No
     noise = streams.subkeys(state.noise_keys, torch.from_numpy(state.step) + torch.arange(steps)[:, None]).to(
         program.device
     )
+    counts = (torch.from_numpy(state.step) + torch.arange(1, steps + 1)[:, None]).to(program.device, torch.float64)
+    train_step = compilation.train_step if program.compiled else step.train_step
     norms = torch.zeros(len(state.members))
     for s in range(steps):
-        norms = train_step(program, state, index[s], rates[s], noise[s], s + 1)
+        norms = train_step(program, state, Batch(index[s], rates[s], noise[s], counts[s]))
     state = state._replace(step=state.step + steps)
     _synchronize(program)
     clock.charge("train", begun)
@@ -68,8 +68,8 @@ def advance(program: Program, state: State, steps: int, clock: Clock | None = No
 def steps_to_measurement(state: State) -> int:
     """Steps until the first member is due."""
     return min(
-        member.trial.next_measurement(int(step)) - int(step)
-        for member, step in zip(state.members, state.step, strict=True)
+        member.trial.next_measurement(int(done)) - int(done)
+        for member, done in zip(state.members, state.step, strict=True)
     )
 
 
@@ -102,55 +102,6 @@ def learning_rates(program: Program, state: State, steps: int) -> Tensor:
             epochs = (begin + np.arange(steps)) * program.batch_size / member.trial.data.examples
             factors[:, m] = [schedule_factor(member.trial.optimizer.schedule, epoch) for epoch in epochs]
     return torch.from_numpy(base * factors).to(program.device, program.dtype)
-
-
-def train_step(program: Program, state: State, index: Tensor, rate: Tensor, keys: Tensor, ahead: int) -> Tensor:
-    """One optimizer step of every member, in place. index: [M, B].  rate, keys: [M].  Returns gradient norms [M].
-
-    ahead: steps since `state.step`, this one included.
-    """
-    inputs, labels = _batch(program, state, index, keys)
-    hidden = tuple(
-        _perturbation(program, state, keys, 1 + layer, ("hidden_noise", "dropout"), shape)
-        for layer, shape in enumerate(program.hidden_shapes)
-    )
-    smoothing = {name: value for name, value in state.strengths.items() if name == "label_smoothing"}
-
-    def member_loss(own: Tensors, x: Tensor, y: Tensor, smooth: Tensors, places: tuple[Perturbation, ...]) -> Tensor:
-        changes = {"hidden": lambda h, layer: applied(places[layer], h)} if any(places) else {}
-        logits = functional_call(program.module, own, (x,), changes)
-        return cross_entropy(logits, y, smooth.get("label_smoothing"))
-
-    # each member's own mean, never averaged over members: that would divide every gradient by M
-    gradients, _ = vmap(grad_and_value(member_loss))(state.parameters, inputs, labels, smoothing, hidden)
-    norms = optim.gradient_norms(gradients)
-    coefficients = state.coefficients._replace(rate=rate)
-    if "clip" in program.uses:
-        optim.clip_(gradients, norms, coefficients.clip)
-    if program.optimizer == "sgd":
-        optim.sgd_(state.parameters, gradients, state.moments, coefficients)
-    else:
-        step = torch.from_numpy(state.step + ahead).to(program.device, torch.float64)
-        optim.adamw_(state.parameters, gradients, state.moments, coefficients, step)
-    return norms
-
-
-def _batch(program: Program, state: State, index: Tensor, keys: Tensor) -> tuple[Tensor, Tensor]:
-    """Inputs [M, B, D], noisy where asked, and given labels [M, B]."""
-    e = state.examples
-    inputs = rows_of(e.bank, e.offset[:, None] + index)
-    noise = _perturbation(program, state, keys, 0, ("input_noise", "input_dropout"), inputs.shape[1:])
-    return applied(noise, inputs), e.given.gather(1, index)
-
-
-def _perturbation(
-    program: Program, state: State, keys: Tensor, place: int, names: tuple[str, str], shape: tuple[int, ...]
-) -> Perturbation:
-    """What noise and dropout of these names do at a place (0: inputs, 1 on: hidden layers); shape without M."""
-    deviation, rate = (state.strengths.get(name) for name in names)
-    if deviation is None and rate is None:
-        return {}
-    return perturbation(streams.subkeys(keys, place), deviation, rate, shape, program.dtype)
 
 
 def _synchronize(program: Program) -> None:

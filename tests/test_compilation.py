@@ -1,0 +1,74 @@
+"""Compiled programs train as the others to rounding; members do not notice their company, to the bit."""
+
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from torch._dynamo.utils import counters
+
+from memsweep.engine import compilation, trainer
+from tests import test_exactness as exactness
+from tests.cases import CASES, trial
+
+pytestmark = pytest.mark.skipif(not shutil.which("g++"), reason="needs a C++ compiler: g++")
+SOME = ("decay", "dropout")  # the others take minutes to compile: make test-slow
+
+
+def every_case(slow=pytest.mark.slow):
+    return [case if case in SOME else pytest.param(case, marks=slow) for case in CASES]
+
+
+@pytest.fixture
+def uncompiled(monkeypatch):
+    """All programs of a test are compiled, but those that this composes."""
+    compose = trainer.compose
+    monkeypatch.setattr(trainer, "compose", lambda trials, device="cpu": compose(trials, device, compiled=True))
+    return compose
+
+
+@pytest.mark.parametrize("case", every_case())
+def test_alone_equals_packed(case, uncompiled, device, dtype):
+    exactness.assert_alone_equals_packed([trial(case, seed=seed, compute__dtype=dtype) for seed in range(5)], device)
+
+
+@pytest.mark.parametrize("case", every_case())
+def test_equals_plain_torch_in_double_precision(case, uncompiled):
+    """Normal deviates are drawn in single precision, whose logarithm and cosine a compiler rounds differently."""
+    long = {"stop__steps": 220, "stop__measure_steps": 50, "compute__dtype": "float64"}
+    noisy = {"input noise", "hidden noise", "all at once"}
+    trials = [trial(case, seed=seed, **long) for seed in range(3)]
+    exactness.assert_equals_plain_torch(trials, tolerance=1e-6 if case in noisy else 1e-10)
+
+
+def test_one_program_serves_all_numbers_of_members_and_examples(uncompiled, monkeypatch):
+    monkeypatch.setattr(compilation, "_steps", {})
+    torch._dynamo.reset()
+    counters.clear()
+    for members, examples in ((1, 50), (4, 90), (7, 130)):
+        trials = [trial("decay", seed=seed, data__examples=examples, optimizer__epochs=2) for seed in range(members)]
+        exactness.run(trials)
+    assert counters["stats"]["unique_graphs"] == 1
+
+
+def test_it_is_really_compiled(uncompiled, monkeypatch):
+    monkeypatch.setattr("memsweep.engine.step.train_step", lambda *_: pytest.fail("ran uncompiled"))
+    exactness.run([trial("decay", seed=seed, optimizer__epochs=1) for seed in range(3)])
+
+
+def test_members_may_leave_and_enter(uncompiled):
+    exactness.test_admitted_trials_train_as_if_alone_and_nobody_else_changes()
+    exactness.test_select_keeps_the_survivors_bits()
+
+
+def test_a_wrong_step_is_caught(uncompiled):
+    """The comparison with plain torch can fail: one example of one member moves its weights."""
+    trials = [trial("decay", seed=seed, compute__dtype="float64") for seed in range(3)]
+    program = trainer.compose(trials)
+    state = trainer.init(program, trials)
+    state.examples.given[1, 0] = (state.examples.given[1, 0] + 1) % 10
+    state, _ = trainer.advance(program, state, 5)  # every example once, at least
+    plain = uncompiled(trials)
+    other, _ = trainer.advance(plain, trainer.init(plain, trials), 5)
+    moved = [np.abs(state.parameters[n].numpy() - other.parameters[n].numpy()) for n in state.parameters]
+    assert [max(m[i].max() for m in moved) > 1e-10 for i in range(3)] == [False, True, False]
