@@ -1,47 +1,64 @@
-"""Compiled programs: the whole step of a pack as one piece of machine code, made once a program and cached on disk.
+"""Compiled programs: a function over a whole pack as one piece of machine code, made once a program, cached on disk.
 
 The number of members, of examples and of stored rows may change between calls; everything else belongs to the program.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from memsweep.engine import step
 from memsweep.engine.program import Program
-from memsweep.engine.state import State, map_tensors
-from memsweep.engine.step import Batch
+from memsweep.engine.state import map_tensors
 
-_steps: dict[tuple[Any, ...], Callable[[State, Batch], Tensor]] = {}
+_compiled: dict[tuple[Any, ...], Callable[..., Any]] = {}
 
-
-def train_step(program: Program, state: State, batch: Batch) -> Tensor:
-    """As `step.train_step`, compiled: the first call for a program takes seconds."""
-    state = state._replace(members=(), step=np.empty(0))  # the host's own, no part of a program
-    if len(batch.rate) > 1:
-        return _compiled(program, state, batch)(state, batch)
-    # torch would make a program of its own for a size of one: a member without company trains beside itself
-    bank = state.examples.bank
-    two, batches = (map_tensors(lambda t: t if t is bank else torch.cat([t, t]), value) for value in (state, batch))
-    norms = _compiled(program, two, batches)(two, batches)
-    for own, twins in ((state.parameters, two.parameters), (state.moments, two.moments)):
-        map_tensors(lambda one, both: one.copy_(both[:1]), own, twins)
-    return norms[:1]
+seconds_spent = 0.0
+"""In first calls of this process, which compile."""
 
 
-def _compiled(program: Program, state: State, batch: Batch) -> Callable[[State, Batch], Tensor]:
-    """The program's step; compiled at its first call, which these tensors are meant for."""
-    key = program[1:]  # all but the module
-    if key not in _steps:
-        torch._dynamo.config.recompile_limit = torch._dynamo.config.accumulated_recompile_limit = 10_000
-        for value in (state, batch):
-            map_tensors(lambda tensor: torch._dynamo.maybe_mark_dynamic(tensor, 0), value)
-        torch._dynamo.maybe_mark_dynamic(state.examples.given, 1)
-        _steps[key] = torch.compile(partial(step.train_step, program), fullgraph=True)
-    return _steps[key]
+def call(function: Callable[..., Any], program: Program, members: int, first: Any, *others: Any) -> Any:
+    """function(program, first, *others), compiled if the program is; its first call for a program then takes seconds.
+
+    first, others: dicts or named tuples of tensors, members first; the function may change `first` in place.
+    """
+    if not program.compiled:
+        return function(program, first, *others)
+    if members > 1:
+        return _call_compiled(function, program, first, *others)
+    # torch would make a program of its own for a size of one: a member without company runs beside itself
+    twins = [map_tensors(_doubled, value) for value in (first, *others)]
+    result = _call_compiled(function, program, *twins)
+    map_tensors(lambda one, two: one.copy_(two[:1]) if len(one) == 1 else one, first, twins[0])
+    return map_tensors(lambda two: two[:1], result)
+
+
+def _doubled(tensor: Tensor) -> Tensor:
+    return torch.cat([tensor, tensor]) if len(tensor) == 1 else tensor
+
+
+def _call_compiled(function: Callable[..., Any], program: Program, *values: Any) -> Any:
+    global seconds_spent
+    key = (function, *program[1:])  # all but the module
+    if key in _compiled:
+        return _compiled[key](*values)
+    begun = time.perf_counter()
+    torch._dynamo.config.recompile_limit = torch._dynamo.config.accumulated_recompile_limit = 10_000
+    for value in values:
+        map_tensors(_mark_sizes_that_change, value)
+    _compiled[key] = torch.compile(partial(function, program), fullgraph=True)
+    result = _compiled[key](*values)
+    seconds_spent += time.perf_counter() - begun
+    return result
+
+
+def _mark_sizes_that_change(tensor: Tensor) -> None:
+    """Members or rows come first; labels [M, N] have as many columns as the largest member has examples."""
+    torch._dynamo.maybe_mark_dynamic(tensor, 0)
+    if tensor.dim() == 2 and tensor.dtype in (torch.int64, torch.bool):
+        torch._dynamo.maybe_mark_dynamic(tensor, 1)

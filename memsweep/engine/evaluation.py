@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.func import functional_call, vmap
 
-from memsweep.engine import metrics
+from memsweep.engine import compilation, metrics
 from memsweep.engine.optim import Tensors
 from memsweep.engine.program import Program
 from memsweep.engine.state import History, State, rows_of, select
@@ -95,7 +95,6 @@ def evaluate(
     members, size = labels.shape
     predicted = torch.zeros(members, size, dtype=torch.int64, device=program.device)
     loss = torch.zeros(members, size, dtype=program.dtype, device=program.device)
-    lifted = vmap(lambda own, x: functional_call(program.module, own, (x,)))
     for begin in range(0, int(count.max()), EVALUATED_ROWS):
         present = count > begin
         everyone = bool(present.all())
@@ -103,12 +102,25 @@ def evaluate(
         rows = begin + torch.arange(EVALUATED_ROWS, device=program.device).expand(int(present.sum()), -1)
         rows = rows.minimum(count[at, None] - 1)  # rows behind the last example repeat it
         own = parameters if everyone else {name: value[at] for name, value in parameters.items()}
-        asked = labels[at].gather(1, rows)
-        answer = metrics.answers(lifted(own, rows_of(bank, offset[at, None] + rows)), asked)
+        asked = Asked(bank, offset[at, None] + rows, labels[at].gather(1, rows))
+        answer = compilation.call(_answers, program, len(rows), own, asked)
         width = min(EVALUATED_ROWS, size - begin)
         predicted[at, begin : begin + width] = answer.predicted[:, :width]
         loss[at, begin : begin + width] = answer.loss[:, :width]
     return metrics.Evaluation(predicted, loss)
+
+
+class Asked(NamedTuple):
+    """Examples that members are asked about at a time."""
+
+    bank: Tensor  # [R, D]
+    rows: Tensor  # [M, E] int64, of the bank
+    labels: Tensor  # [M, E] int64
+
+
+def _answers(program: Program, parameters: Tensors, asked: Asked) -> metrics.Evaluation:
+    lifted = vmap(lambda own, x: functional_call(program.module, own, (x,)))
+    return metrics.answers(lifted(parameters, rows_of(asked.bank, asked.rows)), asked.labels)
 
 
 def _held_out_counts(program: Program, state: State, *, test: bool) -> dict[str, np.ndarray]:

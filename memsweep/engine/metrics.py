@@ -12,7 +12,7 @@ from torch.nn import functional
 class Evaluation(NamedTuple):
     """Each member's answers to its own examples; what lies beyond a member's count is no example."""
 
-    predicted: Tensor  # [M, N] int64
+    predicted: Tensor  # [M, N] int64; the number of classes where the outputs are no numbers
     loss: Tensor  # [M, N] nats, of the label asked about
 
 
@@ -34,8 +34,12 @@ class TrainCounts(NamedTuple):
 def answers(logits: Tensor, labels: Tensor) -> Evaluation:
     """logits: [M, E, K].  labels: [M, E] int64."""
     by_class = logits.transpose(1, 2).contiguous()  # [M, K, E]: over a short last axis softmax and maximum are slow
+    # numbers of classes as floats, and comparisons: as integers, argmax and gather do not vectorise once compiled
+    classes = torch.arange(logits.shape[2], dtype=logits.dtype, device=logits.device)[:, None]
+    best = by_class.amax(dim=1, keepdim=True)
+    predicted = torch.where(by_class == best, classes, float(logits.shape[2])).amin(dim=1).long()
     log_p = functional.log_softmax(by_class, dim=1)
-    return Evaluation(by_class.max(dim=1).indices, -log_p.gather(1, labels[:, None])[:, 0])
+    return Evaluation(predicted, -torch.where(classes == labels[:, None], log_p, 0.0).sum(dim=1))
 
 
 def train_counts(answer: Evaluation, given: Tensor, true: Tensor, corrupted: Tensor, exists: Tensor) -> TrainCounts:

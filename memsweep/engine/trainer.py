@@ -20,11 +20,11 @@ import torch
 from torch import Tensor
 
 from memsweep.config import schedule_factor
-from memsweep.engine import compilation, step, streams
+from memsweep.engine import compilation, streams
 from memsweep.engine.evaluation import Measured, measure
 from memsweep.engine.program import Program, compose
 from memsweep.engine.state import State, admit, init, select, state_bytes
-from memsweep.engine.step import Batch
+from memsweep.engine.step import Batch, train_step
 
 __all__ = ["Clock", "admit", "advance", "batches", "compose", "init", "select", "state_bytes", "steps_to_measurement"]
 
@@ -52,10 +52,11 @@ def advance(program: Program, state: State, steps: int, clock: Clock | None = No
         program.device
     )
     counts = (torch.from_numpy(state.step) + torch.arange(1, steps + 1)[:, None]).to(program.device, torch.float64)
-    train_step = compilation.train_step if program.compiled else step.train_step
+    members = len(state.members)
+    bare = state._replace(members=(), step=np.empty(0))  # without what is the host's own
     norms = torch.zeros(len(state.members))
     for s in range(steps):
-        norms = train_step(program, state, Batch(index[s], rates[s], noise[s], counts[s]))
+        norms = compilation.call(train_step, program, members, bare, Batch(index[s], rates[s], noise[s], counts[s]))
     state = state._replace(step=state.step + steps)
     _synchronize(program)
     clock.charge("train", begun)
