@@ -39,6 +39,16 @@ class Format(StrEnum):
     PARQUET = "parquet"
 
 
+class Compile(StrEnum):
+    AUTO = "auto"
+    ALWAYS = "always"
+    NEVER = "never"
+
+    @property
+    def wish(self) -> bool | None:
+        return {Compile.ALWAYS: True, Compile.NEVER: False}.get(self)
+
+
 class Device(StrEnum):
     CPU = "cpu"
     CUDA = "cuda"
@@ -55,6 +65,10 @@ SetOption = Annotated[
 LimitOption = Annotated[int | None, typer.Option(min=1, help="Only the sweep's first trials.")]
 MembersOption = Annotated[int | None, typer.Option(min=1, help="Trials trained at a time in a pack, at most.")]
 DeviceOption = Annotated[Device | None, typer.Option(help="Default: a GPU where there is one.")]
+CompileOption = Annotated[
+    Compile,
+    typer.Option("--compile", help="Compile training programs; auto: where it pays, as chosen at their first launch."),
+]
 RetryOption = Annotated[bool, typer.Option("--retry", help="Run failed trials again.")]
 TrackingOption = Annotated[
     str | None,
@@ -96,6 +110,7 @@ def plan(
     limit: LimitOption = None,
     members: MembersOption = None,
     device: DeviceOption = None,
+    compiling: CompileOption = Compile.AUTO,
     retry: RetryOption = False,
     output: FormatOption = Format.TABLE,
 ) -> None:
@@ -103,14 +118,16 @@ def plan(
 
     Example: memsweep plan generalization --set seeds=0:50
     """
+    from memsweep.launch import choices
     from memsweep.launch import plan as planning
 
-    loaded = _sweep(sweep, overrides)
-    work = planning.work(loaded.trials[:limit], _store_if_there(results), retry=retry)
+    loaded, store = _sweep(sweep, overrides), _store_if_there(results)
+    work = planning.work(loaded.trials[:limit], store, retry=retry)
     planning.check_data(work.missing)
     chosen = device.value if device else planning.local_device()
     workers = planning.local_workers(chosen)
-    packs = planning.packs(work.missing, chosen, workers, members)
+    compiled = choices.compiled_programs(work.missing, store, chosen, workers, compiling.wish)
+    packs = planning.packs(work.missing, chosen, workers, members, compiled)
     estimate = planning.estimate(packs, chosen, workers)
     row = {
         "sweep": loaded.name,
@@ -122,6 +139,8 @@ def plan(
         "members_at_a_time": max((pack.slots for pack in packs), default=0),
         "workers": workers if packs else 0,
         "device": chosen,
+        "programs": len(compiled),
+        "compiled_programs": sum(compiled.values()),
         "memory_mib_a_worker": round(estimate.bytes_a_worker / 2**20, 1),
         "seconds": round(estimate.seconds, 1),
         "seconds_error": round(estimate.seconds * estimate.error, 1),
@@ -141,6 +160,7 @@ def launch(
         str | None, typer.Option(metavar="30m", help="End after this time: seconds, or 90s, 30m, 2h.")
     ] = None,
     device: DeviceOption = None,
+    compiling: CompileOption = Compile.AUTO,
     retry: RetryOption = False,
     tracking_uri: TrackingOption = None,
 ) -> None:
@@ -150,12 +170,14 @@ def launch(
 
     Example: memsweep launch generalization --results results --set model.width=16,32
     """
-    from memsweep.launch import launcher
+    from memsweep.launch import choices, launcher
     from memsweep.progress import Progress
     from memsweep.results.store import Store
 
     loaded = _sweep(sweep, overrides)
     seconds = _seconds(budget) if budget else None
+    if compiling == Compile.ALWAYS and not address and not choices.has_compiler():
+        raise typer.BadParameter("no C++ compiler is here: install g++, or name one in CXX.", param_hint="--compile")
     store = Store(results, create=True)
     with Progress(loaded.name) as progress:
         report = launcher.launch(
@@ -165,6 +187,7 @@ def launch(
             members=members,
             limit=limit,
             device=device.value if device else None,
+            compiling=compiling.wish,
             retry=retry,
             budget_seconds=seconds,
             tracking_uri=tracking_uri,

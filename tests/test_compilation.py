@@ -67,3 +67,22 @@ def test_a_wrong_step_is_caught(uncompiled):
     other, _ = trainer.advance(plain, trainer.init(plain, trials), 5)
     moved = [np.abs(state.parameters[n].numpy() - other.parameters[n].numpy()) for n in state.parameters]
     assert [max(m[i].max() for m in moved) > 1e-10 for i in range(3)] == [False, True, False]
+
+
+def test_what_torch_cannot_compile_runs_as_it_is(monkeypatch):
+    """Here, a network that prints: a call of Python in the middle of the program."""
+
+    class Loud(torch.nn.Linear):
+        def forward(self, inputs):
+            torch._dynamo.graph_break()
+            return super().forward(inputs)
+
+    monkeypatch.setattr("memsweep.engine.models.imported", lambda name: lambda model, d, k: Loud(d, k))
+    trials = [trial("sgd", seed=seed, model__family="tests.own:Loud", optimizer__epochs=1) for seed in range(2)]
+    program = trainer.compose(trials, compiled=True)
+    with pytest.warns(UserWarning, match="runs uncompiled"):
+        state, _ = trainer.advance(program, trainer.init(program, trials), 5)
+    assert not compilation.is_compiled(program)
+    plain = trainer.compose(trials)
+    same, _ = trainer.advance(plain, trainer.init(plain, trials), 5)
+    assert exactness.deviation(state.parameters, same.parameters) == 0

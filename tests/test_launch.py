@@ -170,3 +170,14 @@ def test_a_users_own_broken_network_fails_with_its_cause_and_the_rest_is_stored(
     counts = json.loads(told.stdout)
     assert (counts["finished"], counts["failed"]) == (4, 4)
     assert "my own mistake" in told.stderr
+
+
+def test_compiled_packs_go_on_compiled(undisturbed, tmp_path):
+    few = ["smoke", "--limit", "4", "--set", "optimizer.epochs=20", "--results", tmp_path]
+    always = memsweep_("launch", *few, "--set", "seeds=0", "--compile", "always")
+    assert always.returncode == 0, always.stderr
+    wider = memsweep_("launch", *few, "--set", "seeds=0,1")
+    assert wider.returncode == 0, wider.stderr
+    packs = memsweep.table("packs", tmp_path)
+    assert len(packs) > 1 and packs["compiled"].all()
+    assert (packs["compile_seconds"] > 0).any()

@@ -5,6 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from memsweep.launch import plan
+from memsweep.launch.choices import compiled_programs
 from memsweep.launch.plan import check_data, estimate, packs, work
 from memsweep.results.store import Store
 from memsweep.schema import RETRIED, SETTLED, Status
@@ -100,23 +101,27 @@ def test_data_that_cannot_be_loaded_is_told_all_at_once():
     assert "data.examples = 5000" in caught.value.problems[0] and "data.input_dim = 3" in caught.value.problems[1]
 
 
+def planned(trials, members=None):
+    return packs(trials, "cpu", 1, members, compiled_programs(trials, None, "cpu", 1))
+
+
 def test_members_bound_the_slots():
-    assert [pack.slots for pack in packs(TRIALS, "cpu", 1, None)] == [6]
-    assert [pack.slots for pack in packs(TRIALS, "cpu", 1, 2)] == [2, 2, 2]
+    assert [pack.slots for pack in planned(TRIALS)] == [6]
+    assert [pack.slots for pack in planned(TRIALS, 2)] == [2, 2, 2]
 
 
 def test_an_estimate_grows_with_the_work(monkeypatch):
     monkeypatch.setattr(plan, "CALIBRATION_SECONDS", 0.05)
-    estimate(packs(TRIALS[:1], "cpu", 1, 1), "cpu", 1)  # the first steps of a process are slow
-    short = estimate(packs([trial(seed=s) for s in range(4)], "cpu", 1, 4), "cpu", 1)
-    long = estimate(packs([trial(seed=s, optimizer__epochs=400) for s in range(4)], "cpu", 1, 4), "cpu", 1)
+    estimate(planned(TRIALS[:1], 1), "cpu", 1)  # the first steps of a process are slow
+    short = estimate(planned([trial(seed=s) for s in range(4)], 4), "cpu", 1)
+    long = estimate(planned([trial(seed=s, optimizer__epochs=400) for s in range(4)], 4), "cpu", 1)
     assert 0 < short.seconds < long.seconds
     assert short.bytes_a_worker > 4 * 64 * 8 * 4  # the first layer's weights alone
 
 
 def test_an_estimate_says_how_wrong_it_may_be(monkeypatch):
     monkeypatch.setattr(plan, "CALIBRATION_SECONDS", 0.0)
-    found = estimate(packs(TRIALS[:2], "cpu", 1, None), "cpu", 1)
+    found = estimate(planned(TRIALS[:2]), "cpu", 1)
     assert found.error > 0  # one timed stretch is no certainty
 
 

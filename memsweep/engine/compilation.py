@@ -6,6 +6,7 @@ The number of members, of examples and of stored rows may change between calls; 
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -17,6 +18,7 @@ from memsweep.engine.program import Program
 from memsweep.engine.state import map_tensors
 
 _compiled: dict[tuple[Any, ...], Callable[..., Any]] = {}
+_failed: set[tuple[Any, ...]] = set()
 
 seconds_spent = 0.0
 """In first calls of this process, which compile."""
@@ -51,10 +53,23 @@ def _call_compiled(function: Callable[..., Any], program: Program, *values: Any)
     torch._dynamo.config.recompile_limit = torch._dynamo.config.accumulated_recompile_limit = 10_000
     for value in values:
         map_tensors(_mark_sizes_that_change, value)
-    _compiled[key] = torch.compile(partial(function, program), fullgraph=True)
-    result = _compiled[key](*values)
-    seconds_spent += time.perf_counter() - begun
-    return result
+    try:
+        _compiled[key] = torch.compile(partial(function, program), fullgraph=True)
+        return _compiled[key](*values)
+    except Exception as error:
+        if not type(error).__module__.startswith(("torch._dynamo.", "torch._inductor.")):
+            raise
+        _failed.add(program[1:])
+        _compiled[key] = partial(function, program)
+        warnings.warn(f"runs uncompiled, because torch could not compile it: {error}", stacklevel=2)
+        return _compiled[key](*values)
+    finally:
+        seconds_spent += time.perf_counter() - begun
+
+
+def is_compiled(program: Program) -> bool:
+    """Whether it is meant to be compiled, and torch has not failed to do so."""
+    return program.compiled and program[1:] not in _failed
 
 
 def _mark_sizes_that_change(tensor: Tensor) -> None:

@@ -31,12 +31,18 @@ __all__ = ["Clock", "admit", "advance", "batches", "compose", "init", "select", 
 
 @dataclass
 class Clock:
-    """Seconds spent, by purpose; shared by the verbs of one pack."""
+    """Seconds spent, by purpose; shared by the verbs of one pack. What compiling took is no other purpose's."""
 
-    seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(("start", "train", "evaluate"), 0.0))
+    seconds: dict[str, float] = field(
+        default_factory=lambda: dict.fromkeys(("start", "compile", "train", "evaluate"), 0.0)
+    )
+    _compiled_before: float = field(default_factory=lambda: compilation.seconds_spent)
 
     def charge(self, purpose: str, since: float) -> None:
-        self.seconds[purpose] += time.perf_counter() - since
+        compiling = compilation.seconds_spent - self._compiled_before
+        self._compiled_before += compiling
+        self.seconds["compile"] += compiling
+        self.seconds[purpose] += time.perf_counter() - since - compiling
 
 
 def advance(program: Program, state: State, steps: int, clock: Clock | None = None) -> tuple[State, Measured]:

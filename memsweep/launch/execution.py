@@ -20,7 +20,7 @@ import numpy as np
 import torch
 
 from memsweep.config import FIELDS, TrialConfig
-from memsweep.engine import trainer
+from memsweep.engine import compilation, trainer
 from memsweep.engine.evaluation import Measured
 from memsweep.engine.program import Program
 from memsweep.engine.state import Member, State
@@ -50,6 +50,7 @@ class Ledger:
         self.pack_id = pack_id
         self.attempt_id = f"{pack_id}-{uuid.uuid4().hex[:8]}"
         self.written = self.failed = 0
+        self.compiled = False
         self.write_seconds = 0.0
         self._curves: dict[str, list[Row]] = {}  # of members still training
         self._rows: dict[str, list[Row]] = {"steps": [], "examples": [], "trials": []}
@@ -135,7 +136,7 @@ def _train(
 ) -> Iterator[int]:
     """Moves the pack from measurement to measurement; yields member steps. What settles is taken out of `left`."""
     begun = time.perf_counter()
-    program = trainer.compose(pack.trials, device)
+    program = trainer.compose(pack.trials, device, compiled=pack.compiled)
     first, waiting = pack.trials[: pack.slots], list(pack.trials[pack.slots :])
     state = trainer.init(program, first)
     for trial in first:
@@ -144,6 +145,7 @@ def _train(
     while len(state.members):
         steps = trainer.steps_to_measurement(state)
         state, measured = trainer.advance(program, state, steps, clock)
+        ledger.compiled = compilation.is_compiled(program)
         _record(ledger, program, state, measured, left)
         yield steps * len(state.members)
         begun = time.perf_counter()
@@ -254,9 +256,8 @@ def _pack_row(
         "device_name": torch.cuda.get_device_name() if on_gpu else _processor(),
         "thread_count": torch.get_num_threads(),
         "mode": "fused",
-        "compiled": False,
+        "compiled": ledger.compiled,
         "member_step_count": member_steps,
-        "compile_seconds": 0.0,
         **{f"{name}_seconds": seconds for name, seconds in clock.seconds.items()},
         "write_seconds": ledger.write_seconds,
         "wall_seconds": wall_seconds,

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from memsweep.config import TrialConfig
-from memsweep.launch import plan
+from memsweep.launch import choices, plan
 from memsweep.launch.packing import Pack, Tally
 from memsweep.results import background
 from memsweep.results.store import Store
@@ -38,6 +38,7 @@ def launch(
     members: int | None = None,
     limit: int | None = None,
     device: str | None = None,
+    compiling: bool | None = None,
     retry: bool = False,
     budget_seconds: float | None = None,
     tracking_uri: str | None = None,
@@ -46,6 +47,7 @@ def launch(
     """Runs what is missing of a sweep and stores it; returns when all has ended.
 
     members: trials trained at a time in a pack, at most.  device: cpu or cuda; default: a GPU where there is one.
+    compiling: whether programs are compiled; default: what was chosen at their first launch, by what it saves.
     retry: failed trials run again.
     tracking_uri: where MLflow is filled, beside the launch and after it, by a process of its own; default:
     MLFLOW_TRACKING_URI, else a database in the folder; "none": nowhere.
@@ -71,7 +73,10 @@ def launch(
 
             with tune.cluster(address):
                 chosen = device or ("cuda" if tune.has_gpu() else "cpu")
-                packs = plan.packs(left.missing, chosen, tune.worker_count(chosen), members)
+                workers = tune.worker_count(chosen)
+                compiled = choices.compiled_programs(left.missing, store, chosen, workers, compiling)
+                store.note_compiled_programs(compiled)
+                packs = plan.packs(left.missing, chosen, workers, members, compiled)
                 outcome = tune.run(packs, store, chosen, budget_seconds, remaining, watch_tally)
             for pack in outcome.quarantined:
                 _quarantine(pack, store)

@@ -24,6 +24,7 @@ class Pack:
 
     trials: tuple[TrialConfig, ...]
     slots: int
+    compiled: bool = False
 
     @property
     def pack_id(self) -> str:
@@ -35,13 +36,14 @@ class Pack:
         """The pack as text: the first trial's fields, then how each trial differs from it."""
         flat = [{**trial.flat(), "seed": trial.seed} for trial in self.trials]
         changes = [{name: value for name, value in fields.items() if value != flat[0][name]} for fields in flat]
-        return json.dumps({"base": flat[0], "changes": changes, "slots": self.slots}, separators=(",", ":"))
+        text = {"base": flat[0], "changes": changes, "slots": self.slots, "compiled": self.compiled}
+        return json.dumps(text, separators=(",", ":"))
 
     @classmethod
     def from_json(cls, text: str) -> Pack:
         values = json.loads(text)
         base = TrialConfig.of(values["base"])
-        return cls(tuple(base.with_fields(change) for change in values["changes"]), values["slots"])
+        return cls(tuple(base.with_fields(change) for change in values["changes"]), values["slots"], values["compiled"])
 
 
 class Tally(NamedTuple):
@@ -56,6 +58,11 @@ def program_key(trial: TrialConfig) -> tuple[Any, ...]:
     model, optimizer = trial.model, trial.optimizer
     layout = (model.family, model.width, model.depth, model.cell, model.activation, trial.data.sequence_length)
     return (*layout, *tasks.shape(trial), optimizer.name, optimizer.batch_size, trial.compute.dtype)
+
+
+def program_name(trial: TrialConfig) -> str:
+    """The program of a trial as a key of files."""
+    return " ".join(map(str, program_key(trial)))
 
 
 def describe(trial: TrialConfig) -> str:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from memsweep.config import TrialConfig
 from memsweep.data import tasks
-from memsweep.launch.packing import SLOTS, Pack, make_packs
+from memsweep.launch.choices import COMPILE_SECONDS, SAVED_SECONDS
+from memsweep.launch.packing import SLOTS, Pack, make_packs, program_name
 from memsweep.results.store import Store
 from memsweep.schema import RETRIED, SETTLED
 from memsweep.sweep import SweepError
@@ -67,9 +68,12 @@ def check_data(trials: Iterable[TrialConfig]) -> None:
         raise SweepError(problems)
 
 
-def packs(trials: Sequence[TrialConfig], device: str, workers: int, members: int | None) -> list[Pack]:
-    """The packs in which these trials would run."""
-    return make_packs(trials, workers, members or SLOTS[device])
+def packs(
+    trials: Sequence[TrialConfig], device: str, workers: int, members: int | None, compiled: Mapping[str, bool]
+) -> list[Pack]:
+    """The packs in which these trials would run.  compiled: as `choices.compiled_programs` returns it."""
+    made = make_packs(trials, workers, members or SLOTS[device])
+    return [replace(pack, compiled=compiled[program_name(pack.trials[0])]) for pack in made]
 
 
 def local_device() -> str:
@@ -91,7 +95,8 @@ def local_workers(device: str) -> int:
 def estimate(planned: Sequence[Pack], device: str, workers: int) -> Estimate:
     """Times a few steps of the largest pack of each program, alone on this machine's cores.
 
-    The start of Ray and of its workers is not in it.
+    The start of Ray and of its workers is not in it. A program that will be compiled is timed as it is, and what
+    compiling costs and saves is taken into account as `choices` does.
     """
     import torch  # here, because a plan without an estimate needs no torch
 
@@ -125,6 +130,9 @@ def estimate(planned: Sequence[Pack], device: str, workers: int) -> Estimate:
         rate = sum(rates) / len(rates)
         spread = sum((r - rate) ** 2 for r in rates) / (len(rates) - 1) if len(rates) > 1 else rate**2
         member_steps = sum(trial.budget for pack in group for trial in pack.trials)
+        if largest.compiled:
+            rate -= min(SAVED_SECONDS, rate / 2)
+            seconds += COMPILE_SECONDS * min(workers, len(group))
         seconds += member_steps * rate + len(group) * start
         variance += member_steps**2 * spread
     busy = min(workers, len(planned)) or 1

@@ -3,6 +3,7 @@
 results/<table>/<hash of the content>.parquet   one part, written by a worker or a launch, read by everybody
 results/<name>.lock                             held by the process that launches, or tracks; says who it is
 results/running.json                            trials handed to workers; true only while the lock is held
+results/programs.json                           how programs are executed here, chosen at their first launch
 results/identity                                the folder's own name, where several share a server of MLflow
 """
 
@@ -28,6 +29,7 @@ import pyarrow.parquet as pq
 from memsweep.schema import SCHEMAS, SETTLED
 
 RUNNING = "running.json"
+PROGRAMS = "programs.json"
 IDENTITY = "identity"
 LEFTOVER_SECONDS = 3600
 """Temporary files older than this belong to nobody."""
@@ -199,6 +201,22 @@ class Store:
     def note_running(self, trial_ids: Sequence[str]) -> None:
         """What the launch that holds the lock has handed to its workers."""
         write_whole(self.results / RUNNING, json.dumps(list(trial_ids)).encode())
+
+    def note_compiled_programs(self, compiled: Mapping[str, bool]) -> None:
+        """Adds to what is stored of programs (by name) whether they run compiled here."""
+        known = {**self.compiled_programs(), **compiled}
+        text = json.dumps({name: {"compiled": is_compiled} for name, is_compiled in known.items()}, indent=1)
+        write_whole(self.results / PROGRAMS, text.encode())
+
+    def compiled_programs(self) -> dict[str, bool]:
+        """Of each program that was launched here, by name, whether it runs compiled."""
+        path = self.results / PROGRAMS
+        if not path.exists():
+            return {}
+        try:
+            return {name: bool(choice["compiled"]) for name, choice in json.loads(path.read_text()).items()}
+        except (ValueError, AttributeError, TypeError, KeyError) as error:
+            raise StoreError(f"{path} can't be read ({error}): move it away, and programs are chosen anew.") from error
 
     def running(self) -> set[str]:
         """Trials that a live launch has handed to its workers."""
