@@ -8,12 +8,14 @@ from memsweep.launch.packing import program_name
 from memsweep.results.store import Store, StoreError
 from tests.cases import trial
 
-ENOUGH = int(COMPILE_SECONDS / SAVED_SECONDS)  # member steps of one worker
+ENOUGH = int(COMPILE_SECONDS["new"] / SAVED_SECONDS)  # member steps of one worker
 
 
 @pytest.fixture(autouse=True)
-def compiler(monkeypatch):
+def machine(monkeypatch, tmp_path):
+    """One with a compiler, which has compiled nothing yet."""
     monkeypatch.setattr(choices, "has_compiler", lambda: True)
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "cache"))
 
 
 @pytest.fixture
@@ -31,6 +33,14 @@ def test_only_what_saves_more_than_it_costs_is_compiled():
     assert chosen(half[:1]) == [False]
     assert chosen(half, workers=2) == [False]  # each compiles for itself
     assert chosen([half[0], trial(model__width=9, stop__steps=ENOUGH // 2 + 1)]) == [False, False]
+
+
+def test_a_program_that_is_cached_pays_sooner():
+    short = trial(stop__steps=ENOUGH // 2)
+    choices.note_cached(program_name(trial(model__width=9)))
+    assert chosen([short]) == [False]
+    choices.note_cached(program_name(short))
+    assert chosen([short]) == [True] and chosen([trial(stop__steps=10)]) == [False]
 
 
 def test_gpus_and_machines_without_compiler_do_not_compile_unless_told(monkeypatch):

@@ -24,7 +24,8 @@ from memsweep.engine import compilation, trainer
 from memsweep.engine.evaluation import Measured
 from memsweep.engine.program import Program
 from memsweep.engine.state import Member, State
-from memsweep.launch.packing import Pack, describe
+from memsweep.launch.choices import note_cached
+from memsweep.launch.packing import Pack, describe, program_name
 from memsweep.results.store import Store
 from memsweep.schema import Status, cell
 
@@ -127,6 +128,8 @@ def run_pack(pack: Pack, store: Store, device: str = "cpu") -> Generator[Progres
         _settle_rest(ledger, left, status, "".join(traceback.format_exception(error)))
     finally:
         ledger.flush()
+        if ledger.compiled:
+            note_cached(program_name(pack.trials[0]))
         store.write("packs", [_pack_row(pack, ledger, clock, device, member_steps, time.monotonic() - begun)])
     yield Progress(ledger.written, ledger.failed, member_steps)
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from memsweep.config import TrialConfig
 from memsweep.data import tasks
-from memsweep.launch.choices import COMPILE_SECONDS, SAVED_SECONDS
+from memsweep.launch.choices import SAVED_SECONDS, compile_seconds
 from memsweep.launch.packing import SLOTS, Pack, make_packs, program_name
 from memsweep.results.store import Store
 from memsweep.schema import RETRIED, SETTLED
@@ -132,7 +132,7 @@ def estimate(planned: Sequence[Pack], device: str, workers: int) -> Estimate:
         member_steps = sum(trial.budget for pack in group for trial in pack.trials)
         if largest.compiled:
             rate -= min(SAVED_SECONDS, rate / 2)
-            seconds += COMPILE_SECONDS * min(workers, len(group))
+            seconds += compile_seconds(program_name(largest.trials[0])) * min(workers, len(group))
         seconds += member_steps * rate + len(group) * start
         variance += member_steps**2 * spread
     busy = min(workers, len(planned)) or 1
