@@ -224,6 +224,37 @@ def status(results: ResultsOption = "results", output: FormatOption = Format.TAB
 
 
 @app.command()
+def verify(
+    trials: Annotated[list[str] | None, typer.Argument(metavar="[TRIAL ...]", help="Default: a sample.")] = None,
+    results: ResultsOption = "results",
+    sample: Annotated[int, typer.Option(min=1, help="Trials to run again where none are named.")] = 3,
+    output: FormatOption = Format.TABLE,
+) -> None:
+    """Run stored trials again, alone and in plain torch, and compare; check that the tables hold what is wanted.
+
+    Exit code 1 when a number differs from what is stored, or something is missing.
+
+    Example: memsweep verify --sample 10
+    """
+    from memsweep.launch import verification
+    from memsweep.results.store import Store
+
+    store = Store(results)
+    problems = verification.incomplete(store)
+    verdicts = list(verification.verify(store, trials or [], sample))
+    _print_rows([verdict._asdict() for verdict in verdicts], output)
+    for problem in problems:
+        print(problem, file=sys.stderr)
+    wrong = sum(not verdict.holds for verdict in verdicts)
+    print(
+        f"{len(verdicts)} trials run again: {len(verdicts) - wrong} exact, {wrong} differ; "
+        f"{len(problems)} trials incomplete",
+        file=sys.stderr,
+    )
+    sys.exit(SOME_FAILED if wrong or problems else DONE)
+
+
+@app.command()
 def missing(
     sweep: SweepArgument,
     results: ResultsOption = "results",

@@ -95,6 +95,7 @@ SCHEMAS: dict[str, pa.Schema] = {
             _column("class_count", pa.int64(), "classes (K)"),
             _column("parameter_count", pa.int64(), "trained parameters (P)"),
             _column("data_fingerprint", pa.string(), "hash of everything that training and evaluation read"),
+            _column("weights_fingerprint", pa.string(), "hash of the final weights' bits"),
             _PACK,
             _column("deviation", pa.float64(), "largest difference from the trial run alone; null: not compared"),
             _column("wall_seconds", pa.float64(), "from entering the pack to leaving it"),

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from memsweep.engine import optim, step, streams, trainer
-from tests import reference
+from memsweep.engine import plain as plain_torch
 from tests.cases import CASES, trial
 
 
@@ -49,7 +49,7 @@ def assert_equals_plain_torch(trials, tolerance):
     while state.step[0] < 200:
         state, _ = trainer.advance(program, state, steps)
     for m, one in enumerate(trials):
-        model, _ = reference.train(one, int(state.step[0]))
+        model, _ = plain_torch.train(one, int(state.step[0]))
         plain = {name: value.detach() for name, value in model.named_parameters()}
         assert deviation({name: value[m] for name, value in state.parameters.items()}, plain) <= tolerance
 

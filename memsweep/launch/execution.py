@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import platform
 import resource
@@ -191,9 +192,18 @@ def _record(ledger: Ledger, program: Program, state: State, measured: Measured, 
             "class_count": program.classes,
             "parameter_count": member.parameter_count,
             "data_fingerprint": member.data.fingerprint,
+            "weights_fingerprint": weights_fingerprint(state, int(m)),
         }
         ledger.settle(member.trial, status, facts)
         del left[member.trial.trial_id]
+
+
+def weights_fingerprint(state: State, m: int) -> str:
+    """16 hexadecimal digits that name the bits of a member's weights."""
+    digest = hashlib.blake2b(digest_size=8)
+    for name, value in sorted(state.parameters.items()):
+        digest.update(name.encode() + value[m].cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
 
 
 def _settle_rest(ledger: Ledger, left: dict[str, TrialConfig], status: Status, cause: str | None) -> None:

@@ -3,17 +3,22 @@
 It shares with the engine the order of examples and the random numbers of noise and dropout, and nothing else.
 """
 
+from __future__ import annotations
+
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional
 
+from memsweep.config import TrialConfig, schedule_factor
 from memsweep.data import tasks
 from memsweep.engine import models, regularizers, streams, trainer
+from memsweep.engine.program import Program
+from memsweep.engine.regularizers import Perturbation
 from memsweep.seeds import key
 
 
-def train(trial, steps):
-    """The module after so many steps, and the norms of the gradients on the way."""
+def train(trial: TrialConfig, steps: int) -> tuple[nn.Module, list[float]]:
+    """The module after so many steps, and the norms of the gradients on the way. On the CPU."""
     program = trainer.compose([trial])
     state = trainer.init(program, [trial])
     order = trainer.batches(program, state, steps)[:, 0]
@@ -23,30 +28,32 @@ def train(trial, steps):
     optimizer = _optimizer(model, trial)
     norms = []
     for step in range(steps):
-        passes = step * o.batch_size // trial.data.examples
         if o.schedule != "constant":
-            _, every, factor = o.schedule.split(":")
-            optimizer.param_groups[0]["lr"] = o.learning_rate * float(factor) ** (passes // int(every))
+            epochs = step * o.batch_size / trial.data.examples
+            optimizer.param_groups[0]["lr"] = o.learning_rate * schedule_factor(o.schedule, epochs)
         places = _places(trial, program, step)
         x = regularizers.applied(places[0], inputs[order[step]][None])[0]
         optimizer.zero_grad()
         logits = _forward(model, x, places[1:])
-        functional.cross_entropy(logits, labels[order[step]], label_smoothing=r.label_smoothing).backward()
+        functional.cross_entropy(logits, labels[order[step]], label_smoothing=r.label_smoothing).backward()  # type: ignore[no-untyped-call]
         norms.append(float(nn.utils.clip_grad_norm_(model.parameters(), o.clip or float("inf"))))
         optimizer.step()
     return model, norms
 
 
-def _optimizer(model, trial):
+def _optimizer(model: nn.Module, trial: TrialConfig) -> torch.optim.Optimizer:
     o, decay = trial.optimizer, trial.regularization.weight_decay
     if o.name == "sgd":
         return torch.optim.SGD(
             model.parameters(), lr=o.learning_rate, momentum=o.momentum, weight_decay=decay, foreach=False
         )
-    return torch.optim.AdamW(model.parameters(), lr=o.learning_rate, betas=o.betas, weight_decay=decay, foreach=False)
+    beta1, beta2 = o.betas
+    return torch.optim.AdamW(
+        model.parameters(), lr=o.learning_rate, betas=(beta1, beta2), weight_decay=decay, foreach=False
+    )
 
 
-def _places(trial, program, step):
+def _places(trial: TrialConfig, program: Program, step: int) -> list[Perturbation]:
     """Noise and dropout of one step: at the inputs, then at each hidden layer."""
     r = trial.regularization
     noise_key = torch.tensor([key(trial.stream_seed("order"), "order/noise")])
@@ -65,9 +72,14 @@ def _places(trial, program, step):
     ]
 
 
-def _forward(model, x, places):
-    """The MLP again, layer by layer."""
-    *hidden, readout = model.layers
-    for layer, place in zip(hidden, places, strict=True):
+def _forward(model: nn.Module, x: Tensor, places: list[Perturbation]) -> Tensor:
+    """An MLP again, layer by layer; a network that we don't know is asked."""
+    if not isinstance(model, models.MLP):
+        hidden = {"hidden": lambda h, layer: regularizers.applied(places[layer], h[None])[0]} if any(places) else {}
+        logits: Tensor = model(x, **hidden)
+        return logits
+    *layers, readout = model.layers
+    for layer, place in zip(layers, places, strict=True):
         x = regularizers.applied(place, model.activation(layer(x))[None])[0]
-    return readout(x)
+    read: Tensor = readout(x)
+    return read

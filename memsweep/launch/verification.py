@@ -1,0 +1,154 @@
+"""Are the stored numbers those that a trial alone would give, and those of plain torch? Are the tables whole?"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import torch
+
+from memsweep.config import TrialConfig
+from memsweep.engine import plain, trainer
+from memsweep.engine.state import State
+from memsweep.launch.execution import weights_fingerprint
+from memsweep.results.store import Store, StoreError
+from memsweep.schema import SETTLED, Status
+
+EXACT = "exact"
+
+
+class Verdict(NamedTuple):
+    """What running a trial again showed."""
+
+    trial_id: str
+    compiled: bool  # as it was when it was stored, and as it ran again
+    weights: str  # EXACT or "differ", against the stored fingerprint; "not stored" in tables of older versions
+    measurements: str  # EXACT or the largest relative difference from what is stored
+    worst: str  # the column that differs most
+    plain_weights: str  # EXACT or the largest difference from the weights that plain torch reaches, uncompiled
+
+    @property
+    def holds(self) -> bool:
+        return self.weights != "differ" and self.measurements == EXACT
+
+
+class Run(NamedTuple):
+    """A trial, trained alone to its end."""
+
+    state: State
+    curve: dict[int, dict[str, Any]]  # step -> column -> number
+    test: dict[str, Any]
+
+
+def incomplete(store: Store) -> list[str]:
+    """What the tables lack: wanted trials that are not settled, measurements and examples of those that are."""
+    wanted = {row["trial_id"]: row for row in store.current("wanted").to_pylist()}
+    ends = {row["trial_id"]: row for row in store.trials(["trial_id", "status", "step_count", "probes"]).to_pylist()}
+    counts = {
+        table: Counter(store.current(table, ["trial_id"])["trial_id"].to_pylist()) for table in ("steps", "examples")
+    }
+    problems = []
+    for trial_id, row in wanted.items():
+        end = ends.get(trial_id)
+        if end is None or end["status"] not in SETTLED:
+            problems.append(f"{trial_id} of {row['sweep']}: {end['status'] if end else 'missing'}")
+            continue
+        if end["status"] != Status.FINISHED:
+            continue
+        trial = _trial(row)
+        expected = len(list(_measured_steps(trial, end["step_count"])))
+        if counts["steps"][trial_id] != expected:
+            problems.append(f"{trial_id} of {row['sweep']}: {counts['steps'][trial_id]} rows in steps, not {expected}")
+        examples = trial.data.examples if "examples" in (end["probes"] or "").split(",") else 0
+        if examples and counts["examples"][trial_id] != examples:
+            found = counts["examples"][trial_id]
+            problems.append(f"{trial_id} of {row['sweep']}: {found} rows in examples, not {examples}")
+    return problems
+
+
+def verify(store: Store, trial_ids: Sequence[str] = (), sample: int = 3) -> Iterator[Verdict]:
+    """Trains stored trials again, alone, on this machine's CPU: these, or a sample spread over the wanted ones.
+
+    Raises StoreError for a trial that is not stored as finished.
+    """
+    torch.set_num_threads(1)  # as a worker has
+    wanted = {row["trial_id"]: row for row in store.current("wanted").to_pylist()}
+    stored = {row["trial_id"]: row for row in store.trials().to_pylist() if row["status"] == Status.FINISHED}
+    known = [trial_id for trial_id in wanted if trial_id in stored]
+    if unknown := [trial_id for trial_id in trial_ids if trial_id not in known]:
+        raise StoreError(f"{', '.join(unknown)}: not among the {len(known)} finished trials of {store.results}.")
+    count = min(sample, len(known))
+    chosen = list(trial_ids) or [known[i * len(known) // count] for i in range(count)]
+    packs = store.current("packs", ["attempt_id", "compiled"]).to_pylist()
+    compiled = {row["attempt_id"]: bool(row["compiled"]) for row in packs}
+    curves: dict[str, dict[int, dict[str, Any]]] = {trial_id: {} for trial_id in chosen}
+    attempts = {stored[trial_id]["attempt_id"] for trial_id in chosen}
+    for row in store.rows_of("steps", attempts).to_pylist():
+        if row["trial_id"] in curves:
+            curves[row["trial_id"]][row["step"]] = row
+    for trial_id in chosen:
+        row = stored[trial_id]
+        is_compiled = compiled.get(row["attempt_id"], False)
+        yield _verdict(_trial(wanted[trial_id]), row, curves[trial_id], is_compiled)
+
+
+def alone(trial: TrialConfig, *, compiled: bool = False) -> Run:
+    """Trains a trial in a pack of one."""
+    program = trainer.compose([trial], compiled=compiled)
+    state = trainer.init(program, [trial])
+    curve: dict[int, dict[str, Any]] = {}
+    while True:
+        state, measured = trainer.advance(program, state, trainer.steps_to_measurement(state))
+        curve[int(measured.step[0])] = {name: values[0].item() for name, values in measured.counts.items()}
+        if not measured.active[0]:
+            return Run(state, curve, {name: values[0].item() for name, values in measured.test.items()})
+
+
+def _verdict(trial: TrialConfig, row: dict[str, Any], curve: dict[int, dict[str, Any]], compiled: bool) -> Verdict:
+    again = alone(trial, compiled=compiled)
+    pairs = [
+        (name, value, (curve.get(step) or {}).get(name))
+        for step, counts in again.curve.items()
+        for name, value in counts.items()
+    ]
+    pairs += [(name, value, row[name]) for name, value in again.test.items()]
+    differences = {name: _difference(mine, theirs) for name, mine, theirs in pairs if mine != theirs}
+    worst = max(differences, key=lambda name: differences[name], default="")
+    fingerprint = row["weights_fingerprint"]
+    same = fingerprint == weights_fingerprint(again.state, 0)
+    reference = again if not compiled else alone(trial)
+    model, _ = plain.train(trial, int(again.state.step[0]))
+    far = max(
+        (reference.state.parameters[name][0] - value.detach()).abs().max().item()
+        for name, value in model.named_parameters()
+    )
+    return Verdict(
+        trial.trial_id,
+        compiled,
+        "not stored" if fingerprint is None else EXACT if same else "differ",
+        _told(differences[worst]) if worst else EXACT,
+        worst,
+        _told(far) if far else EXACT,
+    )
+
+
+def _difference(mine: float, theirs: float | None) -> float:
+    return abs(mine - theirs) / max(abs(mine), abs(theirs)) if theirs is not None else float("inf")
+
+
+def _told(difference: float) -> str:
+    return f"{difference:.1e}"
+
+
+def _trial(wanted: dict[str, Any]) -> TrialConfig:
+    fields = {**json.loads(wanted["configuration"]), "seed": wanted["seed"]}
+    return TrialConfig.of({name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()})
+
+
+def _measured_steps(trial: TrialConfig, step_count: int) -> Iterator[int]:
+    step = 0
+    while step < step_count:
+        step = trial.next_measurement(step)
+        yield step

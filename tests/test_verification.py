@@ -1,0 +1,128 @@
+"""Stored trials are run again, alone and in plain torch; what differs or is missing is told."""
+
+import json
+
+import pytest
+
+from memsweep.cli import app
+from memsweep.launch import verification
+from memsweep.launch.execution import run_pack
+from memsweep.launch.packing import Pack
+from memsweep.launch.verification import EXACT, incomplete, verify
+from memsweep.results.store import Store, StoreError
+from tests.cases import trial
+
+TRIALS = [trial("decay", seed=seed, probes=("examples",)) for seed in range(4)] + [trial("dropout", seed=0)]
+
+
+def wanted(t, position=0):
+    return {
+        "sweep": "small",
+        "trial_id": t.trial_id,
+        "setting_id": t.setting_id,
+        "position": position,
+        "seed": t.seed,
+        "probes": ",".join(t.probes),
+        "configuration": json.dumps(t.flat()),
+    }
+
+
+@pytest.fixture
+def store(tmp_path):
+    """One with all trials, each from a pack."""
+    store = Store(tmp_path, create=True)
+    store.write("wanted", [wanted(t, i) for i, t in enumerate(TRIALS)])
+    for _ in run_pack(Pack(tuple(TRIALS), slots=5), store):
+        pass
+    return store
+
+
+def rewritten(store, table, change):
+    """The same tables with other rows in one of them."""
+    rows = [change(row) for row in store.read(table).to_pylist()]
+    for part in store.parts(table):
+        part.unlink()
+    store.write(table, [row for row in rows if row is not None])
+
+
+def test_an_honest_store_is_exact(store):
+    assert incomplete(store) == []
+    verdicts = list(verify(store, sample=10))
+    assert [v.trial_id for v in verdicts] == [t.trial_id for t in TRIALS]
+    assert {(v.weights, v.measurements, v.worst, v.compiled, v.holds) for v in verdicts} == {
+        (EXACT, EXACT, "", False, True)
+    }
+    assert {v.plain_weights for v in verdicts[:4]} == {EXACT}  # SGD on a small MLP
+
+
+def test_a_changed_number_is_found(store):
+    first = TRIALS[0].trial_id
+
+    def change(row):
+        wrong = row["trial_id"] == first and row["step"] == 9
+        return {**row, "train_loss_sum_nats": row["train_loss_sum_nats"] * 1.01} if wrong else row
+
+    rewritten(store, "steps", change)
+    (verdict,) = verify(store, [first])
+    assert not verdict.holds and verdict.worst == "train_loss_sum_nats"
+    assert float(verdict.measurements) == pytest.approx(0.01, rel=0.1)
+    (other,) = verify(store, [TRIALS[1].trial_id])
+    assert other.holds
+
+
+def test_other_weights_are_found(store):
+    rewritten(store, "trials", lambda row: {**row, "weights_fingerprint": "0" * 16})
+    (verdict,) = verify(store, sample=1)
+    assert verdict.weights == "differ" and verdict.measurements == EXACT and not verdict.holds
+
+
+def test_old_tables_have_no_fingerprint(store):
+    rewritten(store, "trials", lambda row: {**row, "weights_fingerprint": None})
+    (verdict,) = verify(store, sample=1)
+    assert verdict.weights == "not stored" and verdict.holds
+
+
+def test_wrong_training_is_found(store, monkeypatch):
+    """A reference that trains at another rate: the comparison with plain torch is no formality."""
+    right = verification.plain.train
+    other = lambda t, steps: right(t.with_fields({"optimizer.learning_rate": 0.11}), steps)  # noqa: E731
+    monkeypatch.setattr(verification.plain, "train", other)
+    (verdict,) = verify(store, sample=1)
+    assert float(verdict.plain_weights) > 1e-4
+
+
+def test_what_is_missing_is_told(store):
+    late, short, bare = trial("sgd", seed=9), TRIALS[0].trial_id, TRIALS[1].trial_id
+    store.write("wanted", [wanted(late, 9)])
+    rewritten(store, "steps", lambda row: None if (row["trial_id"], row["step"]) == (short, 5) else row)
+    rewritten(store, "examples", lambda row: None if (row["trial_id"], row["example"]) == (bare, 3) else row)
+    assert set(incomplete(store)) == {
+        f"{short} of small: 3 rows in steps, not 4",
+        f"{bare} of small: 89 rows in examples, not 90",
+        f"{late.trial_id} of small: missing",
+    }
+
+
+def test_strangers_are_refused(store):
+    with pytest.raises(StoreError, match="nobody: not among the 5 finished trials"):
+        list(verify(store, ["nobody"]))
+
+
+def test_the_command_says_what_it_found(store, runner_result):
+    code, out, err = runner_result("verify", "--results", str(store.results), "--format", "jsonl")
+    assert code == 0 and len(out.splitlines()) == 3
+    assert "3 trials run again: 3 exact, 0 differ; 0 trials incomplete" in err
+    rewritten(store, "trials", lambda row: {**row, "weights_fingerprint": "0" * 16})
+    code, _, err = runner_result("verify", "--results", str(store.results), "--sample", "1")
+    assert code == 1 and "0 exact, 1 differ" in err
+
+
+@pytest.fixture
+def runner_result():
+    from typer.testing import CliRunner
+
+    def run(*arguments):
+        found = CliRunner().invoke(app, list(arguments))
+        return found.exit_code, found.stdout, found.stderr
+
+    return run
