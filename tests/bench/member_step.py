@@ -36,7 +36,7 @@ from tests.bench import machine
 
 CLASSES, BATCH, EXAMPLES = 10, 100, 1000
 RATE, MOMENTUM, DECAY = 0.01, 0.9, 1e-4
-ROUNDS = 5
+ROUNDS = 3
 SECONDS = 0.5  # of each contender in each round, about
 
 Run = Callable[[int], None]
