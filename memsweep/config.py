@@ -25,14 +25,17 @@ SYNTHETIC_TASKS = ("gaussian", "bits")
 LABEL_SCHEMES = ("task", "random", "unique")
 LABEL_NOISE = ("labels", "wrong_labels")
 NOISE_KINDS = ("none", *LABEL_NOISE, "gaussian_inputs", "shuffled_pixels", "random_pixels")
-FAMILIES = ("mlp",)
+FAMILIES = ("mlp", "cnn")
 ACTIVATIONS = ("relu", "tanh", "gelu", "sigmoid", "identity")
 INITIALIZATIONS = ("default", "he", "glorot", "orthogonal")
 OPTIMIZERS = ("sgd", "adamw")
 DTYPES = ("float32", "float64")
+MATMULS = ("highest", "high", "medium")
 PROBES = ("examples",)
 STREAMS = ("inputs", "labels", "noise", "init", "order")
 
+LATER_FIELDS = ("regularization.penalty", "regularization.penalty_strength", "compute.matmul")
+"""Fields that older tables do not have: at their defaults they are no part of a trial's name, so that names stay."""
 LIMIT = 2**63
 """Whole numbers from here on fit no table."""
 IMPORT_PATH = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
@@ -94,8 +97,8 @@ class Data:
 @dataclass(frozen=True)
 class Model:
     family: str = _choice("mlp", FAMILIES, "kind of network", or_path=True)
-    width: int = _number(32, "units of a hidden layer (H)", 1)
-    depth: int = _number(2, "hidden layers; 0: a linear classifier")
+    width: int = _number(32, "units of a hidden layer (H); cnn: channels of a convolution", 1)
+    depth: int = _number(2, "hidden layers; 0: a linear classifier; cnn: its two convolutions, so only 2")
     cell: str = _choice("none", ("none",), "recurrent cell")
     activation: str = _choice("relu", ACTIVATIONS, "nonlinearity of hidden layers")
     initialization: str = _choice("default", INITIALIZATIONS, "first weights; default: the layer's own in torch")
@@ -109,7 +112,14 @@ class Regularization:
     hidden_noise: float = _number(0.0, "standard deviation of Gaussian noise added to hidden units")
     weight_decay: float = _number(0.0, "weight decay, as torch.optim defines it for the optimizer")
     label_smoothing: float = _number(0.0, "share of the target spread over all classes", 0, 1, below=True)
-    adversarial: float = _number(0.0, "weight of adversarial examples; not built yet, so only 0", 0, 0)
+    adversarial: float = _number(0.0, "weight of the loss on critical samples of the batch, found by LASS", 0, 1)
+    penalty: str = _checked(
+        "none",
+        "a function of your own, added to the loss",
+        "must be none or an import path such as my_lab.penalties:l1",
+        lambda value: value == "none" or IMPORT_PATH.fullmatch(value) is not None,
+    )
+    penalty_strength: float = _number(0.0, "factor of the penalty")
 
 
 @dataclass(frozen=True)
@@ -137,6 +147,9 @@ class Optimizer:
 @dataclass(frozen=True)
 class Compute:
     dtype: str = _choice("float32", DTYPES, "precision of weights and activations")
+    matmul: str = _choice(
+        "highest", MATMULS, "float32 products: highest: in float32; high: may use tf32; medium: may use bf16"
+    )
 
 
 @dataclass(frozen=True)
@@ -228,12 +241,12 @@ class TrialConfig:
     @cached_property
     def trial_id(self) -> str:
         """16 hexadecimal digits that name the content; the same on every machine, whatever the order of axes."""
-        return _digest({name: value for name, value in self.flat().items() if name not in ("seed", "probes")})
+        return _digest({name: value for name, value in self._content().items() if name not in ("seed", "probes")})
 
     @cached_property
     def setting_id(self) -> str:
         """Like trial_id, without the seeds: replicates of one setting share it."""
-        unseeded = {name: value for name, value in self.flat().items() if not name.startswith(("seed", "probes"))}
+        unseeded = {name: value for name, value in self._content().items() if not name.startswith(("seed", "probes"))}
         return _digest(unseeded)
 
     @property
@@ -248,6 +261,14 @@ class TrialConfig:
             return min((step // every + 1) * every, self.budget)
         epoch = step * batch // examples + 1
         return min(max(-(-epoch * examples // batch), step + 1), self.budget)
+
+    def _content(self) -> dict[str, Any]:
+        """What names the trial: all its fields, but for later ones that are at their defaults."""
+        return {
+            name: value
+            for name, value in self.flat().items()
+            if name not in LATER_FIELDS or value != FIELDS[name].default
+        }
 
     def _explicit(self) -> dict[str, Any]:
         return {
@@ -354,6 +375,14 @@ def cross_problems(config: TrialConfig) -> list[str]:
         )
     if data.sequence_length and data.task in TASKS:
         problems.append(f"data.sequence_length = {data.sequence_length}: task {data.task!r} is no sequence; must be 0.")
+    if config.model.family == "cnn" and config.model.depth != 2:
+        problems.append(f"model.depth = {config.model.depth}: family 'cnn' has two convolutions; leave it 2.")
+    r = config.regularization
+    if r.penalty_strength and r.penalty == "none":
+        problems.append(
+            f"regularization.penalty_strength = {r.penalty_strength}, but regularization.penalty = 'none': "
+            "name your function, such as my_lab.penalties:l1."
+        )
     if config.optimizer.name == "adamw" and config.optimizer.momentum:
         problems.append("optimizer.momentum: AdamW has none; use optimizer.betas.")
     if config.protocol > PROTOCOL:

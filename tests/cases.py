@@ -19,6 +19,15 @@ SMALL = {
     "optimizer.learning_rate": 0.1,
 }
 ADAMW = {"optimizer.name": "adamw", "optimizer.learning_rate": 0.01}
+IMAGES = {
+    "data.task": "gaussian",
+    "data.input_dim": 144,
+    "data.label_scheme": "random",
+    "data.classes": 3,
+    "model.family": "cnn",
+    "model.width": 4,
+    "optimizer.learning_rate": 0.01,
+}
 
 CASES = {
     "sgd": {},
@@ -43,6 +52,9 @@ CASES = {
         "regularization.weight_decay": 0.01,
         "regularization.label_smoothing": 0.05,
     },
+    "adversarial": {"optimizer.momentum": 0.9, "regularization.adversarial": 0.5, "data.noise_fraction": 1.0},
+    "adversarial, dropout": {**ADAMW, "regularization.adversarial": 0.3, "regularization.dropout": 0.2},
+    "penalty": {"regularization.penalty": "tests.cases:sharpness", "regularization.penalty_strength": 0.01},
     "linear": {"model.depth": 0},
     "deep tanh": {"model.depth": 3, "model.activation": "tanh", "model.initialization": "glorot"},
     "wide": {"model.width": 41, "model.depth": 1, "model.activation": "gelu"},
@@ -55,7 +67,15 @@ CASES = {
         "model.activation": "sigmoid",
         "model.initialization": "he",
     },
+    "cnn": {**IMAGES, "optimizer.momentum": 0.9, "regularization.weight_decay": 0.001},
+    "cnn, dropout": {**IMAGES, "data.input_dim": 363, "regularization.dropout": 0.2},
+    "cnn, adversarial": {**IMAGES, "regularization.adversarial": 0.5},
 }
+
+
+def sharpness(parameters, inputs, logits):
+    """A penalty as a user might write it: confident answers, and the weights' absolute values."""
+    return logits.square().mean() + sum(value.abs().sum() for value in parameters.values()) / 100
 
 
 def trial(case="sgd", **fields):

@@ -3,6 +3,8 @@
 import pytest
 import torch
 
+from memsweep.engine import adversarial
+
 
 def pytest_addoption(parser):
     parser.addoption("--device", default="cpu", help="where the engine's tests train: cpu or cuda")
@@ -25,3 +27,10 @@ def device(request):
 @pytest.fixture(scope="session")
 def dtype(request):
     return request.config.getoption("--dtype")
+
+
+@pytest.fixture
+def wide_boxes(monkeypatch):
+    """The search for critical samples in boxes fifty times the paper's: networks as small as the tests' have some."""
+    for name in ("ALPHA", "BETA", "RADIUS"):
+        monkeypatch.setattr(adversarial, name, 50 * getattr(adversarial, name))

@@ -11,7 +11,10 @@ from memsweep.engine import compilation, trainer
 from tests import test_exactness as exactness
 from tests.cases import CASES, trial
 
-pytestmark = pytest.mark.skipif(not shutil.which("g++"), reason="needs a C++ compiler: g++")
+pytestmark = [
+    pytest.mark.usefixtures("wide_boxes"),
+    pytest.mark.skipif(not shutil.which("g++"), reason="needs a C++ compiler: g++"),
+]
 SOME = ("decay", "dropout")  # the others take minutes to compile: make test-slow
 
 
@@ -23,7 +26,9 @@ def every_case(slow=pytest.mark.slow):
 def uncompiled(monkeypatch):
     """All programs of a test are compiled, but those that this composes."""
     compose = trainer.compose
-    monkeypatch.setattr(trainer, "compose", lambda trials, device="cpu": compose(trials, device, compiled=True))
+    monkeypatch.setattr(
+        trainer, "compose", lambda trials, device="cpu", **_mode: compose(trials, device, compiled=True)
+    )
     return compose
 
 
@@ -36,7 +41,7 @@ def test_alone_equals_packed(case, uncompiled, device, dtype):
 def test_equals_plain_torch_in_double_precision(case, uncompiled):
     """Normal deviates are drawn in single precision, whose logarithm and cosine a compiler rounds differently."""
     long = {"stop__steps": 220, "stop__measure_steps": 50, "compute__dtype": "float64"}
-    noisy = {"input noise", "hidden noise", "all at once"}
+    noisy = {"input noise", "hidden noise", "all at once"} | {name for name in CASES if "adversarial" in name}
     trials = [trial(case, seed=seed, **long) for seed in range(3)]
     exactness.assert_equals_plain_torch(trials, tolerance=1e-6 if case in noisy else 1e-10)
 

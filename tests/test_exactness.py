@@ -6,12 +6,19 @@ import torch
 
 from memsweep.engine import optim, step, streams, trainer
 from memsweep.engine import plain as plain_torch
+from memsweep.engine.evaluation import numbers_of
+from memsweep.engine.program import MODES
 from tests.cases import CASES, trial
 
+pytestmark = pytest.mark.usefixtures("wide_boxes")
+SLOW = pytest.mark.slow
+FUSED_CONVOLUTIONS = {case for case in CASES if case.startswith("cnn")}
+"""Lifted, they run as grouped convolutions, which round otherwise than one alone; in turn they are exact."""
 
-def run(trials, device="cpu", steps=None):
+
+def run(trials, device="cpu", steps=None, mode="fused"):
     """Trains trials together to their end; the final state of each, by trial, with its curve."""
-    program = trainer.compose(trials, device)
+    program = trainer.compose(trials, device, mode=mode)
     state = trainer.init(program, trials)
     ends, curves = {}, {t.trial_id: [] for t in trials}
     while len(state.members):
@@ -21,7 +28,7 @@ def run(trials, device="cpu", steps=None):
             if measured.due[m]:
                 curves[member.trial.trial_id].append(own)
             if not measured.active[m]:
-                weights = {name: value[m].clone() for name, value in state.parameters.items()}
+                weights = {name: value[m].clone() for name, value in numbers_of(state).items()}
                 ends[member.trial.trial_id] = weights
         state = trainer.select(state, measured.active)
     return ends, curves
@@ -31,38 +38,66 @@ def deviation(a, b):
     return max((a[name] - b[name]).abs().max().item() for name in a)
 
 
-def assert_alone_equals_packed(trials, device="cpu"):
-    """Weights and every measurement, to the bit on a CPU."""
-    packed, packed_curves = run(trials, device)
-    tolerance = 0 if device == "cpu" else 1e-4
+def assert_alone_equals_packed(trials, device="cpu", mode="fused", tolerance=None):
+    """Weights and every measurement, to the bit on a CPU; with a tolerance, weights alone."""
+    packed, packed_curves = run(trials, device, mode=mode)
+    if tolerance is None:
+        tolerance = 0 if device == "cpu" else 1e-4
     for one in trials:
-        alone, curves = run([one], device)
+        alone, curves = run([one], device, mode=mode)
         assert deviation(alone[one.trial_id], packed[one.trial_id]) <= tolerance
-        if device == "cpu":
+        if tolerance == 0:
             assert curves[one.trial_id] == packed_curves[one.trial_id]
 
 
-def assert_equals_plain_torch(trials, tolerance):
+def assert_equals_plain_torch(trials, tolerance, mode="fused"):
     steps = trials[0].next_measurement(0)
-    program = trainer.compose(trials)
+    program = trainer.compose(trials, mode=mode)
     state = trainer.init(program, trials)
     while state.step[0] < 200:
         state, _ = trainer.advance(program, state, steps)
     for m, one in enumerate(trials):
         model, _ = plain_torch.train(one, int(state.step[0]))
-        plain = {name: value.detach() for name, value in model.named_parameters()}
-        assert deviation({name: value[m] for name, value in state.parameters.items()}, plain) <= tolerance
+        plain = {name: value.detach() for name, value in model.state_dict().items()}
+        assert deviation({name: value[m] for name, value in numbers_of(state).items()}, plain) <= tolerance
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", sorted(CASES.keys() - FUSED_CONVOLUTIONS))
 def test_alone_equals_packed(case, device, dtype):
     assert_alone_equals_packed([trial(case, seed=seed, compute__dtype=dtype) for seed in range(5)], device)
 
 
+@pytest.mark.parametrize("case", sorted(FUSED_CONVOLUTIONS))
+def test_fused_convolutions_are_equal_to_rounding(case, device):
+    trials = [trial(case, seed=seed, compute__dtype="float64") for seed in range(3)]
+    assert_alone_equals_packed(trials, device, tolerance=1e-12)
+
+
 @pytest.mark.parametrize("case", CASES)
-def test_equals_plain_torch_in_double_precision(case):
+def test_alone_equals_packed_in_turn(case, device, dtype):
+    """Members in turn, by the library's own kernels."""
+    trials = [trial(case, seed=seed, compute__dtype=dtype) for seed in range(3)]
+    assert_alone_equals_packed(trials, device, mode="serial")
+
+
+LENGTHY = {("cnn, adversarial", "fused"), ("adversarial, dropout", "fused")} | {
+    (case, "serial") for case in CASES.keys() - {"decay", "adamw", "cnn"}
+}
+"""These take minutes, or, in turn, share all but the lifting with fused ones: `make test-slow` runs them."""
+EVERY_CASE = [
+    pytest.param(case, mode, marks=SLOW if (case, mode) in LENGTHY else ()) for case in CASES for mode in MODES
+]
+
+
+@pytest.mark.parametrize("case, mode", EVERY_CASE)
+def test_equals_plain_torch_in_double_precision(case, mode):
     long = {"stop__steps": 220, "stop__measure_steps": 50, "compute__dtype": "float64"}
-    assert_equals_plain_torch([trial(case, seed=seed, **long) for seed in range(3)], tolerance=1e-10)
+    assert_equals_plain_torch([trial(case, seed=seed, **long) for seed in range(3)], tolerance=1e-10, mode=mode)
+
+
+@pytest.mark.parametrize("case", ["decay", "dropout", "cnn", pytest.param("cnn, adversarial", marks=SLOW)])
+def test_members_in_turn_equal_plain_torch_to_the_bit(case):
+    assert_equals_plain_torch([trial(case, seed=seed, stop__steps=220) for seed in range(2)], 0, mode="serial")
 
 
 @pytest.mark.parametrize("width", [8, 32, 37])
@@ -75,11 +110,12 @@ def test_equals_plain_torch_to_the_bit_in_single_precision(width):
 def test_company_order_and_strangers_change_nothing():
     own = trial("decay", seed=3)
     strangers = [
-        trial("all at once", **{"seed": seed, "optimizer__name": "sgd", "optimizer__learning_rate": rate})
-        for seed, rate in ((0, 0.01), (1, 1.0))
+        trial("adversarial", seed=2),
+        trial("all at once", seed=0, optimizer__name="sgd", optimizer__learning_rate=0.01),
+        trial("all at once", seed=1, optimizer__name="sgd", optimizer__learning_rate=1.0),
     ]
     alone, curves = run([own])
-    for company in ([own, *strangers], [*strangers, own], [strangers[0], own, strangers[1]]):
+    for company in ([own, *strangers], [*strangers, own], [strangers[0], own, *strangers[1:]]):
         ends, packed_curves = run(company)
         assert deviation(alone[own.trial_id], ends[own.trial_id]) == 0
         assert curves[own.trial_id] == packed_curves[own.trial_id]

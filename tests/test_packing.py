@@ -93,6 +93,8 @@ SPLITTING = {
     "optimizer__name": "adamw",
     "optimizer__batch_size": 10,
     "compute__dtype": "float64",
+    "compute__matmul": "high",
+    "regularization__penalty": "tests.cases:sharpness",
 }
 SHARED = {
     "data__examples": 80,
@@ -104,6 +106,7 @@ SHARED = {
     "regularization__weight_decay": 0.1,
     "regularization__dropout": 0.1,
     "regularization__input_noise": 0.1,
+    "regularization__adversarial": 0.1,
     "optimizer__learning_rate": 0.01,
     "optimizer__momentum": 0.9,
     "optimizer__epochs": 2,
@@ -135,6 +138,7 @@ def test_the_number_of_classes_splits_packs():
 def test_a_program_is_described_by_its_layers():
     assert describe(trial()) == "mlp 64-8-8-10 relu sgd batch=20 float32"
     assert describe(trial("linear")) == "mlp 64-10 relu sgd batch=20 float32"
+    assert describe(trial("cnn")) == "cnn 144-(4)-3 relu sgd batch=20 float32"
 
 
 # As text.

@@ -14,6 +14,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
+from math import isqrt
 from typing import Generic, TypeVar
 
 import numpy as np
@@ -21,9 +22,13 @@ import numpy as np
 from memsweep.config import SYNTHETIC_TASKS, TASKS, Data, TrialConfig
 from memsweep.data import noise
 from memsweep.data.noise import Array
-from memsweep.data.pools import FOLDER_VARIABLE, DataError, Facts, facts_of, pool_of
+from memsweep.data.pools import FILE_TASKS, FOLDER_VARIABLE, DataError, Facts, facts_of, pool_of
 from memsweep.seeds import generator
 
+CROPPED_PIXELS = 2
+"""What a convolutional network cuts off at each side of an image."""
+SMALLEST_SIDE = 11
+"""Of an image that survives being cropped and pooled twice."""
 CACHE_BYTES = 1 << 28
 """How much data of late trials and splits stays in memory, each, beside what is in use."""
 
@@ -41,6 +46,7 @@ class TrialData:
     validation_count: int  # V
     source_index: Array  # [N] int64, row of the task's pool, where official test sets follow training sets
     classes: int  # K
+    input_range: float  # largest minus smallest input of the task: 1 for images, before any corruption
     fingerprint: str  # 16 hexadecimal digits over all that training and evaluation read
     split: object = field(default=None, repr=False)  # while it is held, trials of this split share its arrays
 
@@ -75,11 +81,35 @@ def shape(config: TrialConfig) -> tuple[int, int]:
     return facts.inputs, chosen[config.data.label_scheme]
 
 
+def image_shape(input_dim: int) -> tuple[int, int]:
+    """(channels, side) of an example as a square image, channel first. Raises DataError where it is none.
+
+    >>> image_shape(784), image_shape(3072)
+    ((1, 28), (3, 32))
+    """
+    for channels in (1, 3):  # no number is both a square and three squares
+        side = isqrt(input_dim // channels)
+        if channels * side * side == input_dim and side >= SMALLEST_SIDE:
+            return channels, side
+    raise DataError(
+        f"model.family = 'cnn' needs square images with sides of {SMALLEST_SIDE} pixels or more, in 1 or 3 channels; "
+        f"{input_dim} inputs are none. Use mnist5k, mnist, fashion_mnist, cifar10, or 784 or 3072 inputs of your own."
+    )
+
+
 def check(config: TrialConfig) -> list[str]:
     """What keeps this trial's data from being loaded, one sentence each; reads each dataset once a process."""
     problems = list(_problems(*_split_key(config)))
-    if not problems and (sentence := noise.problem(shape(config)[1], config)):
+    if problems:
+        return problems
+    input_dim, classes = shape(config)
+    if sentence := noise.problem(classes, config):
         problems.append(sentence)
+    if config.model.family == "cnn":
+        try:
+            image_shape(input_dim)
+        except DataError as error:
+            problems.append(str(error))
     return problems
 
 
@@ -124,6 +154,7 @@ class _Split:
     held_out_inputs: Array  # [V + S, D] float32
     held_out_labels: Array  # [V + S] int64
     classes: int
+    input_range: float
     inputs_digest: str
     held_out_digest: str
 
@@ -165,6 +196,7 @@ def _load(config: TrialConfig) -> TrialData:
         validation_count=validation_count,
         source_index=split.source_index,
         classes=classes,
+        input_range=split.input_range,
         fingerprint=hashlib.blake2b(text.encode(), digest_size=8).hexdigest(),
         split=split,
     )
@@ -189,8 +221,10 @@ def _split(data: Data, seed: int, root: str) -> _Split:
         labels, held_out_labels = pool.labels[index], pool.labels[held_out]
     for array in (inputs, labels, index, held_out_inputs, held_out_labels):
         array.flags.writeable = False
+    # images span [0, 1] whether or not a sample does; other inputs what the uncorrupted training set spans
+    span = 1.0 if data.task in FILE_TASKS else float(np.ptp(inputs))
     digests = _digest(inputs), _digest(held_out_inputs)
-    return _Split(inputs, labels, index, held_out_inputs, held_out_labels, facts.classes, *digests)
+    return _Split(inputs, labels, index, held_out_inputs, held_out_labels, facts.classes, span, *digests)
 
 
 def _rows(data: Data, seed: int, facts: Facts) -> tuple[Array, Array]:

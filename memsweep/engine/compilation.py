@@ -18,7 +18,7 @@ from memsweep.engine.program import Program
 from memsweep.engine.state import map_tensors
 
 _compiled: dict[tuple[Any, ...], Callable[..., Any]] = {}
-_failed: set[tuple[Any, ...]] = set()
+_failed: set[tuple[object, ...]] = set()
 
 seconds_spent = 0.0
 """In first calls of this process, which compile."""
@@ -46,7 +46,7 @@ def _doubled(tensor: Tensor) -> Tensor:
 
 def _call_compiled(function: Callable[..., Any], program: Program, *values: Any) -> Any:
     global seconds_spent
-    key = (function, *program[1:])  # all but the module
+    key = (function, *program.key)
     if key in _compiled:
         return _compiled[key](*values)
     begun = time.perf_counter()
@@ -59,7 +59,7 @@ def _call_compiled(function: Callable[..., Any], program: Program, *values: Any)
     except Exception as error:
         if not type(error).__module__.startswith(("torch._dynamo.", "torch._inductor.")):
             raise
-        _failed.add(program[1:])
+        _failed.add(program.key)
         _compiled[key] = partial(function, program)
         warnings.warn(f"runs uncompiled, because torch could not compile it: {error}", stacklevel=2)
         return _compiled[key](*values)
@@ -69,7 +69,7 @@ def _call_compiled(function: Callable[..., Any], program: Program, *values: Any)
 
 def is_compiled(program: Program) -> bool:
     """Whether it is meant to be compiled, and torch has not failed to do so."""
-    return program.compiled and program[1:] not in _failed
+    return program.compiled and program.key not in _failed
 
 
 def _mark_sizes_that_change(tensor: Tensor) -> None:

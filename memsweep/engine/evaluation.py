@@ -43,7 +43,7 @@ def measure(program: Program, state: State, norms: Tensor) -> tuple[State, Measu
     part = state if due.all() else select(state, due)
     e = part.examples
     exists = torch.arange(e.given.shape[1], device=program.device) < e.train_count[:, None]
-    answer = evaluate(program, part.parameters, e.bank, e.offset, e.given, e.train_count)
+    answer = evaluate(program, numbers_of(part), e.bank, e.offset, e.given, e.train_count)
     train = metrics.train_counts(answer, e.given, e.true, e.corrupted, exists)
     validation = _held_out_counts(program, part, test=False)
     counts = {name: value.cpu().numpy() for name, value in train._asdict().items()}
@@ -84,9 +84,14 @@ def measure(program: Program, state: State, norms: Tensor) -> tuple[State, Measu
     return state, measured
 
 
+def numbers_of(state: State) -> Tensors:
+    """Parameters and buffers: all that a network computes with, by name, [M, *shape]."""
+    return {**state.parameters, **state.buffers}
+
+
 @torch.no_grad()
 def evaluate(
-    program: Program, parameters: Tensors, bank: Tensor, offset: Tensor, labels: Tensor, count: Tensor
+    program: Program, numbers: Tensors, bank: Tensor, offset: Tensor, labels: Tensor, count: Tensor
 ) -> metrics.Evaluation:
     """Answers of every member to its examples, without regularizers: rows offset..offset+count of the bank.
 
@@ -101,7 +106,7 @@ def evaluate(
         at = slice(None) if everyone else present.nonzero()[:, 0]
         rows = begin + torch.arange(EVALUATED_ROWS, device=program.device).expand(int(present.sum()), -1)
         rows = rows.minimum(count[at, None] - 1)  # rows behind the last example repeat it
-        own = parameters if everyone else {name: value[at] for name, value in parameters.items()}
+        own = numbers if everyone else {name: value[at] for name, value in numbers.items()}
         asked = Asked(bank, offset[at, None] + rows, labels[at].gather(1, rows))
         answer = compilation.call(_answers, program, len(rows), own, asked)
         width = min(EVALUATED_ROWS, size - begin)
@@ -118,9 +123,18 @@ class Asked(NamedTuple):
     labels: Tensor  # [M, E] int64
 
 
-def _answers(program: Program, parameters: Tensors, asked: Asked) -> metrics.Evaluation:
-    lifted = vmap(lambda own, x: functional_call(program.module, own, (x,)))
-    return metrics.answers(lifted(parameters, rows_of(asked.bank, asked.rows)), asked.labels)
+def _answers(program: Program, numbers: Tensors, asked: Asked) -> metrics.Evaluation:
+    def answer(own: Tensors, inputs: Tensor) -> Tensor:
+        logits: Tensor = functional_call(program.evaluated, own, (inputs,))
+        return logits
+
+    inputs = rows_of(asked.bank, asked.rows)
+    if program.mode == "serial":
+        own = [{name: value[m] for name, value in numbers.items()} for m in range(len(inputs))]
+        logits = torch.stack([answer(*each) for each in zip(own, inputs, strict=True)])
+    else:
+        logits = vmap(answer)(numbers, inputs)
+    return metrics.answers(logits, asked.labels)
 
 
 def _held_out_counts(program: Program, state: State, *, test: bool) -> dict[str, np.ndarray]:
@@ -136,7 +150,7 @@ def _held_out_counts(program: Program, state: State, *, test: bool) -> dict[str,
         if width
         else position
     )
-    answer = evaluate(program, state.parameters, e.bank, e.held_out_offset + skipped, labels, count)
+    answer = evaluate(program, numbers_of(state), e.bank, e.held_out_offset + skipped, labels, count)
     return {
         "correct_count": ((answer.predicted == labels) & exists).sum(1).cpu().numpy(),
         "count": count.cpu().numpy(),

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from memsweep.config import ConfigError, Model, TrialConfig, imported
+from memsweep.data import tasks
 from memsweep.seeds import key
 
 Hidden = Callable[[Tensor, int], Tensor]
@@ -50,13 +51,56 @@ class MLP(nn.Module):
         return logits
 
 
+class CNN(nn.Module):
+    """The small AlexNet of Arpit et al. (2017, section 2), at any width: two convolutions and two dense layers.
+
+    Crop by 2 pixels; twice convolution 5x5, batch normalization, nonlinearity, maximum over 3x3; dense with 1.92 and
+    0.96 units a channel, normalized too. The paper's own has 200 channels, so 384 and 192 units. It tells neither
+    padding nor stride: here convolutions keep the size and pooling has stride 2, as in AlexNet (a reconstruction).
+    forward: inputs [B, D], an image row by row, channel first -> logits [B, K]; `hidden` is applied to the output of
+    the four hidden layers.
+    """
+
+    def __init__(self, model: Model, input_dim: int, classes: int):
+        super().__init__()
+        self.channels, side = tasks.image_shape(input_dim)
+        width = model.width
+        self.crop = tasks.CROPPED_PIXELS
+        pooled = [side - 2 * self.crop]
+        for _ in range(2):
+            pooled.append((pooled[-1] - 3) // 2 + 1)
+        dense = [width * pooled[-1] ** 2, *(max(1, round(units * width / 200)) for units in (384, 192))]
+        self.convolutions = nn.ModuleList(nn.Conv2d(i, width, 5, padding=2) for i in (self.channels, width))
+        self.dense = nn.ModuleList(nn.Linear(i, o) for i, o in pairwise(dense))
+        self.norms = nn.ModuleList([*(nn.BatchNorm2d(width) for _ in range(2)), *map(nn.BatchNorm1d, dense[1:])])
+        self.readout = nn.Linear(dense[-1], classes)
+        self.activation = ACTIVATIONS[model.activation]
+
+    def forward(self, inputs: Tensor, hidden: Hidden = unchanged) -> Tensor:
+        side = round((inputs.shape[-1] / self.channels) ** 0.5)
+        h = inputs.reshape(*inputs.shape[:-1], self.channels, side, side)
+        h = h[..., self.crop : side - self.crop, self.crop : side - self.crop]
+        for number, layer in enumerate([*self.convolutions, *self.dense]):
+            h = self.activation(self.norms[number](layer(h)))
+            if number < 2:
+                h = functional.max_pool2d(h, 3, 2)
+            h = hidden(h, number)
+            if number == 1:
+                h = h.flatten(-3)
+        logits: Tensor = self.readout(h)
+        return logits
+
+
+FAMILIES: dict[str, Callable[[Model, int, int], nn.Module]] = {"mlp": MLP, "cnn": CNN}
+
+
 def build(config: TrialConfig, input_dim: int, classes: int) -> nn.Module:
     """The module of one member, with first weights from its own `init` stream, in the trial's dtype.
 
     A family given as an import path is called as `Class(config.model, input_dim, classes)`; its forward takes
     inputs [B, D] and returns logits [B, K]. If it also takes `hidden`, dropout and noise on hidden units reach it.
     """
-    constructor = MLP if config.model.family == "mlp" else imported(config.model.family)
+    constructor = FAMILIES.get(config.model.family) or imported(config.model.family)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(key(config.stream_seed("init"), "init"))
         module: nn.Module = constructor(config.model, input_dim, classes)
@@ -77,9 +121,10 @@ def _initialize(module: nn.Module, model: Model) -> None:
     """Overwrites weight matrices and zeroes biases, unless the module's own initialization is wanted."""
     if model.initialization == "default":
         return
-    for parameter in module.parameters():
+    for name, parameter in module.named_parameters():
         if parameter.dim() < 2:
-            nn.init.zeros_(parameter)
+            if name.endswith("bias"):  # the others are scales of normalizations, which begin at one
+                nn.init.zeros_(parameter)
         elif model.initialization == "he":
             nn.init.kaiming_normal_(parameter, nonlinearity="relu")
         elif model.initialization == "glorot":

@@ -1,6 +1,6 @@
 """The same training in plain torch.nn and torch.optim, one trial at a time: what the packed engine must equal.
 
-It shares with the engine the order of examples and the random numbers of noise and dropout, and nothing else.
+It shares with the engine the order of examples and the random numbers of regularizers, and nothing else.
 """
 
 from __future__ import annotations
@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from memsweep.config import TrialConfig, schedule_factor
+from memsweep.config import TrialConfig, imported, schedule_factor
 from memsweep.data import tasks
-from memsweep.engine import models, regularizers, streams, trainer
+from memsweep.engine import adversarial, models, regularizers, streams, trainer
 from memsweep.engine.program import Program
 from memsweep.engine.regularizers import Perturbation
 from memsweep.seeds import key
@@ -23,7 +23,7 @@ def train(trial: TrialConfig, steps: int) -> tuple[nn.Module, list[float]]:
     state = trainer.init(program, [trial])
     order = trainer.batches(program, state, steps)[:, 0]
     data, r, o = tasks.load(trial), trial.regularization, trial.optimizer
-    model = models.build(trial, program.input_dim, program.classes)
+    model = models.build(trial, program.input_dim, program.classes).train()
     inputs, labels = torch.tensor(data.inputs).to(program.dtype), torch.tensor(data.labels)
     optimizer = _optimizer(model, trial)
     norms = []
@@ -31,14 +31,32 @@ def train(trial: TrialConfig, steps: int) -> tuple[nn.Module, list[float]]:
         if o.schedule != "constant":
             epochs = step * o.batch_size / trial.data.examples
             optimizer.param_groups[0]["lr"] = o.learning_rate * schedule_factor(o.schedule, epochs)
-        places = _places(trial, program, step)
-        x = regularizers.applied(places[0], inputs[order[step]][None])[0]
+        step_key = _step_key(trial, step)
+        places = _places(trial, program, step_key)
+        x, y = regularizers.applied(places[0], inputs[order[step]][None])[0], labels[order[step]]
+        attacked = _critical_samples(model, x, step_key, data.input_range) if r.adversarial else None
+        if trial.model.family not in models.FAMILIES:
+            torch.manual_seed(int(step_key))
         optimizer.zero_grad()
-        logits = _forward(model, x, places[1:])
-        functional.cross_entropy(logits, labels[order[step]], label_smoothing=r.label_smoothing).backward()  # type: ignore[no-untyped-call]
+        loss = _loss(model, trial, x, y, places[1:], attacked)
+        loss.backward()  # type: ignore[no-untyped-call]
         norms.append(float(nn.utils.clip_grad_norm_(model.parameters(), o.clip or float("inf"))))
         optimizer.step()
     return model, norms
+
+
+def _loss(
+    model: nn.Module, trial: TrialConfig, x: Tensor, y: Tensor, hidden: list[Perturbation], attacked: Tensor | None
+) -> Tensor:
+    r = trial.regularization
+    logits = _forward(model, x, hidden)
+    loss = functional.cross_entropy(logits, y, label_smoothing=r.label_smoothing)
+    if attacked is not None:
+        other = functional.cross_entropy(_forward(model, attacked, hidden), y, label_smoothing=r.label_smoothing)
+        loss = (1 - r.adversarial) * loss + r.adversarial * other
+    if r.penalty_strength:
+        loss = loss + r.penalty_strength * imported(r.penalty)(dict(model.named_parameters()), x, logits)
+    return loss
 
 
 def _optimizer(model: nn.Module, trial: TrialConfig) -> torch.optim.Optimizer:
@@ -53,11 +71,35 @@ def _optimizer(model: nn.Module, trial: TrialConfig) -> torch.optim.Optimizer:
     )
 
 
-def _places(trial: TrialConfig, program: Program, step: int) -> list[Perturbation]:
+def _step_key(trial: TrialConfig, step: int) -> Tensor:
+    """[1] int64, of the random numbers of one step."""
+    return streams.subkeys(torch.tensor([key(trial.stream_seed("order"), "order/noise")]), step)
+
+
+def _critical_samples(model: nn.Module, inputs: Tensor, step_key: Tensor, input_range: float) -> Tensor:
+    """LASS as the paper tells it, [B, D]: the first place in the box where the prediction is another, or the input."""
+    keys = streams.subkeys(step_key, adversarial.ATTACK)
+    model.eval()
+    with torch.no_grad():
+        reference = model(inputs).argmax(1)
+    moved, found, unhit = inputs.clone(), inputs.clone(), torch.ones(len(inputs), dtype=torch.bool)
+    radius = adversarial.RADIUS * input_range
+    for i in range(adversarial.TRAINING_ITERATIONS):
+        x = moved.clone().requires_grad_()
+        (gradient,) = torch.autograd.grad(functional.cross_entropy(model(x), reference), x)
+        noise = streams.normal(streams.subkeys(keys, i), inputs.numel()).view(inputs.shape).to(inputs.dtype)
+        moved = moved + input_range * (adversarial.ALPHA * gradient.sign() + adversarial.BETA * noise)
+        moved = moved.clamp(inputs - radius, inputs + radius)
+        with torch.no_grad():
+            hit = (model(moved).argmax(1) != reference) & unhit
+        found[hit], unhit = moved[hit], unhit & ~hit
+    model.train()
+    return found
+
+
+def _places(trial: TrialConfig, program: Program, step_key: Tensor) -> list[Perturbation]:
     """Noise and dropout of one step: at the inputs, then at each hidden layer."""
     r = trial.regularization
-    noise_key = torch.tensor([key(trial.stream_seed("order"), "order/noise")])
-    step_key = streams.subkeys(noise_key, step)
     shapes = [(program.batch_size, program.input_dim), *program.hidden_shapes]
     strengths = [(r.input_noise, r.input_dropout), *[(r.hidden_noise, r.dropout)] * len(program.hidden_shapes)]
     return [

@@ -2,53 +2,76 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import copy
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from memsweep.config import Model, TrialConfig
+from memsweep.config import Model, TrialConfig, imported
 from memsweep.data import tasks
 from memsweep.engine import models
+
+Penalty = Callable[[dict[str, Tensor], Tensor, Tensor], Tensor]
+"""A user's own regularizer of one member: (parameters by name, inputs [B, D], logits [B, K]) -> a scalar."""
+
+MODES = ("fused", "serial")
+"""fused: all members as one lifted program.  serial: members in turn, each by the library's own kernels."""
 
 
 class Program(NamedTuple):
     """What all members of a pack share: the code that runs, apart from numbers."""
 
-    module: nn.Module
+    module: nn.Module  # of one member, in training mode; its own numbers are of no account
+    evaluated: nn.Module  # the same in evaluation mode
     input_dim: int
     classes: int
     batch_size: int
     optimizer: str
     dtype: torch.dtype
     device: torch.device
-    hidden_shapes: tuple[tuple[int, ...], ...]  # of one member's hidden activations, [B, H] a layer
+    hidden_shapes: tuple[tuple[int, ...], ...]  # of one member's hidden activations, [B, *units] a layer
     uses: frozenset[str]  # regularizers that at least one member has
     model: Model
+    matmul: str  # precision of float32 products, as torch.set_float32_matmul_precision names it
+    penalty: Penalty | None = None
+    mode: str = "fused"
     compiled: bool = False  # the step is one compiled program instead of torch's operations one by one
 
+    @property
+    def key(self) -> tuple[object, ...]:
+        """What tells programs of a process apart; the modules are made anew for each pack."""
+        return self[2:]
 
-def compose(trials: Sequence[TrialConfig], device: str = "cpu", *, compiled: bool = False) -> Program:
-    """The program of these trials, which agree in all that `packing.program_key` lists."""
+
+def compose(
+    trials: Sequence[TrialConfig], device: str = "cpu", *, mode: str = "fused", compiled: bool = False
+) -> Program:
+    """The program of these trials, which agree in all that `packing.program_key` lists.  mode: one of MODES."""
     first = trials[0]
     input_dim, classes = tasks.shape(first)
-    module = models.build(first, input_dim, classes)
-    uses = frozenset(name for trial in trials for name, strength in strengths(trial).items() if strength)
+    module = models.build(first, input_dim, classes).train()
+    evaluated = copy.deepcopy(module).eval()
+    penalty = first.regularization.penalty
     dtype = next(module.parameters()).dtype
-    shapes = _hidden_shapes(module, (first.optimizer.batch_size, input_dim), dtype)
+    hidden_shapes = _hidden_shapes(evaluated, (first.optimizer.batch_size, input_dim), dtype)
     return Program(
-        module.to(device),
-        input_dim,
-        classes,
-        first.optimizer.batch_size,
-        first.optimizer.name,
-        dtype,
-        torch.device(device),
-        shapes,
-        uses,
-        first.model,
-        compiled,
+        module=module.to(device),
+        evaluated=evaluated.to(device),
+        input_dim=input_dim,
+        classes=classes,
+        batch_size=first.optimizer.batch_size,
+        optimizer=first.optimizer.name,
+        dtype=dtype,
+        device=torch.device(device),
+        hidden_shapes=hidden_shapes,
+        uses=frozenset(name for trial in trials for name, strength in strengths(trial).items() if strength),
+        model=first.model,
+        matmul=first.compute.matmul,
+        penalty=None if penalty == "none" else imported(penalty),
+        mode=mode,
+        compiled=compiled and mode == "fused",
     )
 
 
@@ -61,6 +84,8 @@ def strengths(trial: TrialConfig) -> dict[str, float]:
         "input_noise": r.input_noise,
         "hidden_noise": r.hidden_noise,
         "label_smoothing": r.label_smoothing,
+        "adversarial": r.adversarial,
+        "penalty_strength": r.penalty_strength,
         "clip": trial.optimizer.clip,
     }
 

@@ -39,6 +39,7 @@ class Examples(NamedTuple):
     train_count: Tensor  # [M] int64, examples of the member; N is the largest
     validation_count: Tensor  # [M] int64
     held_out_count: Tensor  # [M] int64
+    input_range: Tensor  # [M], largest minus smallest input of the task
 
 
 class History(NamedTuple):
@@ -56,6 +57,7 @@ class State(NamedTuple):
     members: tuple[Member, ...]  # [M]
     step: np.ndarray  # [M] int64, steps trained
     parameters: Tensors  # name -> [M, *shape]
+    buffers: Tensors  # name -> [M, *shape], what a module changes itself, such as the statistics of a normalization
     moments: dict[str, Tensors]  # the optimizer's own
     examples: Examples
     history: History
@@ -70,17 +72,21 @@ _PER_MEMBER = tuple(name for name in State._fields if name not in ("members", "s
 
 def init(program: Program, trials: Sequence[TrialConfig]) -> State:
     """The state of these trials before their first step, one slot each."""
-    members, parameters = [], []
+    members: list[Member] = []
+    parameters: list[Tensors] = []
+    buffers: list[Tensors] = []
     for trial in trials:
         module = models.build(trial, program.input_dim, program.classes)
-        parameters.append({name: value.detach() for name, value in module.named_parameters()})
+        parameters.append(dict(module.named_parameters()))
+        buffers.append(dict(module.named_buffers()))
         members.append(Member(trial, tasks.load(trial), sum(value.numel() for value in module.parameters())))
-    stacked = {name: torch.stack([own[name] for own in parameters]).to(program.device) for name in parameters[0]}
+    stacked = _stacked(program, parameters)
     examples = _examples(program, members)
     return State(
         members=tuple(members),
         step=np.zeros(len(members), dtype=np.int64),
         parameters=stacked,
+        buffers=_stacked(program, buffers),
         moments=optim.moments(program.optimizer, stacked),
         examples=examples,
         history=_no_history(examples, program.dtype),
@@ -91,6 +97,20 @@ def init(program: Program, trials: Sequence[TrialConfig]) -> State:
         order_keys=_keys(members, "order"),
         noise_keys=_keys(members, "order/noise"),
     )
+
+
+def member_view(state: State, m: int) -> State:
+    """A pack of one that shares its memory with member m: what is done to it in place is done to the member.
+
+    What only the host knows is left out.
+    """
+
+    def own(value: Any) -> Any:
+        return map_tensors(lambda tensor: tensor[m : m + 1], value)
+
+    examples = {n: v if n == "bank" else own(v) for n, v in state.examples._asdict().items()}
+    views = {name: own(getattr(state, name)) for name in _PER_MEMBER}
+    return State(members=(), step=np.empty(0), examples=Examples(**examples), **views)
 
 
 def select(state: State, keep: np.ndarray) -> State:
@@ -123,7 +143,7 @@ def state_bytes(state: State) -> int:
 
 
 def map_tensors(function: Callable[..., Any], *values: Any) -> Any:
-    """What `function` makes of each tensor in these dicts and named tuples, which are alike; the rest as in the first.
+    """What `function` makes of each tensor in these dicts and tuples, which are alike; the rest as in the first.
 
     With several values, the function takes the tensors that stand in the same place.
     """
@@ -134,6 +154,8 @@ def map_tensors(function: Callable[..., Any], *values: Any) -> Any:
         return {name: map_tensors(function, *(value[name] for value in values)) for name in first}
     if hasattr(first, "_fields"):
         return type(first)(*(map_tensors(function, *parts) for parts in zip(*values, strict=True)))
+    if isinstance(first, tuple):
+        return tuple(map_tensors(function, *parts) for parts in zip(*values, strict=True))
     return first
 
 
@@ -161,6 +183,10 @@ def admit(program: Program, state: State, slots: np.ndarray, trials: Sequence[Tr
     )
 
 
+def _stacked(program: Program, own: Sequence[Tensors]) -> Tensors:
+    return {name: torch.stack([one[name].detach() for one in own]).to(program.device) for name in own[0]}
+
+
 def _examples(program: Program, members: Sequence[Member]) -> Examples:
     """The members' data on the device; inputs that members share are there once."""
     arrays: dict[int, np.ndarray] = {}
@@ -185,6 +211,7 @@ def _examples(program: Program, members: Sequence[Member]) -> Examples:
     }
     return Examples(
         bank=bank.to(program.device, program.dtype),
+        input_range=_vector(program, [d.input_range for d in data]),
         **{name: torch.tensor(values, dtype=torch.int64, device=program.device) for name, values in numbers.items()},
         **{name: _padded(rows).to(program.device) for name, rows in padded.items()},
     )

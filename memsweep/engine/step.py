@@ -5,16 +5,18 @@ Tensors in, tensors out, and nothing of a single member on the way, so that the 
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 from torch.func import functional_call, grad_and_value, vmap
 
-from memsweep.engine import optim, streams
+from memsweep.engine import adversarial, models, optim, streams
 from memsweep.engine.optim import Tensors
 from memsweep.engine.program import Program
 from memsweep.engine.regularizers import Perturbation, applied, cross_entropy, perturbation
-from memsweep.engine.state import State, rows_of
+from memsweep.engine.state import State, map_tensors, rows_of
 
 
 class Batch(NamedTuple):
@@ -26,22 +28,34 @@ class Batch(NamedTuple):
     number: Tensor  # [M] float64, steps trained, this one included
 
 
+class Sample(NamedTuple):
+    """What a member's loss is about; under vmap and for a member alone without M."""
+
+    inputs: Tensor  # [M, B, D], as the network reads them
+    labels: Tensor  # [M, B] int64
+    hidden: tuple[Perturbation, ...]  # of each hidden layer
+    strengths: Tensors  # regularizer -> [M]
+    critical: Tensors  # "inputs": [M, B, D], critical samples where there are; empty without adversarial training
+
+
 def train_step(program: Program, state: State, batch: Batch) -> Tensor:
-    """Trains every member for one step, in place. Returns the norms of the gradients, [M]."""
+    """Trains every member for one step, in place. Returns the norms of the gradients, [M].
+
+    In the mode `serial` the state is of one member, whose numbers the program's modules hold (`hold`).
+    """
     inputs, labels = _examples(program, state, batch)
     hidden = tuple(
         _perturbation(program, state, batch.keys, 1 + layer, ("hidden_noise", "dropout"), shape)
         for layer, shape in enumerate(program.hidden_shapes)
     )
-    smoothing = {name: value for name, value in state.strengths.items() if name == "label_smoothing"}
-
-    def member_loss(own: Tensors, x: Tensor, y: Tensor, smooth: Tensors, places: tuple[Perturbation, ...]) -> Tensor:
-        changes = {"hidden": lambda h, layer: applied(places[layer], h)} if any(places) else {}
-        logits = functional_call(program.module, own, (x,), changes)
-        return cross_entropy(logits, y, smooth.get("label_smoothing"))
-
+    critical = {}
+    if "adversarial" in program.uses:
+        critical["inputs"] = adversarial.training_inputs(program, state, inputs, batch.keys)
+    sample = Sample(inputs, labels, hidden, state.strengths, critical)
     # each member's own mean, never averaged over members: that would divide every gradient by M
-    gradients, _ = vmap(grad_and_value(member_loss))(state.parameters, inputs, labels, smoothing, hidden)
+    if program.mode == "serial" and program.model.family not in models.FAMILIES:
+        torch.manual_seed(int(batch.keys[0]))  # for what a user's module draws by itself, such as nn.Dropout
+    gradients = (_gradients_alone if program.mode == "serial" else _lifted_gradients)(program, state, sample)
     norms = optim.gradient_norms(gradients)
     coefficients = state.coefficients._replace(rate=batch.rate)
     if "clip" in program.uses:
@@ -51,6 +65,64 @@ def train_step(program: Program, state: State, batch: Batch) -> Tensor:
     else:
         optim.adamw_(state.parameters, gradients, state.moments, coefficients, batch.number)
     return norms
+
+
+def hold(module: nn.Module, one: State) -> None:
+    """Makes a module's numbers those of a state of one member, in the same memory."""
+    for name, parameter in module.named_parameters():
+        parameter.data = one.parameters[name][0]
+    for name, buffer in module.named_buffers():
+        buffer.data = one.buffers[name][0]
+
+
+def release(module: nn.Module, one: State) -> None:
+    """Takes over buffers that the module has replaced instead of changed in place."""
+    for name, buffer in module.named_buffers():
+        if buffer.data_ptr() != one.buffers[name].data_ptr():
+            one.buffers[name][0].copy_(buffer)
+
+
+def _lifted_gradients(program: Program, state: State, sample: Sample) -> Tensors:
+    def loss(own: Tensors, buffers: Tensors, sample: Sample) -> tuple[Tensor, Tensors]:
+        numbers = {**own, **buffers}
+
+        def forward(inputs: Tensor, **changes: Any) -> Tensor:
+            logits: Tensor = functional_call(program.module, numbers, (inputs,), changes)
+            return logits
+
+        value = member_loss(program, forward, own, sample)
+        return value, {name: numbers[name] for name in buffers}
+
+    gradients, (_, buffers) = vmap(grad_and_value(loss, has_aux=True))(state.parameters, state.buffers, sample)
+    for name, value in buffers.items():
+        state.buffers[name].copy_(value)
+    return dict(gradients)
+
+
+def _gradients_alone(program: Program, _state: State, sample: Sample) -> Tensors:
+    own: Tensors = dict(program.module.named_parameters())
+    loss = member_loss(program, program.module, own, map_tensors(lambda tensor: tensor[0], sample))
+    gradients = torch.autograd.grad(loss, list(own.values()), materialize_grads=True)
+    return {name: gradient[None] for name, gradient in zip(own, gradients, strict=True)}
+
+
+def member_loss(program: Program, forward: Callable[..., Tensor], own: Tensors, sample: Sample) -> Tensor:
+    """What one member minimizes, in nats: cross-entropy, in part on critical samples, and a penalty of the user's."""
+
+    def change(h: Tensor, layer: int) -> Tensor:
+        return applied(sample.hidden[layer], h)
+
+    changes = {"hidden": change} if any(sample.hidden) else {}
+    smoothing = sample.strengths.get("label_smoothing")
+    logits = forward(sample.inputs, **changes)
+    loss = cross_entropy(logits, sample.labels, smoothing)
+    if sample.critical:
+        weight = sample.strengths["adversarial"]
+        attacked = cross_entropy(forward(sample.critical["inputs"], **changes), sample.labels, smoothing)
+        loss = (1 - weight) * loss + weight * attacked
+    if program.penalty is not None and "penalty_strength" in sample.strengths:
+        loss = loss + sample.strengths["penalty_strength"] * program.penalty(own, sample.inputs, logits)
+    return loss
 
 
 def _examples(program: Program, state: State, batch: Batch) -> tuple[Tensor, Tensor]:

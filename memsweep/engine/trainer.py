@@ -23,8 +23,8 @@ from memsweep.config import schedule_factor
 from memsweep.engine import compilation, streams
 from memsweep.engine.evaluation import Measured, measure
 from memsweep.engine.program import Program, compose
-from memsweep.engine.state import State, admit, init, select, state_bytes
-from memsweep.engine.step import Batch, train_step
+from memsweep.engine.state import State, admit, init, member_view, select, state_bytes
+from memsweep.engine.step import Batch, hold, release, train_step
 
 __all__ = ["Clock", "admit", "advance", "batches", "compose", "init", "select", "state_bytes", "steps_to_measurement"]
 
@@ -58,11 +58,9 @@ def advance(program: Program, state: State, steps: int, clock: Clock | None = No
         program.device
     )
     counts = (torch.from_numpy(state.step) + torch.arange(1, steps + 1)[:, None]).to(program.device, torch.float64)
-    members = len(state.members)
-    bare = state._replace(members=(), step=np.empty(0))  # without what is the host's own
-    norms = torch.zeros(len(state.members))
-    for s in range(steps):
-        norms = compilation.call(train_step, program, members, bare, Batch(index[s], rates[s], noise[s], counts[s]))
+    torch.set_float32_matmul_precision(program.matmul)
+    batch = Batch(index, rates, noise, counts)
+    norms = _in_turn(program, state, batch) if program.mode == "serial" else _together(program, state, batch)
     state = state._replace(step=state.step + steps)
     _synchronize(program)
     clock.charge("train", begun)
@@ -70,6 +68,29 @@ def advance(program: Program, state: State, steps: int, clock: Clock | None = No
     state, measured = measure(program, state, norms)
     clock.charge("evaluate", begun)
     return state, measured
+
+
+def _together(program: Program, state: State, batches: Batch) -> Tensor:
+    """All members as one, a step at a time; each field of `batches` has the steps first. Returns norms [M]."""
+    bare = state._replace(members=(), step=np.empty(0))  # without what is the host's own
+    norms = torch.zeros(len(state.members))
+    for s in range(len(batches.rows)):
+        batch = Batch(*(values[s] for values in batches))
+        norms = compilation.call(train_step, program, len(state.members), bare, batch)
+    return norms
+
+
+def _in_turn(program: Program, state: State, batches: Batch) -> Tensor:
+    """One member after another, each through all steps, so that its weights stay in the core's cache. As above."""
+    norms = torch.zeros(len(state.members), dtype=program.dtype, device=program.device)
+    for m in range(len(state.members)):
+        one = member_view(state, m)
+        for module in (program.module, program.evaluated):
+            hold(module, one)
+        for s in range(len(batches.rows)):
+            norms[m : m + 1] = train_step(program, one, Batch(*(values[s, m : m + 1] for values in batches)))
+            release(program.module, one)
+    return norms
 
 
 def steps_to_measurement(state: State) -> int:

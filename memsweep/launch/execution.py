@@ -22,7 +22,7 @@ import torch
 
 from memsweep.config import FIELDS, TrialConfig
 from memsweep.engine import compilation, trainer
-from memsweep.engine.evaluation import Measured
+from memsweep.engine.evaluation import Measured, numbers_of
 from memsweep.engine.program import Program
 from memsweep.engine.state import Member, State
 from memsweep.launch.choices import note_cached
@@ -199,9 +199,9 @@ def _record(ledger: Ledger, program: Program, state: State, measured: Measured, 
 
 
 def weights_fingerprint(state: State, m: int) -> str:
-    """16 hexadecimal digits that name the bits of a member's weights."""
+    """16 hexadecimal digits that name the bits of a member's weights and buffers."""
     digest = hashlib.blake2b(digest_size=8)
-    for name, value in sorted(state.parameters.items()):
+    for name, value in sorted(numbers_of(state).items()):
         digest.update(name.encode() + value[m].cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()
 

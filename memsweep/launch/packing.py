@@ -57,7 +57,9 @@ def program_key(trial: TrialConfig) -> tuple[Any, ...]:
     """What splits packs: trials with equal keys can be trained together."""
     model, optimizer = trial.model, trial.optimizer
     layout = (model.family, model.width, model.depth, model.cell, model.activation, trial.data.sequence_length)
-    return (*layout, *tasks.shape(trial), optimizer.name, optimizer.batch_size, trial.compute.dtype)
+    key = (*layout, *tasks.shape(trial), optimizer.name, optimizer.batch_size, trial.compute.dtype)
+    later = (trial.regularization.penalty, trial.compute.matmul)  # at their defaults, names of programs stay
+    return key if later == ("none", "highest") else (*key, *later)
 
 
 def program_name(trial: TrialConfig) -> str:
@@ -69,7 +71,8 @@ def describe(trial: TrialConfig) -> str:
     """The program of a trial, in words for a table."""
     input_dim, classes = tasks.shape(trial)
     model, optimizer = trial.model, trial.optimizer
-    layers = "-".join(map(str, [input_dim, *[model.width] * model.depth, classes]))
+    hidden = [model.width] * model.depth if model.family == "mlp" else [f"({model.width})"]
+    layers = "-".join(map(str, [input_dim, *hidden, classes]))
     update = f"{optimizer.name} batch={optimizer.batch_size}"
     return f"{model.family} {layers} {model.activation} {update} {trial.compute.dtype}"
 

@@ -1,0 +1,93 @@
+"""Critical samples: is there, within a small box around an input, another that is predicted otherwise?
+
+LASS (Langevin adversarial sample search) of Arpit et al. (2017, Algorithm 1), for all members at once. The step is
+taken at the sample's current place and lowers the predicted class, as the published code does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.func import functional_call, grad_and_value, vmap
+
+from memsweep.engine import streams
+from memsweep.engine.optim import Tensors
+from memsweep.engine.program import Program
+from memsweep.engine.regularizers import cross_entropy
+from memsweep.engine.state import State
+
+ALPHA, BETA, RADIUS = 0.25 / 255, 0.2 / 255, 0.3 / 255
+"""Step, noise and half side of the box, as shares of the inputs' range; the paper's, on its scale of 0 to 255."""
+TRAINING_ITERATIONS = 10
+"""Of the search within a training step; the paper does not tell its number. Two steps reach the side of the box."""
+ATTACK = 1 << 32
+"""The place of the search's random numbers, beside those of layers."""
+
+
+class Found(NamedTuple):
+    inputs: Tensor  # [M, B, D], the first place at which the prediction was another; where there is none, the input
+    is_critical: Tensor  # [M, B] bool
+
+
+Climb = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+"""(inputs [M, B, D], labels [M, B]) -> gradient of the labels' cross-entropy with respect to the inputs, and logits."""
+
+
+def search(climb: Climb, inputs: Tensor, input_range: Tensor, keys: Tensor, iterations: int) -> Found:
+    """Critical samples near these inputs [M, B, D].
+
+    The reference is what the network predicts, never the true label.  input_range: [M].  keys: [M] int64.
+    """
+    span = input_range[:, None, None]
+    shape, moved, found = inputs.shape, inputs, inputs
+    is_critical = torch.zeros(shape[:2], dtype=torch.bool, device=inputs.device)
+    reference = torch.zeros(shape[:2], dtype=torch.int64, device=inputs.device)
+    for i in range(iterations + 1):
+        if i == 0:
+            _, logits = climb(moved, reference)
+            reference = logits.argmax(dim=-1)
+        gradient, logits = climb(moved, reference)
+        hit = (logits.argmax(dim=-1) != reference) & ~is_critical
+        found = torch.where(hit[..., None], moved, found)
+        is_critical = is_critical | hit
+        if i < iterations:
+            noise = streams.normal(streams.subkeys(keys, i), shape[1:].numel()).view(shape).to(inputs.dtype)
+            moved = moved + span * (ALPHA * gradient.sign() + BETA * noise)
+            moved = torch.minimum(torch.maximum(moved, inputs - RADIUS * span), inputs + RADIUS * span)
+    return Found(found, is_critical)
+
+
+def training_inputs(program: Program, state: State, inputs: Tensor, keys: Tensor) -> Tensor:
+    """Critical samples of a minibatch, [M, B, D], found by the network in evaluation mode.  keys: [M], of the step."""
+    numbers = {**state.parameters, **state.buffers}
+    keys = streams.subkeys(keys, ATTACK)
+    found = search(climber(program, numbers), inputs, state.examples.input_range, keys, TRAINING_ITERATIONS)
+    return found.inputs
+
+
+def climber(program: Program, numbers: Tensors) -> Climb:
+    """The gradient that the search needs, of a program's members with these parameters and buffers."""
+    if program.mode == "serial":
+        return lambda inputs, labels: _climb_alone(program, inputs, labels)
+
+    def loss(x: Tensor, own: Tensors, y: Tensor) -> tuple[Tensor, Tensor]:
+        logits = functional_call(program.evaluated, own, (x,))
+        return cross_entropy(logits, y, None), logits
+
+    def climb(inputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        gradient, (_, logits) = vmap(grad_and_value(loss, has_aux=True))(inputs, numbers, labels)
+        return gradient, logits
+
+    return climb
+
+
+def _climb_alone(program: Program, inputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """For the one member whose numbers the program's modules hold."""
+    with torch.enable_grad():
+        x = inputs[0].detach().requires_grad_()
+        logits = program.evaluated(x)
+        (gradient,) = torch.autograd.grad(cross_entropy(logits, labels[0], None), x)
+    return gradient[None], logits.detach()[None]
