@@ -126,8 +126,10 @@ def plan(
     planning.check_data(work.missing)
     chosen = device.value if device else planning.local_device()
     workers = planning.local_workers(chosen)
-    compiled = choices.compiled_programs(work.missing, store, chosen, workers, compiling.wish)
-    packs = planning.packs(work.missing, chosen, workers, members, compiled)
+    programs = choices.choose(
+        work.missing, store, chosen, workers, compiling=compiling.wish, calibrate=planning.calibrate_here
+    )
+    packs = planning.packs(work.missing, workers, members, programs)
     estimate = planning.estimate(packs, chosen, workers)
     row = {
         "sweep": loaded.name,
@@ -139,8 +141,9 @@ def plan(
         "members_at_a_time": max((pack.slots for pack in packs), default=0),
         "workers": workers if packs else 0,
         "device": chosen,
-        "programs": len(compiled),
-        "compiled_programs": sum(compiled.values()),
+        "programs": len(programs),
+        "compiled_programs": sum(choice.compiled for choice in programs.values()),
+        "programs_in_turn": sum(choice.mode == "serial" for choice in programs.values()),
         "memory_mib_a_worker": round(estimate.bytes_a_worker / 2**20, 1),
         "seconds": round(estimate.seconds, 1),
         "seconds_error": round(estimate.seconds * estimate.error, 1),
@@ -199,6 +202,8 @@ def launch(
         f"{report.failed} failed, {report.missing} missing; in {results}",
         file=sys.stderr,
     )
+    for remark in report.remarks:
+        print(remark, file=sys.stderr)
     if report.tracking:
         print(report.tracking, file=sys.stderr)
     if report.failed:

@@ -145,7 +145,7 @@ SCHEMAS: dict[str, pa.Schema] = {
             _column("device", pa.string(), "cpu or cuda"),
             _column("device_name", pa.string(), "processor or accelerator"),
             _column("thread_count", pa.int64(), "intra-op threads of the worker"),
-            _column("mode", pa.string(), "how it ran: fused"),
+            _column("mode", pa.string(), "how it ran: fused, or serial: members in turn"),
             _column("compiled", pa.bool_(), "by torch.compile"),
             _column("member_step_count", pa.int64(), "optimizer steps, summed over members"),
             _column("start_seconds", pa.float64(), "loading data and first weights"),

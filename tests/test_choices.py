@@ -1,14 +1,18 @@
-"""Whether a program is compiled is chosen by what that saves, once for a results folder."""
+"""How a program is executed is chosen by what is measured and what that saves, once for a results folder."""
+
+import json
 
 import pytest
+import torch
 
-from memsweep.launch import choices
-from memsweep.launch.choices import COMPILE_SECONDS, SAVED_SECONDS, compiled_programs
+from memsweep.launch import calibration, choices
+from memsweep.launch.calibration import Calibration, Timing, calibrate, lift_problem
+from memsweep.launch.choices import COMPILE_SECONDS, SAVED_UNMEASURED, Choice, choose
 from memsweep.launch.packing import program_name
 from memsweep.results.store import Store, StoreError
 from tests.cases import trial
 
-ENOUGH = int(COMPILE_SECONDS["new"] / SAVED_SECONDS)  # member steps of one worker
+ENOUGH = int(COMPILE_SECONDS["new"] / SAVED_UNMEASURED)  # member steps of one worker that pay for compiling
 
 
 @pytest.fixture(autouse=True)
@@ -23,44 +27,175 @@ def store(tmp_path):
     return Store(tmp_path, create=True)
 
 
-def chosen(trials, store=None, device="cpu", workers=1, wish=None):
-    return list(compiled_programs(trials, store, device, workers, wish).values())
+def compiled(trials, store=None, device="cpu", workers=1, wish=None):
+    return [choice.compiled for choice in choose(trials, store, device, workers, compiling=wish).values()]
 
 
 def test_only_what_saves_more_than_it_costs_is_compiled():
     half = [trial(seed=seed, stop__steps=ENOUGH // 2 + 1) for seed in (0, 1)]
-    assert chosen(half) == [True]
-    assert chosen(half[:1]) == [False]
-    assert chosen(half, workers=2) == [False]  # each compiles for itself
-    assert chosen([half[0], trial(model__width=9, stop__steps=ENOUGH // 2 + 1)]) == [False, False]
+    assert compiled(half) == [True]
+    assert compiled(half[:1]) == [False]
+    assert compiled(half, workers=2) == [False]  # each compiles for itself
+    assert compiled([half[0], trial(model__width=9, stop__steps=ENOUGH // 2 + 1)]) == [False, False]
 
 
 def test_a_program_that_is_cached_pays_sooner():
     short = trial(stop__steps=ENOUGH // 2)
     choices.note_cached(program_name(trial(model__width=9)))
-    assert chosen([short]) == [False]
+    assert compiled([short]) == [False]
     choices.note_cached(program_name(short))
-    assert chosen([short]) == [True] and chosen([trial(stop__steps=10)]) == [False]
+    assert compiled([short]) == [True] and compiled([trial(stop__steps=10)]) == [False]
 
 
 def test_gpus_and_machines_without_compiler_do_not_compile_unless_told(monkeypatch):
     long = [trial(stop__steps=2 * ENOUGH)]
-    assert chosen(long, device="cuda") == [False] and chosen(long, device="cuda", wish=True) == [True]
+    assert compiled(long, device="cuda") == [False] and compiled(long, device="cuda", wish=True) == [True]
     monkeypatch.setattr(choices, "has_compiler", lambda: False)
-    assert chosen(long) == [False]
+    assert compiled(long) == [False]
+
+
+# What is stored stays.
 
 
 def test_a_stored_choice_is_kept_whatever_is_left(store):
     long, rest = [trial(stop__steps=2 * ENOUGH)], [trial(seed=1)]
-    store.note_compiled_programs(compiled_programs(long, store, "cpu", 1))
-    assert chosen(rest) == [False] and chosen(rest, store) == [True]
-    assert chosen(rest, store, wish=False) == [False]
-    store.note_compiled_programs({"another": False})
-    assert store.compiled_programs() == {program_name(long[0]): True, "another": False}
+    choices.note(store, choose(long, store, "cpu", 1))
+    assert compiled(rest) == [False] and compiled(rest, store) == [True]
+    assert compiled(rest, store, wish=False) == [False]
+    choices.note(store, {"another": Choice(mode="serial", slots=8, reason="my_lab.py, line 3")})
+    assert set(store.programs()) == {program_name(long[0]), "another"}
+    assert Choice(**store.programs()["another"]).reason == "my_lab.py, line 3"
 
 
-@pytest.mark.parametrize("text", ["{", "[]", '{"a": 1}', '{"a": {}}'])
+def test_choices_of_older_versions_are_understood(store):
+    store.note_programs({program_name(trial()): {"compiled": True}})
+    assert choose([trial()], store, "cpu", 1) == {program_name(trial()): Choice(compiled=True)}
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"a": 1}', '{"a": {"colour": "red"}}'])
 def test_a_broken_file_of_choices_is_told(store, text):
     (store.results / "programs.json").write_text(text)
-    with pytest.raises(StoreError, match=r"programs\.json can't be read .*: move it away"):
-        store.compiled_programs()
+    with pytest.raises(StoreError, match=r"programs\.json can't be .*: move it away"):
+        choose([trial()], store, "cpu", 1)
+
+
+# What is measured decides.
+
+
+def chosen(*timings, trials=None, problem="", workers=1):
+    """The choice where these (mode, members, microseconds, bytes a member) were measured."""
+    measured = Calibration(tuple(Timing(m, n, us / 1e6, size) for m, n, us, size in timings), problem)
+    trials = trials or [trial(seed=seed, stop__steps=10**6) for seed in range(100)]
+    (choice,) = choose(trials, None, "cpu", workers, calibrate=lambda programs, device: [measured]).values()
+    return choice
+
+
+def test_the_fastest_way_is_taken_and_the_smaller_where_it_is_as_fast():
+    assert chosen(("serial", 2, 500, 1), ("fused", 8, 90, 1), ("fused", 32, 60, 1)).slots == 32
+    assert chosen(("serial", 2, 500, 1), ("fused", 8, 60, 1), ("fused", 32, 59, 1)).slots == 8
+    found = chosen(("serial", 2, 9000, 1), ("fused", 8, 20000, 1))
+    assert (found.mode, found.compiled, found.slots) == ("serial", False, choices.IN_TURN_SLOTS)
+
+
+def test_what_compiling_saves_counts():
+    """Uncompiled, members in turn would be a little faster; compiled, fused ones are."""
+    ways = (("serial", 2, 900, 1), ("fused", 8, 1000, 1))
+    found = chosen(*ways)
+    assert (found.mode, found.compiled) == ("fused", True)
+    short = [trial(seed=seed, model__family="my_lab:Net", stop__steps=10) for seed in range(3)]
+    assert chosen(*ways, trials=[t.with_fields({"model.family": "cnn"}) for t in images(short)]).mode == "serial"
+
+
+def images(trials):
+    return [t.with_fields({"data.task": "mnist5k"}) for t in trials]
+
+
+def test_packs_fit_into_memory(monkeypatch):
+    monkeypatch.setattr(choices.psutil, "virtual_memory", lambda: type("Memory", (), {"available": 1000}))
+    assert chosen(("fused", 8, 90, 10), ("fused", 32, 60, 10), workers=2).slots == 25
+    assert chosen(("fused", 8, 90, 10**6)).slots == 1
+
+
+def test_only_what_takes_long_is_measured_first():
+    asked = []
+
+    def note(programs, device):
+        asked.extend(programs)
+        return [None] * len(programs)
+
+    long = [trial(seed=seed, stop__steps=10**6) for seed in range(2)]
+    cnn = images(
+        [
+            trial("cnn", seed=seed, data__label_scheme="task", data__classes=0, data__input_dim=0, data__task="mnist5k")
+            for seed in range(2)
+        ]
+    )
+    found = choose([*long, trial(model__width=9), *cnn], None, "cpu", 1, calibrate=note)
+    assert asked == [long, cnn]
+    assert [choice.mode for choice in found.values()] == ["fused", "fused", "serial"]
+
+
+def test_packs_that_are_not_measured_fit_the_cache():
+    slots = [choose([trial(model__width=width)], None, "cpu", 1).popitem()[1].slots for width in (8, 128, 1024)]
+    assert slots == [128, 54, 8]
+
+
+# Measuring itself.
+
+
+class Branching(torch.nn.Linear):
+    """Looks at its numbers: no program for many members at once."""
+
+    def __init__(self, model, input_dim, classes):
+        super().__init__(input_dim, classes)
+
+    def forward(self, inputs):
+        if inputs.mean() > 0:  # this line
+            return super().forward(inputs)
+        return -super().forward(inputs)
+
+
+class Dropping(torch.nn.Sequential):
+    def __init__(self, model, input_dim, classes):
+        super().__init__(torch.nn.Linear(input_dim, classes), torch.nn.Dropout())
+
+
+class Broken(torch.nn.Linear):
+    def __init__(self, model, input_dim, classes):
+        super().__init__(input_dim, classes)
+
+    def forward(self, inputs):
+        raise RuntimeError("my own mistake")
+
+
+def of(network, count=3):
+    return [trial(seed=seed, model__family=f"tests.test_choices:{network.__name__}") for seed in range(count)]
+
+
+def test_what_cannot_be_fused_is_told_with_its_line():
+    problem = lift_problem(of(Branching), "cpu")
+    assert "test_choices.py" in problem and "if inputs.mean() > 0:  # this line" in problem
+    assert "data-dependent control flow" in problem
+    assert "random" in lift_problem(of(Dropping), "cpu")
+    assert lift_problem([trial(), trial(seed=1)], "cpu") == ""
+    assert lift_problem(of(Broken), "cpu") == ""  # its pack fails and tells
+
+
+def test_calibration_tries_members_in_turn_and_more_and_more_at_a_time(monkeypatch):
+    monkeypatch.setattr(calibration, "SECONDS", 0.01)
+    found = calibrate([trial(seed=seed) for seed in range(20)], "cpu")
+    assert [timing.mode for timing in found.timings][:2] == ["serial", "fused"]
+    assert {timing.members for timing in found.timings if timing.mode == "fused"} <= {8, 20}
+    assert found.best().mode == "fused"
+    only = calibrate(of(Branching), "cpu")
+    assert {timing.mode for timing in only.timings} == {"serial"} and only.lift_problem
+    assert calibrate(of(Broken), "cpu").timings == ()
+
+
+def test_a_module_that_cannot_be_fused_is_chosen_to_run_in_turn():
+    (choice,) = choose(
+        of(Dropping), None, "cpu", 1, calibrate=lambda programs, device: [calibrate(programs[0], device)]
+    ).values()
+    assert choice.mode == "serial" and "random" in choice.reason
+    assert json.loads(json.dumps(choice.reason)) == choice.reason
+    assert "they can't be fused" in choices.remarks({program_name(of(Dropping)[0]): choice})[0]

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from memsweep.launch import plan
-from memsweep.launch.choices import compiled_programs
+from memsweep.launch.choices import choose
 from memsweep.launch.plan import check_data, estimate, packs, work
 from memsweep.results.store import Store
 from memsweep.schema import RETRIED, SETTLED, Status
@@ -102,7 +102,7 @@ def test_data_that_cannot_be_loaded_is_told_all_at_once():
 
 
 def planned(trials, members=None):
-    return packs(trials, "cpu", 1, members, compiled_programs(trials, None, "cpu", 1))
+    return packs(trials, 1, members, choose(trials, None, "cpu", 1))
 
 
 def test_members_bound_the_slots():

@@ -1,7 +1,7 @@
 """How each program of a results folder is executed: chosen when it is first launched there, and kept.
 
-A compiled program rounds its last bits otherwise than the same program uncompiled. So the choice must not change when
-a launch is resumed with less to do, and it is stored beside the tables.
+Modes, and compiled programs, round their last bits otherwise. So the choice must not change when a launch is resumed
+with less to do, and it is stored beside the tables.
 """
 
 from __future__ import annotations
@@ -11,41 +11,100 @@ import hashlib
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
+from itertools import pairwise
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from memsweep.config import TrialConfig
-from memsweep.launch.packing import program_name
-from memsweep.results.store import Store
+import psutil
+
+from memsweep.config import FAMILIES, TrialConfig
+from memsweep.data import tasks
+from memsweep.launch.packing import by_program
+from memsweep.results.store import Store, StoreError
+
+if TYPE_CHECKING:
+    from memsweep.launch.calibration import Calibration
+
+Calibrate = Callable[[list[list[TrialConfig]], str], "list[Calibration | None]"]
+"""(trials of each program, device) -> what was measured of each; None where that could not be done."""
 
 COMPILE_SECONDS = {"cached": 7.0, "new": 28.0}
 """What compiling a program costs each worker, and the first time on a machine, two workers at the same time."""
-SAVED_SECONDS = 80e-6
-"""What a compiled program saves a member step with its share of evaluation on one CPU core: 93 us at width 32."""
+SAVED_SECONDS, SAVED_SHARE = 50e-6, 0.17
+"""What a compiled program saves a member step with its share of evaluation on one CPU core: 93 us of 168 at width 32,
+350 of 2,600 at width 512."""
+SAVED_UNMEASURED = 80e-6
+WORTH_CALIBRATING_SECONDS = 20.0
+"""A program of which each worker has less than this to do, by a guess, is not measured first."""
+GUESSED_SECONDS, GUESSED_FLOPS = 80e-6, 30e9
+"""A member step takes about the first, and its products at the second."""
+CACHE_BYTES = 16 << 20
+"""Weights, gradients and moments of a pack that is not measured fit into this share of a core's caches."""
+SLOTS = {"cpu": (8, 128), "cuda": (64, 512)}
+"""Fewest and most members that are trained at a time without being measured."""
+IN_TURN_SLOTS = 8
+"""Members of a pack in turn; more would only keep another worker waiting for the last pack."""
+MEMORY_SHARE = 0.5
+"""Of the free memory, that the packs of all workers may take together."""
 
 
-def compiled_programs(
-    trials: Iterable[TrialConfig], store: Store | None, device: str, workers: int, wish: bool | None = None
-) -> dict[str, bool]:
-    """Program name -> whether it is compiled, of all programs of these trials.
+@dataclass(frozen=True)
+class Choice:
+    """How a program is executed."""
 
-    A stored choice is kept; a new program is compiled on CPUs with a C++ compiler, where it saves more than it costs.
-    store: None where nothing is stored yet.  wish: unless None, it overrules all that.
+    mode: str = "fused"
+    compiled: bool = False
+    slots: int = 64  # members trained at a time
+    seconds: float | None = None  # of a member step when it was measured, uncompiled
+    reason: str = ""  # why members cannot be fused
+
+
+def choose(
+    trials: Iterable[TrialConfig],
+    store: Store | None,
+    device: str,
+    workers: int,
+    *,
+    compiling: bool | None = None,
+    calibrate: Calibrate | None = None,
+) -> dict[str, Choice]:
+    """Program name -> how it is executed, of all programs of these trials.
+
+    A stored choice is kept. A new program is measured where there is enough to do, or where it is a user's and may not
+    be liftable; compiled on CPUs with a C++ compiler, where that saves more than it costs.
+    store: None where nothing is stored yet.  compiling: unless None, it overrules the choice of compiling.
     """
-    member_steps: dict[str, int] = {}
-    for trial in trials:
-        name = program_name(trial)
-        member_steps[name] = member_steps.get(name, 0) + trial.budget
-    stored = store.compiled_programs() if store else {}
-    if wish is not None:
-        return dict.fromkeys(member_steps, wish)
-    possible = device == "cpu" and has_compiler()
+    groups = by_program(trials)
+    chosen = _stored(store)
+    fresh = {name: group for name, group in groups.items() if name not in chosen}
+    asked = {name: group for name, group in fresh.items() if _is_worth_measuring(group, workers)}
+    found = calibrate(list(asked.values()), device) if calibrate and asked else [None] * len(asked)
+    measured = dict(zip(asked, found, strict=True))
+    for name, group in fresh.items():
+        chosen[name] = _choice(name, group, device, workers, measured.get(name))
+    chosen = {name: chosen[name] for name in groups}
+    if compiling is not None:
+        chosen = {name: replace(choice, compiled=compiling) for name, choice in chosen.items()}
     return {
-        name: stored.get(name, possible and steps / workers * SAVED_SECONDS > compile_seconds(name))
-        for name, steps in member_steps.items()
+        name: replace(choice, compiled=choice.compiled and choice.mode == "fused") for name, choice in chosen.items()
     }
+
+
+def remarks(chosen: Mapping[str, Choice]) -> list[str]:
+    """What people should know of these choices: whose members cannot be fused, and why."""
+    reasons = {name.split()[0]: choice.reason for name, choice in chosen.items() if choice.reason}
+    return [
+        f"{family}: members run in turn, because they can't be fused: {reason}" for family, reason in reasons.items()
+    ]
+
+
+def note(store: Store, chosen: Mapping[str, Choice]) -> None:
+    """Stores choices beside what is stored of other programs."""
+    store.note_programs({name: asdict(choice) for name, choice in chosen.items()})
 
 
 def compile_seconds(program: str) -> float:
@@ -60,13 +119,75 @@ def note_cached(program: str) -> None:
         _marker(program).touch()
 
 
+def has_compiler() -> bool:
+    """Whether the C++ compiler is here that torch would use."""
+    return shutil.which(os.environ.get("CXX", "g++")) is not None
+
+
+def saved_seconds(seconds: float | None) -> float:
+    """What compiling saves of a member step that takes so long uncompiled; None: not measured."""
+    return SAVED_UNMEASURED if seconds is None else min(SAVED_SECONDS + SAVED_SHARE * seconds, seconds / 2)
+
+
+def _stored(store: Store | None) -> dict[str, Choice]:
+    try:
+        return {name: Choice(**choice) for name, choice in (store.programs() if store else {}).items()}
+    except TypeError as error:
+        assert store is not None
+        raise StoreError(
+            f"{store.programs_path} can't be understood ({error}): move it away, and programs are chosen anew."
+        ) from error
+
+
+def _choice(
+    name: str, trials: Sequence[TrialConfig], device: str, workers: int, measured: Calibration | None
+) -> Choice:
+    steps = sum(trial.budget for trial in trials) / workers
+    may_compile = device == "cpu" and has_compiler()
+
+    def saved(seconds: float | None) -> float:
+        """Of each member step, if the program is compiled, which it is where that pays."""
+        gain = saved_seconds(seconds)
+        return gain if may_compile and steps * gain > compile_seconds(name) else 0.0
+
+    best = measured.best(saved) if measured else None
+    if best is None:
+        in_turn = bool(measured and measured.lift_problem) or (trials[0].model.family == "cnn" and device == "cpu")
+        choice = Choice("serial" if in_turn else "fused", slots=_slots(trials[0], device))
+    else:
+        room = int(psutil.virtual_memory().available * MEMORY_SHARE / workers / max(best.bytes_a_member, 1))
+        choice = Choice(best.mode, slots=max(1, min(best.members, room)), seconds=best.seconds)
+    if choice.mode == "serial":
+        return replace(choice, slots=IN_TURN_SLOTS, reason=measured.lift_problem if measured else "")
+    return replace(choice, compiled=saved(choice.seconds) > 0)
+
+
+def _is_worth_measuring(trials: Sequence[TrialConfig], workers: int) -> bool:
+    """A user's own module always is: it may not be liftable."""
+    first = trials[0]
+    if first.model.family not in FAMILIES or first.regularization.penalty != "none":
+        return True
+    if first.model.family == "cnn":
+        return len(trials) > 1
+    flops = 6 * first.optimizer.batch_size * _weight_count(first)
+    guess = sum(trial.budget for trial in trials) * (GUESSED_SECONDS + flops / GUESSED_FLOPS)
+    return guess / workers > WORTH_CALIBRATING_SECONDS
+
+
+def _slots(trial: TrialConfig, device: str) -> int:
+    """Members whose weights, gradients and velocities fit the caches together."""
+    fewest, most = SLOTS[device]
+    return max(fewest, min(most, CACHE_BYTES // (3 * 4 * _weight_count(trial))))
+
+
+def _weight_count(trial: TrialConfig) -> int:
+    """Weights of the MLP of this size."""
+    input_dim, classes = tasks.shape(trial)
+    return sum(i * o for i, o in pairwise([input_dim, *[trial.model.width] * trial.model.depth, classes]))
+
+
 def _marker(program: str) -> Path:
     """In torch's own folder of compiled programs, so that the mark goes when they go."""
     default = Path(tempfile.gettempdir(), f"torchinductor_{getpass.getuser()}")
     digest = hashlib.blake2b(f"{program} {version('torch')} {version('memsweep')}".encode(), digest_size=6).hexdigest()
     return Path(os.environ.get("TORCHINDUCTOR_CACHE_DIR", default), "memsweep", digest)
-
-
-def has_compiler() -> bool:
-    """Whether the C++ compiler is here that torch would use."""
-    return shutil.which(os.environ.get("CXX", "g++")) is not None

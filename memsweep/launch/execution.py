@@ -140,7 +140,7 @@ def _train(
 ) -> Iterator[int]:
     """Moves the pack from measurement to measurement; yields member steps. What settles is taken out of `left`."""
     begun = time.perf_counter()
-    program = trainer.compose(pack.trials, device, compiled=pack.compiled)
+    program = trainer.compose(pack.trials, device, mode=pack.mode, compiled=pack.compiled)
     first, waiting = pack.trials[: pack.slots], list(pack.trials[pack.slots :])
     state = trainer.init(program, first)
     for trial in first:
@@ -268,7 +268,7 @@ def _pack_row(
         "device": "cuda" if on_gpu else "cpu",
         "device_name": torch.cuda.get_device_name() if on_gpu else _processor(),
         "thread_count": torch.get_num_threads(),
-        "mode": "fused",
+        "mode": pack.mode,
         "compiled": ledger.compiled,
         "member_step_count": member_steps,
         **{f"{name}_seconds": seconds for name, seconds in clock.seconds.items()},

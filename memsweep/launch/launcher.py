@@ -27,6 +27,7 @@ class Report:
     failed: int  # of the wanted, now or before, ended by an error
     missing: int  # of the wanted, left for the next launch
     interrupted: bool
+    remarks: tuple[str, ...] = ()  # what people should know of programs and the folder
     tracking: str | None = None  # where MLflow is filled in the background, or why it is not, for people
 
 
@@ -58,6 +59,7 @@ def launch(
         left = plan.work(sweep.trials[:limit], store, retry=retry)
         plan.check_data(left.missing)
         _write_wanted(sweep, left.wanted, store)
+        remarks: list[str] = []
         watch(len(left.settled), len(left.wanted), Tally())
         outcome_ran, interrupted, tracking = 0, False, None
         if left.missing:
@@ -74,9 +76,12 @@ def launch(
             with tune.cluster(address):
                 chosen = device or ("cuda" if tune.has_gpu() else "cpu")
                 workers = tune.worker_count(chosen)
-                compiled = choices.compiled_programs(left.missing, store, chosen, workers, compiling)
-                store.note_compiled_programs(compiled)
-                packs = plan.packs(left.missing, chosen, workers, members, compiled)
+                programs = choices.choose(
+                    left.missing, store, chosen, workers, compiling=compiling, calibrate=tune.calibrate
+                )
+                choices.note(store, programs)
+                remarks += choices.remarks(programs)
+                packs = plan.packs(left.missing, workers, members, programs)
                 outcome = tune.run(packs, store, chosen, budget_seconds, remaining, watch_tally)
             for pack in outcome.quarantined:
                 _quarantine(pack, store)
@@ -90,6 +95,7 @@ def launch(
         len(after.failed),
         len(after.missing),
         interrupted,
+        tuple(remarks),
         tracking,
     )
 

@@ -12,8 +12,6 @@ from typing import Any, NamedTuple
 from memsweep.config import TrialConfig
 from memsweep.data import tasks
 
-SLOTS = {"cpu": 64, "cuda": 512}
-"""Members trained at a time, by device, unless --members says otherwise."""
 WAVES = 4
 """Trials a slot serves, one after another, where a stopping rule lets members leave early."""
 
@@ -24,6 +22,7 @@ class Pack:
 
     trials: tuple[TrialConfig, ...]
     slots: int
+    mode: str = "fused"  # or "serial": members in turn
     compiled: bool = False
 
     @property
@@ -36,14 +35,15 @@ class Pack:
         """The pack as text: the first trial's fields, then how each trial differs from it."""
         flat = [{**trial.flat(), "seed": trial.seed} for trial in self.trials]
         changes = [{name: value for name, value in fields.items() if value != flat[0][name]} for fields in flat]
-        text = {"base": flat[0], "changes": changes, "slots": self.slots, "compiled": self.compiled}
-        return json.dumps(text, separators=(",", ":"))
+        how = {"slots": self.slots, "mode": self.mode, "compiled": self.compiled}
+        return json.dumps({"base": flat[0], "changes": changes, **how}, separators=(",", ":"))
 
     @classmethod
     def from_json(cls, text: str) -> Pack:
         values = json.loads(text)
         base = TrialConfig.of(values["base"])
-        return cls(tuple(base.with_fields(change) for change in values["changes"]), values["slots"], values["compiled"])
+        trials = tuple(base.with_fields(change) for change in values["changes"])
+        return cls(trials, values["slots"], values["mode"], values["compiled"])
 
 
 class Tally(NamedTuple):
@@ -67,6 +67,14 @@ def program_name(trial: TrialConfig) -> str:
     return " ".join(map(str, program_key(trial)))
 
 
+def by_program(trials: Iterable[TrialConfig]) -> dict[str, list[TrialConfig]]:
+    """Program name -> its trials, in their order."""
+    programs: dict[str, list[TrialConfig]] = {}
+    for trial in trials:
+        programs.setdefault(program_name(trial), []).append(trial)
+    return programs
+
+
 def describe(trial: TrialConfig) -> str:
     """The program of a trial, in words for a table."""
     input_dim, classes = tasks.shape(trial)
@@ -82,10 +90,7 @@ def make_packs(trials: Iterable[TrialConfig], workers: int, slots: int) -> list[
 
     slots: members trained at a time, at most.  Trials whose budgets are alike share a pack, so that they end together.
     """
-    programs: dict[tuple[Any, ...], list[TrialConfig]] = {}
-    for trial in trials:
-        programs.setdefault(program_key(trial), []).append(trial)
-    packs = [pack for group in programs.values() for pack in _packs_of_program(group, workers, slots)]
+    packs = [pack for group in by_program(trials).values() for pack in _packs_of_program(group, workers, slots)]
     return sorted(packs, key=lambda pack: -sum(trial.budget for trial in pack.trials))
 
 

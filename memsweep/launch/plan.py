@@ -6,14 +6,18 @@ import os
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from memsweep.config import TrialConfig
 from memsweep.data import tasks
-from memsweep.launch.choices import SAVED_SECONDS, compile_seconds
-from memsweep.launch.packing import SLOTS, Pack, make_packs, program_name
+from memsweep.launch.choices import GUESSED_SECONDS, Choice, compile_seconds, saved_seconds
+from memsweep.launch.packing import Pack, by_program, make_packs, program_name
 from memsweep.results.store import Store
 from memsweep.schema import RETRIED, SETTLED
 from memsweep.sweep import SweepError
+
+if TYPE_CHECKING:
+    from memsweep.launch.calibration import Calibration
 
 CALIBRATION_SECONDS = 1.0
 """How long a program is tried for an estimate, apart from loading it."""
@@ -68,12 +72,22 @@ def check_data(trials: Iterable[TrialConfig]) -> None:
         raise SweepError(problems)
 
 
-def packs(
-    trials: Sequence[TrialConfig], device: str, workers: int, members: int | None, compiled: Mapping[str, bool]
-) -> list[Pack]:
-    """The packs in which these trials would run.  compiled: as `choices.compiled_programs` returns it."""
-    made = make_packs(trials, workers, members or SLOTS[device])
-    return [replace(pack, compiled=compiled[program_name(pack.trials[0])]) for pack in made]
+def packs(trials: Sequence[TrialConfig], workers: int, members: int | None, chosen: Mapping[str, Choice]) -> list[Pack]:
+    """The packs in which these trials would run, those that take longest first.  chosen: as `choices.choose` finds."""
+    made: list[tuple[float, Pack]] = []
+    for name, group in by_program(trials).items():
+        choice = chosen[name]
+        for pack in make_packs(group, workers, members or choice.slots):
+            seconds = (choice.seconds or GUESSED_SECONDS) * sum(trial.budget for trial in pack.trials)
+            made.append((seconds, replace(pack, mode=choice.mode, compiled=choice.compiled)))
+    return [pack for _, pack in sorted(made, key=lambda timed: -timed[0])]
+
+
+def calibrate_here(programs: Sequence[Sequence[TrialConfig]], device: str) -> list[Calibration | None]:
+    """Measures these programs one after another on this machine."""
+    from memsweep.launch.calibration import calibrate  # imports torch
+
+    return [calibrate(trials, device) for trials in programs]
 
 
 def local_device() -> str:
@@ -113,7 +127,7 @@ def estimate(planned: Sequence[Pack], device: str, workers: int) -> Estimate:
     for group in programs.values():
         largest = max(group, key=lambda pack: pack.slots)
         began = time.perf_counter()
-        program = trainer.compose(largest.trials, device)
+        program = trainer.compose(largest.trials, device, mode=largest.mode)
         state = trainer.init(program, largest.trials[: largest.slots])
         start = time.perf_counter() - began
         size = max(size, trainer.state_bytes(state))
@@ -131,7 +145,7 @@ def estimate(planned: Sequence[Pack], device: str, workers: int) -> Estimate:
         spread = sum((r - rate) ** 2 for r in rates) / (len(rates) - 1) if len(rates) > 1 else rate**2
         member_steps = sum(trial.budget for pack in group for trial in pack.trials)
         if largest.compiled:
-            rate -= min(SAVED_SECONDS, rate / 2)
+            rate -= saved_seconds(rate)
             seconds += compile_seconds(program_name(largest.trials[0])) * min(workers, len(group))
         seconds += member_steps * rate + len(group) * start
         variance += member_steps**2 * spread

@@ -11,10 +11,10 @@ import secrets
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 # Tune's own log files, state files and console output are off: the tables and our progress take their place
 os.environ |= {"TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1", "TUNE_GLOBAL_CHECKPOINT_S": "3600", "RAY_AIR_NEW_OUTPUT": "0"}
@@ -25,12 +25,18 @@ import ray
 from ray import tune
 from ray.tune.search import Searcher
 
+from memsweep.config import TrialConfig
 from memsweep.launch.packing import Pack, Tally
 from memsweep.launch.watchdog import no_orphans
 from memsweep.results.store import Store
 
+if TYPE_CHECKING:
+    from memsweep.launch.calibration import Calibration
+
 REPORT_SECONDS = 1.0
 """A worker reports its progress about this often."""
+CALIBRATION_SECONDS, CALIBRATION_TRIALS = 120.0, 4096
+"""How long all programs may be measured, and the most trials of a program that a worker is sent for it."""
 TRIES = 3
 """A pack whose worker dies is tried this often before its trials are quarantined."""
 
@@ -167,6 +173,34 @@ def worker_count(device: str) -> int:
 
 def has_gpu() -> bool:
     return bool(ray.cluster_resources().get("GPU", 0))
+
+
+def calibrate(programs: Sequence[Sequence[TrialConfig]], device: str) -> list[Calibration | None]:
+    """Measures programs on workers, within `cluster()`; None of those that end their worker or take too long."""
+
+    def measure(text: str) -> Calibration:
+        from memsweep.launch.calibration import calibrate as calibrate_here  # imports torch
+
+        return calibrate_here(Pack.from_json(text).trials, device)
+
+    remote = ray.remote(measure).options(max_retries=0, **_resources(device))
+    asked = [remote.remote(Pack(tuple(trials[:CALIBRATION_TRIALS]), 1).to_json()) for trials in programs]
+    ended, late = ray.wait(asked, num_returns=len(asked), timeout=CALIBRATION_SECONDS)
+    for reference in late:
+        ray.cancel(reference, force=True)
+    return [_result(reference) if reference in ended else None for reference in asked]
+
+
+def _result(reference: Any) -> Calibration | None:
+    try:
+        found: Calibration = ray.get(reference)
+        return found
+    except ray.exceptions.RayError:  # the pack will tell what is wrong
+        return None
+
+
+def _resources(device: str) -> dict[str, int]:
+    return {"num_cpus": 1, "num_gpus": 1} if device == "cuda" else {"num_cpus": 1}
 
 
 def run(

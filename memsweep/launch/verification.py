@@ -19,11 +19,19 @@ from memsweep.schema import SETTLED, Status
 EXACT = "exact"
 
 
+class Way(NamedTuple):
+    """How a trial's program was executed."""
+
+    mode: str = "fused"
+    compiled: bool = False
+
+
 class Verdict(NamedTuple):
     """What running a trial again showed."""
 
     trial_id: str
-    compiled: bool  # as it was when it was stored, and as it ran again
+    mode: str  # as it was when it was stored, and as it ran again
+    compiled: bool  # likewise
     weights: str  # EXACT or "differ", against the stored fingerprint; "not stored" in tables of older versions
     measurements: str  # EXACT or the largest relative difference from what is stored
     worst: str  # the column that differs most
@@ -81,8 +89,8 @@ def verify(store: Store, trial_ids: Sequence[str] = (), sample: int = 3) -> Iter
         raise StoreError(f"{', '.join(unknown)}: not among the {len(known)} finished trials of {store.results}.")
     count = min(sample, len(known))
     chosen = list(trial_ids) or [known[i * len(known) // count] for i in range(count)]
-    packs = store.current("packs", ["attempt_id", "compiled"]).to_pylist()
-    compiled = {row["attempt_id"]: bool(row["compiled"]) for row in packs}
+    packs = store.current("packs", ["attempt_id", "mode", "compiled"]).to_pylist()
+    ways = {row["attempt_id"]: Way(row["mode"] or "fused", bool(row["compiled"])) for row in packs}
     curves: dict[str, dict[int, dict[str, Any]]] = {trial_id: {} for trial_id in chosen}
     attempts = {stored[trial_id]["attempt_id"] for trial_id in chosen}
     for row in store.rows_of("steps", attempts).to_pylist():
@@ -90,13 +98,12 @@ def verify(store: Store, trial_ids: Sequence[str] = (), sample: int = 3) -> Iter
             curves[row["trial_id"]][row["step"]] = row
     for trial_id in chosen:
         row = stored[trial_id]
-        is_compiled = compiled.get(row["attempt_id"], False)
-        yield _verdict(_trial(wanted[trial_id]), row, curves[trial_id], is_compiled)
+        yield _verdict(_trial(wanted[trial_id]), row, curves[trial_id], ways.get(row["attempt_id"], Way()))
 
 
-def alone(trial: TrialConfig, *, compiled: bool = False) -> Run:
+def alone(trial: TrialConfig, way: Way) -> Run:
     """Trains a trial in a pack of one."""
-    program = trainer.compose([trial], compiled=compiled)
+    program = trainer.compose([trial], mode=way.mode, compiled=way.compiled)
     state = trainer.init(program, [trial])
     curve: dict[int, dict[str, Any]] = {}
     while True:
@@ -106,8 +113,8 @@ def alone(trial: TrialConfig, *, compiled: bool = False) -> Run:
             return Run(state, curve, {name: values[0].item() for name, values in measured.test.items()})
 
 
-def _verdict(trial: TrialConfig, row: dict[str, Any], curve: dict[int, dict[str, Any]], compiled: bool) -> Verdict:
-    again = alone(trial, compiled=compiled)
+def _verdict(trial: TrialConfig, row: dict[str, Any], curve: dict[int, dict[str, Any]], way: Way) -> Verdict:
+    again = alone(trial, way)
     pairs = [
         (name, value, (curve.get(step) or {}).get(name))
         for step, counts in again.curve.items()
@@ -118,7 +125,7 @@ def _verdict(trial: TrialConfig, row: dict[str, Any], curve: dict[int, dict[str,
     worst = max(differences, key=lambda name: differences[name], default="")
     fingerprint = row["weights_fingerprint"]
     same = fingerprint == weights_fingerprint(again.state, 0)
-    reference = again if not compiled else alone(trial)
+    reference = alone(trial, way._replace(compiled=False)) if way.compiled else again
     model, _ = plain.train(trial, int(again.state.step[0]))
     far = max(
         (reference.state.parameters[name][0] - value.detach()).abs().max().item()
@@ -126,7 +133,7 @@ def _verdict(trial: TrialConfig, row: dict[str, Any], curve: dict[int, dict[str,
     )
     return Verdict(
         trial.trial_id,
-        compiled,
+        *way,
         "not stored" if fingerprint is None else EXACT if same else "differ",
         _told(differences[worst]) if worst else EXACT,
         worst,

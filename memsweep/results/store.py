@@ -202,21 +202,24 @@ class Store:
         """What the launch that holds the lock has handed to its workers."""
         write_whole(self.results / RUNNING, json.dumps(list(trial_ids)).encode())
 
-    def note_compiled_programs(self, compiled: Mapping[str, bool]) -> None:
-        """Adds to what is stored of programs (by name) whether they run compiled here."""
-        known = {**self.compiled_programs(), **compiled}
-        text = json.dumps({name: {"compiled": is_compiled} for name, is_compiled in known.items()}, indent=1)
-        write_whole(self.results / PROGRAMS, text.encode())
+    def note_programs(self, choices: Mapping[str, Mapping[str, Any]]) -> None:
+        """Adds to what is stored of programs (by name), how they are executed here."""
+        write_whole(self.programs_path, json.dumps({**self.programs(), **choices}, indent=1).encode())
 
-    def compiled_programs(self) -> dict[str, bool]:
-        """Of each program that was launched here, by name, whether it runs compiled."""
-        path = self.results / PROGRAMS
-        if not path.exists():
+    def programs(self) -> dict[str, dict[str, Any]]:
+        """Of each program that was launched here, by name, how it is executed."""
+        if not self.programs_path.exists():
             return {}
         try:
-            return {name: bool(choice["compiled"]) for name, choice in json.loads(path.read_text()).items()}
-        except (ValueError, AttributeError, TypeError, KeyError) as error:
-            raise StoreError(f"{path} can't be read ({error}): move it away, and programs are chosen anew.") from error
+            return {name: dict(choice) for name, choice in json.loads(self.programs_path.read_text()).items()}
+        except (ValueError, AttributeError, TypeError) as error:
+            raise StoreError(
+                f"{self.programs_path} can't be read ({error}): move it away, and programs are chosen anew."
+            ) from error
+
+    @property
+    def programs_path(self) -> Path:
+        return self.results / PROGRAMS
 
     def running(self) -> set[str]:
         """Trials that a live launch has handed to its workers."""
