@@ -56,6 +56,20 @@ def test_one_program_serves_all_numbers_of_members_and_examples(uncompiled, monk
     assert counters["stats"]["unique_graphs"] == 2  # of training, of evaluation
 
 
+def test_programs_whose_tensors_look_alike_are_told_apart(uncompiled):
+    """Same sizes, same types, another activation: torch must not take one for the other."""
+    for activation in ("relu", "tanh"):
+        trials = [trial("decay", seed=seed, model__activation=activation) for seed in range(3)]
+        ends, _ = exactness.run(trials)
+        program = uncompiled(trials)
+        state, _ = trainer.advance(program, trainer.init(program, trials), trials[0].next_measurement(0))
+        while len(state.members) and state.step[0] < trials[0].budget:
+            state, _ = trainer.advance(program, state, trainer.steps_to_measurement(state))
+        for m, one in enumerate(trials):
+            own = {name: value[m] for name, value in state.parameters.items()}
+            assert exactness.deviation(ends[one.trial_id], own) < 1e-4
+
+
 def test_members_may_leave_and_enter(uncompiled):
     exactness.test_admitted_trials_train_as_if_alone_and_nobody_else_changes()
     exactness.test_select_keeps_the_survivors_bits()

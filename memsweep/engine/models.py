@@ -26,6 +26,10 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 }
 
 
+NARROW = 16
+"""A linear layer with fewer outputs is narrow."""
+
+
 def unchanged(activations: Tensor, _layer: int) -> Tensor:
     return activations
 
@@ -89,6 +93,25 @@ class CNN(nn.Module):
                 h = h.flatten(-3)
         logits: Tensor = self.readout(h)
         return logits
+
+
+class NarrowLinear(nn.Linear):
+    """A linear layer with few outputs, by the transposed product: three to five times as fast on a CPU.
+
+    The library's product with fewer than 16 columns is slow, and sums in another order: the last bits differ.
+    """
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        product = torch.matmul(self.weight, inputs.mT).mT
+        return product if self.bias is None else product + self.bias
+
+
+def speed_up_narrow_layers(module: nn.Module) -> nn.Module:
+    """The same module, whose linear layers with few outputs have become NarrowLinear."""
+    for layer in module.modules():
+        if type(layer) is nn.Linear and layer.out_features < NARROW:
+            layer.__class__ = NarrowLinear  # the same parameters under the same names, in place
+    return module
 
 
 FAMILIES: dict[str, Callable[[Model, int, int], nn.Module]] = {"mlp": MLP, "cnn": CNN}

@@ -52,7 +52,10 @@ def compose(
     first = trials[0]
     input_dim, classes = tasks.shape(first)
     module = models.build(first, input_dim, classes).train()
-    evaluated = copy.deepcopy(module).eval()
+    # nothing feeds back from evaluation, and a compiled program rounds otherwise anyway
+    evaluated = models.speed_up_narrow_layers(copy.deepcopy(module)).eval()
+    if compiled and mode == "fused":
+        models.speed_up_narrow_layers(module)
     penalty = first.regularization.penalty
     dtype = next(module.parameters()).dtype
     hidden_shapes = _hidden_shapes(evaluated, (first.optimizer.batch_size, input_dim), dtype)
