@@ -4,10 +4,11 @@ Below it, rows of the tables that several tests write.
 """
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from memsweep.config import TrialConfig
 
-SMALL = {
+SMALL: dict[str, Any] = {
     "data.task": "digits",
     "data.examples": 90,
     "data.validation_examples": 40,
@@ -18,9 +19,9 @@ SMALL = {
     "optimizer.epochs": 4,
     "optimizer.learning_rate": 0.1,
 }
-ADAMW = {"optimizer.name": "adamw", "optimizer.learning_rate": 0.01}
+ADAMW: dict[str, Any] = {"optimizer.name": "adamw", "optimizer.learning_rate": 0.01}
 
-CASES = {
+CASES: dict[str, dict[str, Any]] = {
     "sgd": {},
     "momentum": {"optimizer.momentum": 0.9},
     "decay": {"optimizer.momentum": 0.9, "regularization.weight_decay": 0.01},
@@ -58,7 +59,7 @@ CASES = {
 }
 
 
-def trial(case="sgd", **fields):
+def trial(case: str = "sgd", **fields: Any) -> TrialConfig:
     """A small training of the table; other fields as keywords, with two underscores for the dot."""
     dotted = {name.replace("__", "."): value for name, value in fields.items()}
     return TrialConfig.of({**SMALL, **CASES[case], **dotted})
@@ -67,12 +68,14 @@ def trial(case="sgd", **fields):
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
 
-def ended(trial_id="t", status="finished", attempt_id="a", minute=0, **fields):
+def ended(
+    trial_id: str = "t", status: str = "finished", attempt_id: str = "a", minute: float = 0, **fields: Any
+) -> dict[str, Any]:
     """A row of `trials`."""
     times = {"finished_at": NOON + timedelta(minutes=minute)}
     return {"trial_id": trial_id, "attempt_id": attempt_id, "status": status, "probes": "", **times, **fields}
 
 
-def step(trial_id="t", attempt_id="a", number=1, **fields):
+def step(trial_id: str = "t", attempt_id: str = "a", number: int = 1, **fields: Any) -> dict[str, Any]:
     """A row of `steps`."""
     return {"trial_id": trial_id, "attempt_id": attempt_id, "step": number, **fields}
