@@ -28,7 +28,7 @@ test-slow: .venv/ready
 	$(BIN)/python -m pytest -m slow
 
 bench: .venv/ready
-	$(BIN)/python -m tests.bench.work_a
+	$(BIN)/python -m tests.bench.work
 
 # the datasets that Debian ships; others go where MEMSWEEP_DATA says
 data:

@@ -15,6 +15,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from functools import cached_property
+from operator import attrgetter
 from typing import Any, NamedTuple, get_type_hints
 
 PROTOCOL = 1
@@ -204,10 +205,13 @@ class TrialConfig:
             raise ConfigError(problems)
         # in their fields' types, since identity is spelled out of them: Model(width=64.0) is Model(width=64)
         values = {name: FIELDS[name].coerced(value) for name, value in self._explicit().items()}
-        for entry in fields(self):
-            own = {spec.leaf: values[name] for name, spec in FIELDS.items() if spec.group == entry.name}
-            whole = replace(getattr(self, entry.name), **own) if own else values[entry.name]
-            object.__setattr__(self, entry.name, whole)
+        for group, leaves in GROUPS.items():
+            if group:
+                own = replace(getattr(self, group), **{leaf: values[name] for leaf, name in leaves.items()})
+                object.__setattr__(self, group, own)
+            else:
+                for leaf, name in leaves.items():
+                    object.__setattr__(self, leaf, values[name])
 
     @classmethod
     def of(cls, values: Mapping[str, Any], base: TrialConfig | None = None) -> TrialConfig:
@@ -271,9 +275,7 @@ class TrialConfig:
         }
 
     def _explicit(self) -> dict[str, Any]:
-        return {
-            name: getattr(getattr(self, spec.group) if spec.group else self, spec.leaf) for name, spec in FIELDS.items()
-        }
+        return dict(zip(FIELDS, _read_fields(self), strict=True))
 
 
 class FieldSpec(NamedTuple):
@@ -417,7 +419,8 @@ def _coerced_scalar(value: Any, kind: type) -> Any:
         if not isinstance(value, str):
             raise TypeError
         return value
-    if isinstance(value, bool) or not isinstance(value, numbers.Real):  # numpy's numbers are Real, its bools are not
+    # int and float first, since asking an abstract class is slow; numpy's numbers are Real, its bools are not
+    if isinstance(value, bool) or not isinstance(value, int | float | numbers.Real):
         raise TypeError
     number = kind(value)
     if number != value:  # 1.5 is no whole number; NaN is no number
@@ -455,3 +458,10 @@ def _specs(owner: type, prefix: str = "") -> dict[str, FieldSpec]:
 
 FIELDS: dict[str, FieldSpec] = _specs(TrialConfig)
 """Every dotted field of a trial, in the order of the tables' columns."""
+
+GROUPS: dict[str, dict[str, str]] = {}
+"""Group, "" for none -> the name inside it -> the dotted field."""
+for _spec in FIELDS.values():
+    GROUPS.setdefault(_spec.group, {})[_spec.leaf] = _spec.name
+
+_read_fields = attrgetter(*FIELDS)

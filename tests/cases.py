@@ -4,10 +4,14 @@ Below it, rows of the tables that several tests write.
 """
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import torch
+from torch import Tensor
 
 from memsweep.config import TrialConfig
 
-SMALL = {
+SMALL: dict[str, Any] = {
     "data.task": "digits",
     "data.examples": 90,
     "data.validation_examples": 40,
@@ -18,8 +22,8 @@ SMALL = {
     "optimizer.epochs": 4,
     "optimizer.learning_rate": 0.1,
 }
-ADAMW = {"optimizer.name": "adamw", "optimizer.learning_rate": 0.01}
-IMAGES = {
+ADAMW: dict[str, Any] = {"optimizer.name": "adamw", "optimizer.learning_rate": 0.01}
+IMAGES: dict[str, Any] = {
     "data.task": "gaussian",
     "data.input_dim": 144,
     "data.label_scheme": "random",
@@ -29,7 +33,7 @@ IMAGES = {
     "optimizer.learning_rate": 0.01,
 }
 
-CASES = {
+CASES: dict[str, dict[str, Any]] = {
     "sgd": {},
     "momentum": {"optimizer.momentum": 0.9},
     "decay": {"optimizer.momentum": 0.9, "regularization.weight_decay": 0.01},
@@ -73,12 +77,13 @@ CASES = {
 }
 
 
-def sharpness(parameters, inputs, logits):
+def sharpness(parameters: dict[str, Tensor], inputs: Tensor, logits: Tensor) -> Tensor:
     """A penalty as a user might write it: confident answers, and the weights' absolute values."""
-    return logits.square().mean() + sum(value.abs().sum() for value in parameters.values()) / 100
+    weights = torch.stack([value.abs().sum() for value in parameters.values()]).sum()
+    return logits.square().mean() + weights / 100
 
 
-def trial(case="sgd", **fields):
+def trial(case: str = "sgd", **fields: Any) -> TrialConfig:
     """A small training of the table; other fields as keywords, with two underscores for the dot."""
     dotted = {name.replace("__", "."): value for name, value in fields.items()}
     return TrialConfig.of({**SMALL, **CASES[case], **dotted})
@@ -87,12 +92,14 @@ def trial(case="sgd", **fields):
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
 
-def ended(trial_id="t", status="finished", attempt_id="a", minute=0, **fields):
+def ended(
+    trial_id: str = "t", status: str = "finished", attempt_id: str = "a", minute: float = 0, **fields: Any
+) -> dict[str, Any]:
     """A row of `trials`."""
     times = {"finished_at": NOON + timedelta(minutes=minute)}
     return {"trial_id": trial_id, "attempt_id": attempt_id, "status": status, "probes": "", **times, **fields}
 
 
-def step(trial_id="t", attempt_id="a", number=1, **fields):
+def step(trial_id: str = "t", attempt_id: str = "a", number: int = 1, **fields: Any) -> dict[str, Any]:
     """A row of `steps`."""
     return {"trial_id": trial_id, "attempt_id": attempt_id, "step": number, **fields}

@@ -54,7 +54,7 @@ def train_step(program: Program, state: State, batch: Batch) -> Tensor:
     sample = Sample(inputs, labels, hidden, state.strengths, critical)
     # each member's own mean, never averaged over members: that would divide every gradient by M
     if program.mode == "serial" and program.model.family not in models.FAMILIES:
-        torch.manual_seed(int(batch.keys[0]))  # for what a user's module draws by itself, such as nn.Dropout
+        torch.manual_seed(int(batch.keys[0]))  # for what a user's module draws by itself, as nn.Dropout does
     gradients = (_gradients_alone if program.mode == "serial" else _lifted_gradients)(program, state, sample)
     norms = optim.gradient_norms(gradients)
     coefficients = state.coefficients._replace(rate=batch.rate)

@@ -254,10 +254,11 @@ _KEYS = {
 def _read_part(path: Path, schema: pa.Schema) -> pa.Table:
     try:
         with pq.ParquetFile(path) as file:
-            present = [name for name in schema.names if name in file.schema_arrow.names]
+            held = set(file.schema_arrow.names)  # built anew at each asking
+            present = [name for name in schema.names if name in held]
             table = file.read(columns=present)
         columns = [
-            table[field.name].cast(field.type) if field.name in present else pa.nulls(len(table), field.type)
+            table[field.name].cast(field.type) if field.name in held else pa.nulls(len(table), field.type)
             for field in schema
         ]
         return pa.table(columns, schema=schema)

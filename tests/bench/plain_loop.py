@@ -28,7 +28,7 @@ from tests.bench import machine
 NOISE_FRACTIONS = [round(float(fraction), 12) for fraction in np.linspace(0, 0.95, 20)]
 WEIGHT_DECAYS = [0.0, *(float(f"{decay:.12g}") for decay in np.logspace(-6, -2, 9))]
 SEEDS = list(range(5))
-WORK_A_TRIALS = len(NOISE_FRACTIONS) * len(WEIGHT_DECAYS) * len(SEEDS)
+SETTINGS = len(NOISE_FRACTIONS) * len(WEIGHT_DECAYS)
 
 TRAIN_COUNT, VALIDATION_COUNT, CLASSES = 1000, 500, 10
 BATCH_SIZE, EPOCHS = 100, 30

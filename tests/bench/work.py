@@ -1,13 +1,15 @@
-"""How long does work A take by memsweep, to stored Parquet and on to report and MLflow, against today's ways?
+"""How long does a whole sweep take by memsweep, to stored Parquet and on to report and MLflow, against today's ways?
 
-Work A: 1,000 trials on scikit-learn's digits: 20 noise fractions, 10 weight decays, 5 seeds, an MLP, 30 epochs.
-In one call and in turn: the plain loop on all cores (three times, so that drift shows), memsweep with MLflow and then
-without (`launch`, `report`, and `track`, which waits until MLflow is complete), Ray Tune as documented and with reused
-actors (marginal rates, start-up subtracted). Then: where memsweep's seconds go, whether all trials are in the tables
-and in MLflow, and whether its accuracies agree with the plain loop's.
+Work A: 1,000 trials on scikit-learn's digits: 20 noise fractions, 10 weight decays, 5 seeds, an MLP, 30 epochs. Work B:
+the same with 50 seeds, 10,000 trials. In one call and in turn: the plain loop on all cores (three times, so that drift
+shows), memsweep with MLflow and then without (`launch`, `report`, and `track`, which waits until MLflow is complete),
+Ray Tune as documented and with reused actors. Theirs are samples: the plain loop's time for all trials follows from its
+rate, Ray Tune's from its marginal rate, start-up subtracted. Then: where memsweep's seconds go, whether all trials are
+in the tables and in MLflow, and whether its accuracies agree with the plain loop's.
 
-    python -m tests.bench.work_a
-    python -m tests.bench.work_a --skip-ray --plain-trials 75 --cold
+    python -m tests.bench.work
+    python -m tests.bench.work --seeds 50 --skip-mlflow
+    python -m tests.bench.work --skip-ray --plain-trials 75 --cold
 """
 
 from __future__ import annotations
@@ -33,6 +35,16 @@ from tests.bench import machine, plain_loop
 REPOSITORY = Path(__file__).parents[2]
 SWEEP = "sweeps/generalization.py"
 PACK_PARTS = ("start", "compile", "train", "evaluate", "write")
+NAMES = {5: "work A", 50: "work B"}
+TARGETS = {
+    ("work A", "launch", "plain loop"): {"warm": 4.0, "cold": 3.0},
+    ("work A", "to report and MLflow", "Ray Tune, documented"): {"warm": 50.0},
+    ("work A", "to report and MLflow", "Ray Tune, reuse"): {"warm": 5.0},
+    ("work B", "launch", "plain loop"): {"warm": 6.0},
+    ("work B", "launch", "Ray Tune, documented"): {"warm": 200.0},
+    ("work B", "launch", "Ray Tune, reuse"): {"warm": 15.0},
+}
+"""What memsweep's rate should be of another's, at least; cold: with no program cached."""
 CHANCE_Z = 3.8
 """Largest of ten |z| that 5 seeds against 5 exceed by chance in 5 % of repeats (Student's t, 8 degrees, Bonferroni)."""
 
@@ -54,6 +66,7 @@ class Launch(NamedTuple):
 def main() -> None:
     options = parsed()
     cores = os.cpu_count() or 1
+    work, wanted = options.work, options.seeds * plain_loop.SETTINGS
     sample = plain_loop.sample(options.plain_trials)
     plain: list[tuple[list[plain_loop.Trial], float, list[dict[str, Any]]]] = []
     ray_rates: dict[str, dict[str, float]] = {}
@@ -64,8 +77,8 @@ def main() -> None:
 
     print(machine.header(), flush=True)
     run_plain()
-    browsed = launch(options.cold, tracked=True)
-    ours = launch(options.cold, tracked=False)
+    browsed = None if options.skip_mlflow else launch(options, tracked=True)
+    ours = launch(options, tracked=False)
     run_plain()
     if not options.skip_ray:
         from tests.bench import ray_baselines  # here: --skip-ray needs no Ray
@@ -80,11 +93,10 @@ def main() -> None:
         "plain loop": len(sample) / sum(seconds for _, seconds, _ in plain),
         **{f"Ray Tune, {way}": rate["trials_per_second"] for way, rate in ray_rates.items()},
     }
-    our_rates = {
-        "launch": plain_loop.WORK_A_TRIALS / ours.seconds,
-        "launch beside MLflow": plain_loop.WORK_A_TRIALS / browsed.seconds,
-        "to report and MLflow": plain_loop.WORK_A_TRIALS / (browsed.complete - browsed.began),
-    }
+    our_rates = {"launch": wanted / ours.seconds}
+    if browsed:
+        our_rates["launch beside MLflow"] = wanted / browsed.seconds
+        our_rates["to report and MLflow"] = wanted / (browsed.complete - browsed.began)
     parts = where_time_goes(ours)
     rows = agreement(
         [(trial, result) for trials, _, results in plain for trial, result in zip(trials, results, strict=True)],
@@ -92,15 +104,19 @@ def main() -> None:
     )
 
     print(f"plain loop on {cores} cores, in turn: {', '.join(f'{rate:.2f}' for rate in in_turn)} trials/s\n")
-    print_rates(rates, our_rates)
-    print_tail(browsed)
+    targets = {
+        how: {who: target for who in rates if (target := target_of(work, how, who, options.cold))} for how in our_rates
+    }
+    print_rates(work, wanted, rates, our_rates, targets)
+    if browsed:
+        print_tail(browsed)
     print_parts(parts, ours)
     print_agreement(rows)
-    print(
-        f"\n{len(ours.trials)} of {plain_loop.WORK_A_TRIALS} trials finished and stored; {browsed.run_count} in MLflow"
-    )
+    in_mlflow = f"; {browsed.run_count} in MLflow" if browsed else ""
+    print(f"\n{len(ours.trials)} of {wanted} trials finished and stored{in_mlflow}")
     told = {
-        "benchmark": "work_a",
+        "benchmark": work.replace(" ", "_").lower(),
+        "trial_count": wanted,
         "machine": machine.describe(),
         "cold": options.cold,
         "trials_per_second": {**rates, **{f"memsweep, {how}": rate for how, rate in our_rates.items()}},
@@ -108,7 +124,9 @@ def main() -> None:
         "ray": ray_rates,
         "memsweep_seconds": ours.seconds,
         "memsweep_over": {how: {who: own / rate for who, rate in rates.items()} for how, own in our_rates.items()},
-        "memsweep_with_mlflow": {
+        "targets": targets,
+        "memsweep_with_mlflow": browsed
+        and {
             "launch_seconds": browsed.seconds,
             "report_seconds": browsed.reported - browsed.ended,
             "track_seconds": browsed.complete - browsed.reported,
@@ -121,46 +139,51 @@ def main() -> None:
         "largest_z": max(abs(row["z"]) for row in rows),
     }
     print(json.dumps(told))
-    if {len(ours.trials), browsed.run_count} != {plain_loop.WORK_A_TRIALS}:
+    if {len(ours.trials), browsed.run_count if browsed else wanted} != {wanted}:
         sys.exit(1)
 
 
 def parsed() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, default=5, metavar="N", help="5: work A; 50: work B")
     parser.add_argument("--trials-documented", type=int, default=16, metavar="N")
     parser.add_argument("--trials-reuse", type=int, default=160, metavar="N")
     parser.add_argument("--plain-trials", type=int, default=150, metavar="N", help="a multiple of 25, at most 250")
     parser.add_argument("--skip-ray", action="store_true")
+    parser.add_argument("--skip-mlflow", action="store_true", help="only to stored Parquet")
     parser.add_argument("--cold", action="store_true", help="memsweep starts with an empty cache of compiled programs")
     options = parser.parse_args()
+    if options.seeds < 2:
+        parser.error(f"--seeds {options.seeds}: must be 2 or more, for the spread over seeds")
     if options.plain_trials not in range(25, 251, 25):
         parser.error(f"--plain-trials {options.plain_trials}: must be a multiple of 25, from 25 to 250")
+    options.work = NAMES.get(options.seeds, f"work of {options.seeds} seeds")
     return options
 
 
-def launch(cold: bool, tracked: bool) -> Launch:
+def launch(options: argparse.Namespace, tracked: bool) -> Launch:
     """Run the whole command into a fresh folder and read what it stored; with MLflow, go on until all is to be seen."""
     with tempfile.TemporaryDirectory() as folder:
         results, environment = Path(folder) / "results", dict(os.environ)
-        if cold:
+        if options.cold:
             environment["TORCHINDUCTOR_CACHE_DIR"] = str(Path(folder) / "programs")
         environment["MLFLOW_TRACKING_URI"] = f"sqlite:///{results}/mlflow.db" if tracked else "none"
         began = time.time()
-        memsweep("launch", SWEEP, results, environment)
+        memsweep("launch", SWEEP, "--set", f"seeds=0:{options.seeds}", results=results, environment=environment)
         ended = reported = complete = time.time()
         run_count = 0
         if tracked:
-            memsweep("report", None, results, environment)
+            memsweep("report", results=results, environment=environment)
             reported = time.time()
-            memsweep("track", None, results, environment)
+            memsweep("track", results=results, environment=environment)
             complete = time.time()
             run_count = runs_in(environment["MLFLOW_TRACKING_URI"])
         finished = {row["trial_id"]: row for row in read(results, "trials") if row["status"] == "finished"}
         return Launch(began, ended, reported, complete, run_count, list(finished.values()), read(results, "packs"))
 
 
-def memsweep(verb: str, sweep: str | None, results: Path, environment: dict[str, str]) -> None:
-    command = [sys.executable, "-m", "memsweep", verb, *([sweep] if sweep else []), "--results", str(results)]
+def memsweep(*words: str, results: Path, environment: dict[str, str]) -> None:
+    command = [sys.executable, "-m", "memsweep", *words, "--results", str(results)]
     completed = subprocess.run(command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, check=False)
     if completed.returncode:
         sys.exit(f"{' '.join(command)} ended with {completed.returncode}:\n{completed.stderr[-4000:]}")
@@ -173,7 +196,7 @@ def runs_in(uri: str) -> int:
     client = MlflowClient(uri)
     experiments = [experiment.experiment_id for experiment in client.search_experiments()]
     return len(
-        client.search_runs(experiments, "tags.role = 'trial' and attributes.status = 'FINISHED'", max_results=5000)
+        client.search_runs(experiments, "tags.role = 'trial' and attributes.status = 'FINISHED'", max_results=50_000)
     )
 
 
@@ -202,7 +225,7 @@ def where_time_goes(ours: Launch) -> dict[str, float]:
 
 
 def agreement(plain: list[tuple[plain_loop.Trial, dict[str, Any]]], ours: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Mean accuracies at each noise fraction of the sample, over the same weight decays on both sides.
+    """Mean accuracies at each noise fraction of the sample, over the same weight decays and seeds on both sides.
 
     z: their difference over its standard error, from the spread over seeds; the two sides' seeds draw different data.
     """
@@ -210,7 +233,8 @@ def agreement(plain: list[tuple[plain_loop.Trial, dict[str, Any]]], ours: list[d
     same = [
         (plain_loop.Trial(row["data_noise_fraction"], row["regularization_weight_decay"], row["seed"]), row)
         for row in ours
-        if (rounded(row["data_noise_fraction"]), rounded(row["regularization_weight_decay"])) in settings
+        if row["seed"] in plain_loop.SEEDS
+        and (rounded(row["data_noise_fraction"]), rounded(row["regularization_weight_decay"])) in settings
     ]
     rows = []
     for kind, count in (("validation", plain_loop.VALIDATION_COUNT), ("train", plain_loop.TRAIN_COUNT)):
@@ -246,13 +270,23 @@ def rounded(value: float) -> float:
     return float(f"{value:.6g}")
 
 
-def print_rates(rates: dict[str, float], ours: dict[str, float]) -> None:
-    """Theirs in rows; what memsweep is of each, by how far it goes, in columns."""
-    print(f"{'who':24}{'work A, s':>11}{'':14}{'trials/s':>10}{''.join(f'{how:>22}' for how in ours)}")
+def target_of(work: str, how: str, who: str, cold: bool) -> float | None:
+    """What memsweep's rate should be of theirs, at least, where something is asked."""
+    return TARGETS.get((work, how, who), {}).get("cold" if cold else "warm")
+
+
+def print_rates(
+    work: str, wanted: int, rates: dict[str, float], ours: dict[str, float], targets: dict[str, dict[str, float]]
+) -> None:
+    """Theirs in rows; what memsweep is of each, by how far it goes, in columns, with the target where there is one."""
+    print(f"{'who':24}{f'{work}, s':>11}{'':14}{'trials/s':>10}{''.join(f'{how:>24}' for how in ours)}")
     for who, rate in rates.items():
-        over = "".join(f"{own / rate:21.1f}x" for own in ours.values())
-        print(f"{who:24}{plain_loop.WORK_A_TRIALS / rate:11.1f}   {'extrapolated':11}{rate:10.2f}{over}")
-    print(f"{'memsweep, s':59}{''.join(f'{plain_loop.WORK_A_TRIALS / own:22.1f}' for own in ours.values())}")
+        print(f"{who:24}{wanted / rate:11.1f}   {'extrapolated':11}{rate:10.2f}", end="")
+        for how, own in ours.items():
+            target = targets[how].get(who)
+            print(f"{f'{own / rate:.1f}x' + (f' (target {target:g}x)' if target else ''):>24}", end="")
+        print()
+    print(f"{'memsweep, s':59}{''.join(f'{wanted / own:24.1f}' for own in ours.values())}")
 
 
 def print_tail(browsed: Launch) -> None:
