@@ -9,6 +9,7 @@ from typing import Any
 
 from memsweep.config import TrialConfig
 from memsweep.launch import choices, plan
+from memsweep.launch.ledger import Ledger
 from memsweep.launch.packing import Pack, Tally
 from memsweep.results import background
 from memsweep.results.store import Store
@@ -127,8 +128,6 @@ def _write_wanted(sweep: Sweep, wanted: Sequence[TrialConfig], store: Store) -> 
 
 
 def _quarantine(pack: Pack, store: Store) -> None:
-    from memsweep.launch.execution import Ledger  # imports torch
-
     ledger = Ledger(store, pack.pack_id)
     for trial in pack.trials:
         ledger.settle(trial, Status.QUARANTINED, {"cause": f"pack {pack.pack_id} ended its worker again and again"})
