@@ -33,7 +33,7 @@ _ADVICE = {
     Status.DIVERGED: "Its loss became infinite or undefined; lower optimizer.learning_rate.",
     Status.OUT_OF_MEMORY: "The device ran out of memory; launch again with fewer --members and --retry.",
     Status.FAILED: "An error ended it; mend its cause, then launch again with --retry.",
-    Status.QUARANTINED: "Its pack kept ending its worker; launch it alone with --members 1 --retry.",
+    Status.QUARANTINED: "It kept ending its worker; memsweep verify shows how; mend it, then launch with --retry.",
     Status.INTERRUPTED: "The launch was stopped first; launch again to finish it.",
 }
 

@@ -152,7 +152,7 @@ def test_wrong_usage_ends_with_2_and_the_word_that_is_wrong(run, arguments):
 
 @pytest.mark.parametrize("text, seconds", [("90", 90), ("90s", 90), ("30m", 1800), ("2h", 7200), ("0.5m", 30)])
 def test_budgets_are_times(text, seconds):
-    assert cli._seconds(text) == seconds
+    assert cli._seconds(text, "--budget") == seconds
 
 
 # Plan, missing, status, query, doctor.

@@ -125,7 +125,7 @@ def test_a_killed_pack_goes_on_from_its_checkpoint(undisturbed, tmp_path, chunks
 
 
 def test_halves_of_a_pack_go_on_from_its_checkpoint(undisturbed, tmp_path):
-    """As after a kill that is searched for its cause; the checkpoint stays until the last of its members has settled."""
+    """The checkpoint stays until the last of its members has settled."""
     store = store_of(tmp_path)
     killed_after(store, 8)
     saved = files(store)

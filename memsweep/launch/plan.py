@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 from memsweep.config import TrialConfig
 from memsweep.data import tasks
+from memsweep.launch.checkpoints import Saved
 from memsweep.launch.choices import SAVED_SECONDS, compile_seconds
 from memsweep.launch.packing import SLOTS, Pack, make_packs, program_name
 from memsweep.results.store import Store
@@ -69,11 +70,33 @@ def check_data(trials: Iterable[TrialConfig]) -> None:
 
 
 def packs(
-    trials: Sequence[TrialConfig], device: str, workers: int, members: int | None, compiled: Mapping[str, bool]
+    trials: Sequence[TrialConfig],
+    device: str,
+    workers: int,
+    members: int | None,
+    compiled: Mapping[str, bool],
+    saved: Sequence[Saved] = (),
 ) -> list[Pack]:
-    """The packs in which these trials would run.  compiled: as `choices.compiled_programs` returns it."""
-    made = make_packs(trials, workers, members or SLOTS[device])
+    """The packs in which these trials would run: those that were cut short first, then the rest, packed anew.
+
+    compiled: as `choices.compiled_programs` returns it.  saved: the checkpoints of the results folder.
+    """
+    cut_short = _as_they_were(trials, members, saved)
+    taken = {trial.trial_id for pack in cut_short for trial in pack.trials}
+    rest = [trial for trial in trials if trial.trial_id not in taken]
+    made = [*cut_short, *make_packs(rest, workers, members or SLOTS[device])]
     return [replace(pack, compiled=compiled[program_name(pack.trials[0])]) for pack in made]
+
+
+def _as_they_were(trials: Sequence[TrialConfig], members: int | None, saved: Sequence[Saved]) -> list[Pack]:
+    """What these trials are of the packs in the checkpoints; a trial of several is taken up where it is furthest."""
+    left = {trial.trial_id: trial for trial in trials}
+    found = []
+    for pack in saved:
+        own = tuple(left.pop(trial_id) for trial_id in pack.trials if trial_id in left)
+        if own:
+            found.append(Pack(own, min(pack.slots, members or pack.slots, len(own))))
+    return found
 
 
 def local_device() -> str:
