@@ -142,6 +142,8 @@ def test_without_a_verb_help_is_shown(run):
         ["launch", "smoke", "--budget", "-3m"],
         ["launch", "smoke", "--budget", "inf"],
         ["launch", "smoke", "--budget", "nan"],
+        ["launch", "smoke", "--patience", "0"],
+        ["launch", "smoke", "--checkpoint", "often"],
     ],
 )
 def test_wrong_usage_ends_with_2_and_the_word_that_is_wrong(run, arguments):

@@ -6,7 +6,6 @@ Python's faulthandler does both, even while a user's code holds the interpreter'
 from __future__ import annotations
 
 import faulthandler
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
@@ -18,6 +17,9 @@ PATIENCE_SECONDS = 600.0
 """How long a piece of a pack's work may take, unless --patience says otherwise; it should take about two seconds."""
 COMPILING_SECONDS = 300.0
 """How long it may take at least where programs are compiled, which can happen at any step."""
+
+STDERR = 2
+"""Its descriptor: sys.stderr may be something that has none."""
 
 _HUNG = "Timeout ("
 _OURS = "memsweep/launch/execution.py"
@@ -43,7 +45,7 @@ class Patience:
             faulthandler.cancel_dump_traceback_later()
 
     def close(self) -> None:
-        faulthandler.enable(sys.__stderr__ or 2)
+        faulthandler.enable(STDERR)
         self._file.close()
         self.path.unlink(missing_ok=True)
 

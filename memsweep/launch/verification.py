@@ -16,7 +16,7 @@ from memsweep.engine import plain, trainer
 from memsweep.engine.state import State
 from memsweep.launch.execution import weights_fingerprint
 from memsweep.launch.packing import program_name
-from memsweep.launch.patience import PATIENCE_SECONDS
+from memsweep.launch.patience import PATIENCE_SECONDS, STDERR
 from memsweep.results.store import Store, StoreError
 from memsweep.schema import RETRIED, SETTLED, Status
 
@@ -117,8 +117,8 @@ def error_of(store: Store, trial_id: str) -> str | None:
         raise StoreError(f"{trial_id}: no sweep of {store.results} wants it any more, so that nobody knows its fields.")
     trial = _trial(wanted[trial_id])
     compiled = store.compiled_programs().get(program_name(trial), False)
-    faulthandler.enable()
-    faulthandler.dump_traceback_later(PATIENCE_SECONDS, exit=True)
+    faulthandler.enable(STDERR)
+    faulthandler.dump_traceback_later(PATIENCE_SECONDS, exit=True, file=STDERR)
     try:
         alone(trial, compiled=compiled)
     except Exception as error:
