@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from memsweep.engine import models, trainer
-from memsweep.launch import checkpoints, execution
+from memsweep.launch import checkpoints, execution, ledger
 from memsweep.launch.execution import run_pack
 from memsweep.launch.packing import Pack
 from memsweep.results.store import Store
@@ -151,13 +151,17 @@ def test_a_damaged_checkpoint_is_told_and_deleted(undisturbed, tmp_path):
     assert files(store) == []
 
 
-def test_a_checkpoint_of_another_way_to_run_is_no_use(tmp_path):
+def test_a_checkpoint_of_another_way_to_run_is_no_use(undisturbed, tmp_path, monkeypatch):
     store = store_of(tmp_path)
     stopped_after(store, 4)
     (saved,) = checkpoints.stored(store)
     assert checkpoints.execution(PACK, "cpu") == saved.execution
     assert checkpoints.execution(Pack(TRIALS, 3, compiled=True), "cpu") != saved.execution
     assert checkpoints.execution(PACK, "cuda") != saved.execution
+    monkeypatch.setattr(checkpoints, "version", lambda package: "9.9")
+    for _ in run_pack(PACK, store):
+        pass
+    assert packs_of(store)[-1]["member_step_count"] == packs_of(undisturbed)[0]["member_step_count"]
 
 
 def test_a_disk_that_refuses_a_checkpoint_costs_nothing_else(undisturbed, tmp_path, monkeypatch):
@@ -282,11 +286,17 @@ def test_where_all_fail_each_fails_by_itself(tmp_path):
 
 def test_a_full_disk_is_nobodys_fault(tmp_path, monkeypatch):
     store = store_of(tmp_path)
+    write, refused = store.write, []
 
-    def refuse(table, rows):
-        raise execution.StoreError("the disk is full")
+    def refuse_once(table, rows):
+        if not refused:
+            refused.append(table)
+            raise execution.StoreError("the disk is full")
+        return write(table, rows)
 
-    monkeypatch.setattr(store, "write", refuse)
+    monkeypatch.setattr(store, "write", refuse_once)
+    monkeypatch.setattr(ledger, "FLUSH_SECONDS", 0.0)  # while members are still in training
     with pytest.raises(execution.StoreError, match="the disk is full"):
         for _ in run_pack(PACK, store):
             pass
+    assert set(store.trials(["status"])["status"].to_pylist()) <= {"finished"}

@@ -18,6 +18,8 @@ from memsweep.launch.packing import Pack
 from memsweep.results.store import Store
 
 FOLDER = "checkpoints"
+CHECKPOINT_SECONDS = 30.0
+"""A pack is saved about this often, unless --checkpoint says otherwise."""
 
 
 class DamagedError(Exception):

@@ -27,14 +27,13 @@ from memsweep.engine.evaluation import Measured
 from memsweep.engine.program import Program
 from memsweep.engine.state import Member, State
 from memsweep.launch import checkpoints
+from memsweep.launch.checkpoints import CHECKPOINT_SECONDS
 from memsweep.launch.choices import note_cached
 from memsweep.launch.ledger import Ledger, Row
 from memsweep.launch.packing import Pack, describe, program_name
 from memsweep.results.store import Store, StoreError, write_whole
 from memsweep.schema import Status, reproduction
 
-CHECKPOINT_SECONDS = 30.0
-"""A pack is saved about this often."""
 CHECKPOINT_COST = 0.05
 """Share of the time that saving may take; where it would take more, it is done less often."""
 CHUNK_SECONDS = 2.0

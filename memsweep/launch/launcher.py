@@ -9,6 +9,7 @@ from typing import Any
 
 from memsweep.config import TrialConfig
 from memsweep.launch import checkpoints, choices, plan
+from memsweep.launch.checkpoints import CHECKPOINT_SECONDS
 from memsweep.launch.ledger import Ledger
 from memsweep.launch.packing import Pack, Tally
 from memsweep.launch.patience import PATIENCE_SECONDS, LastWords, forget, last_words
@@ -45,7 +46,7 @@ def launch(
     retry: bool = False,
     budget_seconds: float | None = None,
     patience_seconds: float = PATIENCE_SECONDS,
-    checkpoint_seconds: float = 30.0,
+    checkpoint_seconds: float = CHECKPOINT_SECONDS,
     tracking_uri: str | None = None,
     watch: Callable[[int, int, Tally], None] = lambda settled, wanted, tally: None,
 ) -> Report:
