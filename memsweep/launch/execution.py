@@ -81,6 +81,7 @@ def run_pack(
                     _free_memory(device)
                 groups += _after(attempt, group, trouble)
                 yield attempt.progress
+        attempt.ledger.flush()  # first: nobody may be in neither
         checkpoints.tidy(store, (), attempt.own)
     except GeneratorExit:
         attempt.settle(list(attempt.left.values()), Status.INTERRUPTED, None)
