@@ -47,7 +47,8 @@ def numbers(store, trials=TRIALS):
 
 
 def packs_of(store):
-    return store.read("packs").to_pylist()
+    """The executions, in the order of their ends: parts have none."""
+    return sorted(store.read("packs").to_pylist(), key=lambda row: row["finished_at"])
 
 
 def files(store):
