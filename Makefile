@@ -23,7 +23,7 @@ test: .venv/ready
 	$(BIN)/mypy
 	$(BIN)/python -m pytest
 
-# what takes minutes: every program compiled
+# what takes minutes: every program compiled; kills at random
 test-slow: .venv/ready
 	$(BIN)/python -m pytest -m slow
 

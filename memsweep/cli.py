@@ -118,7 +118,7 @@ def plan(
 
     Example: memsweep plan generalization --set seeds=0:50
     """
-    from memsweep.launch import choices
+    from memsweep.launch import checkpoints, choices
     from memsweep.launch import plan as planning
 
     loaded, store = _sweep(sweep, overrides), _store_if_there(results)
@@ -129,7 +129,7 @@ def plan(
     programs = choices.choose(
         work.missing, store, chosen, workers, compiling=compiling.wish, calibrate=planning.calibrate_here
     )
-    packs = planning.packs(work.missing, workers, members, programs)
+    packs = planning.packs(work.missing, workers, members, programs, checkpoints.stored(store) if store else ())
     estimate = planning.estimate(packs, chosen, workers)
     row = {
         "sweep": loaded.name,
@@ -162,6 +162,11 @@ def launch(
     budget: Annotated[
         str | None, typer.Option(metavar="30m", help="End after this time: seconds, or 90s, 30m, 2h.")
     ] = None,
+    patience: Annotated[
+        str,
+        typer.Option(metavar="10m", help="A worker that shows no progress for so long hangs, and is ended."),
+    ] = "10m",
+    checkpoint: Annotated[str, typer.Option(metavar="30s", help="Save packs in training about this often.")] = "30s",
     device: DeviceOption = None,
     compiling: CompileOption = Compile.AUTO,
     retry: RetryOption = False,
@@ -178,7 +183,8 @@ def launch(
     from memsweep.results.store import Store
 
     loaded = _sweep(sweep, overrides)
-    seconds = _seconds(budget) if budget else None
+    seconds = _seconds(budget, "--budget") if budget else None
+    patience_seconds, checkpoint_seconds = _seconds(patience, "--patience"), _seconds(checkpoint, "--checkpoint")
     if compiling == Compile.ALWAYS and not address and not choices.has_compiler():
         raise typer.BadParameter("no C++ compiler is here: install g++, or name one in CXX.", param_hint="--compile")
     store = Store(results, create=True)
@@ -193,6 +199,8 @@ def launch(
             compiling=compiling.wish,
             retry=retry,
             budget_seconds=seconds,
+            patience_seconds=patience_seconds,
+            checkpoint_seconds=checkpoint_seconds,
             tracking_uri=tracking_uri,
             watch=progress.update,
         )
@@ -202,10 +210,8 @@ def launch(
         f"{report.failed} failed, {report.missing} missing; in {results}",
         file=sys.stderr,
     )
-    for remark in report.remarks:
-        print(remark, file=sys.stderr)
-    if report.tracking:
-        print(report.tracking, file=sys.stderr)
+    for sentence in filter(None, [*report.remarks, report.tracking]):
+        print(sentence, file=sys.stderr)
     if report.failed:
         print(f"The causes: memsweep status --results {results}; again: memsweep launch ... --retry", file=sys.stderr)
     if report.missing and seconds is None:
@@ -237,7 +243,8 @@ def verify(
 ) -> None:
     """Run stored trials again, alone and in plain torch, and compare; check that the tables hold what is wanted.
 
-    Exit code 1 when a number differs from what is stored, or something is missing.
+    A trial that failed, or was quarantined, is run alone to show its error. Exit code 1 when there is one, when a
+    number differs from what is stored, or something is missing.
 
     Example: memsweep verify --sample 10
     """
@@ -245,8 +252,14 @@ def verify(
     from memsweep.results.store import Store
 
     store = Store(results)
+    failed, whole = verification.failed_among(store, trials or [])
+    errors = {trial_id: verification.error_of(store, trial_id) for trial_id in failed}
+    for trial_id, error in errors.items():
+        _say(f"{trial_id} alone: {error or 'it ran to its end, without an error.'}")
+    if failed and not whole:
+        sys.exit(SOME_FAILED if any(errors.values()) else DONE)
     problems = verification.incomplete(store)
-    verdicts = list(verification.verify(store, trials or [], sample))
+    verdicts = list(verification.verify(store, whole, sample))
     _print_rows([verdict._asdict() for verdict in verdicts], output)
     for problem in problems:
         print(problem, file=sys.stderr)
@@ -256,7 +269,7 @@ def verify(
         f"{len(problems)} trials incomplete",
         file=sys.stderr,
     )
-    sys.exit(SOME_FAILED if wrong or problems else DONE)
+    sys.exit(SOME_FAILED if wrong or problems or any(errors.values()) else DONE)
 
 
 @app.command()
@@ -389,7 +402,7 @@ def _say(sentence: str) -> None:
     print(sentence, file=sys.stderr, flush=True)
 
 
-def _seconds(text: str) -> float:
+def _seconds(text: str, option: str) -> float:
     """`90`, `90s`, `30m` and `2h` as seconds."""
     units = {"s": 1, "m": 60, "h": 3600}
     number, unit = (text[:-1], units[text[-1]]) if text[-1:] in units else (text, 1)
@@ -398,7 +411,7 @@ def _seconds(text: str) -> float:
     except ValueError:
         seconds = 0.0
     if not 0 < seconds < float("inf"):
-        raise typer.BadParameter(f"{text!r}: must be a time such as 90s, 30m or 2h.", param_hint="--budget")
+        raise typer.BadParameter(f"{text!r}: must be a time such as 90s, 30m or 2h.", param_hint=option)
     return seconds
 
 

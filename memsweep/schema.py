@@ -33,7 +33,7 @@ _ADVICE = {
     Status.DIVERGED: "Its loss became infinite or undefined; lower optimizer.learning_rate.",
     Status.OUT_OF_MEMORY: "The device ran out of memory; launch again with fewer --members and --retry.",
     Status.FAILED: "An error ended it; mend its cause, then launch again with --retry.",
-    Status.QUARANTINED: "Its pack kept ending its worker; launch it alone with --members 1 --retry.",
+    Status.QUARANTINED: "It kept ending its worker; memsweep verify shows how; mend it, then launch with --retry.",
     Status.INTERRUPTED: "The launch was stopped first; launch again to finish it.",
 }
 
@@ -83,7 +83,7 @@ SCHEMAS: dict[str, pa.Schema] = {
             _SETTING,
             _ATTEMPT,
             _column("status", pa.string(), "how it ended: " + ", ".join(Status)),
-            _column("cause", pa.string(), "why it failed: the error, with its traceback"),
+            _column("cause", pa.string(), "why it failed: the error, its traceback, and how to see it alone"),
             *(_field_column(spec) for spec in FIELDS.values()),
             _column("step_count", pa.int64(), "steps trained"),
             _column("fitted_step", pa.int64(), "first measured step at which stop.fit was met; null: never"),
@@ -155,6 +155,7 @@ SCHEMAS: dict[str, pa.Schema] = {
             _column("write_seconds", pa.float64(), "writing parts"),
             _column("wall_seconds", pa.float64(), "whole pack"),
             _column("peak_memory_bytes", pa.int64(), "largest memory of the worker process, or of the device on cuda"),
+            _column("cause", pa.string(), "what went wrong without ending a trial, such as memory that ran out"),
             _column(
                 "deviation", pa.float64(), "largest difference of its members from their runs alone; null: not compared"
             ),
@@ -177,6 +178,20 @@ SCHEMAS: dict[str, pa.Schema] = {
         ]
     ),
 }
+
+
+_REPRODUCTION = "To see it alone: memsweep verify "
+
+
+def reproduction(trial_id: str, results: Any) -> str:
+    """The last line of a failed trial's cause: the command that runs it alone."""
+    return f"{_REPRODUCTION}{trial_id} --results {results}"
+
+
+def error_line(cause: str | None) -> str:
+    """The line of a cause that says what happened: the error itself, at the end of its traceback."""
+    lines = [line for line in (cause or "").splitlines() if line.strip() and not line.startswith(_REPRODUCTION)]
+    return lines[-1] if lines else "no cause"
 
 
 def cell(value: Any) -> Any:

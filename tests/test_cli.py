@@ -142,6 +142,8 @@ def test_without_a_verb_help_is_shown(run):
         ["launch", "smoke", "--budget", "-3m"],
         ["launch", "smoke", "--budget", "inf"],
         ["launch", "smoke", "--budget", "nan"],
+        ["launch", "smoke", "--patience", "0"],
+        ["launch", "smoke", "--checkpoint", "often"],
     ],
 )
 def test_wrong_usage_ends_with_2_and_the_word_that_is_wrong(run, arguments):
@@ -152,7 +154,7 @@ def test_wrong_usage_ends_with_2_and_the_word_that_is_wrong(run, arguments):
 
 @pytest.mark.parametrize("text, seconds", [("90", 90), ("90s", 90), ("30m", 1800), ("2h", 7200), ("0.5m", 30)])
 def test_budgets_are_times(text, seconds):
-    assert cli._seconds(text) == seconds
+    assert cli._seconds(text, "--budget") == seconds
 
 
 # Plan, missing, status, query, doctor.

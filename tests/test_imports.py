@@ -14,7 +14,7 @@ ROOMS = {
     # room: (rooms that it may import, other packages that it may import)
     "base": ({"base"}, {"numpy", "pyarrow"}),
     "data": ({"base", "data"}, {"numpy", "torch"}),
-    "engine": ({"base", "data", "engine"}, {"numpy", "torch"}),
+    "engine": ({"base", "data", "engine"}, {"numpy", "torch", "safetensors"}),
     "results": ({"base", "results"}, {"numpy", "pyarrow", "pandas", "duckdb", "mlflow", "sqlalchemy"}),
     "launch": ({"base", "data", "engine", "results", "launch"}, {"numpy", "torch", "ray", "optuna", "psutil"}),
     "face": (
@@ -34,6 +34,7 @@ HOMES = {
     "sqlalchemy": {"memsweep/results/tracking.py"},
     "optuna": {"memsweep/launch/search.py"},
     "duckdb": {"memsweep/results/query.py"},
+    "safetensors": {"memsweep/engine/checkpoint.py"},
 }
 FILES = sorted(path for folder in ("memsweep", "sweeps", "analysis") for path in (ROOT / folder).rglob("*.py"))
 NAMES = [str(path.relative_to(ROOT)) for path in FILES]

@@ -10,9 +10,12 @@ from pathlib import Path
 
 import psutil
 import pytest
+import torch
 
 import memsweep
+from memsweep.launch import checkpoints
 from memsweep.results.store import Store
+from memsweep.seeds import key
 
 TINY = ["smoke", "--set", "optimizer.epochs=60", "--set", "seeds=0:8", "--members", "4"]  # 32 trials, 8 packs
 ELSEWHERE = {"attempt_id", "wall_seconds", "finished_at", "host"}  # times, places and versions may differ
@@ -23,11 +26,10 @@ def command(*arguments):
     return [sys.executable, "-m", "memsweep", *map(str, arguments)]
 
 
-def memsweep_(*arguments, **options):
+def memsweep_(*arguments, timeout=240, **options):
     """Runs the command to its end; its exit code, output and messages."""
-    return subprocess.run(
-        command(*arguments), cwd=ROOT, capture_output=True, text=True, timeout=240, stdin=subprocess.DEVNULL, **options
-    )
+    options |= {"cwd": ROOT, "capture_output": True, "text": True, "timeout": timeout, "stdin": subprocess.DEVNULL}
+    return subprocess.run(command(*arguments), **options)
 
 
 def start(*arguments):
@@ -130,17 +132,104 @@ def test_ctrl_c_keeps_what_is_finished_and_says_so(tmp_path):
     counts = json.loads(memsweep_("status", "--results", tmp_path, "--format", "jsonl").stdout)
     assert counts["finished"] > 0 and counts["running"] == 0
     assert counts["finished"] + counts["missing"] == 800
+    saved = checkpoints.steps(Store(tmp_path))
+    assert saved and all(step > 0 for step in saved.values())
+    finished = memsweep.sql("select trial_id from trials where status = 'finished'", tmp_path)
+    assert not set(saved) & set(finished["trial_id"])
 
 
 def test_a_killed_worker_is_replaced_and_its_pack_repeated(undisturbed, tmp_path):
     driver = start("launch", *TINY, "--results", tmp_path)
     wait_for_parts(tmp_path, 1, driver)
-    workers = [p for p in psutil.Process(driver.pid).children(recursive=True) if "Trainable" in " ".join(p.cmdline())]
-    os.kill(workers[0].pid, signal.SIGKILL)
+    workers_of(driver)[0].kill()
     _, message = driver.communicate(timeout=180)
     assert driver.returncode == 0, message
     assert len(rows(tmp_path, "trials")) == 32
     assert_same_numbers(tmp_path, undisturbed)
+
+
+def workers_of(driver):
+    """Processes that have trained a pack; a new one has its title a moment later."""
+    family = psutil.Process(driver.pid).children(recursive=True)
+    return [process for process in family if "Trainable" in _title(process)]
+
+
+def _title(process):
+    try:
+        return " ".join(process.cmdline())
+    except psutil.NoSuchProcess:
+        return ""
+
+
+def test_a_killed_worker_goes_on_from_its_checkpoint(tmp_path):
+    long = {"seeds": "0:4", "data.noise_fraction": "0.5", "stop.steps": "4000", "stop.measure_steps": "250"}
+    axes = [argument for name, value in long.items() for argument in ("--set", f"{name}={value}")]
+    driver = start("launch", "smoke", *axes, "--checkpoint", "0.2s", "--results", tmp_path)
+    store, until = Store(tmp_path), time.monotonic() + 120
+    while not (saved := checkpoints.stored(store)) or max(saved[0].steps.values()) < 1000:
+        assert driver.poll() is None, driver.stderr.read()
+        assert time.monotonic() < until, "no checkpoint was written in time"
+        time.sleep(0.05)
+    saved_steps, workers = sum(checkpoints.steps(store).values()), workers_of(driver)
+    for worker in workers:
+        worker.kill()
+    _, message = driver.communicate(timeout=180)
+    assert driver.returncode == 0, message
+    packs = memsweep.table("packs", tmp_path)  # a killed attempt has no row: what is there was trained after the kill
+    assert len(workers) == 2 and 0 < packs["member_step_count"].sum() <= 8 * 4000 - saved_steps
+    assert (rows(tmp_path, "steps").groupby("trial_id").size() == 16).all()
+    assert not list((tmp_path / "checkpoints").glob("*"))
+
+
+FRAGILE = """
+import ctypes, torch
+class Crashing(torch.nn.Linear):
+    def __init__(self, model, inputs, classes):
+        super().__init__(inputs, classes)
+        if torch.rand(()) < 0.5:
+            self.end()
+    def end(self):
+        ctypes.string_at(0)
+class Hanging(Crashing):
+    def end(self):
+        while True:
+            pass
+"""
+
+
+def fails_when_made(seed):
+    """Whether a network of FRAGILE does, with this seed."""
+    with torch.random.fork_rng():
+        torch.manual_seed(key(seed, "init"))
+        torch.nn.Linear(64, 10)
+        return bool(torch.rand(()) < 0.5)
+
+
+def test_users_code_that_crashes_or_hangs_is_quarantined_and_the_rest_is_stored(tmp_path):
+    (tmp_path / "fragile.py").write_text(FRAGILE)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])}
+    bad, good = (next(s for s in range(99) if fails_when_made(s) is guilty) for guilty in (True, False))
+    two = ["--set", f"seeds={good},{bad}", "--set", "data.noise_fraction=0", "--set", "regularization.weight_decay=0"]
+    families = ["--set", "model.family=fragile:Crashing,fragile:Hanging", "--patience", "10s", "--members", "2"]
+    results = tmp_path / "results"
+    ended = memsweep_("launch", "smoke", *two, *families, "--results", results, env=environment)
+    assert ended.returncode == 1, ended.stderr
+    trials = memsweep.table("trials", results).set_index(["model_family", "seed"])
+    assert trials["status"].to_dict() == {
+        ("fragile:Crashing", good): "finished",
+        ("fragile:Crashing", bad): "quarantined",
+        ("fragile:Hanging", good): "finished",
+        ("fragile:Hanging", bad): "quarantined",
+    }
+    crash, hang = (trials.loc[(f"fragile:{name}", bad)] for name in ("Crashing", "Hanging"))
+    assert "Segmentation fault" in crash["cause"] and "it was alone: it crashed" in crash["cause"]
+    assert "in end" in hang["cause"] and "it was alone: it hung" in hang["cause"]
+    told = memsweep_("status", "--results", results)
+    assert "it was alone: it hung" in told.stderr
+    verify = crash["cause"].splitlines()[-1].partition("memsweep ")[2].split()
+    again = memsweep_(*verify, env=environment)
+    assert again.returncode == -signal.SIGSEGV and "in end" in again.stderr
+    assert not list((results / "checkpoints").glob("*"))
 
 
 def test_probes_asked_for_later_are_recorded_and_numbers_stay(undisturbed, tmp_path):
@@ -170,6 +259,9 @@ def test_a_users_own_broken_network_fails_with_its_cause_and_the_rest_is_stored(
     counts = json.loads(told.stdout)
     assert (counts["finished"], counts["failed"]) == (4, 4)
     assert "my own mistake" in told.stderr
+    cause = memsweep.sql("select cause from trials where status = 'failed'", tmp_path / "results").iloc[0, 0]
+    alone = memsweep_(*cause.splitlines()[-1].partition("memsweep ")[2].split(), env=environment)
+    assert alone.returncode == 1 and "RuntimeError: my own mistake" in alone.stderr
 
 
 def test_compiled_packs_go_on_compiled(undisturbed, tmp_path):

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from memsweep.results.status import failures, overview
 from memsweep.results.store import Store
-from memsweep.schema import RETRIED, SETTLED, Status
+from memsweep.schema import RETRIED, SETTLED, Status, reproduction
 from tests.cases import ended
 
 
@@ -98,3 +98,9 @@ def test_a_failure_without_a_cause_is_told_too(store, cause):
 def test_a_failure_that_was_mended_is_not_told(store):
     store.write("trials", [ended("a", "failed", cause="x", minute=9), ended("a", attempt_id="b")])
     assert failures(store) == []
+
+
+def test_the_error_is_told_and_not_the_command_that_shows_it(store):
+    cause = f"Traceback (most recent call last):\nValueError: too small\n\n{reproduction('a', 'results')}\n"
+    store.write("trials", [ended("a", "failed", cause=cause)])
+    assert failures(store) == [("a", "failed", f"ValueError: too small. {Status.FAILED.advice}")]

@@ -3,6 +3,7 @@
 import json
 
 import pytest
+import torch
 
 from memsweep.cli import app
 from memsweep.launch import verification
@@ -126,3 +127,29 @@ def runner_result():
         return found.exit_code, found.stdout, found.stderr
 
     return run
+
+
+def test_a_failed_trial_is_run_alone_and_its_error_told(store, runner_result):
+    broken = trial(seed=9, model__family="tests.test_verification:Broken")
+    store.write("wanted", [wanted(broken, 9)])
+    for _ in run_pack(Pack((broken,), slots=1), store):
+        pass
+    code, out, err = runner_result("verify", broken.trial_id, "--results", str(store.results))
+    assert code == 1 and out == ""
+    assert f"{broken.trial_id} alone: Traceback" in err and "RuntimeError: my own mistake" in err
+    code, out, err = runner_result("verify", broken.trial_id, TRIALS[0].trial_id, "--results", str(store.results))
+    assert code == 1 and TRIALS[0].trial_id in out and "my own mistake" in err
+
+
+def test_a_failed_trial_that_is_mended_is_told_too(store, runner_result):
+    rewritten(store, "trials", lambda row: {**row, "status": "quarantined", "cause": "it hung"})
+    code, _, err = runner_result("verify", TRIALS[0].trial_id, "--results", str(store.results))
+    assert code == 0 and "ran to its end, without an error" in err
+
+
+class Broken(torch.nn.Linear):
+    def __init__(self, model, input_dim, classes):
+        super().__init__(input_dim, classes)
+
+    def forward(self, inputs):
+        raise RuntimeError("my own mistake")

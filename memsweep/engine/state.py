@@ -178,7 +178,7 @@ def admit(program: Program, state: State, slots: np.ndarray, trials: Sequence[Tr
         members=tuple(members),
         step=step,
         examples=examples,
-        history=placed(_fitted_to(state.history, width), _fitted_to(new.history, width)),
+        history=placed(fitted_to(state.history, width), fitted_to(new.history, width)),
         **{n: placed(getattr(state, n), getattr(new, n)) for n in _PER_MEMBER if n != "history"},
     )
 
@@ -222,7 +222,7 @@ def _no_history(examples: Examples, dtype: torch.dtype) -> History:
     return History(torch.zeros_like(examples.corrupted), blank - 1, blank.clone(), blank.to(dtype))
 
 
-def _fitted_to(history: History, width: int) -> History:
+def fitted_to(history: History, width: int) -> History:
     """[M, width]: cut or padded behind the examples of the members at hand."""
     return History(*(functional.pad(value[:, :width], (0, max(0, width - value.shape[1]))) for value in history))
 

@@ -79,7 +79,7 @@ def choose(
     store: None where nothing is stored yet.  compiling: unless None, it overrules the choice of compiling.
     """
     groups = by_program(trials)
-    chosen = _stored(store)
+    chosen = stored(store)
     fresh = {name: group for name, group in groups.items() if name not in chosen}
     asked = {name: group for name, group in fresh.items() if _is_worth_measuring(group, workers)}
     found = calibrate(list(asked.values()), device) if calibrate and asked else [None] * len(asked)
@@ -129,7 +129,8 @@ def saved_seconds(seconds: float | None) -> float:
     return SAVED_UNMEASURED if seconds is None else min(SAVED_SECONDS + SAVED_SHARE * seconds, seconds / 2)
 
 
-def _stored(store: Store | None) -> dict[str, Choice]:
+def stored(store: Store | None) -> dict[str, Choice]:
+    """Program name -> how it is executed, of all that were launched in this folder."""
     try:
         return {name: Choice(**choice) for name, choice in (store.programs() if store else {}).items()}
     except TypeError as error:

@@ -2,38 +2,46 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
-import math
 import platform
 import resource
 import subprocess
 import time
 import traceback
-import uuid
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cache
-from importlib.metadata import version
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
 
-from memsweep.config import FIELDS, TrialConfig
-from memsweep.engine import compilation, trainer
-from memsweep.engine.evaluation import Measured, numbers_of
+from memsweep.config import TrialConfig
+from memsweep.data import tasks
+from memsweep.engine import checkpoint, compilation, models, trainer
+from memsweep.engine.checkpoint import CheckpointError
+from memsweep.engine.evaluation import Measured
 from memsweep.engine.program import Program
 from memsweep.engine.state import Member, State
+from memsweep.launch import checkpoints
+from memsweep.launch.checkpoints import CHECKPOINT_SECONDS
 from memsweep.launch.choices import note_cached
+from memsweep.launch.ledger import Ledger, Row
 from memsweep.launch.packing import Pack, describe, program_name
-from memsweep.results.store import Store
-from memsweep.schema import Status, cell
+from memsweep.results.store import Store, StoreError, write_whole
+from memsweep.schema import Status, reproduction
 
-FLUSH_SECONDS = 5.0
-"""Settled members wait at most this long to be written, so that a kill loses little and parts stay few."""
-
-Row = dict[str, Any]
+CHECKPOINT_COST = 0.05
+"""Share of the time that saving may take; where it would take more, it is done less often."""
+CHUNK_SECONDS = 2.0
+"""About how long a pack trains before it looks up: to tell its progress, and to be saved."""
+CHUNK_INDICES = 1 << 24
+"""Numbers of examples that are drawn ahead at most: 128 MiB."""
+FIRST_STEPS = 16
+"""Steps of the first chunk, when nobody knows yet how long they take."""
 
 
 class Progress(NamedTuple):
@@ -44,134 +52,255 @@ class Progress(NamedTuple):
     member_steps: int
 
 
-class Ledger:
-    """What a pack has found and not yet written: rows of `steps`, `examples` and `trials`, settled members only."""
+class Trouble(NamedTuple):
+    """An error in training, as text: the error itself would hold on to the memory of its pack."""
 
-    def __init__(self, store: Store, pack_id: str):
-        self.store = store
-        self.pack_id = pack_id
-        self.attempt_id = f"{pack_id}-{uuid.uuid4().hex[:8]}"
-        self.written = self.failed = 0
-        self.compiled = False
-        self.write_seconds = 0.0
-        self._curves: dict[str, list[Row]] = {}  # of members still training
-        self._rows: dict[str, list[Row]] = {"steps": [], "examples": [], "trials": []}
-        self._begun: dict[str, float] = {}
-        self._flushed_at = time.monotonic()
-
-    def enter(self, trial: TrialConfig) -> None:
-        self._begun[trial.trial_id] = time.monotonic()
-        self._curves[trial.trial_id] = []
-
-    def measure(self, trial: TrialConfig, step: int, counts: Row) -> None:
-        """Adds a point to a member's curve; a measurement that is not finite is no point."""
-        if math.isfinite(counts["train_loss_sum_nats"] + counts["validation_loss_sum_nats"]):
-            epoch = step * trial.optimizer.batch_size / trial.data.examples
-            key = {"trial_id": trial.trial_id, "attempt_id": self.attempt_id}
-            self._curves[trial.trial_id].append({**key, "step": step, "epoch": epoch, **counts})
-
-    def settle(self, trial: TrialConfig, status: Status, facts: Row) -> None:
-        """The member's last word; written with the next flush."""
-        curve = self._curves.pop(trial.trial_id, [])
-        last = {name: value for name, value in curve[-1].items() if name not in ("step", "epoch")} if curve else {}
-        self._rows["steps"] += curve
-        self._rows["trials"].append(
-            {
-                **_identity(trial),
-                **last,
-                "attempt_id": self.attempt_id,
-                "pack_id": self.pack_id,
-                "status": status.value,
-                "wall_seconds": time.monotonic() - self._begun.pop(trial.trial_id, time.monotonic()),
-                "finished_at": datetime.now(UTC),
-                **_versions(),
-                **facts,
-            }
-        )
-
-    def add_examples(self, rows: list[Row]) -> None:
-        self._rows["examples"] += rows
-
-    def flush(self, *, due_only: bool = False) -> None:
-        """Writes settled members: their curves and examples first, their `trials` rows last, as the commit."""
-        if not self._rows["trials"] or (due_only and time.monotonic() - self._flushed_at < FLUSH_SECONDS):
-            return
-        begun = time.perf_counter()
-        for table, rows in self._rows.items():
-            if rows:
-                self.store.write(table, rows)
-        self.written += len(self._rows["trials"])
-        self.failed += sum(row["cause"] is not None for row in self._rows["trials"])
-        self._rows = {table: [] for table in self._rows}
-        self._flushed_at = time.monotonic()
-        self.write_seconds += time.perf_counter() - begun
+    is_out_of_memory: bool
+    text: str
 
 
-def run_pack(pack: Pack, store: Store, device: str = "cpu") -> Generator[Progress, None, None]:
-    """Trains every trial of the pack, yielding its progress after each measurement; all is written when it ends.
+def run_pack(
+    pack: Pack, store: Store, device: str = "cpu", *, checkpoint_seconds: float = CHECKPOINT_SECONDS
+) -> Generator[Progress, None, None]:
+    """Trains every trial of the pack, yielding its progress now and then; all is written when it ends.
 
-    A member that fits, diverges or finishes leaves, and a waiting trial takes its slot. An error ends the members
-    that are left as `failed`, lack of memory as `out_of_memory`. Closed early, it stores the rest as `interrupted`.
+    A member that fits, diverges or finishes leaves, and a waiting trial takes its slot. Members go on from checkpoints
+    of the folder that hold them. Where memory runs out, the pack goes on with half the slots. An error of a user's
+    code ends the members that raise it alone, as `failed`; the others go on without them. Closed early, it saves what
+    is in training and stores the rest as `interrupted`.
     """
-    begun, clock, ledger = time.monotonic(), trainer.Clock(), Ledger(store, pack.pack_id)
-    left = {trial.trial_id: trial for trial in pack.trials}
-    member_steps = 0
+    attempt, groups = Attempt(pack, store, device, checkpoint_seconds), [pack]
     try:
-        for steps in _train(pack, ledger, left, clock, device):
-            member_steps += steps
-            ledger.flush(due_only=True)
-            yield Progress(ledger.written, ledger.failed, member_steps)
+        while groups:
+            group = attempt.what_is_left_of(groups.pop())
+            if not group.trials:
+                continue
+            trouble = yield from _train(attempt, group)
+            if trouble:
+                if trouble.is_out_of_memory:
+                    _free_memory(device)
+                groups += _after(attempt, group, trouble)
+                yield attempt.progress
+        attempt.ledger.flush()  # first: nobody may be in neither
+        checkpoints.tidy(store, (), attempt.own)
     except GeneratorExit:
-        _settle_rest(ledger, left, Status.INTERRUPTED, None)
+        attempt.settle(list(attempt.left.values()), Status.INTERRUPTED, None)
+        raise
+    finally:
+        attempt.close()
+    yield attempt.progress
+
+
+class Attempt:
+    """One execution of a pack: what it has found, what is left of it, and when it is saved next."""
+
+    def __init__(self, pack: Pack, store: Store, device: str, checkpoint_seconds: float):
+        self.pack = pack
+        self.store = store
+        self.device = device
+        self.checkpoint_seconds = checkpoint_seconds
+        self.execution = checkpoints.execution(pack, device)
+        self.own = frozenset(trial.trial_id for trial in pack.trials)
+        self.ledger = Ledger(store, pack.pack_id)
+        self.clock = trainer.Clock()
+        self.left = {trial.trial_id: trial for trial in pack.trials}
+        self.present: tuple[TrialConfig, ...] = ()  # in slots, or about to be: an error is one of theirs
+        self.member_steps = 0
+        self.causes: list[str] = []  # what went wrong without ending a trial
+        self.save_at = time.monotonic() + checkpoint_seconds
+        self._begun = time.monotonic()
+
+    @property
+    def progress(self) -> Progress:
+        return Progress(self.ledger.written, self.ledger.failed, self.member_steps)
+
+    def what_is_left_of(self, group: Pack) -> Pack:
+        trials = tuple(trial for trial in group.trials if trial.trial_id in self.left)
+        return replace(group, trials=trials, slots=min(group.slots, max(1, len(trials))))
+
+    def settle(self, trials: Sequence[TrialConfig], status: Status, cause: str | None) -> None:
+        """The end of trials that have no numbers to tell."""
+        for trial in trials:
+            command = f"\n{reproduction(trial.trial_id, self.store.results)}\n" if cause else ""
+            self.ledger.settle(trial, status, {"cause": cause and cause + command})
+            del self.left[trial.trial_id]
+
+    def saved(self, seconds: float) -> None:
+        self.ledger.write_seconds += seconds
+        self.save_at = time.monotonic() + max(self.checkpoint_seconds, seconds / CHECKPOINT_COST)
+
+    def close(self) -> None:
+        self.ledger.flush()
+        if self.ledger.compiled:
+            note_cached(program_name(self.pack.trials[0]))
+        self.store.write("packs", [_pack_row(self, time.monotonic() - self._begun)])
+
+
+def _train(attempt: Attempt, group: Pack) -> Generator[Progress, None, Trouble | None]:
+    """Trains these trials of the pack to their ends. Returns the error that stopped it, if any."""
+    training = Training(attempt, group)
+    try:
+        is_training = training.begin()
+        while is_training:
+            training.advance()
+            attempt.ledger.flush(due_only=True)
+            if time.monotonic() >= attempt.save_at:
+                training.save()
+            yield attempt.progress
+            is_training = len(training.state.members) > 0
+    except GeneratorExit:
+        training.save()
+        raise
+    except StoreError:  # no fault of a trial
         raise
     except Exception as error:
-        status = Status.OUT_OF_MEMORY if _is_out_of_memory(error) else Status.FAILED
-        _settle_rest(ledger, left, status, "".join(traceback.format_exception(error)))
-    finally:
-        ledger.flush()
-        if ledger.compiled:
-            note_cached(program_name(pack.trials[0]))
-        store.write("packs", [_pack_row(pack, ledger, clock, device, member_steps, time.monotonic() - begun)])
-    yield Progress(ledger.written, ledger.failed, member_steps)
+        return Trouble(_is_out_of_memory(error), "".join(traceback.format_exception(error)))
+    return None
 
 
-def _train(
-    pack: Pack, ledger: Ledger, left: dict[str, TrialConfig], clock: trainer.Clock, device: str
-) -> Iterator[int]:
-    """Moves the pack from measurement to measurement; yields member steps. What settles is taken out of `left`."""
-    begun = time.perf_counter()
-    program = trainer.compose(pack.trials, device, mode=pack.mode, compiled=pack.compiled)
-    first, waiting = pack.trials[: pack.slots], list(pack.trials[pack.slots :])
-    state = trainer.init(program, first)
-    for trial in first:
-        ledger.enter(trial)
-    clock.charge("start", begun)
-    while len(state.members):
-        steps = trainer.steps_to_measurement(state)
-        state, measured = trainer.advance(program, state, steps, clock)
-        ledger.compiled = compilation.is_compiled(program)
-        _record(ledger, program, state, measured, left)
-        yield steps * len(state.members)
+def _after(attempt: Attempt, group: Pack, trouble: Trouble) -> list[Pack]:
+    """What is run next, the last first, once these trials have met an error: smaller groups, until it is one's own.
+
+    Each goes on from the last checkpoint. Trials that can go on with nobody are settled.
+    """
+    present = [trial for trial in attempt.present if trial.trial_id in attempt.left]
+    if len(present) <= 1:
+        status = Status.OUT_OF_MEMORY if trouble.is_out_of_memory else Status.FAILED
+        attempt.settle(present or list(attempt.what_is_left_of(group).trials), status, trouble.text)
+        return [group]
+    half = len(present) // 2
+    if trouble.is_out_of_memory:
+        attempt.causes.append(f"out of memory with {len(present)} slots; went on with {half}")
+        return [replace(group, slots=half)]
+    rest = tuple(trial for trial in group.trials if trial not in present)
+    return [
+        replace(group, trials=rest),
+        *(replace(group, trials=tuple(part), slots=len(part)) for part in (present[half:], present[:half])),
+    ]
+
+
+class Training:
+    """Trials in training together: a state, moved chunk by chunk, and those that wait for a slot."""
+
+    state: State
+    program: Program
+
+    def __init__(self, attempt: Attempt, group: Pack):
+        self.attempt = attempt
+        self.group = group
+        self.waiting = list(group.trials)
+        self.saved = [s for s in checkpoints.stored(attempt.store) if s.execution == attempt.execution]
+        self.chunk = FIRST_STEPS
+        attempt.present = ()
+
+    def begin(self) -> bool:
+        """The first trials into their slots, from a checkpoint where there is one; whether there are any."""
         begun = time.perf_counter()
-        state = _refill(ledger, program, state, measured, waiting)
+        attempt = self.attempt
+        while entering := self._next_in_line(self.group.slots):
+            attempt.present = tuple(entering)
+            try:
+                trials = [entering[0], *attempt.pack.trials]  # all of them, so that the program stays the same
+                mode, compiled = attempt.pack.mode, attempt.pack.compiled
+                self.program = trainer.compose(trials, attempt.device, mode=mode, compiled=compiled)
+                self.state = trainer.init(self.program, entering)
+            except Exception as error:
+                self._settle_broken(entering, error)
+                continue
+            self._take_up(entering)
+            attempt.clock.charge("start", begun)
+            return True
+        return False
+
+    def advance(self) -> None:
+        """A chunk of steps, not beyond the next measurement; who ends makes room."""
+        attempt, clock = self.attempt, self.attempt.clock
+        steps = min(trainer.steps_to_measurement(self.state), self.chunk)
+        before = clock.seconds["train"]
+        self.state, measured = trainer.advance(self.program, self.state, steps, clock)
+        attempt.ledger.compiled = compilation.is_compiled(self.program)
+        _record(attempt, self.program, self.state, measured)
+        attempt.member_steps += steps * len(self.state.members)
+        self.chunk = self._steps_ahead((clock.seconds["train"] - before) / steps)
+        begun = time.perf_counter()
+        self._refill(measured)
         clock.charge("start", begun)
 
+    def save(self) -> None:
+        """Writes a checkpoint of who is in training. What has settled is written before, so that nothing is in neither.
 
-def _refill(ledger: Ledger, program: Program, state: State, measured: Measured, waiting: list[TrialConfig]) -> State:
-    """Waiting trials into the slots that fell free; slots that stay free are given up."""
-    free = np.flatnonzero(~measured.active)
-    if not len(free):
-        return state
-    taken, rest = free[: len(waiting)], free[len(waiting) :]
-    if len(taken):
-        entering = [waiting.pop(0) for _ in taken]
-        state = trainer.admit(program, state, taken, entering)
+        A disk that refuses it costs the checkpoint, not the training.
+        """
+        attempt = self.attempt
+        attempt.ledger.flush()
+        if not self.state.step.any():
+            return
+        begun = time.monotonic()
+        members = [member.trial for member in self.state.members]
+        order = [trial.trial_id for trial in (*members, *self.waiting)]
+        note = checkpoints.note(order, self.group.slots, attempt.execution)
+        try:
+            content = checkpoint.dump(self.state, [attempt.ledger.curve(trial) for trial in members], note)
+            write_whole(checkpoints.path_of(attempt.store, self.group), content)
+        except StoreError as error:
+            attempt.causes.append(str(error))
+        checkpoints.tidy(attempt.store, attempt.left, attempt.own)
+        attempt.saved(time.monotonic() - begun)
+
+    def _next_in_line(self, slots: int) -> list[TrialConfig]:
+        entering, self.waiting = self.waiting[:slots], self.waiting[slots:]
+        return entering
+
+    def _refill(self, measured: Measured) -> None:
+        """Waiting trials into the slots that fell free; slots that stay free are given up."""
+        free = np.flatnonzero(~measured.active)
+        while len(free) and (entering := self._next_in_line(len(free))):
+            self.attempt.present = (*(member.trial for member in self.state.members), *entering)
+            try:
+                self.state = trainer.admit(self.program, self.state, free[: len(entering)], entering)
+            except Exception as error:
+                self._settle_broken(entering, error)
+                continue
+            free = free[len(entering) :]
+            self._take_up(entering)
+        if len(free):
+            self.state = trainer.select(self.state, np.delete(np.arange(len(self.state.members)), free))
+
+    def _take_up(self, entering: Sequence[TrialConfig]) -> None:
+        """Members that have just entered, as far as a checkpoint has them."""
+        curves: dict[str, list[Row]] = {}
+        for saved in self.saved:
+            if saved.steps.keys().isdisjoint(trial.trial_id for trial in entering):
+                continue
+            try:
+                self.state, found = checkpoint.restore(self.program, self.state, saved.path.read_bytes())
+                curves |= found
+            except FileNotFoundError:  # replaced by a later one
+                continue
+            except CheckpointError as error:
+                self.attempt.causes.append(f"checkpoint {saved.path.name} is deleted, because {error}")
+                saved.path.unlink(missing_ok=True)
         for trial in entering:
-            ledger.enter(trial)
-    return trainer.select(state, np.delete(np.arange(len(state.members)), rest)) if len(rest) else state
+            self.attempt.ledger.enter(trial, curves.get(trial.trial_id, ()))
+
+    def _settle_broken(self, entering: Sequence[TrialConfig], error: Exception) -> None:
+        """Settles those whose own network or data can't be made; raises the error where it is none of theirs."""
+        broken = {} if _is_out_of_memory(error) else _broken(entering)
+        if not broken:
+            raise error
+        for trial in entering:
+            if trial.trial_id in broken:
+                self.attempt.settle([trial], Status.FAILED, broken[trial.trial_id])
+        self.waiting = [trial for trial in entering if trial.trial_id not in broken] + self.waiting
+
+    def _steps_ahead(self, step_seconds: float) -> int:
+        """Steps of the next chunk."""
+        numbers = max(1, len(self.state.members)) * self.program.batch_size
+        return max(1, min(int(CHUNK_SECONDS / max(step_seconds, 1e-9)), CHUNK_INDICES // numbers))
 
 
-def _record(ledger: Ledger, program: Program, state: State, measured: Measured, left: dict[str, TrialConfig]) -> None:
+def _record(attempt: Attempt, program: Program, state: State, measured: Measured) -> None:
+    ledger = attempt.ledger
     counts, tests = (
         {name: values.tolist() for name, values in columns.items()} for columns in (measured.counts, measured.test)
     )
@@ -195,21 +324,15 @@ def _record(ledger: Ledger, program: Program, state: State, measured: Measured, 
             "weights_fingerprint": weights_fingerprint(state, int(m)),
         }
         ledger.settle(member.trial, status, facts)
-        del left[member.trial.trial_id]
+        del attempt.left[member.trial.trial_id]
 
 
 def weights_fingerprint(state: State, m: int) -> str:
-    """16 hexadecimal digits that name the bits of a member's weights and buffers."""
+    """16 hexadecimal digits that name the bits of a member's weights."""
     digest = hashlib.blake2b(digest_size=8)
-    for name, value in sorted(numbers_of(state).items()):
+    for name, value in sorted(state.parameters.items()):
         digest.update(name.encode() + value[m].cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()
-
-
-def _settle_rest(ledger: Ledger, left: dict[str, TrialConfig], status: Status, cause: str | None) -> None:
-    for trial in left.values():
-        ledger.settle(trial, status, {"cause": cause})
-    left.clear()
 
 
 def _example_rows(attempt_id: str, state: State, m: int) -> list[Row]:
@@ -235,27 +358,8 @@ def _example_rows(attempt_id: str, state: State, m: int) -> list[Row]:
     ]
 
 
-def _identity(trial: TrialConfig) -> Row:
-    flat = trial.flat()
-    return {
-        "trial_id": trial.trial_id,
-        "setting_id": trial.setting_id,
-        **{spec.column: cell(flat[name]) for name, spec in FIELDS.items()},
-    }
-
-
-@cache
-def _versions() -> Row:
-    return {
-        "host": platform.node(),
-        "memsweep_version": version("memsweep"),
-        "torch_version": str(torch.__version__),
-    }
-
-
-def _pack_row(
-    pack: Pack, ledger: Ledger, clock: trainer.Clock, device: str, member_steps: int, wall_seconds: float
-) -> Row:
+def _pack_row(attempt: Attempt, wall_seconds: float) -> Row:
+    pack, ledger, device = attempt.pack, attempt.ledger, attempt.device
     on_gpu = device.startswith("cuda")
     peak = torch.cuda.max_memory_allocated() if on_gpu else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     return {
@@ -268,13 +372,14 @@ def _pack_row(
         "device": "cuda" if on_gpu else "cpu",
         "device_name": torch.cuda.get_device_name() if on_gpu else _processor(),
         "thread_count": torch.get_num_threads(),
-        "mode": pack.mode,
+        "mode": attempt.pack.mode,
         "compiled": ledger.compiled,
-        "member_step_count": member_steps,
-        **{f"{name}_seconds": seconds for name, seconds in clock.seconds.items()},
+        "member_step_count": attempt.member_steps,
+        **{f"{name}_seconds": seconds for name, seconds in attempt.clock.seconds.items()},
         "write_seconds": ledger.write_seconds,
         "wall_seconds": wall_seconds,
         "peak_memory_bytes": peak,
+        "cause": "; ".join(attempt.causes) or None,
         "finished_at": datetime.now(UTC),
         "host": platform.node(),
         "memsweep_commit": _commit(),
@@ -308,6 +413,25 @@ def _processor() -> str:
     return names[0] if names else platform.machine()
 
 
+def _broken(trials: Sequence[TrialConfig]) -> dict[str, str]:
+    """Trials whose network or data can't be made, each by itself -> the error with its traceback."""
+    found = {}
+    for trial in trials:
+        try:
+            models.build(trial, *tasks.shape(trial))
+            tasks.load(trial)
+        except Exception as error:
+            found[trial.trial_id] = "".join(traceback.format_exception(error))
+    return found
+
+
+def _free_memory(device: str) -> None:
+    gc.collect()
+    if device.startswith("cuda"):
+        torch.cuda.empty_cache()
+
+
 def _is_out_of_memory(error: Exception) -> bool:
     """torch tells a full CPU memory by a RuntimeError's text alone."""
-    return isinstance(error, MemoryError | torch.cuda.OutOfMemoryError) or "can't allocate memory" in str(error)
+    texts = ("can't allocate memory", "DefaultCPUAllocator", "bad_alloc")
+    return isinstance(error, MemoryError | torch.cuda.OutOfMemoryError) or any(text in str(error) for text in texts)

@@ -8,11 +8,14 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from memsweep.config import TrialConfig
-from memsweep.launch import choices, plan
+from memsweep.launch import checkpoints, choices, plan
+from memsweep.launch.checkpoints import CHECKPOINT_SECONDS
+from memsweep.launch.ledger import Ledger
 from memsweep.launch.packing import Pack, Tally
+from memsweep.launch.patience import PATIENCE_SECONDS, LastWords, forget, last_words
 from memsweep.results import background
 from memsweep.results.store import Store
-from memsweep.schema import Status, cell
+from memsweep.schema import RETRIED, Status, cell, reproduction
 from memsweep.sweep import Sweep
 
 
@@ -27,7 +30,7 @@ class Report:
     failed: int  # of the wanted, now or before, ended by an error
     missing: int  # of the wanted, left for the next launch
     interrupted: bool
-    remarks: tuple[str, ...] = ()  # what people should know of programs and the folder
+    remarks: tuple[str, ...] = ()  # what was out of order in the folder, for people
     tracking: str | None = None  # where MLflow is filled in the background, or why it is not, for people
 
 
@@ -42,6 +45,8 @@ def launch(
     compiling: bool | None = None,
     retry: bool = False,
     budget_seconds: float | None = None,
+    patience_seconds: float = PATIENCE_SECONDS,
+    checkpoint_seconds: float = CHECKPOINT_SECONDS,
     tracking_uri: str | None = None,
     watch: Callable[[int, int, Tally], None] = lambda settled, wanted, tally: None,
 ) -> Report:
@@ -49,7 +54,9 @@ def launch(
 
     members: trials trained at a time in a pack, at most.  device: cpu or cuda; default: a GPU where there is one.
     compiling: whether programs are compiled; default: what was chosen at their first launch, by what it saves.
-    retry: failed trials run again.
+    retry: failed trials run again.  budget_seconds: the launch ends after them, and the next one goes on.
+    patience_seconds: a pack that takes so long for a piece of work hangs.
+    checkpoint_seconds: packs in training are saved about as often.
     tracking_uri: where MLflow is filled, beside the launch and after it, by a process of its own; default:
     MLFLOW_TRACKING_URI, else a database in the folder; "none": nowhere.
     watch: told (settled before, wanted, tally of this launch) as it goes.
@@ -59,20 +66,14 @@ def launch(
         left = plan.work(sweep.trials[:limit], store, retry=retry)
         plan.check_data(left.missing)
         _write_wanted(sweep, left.wanted, store)
-        remarks: list[str] = []
+        remarks = _tidy(left.missing, store)
         watch(len(left.settled), len(left.wanted), Tally())
         outcome_ran, interrupted, tracking = 0, False, None
         if left.missing:
             tracking = _follow(store, tracking_uri)  # before the watchdog marks what ends with the launch
             from memsweep.launch import tune  # Ray takes seconds to import, and there may be nothing to do
 
-            def remaining(pack: Pack) -> Pack | None:
-                trials = plan.work(pack.trials, store, retry=True).missing
-                return replace(pack, trials=trials) if trials else None
-
-            def watch_tally(tally: Tally) -> None:
-                watch(len(left.settled), len(left.wanted), tally)
-
+            driver = _Driver(store, lambda tally: watch(len(left.settled), len(left.wanted), tally))
             with tune.cluster(address):
                 chosen = device or ("cuda" if tune.has_gpu() else "cpu")
                 workers = tune.worker_count(chosen)
@@ -81,12 +82,12 @@ def launch(
                 )
                 choices.note(store, programs)
                 remarks += choices.remarks(programs)
-                packs = plan.packs(left.missing, workers, members, programs)
-                outcome = tune.run(packs, store, chosen, budget_seconds, remaining, watch_tally)
-            for pack in outcome.quarantined:
-                _quarantine(pack, store)
+                packs = plan.packs(left.missing, workers, members, programs, checkpoints.stored(store))
+                care = tune.Care(checkpoint_seconds, patience_seconds)
+                outcome = tune.run(packs, store, chosen, budget_seconds, care, driver)
             outcome_ran, interrupted = outcome.tally.settled, outcome.interrupted
         after = plan.work(left.wanted, store)
+        _tidy(after.missing, store)
     return Report(
         sweep.name,
         len(after.wanted),
@@ -98,6 +99,58 @@ def launch(
         tuple(remarks),
         tracking,
     )
+
+
+class _Driver:
+    """What the queue of packs asks and tells; see `tune.Driver`."""
+
+    def __init__(self, store: Store, watch: Callable[[Tally], None]):
+        self.store = store
+        self.watch = watch
+        self.note_running = store.note_running
+        self._ended_before = set(_ends(store).items())
+
+    def remaining(self, pack: Pack) -> Pack | None:
+        """Without those that have failed in this launch; those that had failed before are here to run again."""
+        failed = {trial_id for trial_id, attempt in _ends(self.store).items() - self._ended_before}
+        missing = plan.work(pack.trials, self.store, retry=True).missing
+        trials = tuple(trial for trial in missing if trial.trial_id not in failed)
+        return replace(pack, trials=trials, slots=min(pack.slots, len(trials))) if trials else None
+
+    def reached(self, pack: Pack) -> int:
+        steps = checkpoints.steps(self.store)
+        return sum(steps.get(trial.trial_id, 0) for trial in pack.trials)
+
+    def last_words(self, pack: Pack) -> LastWords:
+        return last_words(self.store, pack.pack_id)
+
+    def quarantine(self, pack: Pack, deaths: int, words: LastWords) -> None:
+        ledger = Ledger(self.store, pack.pack_id)
+        company = "it was alone" if len(pack.trials) == 1 else f"{len(pack.trials)} trials were left, given up together"
+        what = f"its packs ended their workers {deaths} times without a gain; at the last, {company}: {words.told()}"
+        for trial in pack.trials:
+            lines = [words.text, what, reproduction(trial.trial_id, self.store.results)]
+            ledger.settle(trial, Status.QUARANTINED, {"cause": "\n".join(filter(None, lines))})
+        ledger.flush()
+
+
+def _ends(store: Store) -> dict[str, str]:
+    """Trials that an error ended -> the attempt in which it did."""
+    columns = store.trials(["trial_id", "attempt_id", "status"]).to_pydict()
+    rows = zip(columns["trial_id"], columns["attempt_id"], columns["status"], strict=True)
+    return {trial_id: attempt for trial_id, attempt, status in rows if status in RETRIED}
+
+
+def _tidy(missing: Sequence[TrialConfig], store: Store) -> list[str]:
+    """Deletes checkpoints of no use; what was wrong with them. Those of trials that never ended are kept."""
+    forget(store)
+    remarks = checkpoints.remove_damaged(store)
+    columns = store.trials(["trial_id", "status"]).to_pydict()
+    rows = zip(columns["trial_id"], columns["status"], strict=True)
+    ended = {trial_id for trial_id, status in rows if status != Status.INTERRUPTED}
+    left = {trial_id for trial_id in checkpoints.steps(store) if trial_id not in ended}
+    checkpoints.tidy(store, left | {trial.trial_id for trial in missing})
+    return remarks
 
 
 def _follow(store: Store, given: str | None) -> str | None:
@@ -130,12 +183,3 @@ def _write_wanted(sweep: Sweep, wanted: Sequence[TrialConfig], store: Store) -> 
         for position, trial in enumerate(wanted)
     ]
     store.write("wanted", rows)
-
-
-def _quarantine(pack: Pack, store: Store) -> None:
-    from memsweep.launch.execution import Ledger  # imports torch
-
-    ledger = Ledger(store, pack.pack_id)
-    for trial in pack.trials:
-        ledger.settle(trial, Status.QUARANTINED, {"cause": f"pack {pack.pack_id} ended its worker again and again"})
-    ledger.flush()

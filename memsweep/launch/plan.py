@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from memsweep.config import TrialConfig
 from memsweep.data import tasks
+from memsweep.launch.checkpoints import Saved
 from memsweep.launch.choices import GUESSED_SECONDS, Choice, compile_seconds, saved_seconds
 from memsweep.launch.packing import Pack, by_program, make_packs, program_name
 from memsweep.results.store import Store
@@ -72,15 +73,29 @@ def check_data(trials: Iterable[TrialConfig]) -> None:
         raise SweepError(problems)
 
 
-def packs(trials: Sequence[TrialConfig], workers: int, members: int | None, chosen: Mapping[str, Choice]) -> list[Pack]:
-    """The packs in which these trials would run, those that take longest first.  chosen: as `choices.choose` finds."""
-    made: list[tuple[float, Pack]] = []
-    for name, group in by_program(trials).items():
-        choice = chosen[name]
-        for pack in make_packs(group, workers, members or choice.slots):
-            seconds = (choice.seconds or GUESSED_SECONDS) * sum(trial.budget for trial in pack.trials)
-            made.append((seconds, replace(pack, mode=choice.mode, compiled=choice.compiled)))
-    return [pack for _, pack in sorted(made, key=lambda timed: -timed[0])]
+def packs(
+    trials: Sequence[TrialConfig],
+    workers: int,
+    members: int | None,
+    chosen: Mapping[str, Choice],
+    saved: Sequence[Saved] = (),
+) -> list[Pack]:
+    """The packs in which these trials would run: those that were cut short first, then the rest, the longest first.
+
+    chosen: as `choices.choose` finds it.  saved: the checkpoints of the results folder.
+    """
+    cut_short = _as_they_were(trials, members, saved)
+    taken = {trial.trial_id for pack in cut_short for trial in pack.trials}
+    rest = by_program(trial for trial in trials if trial.trial_id not in taken)
+    anew = [pack for name, group in rest.items() for pack in make_packs(group, workers, members or chosen[name].slots)]
+
+    def seconds(pack: Pack) -> float:
+        step = chosen[program_name(pack.trials[0])].seconds or GUESSED_SECONDS
+        return step * sum(trial.budget for trial in pack.trials)
+
+    made = [*cut_short, *sorted(anew, key=seconds, reverse=True)]
+    ways = [chosen[program_name(pack.trials[0])] for pack in made]
+    return [replace(pack, mode=way.mode, compiled=way.compiled) for pack, way in zip(made, ways, strict=True)]
 
 
 def calibrate_here(programs: Sequence[Sequence[TrialConfig]], device: str) -> list[Calibration | None]:
@@ -88,6 +103,17 @@ def calibrate_here(programs: Sequence[Sequence[TrialConfig]], device: str) -> li
     from memsweep.launch.calibration import calibrate  # imports torch
 
     return [calibrate(trials, device) for trials in programs]
+
+
+def _as_they_were(trials: Sequence[TrialConfig], members: int | None, saved: Sequence[Saved]) -> list[Pack]:
+    """What these trials are of the packs in the checkpoints; a trial of several is taken up where it is furthest."""
+    left = {trial.trial_id: trial for trial in trials}
+    found = []
+    for pack in saved:
+        own = tuple(left.pop(trial_id) for trial_id in pack.trials if trial_id in left)
+        if own:
+            found.append(Pack(own, min(pack.slots, members or pack.slots, len(own))))
+    return found
 
 
 def local_device() -> str:

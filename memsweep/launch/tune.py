@@ -11,10 +11,11 @@ import secrets
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections import Counter
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 # Tune's own log files, state files and console output are off: the tables and our progress take their place
 os.environ |= {"TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1", "TUNE_GLOBAL_CHECKPOINT_S": "3600", "RAY_AIR_NEW_OUTPUT": "0"}
@@ -27,18 +28,18 @@ from ray.tune.search import Searcher
 
 from memsweep.config import TrialConfig
 from memsweep.launch.packing import Pack, Tally
+from memsweep.launch.patience import LastWords, Patience
+from memsweep.launch.retries import DEATHS, Turn, after_death, has_gained
 from memsweep.launch.watchdog import no_orphans
 from memsweep.results.store import Store
 
 if TYPE_CHECKING:
     from memsweep.launch.calibration import Calibration
 
-REPORT_SECONDS = 1.0
-"""A worker reports its progress about this often."""
 CALIBRATION_SECONDS, CALIBRATION_TRIALS = 120.0, 4096
 """How long all programs may be measured, and the most trials of a program that a worker is sent for it."""
-TRIES = 3
-"""A pack whose worker dies is tried this often before its trials are quarantined."""
+REPORT_SECONDS = 1.0
+"""A worker reports its progress about this often."""
 
 
 @dataclass(frozen=True)
@@ -47,13 +48,43 @@ class Outcome:
 
     tally: Tally
     interrupted: bool
-    quarantined: tuple[Pack, ...]  # packs that kept ending their worker
+
+
+class Care(NamedTuple):
+    """How workers treat a pack that may not end well."""
+
+    checkpoint_seconds: float  # between checkpoints
+    patience_seconds: float  # for a piece of work, before the worker is taken to hang
+
+
+class Driver(Protocol):
+    """What the queue of packs asks and tells of the launch that it works for."""
+
+    def remaining(self, pack: Pack) -> Pack | None:
+        """The trials of a pack that have not ended."""
+
+    def reached(self, pack: Pack) -> int:
+        """Steps of its trials that checkpoints hold, in sum."""
+
+    def last_words(self, pack: Pack) -> LastWords:
+        """What the dead worker of a pack has left behind."""
+
+    def quarantine(self, pack: Pack, deaths: int, words: LastWords) -> None:
+        """Gives a pack up, after so many deaths without a gain."""
+
+    def watch(self, tally: Tally) -> None:
+        """Told at each report."""
+
+    def note_running(self, trial_ids: list[str]) -> None:
+        """Told the trials at work, whenever they change."""
 
 
 class PackTrainable(tune.Trainable):  # type: ignore[misc]  # Ray is not type-checked
     """A worker: trains one pack after another in the same process."""
 
     _execution: Generator[Any, None, None]  # of the pack at hand, told its progress
+    _patience: Patience
+    _tally: Tally
 
     def setup(self, config: dict[str, Any]) -> None:
         import torch  # here, because the driver needs neither torch nor the time to import it
@@ -68,46 +99,38 @@ class PackTrainable(tune.Trainable):  # type: ignore[misc]  # Ray is not type-ch
     def step(self) -> dict[str, Any]:
         """Trains for about REPORT_SECONDS."""
         until = time.monotonic() + REPORT_SECONDS
-        for progress in self._execution:
+        while time.monotonic() < until:
+            with self._patience.for_a_while():
+                progress = next(self._execution, None)
+            if progress is None:
+                self._patience.close()
+                return {**self._tally._asdict(), "done": True}
             self._tally = Tally(progress.settled, progress.failed)
-            if time.monotonic() > until:
-                return {**self._tally._asdict(), "done": False}
-        return {**self._tally._asdict(), "done": True}
+        return {**self._tally._asdict(), "done": False}
 
     def cleanup(self) -> None:
         self._execution.close()
+        self._patience.close()
 
     def _begin(self, config: dict[str, Any]) -> None:
         from memsweep.launch.execution import run_pack  # imports torch, see above
 
         self._tally = Tally()
-        store = Store(config["results"])
-        self._execution = run_pack(Pack.from_json(config["pack"]), store, config["device"])
+        store, pack, care = Store(config["results"]), Pack.from_json(config["pack"]), Care(*config["care"])
+        self._patience = Patience(store, pack.pack_id, care.patience_seconds, compiles=pack.compiled)
+        self._execution = run_pack(pack, store, config["device"], checkpoint_seconds=care.checkpoint_seconds)
 
 
 class PackQueue(Searcher):  # type: ignore[misc]
-    """Hands packs to Tune, one a Tune trial, and hands a pack again whose worker died.
+    """Hands packs to Tune, one a Tune trial, and hands out again what is left of a pack whose worker died."""
 
-    remaining: the trials of a pack that are not settled yet, asked when a worker died.
-    watch: told the tally at each report.  note: told the trials at work, whenever they change.
-    """
-
-    def __init__(
-        self,
-        packs: list[Pack],
-        settings: dict[str, Any],
-        remaining: Callable[[Pack], Pack | None],
-        watch: Callable[[Tally], None],
-        note: Callable[[list[str]], None],
-    ):
+    def __init__(self, packs: list[Pack], settings: dict[str, Any], driver: Driver):
         super().__init__(metric="settled", mode="max")
         self.settings = settings
-        self.remaining = remaining
-        self.watch = watch
-        self.note = note
-        self.waiting = [(pack, 1) for pack in packs]
-        self.running: dict[str, tuple[Pack, int]] = {}
-        self.quarantined: list[Pack] = []
+        self.driver = driver
+        self.waiting = [Turn(pack, pack.pack_id) for pack in packs]
+        self.running: dict[str, Turn] = {}
+        self.deaths: Counter[str] = Counter()  # without a gain, by planned pack
         self._tallies: dict[str, Tally] = {}
 
     def __getstate__(self) -> dict[str, Any]:
@@ -116,25 +139,36 @@ class PackQueue(Searcher):  # type: ignore[misc]
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         if self.waiting:
-            pack, tries = self.running[trial_id] = self.waiting.pop(0)
-            self.note([trial.trial_id for running, _ in self.running.values() for trial in running.trials])
-            return {"pack_id": pack.pack_id, "try": tries, "pack": pack.to_json(), **self.settings}
+            turn = self.waiting.pop(0)
+            pack = turn.pack
+            self.running[trial_id] = replace(turn, reached=self.driver.reached(pack))
+            self.driver.note_running([trial.trial_id for at in self.running.values() for trial in at.pack.trials])
+            return {"pack_id": pack.pack_id, "deaths": turn.deaths, "pack": pack.to_json(), **self.settings}
         return None if self.running else str(Searcher.FINISHED)
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         self._tallies[trial_id] = Tally(result["settled"], result["failed"])
-        self.watch(self.tally)
+        self.driver.watch(self.tally)
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        pack, tries = self.running.pop(trial_id)
+        turn = self.running.pop(trial_id)
         if result and "settled" in result:
             self.on_trial_result(trial_id, result)
-        if not error or (rest := self.remaining(pack)) is None:
+        if error:
+            self._bury(turn)
+
+    def _bury(self, turn: Turn) -> None:
+        words = self.driver.last_words(turn.pack)
+        rest = self.driver.remaining(turn.pack)
+        if rest is None:
             return
-        if tries < TRIES:
-            self.waiting.append((rest, tries + 1))
-        else:
-            self.quarantined.append(rest)
+        gained = has_gained(turn, rest, self.driver.reached(rest))
+        self.deaths[turn.origin] += not gained
+        deaths = self.deaths[turn.origin]
+        again = after_death(turn, rest, gained=gained, hung=words.hung, is_spent=deaths >= DEATHS)
+        self.waiting += again
+        if not again:
+            self.driver.quarantine(rest, deaths, words)
 
     @property
     def tally(self) -> Tally:
@@ -208,13 +242,12 @@ def run(
     store: Store,
     device: str,
     budget_seconds: float | None,
-    remaining: Callable[[Pack], Pack | None],
-    watch: Callable[[Tally], None],
+    care: Care,
+    driver: Driver,
 ) -> Outcome:
     """Runs these packs to their end, within `cluster()`. Ctrl-C or a spent budget ends it early and keeps the rest."""
-
-    settings = {"results": str(store.results.resolve()), "device": device}
-    queue = PackQueue(packs, settings, remaining, watch, store.note_running)
+    settings = {"results": str(store.results.resolve()), "device": device, "care": list(care)}
+    queue = PackQueue(packs, settings, driver)
     scratch = tempfile.mkdtemp(prefix="memsweep-tune-")
     try:
         tune.Tuner(
@@ -236,4 +269,4 @@ def run(
         ).fit()
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
-    return Outcome(queue.tally, bool(queue.waiting or queue.running), tuple(queue.quarantined))
+    return Outcome(queue.tally, bool(queue.waiting or queue.running))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import faulthandler
 import json
+import traceback
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
@@ -12,9 +14,12 @@ import torch
 from memsweep.config import TrialConfig
 from memsweep.engine import plain, trainer
 from memsweep.engine.state import State
+from memsweep.launch import choices
 from memsweep.launch.execution import weights_fingerprint
+from memsweep.launch.packing import program_name
+from memsweep.launch.patience import PATIENCE_SECONDS, STDERR
 from memsweep.results.store import Store, StoreError
-from memsweep.schema import SETTLED, Status
+from memsweep.schema import RETRIED, SETTLED, Status
 
 EXACT = "exact"
 
@@ -99,6 +104,36 @@ def verify(store: Store, trial_ids: Sequence[str] = (), sample: int = 3) -> Iter
     for trial_id in chosen:
         row = stored[trial_id]
         yield _verdict(_trial(wanted[trial_id]), row, curves[trial_id], ways.get(row["attempt_id"], Way()))
+
+
+def failed_among(store: Store, trial_ids: Sequence[str]) -> tuple[list[str], list[str]]:
+    """These trials, those apart that an error ended."""
+    columns = store.trials(["trial_id", "status"]).to_pydict()
+    statuses = dict(zip(columns["trial_id"], columns["status"], strict=True))
+    failed = [trial_id for trial_id in trial_ids if statuses.get(trial_id) in RETRIED]
+    return failed, [trial_id for trial_id in trial_ids if trial_id not in failed]
+
+
+def error_of(store: Store, trial_id: str) -> str | None:
+    """Trains a failed trial alone, as its worker did; the error that ends it, with its traceback, or None.
+
+    What crashes or hangs does so here too: a crash says where on stderr, and so does what hangs, after a while.
+    """
+    torch.set_num_threads(1)
+    wanted = {row["trial_id"]: row for row in store.current("wanted").to_pylist()}
+    if trial_id not in wanted:
+        raise StoreError(f"{trial_id}: no sweep of {store.results} wants it any more, so that nobody knows its fields.")
+    trial = _trial(wanted[trial_id])
+    choice = choices.stored(store).get(program_name(trial), choices.Choice())
+    faulthandler.enable(STDERR)
+    faulthandler.dump_traceback_later(PATIENCE_SECONDS, exit=True, file=STDERR)
+    try:
+        alone(trial, Way(choice.mode, choice.compiled))
+    except Exception as error:
+        return "".join(traceback.format_exception(error))
+    finally:
+        faulthandler.cancel_dump_traceback_later()
+    return None
 
 
 def alone(trial: TrialConfig, way: Way) -> Run:

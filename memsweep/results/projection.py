@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 
 from memsweep.config import FIELDS
-from memsweep.schema import RETRIED, SETTLED, Status, cell
+from memsweep.schema import RETRIED, SETTLED, Status, cell, error_line
 
 CURVE_POINTS = 100
 """A curve of more measurements is thinned to this many, the last among them: a trial must fit one call of MLflow."""
@@ -138,7 +138,7 @@ def trial_run(sweep: str, wanted: Wanted, trial: Mapping[str, Any], steps: Itera
         "status": status,
         "sweep": sweep,
         "pack_id": trial["pack_id"],
-        "cause": _last_line(trial["cause"]) if status in RETRIED else None,
+        "cause": error_line(trial["cause"]) if status in RETRIED else None,
         "host": trial["host"],
         "mlflow.source.name": sweep,
         "mlflow.source.type": "LOCAL",
@@ -255,7 +255,3 @@ def _point(name: str, value: float | None, when: int, step: int) -> list[Point]:
 
 def _share(row: Mapping[str, Any], total: str, count: str) -> float | None:
     return row[total] / row[count] if row[total] is not None and row[count] else None
-
-
-def _last_line(cause: str | None) -> str:
-    return ((cause or "").strip() or "no cause").splitlines()[-1]

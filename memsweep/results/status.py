@@ -6,7 +6,7 @@ from collections import Counter
 from typing import Any
 
 from memsweep.results.store import Store
-from memsweep.schema import RETRIED, SETTLED, Status
+from memsweep.schema import RETRIED, SETTLED, Status, error_line
 
 
 def overview(store: Store) -> list[dict[str, Any]]:
@@ -32,11 +32,11 @@ def overview(store: Store) -> list[dict[str, Any]]:
 
 
 def failures(store: Store) -> list[tuple[str, str, str]]:
-    """(trial, status, advice and the error's last line) of each trial that an error ended."""
+    """(trial, status, the error's own line and advice) of each trial that an error ended."""
     table = store.trials(["trial_id", "status", "cause"])
     rows = zip(*(table[name].to_pylist() for name in ("trial_id", "status", "cause")), strict=True)
     return [
-        (trial, status, f"{((cause or '').strip() or 'no cause').splitlines()[-1]}. {Status(status).advice}")
+        (trial, status, f"{error_line(cause)}. {Status(status).advice}")
         for trial, status, cause in rows
         if status in RETRIED
     ]

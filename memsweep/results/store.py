@@ -4,6 +4,7 @@ results/<table>/<hash of the content>.parquet   one part, written by a worker or
 results/<name>.lock                             held by the process that launches, or tracks; says who it is
 results/running.json                            trials handed to workers; true only while the lock is held
 results/programs.json                           how programs are executed here, chosen at their first launch
+results/checkpoints/                            packs in training, see launch/checkpoints.py
 results/identity                                the folder's own name, where several share a server of MLflow
 """
 

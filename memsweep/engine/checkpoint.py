@@ -1,0 +1,144 @@
+"""The state of a pack as one safetensors file: what training has changed, and JSON. Knows no folder and no pack.
+
+Random numbers are functions of a member's key and step, so that the step is the position of all its streams.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor
+
+from memsweep.engine.program import Program
+from memsweep.engine.state import History, State, fitted_to, map_tensors
+
+REBUILT = ("members", "step", "examples", "coefficients", "strengths", "order_keys", "noise_keys")
+"""Fields of a state that follow from the trials and `step`; all others are saved."""
+
+Point = dict[str, Any]
+"""A measurement: column of the table `steps` -> number."""
+
+
+class CheckpointError(Exception):
+    """Why a checkpoint can't be used."""
+
+
+def dump(state: State, curves: Sequence[Sequence[Point]], note: Mapping[str, Any]) -> bytes:
+    """The content of a checkpoint.
+
+    curves: [M], the points that each member has been measured at.  note: what the caller wants to read in the header.
+    """
+    tensors = {name: value.detach().to("cpu", copy=True).contiguous() for name, value in _changed(state).items()}
+    tensors["step"] = torch.from_numpy(state.step.copy())
+    tensors |= _packed(curves)
+    members = [member.trial.trial_id for member in state.members]
+    header = {**note, "members": members, "steps": state.step.tolist(), "digest": _digest(tensors)}
+    return save(tensors, {"memsweep": json.dumps(header, separators=(",", ":"))})
+
+
+def restore(program: Program, state: State, content: bytes) -> tuple[State, dict[str, list[Point]]]:
+    """The state in which every member that the checkpoint has further on stands as it stood there, and their curves.
+
+    state: as `init` or `admit` returns it; its memory may be reused.  Returns curves by trial.
+    Raises CheckpointError when the content is damaged, or of another program.
+    """
+    members, tensors = _read(content)
+    saved = {trial_id: row for row, trial_id in enumerate(members)}
+    steps = tensors["step"].numpy()
+    rows = [
+        (slot, saved[member.trial.trial_id])
+        for slot, member in enumerate(state.members)
+        if member.trial.trial_id in saved and steps[saved[member.trial.trial_id]] > state.step[slot]
+    ]
+    if not rows:
+        return state, {}
+    slots, sources = (torch.tensor(column) for column in zip(*rows, strict=True))
+    step = state.step.copy()
+    step[slots.numpy()] = steps[sources.numpy()]
+    curves = _unpacked(tensors)
+    try:
+        fields = _with_rows(program, state, tensors, slots, sources)
+    except (KeyError, RuntimeError, IndexError) as error:
+        raise CheckpointError(f"it is of another program ({error})") from error
+    return state._replace(step=step, **fields), {members[row]: curves[row] for _, row in rows}
+
+
+def _with_rows(
+    program: Program, state: State, tensors: Mapping[str, Tensor], slots: Tensor, sources: Tensor
+) -> dict[str, Any]:
+    """Field -> its value with rows `sources` of the checkpoint in these slots."""
+    history = History(*(tensors[f"history/{name}"] for name in History._fields))
+    width = state.examples.given.shape[1]
+    tensors = {**tensors, **_named(fitted_to(history, width), "history")}
+    fields = {name: getattr(state, name) for name in State._fields if name not in REBUILT}
+    names = iter(_named(fields))
+    at = slots.to(program.device)
+
+    def placed(own: Tensor) -> Tensor:
+        return own.index_copy(0, at, tensors[next(names)][sources].to(own.device, own.dtype))
+
+    return {name: map_tensors(placed, value) for name, value in fields.items()}
+
+
+def _changed(state: State) -> dict[str, Tensor]:
+    return _named({name: getattr(state, name) for name in State._fields if name not in REBUILT})
+
+
+def _named(value: Any, name: str = "") -> dict[str, Tensor]:
+    """The tensors in these dicts and named tuples, by the way to them, in the order of `map_tensors`."""
+    if isinstance(value, Tensor):
+        return {name: value}
+    parts = value if isinstance(value, dict) else value._asdict() if hasattr(value, "_asdict") else {}
+    return {
+        way: tensor
+        for part, inner in parts.items()
+        for way, tensor in _named(inner, f"{name}/{part}" if name else part).items()
+    }
+
+
+def _packed(curves: Sequence[Sequence[Point]]) -> dict[str, Tensor]:
+    """All curves' points one after another, a tensor a column, and how many are whose."""
+    points = [point for curve in curves for point in curve]
+    columns = {name: [point[name] for point in points] for name in (points[0] if points else ())}
+    packed = {
+        f"curves/{name}": torch.tensor(values, dtype=torch.int64 if isinstance(values[0], int) else torch.float64)
+        for name, values in columns.items()
+    }
+    return {**packed, "curve_lengths": torch.tensor([len(curve) for curve in curves], dtype=torch.int64)}
+
+
+def _unpacked(tensors: Mapping[str, Tensor]) -> list[list[Point]]:
+    columns = {
+        name.removeprefix("curves/"): value.tolist() for name, value in tensors.items() if name.startswith("curves/")
+    }
+    points = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+    ends = tensors["curve_lengths"].cumsum(0).tolist()
+    return [points[end - length : end] for end, length in zip(ends, tensors["curve_lengths"].tolist(), strict=True)]
+
+
+def _read(content: bytes) -> tuple[list[str], dict[str, Tensor]]:
+    """Members and tensors, as they were written."""
+    try:
+        tensors = load(content)
+        size = int.from_bytes(content[:8], "little")
+        header = json.loads(json.loads(content[8 : 8 + size])["__metadata__"]["memsweep"])
+        members, digest = header["members"], header["digest"]
+    except (SafetensorError, ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f"it is damaged ({error})") from error
+    if _digest(tensors) != digest:
+        raise CheckpointError("it is damaged (its content is not what its header says)")
+    return members, tensors
+
+
+def _digest(tensors: Mapping[str, Tensor]) -> str:
+    digest = hashlib.blake2b(digest_size=16)
+    for name, value in sorted(tensors.items()):
+        digest.update(name.encode())
+        digest.update(value.flatten().view(torch.uint8).numpy().data)
+    return digest.hexdigest()

@@ -1,0 +1,108 @@
+"""What a pack has found and not yet written: rows of its settled members, and the curves of those that still train."""
+
+from __future__ import annotations
+
+import math
+import platform
+import time
+import uuid
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from functools import cache
+from importlib.metadata import version
+from typing import Any
+
+from memsweep.config import FIELDS, TrialConfig
+from memsweep.results.store import Store
+from memsweep.schema import Status, cell
+
+FLUSH_SECONDS = 5.0
+"""Settled members wait at most this long to be written, so that a kill loses little and parts stay few."""
+
+Row = dict[str, Any]
+
+
+class Ledger:
+    """What a pack has found and not yet written: rows of `steps`, `examples` and `trials`, settled members only."""
+
+    def __init__(self, store: Store, pack_id: str):
+        self.store = store
+        self.pack_id = pack_id
+        self.attempt_id = f"{pack_id}-{uuid.uuid4().hex[:8]}"
+        self.written = self.failed = 0
+        self.compiled = False
+        self.write_seconds = 0.0
+        self._curves: dict[str, list[Row]] = {}  # of members still training
+        self._rows: dict[str, list[Row]] = {"steps": [], "examples": [], "trials": []}
+        self._begun: dict[str, float] = {}
+        self._flushed_at = time.monotonic()
+
+    def enter(self, trial: TrialConfig, curve: Sequence[Row] = ()) -> None:
+        """A trial takes a slot.  curve: where it goes on from a checkpoint, its points up to there."""
+        self._begun[trial.trial_id] = time.monotonic()
+        self._curves[trial.trial_id] = list(curve)
+
+    def curve(self, trial: TrialConfig) -> list[Row]:
+        """The points of a member that still trains."""
+        return self._curves[trial.trial_id]
+
+    def measure(self, trial: TrialConfig, step: int, counts: Row) -> None:
+        """Adds a point to a member's curve; a measurement that is not finite is no point."""
+        if math.isfinite(counts["train_loss_sum_nats"] + counts["validation_loss_sum_nats"]):
+            epoch = step * trial.optimizer.batch_size / trial.data.examples
+            self._curves[trial.trial_id].append({"step": step, "epoch": epoch, **counts})
+
+    def settle(self, trial: TrialConfig, status: Status, facts: Row) -> None:
+        """The member's last word; written with the next flush."""
+        curve = self._curves.pop(trial.trial_id, [])
+        last = {name: value for name, value in curve[-1].items() if name not in ("step", "epoch")} if curve else {}
+        key = {"trial_id": trial.trial_id, "attempt_id": self.attempt_id}
+        self._rows["steps"] += [{**key, **point} for point in curve]
+        self._rows["trials"].append(
+            {
+                **_identity(trial),
+                **last,
+                "attempt_id": self.attempt_id,
+                "pack_id": self.pack_id,
+                "status": status.value,
+                "wall_seconds": time.monotonic() - self._begun.pop(trial.trial_id, time.monotonic()),
+                "finished_at": datetime.now(UTC),
+                **_versions(),
+                **facts,
+            }
+        )
+
+    def add_examples(self, rows: list[Row]) -> None:
+        self._rows["examples"] += rows
+
+    def flush(self, *, due_only: bool = False) -> None:
+        """Writes settled members: their curves and examples first, their `trials` rows last, as the commit."""
+        if not self._rows["trials"] or (due_only and time.monotonic() - self._flushed_at < FLUSH_SECONDS):
+            return
+        begun = time.perf_counter()
+        for table, rows in self._rows.items():
+            if rows:
+                self.store.write(table, rows)
+        self.written += len(self._rows["trials"])
+        self.failed += sum(row["cause"] is not None for row in self._rows["trials"])
+        self._rows = {table: [] for table in self._rows}
+        self._flushed_at = time.monotonic()
+        self.write_seconds += time.perf_counter() - begun
+
+
+def _identity(trial: TrialConfig) -> Row:
+    flat = trial.flat()
+    return {
+        "trial_id": trial.trial_id,
+        "setting_id": trial.setting_id,
+        **{spec.column: cell(flat[name]) for name, spec in FIELDS.items()},
+    }
+
+
+@cache
+def _versions() -> Row:
+    return {
+        "host": platform.node(),
+        "memsweep_version": version("memsweep"),
+        "torch_version": version("torch"),
+    }

@@ -1,0 +1,70 @@
+"""Twenty kills at random of workers and drivers, in one sweep, leave the tables of a sweep that was left in peace."""
+
+import random
+import time
+
+import psutil
+import pytest
+
+import memsweep
+from memsweep.results.store import Store
+from memsweep.schema import SCHEMAS
+from tests.test_launch import memsweep_, start, workers_of
+
+KILLS = 20
+SWEEP = [
+    "smoke",
+    *("--set", "data.noise_fraction=0,0.5", "--set", "regularization.weight_decay=0,0.001", "--set", "seeds=0:60"),
+    *("--set", "stop.fit=0.9", "--set", "stop.steps=6000", "--set", "stop.measure_steps=200"),
+    *("--set", "regularization.input_noise=1.5", "--set", "optimizer.learning_rate=0.02", "--set", "probes=examples"),
+]
+LAUNCH = ["launch", *SWEEP, "--members", "16", "--checkpoint", "0.5s", "--tracking-uri", "none"]
+ELSEWHERE = {"attempt_id", "pack_id", "wall_seconds", "finished_at", "host", "memsweep_version", "torch_version"}
+
+
+def numbers(results, table):
+    names = [name for name in SCHEMAS[table].names if name not in ELSEWHERE]
+    rows = Store(results).current(table, names).to_pandas()
+    keys = [name for name in ("trial_id", "step", "example") if name in rows]
+    return rows.sort_values(keys).reset_index(drop=True)
+
+
+def ended(driver):
+    """Waits for all processes of a killed launch."""
+    family = psutil.Process(driver.pid).children(recursive=True)
+    driver.kill()
+    driver.communicate()
+    psutil.wait_procs(family, timeout=20)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3000)
+def test_twenty_kills_change_nothing(tmp_path):
+    chance = random.Random(20)
+    killed, gone = tmp_path / "killed", {"worker": 0, "driver": 0}
+    driver = start(*LAUNCH, "--results", killed)
+    while sum(gone.values()) < KILLS:
+        time.sleep(chance.uniform(1, 9))
+        assert driver.poll() is None, f"it ended after {gone}: {driver.communicate()[1]}"
+        workers = workers_of(driver)
+        if workers and chance.random() < 0.65:
+            chance.choice(workers).kill()
+            gone["worker"] += 1
+        elif workers or chance.random() < 0.3:  # seldom before there are workers, else there never will be
+            ended(driver)
+            gone["driver"] += 1
+            driver = start(*LAUNCH, "--results", killed)
+    _, message = driver.communicate()
+    assert driver.returncode == 0, message
+    assert min(gone.values()) >= 3, gone
+
+    peaceful = tmp_path / "peaceful"
+    undisturbed = memsweep_(*LAUNCH, "--results", peaceful, timeout=1200)
+    assert undisturbed.returncode == 0, undisturbed.stderr
+    for table in ("trials", "steps", "examples"):
+        mine, theirs = numbers(killed, table), numbers(peaceful, table)
+        assert len(mine) and mine.equals(theirs), mine.compare(theirs)
+    assert Store(killed).read("trials", ["trial_id"]).num_rows == 240  # nobody was settled twice
+    assert set(memsweep.table("trials", killed)["status"]) == {"finished"}
+    assert 10 < memsweep.table("trials", killed)["fitted_step"].notna().sum() < 230  # some left early, some did not
+    assert not list((killed / "checkpoints").glob("*"))

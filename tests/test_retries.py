@@ -1,0 +1,209 @@
+"""A pack whose worker dies is handed out again; one that gains nothing is searched for the guilty, and only they go."""
+
+import faulthandler
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+from memsweep.launch.packing import Pack
+from memsweep.launch.patience import COMPILING_SECONDS, LastWords, Patience, last_words
+from memsweep.launch.retries import DEATHS, TRIES
+from memsweep.launch.tune import PackQueue, Searcher
+from memsweep.results.store import Store
+from tests.cases import trial
+
+TRIALS = tuple(trial(seed=seed) for seed in range(8))
+CRASHED = LastWords(False, "Fatal Python error: Segmentation fault")
+HUNG = LastWords(True, "Timeout (0:00:05)!")
+
+
+class World:
+    """Workers that die of guilty trials, and what the queue is told of it."""
+
+    def __init__(self, guilty=(), words=CRASHED):
+        self.guilty = {TRIALS[i].trial_id for i in guilty}
+        self.words = words
+        self.settled, self.steps = set(), {}
+        self.quarantined = []
+        self.handed_out = []
+
+    def remaining(self, pack):
+        gone = self.settled | {t.trial_id for p, *_ in self.quarantined for t in p.trials}
+        trials = tuple(t for t in pack.trials if t.trial_id not in gone)
+        return Pack(trials, min(pack.slots, len(trials))) if trials else None
+
+    def reached(self, pack):
+        return sum(self.steps.get(t.trial_id, 0) for t in pack.trials)
+
+    def last_words(self, pack):
+        return self.words
+
+    def quarantine(self, pack, deaths, words):
+        self.quarantined.append((pack, deaths, words))
+
+    def watch(self, tally):
+        pass
+
+    def note_running(self, trial_ids):
+        pass
+
+    def run(self, queue, on_turn=lambda turn, number: None, most=200):
+        """Hands out packs until none is left; one with a guilty trial dies, any other settles."""
+        for number in range(most):
+            name = f"turn {number}"
+            config = queue.suggest(name)
+            if config == Searcher.FINISHED:
+                return
+            pack = Pack.from_json(config["pack"])
+            self.handed_out.append(pack)
+            guilty = on_turn(pack, number)
+            if guilty is None:
+                guilty = bool(self.guilty & {t.trial_id for t in pack.trials})
+            if not guilty:
+                self.settled |= {t.trial_id for t in pack.trials}
+            queue.on_trial_complete(name, error=guilty)
+        raise AssertionError("it never ends")
+
+
+def queue_for(world, slots=8):
+    return PackQueue([Pack(TRIALS, slots)], {"results": "r"}, world)
+
+
+def given_up(world):
+    return {t.trial_id for pack, *_ in world.quarantined for t in pack.trials}
+
+
+@pytest.mark.parametrize("guilty", [(0,), (7,), (3,), (1, 6)])
+def test_only_the_guilty_are_quarantined(guilty):
+    world = World(guilty)
+    world.run(queue_for(world))
+    assert given_up(world) == world.guilty
+    assert world.settled == {t.trial_id for t in TRIALS} - world.guilty
+    assert all(len(pack.trials) == 1 and words is CRASHED for pack, _, words in world.quarantined)
+
+
+def test_a_pack_is_tried_before_it_is_halved_with_fewer_slots_each_time():
+    world = World((0,))
+    world.run(queue_for(world))
+    sizes = [(len(pack.trials), pack.slots) for pack in world.handed_out]
+    assert sizes[: TRIES + 2] == [(8, 8), (8, 4), (8, 2), (4, 1), (4, 1)]
+    assert world.quarantined[0][1] == TRIES + 3  # alone after three halvings
+
+
+def test_a_pack_that_hangs_is_halved_at_once():
+    world = World((0,), HUNG)
+    world.run(queue_for(world))
+    assert [len(pack.trials) for pack in world.handed_out][:2] == [8, 4]
+    assert given_up(world) == world.guilty and world.quarantined[0][1] == 4
+
+
+def test_kills_at_random_quarantine_nobody():
+    """As long as a worker has settled or saved anything before it died."""
+    world = World()
+    first = TRIALS[0].trial_id
+
+    def gain(pack, number):
+        if number < 40:
+            world.steps[first] = world.steps.get(first, 0) + 1
+            return True
+
+    world.run(queue_for(world), gain)
+    assert not world.quarantined and len(world.settled) == 8
+    assert {(len(pack.trials), pack.slots) for pack in world.handed_out} == {(8, 8)}
+
+
+def test_what_a_dead_worker_has_settled_is_not_run_again():
+    world = World()
+
+    def settle(pack, number):
+        if number < 7:
+            world.settled.add(pack.trials[0].trial_id)
+            return True
+
+    world.run(queue_for(world), settle)
+    assert [len(pack.trials) for pack in world.handed_out] == [8, 7, 6, 5, 4, 3, 2, 1]
+    assert not world.quarantined
+
+
+def test_two_deaths_and_a_gain_start_the_count_anew():
+    world = World()
+    saved = iter([0, 0, 5, 5, 5, 9, 9, 9])
+
+    def die(pack, number):
+        if number < 8:
+            world.steps[TRIALS[0].trial_id] = next(saved)
+            return True
+
+    world.run(queue_for(world), die)
+    assert not world.quarantined and {len(pack.trials) for pack in world.handed_out} == {8}
+
+
+def test_deaths_without_end_are_ended():
+    trials = tuple(trial(seed=seed) for seed in range(64))
+    world = World()
+    world.guilty = {t.trial_id for t in trials}
+    world.run(PackQueue([Pack(trials, 64)], {"results": "r"}, world))
+    assert given_up(world) == world.guilty
+    assert len(world.handed_out) <= DEATHS + 32  # and the halves that were waiting then
+
+
+# Patience.
+
+
+def last_words_of(code, tmp_path, seconds=0.5):
+    """Of a process that runs this code as a worker runs a pack."""
+    place = tmp_path / "memsweep" / "launch"
+    place.mkdir(parents=True)
+    (place / "execution.py").write_text(textwrap.dedent(code))
+    start = f"""
+        import runpy
+        from memsweep.launch.patience import Patience
+        from memsweep.results.store import Store
+        patience = Patience(Store({str(tmp_path)!r}), "mine", {seconds}, compiles=False)
+        with patience.for_a_while():
+            runpy.run_path({str(place / "execution.py")!r})
+        patience.close()
+    """
+    ended = subprocess.run([sys.executable, "-c", textwrap.dedent(start)], capture_output=True, timeout=60)
+    store = Store(tmp_path)
+    words = last_words(store, "mine")
+    assert last_words(store, "mine") == LastWords(False, "")  # read once
+    return ended.returncode, words
+
+
+def test_what_hangs_is_ended_and_says_where(tmp_path):
+    code, words = last_words_of("def stuck():\n    while True:\n        pass\nstuck()\n", tmp_path)
+    assert code == 1 and words.hung and "in stuck" in words.text and words.told() == "it hung"
+
+
+def test_what_hangs_with_the_interpreters_lock_is_ended_too(tmp_path):
+    code, words = last_words_of("import re\nre.match('(a+)+$', 'a' * 64 + 'b')\n", tmp_path)
+    assert code == 1 and words.hung and "execution.py" in words.text
+
+
+def test_what_crashes_says_where(tmp_path):
+    code, words = last_words_of("import ctypes\ndef mine():\n    ctypes.string_at(0)\nmine()\n", tmp_path)
+    assert code < 0 and not words.hung
+    assert words.text.startswith("Fatal Python error: Segmentation fault") and "in mine" in words.text
+    assert words.told() == "it crashed"
+
+
+def test_what_is_killed_says_nothing(tmp_path):
+    _, words = last_words_of("import os\nos.kill(os.getpid(), 9)\n", tmp_path)
+    assert words == LastWords(False, "") and "was killed" in words.told()
+
+
+def test_what_ends_in_time_leaves_nothing(tmp_path):
+    code, words = last_words_of("import time\ntime.sleep(0.1)\n", tmp_path)
+    assert code == 0 and words.text == "" and not list((tmp_path / "checkpoints").glob("*"))
+
+
+def test_patience_lasts_for_a_compilation(tmp_path):
+    store = Store(tmp_path, create=True)
+    for compiles, expected in ((False, 5.0), (True, COMPILING_SECONDS)):
+        patience = Patience(store, "mine", 5.0, compiles=compiles)
+        patience.close()
+        assert patience.seconds == expected
+    faulthandler.enable()  # as pytest has it
