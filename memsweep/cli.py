@@ -123,7 +123,7 @@ def plan(
 
     loaded, store = _sweep(sweep, overrides), _store_if_there(results)
     work = planning.work(loaded.trials[:limit], store, retry=retry)
-    planning.check_data(work.missing)
+    planning.check(work.missing)
     chosen = device.value if device else planning.local_device()
     workers = planning.local_workers(chosen)
     programs = choices.choose(

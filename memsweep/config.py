@@ -397,10 +397,10 @@ def imported(path: str) -> Any:
     module, _, name = path.partition(":")
     try:
         return getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError) as error:
+    except Exception as error:  # whatever a user's module raises
         raise ConfigError(
             [
-                f"{path}: can't be imported ({error}). "
+                f"{path}: can't be imported ({type(error).__name__}: {error}). "
                 "The module must be importable where memsweep runs, e.g. through PYTHONPATH."
             ]
         ) from error

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from memsweep.launch import plan
 from memsweep.launch.choices import choose
-from memsweep.launch.plan import check_data, estimate, packs, work
+from memsweep.launch.plan import check, estimate, packs, work
 from memsweep.results.store import Store
 from memsweep.schema import RETRIED, SETTLED, Status
 from memsweep.sweep import SweepError
@@ -93,10 +93,10 @@ def test_settling_what_is_missing_leaves_nothing(store):
 
 
 def test_data_that_cannot_be_loaded_is_told_all_at_once():
-    check_data(TRIALS)
+    check(TRIALS)
     wrong = [trial(data__examples=5000), trial(data__input_dim=3), trial(data__input_dim=3, seed=1), *TRIALS]
     with pytest.raises(SweepError) as caught:
-        check_data(wrong)
+        check(wrong)
     assert len(caught.value.problems) == 2
     assert "data.examples = 5000" in caught.value.problems[0] and "data.input_dim = 3" in caught.value.problems[1]
 

@@ -35,6 +35,27 @@ def test_the_worked_example_gives_its_output(tmp_path):
         assert ended.stdout == expected, line
 
 
+def test_the_users_own_example_runs(tmp_path):
+    """The module is written down and the commands run, as the README says."""
+    section = README.partition("## Bring your own")[2].partition("\n## ")[0]
+    (module,) = re.findall(r"```python\n(.*?)```", section, re.DOTALL)
+    (commands,) = re.findall(r"```sh\n(.*?)```", section, re.DOTALL)
+    (tmp_path / "my_lab.py").write_text(module)
+    assert len([line for line in module.splitlines() if line.strip()]) <= 20
+    python = f"{shlex.quote(sys.executable)} -m memsweep"
+    ended = subprocess.run(
+        ["bash", "-ec", f'memsweep() {{ {python} "$@"; }}\n{commands}'],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=200,
+        stdin=subprocess.DEVNULL,
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert "24 of 24 trials finished" in ended.stderr
+    assert ended.stdout.split()[-1] == "fused"
+
+
 @pytest.mark.parametrize("name", [command.callback.__name__ for command in app.registered_commands])
 def test_every_verb_is_in_the_readme(name):
     assert f"`memsweep {name}" in README

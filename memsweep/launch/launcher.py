@@ -64,7 +64,7 @@ def launch(
     """
     with store.lock("launch"):
         left = plan.work(sweep.trials[:limit], store, retry=retry)
-        plan.check_data(left.missing)
+        plan.check(left.missing)
         _write_wanted(sweep, left.wanted, store)
         remarks = _tidy(left.missing, store)
         watch(len(left.settled), len(left.wanted), Tally())

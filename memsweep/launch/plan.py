@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from memsweep.config import TrialConfig
+from memsweep.config import ConfigError, TrialConfig, imported
 from memsweep.data import tasks
 from memsweep.launch.checkpoints import Saved
 from memsweep.launch.choices import GUESSED_SECONDS, Choice, compile_seconds, saved_seconds
@@ -65,10 +65,17 @@ def work(wanted: Sequence[TrialConfig], store: Store | None, *, retry: bool = Fa
     return Work(tuple(wanted), *(tuple(groups[name]) for name in ("settled", "failed", "missing")))
 
 
-def check_data(trials: Iterable[TrialConfig]) -> None:
-    """Raises SweepError with everything that keeps the trials' data from being loaded."""
-    asked = {(trial.data, trial.stream_seed("inputs")): trial for trial in trials}
+def check(trials: Sequence[TrialConfig]) -> None:
+    """Raises SweepError with all that keeps the trials' data from being loaded, or a user's code from being found."""
+    asked = {(trial.data, trial.stream_seed("inputs"), trial.model.family): trial for trial in trials}
     problems = [problem for trial in asked.values() for problem in tasks.check(trial)]
+    for path in {
+        path for trial in trials for path in (trial.model.family, trial.regularization.penalty) if ":" in path
+    }:
+        try:
+            imported(path)
+        except ConfigError as error:
+            problems += error.problems
     if problems:
         raise SweepError(problems)
 
