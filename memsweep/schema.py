@@ -97,7 +97,7 @@ SCHEMAS: dict[str, pa.Schema] = {
             _column("data_fingerprint", pa.string(), "hash of everything that training and evaluation read"),
             _column("weights_fingerprint", pa.string(), "hash of the final weights' bits"),
             _PACK,
-            _column("deviation", pa.float64(), "largest difference from the trial run alone; null: not compared"),
+            _column("deviation", pa.float64(), "as packs.deviation; null: not the member that was compared"),
             _column("wall_seconds", pa.float64(), "from entering the pack to leaving it"),
             _column("finished_at", pa.timestamp("us", tz="UTC"), "when it left the pack"),
             _column("host", pa.string(), "machine that trained it"),
@@ -153,11 +153,15 @@ SCHEMAS: dict[str, pa.Schema] = {
             _column("train_seconds", pa.float64(), "optimizer steps"),
             _column("evaluate_seconds", pa.float64(), "measurements"),
             _column("write_seconds", pa.float64(), "writing parts"),
+            _column("compare_seconds", pa.float64(), "running a member again, alone"),
             _column("wall_seconds", pa.float64(), "whole pack"),
             _column("peak_memory_bytes", pa.int64(), "largest memory of the worker process, or of the device on cuda"),
             _column("cause", pa.string(), "what went wrong without ending a trial, such as memory that ran out"),
             _column(
-                "deviation", pa.float64(), "largest difference of its members from their runs alone; null: not compared"
+                "deviation",
+                pa.float64(),
+                "of one member from its run alone: the largest of weights, absolute, and of measurements, relative; "
+                "0: equal to the bit; null: not compared",
             ),
             _column("finished_at", pa.timestamp("us", tz="UTC"), "when it ended"),
             _column("host", pa.string(), "machine"),

@@ -42,7 +42,7 @@ def numbers(pack):
 
 def test_there_may_be_none(store):
     assert checkpoints.stored(store) == [] and checkpoints.steps(store) == {}
-    assert planned(store) == make_packs(TRIALS, 2, 64)
+    assert [pack.trials for pack in planned(store)] == [pack.trials for pack in make_packs(TRIALS, 2, 64)]
 
 
 def test_a_pack_cut_short_comes_first_and_as_it_was(store):

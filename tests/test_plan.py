@@ -110,6 +110,13 @@ def test_members_bound_the_slots():
     assert [pack.slots for pack in planned(TRIALS, 2)] == [2, 2, 2]
 
 
+def test_one_pack_of_each_program_and_some_of_many_are_compared():
+    many = [trial(seed=seed) for seed in range(40)] + [trial(model__width=9)]
+    made = planned(many, 1)
+    widths = [pack.trials[0].model.width for pack in made if pack.compared]
+    assert sorted(widths) == [8, 8, 8, 9] and len(made) == 41
+
+
 def test_an_estimate_grows_with_the_work(monkeypatch):
     monkeypatch.setattr(plan, "CALIBRATION_SECONDS", 0.05)
     estimate(planned(TRIALS[:1], 1), "cpu", 1)  # the first steps of a process are slow

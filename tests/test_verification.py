@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from memsweep.cli import app
+from memsweep.engine import optim
 from memsweep.launch import verification
 from memsweep.launch.execution import run_pack
 from memsweep.launch.packing import Pack
@@ -153,3 +154,29 @@ class Broken(torch.nn.Linear):
 
     def forward(self, inputs):
         raise RuntimeError("my own mistake")
+
+
+def test_a_compared_pack_stores_how_far_a_member_is_from_its_run_alone(tmp_path):
+    store = Store(tmp_path, create=True)
+    for pack in (Pack(tuple(TRIALS), 5, compared=True), Pack((trial("decay", seed=8), trial("decay", seed=9)), 2)):
+        for _ in run_pack(pack, store):
+            pass
+    assert store.read("packs")["deviation"].to_pylist().count(0.0) == 1
+    assert store.read("packs")["deviation"].null_count == 1
+    assert store.trials()["deviation"].to_pylist().count(0.0) == 1
+    assert max(store.read("packs")["compare_seconds"].to_pylist()) > 0
+
+
+def test_a_leak_between_members_is_stored_as_a_deviation(tmp_path, monkeypatch):
+    right = optim.sgd_
+
+    def leaking(parameters, gradients, moments, coefficients):
+        for gradient in gradients.values():
+            gradient.add_(gradient.mean(0, keepdim=True), alpha=1e-3)
+        right(parameters, gradients, moments, coefficients)
+
+    monkeypatch.setattr(optim, "sgd_", leaking)
+    store = Store(tmp_path, create=True)
+    for _ in run_pack(Pack(tuple(TRIALS), 5, compared=True), store):
+        pass
+    assert store.read("packs")["deviation"][0].as_py() > 1e-5

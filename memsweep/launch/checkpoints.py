@@ -42,7 +42,8 @@ def path_of(store: Store, pack: Pack) -> Path:
 
 def execution(pack: Pack, device: str) -> dict[str, Any]:
     """What must be the same for a pack to go on from a checkpoint with the bits of one never stopped."""
-    how = {entry.name: getattr(pack, entry.name) for entry in fields(pack) if entry.name not in ("trials", "slots")}
+    names = {entry.name for entry in fields(pack)} - {"trials", "slots", "compared"}
+    how = {name: getattr(pack, name) for name in sorted(names)}
     return {**how, "device": device.partition(":")[0], "torch": version("torch")}
 
 

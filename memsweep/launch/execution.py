@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import hashlib
 import platform
 import resource
 import subprocess
@@ -26,7 +25,7 @@ from memsweep.engine.checkpoint import CheckpointError
 from memsweep.engine.evaluation import Measured
 from memsweep.engine.program import Program
 from memsweep.engine.state import Member, State
-from memsweep.launch import checkpoints
+from memsweep.launch import checkpoints, comparison
 from memsweep.launch.checkpoints import CHECKPOINT_SECONDS
 from memsweep.launch.choices import note_cached
 from memsweep.launch.ledger import Ledger, Row
@@ -40,6 +39,8 @@ CHUNK_SECONDS = 2.0
 """About how long a pack trains before it looks up: to tell its progress, and to be saved."""
 CHUNK_INDICES = 1 << 24
 """Numbers of examples that are drawn ahead at most: 128 MiB."""
+COMPARED_SECONDS = 300.0
+"""A pack that trains for longer is not compared with a run alone, which would seem to hang."""
 FIRST_STEPS = 16
 """Steps of the first chunk, when nobody knows yet how long they take."""
 
@@ -107,6 +108,8 @@ class Attempt:
         self.present: tuple[TrialConfig, ...] = ()  # in slots, or about to be: an error is one of theirs
         self.member_steps = 0
         self.causes: list[str] = []  # what went wrong without ending a trial
+        self.deviation: float | None = None  # of the member that was compared with its run alone
+        self.compare_seconds = 0.0
         self.save_at = time.monotonic() + checkpoint_seconds
         self._begun = time.monotonic()
 
@@ -310,6 +313,7 @@ def _record(attempt: Attempt, program: Program, state: State, measured: Measured
         if status is None:
             continue
         test = {name: values[m] for name, values in tests.items()} if status != Status.DIVERGED else {}
+        deviation = _deviation(attempt, program, state, int(m), test) if status == Status.FINISHED else None
         if "examples" in member.trial.probes:
             ledger.add_examples(_example_rows(ledger.attempt_id, state, int(m)))
         facts = {
@@ -321,18 +325,28 @@ def _record(attempt: Attempt, program: Program, state: State, measured: Measured
             "class_count": program.classes,
             "parameter_count": member.parameter_count,
             "data_fingerprint": member.data.fingerprint,
-            "weights_fingerprint": weights_fingerprint(state, int(m)),
+            "weights_fingerprint": comparison.weights_fingerprint(state, int(m)),
+            "deviation": deviation,
         }
         ledger.settle(member.trial, status, facts)
         del attempt.left[member.trial.trial_id]
 
 
-def weights_fingerprint(state: State, m: int) -> str:
-    """16 hexadecimal digits that name the bits of a member's weights."""
-    digest = hashlib.blake2b(digest_size=8)
-    for name, value in sorted(state.parameters.items()):
-        digest.update(name.encode() + value[m].cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()
+def _deviation(attempt: Attempt, program: Program, state: State, m: int, test: Row) -> float | None:
+    """How far a member that ends is from its run alone, if its pack is to be compared and none has been yet.
+
+    The largest difference of final weights, absolute, or of a measurement, relative. None: not compared.
+    """
+    trial, seconds = state.members[m].trial, attempt.clock.seconds["train"]
+    if not attempt.pack.compared or attempt.deviation is not None or seconds > COMPARED_SECONDS:
+        return None
+    begun = time.perf_counter()
+    curve = {point["step"]: point for point in attempt.ledger.curve(trial)}
+    run = comparison.alone(trial, program)
+    apart = comparison.weights_apart(run, comparison.weights(state, m))
+    attempt.deviation = max([apart, *comparison.differences(run, curve, test).values()])
+    attempt.compare_seconds += time.perf_counter() - begun
+    return attempt.deviation
 
 
 def _example_rows(attempt_id: str, state: State, m: int) -> list[Row]:
@@ -377,6 +391,8 @@ def _pack_row(attempt: Attempt, wall_seconds: float) -> Row:
         "member_step_count": attempt.member_steps,
         **{f"{name}_seconds": seconds for name, seconds in attempt.clock.seconds.items()},
         "write_seconds": ledger.write_seconds,
+        "compare_seconds": attempt.compare_seconds,
+        "deviation": attempt.deviation,
         "wall_seconds": wall_seconds,
         "peak_memory_bytes": peak,
         "cause": "; ".join(attempt.causes) or None,

@@ -24,6 +24,7 @@ class Pack:
     slots: int
     mode: str = "fused"  # or "serial": members in turn
     compiled: bool = False
+    compared: bool = False  # one of its members is run again, alone
 
     @property
     def pack_id(self) -> str:
@@ -35,7 +36,7 @@ class Pack:
         """The pack as text: the first trial's fields, then how each trial differs from it."""
         flat = [{**trial.flat(), "seed": trial.seed} for trial in self.trials]
         changes = [{name: value for name, value in fields.items() if value != flat[0][name]} for fields in flat]
-        how = {"slots": self.slots, "mode": self.mode, "compiled": self.compiled}
+        how = {"slots": self.slots, "mode": self.mode, "compiled": self.compiled, "compared": self.compared}
         return json.dumps({"base": flat[0], "changes": changes, **how}, separators=(",", ":"))
 
     @classmethod
@@ -43,7 +44,7 @@ class Pack:
         values = json.loads(text)
         base = TrialConfig.of(values["base"])
         trials = tuple(base.with_fields(change) for change in values["changes"])
-        return cls(trials, values["slots"], values["mode"], values["compiled"])
+        return cls(trials, *(values[name] for name in ("slots", "mode", "compiled", "compared")))
 
 
 class Tally(NamedTuple):

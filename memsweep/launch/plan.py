@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -20,6 +21,8 @@ from memsweep.sweep import SweepError
 if TYPE_CHECKING:
     from memsweep.launch.calibration import Calibration
 
+COMPARED_PACKS = 16
+"""Of so many packs of a program, one member of one is run again, alone."""
 CALIBRATION_SECONDS = 1.0
 """How long a program is tried for an estimate, apart from loading it."""
 
@@ -102,7 +105,19 @@ def packs(
 
     made = [*cut_short, *sorted(anew, key=seconds, reverse=True)]
     ways = [chosen[program_name(pack.trials[0])] for pack in made]
-    return [replace(pack, mode=way.mode, compiled=way.compiled) for pack, way in zip(made, ways, strict=True)]
+    made = [replace(pack, mode=way.mode, compiled=way.compiled) for pack, way in zip(made, ways, strict=True)]
+    return _sampled(made)
+
+
+def _sampled(packs: Sequence[Pack]) -> list[Pack]:
+    """The first pack of each program, and every COMPARED_PACKS-th of the others, is compared with a run alone."""
+    seen: Counter[str] = Counter()
+    sampled = []
+    for pack in packs:
+        name = program_name(pack.trials[0])
+        sampled.append(replace(pack, compared=seen[name] % COMPARED_PACKS == 0))
+        seen[name] += 1
+    return sampled
 
 
 def calibrate_here(programs: Sequence[Sequence[TrialConfig]], device: str) -> list[Calibration | None]:

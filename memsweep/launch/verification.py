@@ -13,9 +13,9 @@ import torch
 
 from memsweep.config import TrialConfig
 from memsweep.engine import plain, trainer
-from memsweep.engine.state import State
+from memsweep.engine.program import Program
 from memsweep.launch import choices
-from memsweep.launch.execution import weights_fingerprint
+from memsweep.launch.comparison import alone, differences, weights_apart, weights_fingerprint
 from memsweep.launch.packing import program_name
 from memsweep.launch.patience import PATIENCE_SECONDS, STDERR
 from memsweep.results.store import Store, StoreError
@@ -29,6 +29,9 @@ class Way(NamedTuple):
 
     mode: str = "fused"
     compiled: bool = False
+
+    def program(self, trial: TrialConfig) -> Program:
+        return trainer.compose([trial], mode=self.mode, compiled=self.compiled)
 
 
 class Verdict(NamedTuple):
@@ -45,14 +48,6 @@ class Verdict(NamedTuple):
     @property
     def holds(self) -> bool:
         return self.weights != "differ" and self.measurements == EXACT
-
-
-class Run(NamedTuple):
-    """A trial, trained alone to its end."""
-
-    state: State
-    curve: dict[int, dict[str, Any]]  # step -> column -> number
-    test: dict[str, Any]
 
 
 def incomplete(store: Store) -> list[str]:
@@ -128,7 +123,7 @@ def error_of(store: Store, trial_id: str) -> str | None:
     faulthandler.enable(STDERR)
     faulthandler.dump_traceback_later(PATIENCE_SECONDS, exit=True, file=STDERR)
     try:
-        alone(trial, Way(choice.mode, choice.compiled))
+        alone(trial, Way(choice.mode, choice.compiled).program(trial))
     except Exception as error:
         return "".join(traceback.format_exception(error))
     finally:
@@ -136,48 +131,23 @@ def error_of(store: Store, trial_id: str) -> str | None:
     return None
 
 
-def alone(trial: TrialConfig, way: Way) -> Run:
-    """Trains a trial in a pack of one."""
-    program = trainer.compose([trial], mode=way.mode, compiled=way.compiled)
-    state = trainer.init(program, [trial])
-    curve: dict[int, dict[str, Any]] = {}
-    while True:
-        state, measured = trainer.advance(program, state, trainer.steps_to_measurement(state))
-        curve[int(measured.step[0])] = {name: values[0].item() for name, values in measured.counts.items()}
-        if not measured.active[0]:
-            return Run(state, curve, {name: values[0].item() for name, values in measured.test.items()})
-
-
 def _verdict(trial: TrialConfig, row: dict[str, Any], curve: dict[int, dict[str, Any]], way: Way) -> Verdict:
-    again = alone(trial, way)
-    pairs = [
-        (name, value, (curve.get(step) or {}).get(name))
-        for step, counts in again.curve.items()
-        for name, value in counts.items()
-    ]
-    pairs += [(name, value, row[name]) for name, value in again.test.items()]
-    differences = {name: _difference(mine, theirs) for name, mine, theirs in pairs if mine != theirs}
-    worst = max(differences, key=lambda name: differences[name], default="")
+    again = alone(trial, way.program(trial))
+    found = differences(again, curve, row)
+    worst = max(found, key=lambda name: found[name], default="")
     fingerprint = row["weights_fingerprint"]
     same = fingerprint == weights_fingerprint(again.state, 0)
-    reference = alone(trial, way._replace(compiled=False)) if way.compiled else again
+    reference = alone(trial, way._replace(compiled=False).program(trial)) if way.compiled else again
     model, _ = plain.train(trial, int(again.state.step[0]))
-    far = max(
-        (reference.state.parameters[name][0] - value.detach()).abs().max().item()
-        for name, value in model.named_parameters()
-    )
+    far = weights_apart(reference, model.state_dict())
     return Verdict(
         trial.trial_id,
         *way,
         "not stored" if fingerprint is None else EXACT if same else "differ",
-        _told(differences[worst]) if worst else EXACT,
+        _told(found[worst]) if worst else EXACT,
         worst,
         _told(far) if far else EXACT,
     )
-
-
-def _difference(mine: float, theirs: float | None) -> float:
-    return abs(mine - theirs) / max(abs(mine), abs(theirs)) if theirs is not None else float("inf")
 
 
 def _told(difference: float) -> str:

@@ -1,0 +1,69 @@
+"""Does a trial alone give the numbers that it gave in company?"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from torch import Tensor
+
+from memsweep.config import TrialConfig
+from memsweep.engine import trainer
+from memsweep.engine.evaluation import numbers_of
+from memsweep.engine.program import Program
+from memsweep.engine.state import State
+
+
+class Run(NamedTuple):
+    """A trial, trained alone to its end."""
+
+    state: State
+    curve: dict[int, dict[str, Any]]  # step -> column -> number
+    test: dict[str, Any]
+
+
+def alone(trial: TrialConfig, program: Program) -> Run:
+    """Trains a trial in a pack of one."""
+    state = trainer.init(program, [trial])
+    curve: dict[int, dict[str, Any]] = {}
+    while True:
+        state, measured = trainer.advance(program, state, trainer.steps_to_measurement(state))
+        curve[int(measured.step[0])] = {name: values[0].item() for name, values in measured.counts.items()}
+        if not measured.active[0]:
+            return Run(state, curve, {name: values[0].item() for name, values in measured.test.items()})
+
+
+def weights(state: State, m: int) -> dict[str, Tensor]:
+    """A member's parameters and buffers."""
+    return {name: value[m] for name, value in numbers_of(state).items()}
+
+
+def weights_fingerprint(state: State, m: int) -> str:
+    """16 hexadecimal digits that name the bits of a member's weights and buffers."""
+    digest = hashlib.blake2b(digest_size=8)
+    for name, value in sorted(weights(state, m).items()):
+        digest.update(name.encode() + value.cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def differences(run: Run, curve: Mapping[int, Mapping[str, Any]], test: Mapping[str, Any]) -> dict[str, float]:
+    """Column -> the largest relative difference of its measurements, of those that are not equal to the bit.
+
+    curve, test: what was measured in company, as in `Run`; what is missing differs infinitely.
+    """
+    pairs = [(name, value, test[name]) for name, value in run.test.items()]
+    for step, counts in run.curve.items():
+        pairs += [(name, value, curve.get(step, {}).get(name)) for name, value in counts.items()]
+    found: dict[str, float] = {}
+    for name, mine, theirs in pairs:
+        if mine != theirs:
+            apart = abs(mine - theirs) / max(abs(mine), abs(theirs)) if theirs is not None else float("inf")
+            found[name] = max(apart, found.get(name, 0.0))
+    return found
+
+
+def weights_apart(run: Run, others: Mapping[str, Tensor]) -> float:
+    """The largest absolute difference between final weights."""
+    mine = weights(run.state, 0)
+    return max((mine[name] - value.to(mine[name].device)).abs().max().item() for name, value in others.items())
