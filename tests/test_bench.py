@@ -21,6 +21,11 @@ def test_a_cost_that_grows_is_not_flat():
     assert cost_a_trial.large_spread(found[:2]) is None
 
 
+def test_a_cost_below_zero_is_noise_and_not_flat():
+    found = cost_a_trial.costs([4, 1000, 2000, 5000], [40.0, 35.0, 32.0, 97.0])
+    assert cost_a_trial.large_spread(found) is None
+
+
 def test_equal_numbers_do_not_deviate_and_zero_may_be_one_of_two():
     assert exactness.relative(0.0, 0.0) == 0
     assert exactness.relative(0.0, 2.0) == 1
