@@ -18,6 +18,9 @@ from memsweep.results.store import Store
 from memsweep.schema import RETRIED, Status, cell, reproduction
 from memsweep.sweep import Sweep
 
+WANTED_ROWS = 5000
+"""Of a part of `wanted`: a row takes 4 kB of memory on its way to the disk."""
+
 
 @dataclass(frozen=True)
 class Report:
@@ -169,7 +172,12 @@ def _follow(store: Store, given: str | None) -> str | None:
 
 
 def _write_wanted(sweep: Sweep, wanted: Sequence[TrialConfig], store: Store) -> None:
-    """One row a trial that the sweep wants; the same sweep writes the same part."""
+    """One row a trial that the sweep wants; the same sweep writes the same parts."""
+    for begin in range(0, len(wanted), WANTED_ROWS):
+        _write_wanted_part(sweep, wanted[begin : begin + WANTED_ROWS], begin, store)
+
+
+def _write_wanted_part(sweep: Sweep, wanted: Sequence[TrialConfig], begin: int, store: Store) -> None:
     rows: list[dict[str, Any]] = [
         {
             "sweep": sweep.name,
@@ -180,6 +188,6 @@ def _write_wanted(sweep: Sweep, wanted: Sequence[TrialConfig], store: Store) -> 
             "probes": cell(trial.probes),
             "configuration": json.dumps(trial.flat(), separators=(",", ":")),
         }
-        for position, trial in enumerate(wanted)
+        for position, trial in enumerate(wanted, begin)
     ]
     store.write("wanted", rows)

@@ -23,6 +23,7 @@ from typing import Any, NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from memsweep.config import FAMILIES, TrialConfig
 from memsweep.engine import trainer
@@ -162,24 +163,11 @@ def synchronize(device: str) -> None:
 
 
 def operations(shape: Shape) -> int:
-    """Multiplications and additions of one member step in products: forward, for weights and, but first, for inputs."""
-    total, first = 0, True
-
-    def count(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        nonlocal total, first
-        weight = module.weight
-        assert isinstance(weight, Tensor)
-        places = output.numel() // output.shape[1] // len(output)  # of the convolution; 1 for dense layers
-        total += (2 if first else 3) * 2 * weight.numel() * places * BATCH
-        first = False
-
+    """Multiplications and additions of one member step, in convolutions and dense layers, both ways."""
     net = Net(shape)
-    for module in net.modules():
-        if isinstance(module, nn.Conv2d | nn.Linear):
-            module.register_forward_hook(count)
-    with torch.no_grad():
-        net(torch.zeros(2, *IMAGES[shape.dim]))
-    return total
+    with FlopCounterMode(display=False) as counter:
+        net(torch.zeros(BATCH, *IMAGES[shape.dim])).sum().backward()
+    return int(counter.get_total_flops())
 
 
 def peak(device: str) -> float:

@@ -113,7 +113,11 @@ def main() -> None:
     for cost in found:
         print(f"{cost.trials:9}{cost.overall * 1e3:9.2f}{cost.marginal * 1e3:10.2f}")
     spread = large_spread(found)
-    verdict = "two of them are needed" if spread is None else f"{spread:.0%} apart, flat is within {FLAT:.0%}"
+    verdict = (
+        "not to be told: fewer than two, or one is lost in noise"
+        if spread is None
+        else f"{spread:.0%} apart, flat is within {FLAT:.0%}"
+    )
     print(f"marginal costs from {LARGE} trials on: {verdict}")
     told = {
         "benchmark": "cost_a_trial",
@@ -191,9 +195,12 @@ def costs(trials: list[int], seconds: list[float]) -> list[Cost]:
 
 
 def large_spread(found: list[Cost]) -> float | None:
-    """Largest over smallest marginal cost between sizes of LARGE trials and more, less one; None for fewer than two."""
+    """Largest over smallest marginal cost between sizes of LARGE trials and more, less one.
+
+    None for fewer than two, or where noise makes one negative.
+    """
     large = [cost.marginal for before, cost in pairwise(found) if before.trials >= LARGE]
-    return max(large) / min(large) - 1 if len(large) > 1 else None
+    return max(large) / min(large) - 1 if len(large) > 1 and min(large) > 0 else None
 
 
 if __name__ == "__main__":

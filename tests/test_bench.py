@@ -1,0 +1,47 @@
+"""The benchmarks' own arithmetic, on numbers that can be checked by hand."""
+
+import pytest
+
+from tests.bench import convolution, cost_a_trial, exactness, work
+
+
+def test_costs_of_a_straight_line_are_its_slope_and_flat():
+    trials = [4, 1000, 2000, 5000]
+    found = cost_a_trial.costs(trials, [12 + 0.01 * n for n in trials])
+    assert [cost.trials for cost in found] == trials[1:]
+    assert [cost.marginal for cost in found] == pytest.approx([0.01] * 3)
+    assert [cost.overall for cost in found] == pytest.approx([0.01] * 3)
+    assert cost_a_trial.large_spread(found) == pytest.approx(0)
+
+
+def test_a_cost_that_grows_is_not_flat():
+    trials = [4, 1000, 2000, 3000]
+    found = cost_a_trial.costs(trials, [n**2 for n in trials])
+    assert cost_a_trial.large_spread(found) == pytest.approx(5 / 3 - 1)
+    assert cost_a_trial.large_spread(found[:2]) is None
+
+
+def test_a_cost_below_zero_is_noise_and_not_flat():
+    found = cost_a_trial.costs([4, 1000, 2000, 5000], [40.0, 35.0, 32.0, 97.0])
+    assert cost_a_trial.large_spread(found) is None
+
+
+def test_equal_numbers_do_not_deviate_and_zero_may_be_one_of_two():
+    assert exactness.relative(0.0, 0.0) == 0
+    assert exactness.relative(0.0, 2.0) == 1
+    assert str(exactness.Deviation(0, 0)) == "exact"
+    assert str(exactness.Deviation(0, 2e-7)) == "0 2e-07"
+
+
+def test_targets_are_those_of_the_work_and_of_the_start():
+    assert work.target_of("work A", "launch", "plain loop", cold=False) == 4
+    assert work.target_of("work A", "launch", "plain loop", cold=True) == 3
+    assert work.target_of("work A", "launch", "Ray Tune, reuse", cold=False) is None
+
+
+def test_operations_of_a_convolutional_step():
+    """Of a net of eight channels on 1 x 24 x 24 cropped images, by hand; the first layer has no input gradient."""
+    first = 2 * 2 * 25 * 1 * 8 * 24 * 24
+    second = 3 * 2 * 25 * 8 * 8 * 11 * 11
+    dense = 3 * 2 * (8 * 5 * 5 * 15 + 15 * 7 + 7 * 10)
+    assert convolution.operations(convolution.Shape(8, 784, 1)) == 100 * (first + second + dense)
