@@ -117,14 +117,19 @@ def test_killed_drivers_lose_nothing_and_leave_no_process(undisturbed, tmp_path)
 
 
 def test_ctrl_c_keeps_what_is_finished_and_says_so(tmp_path):
-    long = [*TINY, "--set", "seeds=0:200"]  # 800 trials: far from its end when the signal comes, on any machine
-    driver = start("launch", *long, "--results", tmp_path)
+    # 800 trials, far from their end when the signal comes, in packs of seconds, so that some are in training then
+    long = [*TINY, "--set", "seeds=0:200", "--set", "stop.steps=3000", "--set", "stop.measure_steps=250"]
+    driver = start("launch", *long, "--checkpoint", "0.2s", "--results", tmp_path)
     wait_for_parts(tmp_path, 1, driver)
     refused = memsweep_("launch", *long, "--results", tmp_path)
     assert refused.returncode == 2
     assert "is writing to" in refused.stderr and str(driver.pid) in refused.stderr
     running = memsweep_("status", "--results", tmp_path, "--format", "jsonl")
     assert json.loads(running.stdout)["running"] > 0
+    until = time.monotonic() + 60
+    while not any(max(saved.steps.values()) < 1000 for saved in checkpoints.stored(Store(tmp_path))):
+        assert time.monotonic() < until, "no pack was caught far from its end"
+        time.sleep(0.02)
     driver.send_signal(signal.SIGINT)
     _, message = driver.communicate(timeout=60)
     assert driver.returncode == 130, message
