@@ -7,9 +7,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from memsweep.config import TrialConfig
+from memsweep.config import Model, TrialConfig
 
 SMALL: dict[str, Any] = {
     "data.task": "digits",
@@ -59,6 +59,7 @@ CASES: dict[str, dict[str, Any]] = {
     "adversarial": {"optimizer.momentum": 0.9, "regularization.adversarial": 0.5, "data.noise_fraction": 1.0},
     "adversarial, dropout": {**ADAMW, "regularization.adversarial": 0.3, "regularization.dropout": 0.2},
     "penalty": {"regularization.penalty": "tests.cases:sharpness", "regularization.penalty_strength": 0.01},
+    "own buffers": {"model.family": "tests.cases:Normalized", "optimizer.momentum": 0.9},
     "linear": {"model.depth": 0},
     "deep tanh": {"model.depth": 3, "model.activation": "tanh", "model.initialization": "glorot"},
     "wide": {"model.width": 41, "model.depth": 1, "model.activation": "gelu"},
@@ -75,6 +76,25 @@ CASES: dict[str, dict[str, Any]] = {
     "cnn, dropout": {**IMAGES, "data.input_dim": 363, "regularization.dropout": 0.2},
     "cnn, adversarial": {**IMAGES, "regularization.adversarial": 0.5},
 }
+
+
+class Normalized(nn.Module):
+    """A network as a user might write it, with buffers that torch changes in place, and one that is replaced."""
+
+    scale: Tensor
+
+    def __init__(self, model: Model, input_dim: int, classes: int):
+        super().__init__()
+        self.enter, self.leave = nn.Linear(input_dim, model.width), nn.Linear(model.width, classes)
+        self.norm = nn.BatchNorm1d(model.width)
+        self.register_buffer("scale", torch.ones(()))
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        h = torch.relu(self.norm(self.enter(inputs)))
+        if self.training:
+            self.scale = 0.9 * self.scale + 0.1 * h.detach().abs().mean()
+        logits: Tensor = self.leave(h / self.scale)
+        return logits
 
 
 def sharpness(parameters: dict[str, Tensor], inputs: Tensor, logits: Tensor) -> Tensor:
