@@ -68,6 +68,14 @@ def test_alone_equals_packed(case, device, dtype):
     assert_alone_equals_packed([trial(case, seed=seed, compute__dtype=dtype) for seed in range(5)], device)
 
 
+def test_many_members_are_equal_to_one_alone():
+    """Vectors of 8 and more are computed otherwise than short ones, where nobody takes care."""
+    trials = [trial("all at once", seed=seed, compute__dtype="float64", optimizer__epochs=40) for seed in range(40)]
+    packed, _ = run(trials)
+    for one in (trials[0], trials[7], trials[39]):
+        assert deviation(run([one])[0][one.trial_id], packed[one.trial_id]) == 0
+
+
 @pytest.mark.parametrize("case", sorted(ROUNDED))
 def test_fused_channels_are_equal_to_rounding(case, device):
     trials = [trial(case, seed=seed, compute__dtype="float64") for seed in range(3)]

@@ -53,12 +53,22 @@ def sgd_(parameters: Tensors, gradients: Tensors, moments: dict[str, Tensors], c
         parameter.addcmul_(velocity, _column(-c.rate, parameter))
 
 
-def adamw_(parameters: Tensors, gradients: Tensors, moments: dict[str, Tensors], c: Coefficients, step: Tensor) -> None:
-    """One step in place, decoupled decay. step: [M] float64, 1 at the first."""
+def corrections(betas: tuple[float, ...], step: int) -> tuple[float, float]:
+    """What AdamW divides its moments by after this step, 1 at the first: 1 - beta**step, computed as torch.optim does.
+
+    On the host and one by one: a power of a vector rounds as the number's place in it pleases.
+    """
+    beta1, beta2 = betas
+    return 1 - beta1**step, 1 - beta2**step
+
+
+def adamw_(
+    parameters: Tensors, gradients: Tensors, moments: dict[str, Tensors], c: Coefficients, corrections: Tensor
+) -> None:
+    """One step in place, decoupled decay. corrections: [M, 2] float64, as the function of that name."""
     dtype = c.rate.dtype
-    correction1 = 1 - c.beta1.double() ** step
-    root2 = (1 - c.beta2.double() ** step).sqrt().to(dtype)
-    step_size = (c.rate.double() / correction1).to(dtype)
+    root2 = corrections[:, 1].sqrt().to(dtype)
+    step_size = (c.rate.double() / corrections[:, 0]).to(dtype)
     for name, parameter in parameters.items():
         gradient, first, second = gradients[name], moments["first"][name], moments["second"][name]
         parameter.mul_(_column(1 - c.rate * c.decay, parameter))

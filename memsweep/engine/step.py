@@ -25,7 +25,7 @@ class Batch(NamedTuple):
     rows: Tensor  # [M, B] int64, examples of each member
     rate: Tensor  # [M], learning rates
     keys: Tensor  # [M] int64, of the step's noise and dropout
-    number: Tensor  # [M] float64, steps trained, this one included
+    corrections: Tensor  # [M, 2] float64, of AdamW's moments for their beginning at zero; of no use to SGD
 
 
 class Sample(NamedTuple):
@@ -63,7 +63,7 @@ def train_step(program: Program, state: State, batch: Batch) -> Tensor:
     if program.optimizer == "sgd":
         optim.sgd_(state.parameters, gradients, state.moments, coefficients)
     else:
-        optim.adamw_(state.parameters, gradients, state.moments, coefficients, batch.number)
+        optim.adamw_(state.parameters, gradients, state.moments, coefficients, batch.corrections)
     return norms
 
 

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from memsweep.config import schedule_factor
-from memsweep.engine import compilation, streams
+from memsweep.engine import compilation, optim, streams
 from memsweep.engine.evaluation import Measured, measure
 from memsweep.engine.program import Program, compose
 from memsweep.engine.state import State, admit, init, member_view, select, state_bytes
@@ -57,9 +57,8 @@ def advance(program: Program, state: State, steps: int, clock: Clock | None = No
     noise = streams.subkeys(state.noise_keys, torch.from_numpy(state.step) + torch.arange(steps)[:, None]).to(
         program.device
     )
-    counts = (torch.from_numpy(state.step) + torch.arange(1, steps + 1)[:, None]).to(program.device, torch.float64)
     torch.set_float32_matmul_precision(program.matmul)
-    batch = Batch(index, rates, noise, counts)
+    batch = Batch(index, rates, noise, moment_corrections(program, state, steps))
     norms = _in_turn(program, state, batch) if program.mode == "serial" else _together(program, state, batch)
     state = state._replace(step=state.step + steps)
     _synchronize(program)
@@ -130,6 +129,16 @@ def learning_rates(program: Program, state: State, steps: int) -> Tensor:
             epochs = (begin + np.arange(steps)) * program.batch_size / member.trial.data.examples
             factors[:, m] = [schedule_factor(member.trial.optimizer.schedule, epoch) for epoch in epochs]
     return torch.from_numpy(base * factors).to(program.device, program.dtype)
+
+
+def moment_corrections(program: Program, state: State, steps: int) -> Tensor:
+    """Of AdamW's moments at the next steps: [steps, M, 2] float64; zeros for another optimizer."""
+    values = np.zeros((steps, len(state.members), 2))
+    if program.optimizer == "adamw":
+        for m, (member, done) in enumerate(zip(state.members, state.step.tolist(), strict=True)):
+            betas = member.trial.optimizer.betas
+            values[:, m] = [optim.corrections(betas, done + s) for s in range(1, steps + 1)]
+    return torch.from_numpy(values).to(program.device)
 
 
 def _synchronize(program: Program) -> None:

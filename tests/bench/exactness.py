@@ -23,10 +23,10 @@ from torch import Tensor
 
 from memsweep.config import DTYPES, OPTIMIZERS, TrialConfig
 from memsweep.engine import plain, trainer
+from memsweep.engine.program import MODES
 from tests.bench import machine
 from tests.cases import CASES, SMALL
 
-MODES = ("fused",)
 MANY = 64
 FEW = 3
 MOST_PARAMETERS = 2**20
