@@ -52,6 +52,9 @@ def test_gpus_and_machines_without_compiler_do_not_compile_unless_told(monkeypat
     assert compiled(long, device="cuda") == [False] and compiled(long, device="cuda", wish=True) == [True]
     monkeypatch.setattr(choices, "has_compiler", lambda: False)
     assert compiled(long) == [False]
+    told = choices.remarks(choose([*long, trial(model__width=9, stop__steps=2 * ENOUGH)], None, "cpu", 1))
+    assert told == [f"Programs run uncompiled: {choices.NO_COMPILER}"]
+    assert choices.remarks(choose([trial()], None, "cpu", 1)) == []
 
 
 # What is stored stays.

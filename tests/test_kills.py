@@ -19,7 +19,9 @@ SWEEP = [
     *("--set", "regularization.input_noise=1.5", "--set", "optimizer.learning_rate=0.02", "--set", "probes=examples"),
 ]
 LAUNCH = ["launch", *SWEEP, "--members", "16", "--checkpoint", "0.5s", "--tracking-uri", "none"]
-ELSEWHERE = {"attempt_id", "pack_id", "wall_seconds", "finished_at", "host", "memsweep_version", "torch_version"}
+ELSEWHERE = {"attempt_id", "pack_id", "wall_seconds", "finished_at", "host", "memsweep_version", "torch_version"} | {
+    "deviation"  # told of the members that were run again, which others are in other packs
+}
 
 
 def numbers(results, table):

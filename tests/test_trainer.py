@@ -166,6 +166,14 @@ def test_evaluation_uses_no_regularizer():
     assert ends[0]["train_loss_sum_nats"] == ends[1]["train_loss_sum_nats"]
 
 
+def test_products_are_as_precise_as_the_trial_says():
+    for matmul in ("medium", "highest"):
+        program, state = begun(trial(compute__matmul=matmul))
+        trainer.advance(program, state, 1)
+        assert torch.get_float32_matmul_precision() == matmul
+        assert torch.backends.cudnn.allow_tf32 == (matmul == "medium")
+
+
 def test_a_users_module_trains_by_import_path():
     own = {"model__family": "tests.test_trainer:UsersNet"}
     last = to_the_end(*begun(*(trial("momentum", seed=seed, **own) for seed in range(3))))[-1][1]

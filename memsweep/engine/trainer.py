@@ -57,7 +57,7 @@ def advance(program: Program, state: State, steps: int, clock: Clock | None = No
     noise = streams.subkeys(state.noise_keys, torch.from_numpy(state.step) + torch.arange(steps)[:, None]).to(
         program.device
     )
-    torch.set_float32_matmul_precision(program.matmul)
+    set_precision(program)
     batch = Batch(index, rates, noise, moment_corrections(program, state, steps))
     norms = _in_turn(program, state, batch) if program.mode == "serial" else _together(program, state, batch)
     state = state._replace(step=state.step + steps)
@@ -90,6 +90,12 @@ def _in_turn(program: Program, state: State, batches: Batch) -> Tensor:
             norms[m : m + 1] = train_step(program, one, Batch(*(values[s, m : m + 1] for values in batches)))
             release(program.module, one)
     return norms
+
+
+def set_precision(program: Program) -> None:
+    """Has float32 products computed as the trials say, in the whole process; never less precisely without a word."""
+    torch.set_float32_matmul_precision(program.matmul)
+    torch.backends.cudnn.allow_tf32 = program.matmul != "highest"  # torch's own default is tf32 in convolutions
 
 
 def steps_to_measurement(state: State) -> int:

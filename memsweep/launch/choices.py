@@ -48,6 +48,7 @@ SLOTS = {"cpu": (8, 128), "cuda": (64, 512)}
 """Fewest and most members that are trained at a time without being measured."""
 IN_TURN_SLOTS = 8
 """Members of a pack in turn; more would only keep another worker waiting for the last pack."""
+NO_COMPILER = "no C++ compiler is here; install g++, or name one in CXX, and training takes half the time"
 MEMORY_SHARE = 0.5
 """Of the free memory, that the packs of all workers may take together."""
 
@@ -60,7 +61,7 @@ class Choice:
     compiled: bool = False
     slots: int = 64  # members trained at a time
     seconds: float | None = None  # of a member step when it was measured, uncompiled
-    reason: str = ""  # why members cannot be fused
+    reason: str = ""  # why its members cannot be fused, or why it is not compiled although that would pay
 
 
 def choose(
@@ -95,11 +96,14 @@ def choose(
 
 
 def remarks(chosen: Mapping[str, Choice]) -> list[str]:
-    """What people should know of these choices: whose members cannot be fused, and why."""
-    reasons = {name.split()[0]: choice.reason for name, choice in chosen.items() if choice.reason}
-    return [
-        f"{family}: members run in turn, because they can't be fused: {reason}" for family, reason in reasons.items()
-    ]
+    """What people should know of these choices: whose members cannot be fused, and why; what would be compiled."""
+    sentences = []
+    for name, choice in chosen.items():
+        if choice.mode == "serial" and choice.reason:
+            sentences.append(f"{name.split()[0]}: members run in turn, for they can't be fused: {choice.reason}")
+        elif choice.reason:
+            sentences.append(f"Programs run uncompiled: {choice.reason}")
+    return list(dict.fromkeys(sentences))
 
 
 def note(store: Store, chosen: Mapping[str, Choice]) -> None:
@@ -144,14 +148,13 @@ def _choice(
     name: str, trials: Sequence[TrialConfig], device: str, workers: int, measured: Calibration | None
 ) -> Choice:
     steps = sum(trial.budget for trial in trials) / workers
-    may_compile = device == "cpu" and has_compiler()
 
     def saved(seconds: float | None) -> float:
-        """Of each member step, if the program is compiled, which it is where that pays."""
+        """Of each member step, where compiling the program pays."""
         gain = saved_seconds(seconds)
-        return gain if may_compile and steps * gain > compile_seconds(name) else 0.0
+        return gain if device == "cpu" and steps * gain > compile_seconds(name) else 0.0
 
-    best = measured.best(saved) if measured else None
+    best = measured.best(saved if has_compiler() else lambda seconds: 0.0) if measured else None
     if best is None:
         in_turn = bool(measured and measured.lift_problem) or (trials[0].model.family == "cnn" and device == "cpu")
         choice = Choice("serial" if in_turn else "fused", slots=_slots(trials[0], device))
@@ -160,7 +163,8 @@ def _choice(
         choice = Choice(best.mode, slots=max(1, min(best.members, room)), seconds=best.seconds)
     if choice.mode == "serial":
         return replace(choice, slots=IN_TURN_SLOTS, reason=measured.lift_problem if measured else "")
-    return replace(choice, compiled=saved(choice.seconds) > 0)
+    pays = saved(choice.seconds) > 0
+    return replace(choice, compiled=pays and has_compiler(), reason=NO_COMPILER if pays and not has_compiler() else "")
 
 
 def _is_worth_measuring(trials: Sequence[TrialConfig], workers: int) -> bool:

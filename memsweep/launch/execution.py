@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import gc
-import platform
 import resource
-import subprocess
 import time
 import traceback
 from collections.abc import Generator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from functools import cache
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -25,7 +21,7 @@ from memsweep.engine.checkpoint import CheckpointError
 from memsweep.engine.evaluation import Measured
 from memsweep.engine.program import Program
 from memsweep.engine.state import Member, State
-from memsweep.launch import checkpoints, comparison
+from memsweep.launch import checkpoints, comparison, provenance
 from memsweep.launch.checkpoints import CHECKPOINT_SECONDS
 from memsweep.launch.choices import note_cached
 from memsweep.launch.ledger import Ledger, Row
@@ -384,7 +380,7 @@ def _pack_row(attempt: Attempt, wall_seconds: float) -> Row:
         "slots": pack.slots,
         "settled_count": ledger.written,
         "device": "cuda" if on_gpu else "cpu",
-        "device_name": torch.cuda.get_device_name() if on_gpu else _processor(),
+        "device_name": torch.cuda.get_device_name() if on_gpu else provenance.processor(),
         "thread_count": torch.get_num_threads(),
         "mode": attempt.pack.mode,
         "compiled": ledger.compiled,
@@ -397,36 +393,9 @@ def _pack_row(attempt: Attempt, wall_seconds: float) -> Row:
         "peak_memory_bytes": peak,
         "cause": "; ".join(attempt.causes) or None,
         "finished_at": datetime.now(UTC),
-        "host": platform.node(),
-        "memsweep_commit": _commit(),
+        "host": provenance.versions()["host"],
+        "memsweep_commit": provenance.commit(),
     }
-
-
-@cache
-def _commit() -> str | None:
-    """The commit that this code is at, where it runs from a checkout of its own and git is there to ask."""
-    home = Path(__file__).parent
-    ask = ["git", "-C", str(home)]
-    try:
-        subprocess.run([*ask, "ls-files", "--error-unmatch", Path(__file__).name], check=True, capture_output=True)
-        told = subprocess.run(
-            [*ask, "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],
-            check=True,
-            capture_output=True,
-            text=True,
-        )
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    return told.stdout.strip()
-
-
-@cache
-def _processor() -> str:
-    """The processor's name as Linux tells it, else its architecture."""
-    facts = Path("/proc/cpuinfo")
-    lines = facts.read_text().splitlines() if facts.exists() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.machine()
 
 
 def _broken(trials: Sequence[TrialConfig]) -> dict[str, str]:

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import math
-import platform
 import time
 import uuid
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from functools import cache
-from importlib.metadata import version
 from typing import Any
 
 from memsweep.config import FIELDS, TrialConfig
+from memsweep.launch import provenance
 from memsweep.results.store import Store
 from memsweep.schema import Status, cell
 
@@ -67,7 +65,7 @@ class Ledger:
                 "status": status.value,
                 "wall_seconds": time.monotonic() - self._begun.pop(trial.trial_id, time.monotonic()),
                 "finished_at": datetime.now(UTC),
-                **_versions(),
+                **provenance.versions(),
                 **facts,
             }
         )
@@ -96,13 +94,4 @@ def _identity(trial: TrialConfig) -> Row:
         "trial_id": trial.trial_id,
         "setting_id": trial.setting_id,
         **{spec.column: cell(flat[name]) for name, spec in FIELDS.items()},
-    }
-
-
-@cache
-def _versions() -> Row:
-    return {
-        "host": platform.node(),
-        "memsweep_version": version("memsweep"),
-        "torch_version": version("torch"),
     }
