@@ -21,7 +21,7 @@ from memsweep.engine import trainer
 SECONDS = 0.25
 """How long each mode and number of members is tried, about; at least one step."""
 IN_TURN_MEMBERS = 2
-FUSED_MEMBERS = {"cpu": (8, 32, 128), "cuda": (64, 512, 4096)}
+FUSED_MEMBERS = {"cpu": (8, 32, 64), "cuda": (64, 512, 4096)}
 GAIN = 0.97
 """A larger pack, or a fused one, is taken where its step takes at most this share of the other's."""
 

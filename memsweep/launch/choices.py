@@ -38,13 +38,14 @@ SAVED_SECONDS, SAVED_SHARE = 50e-6, 0.17
 """What a compiled program saves a member step with its share of evaluation on one CPU core: 93 us of 168 at width 32,
 350 of 2,600 at width 512."""
 SAVED_UNMEASURED = 80e-6
-WORTH_CALIBRATING_SECONDS = 20.0
+WORTH_CALIBRATING_SECONDS = 120.0
 """A program of which each worker has less than this to do, by a guess, is not measured first."""
 GUESSED_SECONDS, GUESSED_FLOPS = 80e-6, 30e9
 """A member step takes about the first, and its products at the second."""
-CACHE_BYTES = 16 << 20
-"""Weights, gradients and moments of a pack that is not measured fit into this share of a core's caches."""
-SLOTS = {"cpu": (8, 128), "cuda": (64, 512)}
+CACHE_BYTES = 8 << 20
+"""Weights, gradients and moments of a pack that is not measured fit into this share of the caches: on two cores that
+share 32 MiB, compiled members of width 128 cost 500 us a step in packs of 16 to 64, and 830 in packs of 125."""
+SLOTS = {"cpu": (8, 64), "cuda": (64, 512)}
 """Fewest and most members that are trained at a time without being measured."""
 IN_TURN_SLOTS = 8
 """Members of a pack in turn; more would only keep another worker waiting for the last pack."""
