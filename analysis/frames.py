@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from memsweep.config import FIELDS
+from memsweep.config import FIELDS, LATER_FIELDS
 from memsweep.results import query
 from memsweep.schema import SETTLED, Status, cell
 
@@ -91,10 +91,11 @@ def ends(trials: pd.DataFrame) -> dict[str, int]:
 
 
 def _cells(configuration: Mapping[str, Any]) -> dict[str, Any]:
-    """Dotted fields of stored JSON as the columns of `trials` hold them."""
+    """Dotted fields of stored JSON as the columns of `trials` hold them; what is older than a field has its default."""
+    known = {name: FIELDS[name].default for name in LATER_FIELDS} | dict(configuration)
     return {
         FIELDS[name].column: cell(tuple(value) if isinstance(value, list) else value)
-        for name, value in configuration.items()
+        for name, value in known.items()
         if name in FIELDS
     }
 

@@ -1,12 +1,16 @@
 """What the analysis modules say of hand-made trials, whose answers are known; drawings are only run."""
 
+import json
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from analysis import capacity, figures, frames, generalization, interactive, learning_curves, regularization
-from memsweep.config import FIELDS
+from memsweep.config import FIELDS, LATER_FIELDS
+from memsweep.results.store import Store
 from memsweep.schema import SCHEMAS, cell
+from tests.cases import trial
 
 DEFAULTS = {spec.column: cell(spec.default) for spec in FIELDS.values()}
 
@@ -338,3 +342,15 @@ def test_curves_of_an_order_get_darker_hues_and_others_distinct_ones():
     assert len({look["color"] for look in figures.looks(10, ordered=True)}) == 10
     assert len({look["color"] for look in figures.looks(6, ordered=False)}) == 6
     assert len({look["marker"] for look in figures.looks(10, ordered=True)}) == 10
+
+
+def test_trials_older_than_a_field_have_its_default(tmp_path):
+    """A sweep launched before the field existed and extended since does not seem to vary it."""
+    store = Store(tmp_path, create=True)
+    for seed, older in ((0, True), (1, False)):
+        flat = trial(seed=seed).flat()
+        known = {name: value for name, value in flat.items() if not older or name not in LATER_FIELDS}
+        row = {"sweep": "s", "trial_id": trial(seed=seed).trial_id, "seed": seed, "configuration": json.dumps(known)}
+        store.write("wanted", [row])
+    found = frames.read(frames.TRIALS, "s", tmp_path)
+    assert len(found) == 2 and frames.varying(found) == []
