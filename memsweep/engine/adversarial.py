@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.func import functional_call, grad_and_value, vmap
 
 from memsweep.engine import streams
+from memsweep.engine.evaluation import numbers_of
 from memsweep.engine.optim import Tensors
 from memsweep.engine.program import Program
 from memsweep.engine.regularizers import cross_entropy
@@ -62,9 +63,8 @@ def search(climb: Climb, inputs: Tensor, input_range: Tensor, keys: Tensor, iter
 
 def training_inputs(program: Program, state: State, inputs: Tensor, keys: Tensor) -> Tensor:
     """Critical samples of a minibatch, [M, B, D], found by the network in evaluation mode.  keys: [M], of the step."""
-    numbers = {**state.parameters, **state.buffers}
     keys = streams.subkeys(keys, ATTACK)
-    found = search(climber(program, numbers), inputs, state.examples.input_range, keys, TRAINING_ITERATIONS)
+    found = search(climber(program, numbers_of(state)), inputs, state.examples.input_range, keys, TRAINING_ITERATIONS)
     return found.inputs
 
 
