@@ -30,9 +30,11 @@ test-slow: .venv/ready
 bench: .venv/ready
 	$(BIN)/python -m tests.bench.work
 
-# the datasets that Debian ships; others go where MEMSWEEP_DATA says
+# the datasets that Debian ships; others go where MEMSWEEP_DATA says, as the Bible's text does: export MEMSWEEP_DATA=data
 data:
-	apt-get update && apt-get install -y dataset-fashion-mnist
+	apt-get update && apt-get install -y dataset-fashion-mnist bible-kjv
+	mkdir -p data/characters
+	bible -f gen1:1-rev22:21 < /dev/null | cut -d' ' -f2- > data/characters/king_james_bible.txt
 
 # what the tests of pages need; they skip themselves without it
 browser:

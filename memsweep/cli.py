@@ -297,7 +297,10 @@ def missing(
 @app.command()
 def query(
     statement: Annotated[
-        str, typer.Argument(metavar="SQL", help="One SELECT over trials, steps, examples, packs, wanted.")
+        str,
+        typer.Argument(
+            metavar="SQL", help="One SELECT over trials, steps, examples, positions, readouts, packs, wanted."
+        ),
     ],
     results: ResultsOption = "results",
     output: FormatOption = Format.TABLE,

@@ -21,21 +21,34 @@ from typing import Any, NamedTuple, get_type_hints
 PROTOCOL = 1
 """Raised on purpose when a change alters the numbers that the same configuration gives."""
 
-TASKS = ("digits", "mnist5k", "mnist", "fashion_mnist", "cifar10", "gaussian", "bits")
-SYNTHETIC_TASKS = ("gaussian", "bits")
+SYNTHETIC_TASKS = ("gaussian", "bits", "random_sequences")
+TARGET_TASKS = ("copy", "adding", "recall", "strings", "reconstruction", "characters")
+"""Sequence tasks that ask for more than a label."""
+SOLVABLE_TASKS = ("copy", "adding", "recall", "reconstruction")
+TASKS = ("digits", "mnist5k", "mnist", "fashion_mnist", "cifar10", *SYNTHETIC_TASKS, *TARGET_TASKS)
 LABEL_SCHEMES = ("task", "random", "unique")
 LABEL_NOISE = ("labels", "wrong_labels")
 NOISE_KINDS = ("none", *LABEL_NOISE, "gaussian_inputs", "shuffled_pixels", "random_pixels")
-FAMILIES = ("mlp", "cnn")
+SEQUENCE_FAMILIES = ("recurrent", "attention")
+FAMILIES = ("mlp", "cnn", *SEQUENCE_FAMILIES)
+PLUS = ("plus_out", "plus_cand", "plus_state")
+CELLS = (
+    *("rnn", "irnn", "ugrnn", "gru", "lstm"),
+    *(f"pru_{kind}{plus}" for kind in "abcd" for plus in ("", *(f"+{name}" for name in PLUS))),
+)
+CELLS = tuple(cell for cell in CELLS if cell != "pru_b+plus_state")  # whose gates read nothing that is fed back
 ACTIVATIONS = ("relu", "tanh", "gelu", "sigmoid", "identity")
 INITIALIZATIONS = ("default", "he", "glorot", "orthogonal")
 OPTIMIZERS = ("sgd", "adamw")
 DTYPES = ("float32", "float64")
 MATMULS = ("highest", "high", "medium")
-PROBES = ("examples",)
+PROBES = ("examples", "positions", "readouts")
 STREAMS = ("inputs", "labels", "noise", "init", "order")
 
-LATER_FIELDS = ("regularization.penalty", "regularization.penalty_strength", "compute.matmul")
+LATER_FIELDS = (
+    *("regularization.penalty", "regularization.penalty_strength", "compute.matmul"),
+    *("data.vocabulary", "data.items", "model.gate_bias", "optimizer.truncation", "stop.solve"),
+)
 """Fields that older tables do not have: at their defaults they are no part of a trial's name, so that names stay."""
 LIMIT = 2**63
 """Whole numbers from here on fit no table."""
@@ -93,6 +106,8 @@ class Data:
     noise_fraction: float = _number(0.0, "probability that a training example is corrupted", 0, 1)
     sequence_length: int = _number(0, "time steps of an example (T); 0: no sequence")
     classes: int = _number(0, "classes (K); 0: the task's own")
+    vocabulary: int = _number(0, "tokens (V) of copy, recall, strings; 0: the task's own")
+    items: int = _number(0, "symbols to copy, pairs to recall; 0: the task's own")
 
 
 @dataclass(frozen=True)
@@ -100,7 +115,10 @@ class Model:
     family: str = _choice("mlp", FAMILIES, "kind of network", or_path=True)
     width: int = _number(32, "units of a hidden layer (H); cnn: channels of a convolution", 1)
     depth: int = _number(2, "hidden layers; 0: a linear classifier; cnn: its two convolutions, so only 2")
-    cell: str = _choice("none", ("none",), "recurrent cell")
+    cell: str = _choice(
+        "none", ("none", *CELLS), "recurrent cell of family recurrent; PRU-style ones are reconstructed"
+    )
+    gate_bias: float = _number(1.0, "first bias of the gate that keeps a recurrent state", -100, 100)
     activation: str = _choice("relu", ACTIVATIONS, "nonlinearity of hidden layers")
     initialization: str = _choice("default", INITIALIZATIONS, "first weights; default: the layer's own in torch")
 
@@ -137,6 +155,7 @@ class Optimizer:
     clip: float = _number(0.0, "largest norm of a member's gradient; 0: no clipping")
     batch_size: int = _number(100, "examples of a step (B)", 1)
     epochs: int = _number(30, "passes over the training set", 1)
+    truncation: int = _number(0, "steps of a sequence that gradients flow back through, in blocks; 0: all of them")
     schedule: str = _checked(
         "constant",
         "learning rate over time",
@@ -156,6 +175,9 @@ class Compute:
 @dataclass(frozen=True)
 class Stop:
     fit: float = _number(0.0, "share of training examples at which a trial has fitted and ends; 0: never", 0, 1)
+    solve: str = _choice(
+        "never", ("never", "task"), "task: a trial ends when its validation data meets its sequence task's threshold"
+    )
     steps: int = _number(0, "budget in steps; 0: optimizer.epochs")
     measure_steps: int = _number(0, "steps between measurements; 0: an epoch")
 
@@ -375,8 +397,7 @@ def cross_problems(config: TrialConfig) -> list[str]:
             "data.label_scheme = 'unique' gives each example its own class, so nothing can be validated or tested: "
             "set data.validation_examples and data.test_examples to 0."
         )
-    if data.sequence_length and data.task in TASKS:
-        problems.append(f"data.sequence_length = {data.sequence_length}: task {data.task!r} is no sequence; must be 0.")
+    problems += sequence_problems(config)
     if config.model.family == "cnn" and config.model.depth != 2:
         problems.append(f"model.depth = {config.model.depth}: family 'cnn' has two convolutions; leave it 2.")
     r = config.regularization
@@ -389,6 +410,64 @@ def cross_problems(config: TrialConfig) -> list[str]:
         problems.append("optimizer.momentum: AdamW has none; use optimizer.betas.")
     if config.protocol > PROTOCOL:
         problems.append(f"protocol = {config.protocol}: this version knows protocols up to {PROTOCOL}.")
+    return problems
+
+
+def sequence_problems(config: TrialConfig) -> list[str]:
+    """What does not go together with sequences, or without them."""
+    data, model, optimizer, problems = config.data, config.model, config.optimizer, []
+    family, is_recurrent = f"model.family = {model.family!r}", model.family == "recurrent"
+    reads_steps = model.family in SEQUENCE_FAMILIES or ":" in model.family
+    if is_recurrent != (model.cell != "none"):
+        problems.append(
+            f"{family} needs a model.cell: one of {', '.join(CELLS)}."
+            if is_recurrent
+            else f"model.cell = {model.cell!r}: {family} has no cell; use 'recurrent', or leave it 'none'."
+        )
+    if data.sequence_length and data.task in TASKS and not reads_steps:
+        problems.append(f"data.sequence_length = {data.sequence_length}: {family} reads no steps; use 0, or recurrent.")
+    if data.task in TARGET_TASKS:
+        if not reads_steps:
+            problems.append(f"data.task = {data.task!r} is read step by step: {family} must be recurrent or attention.")
+        if data.label_scheme != "task" or data.noise_kind != "none":
+            problems.append(
+                f"data.task = {data.task!r} has targets of its own: "
+                "leave data.label_scheme 'task' and data.noise_kind 'none'."
+            )
+        if data.input_dim and data.task != "reconstruction":
+            problems.append(f"data.input_dim = {data.input_dim}: task {data.task!r} has its own inputs; leave it 0.")
+        r, tokens = config.regularization, data.task not in ("adding", "reconstruction")
+        if tokens and (r.input_dropout or r.input_noise or r.adversarial):
+            problems.append(
+                f"data.task = {data.task!r} reads tokens: "
+                "regularization.input_dropout, input_noise and adversarial must be 0."
+            )
+        if not tokens and (r.label_smoothing or r.adversarial):
+            problems.append(
+                f"data.task = {data.task!r} asks for numbers: regularization.label_smoothing and adversarial must be 0."
+            )
+    elif data.vocabulary or data.items:
+        problems.append(f"data.vocabulary and data.items: task {data.task!r} has none; leave them 0.")
+    if model.family in SEQUENCE_FAMILIES:
+        if model.depth < 1:
+            problems.append(f"model.depth = {model.depth}: {family} has 1 layer or more.")
+        for name, default in (("activation", "relu"), ("initialization", "default")):
+            if getattr(model, name) != default:
+                problems.append(f"model.{name} = {getattr(model, name)!r}: {family} has its own; leave it {default!r}.")
+    if optimizer.truncation and not is_recurrent:
+        problems.append(
+            f"optimizer.truncation = {optimizer.truncation}: only family 'recurrent' has steps to cut; use 0."
+        )
+    if config.stop.solve != "never" and data.task not in SOLVABLE_TASKS:
+        problems.append(
+            f"stop.solve = {config.stop.solve!r}: only {', '.join(SOLVABLE_TASKS)} have a threshold; use never."
+        )
+    if config.stop.solve != "never" and not data.validation_examples:
+        problems.append("stop.solve is about validation data: set data.validation_examples to 1 or more.")
+    if "readouts" in config.probes and not (is_recurrent and data.task == "copy"):
+        problems.append("probes: readouts are about what a recurrent network holds of the symbols of task 'copy'.")
+    if "positions" in config.probes and data.task not in TARGET_TASKS:
+        problems.append(f"probes: task {data.task!r} has one answer an example, no positions.")
     return problems
 
 

@@ -60,7 +60,11 @@ _PACK = _column("pack_id", pa.string(), "hash of the pack's program and trials")
 _COUNTS = [
     _column("train_correct_count", pa.int64(), "training examples whose given label is predicted"),
     _column("train_count", pa.int64(), "training examples"),
-    _column("train_loss_sum_nats", pa.float64(), "cross-entropy summed over training examples and their given labels"),
+    _column(
+        "train_loss_sum_nats",
+        pa.float64(),
+        "cross-entropy summed over training examples; of numbers half the squared error",
+    ),
     _column("validation_correct_count", pa.int64(), "validation examples whose label is predicted"),
     _column("validation_count", pa.int64(), "validation examples"),
     _column("validation_loss_sum_nats", pa.float64(), "cross-entropy summed over validation examples"),
@@ -71,6 +75,17 @@ _COUNTS = [
     _column("memorized_count", pa.int64(), "training examples whose wrong label, as given, is predicted"),
     _column("recovered_count", pa.int64(), "training examples with a wrong label whose true label is predicted"),
     _column("label_changed_count", pa.int64(), "training examples whose given label is not the true one"),
+    *(
+        column
+        for part in ("train", "validation")
+        for column in (
+            _column(
+                f"{part}_target_correct_count", pa.int64(), "answers of sequence tasks that are right; null: labels"
+            ),
+            _column(f"{part}_target_count", pa.int64(), "answers that sequence tasks ask for"),
+            _column(f"{part}_squared_error_sum", pa.float64(), "over the answers of tasks that ask for numbers"),
+        )
+    ),
     _column(
         "gradient_norm", pa.float64(), "L2 norm of the minibatch gradient of the last step, before clipping and decay"
     ),
@@ -87,10 +102,20 @@ SCHEMAS: dict[str, pa.Schema] = {
             *(_field_column(spec) for spec in FIELDS.values()),
             _column("step_count", pa.int64(), "steps trained"),
             _column("fitted_step", pa.int64(), "first measured step at which stop.fit was met; null: never"),
+            _column(
+                "solved_step",
+                pa.int64(),
+                "first measured step at which a sequence task is solved; null: never, or no task",
+            ),
             *_COUNTS,
             _column("test_correct_count", pa.int64(), "test examples whose label is predicted, at the end"),
             _column("test_count", pa.int64(), "test examples"),
             _column("test_loss_sum_nats", pa.float64(), "cross-entropy summed over test examples, at the end"),
+            _column("test_target_correct_count", pa.int64(), "answers of sequence tasks that are right, at the end"),
+            _column("test_target_count", pa.int64(), "answers that sequence tasks ask for"),
+            _column(
+                "test_squared_error_sum", pa.float64(), "over the answers of tasks that ask for numbers, at the end"
+            ),
             _column("input_count", pa.int64(), "inputs of an example (D)"),
             _column("class_count", pa.int64(), "classes (K)"),
             _column("parameter_count", pa.int64(), "trained parameters (P)"),
@@ -132,6 +157,31 @@ SCHEMAS: dict[str, pa.Schema] = {
                 "forgotten_count", pa.int64(), "measurements at which it is wrong after being right at the one before"
             ),
             _column("final_loss_nats", pa.float64(), "cross-entropy of the given label at the last measurement"),
+        ]
+    ),
+    "positions": pa.schema(
+        [
+            _TRIAL,
+            _ATTEMPT,
+            _column(
+                "position", pa.int64(), "step of the sequence, from 0, at which validation data asks for something"
+            ),
+            _column("target_correct_count", pa.int64(), "answers that are right, at the end"),
+            _column("target_count", pa.int64(), "answers asked for"),
+            _column("loss_sum_nats", pa.float64(), "cross-entropy summed over them; of numbers half the squared error"),
+        ]
+    ),
+    "readouts": pa.schema(
+        [
+            _TRIAL,
+            _ATTEMPT,
+            _column("item", pa.int64(), "which symbol to copy, from 0: it is shown at that step"),
+            _column(
+                "fitted_step", pa.int64(), "step whose hidden states a linear classifier of the symbol was fitted on"
+            ),
+            _column("applied_step", pa.int64(), "step whose hidden states it was applied to"),
+            _column("correct_count", pa.int64(), "validation examples, not fitted on, of which it tells the symbol"),
+            _column("example_count", pa.int64(), "of so many"),
         ]
     ),
     "packs": pa.schema(

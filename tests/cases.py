@@ -33,6 +33,33 @@ IMAGES: dict[str, Any] = {
     "optimizer.learning_rate": 0.01,
 }
 
+RECURRENT: dict[str, Any] = {
+    "data.noise_kind": "none",
+    "data.noise_fraction": 0.0,
+    "model.family": "recurrent",
+    "model.depth": 1,
+    "optimizer.momentum": 0.9,
+    "optimizer.learning_rate": 0.02,  # 200 steps at 0.1 blow a rounding error up to 1e-8 and more
+}
+COPY: dict[str, Any] = {
+    **RECURRENT,
+    **ADAMW,
+    "data.task": "copy",
+    "data.sequence_length": 9,
+    "data.items": 3,
+    "data.vocabulary": 4,
+    "optimizer.momentum": 0.0,
+}
+RECALL: dict[str, Any] = {"data.task": "recall", "data.sequence_length": 12, "data.items": 2, "data.vocabulary": 16}
+STRINGS: dict[str, Any] = {"data.task": "strings", "data.sequence_length": 5, "data.vocabulary": 7}
+RANDOM_SEQUENCES: dict[str, Any] = {
+    "data.task": "random_sequences",
+    "data.sequence_length": 5,
+    "data.input_dim": 10,
+    "data.label_scheme": "random",
+    "data.classes": 3,
+}
+
 CASES: dict[str, dict[str, Any]] = {
     "sgd": {},
     "momentum": {"optimizer.momentum": 0.9},
@@ -75,6 +102,39 @@ CASES: dict[str, dict[str, Any]] = {
     "cnn": {**IMAGES, "optimizer.momentum": 0.9, "regularization.weight_decay": 0.001},
     "cnn, dropout": {**IMAGES, "data.input_dim": 363, "regularization.dropout": 0.2},
     "cnn, adversarial": {**IMAGES, "regularization.adversarial": 0.5},
+    "lstm, copy": {**COPY, "model.cell": "lstm"},
+    "pru_a+plus_out, copy": {**COPY, "model.cell": "pru_a+plus_out", "model.depth": 2},
+    "pru_c+plus_state, recall": {**RECURRENT, **RECALL, "model.cell": "pru_c+plus_state"},
+    "pru_b+plus_cand, strings": {**RECURRENT, **STRINGS, "model.cell": "pru_b+plus_cand"},
+    "pru_d, reconstruction": {
+        **RECURRENT,
+        "data.task": "reconstruction",
+        "data.input_dim": 3,
+        "data.sequence_length": 4,
+        "model.cell": "pru_d",
+    },
+    "gru, adding, truncated": {
+        **RECURRENT,
+        "data.task": "adding",
+        "data.sequence_length": 6,
+        "model.cell": "gru",
+        "optimizer.truncation": 4,
+        "optimizer.clip": 0.5,
+        "regularization.input_noise": 0.1,
+    },
+    "ugrnn, digits by halves": {
+        **RECURRENT,
+        "data.task": "digits",
+        "data.sequence_length": 2,
+        "data.noise_kind": "labels",
+        "data.noise_fraction": 0.3,
+        "model.cell": "ugrnn",
+        "regularization.adversarial": 0.3,
+    },
+    "rnn, random sequences": {**RECURRENT, **RANDOM_SEQUENCES, "model.cell": "rnn", "regularization.dropout": 0.2},
+    "irnn, random sequences": {**RECURRENT, **RANDOM_SEQUENCES, "model.cell": "irnn"},
+    "attention, strings": {**RECURRENT, **STRINGS, "model.family": "attention", "regularization.label_smoothing": 0.1},
+    "attention, recall": {**RECURRENT, **RECALL, "model.family": "attention", "model.width": 32},
 }
 
 

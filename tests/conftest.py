@@ -1,5 +1,7 @@
 """Options of the tests: --device and --dtype run the engine's properties on an accelerator or in another precision."""
 
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -27,6 +29,13 @@ def device(request):
 @pytest.fixture(scope="session")
 def dtype(request):
     return request.config.getoption("--dtype")
+
+
+@pytest.fixture
+def texts(monkeypatch):
+    """A folder of datasets with a text in it; the text's path."""
+    monkeypatch.setenv("MEMSWEEP_DATA", str(Path(__file__).parent / "texts"))
+    return Path(__file__).parent / "texts/characters/genesis.txt"
 
 
 @pytest.fixture

@@ -31,6 +31,8 @@ RANDOM_LABELS = {"data.label_scheme": "random", "data.classes": 3}
 NOISY = {"data.noise_kind": "labels", "data.noise_fraction": 0.5}
 OWN_TASK = {"data.task": "my_lab.tasks:words"}
 
+COPY = {"data.task": "copy", "data.sequence_length": 21, "model.family": "recurrent", "model.cell": "lstm"}
+
 OTHER = {
     "data.task": ("mnist", {}),
     "data.examples": (999, {}),
@@ -69,10 +71,16 @@ OTHER = {
     "regularization.penalty": ("my_lab.penalties:l1", {}),
     "regularization.penalty_strength": (0.5, {"regularization.penalty": "my_lab.penalties:l1"}),
     "compute.matmul": ("high", {}),
+    "model.cell": ("gru", {"model.family": "recurrent", "model.cell": "lstm", "data.sequence_length": 8}),
+    "model.gate_bias": (2.0, {}),
+    "data.vocabulary": (9, COPY),
+    "data.items": (3, COPY),
+    "optimizer.truncation": (4, COPY),
+    "stop.solve": ("task", COPY),
     **{f"seeds.{stream}": (5, {}) for stream in STREAMS},
 }
 """Field -> another allowed value, and the fields that it needs beside it."""
-ONE_VALUE = {"model.cell", "protocol"}
+ONE_VALUE = {"protocol"}
 """Fields that allow one value today."""
 
 

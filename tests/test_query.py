@@ -135,7 +135,10 @@ def test_the_package_offers_tables_and_sql(results, monkeypatch):
 @pytest.mark.parametrize(
     "statement, word",
     [
-        ("select * from tirals", "there is no table 'tirals'; the tables are trials, steps, examples, packs, wanted"),
+        (
+            "select * from tirals",
+            "there is no table 'tirals'; the tables are trials, steps, examples, positions, readouts, packs, wanted",
+        ),
         ("select * from tirals", "Did you mean 'trials'?"),
         ("select * from wantd w join trials t using (trial_id)", "Did you mean 'wanted'?"),
         ("select * from molecules", "there is no table 'molecules'"),

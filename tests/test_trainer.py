@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from memsweep.data.sequences import Form
 from memsweep.engine import metrics, regularizers, step, streams, trainer
 from memsweep.schema import Status
 from tests.cases import trial
@@ -81,7 +82,7 @@ def test_counts_tell_memorized_from_recovered():
     given, true = torch.tensor([[0, 1, 2, 2, 0]]), torch.tensor([[0, 1, 1, 1, 0]])
     corrupted = torch.tensor([[False, False, True, True, False]])
     exists = torch.tensor([[True, True, True, True, False]])
-    answer = metrics.Evaluation(torch.tensor([[0, 0, 2, 1, 0]]), torch.ones(1, 5))
+    answer = metrics.Evaluation(torch.tensor([[0, 0, 2, 1, 0]]), torch.ones(1, 5), torch.zeros(1, 5))
     counts = {
         name: value.item()
         for name, value in metrics.train_counts(answer, given, true, corrupted, exists)._asdict().items()
@@ -102,7 +103,7 @@ def test_counts_tell_memorized_from_recovered():
 
 def test_answers_equal_cross_entropy_and_argmax():
     logits, labels = torch.randn(3, 6, 4, generator=torch.Generator().manual_seed(0)), torch.arange(18).view(3, 6) % 4
-    answer = metrics.answers(logits, labels)
+    answer = metrics.answers(Form(outputs=4), logits, labels)
     plain = torch.nn.functional.cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="none").view(3, 6)
     assert torch.allclose(answer.loss, plain, atol=1e-6)
     assert torch.equal(answer.predicted, logits.argmax(-1))

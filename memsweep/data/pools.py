@@ -22,16 +22,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from memsweep.config import SYNTHETIC_TASKS, Data, TrialConfig, imported
+from memsweep.config import SYNTHETIC_TASKS, TARGET_TASKS, Data, TrialConfig, imported
+from memsweep.data import sequences
 from memsweep.data.noise import Array
+from memsweep.data.texts import FOLDER_VARIABLE, DataError
 from memsweep.seeds import generator
 
-FOLDER_VARIABLE = "MEMSWEEP_DATA"
 DEBIAN_FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")
-
-
-class DataError(ValueError):
-    """Why the data of a trial cannot be had: one sentence a line."""
 
 
 class Pool(NamedTuple):
@@ -146,6 +143,9 @@ FILE_TASKS = {
 def facts_of(data: Data, seed: int, root: str) -> Facts:
     if data.task in SYNTHETIC_TASKS:
         return Facts(sys.maxsize, 0, data.input_dim, 0)
+    if data.task in TARGET_TASKS:
+        form = sequences.form(data, 0, 0)
+        return Facts(sys.maxsize, 0, form.inputs, form.outputs)
     if data.task in FILE_TASKS:
         return FILE_TASKS[data.task]
     inputs, labels = pool_of(data, seed, root)

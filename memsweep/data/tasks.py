@@ -19,10 +19,12 @@ from typing import Generic, TypeVar
 
 import numpy as np
 
-from memsweep.config import SYNTHETIC_TASKS, TASKS, Data, TrialConfig
-from memsweep.data import noise
+from memsweep.config import SYNTHETIC_TASKS, TARGET_TASKS, TASKS, Data, TrialConfig
+from memsweep.data import noise, sequences
 from memsweep.data.noise import Array
-from memsweep.data.pools import FILE_TASKS, FOLDER_VARIABLE, DataError, Facts, facts_of, pool_of
+from memsweep.data.pools import FILE_TASKS, Facts, facts_of, pool_of
+from memsweep.data.sequences import Form
+from memsweep.data.texts import FOLDER_VARIABLE, DataError
 from memsweep.seeds import generator
 
 CROPPED_PIXELS = 2
@@ -48,11 +50,14 @@ class TrialData:
     classes: int  # K
     input_range: float  # largest minus smallest input of the task: 1 for images, before any corruption
     fingerprint: str  # 16 hexadecimal digits over all that training and evaluation read
+    targets: Array  # [N, L * ...] of a task that asks for more than a label, else [N, 0]; see sequences.py
+    held_out_targets: Array  # [V + S, L * ...]
     split: object = field(default=None, repr=False)  # while it is held, trials of this split share its arrays
 
     @property
     def nbytes(self) -> int:
-        return self.inputs.nbytes + self.held_out_inputs.nbytes + 3 * self.labels.nbytes
+        targets = self.targets.nbytes + self.held_out_targets.nbytes
+        return self.inputs.nbytes + self.held_out_inputs.nbytes + 3 * self.labels.nbytes + targets
 
 
 def load(config: TrialConfig) -> TrialData:
@@ -81,6 +86,11 @@ def shape(config: TrialConfig) -> tuple[int, int]:
     return facts.inputs, chosen[config.data.label_scheme]
 
 
+def form(config: TrialConfig) -> Form:
+    """What an example of a trial looks like to a network that reads it step by step."""
+    return sequences.form(config.data, *shape(config))
+
+
 def image_shape(input_dim: int) -> tuple[int, int]:
     """(channels, side) of an example as a square image, channel first. Raises DataError where it is none.
 
@@ -99,10 +109,13 @@ def image_shape(input_dim: int) -> tuple[int, int]:
 
 def check(config: TrialConfig) -> list[str]:
     """What keeps this trial's data from being loaded, one sentence each; reads each dataset once a process."""
+    if config.data.task in TARGET_TASKS and (broken := sequences.problems(config, 0)):
+        return broken  # before anything is drawn
     problems = list(_problems(*_split_key(config)))
     if problems:
         return problems
     input_dim, classes = shape(config)
+    problems += sequences.problems(config, input_dim)
     if sentence := noise.problem(classes, config):
         problems.append(sentence)
     if config.model.family == "cnn":
@@ -157,10 +170,13 @@ class _Split:
     input_range: float
     inputs_digest: str
     held_out_digest: str
+    targets: Array  # as in TrialData
+    held_out_targets: Array
 
     @property
     def nbytes(self) -> int:
-        return self.inputs.nbytes + self.held_out_inputs.nbytes
+        arrays = (self.inputs, self.held_out_inputs, self.targets, self.held_out_targets)
+        return sum(array.nbytes for array in arrays)
 
 
 _Key = tuple[Data, int, str]  # what inputs depend on, seed of the stream `inputs`, the user's folder of datasets
@@ -185,6 +201,8 @@ def _load(config: TrialConfig) -> TrialData:
     validation_count = config.data.validation_examples
     digests = [split.inputs_digest if inputs is split.inputs else _digest(inputs), split.held_out_digest]
     digests += [_digest(array) for array in (labels, true_labels, corrupted, held_out_labels)]
+    if split.targets.size:
+        digests += [_digest(array) for array in (split.targets, split.held_out_targets)]
     text = ":".join([*digests, str(validation_count), str(classes)])
     return TrialData(
         inputs=inputs,
@@ -198,6 +216,8 @@ def _load(config: TrialConfig) -> TrialData:
         classes=classes,
         input_range=split.input_range,
         fingerprint=hashlib.blake2b(text.encode(), digest_size=8).hexdigest(),
+        targets=split.targets,
+        held_out_targets=split.held_out_targets,
         split=split,
     )
 
@@ -206,11 +226,14 @@ def _split(data: Data, seed: int, root: str) -> _Split:
     facts = facts_of(data, seed, root)
     if problems := _size_problems(data, facts):
         raise DataError("\n".join(problems))
-    if data.task in SYNTHETIC_TASKS:
+    targets, held_out_targets = np.empty((data.examples, 0)), np.empty((0, 0))
+    if data.task in (*SYNTHETIC_TASKS, *TARGET_TASKS):
         index = np.arange(data.examples)
-        inputs = _synthetic(data, seed, "train", data.examples)
+        inputs, targets = _drawn(data, seed, "train", data.examples)
         parts = {"validation": data.validation_examples, "test": data.test_examples}
-        held_out_inputs = np.concatenate([_synthetic(data, seed, part, rows) for part, rows in parts.items()])
+        held_out_inputs, held_out_targets = (
+            np.concatenate(drawn) for drawn in zip(*(_drawn(data, seed, *part) for part in parts.items()), strict=True)
+        )
         labels, held_out_labels = np.zeros(len(inputs), np.int64), np.zeros(len(held_out_inputs), np.int64)
     else:
         pool = pool_of(data, seed, root)
@@ -219,12 +242,13 @@ def _split(data: Data, seed: int, root: str) -> _Split:
         inputs /= np.float32(facts.scale)
         held_out_inputs /= np.float32(facts.scale)
         labels, held_out_labels = pool.labels[index], pool.labels[held_out]
-    for array in (inputs, labels, index, held_out_inputs, held_out_labels):
+    for array in (inputs, labels, index, held_out_inputs, held_out_labels, targets, held_out_targets):
         array.flags.writeable = False
     # images span [0, 1] whether or not a sample does; other inputs what the uncorrupted training set spans
     span = 1.0 if data.task in FILE_TASKS else float(np.ptp(inputs))
     digests = _digest(inputs), _digest(held_out_inputs)
-    return _Split(inputs, labels, index, held_out_inputs, held_out_labels, facts.classes, span, *digests)
+    own = inputs, labels, index, held_out_inputs, held_out_labels, facts.classes, span
+    return _Split(*own, *digests, targets, held_out_targets)
 
 
 def _rows(data: Data, seed: int, facts: Facts) -> tuple[Array, Array]:
@@ -241,12 +265,14 @@ def _rows(data: Data, seed: int, facts: Facts) -> tuple[Array, Array]:
     return rest[: data.examples], np.concatenate([validation, test])
 
 
-def _synthetic(data: Data, seed: int, part: str, rows: int) -> Array:
-    """[rows, D] float32: independent N(0, 1), or 0 and 1 with probability 1/2."""
+def _drawn(data: Data, seed: int, part: str, rows: int) -> tuple[Array, Array]:
+    """Inputs [rows, D] float32 and targets: normal deviates or fair bits without any, or a sequence task."""
+    if data.task in TARGET_TASKS:
+        return sequences.draw(data, part, seed, rows)
     rng, size = generator(seed, f"inputs/{part}"), (rows, data.input_dim)
     if data.task == "gaussian":
-        return rng.standard_normal(size, dtype=np.float32)
-    return rng.integers(0, 2, size, dtype=np.uint8).astype(np.float32)
+        return rng.standard_normal(size, dtype=np.float32), np.empty((rows, 0))
+    return rng.integers(0, 2, size, dtype=np.uint8).astype(np.float32), np.empty((rows, 0))
 
 
 def _labels(split: _Split, config: TrialConfig) -> tuple[Array, Array, int]:
@@ -273,7 +299,7 @@ def _problems(data: Data, seed: int, root: str) -> tuple[str, ...]:
     problems = []
     try:
         problems += _size_problems(data, facts_of(data, seed, root))
-        if data.task not in SYNTHETIC_TASKS:
+        if data.task not in (*SYNTHETIC_TASKS, *TARGET_TASKS):
             pool_of(data, seed, root)
     except DataError as error:
         problems += str(error).splitlines()

@@ -15,9 +15,9 @@ from torch.func import functional_call, grad_and_value, vmap
 
 from memsweep.engine import streams
 from memsweep.engine.evaluation import numbers_of
+from memsweep.engine.losses import cross_entropy
 from memsweep.engine.optim import Tensors
 from memsweep.engine.program import Program
-from memsweep.engine.regularizers import cross_entropy
 from memsweep.engine.state import State
 
 ALPHA, BETA, RADIUS = 0.25 / 255, 0.2 / 255, 0.3 / 255

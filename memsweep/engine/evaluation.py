@@ -9,14 +9,17 @@ import torch
 from torch import Tensor
 from torch.func import functional_call, vmap
 
+from memsweep.data import sequences
+from memsweep.data.sequences import Form
 from memsweep.engine import compilation, metrics
 from memsweep.engine.optim import Tensors
 from memsweep.engine.program import Program
-from memsweep.engine.state import History, State, rows_of, select
+from memsweep.engine.state import Examples, History, State, rows_of, select
 from memsweep.schema import Status
 
-EVALUATED_ROWS = 256
-"""Examples of a member evaluated at a time: a constant, since the bits of a matrix product may depend on it."""
+EVALUATED_ROWS, EVALUATED_STEPS = 256, 8192
+"""Examples of a member evaluated at a time, and steps of sequences: the bits of a matrix product may depend on it, so
+that it depends on the program alone."""
 
 
 class Measured(NamedTuple):
@@ -43,10 +46,11 @@ def measure(program: Program, state: State, norms: Tensor) -> tuple[State, Measu
     part = state if due.all() else select(state, due)
     e = part.examples
     exists = torch.arange(e.given.shape[1], device=program.device) < e.train_count[:, None]
-    answer = evaluate(program, numbers_of(part), e.bank, e.offset, e.given, e.train_count)
-    train = metrics.train_counts(answer, e.given, e.true, e.corrupted, exists)
+    answer = evaluate(program, numbers_of(part), e, e.offset, e.given, e.train_count)
+    train = metrics.train_counts(answer, e.given, e.true, e.corrupted, exists)._asdict()
+    train |= {f"train_{name}": value for name, value in metrics.target_counts(program.form, answer, exists).items()}
     validation = _held_out_counts(program, part, test=False)
-    counts = {name: value.cpu().numpy() for name, value in train._asdict().items()}
+    counts = {name: value.cpu().numpy() for name, value in train.items()}
     counts |= {f"validation_{name}": value for name, value in validation.items()}
     at_due = torch.from_numpy(np.flatnonzero(due)).to(program.device)
     counts["gradient_norm"] = norms.to(program.device)[at_due].double().cpu().numpy()
@@ -55,7 +59,13 @@ def measure(program: Program, state: State, norms: Tensor) -> tuple[State, Measu
     goal = np.array([member.trial.stop.fit for member in part.members])
     fitted = finite & (goal > 0) & (counts["train_correct_count"] >= goal * counts["train_count"])
     spent = np.array([member.trial.budget for member in part.members]) <= part.step
-    leaves = fitted | spent | ~finite
+    solved = np.array(
+        [
+            member.trial.stop.solve != "never" and sequences.is_solved(member.trial.data, _row(validation, m))
+            for m, member in enumerate(part.members)
+        ]
+    )
+    leaves = fitted | spent | (solved & finite) | ~finite
     test: dict[str, np.ndarray] = {}
     if leaves.any():
         leaving = part if leaves.all() else select(part, leaves)
@@ -91,28 +101,30 @@ def numbers_of(state: State) -> Tensors:
 
 @torch.no_grad()
 def evaluate(
-    program: Program, numbers: Tensors, bank: Tensor, offset: Tensor, labels: Tensor, count: Tensor
+    program: Program, numbers: Tensors, examples: Examples, offset: Tensor, labels: Tensor, count: Tensor
 ) -> metrics.Evaluation:
     """Answers of every member to its examples, without regularizers: rows offset..offset+count of the bank.
 
-    labels: [M, N], asked about.  count: [M].  Each is evaluated EVALUATED_ROWS rows at a time, whatever its company.
+    labels: [M, N], asked about.  count: [M].  Each is evaluated as many rows at a time, whatever its company.
     """
     members, size = labels.shape
     predicted = torch.zeros(members, size, dtype=torch.int64, device=program.device)
+    right = torch.zeros_like(predicted)
     loss = torch.zeros(members, size, dtype=program.dtype, device=program.device)
-    for begin in range(0, int(count.max()), EVALUATED_ROWS):
+    for begin in range(0, int(count.max()), at_a_time := rows_at_a_time(program.form)):
         present = count > begin
         everyone = bool(present.all())
         at = slice(None) if everyone else present.nonzero()[:, 0]
-        rows = begin + torch.arange(EVALUATED_ROWS, device=program.device).expand(int(present.sum()), -1)
+        rows = begin + torch.arange(at_a_time, device=program.device).expand(int(present.sum()), -1)
         rows = rows.minimum(count[at, None] - 1)  # rows behind the last example repeat it
         own = numbers if everyone else {name: value[at] for name, value in numbers.items()}
-        asked = Asked(bank, offset[at, None] + rows, labels[at].gather(1, rows))
-        answer = compilation.call(_answers, program, len(rows), own, asked)
-        width = min(EVALUATED_ROWS, size - begin)
-        predicted[at, begin : begin + width] = answer.predicted[:, :width]
-        loss[at, begin : begin + width] = answer.loss[:, :width]
-    return metrics.Evaluation(predicted, loss)
+        in_bank, is_label = offset[at, None] + rows, program.form.kind == "label"
+        wanted = labels[at].gather(1, rows) if is_label else rows_of(examples.targets, in_bank)
+        answer = compilation.call(_answers, program, len(rows), own, Asked(examples.bank, in_bank, wanted))
+        width = min(at_a_time, size - begin)
+        for all_of, part in zip((predicted, loss, right), answer, strict=True):
+            all_of[at, begin : begin + width] = part[:, :width]
+    return metrics.Evaluation(predicted, loss, right)
 
 
 class Asked(NamedTuple):
@@ -120,21 +132,30 @@ class Asked(NamedTuple):
 
     bank: Tensor  # [R, D]
     rows: Tensor  # [M, E] int64, of the bank
-    labels: Tensor  # [M, E] int64
+    wanted: Tensor  # of each: a label [M, E], or targets
 
 
-def _answers(program: Program, numbers: Tensors, asked: Asked) -> metrics.Evaluation:
+def rows_at_a_time(form: Form) -> int:
+    """Examples of a member that are evaluated at a time."""
+    return max(16, min(EVALUATED_ROWS, EVALUATED_STEPS // max(form.steps, 1)))
+
+
+def outputs_of(program: Program, numbers: Tensors, asked: Asked) -> Tensor:
+    """What members with these numbers answer, [M, E, ...], by the network in evaluation mode."""
+
     def answer(own: Tensors, inputs: Tensor) -> Tensor:
-        logits: Tensor = functional_call(program.evaluated, own, (inputs,))
-        return logits
+        outputs: Tensor = functional_call(program.evaluated, own, (inputs,))
+        return outputs
 
     inputs = rows_of(asked.bank, asked.rows)
     if program.mode == "serial":
         own = [{name: value[m] for name, value in numbers.items()} for m in range(len(inputs))]
-        logits = torch.stack([answer(*each) for each in zip(own, inputs, strict=True)])
-    else:
-        logits = vmap(answer)(numbers, inputs)
-    return metrics.answers(logits, asked.labels)
+        return torch.stack([answer(*each) for each in zip(own, inputs, strict=True)])
+    return vmap(answer)(numbers, inputs)
+
+
+def _answers(program: Program, numbers: Tensors, asked: Asked) -> metrics.Evaluation:
+    return metrics.answers(program.form, outputs_of(program, numbers, asked), asked.wanted)
 
 
 def _held_out_counts(program: Program, state: State, *, test: bool) -> dict[str, np.ndarray]:
@@ -150,8 +171,10 @@ def _held_out_counts(program: Program, state: State, *, test: bool) -> dict[str,
         if width
         else position
     )
-    answer = evaluate(program, numbers_of(state), e.bank, e.held_out_offset + skipped, labels, count)
+    answer = evaluate(program, numbers_of(state), e, e.held_out_offset + skipped, labels, count)
+    targets = metrics.target_counts(program.form, answer, exists)
     return {
+        **{name: value.cpu().numpy() for name, value in targets.items()},
         "correct_count": ((answer.predicted == labels) & exists).sum(1).cpu().numpy(),
         "count": count.cpu().numpy(),
         "loss_sum_nats": metrics.loss_sum(answer, exists).cpu().numpy(),
@@ -166,6 +189,10 @@ def _updated_history(state: State, answer: metrics.Evaluation, exists: Tensor, a
     forgotten = old.forgotten[at] + (old.correct[at] & ~correct)
     new = (correct, learned, forgotten, answer.loss)
     return History(*(value.index_copy(0, at, fresh) for value, fresh in zip(old, new, strict=True)))
+
+
+def _row(counts: dict[str, np.ndarray], m: int) -> dict[str, float]:
+    return {name: values[m] for name, values in counts.items()}
 
 
 def _spread(values: np.ndarray, positions: np.ndarray, size: int) -> np.ndarray:

@@ -8,12 +8,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from memsweep.data.sequences import TOLERANCE, Form
+
 
 class Evaluation(NamedTuple):
     """Each member's answers to its own examples; what lies beyond a member's count is no example."""
 
     predicted: Tensor  # [M, N] int64; the number of classes where the outputs are no numbers
     loss: Tensor  # [M, N] nats, of the label asked about
+    right: Tensor  # [M, N] int64, targets that are right
 
 
 class TrainCounts(NamedTuple):
@@ -31,15 +34,36 @@ class TrainCounts(NamedTuple):
     label_changed_count: Tensor  # [M]
 
 
-def answers(logits: Tensor, labels: Tensor) -> Evaluation:
-    """logits: [M, E, K].  labels: [M, E] int64."""
+def answers(form: Form, outputs: Tensor, wanted: Tensor) -> Evaluation:
+    """outputs: [M, E, K], or [M, E, L, O].  wanted: [M, E] labels, [M, E, L] tokens or [M, E, L O] numbers.
+
+    Where more than a label is wanted, an example is of the label 0, which is predicted where all its targets are right;
+    its loss is the sum over its targets. A number has the loss of a normal density of deviation 1, less its constant:
+    half its squared error.
+    """
+    if form.kind == "label":
+        return _labels_answered(outputs, wanted)
+    if form.kind == "tokens":
+        log_p = functional.log_softmax(outputs, dim=-1)
+        tokens = torch.arange(form.outputs, device=outputs.device)
+        loss = -torch.where(tokens == wanted[..., None], log_p, 0.0).sum(dim=(-1, -2))
+        right = (outputs.argmax(-1) == wanted).sum(-1)
+    else:
+        error = outputs.reshape(wanted.shape) - wanted
+        loss = error.square().sum(-1) / 2
+        right = (error.abs() < TOLERANCE).sum(-1)
+    return Evaluation((right < form.targets).long(), loss, right)
+
+
+def _labels_answered(logits: Tensor, labels: Tensor) -> Evaluation:
     by_class = logits.transpose(1, 2).contiguous()  # [M, K, E]: over a short last axis softmax and maximum are slow
     # numbers of classes as floats, and comparisons: as integers, argmax and gather do not vectorise once compiled
     classes = torch.arange(logits.shape[2], dtype=logits.dtype, device=logits.device)[:, None]
     best = by_class.amax(dim=1, keepdim=True)
     predicted = torch.where(by_class == best, classes, float(logits.shape[2])).amin(dim=1).long()
     log_p = functional.log_softmax(by_class, dim=1)
-    return Evaluation(predicted, -torch.where(classes == labels[:, None], log_p, 0.0).sum(dim=1))
+    loss = -torch.where(classes == labels[:, None], log_p, 0.0).sum(dim=1)
+    return Evaluation(predicted, loss, (predicted == labels).long())
 
 
 def train_counts(answer: Evaluation, given: Tensor, true: Tensor, corrupted: Tensor, exists: Tensor) -> TrainCounts:
@@ -64,6 +88,19 @@ def train_counts(answer: Evaluation, given: Tensor, true: Tensor, corrupted: Ten
         recovered_count=count(recovered & relabelled),
         label_changed_count=count(relabelled),
     )
+
+
+def target_counts(form: Form, answer: Evaluation, exists: Tensor) -> dict[str, Tensor]:
+    """Column of `steps`, less its set -> [M]: targets of the examples that exist; none of tasks with labels."""
+    if form.kind == "label":
+        return {}
+    counts = {
+        "target_correct_count": torch.where(exists, answer.right, 0).sum(dim=1),
+        "target_count": exists.sum(dim=1) * form.targets,
+    }
+    if form.kind == "values":
+        counts["squared_error_sum"] = 2 * loss_sum(answer, exists)
+    return counts
 
 
 def loss_sum(answer: Evaluation, exists: Tensor) -> Tensor:

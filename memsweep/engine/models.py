@@ -12,10 +12,8 @@ from torch.nn import functional
 
 from memsweep.config import ConfigError, Model, TrialConfig, imported
 from memsweep.data import tasks
+from memsweep.engine.sequence_models import SEQUENCE_MODELS, Hidden, Recurrent, unchanged
 from memsweep.seeds import key
-
-Hidden = Callable[[Tensor, int], Tensor]
-"""What a regularizer does to hidden units: (activations, number of the layer) -> activations."""
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "relu": functional.relu,
@@ -28,10 +26,6 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 
 NARROW = 16
 """A linear layer with fewer outputs is narrow."""
-
-
-def unchanged(activations: Tensor, _layer: int) -> Tensor:
-    return activations
 
 
 class MLP(nn.Module):
@@ -114,6 +108,12 @@ def speed_up_narrow_layers(module: nn.Module) -> nn.Module:
     return module
 
 
+def use_kernels(module: nn.Module) -> None:
+    """Has a member alone run its recurrent layers by the library's kernels."""
+    if isinstance(module, Recurrent):
+        module.library = True
+
+
 FAMILIES: dict[str, Callable[[Model, int, int], nn.Module]] = {"mlp": MLP, "cnn": CNN}
 
 
@@ -123,12 +123,16 @@ def build(config: TrialConfig, input_dim: int, classes: int) -> nn.Module:
     A family given as an import path is called as `Class(config.model, input_dim, classes)`; its forward takes
     inputs [B, D] and returns logits [B, K]. If it also takes `hidden`, dropout and noise on hidden units reach it.
     """
-    constructor = FAMILIES.get(config.model.family) or imported(config.model.family)
+    model, family = config.model, config.model.family
     with torch.random.fork_rng(devices=[]):
         # torch.manual_seed would also record a stack for each kind of device that is not there: 150 us and more
         torch.default_generator.manual_seed(key(config.stream_seed("init"), "init"))
-        module: nn.Module = constructor(config.model, input_dim, classes)
-        _initialize(module, config.model)
+        module: nn.Module
+        if family in SEQUENCE_MODELS:
+            module = SEQUENCE_MODELS[family](model, tasks.form(config), config.optimizer.truncation)
+        else:
+            module = (FAMILIES.get(family) or imported(family))(model, input_dim, classes)
+        _initialize(module, model)
     regularization = config.regularization
     if (regularization.dropout or regularization.hidden_noise) and not takes_hidden(module):
         raise ConfigError(

@@ -10,10 +10,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from memsweep.config import TrialConfig, imported, schedule_factor
-from memsweep.data import tasks
+from memsweep.data import sequences, tasks
 from memsweep.engine import adversarial, models, regularizers, streams, trainer
 from memsweep.engine.program import Program
 from memsweep.engine.regularizers import Perturbation
+from memsweep.engine.sequence_models import Recurrent
 from memsweep.seeds import key
 
 
@@ -24,7 +25,9 @@ def train(trial: TrialConfig, steps: int) -> tuple[nn.Module, list[float]]:
     order = trainer.batches(program, state, steps)[:, 0]
     data, r, o = tasks.load(trial), trial.regularization, trial.optimizer
     model = models.build(trial, program.input_dim, program.classes).train()
-    inputs, labels = torch.tensor(data.inputs).to(program.dtype), torch.tensor(data.labels)
+    inputs, wanted = torch.tensor(data.inputs).to(program.dtype), torch.tensor(data.labels)
+    if program.form.kind != "label":
+        wanted = torch.tensor(data.targets).to(program.dtype if program.form.kind == "values" else torch.int64)
     optimizer = _optimizer(model, trial)
     norms = []
     for step in range(steps):
@@ -33,13 +36,13 @@ def train(trial: TrialConfig, steps: int) -> tuple[nn.Module, list[float]]:
             optimizer.param_groups[0]["lr"] = o.learning_rate * schedule_factor(o.schedule, epochs)
         step_key = _step_key(trial, step)
         places = _places(trial, program, step_key)
-        x, y = regularizers.applied(places[0], inputs[order[step]][None])[0], labels[order[step]]
+        x, y = regularizers.applied(places[0], inputs[order[step]][None])[0], wanted[order[step]]
         attacked = _critical_samples(model, x, step_key, data.input_range) if r.adversarial else None
         if trial.model.family not in models.FAMILIES:
             torch.manual_seed(int(step_key))
         optimizer.zero_grad()
         loss = _loss(model, trial, x, y, places[1:], attacked)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         norms.append(float(nn.utils.clip_grad_norm_(model.parameters(), o.clip or float("inf"))))
         optimizer.step()
     return model, norms
@@ -50,13 +53,22 @@ def _loss(
 ) -> Tensor:
     r = trial.regularization
     logits = _forward(model, x, hidden)
-    loss = functional.cross_entropy(logits, y, label_smoothing=r.label_smoothing)
+    loss = _task_loss(logits, y, r.label_smoothing)
     if attacked is not None:
-        other = functional.cross_entropy(_forward(model, attacked, hidden), y, label_smoothing=r.label_smoothing)
+        other = _task_loss(_forward(model, attacked, hidden), y, r.label_smoothing)
         loss = (1 - r.adversarial) * loss + r.adversarial * other
     if r.penalty_strength:
         loss = loss + r.penalty_strength * imported(r.penalty)(dict(model.named_parameters()), x, logits)
     return loss
+
+
+def _task_loss(answers: Tensor, wanted: Tensor, smoothing: float) -> Tensor:
+    """Of labels [B], tokens [B, L] or numbers [B, L O]."""
+    if wanted.is_floating_point():
+        return functional.mse_loss(answers.flatten(1), wanted)
+    return functional.cross_entropy(
+        answers.flatten(0, -2), wanted.flatten(), label_smoothing=smoothing, ignore_index=sequences.NOT_ASKED
+    )
 
 
 def _optimizer(model: nn.Module, trial: TrialConfig) -> torch.optim.Optimizer:
@@ -115,9 +127,11 @@ def _places(trial: TrialConfig, program: Program, step_key: Tensor) -> list[Pert
 
 
 def _forward(model: nn.Module, x: Tensor, places: list[Perturbation]) -> Tensor:
-    """An MLP again, layer by layer; a network that we don't know is asked."""
+    """An MLP again, layer by layer; recurrent layers step by step; a network that we don't know is asked."""
+    hidden = {"hidden": lambda h, layer: regularizers.applied(places[layer], h[None])[0]} if any(places) else {}
+    if isinstance(model, Recurrent):
+        return model.answers(model.outputs_by_steps(x, **hidden))
     if not isinstance(model, models.MLP):
-        hidden = {"hidden": lambda h, layer: regularizers.applied(places[layer], h[None])[0]} if any(places) else {}
         logits: Tensor = model(x, **hidden)
         return logits
     *layers, readout = model.layers

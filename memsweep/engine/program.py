@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from memsweep.config import Model, TrialConfig, imported
 from memsweep.data import tasks
+from memsweep.data.sequences import Form
 from memsweep.engine import models
 
 Penalty = Callable[[dict[str, Tensor], Tensor, Tensor], Tensor]
@@ -27,6 +28,7 @@ class Program(NamedTuple):
     evaluated: nn.Module  # the same in evaluation mode
     input_dim: int
     classes: int
+    form: Form  # of an example
     batch_size: int
     optimizer: str
     dtype: torch.dtype
@@ -48,13 +50,19 @@ class Program(NamedTuple):
 def compose(
     trials: Sequence[TrialConfig], device: str = "cpu", *, mode: str = "fused", compiled: bool = False
 ) -> Program:
-    """The program of these trials, which agree in all that `packing.program_key` lists.  mode: one of MODES."""
+    """The program of these trials, which agree in all that `packing.program_key` lists.  mode: one of MODES.
+
+    compiled: where the program can be: not in turn, and not where compiling would unroll the steps of sequences.
+    """
     first = trials[0]
     input_dim, classes = tasks.shape(first)
     module = models.build(first, input_dim, classes).train()
+    compiled = compiled and mode == "fused" and first.model.family != "recurrent"
+    if mode == "serial":
+        models.use_kernels(module)
     # nothing feeds back from evaluation, and a compiled program rounds otherwise anyway
     evaluated = models.speed_up_narrow_layers(copy.deepcopy(module)).eval()
-    if compiled and mode == "fused":
+    if compiled:
         models.speed_up_narrow_layers(module)
     penalty = first.regularization.penalty
     dtype = next(module.parameters()).dtype
@@ -64,6 +72,7 @@ def compose(
         evaluated=evaluated.to(device),
         input_dim=input_dim,
         classes=classes,
+        form=tasks.form(first),
         batch_size=first.optimizer.batch_size,
         optimizer=first.optimizer.name,
         dtype=dtype,
@@ -74,7 +83,7 @@ def compose(
         matmul=first.compute.matmul,
         penalty=None if penalty == "none" else imported(penalty),
         mode=mode,
-        compiled=compiled and mode == "fused",
+        compiled=compiled,
     )
 
 

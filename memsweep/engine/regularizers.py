@@ -1,14 +1,13 @@
-"""What hinders memorization: noise and dropout on inputs and hidden units, smoothed labels; each strength a vector [M].
+"""What hinders memorization: noise and dropout on inputs and hidden units; each strength a vector [M].
 
 A strength of zero changes no bit, so members without a regularizer may share a program with members that have it.
-Weight decay is the optimizer's (`optim.py`).
+Weight decay is the optimizer's (`optim.py`), smoothed labels are the loss's (`losses.py`).
 """
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from memsweep.engine import streams
 
@@ -39,18 +38,3 @@ def perturbation(
         kept = streams.uniform(streams.subkeys(keys, 1), count).view(members, *shape) >= rate.view(column)
         place["scale"] = kept / (1 - rate.view(column))
     return place
-
-
-def cross_entropy(logits: Tensor, labels: Tensor, smoothing: Tensor | None) -> Tensor:
-    """Mean cross-entropy in nats of one member, as torch.nn.functional.cross_entropy defines it.
-
-    logits: [B, K].  labels: [B] int64.  smoothing: share of the target spread over all K classes, in [0, 1), or None.
-    """
-    log_p = functional.log_softmax(logits, dim=-1)
-    classes = torch.arange(logits.shape[-1], device=logits.device)
-    # not nll_loss or gather: lifted, they tie a compiled program to one number of members
-    hit = -torch.where(classes == labels[:, None], log_p, 0.0).sum(dim=-1).mean()
-    if smoothing is None:
-        return hit
-    spread = -log_p.sum(dim=-1).mean() / logits.shape[-1]
-    return (1 - smoothing) * hit + smoothing * spread

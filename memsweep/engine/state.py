@@ -40,6 +40,7 @@ class Examples(NamedTuple):
     validation_count: Tensor  # [M] int64
     held_out_count: Tensor  # [M] int64
     input_range: Tensor  # [M], largest minus smallest input of the task
+    targets: Tensor  # [R, L * ...] of the bank's rows, of a task that asks for more than a label; else [R, 0]
 
 
 class History(NamedTuple):
@@ -67,6 +68,8 @@ class State(NamedTuple):
     noise_keys: Tensor  # [M] int64, on the host
 
 
+_SHARED = ("bank", "targets")
+"""Examples of all members."""
 _PER_MEMBER = tuple(name for name in State._fields if name not in ("members", "step", "examples"))
 
 
@@ -108,7 +111,7 @@ def member_view(state: State, m: int) -> State:
     def own(value: Any) -> Any:
         return map_tensors(lambda tensor: tensor[m : m + 1], value)
 
-    examples = {n: v if n == "bank" else own(v) for n, v in state.examples._asdict().items()}
+    examples = {n: v if n in _SHARED else own(v) for n, v in state.examples._asdict().items()}
     views = {name: own(getattr(state, name)) for name in _PER_MEMBER}
     return State(members=(), step=np.empty(0), examples=Examples(**examples), **views)
 
@@ -124,7 +127,9 @@ def select(state: State, keep: np.ndarray) -> State:
     return State(
         members=tuple(state.members[i] for i in positions),
         step=state.step[positions],
-        examples=state.examples._replace(**{n: picked(v) for n, v in state.examples._asdict().items() if n != "bank"}),
+        examples=state.examples._replace(
+            **{n: picked(v) for n, v in state.examples._asdict().items() if n not in _SHARED}
+        ),
         **{n: picked(getattr(state, n)) for n in _PER_MEMBER},
     )
 
@@ -189,13 +194,14 @@ def _stacked(program: Program, own: Sequence[Tensors]) -> Tensors:
 
 def _examples(program: Program, members: Sequence[Member]) -> Examples:
     """The members' data on the device; inputs that members share are there once."""
-    arrays: dict[int, np.ndarray] = {}
-    for member in members:
-        for array in (member.data.inputs, member.data.held_out_inputs):
-            arrays.setdefault(id(array), array)
-    begins = dict(zip(arrays, np.cumsum([0, *(len(array) for array in arrays.values())])[:-1].tolist(), strict=True))
+    arrays: dict[int, tuple[np.ndarray, np.ndarray]] = {}
     data = [member.data for member in members]
-    bank = torch.from_numpy(np.concatenate(list(arrays.values())))
+    for own in data:
+        arrays.setdefault(id(own.inputs), (own.inputs, own.targets))
+        arrays.setdefault(id(own.held_out_inputs), (own.held_out_inputs, own.held_out_targets))
+    ends = np.cumsum([0, *(len(inputs) for inputs, _ in arrays.values())])
+    begins = dict(zip(arrays, ends[:-1].tolist(), strict=True))
+    bank, targets = (torch.from_numpy(np.concatenate(parts)) for parts in zip(*arrays.values(), strict=True))
     numbers = {
         "offset": [begins[id(d.inputs)] for d in data],
         "held_out_offset": [begins[id(d.held_out_inputs)] for d in data],
@@ -211,6 +217,7 @@ def _examples(program: Program, members: Sequence[Member]) -> Examples:
     }
     return Examples(
         bank=bank.to(program.device, program.dtype),
+        targets=targets.to(program.device, program.dtype if program.form.kind == "values" else None),
         input_range=_vector(program, [d.input_range for d in data]),
         **{name: torch.tensor(values, dtype=torch.int64, device=program.device) for name, values in numbers.items()},
         **{name: _padded(rows).to(program.device) for name, rows in padded.items()},

@@ -13,9 +13,10 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad_and_value, vmap
 
 from memsweep.engine import adversarial, models, optim, streams
+from memsweep.engine.losses import answer_loss
 from memsweep.engine.optim import Tensors
 from memsweep.engine.program import Program
-from memsweep.engine.regularizers import Perturbation, applied, cross_entropy, perturbation
+from memsweep.engine.regularizers import Perturbation, applied, perturbation
 from memsweep.engine.state import State, map_tensors, rows_of
 
 
@@ -32,7 +33,7 @@ class Sample(NamedTuple):
     """What a member's loss is about; under vmap and for a member alone without M."""
 
     inputs: Tensor  # [M, B, D], as the network reads them
-    labels: Tensor  # [M, B] int64
+    wanted: Tensor  # [M, B] labels, [M, B, L] tokens or [M, B, L O] numbers
     hidden: tuple[Perturbation, ...]  # of each hidden layer
     strengths: Tensors  # regularizer -> [M]
     critical: Tensors  # "inputs": [M, B, D], critical samples where there are; empty without adversarial training
@@ -43,7 +44,7 @@ def train_step(program: Program, state: State, batch: Batch) -> Tensor:
 
     In the mode `serial` the state is of one member, whose numbers the program's modules hold (`hold`).
     """
-    inputs, labels = _examples(program, state, batch)
+    inputs, wanted = _examples(program, state, batch)
     hidden = tuple(
         _perturbation(program, state, batch.keys, 1 + layer, ("hidden_noise", "dropout"), shape)
         for layer, shape in enumerate(program.hidden_shapes)
@@ -51,7 +52,7 @@ def train_step(program: Program, state: State, batch: Batch) -> Tensor:
     critical = {}
     if "adversarial" in program.uses:
         critical["inputs"] = adversarial.training_inputs(program, state, inputs, batch.keys)
-    sample = Sample(inputs, labels, hidden, state.strengths, critical)
+    sample = Sample(inputs, wanted, hidden, state.strengths, critical)
     # each member's own mean, never averaged over members: that would divide every gradient by M
     if program.mode == "serial" and program.model.family not in models.FAMILIES:
         torch.manual_seed(int(batch.keys[0]))  # for what a user's module draws by itself, as nn.Dropout does
@@ -107,7 +108,7 @@ def _gradients_alone(program: Program, _state: State, sample: Sample) -> Tensors
 
 
 def member_loss(program: Program, forward: Callable[..., Tensor], own: Tensors, sample: Sample) -> Tensor:
-    """What one member minimizes, in nats: cross-entropy, in part on critical samples, and a penalty of the user's."""
+    """What one member minimizes: its task's loss, in part on critical samples, and a penalty of the user's."""
 
     def change(h: Tensor, layer: int) -> Tensor:
         return applied(sample.hidden[layer], h)
@@ -115,10 +116,11 @@ def member_loss(program: Program, forward: Callable[..., Tensor], own: Tensors, 
     changes = {"hidden": change} if any(sample.hidden) else {}
     smoothing = sample.strengths.get("label_smoothing")
     logits = forward(sample.inputs, **changes)
-    loss = cross_entropy(logits, sample.labels, smoothing)
+    loss = answer_loss(program.form, logits, sample.wanted, smoothing)
     if sample.critical:
         weight = sample.strengths["adversarial"]
-        attacked = cross_entropy(forward(sample.critical["inputs"], **changes), sample.labels, smoothing)
+        answers = forward(sample.critical["inputs"], **changes)
+        attacked = answer_loss(program.form, answers, sample.wanted, smoothing)
         loss = (1 - weight) * loss + weight * attacked
     if program.penalty is not None and "penalty_strength" in sample.strengths:
         loss = loss + sample.strengths["penalty_strength"] * program.penalty(own, sample.inputs, logits)
@@ -126,11 +128,13 @@ def member_loss(program: Program, forward: Callable[..., Tensor], own: Tensors, 
 
 
 def _examples(program: Program, state: State, batch: Batch) -> tuple[Tensor, Tensor]:
-    """Inputs [M, B, D], noisy where asked, and given labels [M, B]."""
+    """Inputs [M, B, D], noisy where asked, and what is wanted of them: given labels [M, B], or targets."""
     e = state.examples
-    inputs = rows_of(e.bank, e.offset[:, None] + batch.rows)
+    rows = e.offset[:, None] + batch.rows
+    inputs = rows_of(e.bank, rows)
     noise = _perturbation(program, state, batch.keys, 0, ("input_noise", "input_dropout"), inputs.shape[1:])
-    return applied(noise, inputs), e.given.gather(1, batch.rows)
+    wanted = e.given.gather(1, batch.rows) if program.form.kind == "label" else rows_of(e.targets, rows)
+    return applied(noise, inputs), wanted
 
 
 def _perturbation(

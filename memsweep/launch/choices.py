@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 
 import psutil
 
-from memsweep.config import FAMILIES, TrialConfig
+from memsweep.config import FAMILIES, SEQUENCE_FAMILIES, Model, TrialConfig
 from memsweep.data import tasks
 from memsweep.launch.packing import by_program
 from memsweep.results.store import Store, StoreError
@@ -41,12 +41,17 @@ SAVED_UNMEASURED = 80e-6
 WORTH_CALIBRATING_SECONDS = 120.0
 """A program of which each worker has less than this to do, by a guess, is not measured first."""
 GUESSED_SECONDS, GUESSED_FLOPS = 80e-6, 30e9
-"""A member step takes about the first, and its products at the second."""
+"""A member step takes about the first, and its products at the second; with a sequence, the first for each 4 steps."""
 CACHE_BYTES = 8 << 20
 """Weights, gradients and moments of a pack that is not measured fit into this share of the caches: on two cores that
 share 32 MiB, compiled members of width 128 cost 500 us a step in packs of 16 to 64, and 830 in packs of 125."""
 SLOTS = {"cpu": (8, 64), "cuda": (64, 512)}
 """Fewest and most members that are trained at a time without being measured."""
+STEP_BYTES = 1 << 20
+"""What one step of a sequence keeps for the way back, of all members of a recurrent pack: so much stays in the caches
+and makes each operation long."""
+KERNEL_WIDTH = 64
+"""From this width on, the library's LSTM, one member at a time, is as fast as fused ones on a CPU."""
 IN_TURN_SLOTS = 8
 """Members of a pack in turn; more would only keep another worker waiting for the last pack."""
 NO_COMPILER = "no C++ compiler is here; install g++, or name one in CXX, and training takes half the time"
@@ -153,11 +158,12 @@ def _choice(
     def saved(seconds: float | None) -> float:
         """Of each member step, where compiling the program pays."""
         gain = saved_seconds(seconds)
-        return gain if device == "cpu" and steps * gain > compile_seconds(name) else 0.0
+        can = device == "cpu" and trials[0].model.family != "recurrent"  # whose program would grow with its steps
+        return gain if can and steps * gain > compile_seconds(name) else 0.0
 
     best = measured.best(saved if has_compiler() else lambda seconds: 0.0) if measured else None
     if best is None:
-        in_turn = bool(measured and measured.lift_problem) or (trials[0].model.family == "cnn" and device == "cpu")
+        in_turn = bool(measured and measured.lift_problem) or (device == "cpu" and _has_better_kernel(trials[0].model))
         choice = Choice("serial" if in_turn else "fused", slots=_slots(trials[0], device))
     else:
         room = int(psutil.virtual_memory().available * MEMORY_SHARE / workers / max(best.bytes_a_member, 1))
@@ -175,21 +181,38 @@ def _is_worth_measuring(trials: Sequence[TrialConfig], workers: int) -> bool:
         return True
     if first.model.family == "cnn":
         return len(trials) > 1
-    flops = 6 * first.optimizer.batch_size * _weight_count(first)
-    guess = sum(trial.budget for trial in trials) * (GUESSED_SECONDS + flops / GUESSED_FLOPS)
-    return guess / workers > WORTH_CALIBRATING_SECONDS
+    return sum(trial.budget for trial in trials) * guessed_seconds(first) / workers > WORTH_CALIBRATING_SECONDS
+
+
+def guessed_seconds(trial: TrialConfig) -> float:
+    """Of a member step, by its arithmetic alone."""
+    steps = max(trial.data.sequence_length, 1)
+    flops = 6 * trial.optimizer.batch_size * _weight_count(trial) * steps
+    return GUESSED_SECONDS * max(1.0, steps / 4) + flops / GUESSED_FLOPS
+
+
+def _has_better_kernel(model: Model) -> bool:
+    """Whether the library's own kernels, one member at a time, beat a fused pack on a CPU."""
+    return model.family == "cnn" or (model.cell == "lstm" and model.width >= KERNEL_WIDTH)
 
 
 def _slots(trial: TrialConfig, device: str) -> int:
-    """Members whose weights, gradients and velocities fit the caches together."""
+    """Members whose weights, gradients and velocities fit the caches together, and of sequences what a step keeps."""
     fewest, most = SLOTS[device]
-    return max(fewest, min(most, CACHE_BYTES // (3 * 4 * _weight_count(trial))))
+    room = CACHE_BYTES // (3 * 4 * _weight_count(trial))
+    if trial.model.family == "recurrent" and device == "cpu":
+        fewest, kept = 4, 4 * 8 * trial.model.width * trial.optimizer.batch_size
+        room = min(room, STEP_BYTES // kept)
+    return max(fewest, min(most, room))
 
 
 def _weight_count(trial: TrialConfig) -> int:
-    """Weights of the MLP of this size."""
+    """Weights that a step's products read, about."""
     input_dim, classes = tasks.shape(trial)
-    return sum(i * o for i, o in pairwise([input_dim, *[trial.model.width] * trial.model.depth, classes]))
+    model = trial.model
+    if model.family in SEQUENCE_FAMILIES:
+        return model.width * (classes + 12 * model.depth * model.width)
+    return sum(i * o for i, o in pairwise([input_dim, *[model.width] * model.depth, classes]))
 
 
 def _marker(program: str) -> Path:

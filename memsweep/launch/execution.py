@@ -15,13 +15,13 @@ import numpy as np
 import torch
 
 from memsweep.config import TrialConfig
-from memsweep.data import tasks
+from memsweep.data import sequences, tasks
 from memsweep.engine import checkpoint, compilation, models, trainer
 from memsweep.engine.checkpoint import CheckpointError
 from memsweep.engine.evaluation import Measured
 from memsweep.engine.program import Program
-from memsweep.engine.state import Member, State
-from memsweep.launch import checkpoints, comparison, provenance
+from memsweep.engine.state import State
+from memsweep.launch import checkpoints, comparison, probes, provenance
 from memsweep.launch.checkpoints import CHECKPOINT_SECONDS
 from memsweep.launch.choices import note_cached
 from memsweep.launch.ledger import Ledger, Row
@@ -303,6 +303,9 @@ def _record(attempt: Attempt, program: Program, state: State, measured: Measured
     counts, tests = (
         {name: values.tolist() for name, values in columns.items()} for columns in (measured.counts, measured.test)
     )
+    leaving = [m for m, status in enumerate(measured.status) if status is not None]
+    for table, rows in probes.rows(program, state, leaving).items():
+        ledger.add(table, rows)
     for m in np.flatnonzero(measured.due):
         member, step, status = state.members[m], int(measured.step[m]), measured.status[m]
         ledger.measure(member.trial, step, {name: values[m] for name, values in counts.items()})
@@ -310,13 +313,12 @@ def _record(attempt: Attempt, program: Program, state: State, measured: Measured
             continue
         test = {name: values[m] for name, values in tests.items()} if status != Status.DIVERGED else {}
         deviation = _deviation(attempt, program, state, int(m), test) if status == Status.FINISHED else None
-        if "examples" in member.trial.probes:
-            ledger.add_examples(_example_rows(ledger.attempt_id, state, int(m)))
         facts = {
             **test,
             "cause": None,
             "step_count": step,
             "fitted_step": step if measured.fitted[m] else None,
+            "solved_step": _solved_step(member.trial, ledger.curve(member.trial)),
             "input_count": program.input_dim,
             "class_count": program.classes,
             "parameter_count": member.parameter_count,
@@ -326,6 +328,16 @@ def _record(attempt: Attempt, program: Program, state: State, measured: Measured
         }
         ledger.settle(member.trial, status, facts)
         del attempt.left[member.trial.trial_id]
+
+
+def _solved_step(trial: TrialConfig, curve: Sequence[Row]) -> int | None:
+    """The first measured step at which a sequence task is solved on validation data."""
+    own = "validation_"
+    for point in curve:
+        counts = {name.removeprefix(own): value for name, value in point.items() if name.startswith(own)}
+        if sequences.is_solved(trial.data, counts):
+            return int(point["step"])
+    return None
 
 
 def _deviation(attempt: Attempt, program: Program, state: State, m: int, test: Row) -> float | None:
@@ -343,29 +355,6 @@ def _deviation(attempt: Attempt, program: Program, state: State, m: int, test: R
     attempt.deviation = max([apart, *comparison.differences(run, curve, test).values()])
     attempt.compare_seconds += time.perf_counter() - begun
     return attempt.deviation
-
-
-def _example_rows(attempt_id: str, state: State, m: int) -> list[Row]:
-    member: Member = state.members[m]
-    data, count = member.data, len(member.data.labels)
-    learned, forgotten, loss = (
-        getattr(state.history, name)[m, :count].tolist() for name in ("learned", "forgotten", "loss")
-    )
-    return [
-        {
-            "trial_id": member.trial.trial_id,
-            "attempt_id": attempt_id,
-            "example": i,
-            "source_index": int(data.source_index[i]),
-            "corrupted": bool(data.corrupted[i]),
-            "given_label": int(data.labels[i]),
-            "true_label": int(data.true_labels[i]),
-            "first_learned_step": learned[i] if learned[i] >= 0 else None,
-            "forgotten_count": forgotten[i],
-            "final_loss_nats": loss[i],
-        }
-        for i in range(count)
-    ]
 
 
 def _pack_row(attempt: Attempt, wall_seconds: float) -> Row:

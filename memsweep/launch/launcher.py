@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from memsweep.config import TrialConfig
@@ -80,13 +81,14 @@ def launch(
             with tune.cluster(address):
                 chosen = device or ("cuda" if tune.has_gpu() else "cpu")
                 workers = tune.worker_count(chosen)
+                care = tune.Care(checkpoint_seconds, patience_seconds)
+                calibrate = partial(tune.calibrate, care=care)
                 programs = choices.choose(
-                    left.missing, store, chosen, workers, compiling=compiling, calibrate=tune.calibrate
+                    left.missing, store, chosen, workers, compiling=compiling, calibrate=calibrate
                 )
                 choices.note(store, programs)
                 remarks += choices.remarks(programs)
                 packs = plan.packs(left.missing, workers, members, programs, checkpoints.stored(store))
-                care = tune.Care(checkpoint_seconds, patience_seconds)
                 outcome = tune.run(packs, store, chosen, budget_seconds, care, driver)
             outcome_ran, interrupted = outcome.tally.settled, outcome.interrupted
         after = plan.work(left.wanted, store)

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from memsweep.config import FIELDS, TrialConfig
+from memsweep.config import FIELDS, PROBES, TrialConfig
 from memsweep.launch import provenance
 from memsweep.results.store import Store
 from memsweep.schema import Status, cell
@@ -21,7 +21,7 @@ Row = dict[str, Any]
 
 
 class Ledger:
-    """What a pack has found and not yet written: rows of `steps`, `examples` and `trials`, settled members only."""
+    """What a pack has found and not yet written: rows of `trials`, `steps` and probes, settled members only."""
 
     def __init__(self, store: Store, pack_id: str):
         self.store = store
@@ -31,7 +31,7 @@ class Ledger:
         self.compiled = False
         self.write_seconds = 0.0
         self._curves: dict[str, list[Row]] = {}  # of members still training
-        self._rows: dict[str, list[Row]] = {"steps": [], "examples": [], "trials": []}
+        self._rows: dict[str, list[Row]] = {table: [] for table in ("steps", *PROBES, "trials")}
         self._begun: dict[str, float] = {}
         self._flushed_at = time.monotonic()
 
@@ -70,11 +70,12 @@ class Ledger:
             }
         )
 
-    def add_examples(self, rows: list[Row]) -> None:
-        self._rows["examples"] += rows
+    def add(self, table: str, rows: Sequence[Row]) -> None:
+        """Rows of a probe's table."""
+        self._rows[table] += [{**row, "attempt_id": self.attempt_id} for row in rows]
 
     def flush(self, *, due_only: bool = False) -> None:
-        """Writes settled members: their curves and examples first, their `trials` rows last, as the commit."""
+        """Writes settled members: their curves and probes first, their `trials` rows last, as the commit."""
         if not self._rows["trials"] or (due_only and time.monotonic() - self._flushed_at < FLUSH_SECONDS):
             return
         begun = time.perf_counter()

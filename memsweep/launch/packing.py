@@ -56,11 +56,13 @@ class Tally(NamedTuple):
 
 def program_key(trial: TrialConfig) -> tuple[Any, ...]:
     """What splits packs: trials with equal keys can be trained together."""
-    model, optimizer = trial.model, trial.optimizer
+    model, optimizer, form = trial.model, trial.optimizer, tasks.form(trial)
     layout = (model.family, model.width, model.depth, model.cell, model.activation, trial.data.sequence_length)
     key = (*layout, *tasks.shape(trial), optimizer.name, optimizer.batch_size, trial.compute.dtype)
-    later = (trial.regularization.penalty, trial.compute.matmul)  # at their defaults, names of programs stay
-    return key if later == ("none", "highest") else (*key, *later)
+    # what most trials do not have is told where it differs, so that names of programs stay
+    later = (trial.regularization.penalty, trial.compute.matmul)
+    steps = (form.kind, form.vocabulary, form.given_steps, form.positions, optimizer.truncation)
+    return (*key, *(() if later == ("none", "highest") else later), *(steps if form.steps else ()))
 
 
 def program_name(trial: TrialConfig) -> str:
@@ -80,10 +82,12 @@ def describe(trial: TrialConfig) -> str:
     """The program of a trial, in words for a table."""
     input_dim, classes = tasks.shape(trial)
     model, optimizer = trial.model, trial.optimizer
-    hidden = [model.width] * model.depth if model.family == "mlp" else [f"({model.width})"]
+    hidden = [f"({model.width})"] if model.family == "cnn" else [model.width] * model.depth
     layers = "-".join(map(str, [input_dim, *hidden, classes]))
     update = f"{optimizer.name} batch={optimizer.batch_size}"
-    return f"{model.family} {layers} {model.activation} {update} {trial.compute.dtype}"
+    steps = trial.data.sequence_length
+    how = f"T={steps}" if steps else model.activation
+    return f"{model.family if model.cell == 'none' else model.cell} {layers} {how} {update} {trial.compute.dtype}"
 
 
 def make_packs(trials: Iterable[TrialConfig], workers: int, slots: int) -> list[Pack]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from memsweep.config import ConfigError, TrialConfig, imported
 from memsweep.data import tasks
 from memsweep.launch.checkpoints import Saved
-from memsweep.launch.choices import GUESSED_SECONDS, Choice, compile_seconds, saved_seconds
+from memsweep.launch.choices import Choice, compile_seconds, guessed_seconds, saved_seconds
 from memsweep.launch.packing import Pack, by_program, make_packs, program_name
 from memsweep.results.store import Store
 from memsweep.schema import RETRIED, SETTLED
@@ -100,7 +100,7 @@ def packs(
     anew = [pack for name, group in rest.items() for pack in make_packs(group, workers, members or chosen[name].slots)]
 
     def seconds(pack: Pack) -> float:
-        step = chosen[program_name(pack.trials[0])].seconds or GUESSED_SECONDS
+        step = chosen[program_name(pack.trials[0])].seconds or guessed_seconds(pack.trials[0])
         return step * sum(trial.budget for trial in pack.trials)
 
     made = [*cut_short, *sorted(anew, key=seconds, reverse=True)]

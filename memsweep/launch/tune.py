@@ -36,8 +36,8 @@ from memsweep.results.store import Store
 if TYPE_CHECKING:
     from memsweep.launch.calibration import Calibration
 
-CALIBRATION_SECONDS, CALIBRATION_TRIALS = 120.0, 4096
-"""How long all programs may be measured, and the most trials of a program that a worker is sent for it."""
+CALIBRATION_SECONDS, CALIBRATION_TRIALS = 60.0, 4096
+"""How long workers may measure without any of them being done, and the most trials of a program that one is sent."""
 REPORT_SECONDS = 1.0
 """A worker reports its progress about this often."""
 
@@ -209,8 +209,8 @@ def has_gpu() -> bool:
     return bool(ray.cluster_resources().get("GPU", 0))
 
 
-def calibrate(programs: Sequence[Sequence[TrialConfig]], device: str) -> list[Calibration | None]:
-    """Measures programs on workers, within `cluster()`; None of those that end their worker or take too long."""
+def calibrate(programs: Sequence[Sequence[TrialConfig]], device: str, care: Care) -> list[Calibration | None]:
+    """Measures programs on workers, within `cluster()`; None of those that end their worker, or hang."""
 
     def measure(text: str) -> Calibration:
         from memsweep.launch.calibration import calibrate as calibrate_here  # imports torch
@@ -219,9 +219,15 @@ def calibrate(programs: Sequence[Sequence[TrialConfig]], device: str) -> list[Ca
 
     remote = ray.remote(measure).options(max_retries=0, **_resources(device))
     asked = [remote.remote(Pack(tuple(trials[:CALIBRATION_TRIALS]), 1).to_json()) for trials in programs]
-    ended, late = ray.wait(asked, num_returns=len(asked), timeout=CALIBRATION_SECONDS)
-    for reference in late:
-        ray.cancel(reference, force=True)
+    ended: list[Any] = []
+    late = asked
+    while late:
+        done, late = ray.wait(late, num_returns=1, timeout=min(CALIBRATION_SECONDS, care.patience_seconds))
+        ended += done
+        if not done:  # workers hang
+            for reference in late:
+                ray.cancel(reference, force=True)
+            break
     return [_result(reference) if reference in ended else None for reference in asked]
 
 

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from memsweep.config import TrialConfig
+from memsweep.config import PROBES, TrialConfig
 from memsweep.engine import plain, trainer
 from memsweep.engine.program import Program
 from memsweep.launch import choices
@@ -55,7 +55,7 @@ def incomplete(store: Store) -> list[str]:
     wanted = {row["trial_id"]: row for row in store.current("wanted").to_pylist()}
     ends = {row["trial_id"]: row for row in store.trials(["trial_id", "status", "step_count", "probes"]).to_pylist()}
     counts = {
-        table: Counter(store.current(table, ["trial_id"])["trial_id"].to_pylist()) for table in ("steps", "examples")
+        table: Counter(store.current(table, ["trial_id"])["trial_id"].to_pylist()) for table in ("steps", *PROBES)
     }
     problems = []
     for trial_id, row in wanted.items():
@@ -69,10 +69,11 @@ def incomplete(store: Store) -> list[str]:
         expected = len(list(_measured_steps(trial, end["step_count"])))
         if counts["steps"][trial_id] != expected:
             problems.append(f"{trial_id} of {row['sweep']}: {counts['steps'][trial_id]} rows in steps, not {expected}")
-        examples = trial.data.examples if "examples" in (end["probes"] or "").split(",") else 0
-        if examples and counts["examples"][trial_id] != examples:
-            found = counts["examples"][trial_id]
-            problems.append(f"{trial_id} of {row['sweep']}: {found} rows in examples, not {examples}")
+        for probe in filter(None, (end["probes"] or "").split(",")):
+            rows, examples = counts[probe][trial_id], trial.data.examples
+            if rows == 0 or (probe == "examples" and rows != examples):
+                wanted_rows = f"not {examples}" if probe == "examples" else "where there must be some"
+                problems.append(f"{trial_id} of {row['sweep']}: {rows} rows in {probe}, {wanted_rows}")
     return problems
 
 

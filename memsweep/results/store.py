@@ -246,6 +246,8 @@ class Store:
 _KEYS = {
     "steps": ["trial_id", "attempt_id", "step"],
     "examples": ["trial_id", "attempt_id", "example"],
+    "positions": ["trial_id", "attempt_id", "position"],
+    "readouts": ["trial_id", "attempt_id", "item", "fitted_step", "applied_step"],
     "packs": ["attempt_id"],
     "wanted": ["sweep", "trial_id"],
 }

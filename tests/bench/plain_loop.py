@@ -78,7 +78,7 @@ def epochs(trial: Trial, digits: tuple[Tensor, Tensor]) -> Iterator[dict[str, in
         order = torch.randperm(TRAIN_COUNT, generator=generator)
         for x_batch, y_batch in zip(torch.split(x[order], BATCH_SIZE), torch.split(y[order], BATCH_SIZE), strict=True):
             optimizer.zero_grad()
-            F.cross_entropy(model(x_batch), y_batch).backward()  # type: ignore[no-untyped-call]
+            F.cross_entropy(model(x_batch), y_batch).backward()
             optimizer.step()
         model.eval()
         with torch.inference_mode():

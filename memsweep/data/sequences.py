@@ -1,0 +1,317 @@
+"""Sequence tasks: what a network reads step by step, and what it must answer at which steps.
+
+Definitions follow the literature as far as it could be read; what is a choice of ours says so. Any task that has labels
+can be read step by step too: D inputs as T steps of D / T numbers.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from typing import NamedTuple
+
+import numpy as np
+
+from memsweep.config import SEQUENCE_FAMILIES, Data, TrialConfig
+from memsweep.data.noise import Array
+from memsweep.data.texts import FOLDER_VARIABLE, REGIONS, DataError, Text, text
+from memsweep.seeds import generator
+
+NOT_ASKED = -1
+"""The target of a step at which nothing is asked."""
+TOLERANCE = 0.1
+"""A number is right within it, the root of the mean squared error that solves a task (ours)."""
+GAP_POWER = 0.01
+"""Of the power law by which queries follow their pairs in `recall`, as in the generator of Arora et al. (2023)."""
+BLOCK_ROWS = 512
+"""Drawn at a time, where a row takes as many numbers as there are tokens."""
+VOCABULARIES = {"copy": 8, "recall": 8192, "strings": 2048}
+ITEMS = {"copy": 10, "recall": 4}
+"""What tasks take where data.vocabulary and data.items are 0: the sizes of the literature, but 4 pairs to recall."""
+
+
+class Form(NamedTuple):
+    """What one example looks like to a network."""
+
+    steps: int = 0  # T; 0: no sequence
+    features: int = 0  # m numbers a step; with a vocabulary 1, the token
+    vocabulary: int = 0  # tokens that can be read; 0: numbers are
+    given_steps: int = 0  # steps that carry inputs, the first ones; the others are blank
+    kind: str = "label"  # what is answered: one label an example, "tokens" or "values"
+    positions: int = 1  # last steps that are read out (L)
+    outputs: int = 0  # answers a position (O): classes, tokens or numbers
+    targets: int = 1  # answers of an example that count
+
+    @property
+    def inputs(self) -> int:
+        return self.given_steps * self.features
+
+
+class Solved(NamedTuple):
+    """When a task counts as solved, on validation data."""
+
+    measure: str  # "accuracy" of all targets, at least; or "squared_error", mean of a target, below
+    threshold: float
+
+
+class Task(NamedTuple):
+    """One task whose targets are more than a label."""
+
+    form: Callable[[Data], Form]
+    rules: Callable[[Data], Iterator[str]]  # those that these fields break
+    draw: Callable[[Data, str, int, int], tuple[Array, Array]]  # (data, part, seed, rows) -> inputs, targets
+    solved: Solved | None = None
+
+
+def form(data: Data, inputs: int, classes: int) -> Form:
+    """What a trial's examples look like.  inputs, classes: D and K of a task that has labels."""
+    if data.task in TARGET_TASKS:
+        return TARGET_TASKS[data.task].form(data)
+    steps = max(data.sequence_length, 1)
+    given = 1 if data.task == "random_sequences" else steps
+    return Form(data.sequence_length, inputs // given, given_steps=given, outputs=classes)
+
+
+def problems(config: TrialConfig, inputs: int) -> list[str]:
+    """Rules of sequences that a trial breaks, one sentence each.  inputs: D of a task that has labels."""
+    data, length = config.data, f"data.sequence_length = {config.data.sequence_length}"
+    if data.task in TARGET_TASKS:
+        return list(TARGET_TASKS[data.task].rules(data))
+    if data.sequence_length < 1 and (config.model.family in SEQUENCE_FAMILIES or data.task == "random_sequences"):
+        return [f"{length}: sequences have 1 step or more."]
+    if data.sequence_length and data.task != "random_sequences" and inputs % data.sequence_length:
+        return [
+            f"{length}: the {inputs} inputs of task {data.task!r} are no such number of equal steps; use a divisor."
+        ]
+    return []
+
+
+def draw(data: Data, part: str, seed: int, rows: int) -> tuple[Array, Array]:
+    """Inputs [rows, D] float32 and targets [rows, L * ...] of `train`, `validation` or `test`.
+
+    Targets: tokens int64, NOT_ASKED where nothing is; or numbers float32. Each part has sub-streams of its own, and
+    rows are drawn one after another, so that sets of different sizes are nested.
+    """
+    inputs, targets = TARGET_TASKS[data.task].draw(data, part, seed, rows)
+    return inputs.astype(np.float32), targets
+
+
+def is_solved(data: Data, counts: Mapping[str, float]) -> bool:
+    """Whether these counts on validation data meet the task's threshold; never for a task that has none.
+
+    counts: target_correct_count, target_count, and squared_error_sum of tasks that ask for numbers.
+    """
+    solved = TARGET_TASKS[data.task].solved if data.task in TARGET_TASKS else None
+    if solved is None or not counts["target_count"]:
+        return False
+    if solved.measure == "accuracy":
+        return counts["target_correct_count"] >= solved.threshold * counts["target_count"]
+    return counts["squared_error_sum"] < solved.threshold * counts["target_count"]
+
+
+def vocabulary(data: Data) -> int:
+    return data.vocabulary or VOCABULARIES.get(data.task, 0)
+
+
+def items(data: Data) -> int:
+    return data.items or ITEMS.get(data.task, 0)
+
+
+# copy: symbols, blanks, a delimiter; then the symbols again, in order (Hochreiter & Schmidhuber 1997; Arjovsky et al.
+# 2016). Only the copy is asked for, so that guessing costs ln V nats a symbol.
+
+
+def _copy_form(data: Data) -> Form:
+    symbols, count = vocabulary(data), items(data)
+    return Form(data.sequence_length, 1, symbols + 2, data.sequence_length, "tokens", count, symbols, count)
+
+
+def _copy_rules(data: Data) -> Iterator[str]:
+    count, shortest = items(data), 2 * items(data) + 1
+    if data.sequence_length < shortest:
+        yield (
+            f"data.sequence_length = {data.sequence_length}: copying data.items = {count} symbols takes "
+            f"{shortest} steps or more: the symbols, a delimiter, and the symbols again."
+        )
+    if vocabulary(data) < 2:
+        yield f"data.vocabulary = {data.vocabulary}: copying needs 2 symbols or more."
+
+
+def _copy(data: Data, part: str, seed: int, rows: int) -> tuple[Array, Array]:
+    symbols, count = vocabulary(data), items(data)
+    told = generator(seed, f"inputs/{part}").integers(symbols, size=(rows, count))
+    inputs = np.full((rows, data.sequence_length), symbols)  # blanks
+    inputs[:, :count] = told
+    inputs[:, -count - 1] = symbols + 1  # the delimiter, then as many blanks as symbols
+    return inputs, told
+
+
+# adding: numbers, two of them marked, one in each half; the sum of the two (Hochreiter & Schmidhuber 1997). Answering 1
+# always has a squared error of 1/6.
+
+
+def _adding_form(data: Data) -> Form:
+    return Form(data.sequence_length, 2, 0, data.sequence_length, "values", 1, 1, 1)
+
+
+def _adding_rules(data: Data) -> Iterator[str]:
+    if data.sequence_length < 2:
+        yield f"data.sequence_length = {data.sequence_length}: adding marks a number in each half; use 2 or more steps."
+    yield from _no_vocabulary(data)
+
+
+def _adding(data: Data, part: str, seed: int, rows: int) -> tuple[Array, Array]:
+    steps, half = data.sequence_length, data.sequence_length // 2
+    numbers = generator(seed, f"inputs/{part}").random((rows, steps))
+    places = generator(seed, f"inputs/{part}/marks").random((rows, 2))
+    marked = np.stack([places[:, 0] * half, half + places[:, 1] * (steps - half)], axis=1).astype(int)
+    marks = np.zeros((rows, steps))
+    np.put_along_axis(marks, marked, 1.0, axis=1)
+    total = np.take_along_axis(numbers, marked, axis=1).sum(axis=1, keepdims=True)
+    return np.stack([numbers, marks], axis=2).reshape(rows, 2 * steps), total.astype(np.float32)
+
+
+# recall: key-value pairs, then each key once more at some later step, where its value is asked for (multi-query
+# associative recall, Arora et al. 2023; the gaps as their published generator draws them).
+
+
+def _recall_form(data: Data) -> Form:
+    tokens, pairs = vocabulary(data), items(data)
+    return Form(
+        data.sequence_length, 1, tokens, data.sequence_length, "tokens", data.sequence_length - 2 * pairs, tokens, pairs
+    )
+
+
+def _recall_rules(data: Data) -> Iterator[str]:
+    steps, tokens, pairs = data.sequence_length, vocabulary(data), items(data)
+    if steps < 4 * pairs:
+        yield (
+            f"data.sequence_length = {steps}: recalling data.items = {pairs} pairs takes 4 steps a pair or more, "
+            f"{4 * pairs} in all."
+        )
+    if steps % 2:
+        yield f"data.sequence_length = {steps}: recall pairs steps, so their number must be even."
+    if tokens <= steps:
+        yield f"data.vocabulary = {tokens}: recall needs more tokens than steps, more than {steps}."
+    elif pairs > tokens // 2 - 1:
+        yield f"data.items = {pairs}: a vocabulary of {tokens} has {tokens // 2 - 1} keys; use that many pairs at most."
+
+
+def _recall(data: Data, part: str, seed: int, rows: int) -> tuple[Array, Array]:
+    steps, tokens, pairs = data.sequence_length, vocabulary(data), items(data)
+    half, places = tokens // 2, (steps - 2 * pairs) // 2
+
+    def chosen(purpose: str, low: int, high: int) -> Array:
+        """[rows, pairs] of low..high-1 without repetition, in random order."""
+        rng, found = generator(seed, f"inputs/{part}/{purpose}"), np.empty((rows, pairs), np.int64)
+        for begin in range(0, rows, BLOCK_ROWS):
+            block = found[begin : begin + BLOCK_ROWS]
+            block[:] = low + rng.random((len(block), high - low), np.float32).argsort(axis=1)[:, :pairs]
+        return found
+
+    keys, values = chosen("keys", 1, half), chosen("values", half, tokens)
+    # the smallest of exponential times with these rates are places drawn without replacement with these weights
+    gaps = np.arange(1, places + 1)
+    times = generator(seed, f"inputs/{part}/places").exponential(size=(rows, places)) / gaps ** (GAP_POWER - 1.0)
+    asked = 2 * np.argsort(times, axis=1)[:, :pairs]
+    inputs, targets = np.zeros((rows, steps), int), np.full((rows, steps - 2 * pairs), NOT_ASKED)
+    inputs[:, : 2 * pairs : 2], inputs[:, 1 : 2 * pairs : 2] = keys, values
+    np.put_along_axis(inputs, 2 * pairs + asked, keys, axis=1)
+    np.put_along_axis(targets, asked, values, axis=1)
+    return inputs, targets
+
+
+# strings: random tokens, each to be told from those before (Morris et al. 2025): nothing can be generalized.
+
+
+def _strings_form(data: Data) -> Form:
+    tokens, steps = vocabulary(data), data.sequence_length
+    return Form(steps, 1, tokens + 1, steps, "tokens", steps, tokens, steps)
+
+
+def _strings_rules(data: Data) -> Iterator[str]:
+    if data.sequence_length < 1:
+        yield f"data.sequence_length = {data.sequence_length}: a string has 1 token or more."
+    if vocabulary(data) < 2:
+        yield f"data.vocabulary = {data.vocabulary}: random strings need 2 tokens or more."
+    yield from _no_items(data)
+
+
+def _strings(data: Data, part: str, seed: int, rows: int) -> tuple[Array, Array]:
+    told = generator(seed, f"inputs/{part}").integers(vocabulary(data), size=(rows, data.sequence_length))
+    begin = np.full((rows, 1), vocabulary(data))
+    return np.concatenate([begin, told[:, :-1]], axis=1), told
+
+
+# reconstruction: a random vector at the first step, to be told at the last (after Collins et al. 2017).
+
+
+def _reconstruction_form(data: Data) -> Form:
+    return Form(data.sequence_length, data.input_dim, 0, 1, "values", 1, data.input_dim, data.input_dim)
+
+
+def _reconstruction_rules(data: Data) -> Iterator[str]:
+    if data.sequence_length < 1:
+        yield f"data.sequence_length = {data.sequence_length}: reconstruction takes 1 step or more."
+    if data.input_dim < 1:
+        yield "data.task = 'reconstruction' has no width of its own: set data.input_dim to 1 or more."
+    yield from _no_vocabulary(data)
+
+
+def _reconstruction(data: Data, part: str, seed: int, rows: int) -> tuple[Array, Array]:
+    numbers = generator(seed, f"inputs/{part}").standard_normal((rows, data.input_dim), dtype=np.float32)
+    return numbers, numbers
+
+
+# characters: each character of a text from those before. A window of the text is an example.
+
+
+def _text() -> Text:
+    return text(os.environ.get(FOLDER_VARIABLE, ""))
+
+
+def _characters_form(data: Data) -> Form:
+    tokens, steps = len(_text().characters), data.sequence_length
+    return Form(steps, 1, tokens, steps, "tokens", steps, tokens, steps)
+
+
+def _characters_rules(data: Data) -> Iterator[str]:
+    try:
+        shortest = min(len(_text().region(part)) for part in REGIONS)
+    except DataError as error:
+        yield str(error)
+        return
+    if not 1 <= data.sequence_length < shortest:
+        yield (
+            f"data.sequence_length = {data.sequence_length}: windows of this text have 1 to {shortest - 1} characters, "
+            "within its validation and test regions too."
+        )
+    yield from _no_vocabulary(data)
+
+
+def _characters(data: Data, part: str, seed: int, rows: int) -> tuple[Array, Array]:
+    region, steps = _text().region(part), data.sequence_length
+    begins = generator(seed, f"inputs/{part}").integers(len(region) - steps, size=(rows, 1))
+    windows = region[begins + np.arange(steps + 1)]
+    return windows[:, :-1], windows[:, 1:]
+
+
+def _no_vocabulary(data: Data) -> Iterator[str]:
+    if data.vocabulary:
+        yield f"data.vocabulary = {data.vocabulary}: task {data.task!r} has its own; leave it 0."
+    yield from _no_items(data)
+
+
+def _no_items(data: Data) -> Iterator[str]:
+    if data.items:
+        yield f"data.items = {data.items}: task {data.task!r} has none; leave it 0."
+
+
+TARGET_TASKS: dict[str, Task] = {
+    "copy": Task(_copy_form, _copy_rules, _copy, Solved("accuracy", 0.99)),
+    "adding": Task(_adding_form, _adding_rules, _adding, Solved("squared_error", 0.01)),
+    "recall": Task(_recall_form, _recall_rules, _recall, Solved("accuracy", 0.99)),
+    "strings": Task(_strings_form, _strings_rules, _strings),
+    "characters": Task(_characters_form, _characters_rules, _characters),
+    "reconstruction": Task(_reconstruction_form, _reconstruction_rules, _reconstruction, Solved("squared_error", 0.01)),
+}
