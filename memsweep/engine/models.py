@@ -114,7 +114,7 @@ def use_kernels(module: nn.Module) -> None:
         module.library = True
 
 
-FAMILIES: dict[str, Callable[[Model, int, int], nn.Module]] = {"mlp": MLP, "cnn": CNN}
+_DENSE: dict[str, Callable[[Model, int, int], nn.Module]] = {"mlp": MLP, "cnn": CNN}
 
 
 def build(config: TrialConfig, input_dim: int, classes: int) -> nn.Module:
@@ -131,7 +131,7 @@ def build(config: TrialConfig, input_dim: int, classes: int) -> nn.Module:
         if family in SEQUENCE_MODELS:
             module = SEQUENCE_MODELS[family](model, tasks.form(config), config.optimizer.truncation)
         else:
-            module = (FAMILIES.get(family) or imported(family))(model, input_dim, classes)
+            module = (_DENSE.get(family) or imported(family))(model, input_dim, classes)
         _initialize(module, model)
     regularization = config.regularization
     if (regularization.dropout or regularization.hidden_noise) and not takes_hidden(module):

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from memsweep.config import TrialConfig, imported, schedule_factor
+from memsweep.config import FAMILIES, TrialConfig, imported, schedule_factor
 from memsweep.data import sequences, tasks
 from memsweep.engine import adversarial, models, regularizers, streams, trainer
 from memsweep.engine.program import Program
@@ -38,7 +38,7 @@ def train(trial: TrialConfig, steps: int) -> tuple[nn.Module, list[float]]:
         places = _places(trial, program, step_key)
         x, y = regularizers.applied(places[0], inputs[order[step]][None])[0], wanted[order[step]]
         attacked = _critical_samples(model, x, step_key, data.input_range) if r.adversarial else None
-        if trial.model.family not in models.FAMILIES:
+        if trial.model.family not in FAMILIES:
             torch.manual_seed(int(step_key))
         optimizer.zero_grad()
         loss = _loss(model, trial, x, y, places[1:], attacked)

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, grad_and_value, vmap
 
-from memsweep.engine import adversarial, models, optim, streams
+from memsweep.config import FAMILIES
+from memsweep.engine import adversarial, optim, streams
 from memsweep.engine.losses import answer_loss
 from memsweep.engine.optim import Tensors
 from memsweep.engine.program import Program
@@ -54,7 +55,7 @@ def train_step(program: Program, state: State, batch: Batch) -> Tensor:
         critical["inputs"] = adversarial.training_inputs(program, state, inputs, batch.keys)
     sample = Sample(inputs, wanted, hidden, state.strengths, critical)
     # each member's own mean, never averaged over members: that would divide every gradient by M
-    if program.mode == "serial" and program.model.family not in models.FAMILIES:
+    if program.mode == "serial" and program.model.family not in FAMILIES:
         torch.manual_seed(int(batch.keys[0]))  # for what a user's module draws by itself, as nn.Dropout does
     gradients = (_gradients_alone if program.mode == "serial" else _lifted_gradients)(program, state, sample)
     norms = optim.gradient_norms(gradients)

@@ -50,7 +50,7 @@ SLOTS = {"cpu": (8, 64), "cuda": (64, 512)}
 STEP_BYTES = 1 << 20
 """What one step of a sequence keeps for the way back, of all members of a recurrent pack: so much stays in the caches
 and makes each operation long."""
-KERNEL_WIDTH = 64
+KERNEL_WIDTH = 192
 """From this width on, the library's LSTM, one member at a time, is as fast as fused ones on a CPU."""
 IN_TURN_SLOTS = 8
 """Members of a pack in turn; more would only keep another worker waiting for the last pack."""
