@@ -210,8 +210,8 @@ SCHEMAS: dict[str, pa.Schema] = {
             _column(
                 "deviation",
                 pa.float64(),
-                "of one member from its run alone: the largest of weights, absolute, and of measurements, relative; "
-                "0: equal to the bit; null: not compared",
+                "of one member from its run alone, as far as a tenth of the pack's time takes it: the largest of "
+                "measurements, relative, and final weights, absolute; 0: equal to the bit; null: not compared",
             ),
             _column("finished_at", pa.timestamp("us", tz="UTC"), "when it ended"),
             _column("host", pa.string(), "machine"),

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from torch.func import functional_call, grad, jacrev, vmap
+from torch.func import functional_call, jacrev, vmap
 
 from memsweep.config import CELLS, Model
 from memsweep.engine.cells import KERNELS, Carried, Cell
@@ -49,7 +49,10 @@ def test_a_layer_of_many_members_equals_plain_steps_and_their_gradients(name, st
     def loss(own, x):
         return (functional_call(cells[0], own, (x, steps, truncation)) * weight).sum()
 
-    of_parameters, of_inputs = vmap(grad(loss, argnums=(0, 1)))(parameters, inputs)
+    leaves = [inputs.clone().requires_grad_(), *(value.requires_grad_() for value in parameters.values())]
+    values = vmap(loss)(parameters, leaves[0])
+    of_inputs, *found = torch.autograd.grad(values.sum(), leaves)
+    of_parameters = dict(zip(parameters, found, strict=True))
     for m, cell in enumerate(cells):
         for outputs_of in (step_by_step, lambda cell, *rest: cell(*rest)):
             x = inputs[m].clone().requires_grad_()

@@ -239,3 +239,12 @@ def test_an_order_that_depends_on_the_slot_is_caught(monkeypatch):
     monkeypatch.setattr(streams, "permutations", lambda keys, size: right(keys + torch.arange(len(keys)), size))
     with pytest.raises(AssertionError):
         assert_alone_equals_packed([trial("decay", seed=seed) for seed in range(3)])
+
+
+@pytest.mark.parametrize("task", ["lstm, copy", "gru, adding, truncated", "pru_c+plus_state, recall"])
+@pytest.mark.parametrize("cell", ["lstm", "gru", "pru_a+plus_out", "pru_c+plus_state", "ugrnn"])
+def test_long_sequences_round_alike_alone_and_packed(cell, task):
+    """At sizes at which the library chooses other ways to multiply and to sum."""
+    size = {"model__width": 32, "optimizer__batch_size": 32, "stop__steps": 4, "stop__measure_steps": 4}
+    size |= {"data__sequence_length": 40, "data__vocabulary": 48 if "recall" in task else 0, "model__cell": cell}
+    assert_alone_equals_packed([trial(task, seed=seed, **size) for seed in range(7)], "cpu")

@@ -134,3 +134,11 @@ def test_an_estimate_says_how_wrong_it_may_be(monkeypatch):
 
 def test_an_estimate_of_nothing_is_nothing():
     assert estimate([], "cpu", 2).seconds == 0
+
+
+def test_a_program_is_shared_out_only_where_there_are_few():
+    one = [trial(seed=seed) for seed in range(6)]
+    many = [trial(model__width=width, seed=seed) for width in range(4, 12) for seed in range(3)]
+    chosen = choose([*one, *many], None, "cpu", 2)
+    assert [len(pack.trials) for pack in packs(one, 2, None, chosen)] == [3, 3]
+    assert [len(pack.trials) for pack in packs(many, 2, None, chosen)] == [3] * 8

@@ -7,7 +7,7 @@ import torch
 
 from memsweep.cli import app
 from memsweep.engine import optim
-from memsweep.launch import verification
+from memsweep.launch import comparison, execution, verification
 from memsweep.launch.execution import run_pack
 from memsweep.launch.packing import Pack
 from memsweep.launch.verification import EXACT, incomplete, verify
@@ -180,3 +180,15 @@ def test_a_leak_between_members_is_stored_as_a_deviation(tmp_path, monkeypatch):
     for _ in run_pack(Pack(tuple(TRIALS), 5, compared=True), store):
         pass
     assert store.read("packs")["deviation"][0].as_py() > 1e-5
+
+
+def test_a_comparison_stops_at_a_measurement_when_its_time_is_over(tmp_path, monkeypatch):
+    monkeypatch.setattr(execution, "COMPARED_SECONDS", 0.0)
+    ran = []
+    right = comparison.alone
+    monkeypatch.setattr(comparison, "alone", lambda *args: ran.append(right(*args)) or ran[-1])
+    store = Store(tmp_path, create=True)
+    for _ in run_pack(Pack(tuple(TRIALS), 5, compared=True), store):
+        pass
+    assert not ran[0].ended and 1 <= len(ran[0].curve) < 4
+    assert store.trials()["deviation"].to_pylist().count(0.0) == 1

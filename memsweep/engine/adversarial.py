@@ -11,10 +11,11 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.func import functional_call, grad_and_value, vmap
+from torch.func import functional_call
 
 from memsweep.engine import streams
 from memsweep.engine.evaluation import numbers_of
+from memsweep.engine.lifting import lifted_gradient
 from memsweep.engine.losses import cross_entropy
 from memsweep.engine.optim import Tensors
 from memsweep.engine.program import Program
@@ -78,8 +79,8 @@ def climber(program: Program, numbers: Tensors) -> Climb:
         return cross_entropy(logits, y, None), logits
 
     def climb(inputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        gradient, (_, logits) = vmap(grad_and_value(loss, has_aux=True))(inputs, numbers, labels)
-        return gradient, logits
+        found: tuple[Tensor, Tensor] = lifted_gradient(program, loss, inputs, numbers, labels)
+        return found
 
     return climb
 

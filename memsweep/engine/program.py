@@ -62,7 +62,7 @@ def compose(
         models.use_kernels(module)
     # nothing feeds back from evaluation, and a compiled program rounds otherwise anyway
     evaluated = models.speed_up_narrow_layers(copy.deepcopy(module)).eval()
-    if compiled:
+    if compiled or first.model.family == "recurrent":  # there, also because the other way rounds as M pleases
         models.speed_up_narrow_layers(module)
     penalty = first.regularization.penalty
     dtype = next(module.parameters()).dtype

@@ -9,17 +9,20 @@ contiguous. Under `vmap` the members' products are one batched product. `cells.p
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 _sigmoid_backward = torch.ops.aten.sigmoid_backward.grad_input
 _tanh_backward = torch.ops.aten.tanh_backward.grad_input
 _relu_backward = torch.ops.aten.threshold_backward.grad_input
 
 
-class Spec(NamedTuple):
+@dataclass(frozen=True)  # no tuple, which torch.func would take apart at each call
+class Spec:
     """What of a layer is no number."""
 
     update: str  # one of UPDATES
@@ -56,71 +59,58 @@ class Kept(NamedTuple):
 def scan(spec: Spec, inputs: Tensor, weights: Weights) -> Tensor:
     """Outputs of one member's layer, what it feeds back.  inputs: [S, m, B], of the first S steps.  Returns [T, H, B].
 
-    Weights are without M here.
+    Weights are without M here. Differentiable by `torch.autograd`, also around `vmap`; not by `torch.func.grad`.
     """
-    outputs: Tensor = _Scan.apply(spec, inputs, *weights)[0]  # type: ignore[no-untyped-call]
+    outputs: Tensor = _OneMember.apply(spec, inputs, *weights)  # type: ignore[no-untyped-call]
     return outputs
 
 
-class _Scan(torch.autograd.Function):
-    """(spec, inputs, *Weights) -> (outputs, *Kept) of one member; under vmap of all."""
+class _AllMembers(torch.autograd.Function):
+    """(spec, inputs [S, M, m, B], *Weights) -> outputs [T, M, H, B]."""
 
     @staticmethod
-    def forward(spec: Spec, inputs: Tensor, *weights: Tensor) -> tuple[Tensor, ...]:
-        outputs = _forward(spec, inputs[:, None], Weights(*(value[None] for value in weights)))
-        return tuple(value.squeeze(1) for value in outputs)
+    def forward(ctx: Any, spec: Spec, inputs: Tensor, *weights: Tensor) -> Tensor:
+        outputs, *kept = _forward(spec, inputs, Weights(*weights))
+        ctx.spec = spec
+        ctx.save_for_backward(*weights, *kept)
+        return outputs
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        count = len(Weights._fields)
+        weights, kept = Weights(*ctx.saved_tensors[:count]), Kept(*ctx.saved_tensors[count:])
+        inputs, *own = _backward(ctx.spec, gradient, weights, kept)
+        return None, inputs if ctx.spec.reads_gradient else None, *own
+
+
+class _OneMember(torch.autograd.Function):
+    """Of one member; under vmap `_AllMembers`."""
+
+    @staticmethod
+    def forward(spec: Spec, inputs: Tensor, *weights: Tensor) -> Tensor:
+        return _forward(spec, inputs[:, None], Weights(*(value[None] for value in weights)))[0].squeeze(1)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
         ctx.spec = inputs[0]
-        ctx.save_for_backward(*inputs[2:], *output[1:])
-        ctx.mark_non_differentiable(*output[1:])
+        ctx.save_for_backward(*inputs[1:])
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        found = _ScanBackward.apply(ctx.spec, gradients[0], *ctx.saved_tensors)  # type: ignore[no-untyped-call]
-        return None, found[0] if ctx.spec.reads_gradient else None, *found[1:]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        inputs, *weights = (value.detach() for value in ctx.saved_tensors)
+        all_of = Weights(*(value[None] for value in weights))
+        _, *kept = _forward(ctx.spec, inputs[:, None], all_of)
+        of_inputs, *own = _backward(ctx.spec, gradient[:, None], all_of, Kept(*kept))
+        return None, of_inputs.squeeze(1) if ctx.spec.reads_gradient else None, *(value.squeeze(0) for value in own)
 
     @staticmethod
     def vmap(
         info: Any, in_dims: tuple[int | None, ...], spec: Spec, inputs: Tensor, *weights: Tensor
-    ) -> tuple[tuple[Tensor, ...], tuple[int, ...]]:
+    ) -> tuple[Tensor, int]:
         size = info.batch_size
-        own = Weights(*(_placed(value, dim, 0, size) for value, dim in zip(weights, in_dims[2:], strict=True)))
-        outputs = _forward(spec, _placed(inputs, in_dims[1], 1, size), own)
-        return outputs, (1,) * len(outputs)
-
-
-class _ScanBackward(torch.autograd.Function):
-    """(spec, gradient of the outputs, *Weights, *Kept) -> gradients of (inputs, *Weights)."""
-
-    @staticmethod
-    def forward(spec: Spec, gradient: Tensor, *saved: Tensor) -> tuple[Tensor, ...]:
-        weights, kept = saved[: len(Weights._fields)], saved[len(Weights._fields) :]
-        found = _backward(
-            spec, gradient[:, None], Weights(*(v[None] for v in weights)), Kept(*(v.unsqueeze(1) for v in kept))
-        )
-        return found[0].squeeze(1), *(value.squeeze(0) for value in found[1:])
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
-        ctx.mark_non_differentiable(*output)
-
-    @staticmethod
-    def backward(ctx: Any, *_gradients: Tensor) -> None:
-        raise NotImplementedError("a recurrent layer has no second derivatives here")
-
-    @staticmethod
-    def vmap(
-        info: Any, in_dims: tuple[int | None, ...], spec: Spec, gradient: Tensor, *saved: Tensor
-    ) -> tuple[tuple[Tensor, ...], tuple[int, ...]]:
-        size, count = info.batch_size, len(Weights._fields)
-        placed = [
-            _placed(value, dim, 0 if i < count else 1, size)
-            for i, (value, dim) in enumerate(zip(saved, in_dims[2:], strict=True))
-        ]
-        found = _backward(spec, _placed(gradient, in_dims[1], 1, size), Weights(*placed[:count]), Kept(*placed[count:]))
-        return found, (1, *[0] * count)
+        own = [_placed(value, dim, 0, size) for value, dim in zip(weights, in_dims[2:], strict=True)]
+        return _AllMembers.apply(spec, _placed(inputs, in_dims[1], 1, size), *own), 1  # type: ignore[no-untyped-call]
 
 
 def _placed(value: Tensor, dim: int | None, at: int, size: int) -> Tensor:
@@ -263,6 +253,7 @@ class Step(NamedTuple):
     gates: Tensor  # [M, G' H, B]
     others: Tensor  # [M, (G - G') H, B]
     blocks: tuple[Tensor, ...]  # of both, in the order of the weights
+    sigmoids: Tensor  # the first blocks, which are gates and lie together
     state: Tensor
     new: Tensor  # state
     output: Tensor
@@ -275,6 +266,7 @@ class Gradients(NamedTuple):
     gates: Tensor
     others: Tensor
     blocks: tuple[Tensor, ...]
+    sigmoids: Tensor
     state: Tensor
     extra: Tensor
 
@@ -282,32 +274,38 @@ class Gradients(NamedTuple):
     def room(cls, spec: Spec, kept: Kept) -> Gradients:
         gates, others = torch.empty_like(kept.gates[0]), torch.empty_like(kept.others[0])
         state = torch.zeros_like(kept.states[0])
-        return cls(gates, others, _blocks(spec, gates, others), state, torch.empty_like(state))
+        sigmoids = _sigmoids(spec, gates, others)
+        return cls(gates, others, _blocks(spec, gates, others), sigmoids, state, torch.empty_like(state))
 
 
 def _steps(spec: Spec, kept: Kept, outputs: Sequence[Tensor]) -> Iterator[Step]:
     """All views that the steps need: made at once, they cost a tenth."""
     blocks = zip(*(block.unbind() for block in _blocks(spec, kept.gates, kept.others)), strict=True)
     states, gates, others = kept.states.unbind(), kept.gates.unbind(), kept.others.unbind()
-    extra = kept.extra.unbind() or outputs
-    yield from map(Step, gates, others, blocks, states[:-1], states[1:], outputs, extra)
+    sigmoids, extra = _sigmoids(spec, kept.gates, kept.others).unbind(), kept.extra.unbind() or outputs
+    yield from map(Step, gates, others, blocks, sigmoids, states[:-1], states[1:], outputs, extra)
 
 
 def _blocks(spec: Spec, *buffers: Tensor) -> tuple[Tensor, ...]:
     return tuple(block for rows in buffers if rows.numel() for block in rows.split(spec.width, -2))
 
 
+def _sigmoids(spec: Spec, gates: Tensor, others: Tensor) -> Tensor:
+    rows = gates if gates.numel() else others
+    return rows[..., : UPDATES[spec.update].sigmoids * spec.width, :]
+
+
 class Update(NamedTuple):
     forward: Callable[[Step], None]
     backward: Callable[[Step, Tensor, Gradients], None]  # (what it kept, gradient of the output, of the new state)
+    sigmoids: int  # of the first blocks
     has_extra: bool = False
 
 
 def _lstm(step: Step) -> None:
     """c = f c + i g, h = o tanh(c); extra is tanh(c)."""
     i, f, o, g = step.blocks
-    for gate in (i, f, o):
-        gate.sigmoid_()
+    step.sigmoids.sigmoid_()
     torch.mul(f, step.state, out=step.new).addcmul_(i, _tanh_(g))
     torch.mul(o, _tanh(step.new, out=step.extra), out=step.output)
 
@@ -321,15 +319,15 @@ def _lstm_backward(step: Step, total: Tensor, of: Gradients) -> None:
     torch.mul(of.state, step.state, out=of_f)
     torch.mul(of.state, i, out=of_g)
     of.state.mul_(f)
-    for gate, own in ((i, of_i), (f, of_f), (o, of_o)):
-        _sigmoid_backward(own, gate, grad_input=own)
+    _sigmoid_backward(of.sigmoids, step.sigmoids, grad_input=of.sigmoids)
     _tanh_backward(of_g, g, grad_input=of_g)
 
 
 def _pru_d(step: Step) -> None:
     """h = f h + i g."""
     i, f, g = step.blocks
-    torch.mul(f.sigmoid_(), step.state, out=step.new).addcmul_(i.sigmoid_(), _tanh_(g))
+    step.sigmoids.sigmoid_()
+    torch.mul(f, step.state, out=step.new).addcmul_(i, _tanh_(g))
     step.output.copy_(step.new)
 
 
@@ -340,42 +338,48 @@ def _pru_d_backward(step: Step, total: Tensor, of: Gradients) -> None:
     torch.mul(of.state, step.state, out=of_f)
     torch.mul(of.state, i, out=of_g)
     of.state.mul_(f)
-    _sigmoid_backward(of_i, i, grad_input=of_i)
-    _sigmoid_backward(of_f, f, grad_input=of_f)
+    _sigmoid_backward(of.sigmoids, step.sigmoids, grad_input=of.sigmoids)
     _tanh_backward(of_g, g, grad_input=of_g)
 
 
 def _ugrnn(step: Step) -> None:
     """h = g h + (1 - g) c."""
     g, c = step.blocks[-2:]
-    torch.lerp(_tanh_(c), step.state, g.sigmoid_(), out=step.new)
+    step.sigmoids.sigmoid_()
+    torch.lerp(_tanh_(c), step.state, g, out=step.new)
     step.output.copy_(step.new)
 
 
 def _ugrnn_backward(step: Step, total: Tensor, of: Gradients) -> None:
+    _of_mixture(step, total, of)
+    _sigmoid_backward(of.sigmoids, step.sigmoids, grad_input=of.sigmoids)
+
+
+def _of_mixture(step: Step, total: Tensor, of: Gradients) -> None:
+    """Of h = g h + (1 - g) tanh(c), the last two blocks; of the gate itself, before its own nonlinearity."""
     (g, c), (of_g, of_c) = step.blocks[-2:], of.blocks[-2:]
     of.state.add_(total)
     torch.mul(of.state, torch.sub(step.state, c, out=of_c), out=of_g)
     torch.mul(of.state, g, out=of.extra)
     torch.sub(of.state, of.extra, out=of_c)
     of.state.copy_(of.extra)
-    _sigmoid_backward(of_g, g, grad_input=of_g)
     _tanh_backward(of_c, c, grad_input=of_c)
 
 
 def _gru(step: Step) -> None:
     """n = tanh(W x + b + r U h), h = z h + (1 - z) n; extra is U h."""
-    r, _, n = step.blocks
-    n.addcmul_(r.sigmoid_(), step.extra)
-    _ugrnn(step)
+    _, z, n = step.blocks
+    step.sigmoids.sigmoid_()
+    n.addcmul_(step.blocks[0], step.extra)
+    torch.lerp(_tanh_(n), step.state, z, out=step.new)
+    step.output.copy_(step.new)
 
 
 def _gru_backward(step: Step, total: Tensor, of: Gradients) -> None:
-    (r, _, _), (of_r, _, of_n) = step.blocks, of.blocks
-    _ugrnn_backward(step, total, of)
-    torch.mul(of_n, step.extra, out=of_r)
-    torch.mul(of_n, r, out=of.extra)
-    _sigmoid_backward(of_r, r, grad_input=of_r)
+    _of_mixture(step, total, of)
+    torch.mul(of.blocks[2], step.extra, out=of.blocks[0])
+    torch.mul(of.blocks[2], step.blocks[0], out=of.extra)
+    _sigmoid_backward(of.sigmoids, step.sigmoids, grad_input=of.sigmoids)
 
 
 def _tanh_of_sum(step: Step) -> None:
@@ -404,10 +408,10 @@ def _tanh_(x: Tensor) -> Tensor:
 
 
 UPDATES: dict[str, Update] = {
-    "lstm": Update(_lstm, _lstm_backward, has_extra=True),
-    "gru": Update(_gru, _gru_backward, has_extra=True),
-    "ugrnn": Update(_ugrnn, _ugrnn_backward),
-    "pru_d": Update(_pru_d, _pru_d_backward),
-    "tanh": Update(_tanh_of_sum, _tanh_of_sum_backward),
-    "relu": Update(_relu_of_sum, _relu_of_sum_backward),
+    "lstm": Update(_lstm, _lstm_backward, 3, has_extra=True),
+    "gru": Update(_gru, _gru_backward, 2, has_extra=True),
+    "ugrnn": Update(_ugrnn, _ugrnn_backward, 1),
+    "pru_d": Update(_pru_d, _pru_d_backward, 2),
+    "tanh": Update(_tanh_of_sum, _tanh_of_sum_backward, 0),
+    "relu": Update(_relu_of_sum, _relu_of_sum_backward, 0),
 }

@@ -14,6 +14,8 @@ from memsweep.engine.cells import Cell
 
 Hidden = Callable[[Tensor, int], Tensor]
 """What a regularizer does to hidden units: (activations, number of the layer) -> activations."""
+ONE_HOT_TOKENS = 64
+"""A recurrent layer reads so many tokens one-hot, m = V, as copying is usually done; of more, embeddings."""
 HEAD_UNITS = 16
 """Units of an attention head, where they divide the width; else there is one head."""
 
@@ -25,8 +27,8 @@ def unchanged(activations: Tensor, _layer: int) -> Tensor:
 class Recurrent(nn.Module):
     """`depth` layers of one cell, `width` units each, and a linear read-out of the last positions.
 
-    Tokens are embedded in `width` dimensions.  forward: inputs [B, D] -> [B, K] where a label is asked for, else
-    [B, L, O]; `hidden` is applied to each layer's outputs, [T, H, B].
+    Tokens are read one-hot up to ONE_HOT_TOKENS of them, else embedded in H dimensions.  forward: inputs [B, D] ->
+    [B, K] where a label is asked for, else [B, L, O]; `hidden` is applied to each layer's outputs, [T, H, B].
     """
 
     library = False
@@ -35,9 +37,10 @@ class Recurrent(nn.Module):
     def __init__(self, model: Model, form: Form, truncation: int = 0):
         super().__init__()
         self.form, self.truncation = form, truncation
-        if form.vocabulary:
-            self.embedding = nn.Embedding(form.vocabulary, model.width)
-        first = model.width if form.vocabulary else form.features
+        self.embeds = form.vocabulary > ONE_HOT_TOKENS
+        first = form.vocabulary or form.features
+        if self.embeds:
+            self.embedding, first = nn.Embedding(form.vocabulary, model.width), model.width
         self.cells = nn.ModuleList(Cell(model, size) for size in [first, *[model.width] * (model.depth - 1)])
         self.readout = nn.Linear(model.width, form.outputs)
 
@@ -52,8 +55,8 @@ class Recurrent(nn.Module):
                 x = cell.by_kernel(x, self.form.steps, self.truncation)
             else:
                 # training wants no gradient of what is not trained; a search for critical samples does
-                is_last_stop = number == 0 and not self.form.vocabulary and self.training
-                x = cell(x, self.form.steps, self.truncation, is_first=is_last_stop)
+                is_first = number == 0 and not self.embeds and self.training
+                x = cell(x, self.form.steps, self.truncation, is_first=is_first)
             x = hidden(x, number)
         return x
 
@@ -66,7 +69,9 @@ class Recurrent(nn.Module):
 
     def answers(self, outputs: Tensor) -> Tensor:
         """The read-out of the last positions."""
-        answers: Tensor = self.readout(outputs[-self.form.positions :].permute(2, 0, 1))
+        read = outputs[-self.form.positions :].permute(2, 0, 1)
+        # flat, because sums over two axes round as the number of members pleases
+        answers: Tensor = self.readout(read.flatten(0, 1)).unflatten(0, read.shape[:2])
         return answers[:, 0] if self.form.kind == "label" else answers
 
     def _layers(self) -> list[Cell]:
@@ -74,9 +79,12 @@ class Recurrent(nn.Module):
 
     def _read(self, inputs: Tensor) -> Tensor:
         """[S, m, B]."""
-        if self.form.vocabulary:
+        if self.embeds:
             embedded: Tensor = self.embedding(inputs.T.long())
             return embedded.mT
+        if self.form.vocabulary:
+            tokens = torch.arange(self.form.vocabulary, dtype=inputs.dtype, device=inputs.device)
+            return (inputs.T[:, None] == tokens[:, None]).to(self.readout.weight.dtype)
         return inputs.reshape(len(inputs), self.form.given_steps, self.form.features).permute(1, 2, 0)
 
     def _steps(self, cell: Cell, x: Tensor) -> Iterator[Tensor]:

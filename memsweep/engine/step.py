@@ -10,10 +10,11 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, grad_and_value, vmap
+from torch.func import functional_call
 
 from memsweep.config import FAMILIES
 from memsweep.engine import adversarial, optim, streams
+from memsweep.engine.lifting import lifted_gradient
 from memsweep.engine.losses import answer_loss
 from memsweep.engine.optim import Tensors
 from memsweep.engine.program import Program
@@ -95,7 +96,7 @@ def _lifted_gradients(program: Program, state: State, sample: Sample) -> Tensors
         value = member_loss(program, forward, own, sample)
         return value, {name: numbers[name] for name in buffers}
 
-    gradients, (_, buffers) = vmap(grad_and_value(loss, has_aux=True))(state.parameters, state.buffers, sample)
+    gradients, buffers = lifted_gradient(program, loss, state.parameters, state.buffers, sample)
     for name, value in buffers.items():
         state.buffers[name].copy_(value)
     return dict(gradients)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import math
+import time
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -16,22 +18,25 @@ from memsweep.engine.state import State
 
 
 class Run(NamedTuple):
-    """A trial, trained alone to its end."""
+    """A trial, trained alone."""
 
     state: State
     curve: dict[int, dict[str, Any]]  # step -> column -> number
     test: dict[str, Any]
+    ended: bool
 
 
-def alone(trial: TrialConfig, program: Program) -> Run:
-    """Trains a trial in a pack of one."""
-    state = trainer.init(program, [trial])
+def alone(trial: TrialConfig, program: Program, seconds: float = math.inf) -> Run:
+    """Trains a trial in a pack of one, to its end or the first measurement after so many seconds."""
+    state, until = trainer.init(program, [trial]), time.monotonic() + seconds
     curve: dict[int, dict[str, Any]] = {}
     while True:
         state, measured = trainer.advance(program, state, trainer.steps_to_measurement(state))
         curve[int(measured.step[0])] = {name: values[0].item() for name, values in measured.counts.items()}
         if not measured.active[0]:
-            return Run(state, curve, {name: values[0].item() for name, values in measured.test.items()})
+            return Run(state, curve, {name: values[0].item() for name, values in measured.test.items()}, ended=True)
+        if time.monotonic() > until:
+            return Run(state, curve, {}, ended=False)
 
 
 def weights(state: State, m: int) -> dict[str, Tensor]:

@@ -35,8 +35,8 @@ CHUNK_SECONDS = 2.0
 """About how long a pack trains before it looks up: to tell its progress, and to be saved."""
 CHUNK_INDICES = 1 << 24
 """Numbers of examples that are drawn ahead at most: 128 MiB."""
-COMPARED_SECONDS = 300.0
-"""A pack that trains for longer is not compared with a run alone, which would seem to hang."""
+COMPARED_SHARE, COMPARED_SECONDS = 0.1, 1.0
+"""A member is run again, alone, for such a share of the pack's time, or such a time if that is more."""
 FIRST_STEPS = 16
 """Steps of the first chunk, when nobody knows yet how long they take."""
 
@@ -343,15 +343,17 @@ def _solved_step(trial: TrialConfig, curve: Sequence[Row]) -> int | None:
 def _deviation(attempt: Attempt, program: Program, state: State, m: int, test: Row) -> float | None:
     """How far a member that ends is from its run alone, if its pack is to be compared and none has been yet.
 
-    The largest difference of final weights, absolute, or of a measurement, relative. None: not compared.
+    The largest difference of a measurement, relative, or of final weights, absolute, if the run comes so far.
+    None: not compared.
     """
-    trial, seconds = state.members[m].trial, attempt.clock.seconds["train"]
-    if not attempt.pack.compared or attempt.deviation is not None or seconds > COMPARED_SECONDS:
+    trial = state.members[m].trial
+    if not attempt.pack.compared or attempt.deviation is not None:
         return None
     begun = time.perf_counter()
     curve = {point["step"]: point for point in attempt.ledger.curve(trial)}
-    run = comparison.alone(trial, program)
-    apart = comparison.weights_apart(run, comparison.weights(state, m))
+    spent = attempt.clock.seconds["train"] + attempt.clock.seconds["evaluate"]
+    run = comparison.alone(trial, program, max(COMPARED_SHARE * spent, COMPARED_SECONDS))
+    apart = comparison.weights_apart(run, comparison.weights(state, m)) if run.ended else 0.0
     attempt.deviation = max([apart, *comparison.differences(run, curve, test).values()])
     attempt.compare_seconds += time.perf_counter() - begun
     return attempt.deviation

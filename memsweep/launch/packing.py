@@ -91,7 +91,7 @@ def describe(trial: TrialConfig) -> str:
 
 
 def make_packs(trials: Iterable[TrialConfig], workers: int, slots: int) -> list[Pack]:
-    """Packs of one program each, the longest first, enough of them to keep `workers` busy.
+    """Packs of one program each, the longest first, a multiple of `workers` of each program.
 
     slots: members trained at a time, at most.  Trials whose budgets are alike share a pack, so that they end together.
     """

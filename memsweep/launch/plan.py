@@ -21,6 +21,8 @@ from memsweep.sweep import SweepError
 if TYPE_CHECKING:
     from memsweep.launch.calibration import Calibration
 
+PACKS_A_WORKER = 4
+"""So many keep all workers busy to the end, or nearly so."""
 COMPARED_PACKS = 16
 """Of so many packs of a program, one member of one is run again, alone."""
 CALIBRATION_SECONDS = 1.0
@@ -97,7 +99,9 @@ def packs(
     cut_short = _as_they_were(trials, members, saved)
     taken = {trial.trial_id for pack in cut_short for trial in pack.trials}
     rest = by_program(trial for trial in trials if trial.trial_id not in taken)
-    anew = [pack for name, group in rest.items() for pack in make_packs(group, workers, members or chosen[name].slots)]
+    # a program is shared out among workers where there are few of them; where there are many, large packs are better
+    shares = min(workers, -(-PACKS_A_WORKER * workers // max(1, len(rest))))
+    anew = [pack for name, group in rest.items() for pack in make_packs(group, shares, members or chosen[name].slots)]
 
     def seconds(pack: Pack) -> float:
         step = chosen[program_name(pack.trials[0])].seconds or guessed_seconds(pack.trials[0])

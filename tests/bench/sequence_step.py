@@ -2,9 +2,9 @@
 
 The task is to name the class of a sequence of random numbers, of FEATURES numbers a step, at its last step. Each
 contender's step is all of it: order, gather, forward through time, backward, clipping, update (AdamW), in turns in one
-call on one core and thread. `plain` is the cell as one would write it in Python, one product of inputs for all steps and
-one of the state a step, with `torch.optim`'s fused AdamW; `library` is torch.nn's layer, where it has one; `lifted` is
-the plain cell under vmap, 64 members, with SGD. The limit is the products' time at the speed of a large one there.
+call on one core and thread. `plain` is the cell as one would write it in Python, one product of inputs for all steps
+and one of the state a step, with `torch.optim`'s fused AdamW; `library` is torch.nn's layer, where it has one; `lifted`
+is the plain cell under vmap, 64 members, with SGD. The limit is the products' time at the speed of a large one there.
 
     python -m tests.bench.sequence_step --cells lstm pru_a --steps 20 100 --widths 16 64
     python -m tests.bench.sequence_step --cells lstm --members 512 --device cuda
