@@ -47,11 +47,11 @@ def summarize(trials: pd.DataFrame) -> pd.DataFrame:
         return pd.DataFrame(columns=list(_COLUMNS))
     network = [name for name in frames.varying(trials) if name != SIZE and not name.startswith(TUNED)]
     network = network or ["model_width"]
-    by_size = _by_size(trials, network)
+    by_size = best_by_size(with_bits(trials), network)
     by_seed = statistics.by_group(by_size, [*network, "seed"], _of_seed)
     pieces = [
-        _estimated(by_seed, network, "fitted_size").assign(quantity=FITTED),
-        _estimated(by_seed, network, "bits").assign(quantity=BITS),
+        estimated(by_seed, network, "fitted_size", ["at_least", "at_most"]).assign(quantity=FITTED),
+        estimated(by_seed, network, "bits", ["at_least", "at_most"]).assign(quantity=BITS),
         statistics.over_seeds(by_size, [*network, SIZE], "bits").assign(quantity=BITS_BY_SIZE),
     ]
     facts = by_size.groupby(network, sort=False)[["parameters", "classes", "depth", "width"]].max().reset_index()
@@ -103,23 +103,36 @@ def draw_by_size(summary: pd.DataFrame, ax: Axes) -> Axes:
     return ax
 
 
-def _by_size(trials: pd.DataFrame, network: list[str]) -> pd.DataFrame:
-    """A row per network, seed and set size: whether it was fitted, and the bits held, by the best way to train."""
+def with_bits(trials: pd.DataFrame) -> pd.DataFrame:
+    """The rows with `bits` of labels that each trial holds at its end, by Collins et al. (2017)."""
+    accuracy = frames.share(trials["train_correct_count"], trials["train_count"])
+    return trials.assign(
+        bits=bits(*(column.to_numpy(float) for column in (trials[SIZE], accuracy, trials["class_count"])))
+    )
+
+
+def best_by_size(trials: pd.DataFrame, network: list[str]) -> pd.DataFrame:
+    """A row per network, seed and set size: whether it was fitted, and the bits held, by the best way to train.
+
+    trials: with `bits`, of which those of trials without a result are dropped.
+    Returns network, seed, data_examples, fitted, bits, parameters, classes, depth, width, known (all ways have a
+    result), tried (ways that have one).
+    """
     good = frames.usable(trials)
     accuracy = frames.share(trials["train_correct_count"], trials["train_count"])
     rows = trials.assign(
         fitted=(trials["fitted_step"].notna() | (accuracy == 1)) & good,
-        bits=bits(*(column.to_numpy(float) for column in (trials[SIZE], accuracy, trials["class_count"]))),
+        bits=trials["bits"].where(good),
         parameters=trials["parameter_count"].astype(float),
         classes=trials["class_count"].astype(float),
         depth=trials["model_depth"],
         width=trials["model_width"],
         known=good,
+        tried=good.astype(int),
     )
-    rows["bits"] = rows["bits"].where(good)
     keys = list(dict.fromkeys([*network, "seed", SIZE]))
     best = {name: "max" for name in ("fitted", "bits", "parameters", "classes", "depth", "width")}
-    return rows.groupby(keys, sort=True).agg({**best, "known": "all"}).reset_index()
+    return rows.groupby(keys, sort=True).agg({**best, "known": "all", "tried": "sum"}).reset_index()
 
 
 def _of_seed(sizes: pd.DataFrame) -> dict[str, float]:
@@ -135,10 +148,10 @@ def _of_seed(sizes: pd.DataFrame) -> dict[str, float]:
     }
 
 
-def _estimated(by_seed: pd.DataFrame, network: list[str], value: str) -> pd.DataFrame:
+def estimated(by_seed: pd.DataFrame, network: list[str], value: str, counted: list[str]) -> pd.DataFrame:
+    """Mean of `value` over seeds (`statistics.over_seeds`) with sums over seeds of what is counted."""
     summary = statistics.over_seeds(by_seed, network, value)
-    ends = by_seed.groupby(network, sort=True)[["at_least", "at_most"]].sum().reset_index()
-    return summary.merge(ends, on=network)
+    return summary.merge(by_seed.groupby(network, sort=True)[counted].sum().reset_index(), on=network)
 
 
 def _theory(ax: Axes, chosen: pd.DataFrame, quantity: str, against: str) -> None:

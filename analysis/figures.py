@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure as Canvas
 from matplotlib.lines import Line2D
-from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
+from matplotlib.ticker import LogLocator, NullFormatter, NullLocator, StrMethodFormatter
 from numpy.typing import ArrayLike
 
 STYLE: dict[str, Any] = {
@@ -57,13 +57,26 @@ class Figure:
     note: str
     rows: Callable[[pd.DataFrame], pd.DataFrame] = lambda summary: summary
     """What of the summary it shows, as the table below it."""
+    only: Mapping[str, Any] = field(default_factory=dict)
+    """Column -> value of the trials that it is about; a sweep that has none of them goes without the figure."""
+
+    def about(self, trials: pd.DataFrame) -> pd.DataFrame:
+        """Those of these trials that it is about."""
+        return having(trials, self.only)
 
 
-def of_quantity(quantity: str) -> Callable[[pd.DataFrame], pd.DataFrame]:
-    """The rows of one quantity, without columns that say nothing about it."""
+def having(rows: pd.DataFrame, values: Mapping[str, Any]) -> pd.DataFrame:
+    """The rows with these values in these columns."""
+    for column, value in values.items():
+        rows = rows[rows[column] == value]
+    return rows
+
+
+def of_quantity(quantity: str, **values: Any) -> Callable[[pd.DataFrame], pd.DataFrame]:
+    """The rows of one quantity, and of these values, without columns that say nothing about them."""
 
     def rows(summary: pd.DataFrame) -> pd.DataFrame:
-        chosen = summary[summary["quantity"] == quantity].dropna(axis=1, how="all")
+        chosen = having(summary, {"quantity": quantity, **values}).dropna(axis=1, how="all")
         return chosen.drop(columns=["quantity", "x"], errors="ignore")
 
     return rows
@@ -119,6 +132,12 @@ def plain_ticks(*axes: Axis) -> None:
         axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axis.set_major_formatter(StrMethodFormatter("{x:g}"))
         axis.set_minor_formatter(NullFormatter())
+
+
+def grid_ticks(axis: Axis, values: ArrayLike, names: Sequence[str] = ()) -> None:
+    """Ticks at these values alone, called by their numbers or by these names."""
+    axis.set_ticks(np.asarray(values, float), names or [f"{value:g}" for value in np.asarray(values, float)])
+    axis.set_minor_locator(NullLocator())
 
 
 def empty(ax: Axes, why: str) -> Axes:

@@ -22,6 +22,23 @@ from wanted w join trials t using (trial_id) join steps s using (trial_id)
 where w.sweep = '{sweep}' order by w.position, s.step"""
 """All measurements of a sweep's trials."""
 
+
+def _beside(table: str, order: str, which: str = "") -> str:
+    return f"""select w.trial_id, w.setting_id, w.seed, w.configuration, t.status, t.step_count, t.solved_step,
+t.parameter_count, b.* exclude (trial_id, attempt_id)
+from wanted w left join trials t using (trial_id) left join {table} b using (trial_id)
+where w.sweep = '{{sweep}}'{which} order by w.position, {order}"""
+
+
+CURVES = _beside("steps", "b.step")
+"""All measurements of a sweep's trials; a trial without any is one row without step."""
+
+POSITIONS = _beside("positions", "b.position", " and w.probes like '%positions%'")
+"""Recall by position of the trials that were asked for it; a trial that is not stored is one row without position."""
+
+READOUTS = _beside("readouts", "b.item, b.fitted_step, b.applied_step", " and w.probes like '%readouts%'")
+"""Read-outs of the trials that were asked for them; a trial that is not stored is one row without item."""
+
 COLUMNS = {spec.column: name for name, spec in FIELDS.items()}
 """Column -> dotted field."""
 

@@ -1,6 +1,6 @@
 """A figure to hover, toggle and zoom: what is on a Matplotlib axis, as a description that Plotly draws.
 
-Knows lines, points and error bars, linear and logarithmic axes: what our figures are made of.
+Knows lines, points, error bars and coloured squares, linear and logarithmic axes: what our figures are made of.
 """
 
 from __future__ import annotations
@@ -9,9 +9,13 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
+from matplotlib.collections import QuadMesh
 from matplotlib.colors import to_hex
 from matplotlib.container import ErrorbarContainer
 from matplotlib.lines import Line2D
+from matplotlib.text import Text
+from matplotlib.ticker import FixedLocator
 
 _DASHES = {"--": "dash", ":": "dot", "-.": "dashdot", "-": "solid"}
 _SYMBOLS = {
@@ -21,25 +25,56 @@ _SYMBOLS = {
 
 
 _DECADES = 2.5
-"""Longer logarithmic axes have ticks at powers of ten alone."""
+"""Longer logarithmic axes have ticks at powers of ten alone; those of less than one, whose only number may be a lone 2,
+have Matplotlib's."""
 
 
 def describe(ax: Axes) -> dict[str, Any]:
     """data and layout of a Plotly figure that shows what is drawn on this axis."""
     bars = {container.lines[0]: container for container in ax.containers if isinstance(container, ErrorbarContainer)}
     legend = ax.figure.legends[0].get_title().get_text() if ax.figure.legends else ""
+    squares = [_squares(mesh) for mesh in ax.collections if isinstance(mesh, QuadMesh)]
     return {
-        "data": [_trace(line, bars.get(line)) for line in ax.lines],
+        "data": [*squares, *(_trace(line, bars.get(line)) for line in ax.lines)],
         "layout": {
-            "xaxis": _axis(ax.get_xscale(), ax.get_xlabel(), ax.get_xlim()),
-            "yaxis": _axis(ax.get_yscale(), ax.get_ylabel(), ax.get_ylim()),
-            "legend": {"title": {"text": legend}},
-            "annotations": [
-                {"text": text.get_text(), "showarrow": False, "xref": "paper", "yref": "paper", "x": 0.5, "y": 0.5}
-                for text in ax.texts
-            ],
+            "xaxis": _axis(ax.xaxis, ax.get_xscale(), ax.get_xlabel(), ax.get_xlim()),
+            "yaxis": _axis(ax.yaxis, ax.get_yscale(), ax.get_ylabel(), ax.get_ylim()),
+            "legend": {"title": {"text": _lines(legend), "side": "top"}},
+            "annotations": [_annotation(text, ax) for text in ax.texts],
         },
     }
+
+
+def _squares(mesh: QuadMesh) -> dict[str, Any]:
+    """Colours by value between the edges of the mesh; no value, no colour."""
+    values: np.ndarray = np.ma.filled(np.ma.asarray(mesh.get_array(), float), np.nan)
+    corners = np.asarray(mesh.get_coordinates(), float)  # [rows + 1, columns + 1, 2]
+    low, high = mesh.get_clim()
+    shades = np.linspace(0, 1, 9)
+    return {
+        "type": "heatmap",
+        "x": _numbers(corners[0, :, 0]),
+        "y": _numbers(corners[:, 0, 1]),
+        "z": [_numbers(row) for row in values],
+        "zmin": low,
+        "zmax": high,
+        "colorscale": [[float(shade), to_hex(mesh.cmap(shade))] for shade in shades],
+        "showscale": False,
+        "name": str(mesh.get_label()).lstrip("_"),
+    }
+
+
+def _annotation(text: Text, ax: Axes) -> dict[str, Any]:
+    """A text at its place on linear axes; one that belongs to no place, in the middle."""
+    said = {"text": _lines(text.get_text()), "showarrow": False}
+    if text.get_transform() != ax.transData:
+        return {**said, "xref": "paper", "yref": "paper", "x": 0.5, "y": 0.5}
+    x, y = text.get_position()
+    return {**said, "x": float(x), "y": float(y), "font": {"color": to_hex(text.get_color()), "size": 11}}
+
+
+def _lines(text: str) -> str:
+    return text.replace("\n", "<br>")
 
 
 def _trace(line: Line2D, bars: ErrorbarContainer | None) -> dict[str, Any]:
@@ -88,12 +123,23 @@ def _errors(segments: Any, centre: np.ndarray, axis: int) -> dict[str, Any]:
     }
 
 
-def _axis(scale: str, label: str, limits: tuple[float, float]) -> dict[str, Any]:
+def _axis(axis: Axis, scale: str, label: str, limits: tuple[float, float]) -> dict[str, Any]:
+    found: dict[str, Any] = {"title": {"text": _lines(label), "standoff": 12}}
     if scale == "log":
         low, high = np.log10(limits).tolist()
         ticks = "D2" if high - low < _DECADES else 1  # 1, 2, 5, 10, or 1, 10, 100
-        return {"title": {"text": label}, "type": "log", "range": [low, high], "dtick": ticks}
-    return {"title": {"text": label}, "range": list(map(float, limits))}
+        found |= {"type": "log", "range": [low, high], "dtick": ticks}
+        if high - low < 1:
+            places = [float(place) for place in axis.get_majorticklocs() if limits[0] <= place <= limits[1]]
+            found |= {"tickvals": places, "ticktext": [f"{place:g}" for place in places]}
+    else:
+        found |= {"range": list(map(float, limits))}
+    if isinstance(locator := axis.get_major_locator(), FixedLocator):  # ticks of our own
+        places = [float(place) for place in locator()]
+        found |= {"tickvals": places, "ticktext": [label.get_text() for label in axis.get_ticklabels()]}
+    if "tickvals" in found:
+        found.pop("dtick", None)
+    return found
 
 
 def _numbers(values: np.ndarray) -> list[float | None]:

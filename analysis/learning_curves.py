@@ -55,7 +55,7 @@ def summarize(steps: pd.DataFrame) -> pd.DataFrame:
     rows = select(steps)
     good = frames.usable(rows)
     rows = rows.assign(**{name: frames.share(rows[a], rows[b]).where(good) for name, (a, b) in SHARES.items()})
-    shown = rows[rows["epoch"].isin(_spaced(np.sort(rows["epoch"].unique())))]
+    shown = rows[rows["epoch"].isin(spaced(np.sort(rows["epoch"].unique())))]
     by = ["data_noise_fraction", "epoch"]
     pieces = [
         statistics.over_seeds(shown, by, name).assign(quantity=name, at_least=0)
@@ -98,8 +98,9 @@ def _even(length: int, count: int) -> np.ndarray:
     return np.unique(np.linspace(0, length - 1, count).round().astype(int))
 
 
-def _spaced(epochs: np.ndarray) -> np.ndarray:
-    positive = epochs[epochs > 0]
+def spaced(times: np.ndarray) -> np.ndarray:
+    """At most POINTS of these positive times, in order, evenly chosen on a logarithmic scale."""
+    positive = times[times > 0]
     wanted = np.geomspace(positive[0], positive[-1], POINTS)
     return np.unique(positive[np.abs(positive[:, None] - wanted).argmin(0)])
 

@@ -106,12 +106,13 @@ def _section(store: Store, counts: dict[str, Any], causes: dict[str, tuple[str, 
     sweep = counts["sweep"]
     trials = frames.read(frames.TRIALS, sweep, store.results)
     own = [(trial, *causes[trial]) for trial in trials["trial_id"] if trial in causes]
+    answered = [_answered(module, sweep, prefix, trials, store, folder) for prefix, module in questions(sweep).items()]
     return Section(
         sweep,
         {name: value for name, value in counts.items() if name != "sweep"},
         list(_notices(trials)),
         own[:SHOWN_FAILURES],
-        [_answered(module, sweep, prefix, trials, store, folder) for prefix, module in questions(sweep).items()],
+        [answer for i, answer in enumerate(answered) if answer.figures or i == 0],
         _provenance(sweep, trials, store),
     )
 
@@ -134,7 +135,11 @@ def _answered(
     return Question(
         (module.__doc__ or "").strip().splitlines()[0],
         frames.statement(module.QUERY, sweep),
-        [_drawn(figure, summary, prefix, _behind(chosen, read), folder) for figure in module.FIGURES],
+        [
+            _drawn(figure, summary, prefix, _behind(figure.about(chosen), figure.about(read)), folder)
+            for figure in module.FIGURES
+            if not figure.only or len(figure.about(chosen))
+        ],
     )
 
 

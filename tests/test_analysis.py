@@ -328,6 +328,19 @@ def test_points_with_missing_seeds_are_rings_named_once():
     assert all(ring["marker"]["symbol"] == "circle-open" for ring in rings)
 
 
+@pytest.mark.parametrize("high, ticks", [(300.0, ["100", "200"]), (3000.0, None)])
+def test_a_short_logarithmic_axis_has_whole_numbers(high, ticks):
+    """Plotly's own would be a lone 2."""
+
+    def draw(summary, ax):
+        figures.curve(ax, summary, "x", label="a", marker="o")
+        ax.set(yscale="log", ylim=(90, high))
+        figures.plain_ticks(ax.yaxis)
+
+    axis = drawn(draw, points(estimate=200.0, low=200.0, high=200.0))["layout"]["yaxis"]
+    assert axis.get("ticktext") == ticks and ("dtick" in axis) == (ticks is None)
+
+
 def test_the_same_figure_makes_the_same_files(tmp_path):
     frame = points(estimate=0.5, low=0.4, high=0.6)
     for folder in ("a", "b"):

@@ -69,3 +69,35 @@ def test_the_generator_decides_the_resampling():
 def test_no_rows_give_no_settings():
     summary = statistics.over_seeds(pd.DataFrame({"setting": [], "value": []}), ["setting"], "value")
     assert summary.empty and "missing" in summary
+
+
+def test_a_share_of_seeds_has_an_interval_also_when_all_agree():
+    rows = [{"setting": i, "value": v} for i, vs in enumerate(([1] * 5, [0] * 5, [1, 0, np.nan], [np.nan])) for v in vs]
+    summary = statistics.share_over_seeds(pd.DataFrame(rows, dtype=float), ["setting"], "value")
+    assert summary["estimate"].tolist()[:3] == [1, 0, 0.5] and np.isnan(summary["estimate"][3])
+    z2 = 1.959964**2
+    assert summary["low"].tolist()[:2] == pytest.approx([5 / (5 + z2), 0])
+    assert summary["high"].tolist()[:2] == pytest.approx([1, z2 / (5 + z2)])
+    assert summary["seeds"].tolist() == [5, 5, 2, 0] and summary["missing"].tolist() == [0, 0, 1, 1]
+
+
+def median(values, censored=()):
+    frame = pd.DataFrame({"setting": 0, "value": values, "late": [i in censored for i in range(len(values))]})
+    (row,) = statistics.median_over_seeds(frame, ["setting"], "value", "late").to_dict("records")
+    return row
+
+
+@pytest.mark.parametrize("n, low, high", [(3, 1, 3), (5, 1, 5), (6, 1, 6), (9, 2, 8), (10, 2, 9), (20, 6, 15)])
+def test_the_interval_of_a_median_is_that_of_the_sign_test(n, low, high):
+    """From tables of order statistics, e.g. 20 values: the 6th to the 15th, which cover with 95.9 %."""
+    row = median([float(i) for i in range(1, n + 1)])
+    assert (row["low"], row["high"], row["estimate"]) == (low, high, (n + 1) / 2)
+
+
+def test_a_median_among_the_censored_is_a_lower_bound():
+    assert median([1.0, 2.0, 9.0], {2})["at_least"] == 0
+    row = median([1.0, 9.0, 9.0, np.nan], {1, 2})
+    assert (row["estimate"], row["at_least"], row["high"]) == (9, 1, np.inf)
+    assert (row["seeds"], row["missing"], row["censored"]) == (3, 1, 2)
+    alone, none = median([4.0]), median([np.nan])
+    assert alone["estimate"] == 4 and np.isnan(alone["low"]) and np.isnan(none["estimate"])

@@ -1,0 +1,556 @@
+"""What the modules on sequences say of hand-made trials, whose answers are known; drawings are only run."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from analysis import (
+    capacity,
+    convergence,
+    figures,
+    frames,
+    readouts,
+    recall_positions,
+    report,
+    sequence_capacity,
+    sequence_length,
+    sequences,
+)
+from memsweep.config import TrialConfig
+from memsweep.results.store import Store
+from tests.test_analysis import drawn, only, trials
+from tests.test_report import plots, row, wanted
+
+LENGTHS = (sequence_length.SHARE, sequence_length.STEPS, sequence_length.REACH, sequence_length.FINAL)
+SHARE, STEPS, REACH, FINAL = LENGTHS
+
+
+def asked(seed, solved=None, length=10, cell="lstm", width=8, right=50, **fields):
+    """A trial of `copy` with 100 validation targets and a budget of 1000 steps, solved at a step or not."""
+    counts = {"validation_target_correct_count": right, "validation_target_count": 100, "parameter_count": 10 * width}
+    data = {"data_task": "copy", "data_vocabulary": 4, "data_sequence_length": length, "solved_step": solved}
+    model = {"model_family": "recurrent", "model_cell": cell, "model_width": width}
+    return {"seed": seed, "stop_steps": 1000, **data, **model, **counts, **fields}
+
+
+def settled(*solved, **fields):
+    """A trial a seed, each solved at its step or (None) not."""
+    return [asked(seed, step, **fields) for seed, step in enumerate(solved)]
+
+
+def lengths(*rows):
+    return sequence_length.summarize(trials(*rows))
+
+
+# Solved or not.
+
+
+def test_the_share_that_solves_has_wilsons_interval():
+    row = only(lengths(*settled(100, 200, 300, None, None)), quantity=SHARE)
+    assert row["estimate"] == pytest.approx(0.6)
+    assert (row["low"], row["high"]) == (pytest.approx(0.2307, abs=1e-4), pytest.approx(0.8824, abs=1e-4))
+    assert (row["seeds"], row["missing"]) == (5, 0)
+    assert only(lengths(*settled(*[100] * 5)), quantity=SHARE)["low"] == pytest.approx(0.5655, abs=1e-4)
+
+
+def test_a_diverged_trial_has_not_solved_and_what_is_not_known_is_missing():
+    rows = [*settled(100, 200), asked(2, status="diverged")]
+    rows += [asked(3 + i, status=status) for i, status in enumerate(("failed", "pruned", frames.MISSING))]
+    summary = lengths(*rows)
+    share = only(summary, quantity=SHARE)
+    assert (share["estimate"], share["seeds"], share["missing"]) == (pytest.approx(2 / 3), 3, 3)
+    steps = only(summary, quantity=STEPS)
+    assert (steps["estimate"], steps["censored"], steps["missing"]) == (200, 1, 3)
+    final = only(summary, quantity=FINAL)
+    assert (final["seeds"], final["missing"]) == (3, 3)  # what was pruned has a last measurement, what diverged none
+
+
+def test_the_median_of_steps_counts_those_that_never_solve():
+    row = only(lengths(*settled(100, 200, 300, None, None)), quantity=STEPS)
+    assert (row["estimate"], row["at_least"], row["censored"]) == (300, 0, 2)
+    assert (row["low"], row["high"]) == (100, np.inf)
+    beyond = only(lengths(*settled(100, 200, None, None, None)), quantity=STEPS)
+    assert (beyond["estimate"], beyond["at_least"]) == (1000, 1)
+    between = only(lengths(*settled(100, None)), quantity=STEPS)
+    assert (between["estimate"], between["at_least"]) == (550, 1)  # 100 and 1000 or more
+
+
+def test_a_budget_in_epochs_is_one_in_steps():
+    fields = {"stop_steps": 0, "optimizer_epochs": 3, "data_examples": 110, "optimizer_batch_size": 100}
+    assert only(lengths(*settled(None, None, **fields)), quantity=STEPS)["estimate"] == 4  # 3.3, rounded up
+
+
+def test_the_largest_length_is_one_that_most_seeds_solve():
+    rows = settled(*[100] * 5, length=10) + settled(1, 1, 1, None, None, length=20)
+    rows += settled(1, 1, None, None, None, length=40)
+    row = only(lengths(*rows), quantity=REACH)
+    assert (row["estimate"], row["at_least"], row["at_most"], row["seeds"]) == (20, 0, 0, 5)
+    assert np.isnan(row["low"]) and np.isnan(row["data_sequence_length"]) and row["parameters"] == 80
+
+
+def test_a_largest_length_at_an_end_of_the_grid_is_marked():
+    top = only(lengths(*settled(1, 1, length=10), *settled(1, 1, length=20)), quantity=REACH)
+    assert (top["estimate"], top["at_least"]) == (20, 1)
+    hole = only(lengths(*settled(1, 1, length=10), asked(0, length=20, status=frames.MISSING)), quantity=REACH)
+    assert (hole["estimate"], hole["at_least"]) == (10, 1)
+    below = only(lengths(*settled(None, None, length=10)), quantity=REACH)
+    assert (below["estimate"], below["at_most"], below["at_least"]) == (0, 1, 0)
+
+
+def test_a_task_without_threshold_has_no_share_that_solves_it():
+    assert set(lengths(*settled(None, None, data_task="strings"))["quantity"]) == {FINAL}
+
+
+# The end.
+
+
+def test_the_end_is_told_in_the_measure_of_the_task():
+    rows = [asked(seed, right=right) for seed, right in enumerate((40, 60))]
+    sums = {"data_task": "adding", "data_vocabulary": 0, "validation_target_count": 100}
+    rows += [asked(seed, **sums, validation_squared_error_sum=total) for seed, total in enumerate((2.0, 4.0))]
+    summary = lengths(*rows)
+    copy, adding = (only(summary, quantity=FINAL, data_task=task) for task in ("copy", "adding"))
+    assert (copy["measure"], copy["estimate"], copy["chance"]) == ("accuracy", pytest.approx(0.5), 1 / 4)
+    assert (adding["measure"], adding["chance"]) == ("squared error", pytest.approx(1 / 6))
+    assert adding["estimate"] == pytest.approx(0.03)
+
+
+def test_cells_are_compared_at_equal_width_and_at_equal_parameters():
+    rows = [asked(0, cell=cell, width=width, parameter_count=p) for cell, width, p in (("lstm", 8, 90), ("gru", 8, 70))]
+    rows += [asked(0, cell="gru", width=9, parameter_count=90)]
+    summary = lengths(*rows)
+    for against, places in (
+        ("model_width", {"lstm": [8], "gru": [8, 9]}),
+        ("parameters", {"lstm": [90], "gru": [70, 90]}),
+    ):
+        traces = drawn(sequence_length.draw_final, summary, task="copy", against=against)["data"]
+        assert {t["name"]: t["x"] for t in traces if t["name"] in places} == places
+
+
+def test_the_end_is_drawn_at_the_longest_length_that_is_solved():
+    rows = settled(1, 1, length=10, right=99) + settled(1, 1, length=20, right=98) + settled(None, None, length=40)
+    (curve, _) = drawn(sequence_length.draw_final, lengths(*rows), task="copy")["data"]
+    assert curve["y"] == [pytest.approx(0.98)]
+    (curve, _) = drawn(
+        sequence_length.draw_final, lengths(*settled(None, length=10), *settled(None, length=40, right=7)), task="copy"
+    )["data"]
+    assert curve["y"] == [pytest.approx(0.07)]
+
+
+# What is drawn.
+
+
+def test_nothing_is_averaged_but_seeds():
+    rows = [
+        asked(seed, right=10 * i, width=width, optimizer_learning_rate=rate)
+        for seed in range(2)
+        for i, (width, rate) in enumerate(((8, 0.1), (8, 0.2), (16, 0.1), (16, 0.2)))
+    ]
+    summary = lengths(*rows)
+    finals = summary[summary["quantity"] == FINAL].sort_values(["model_width", "variant"])
+    assert finals["estimate"].tolist() == pytest.approx([0, 0.1, 0.2, 0.3])
+    names = {trace["name"] for trace in drawn(sequence_length.draw_final, summary, task="copy")["data"]}
+    assert {"lstm, learning rate 0.1", "lstm, learning rate 0.2"} <= names
+
+
+def test_what_goes_with_the_length_or_the_task_is_no_variant():
+    rows = settled(1, 1, length=10, stop_steps=1000) + settled(1, 1, length=20, stop_steps=2000)
+    rows += settled(1, 1, length=20, data_task="recall", data_vocabulary=64, stop_steps=500)
+    assert set(lengths(*rows)["variant"]) == {""}
+
+
+def test_attention_is_called_by_its_family():
+    rows = settled(1, 1) + settled(1, 1, cell="none", model_family="attention")
+    assert set(lengths(*rows)["model_cell"]) == {"lstm", "attention"}
+
+
+def test_the_solved_region_shows_counts_and_holes():
+    rows = [*settled(1, 1, None, length=10), *settled(1, None, length=20), asked(2, length=20, status="failed")]
+    rows += [
+        asked(seed, length=length, cell="pru_a", status=frames.MISSING) for seed in range(3) for length in (10, 20)
+    ]
+    rows += settled(None, None, None, length=10, cell="gru")
+    figure = drawn(sequence_length.draw_solved, lengths(*rows), task="copy")
+    (squares,) = figure["data"]
+    assert squares["type"] == "heatmap" and (squares["zmin"], squares["zmax"]) == (0, 1)
+    shown = [[None if z is None else round(z, 2) for z in line] for line in squares["z"]]
+    # from below, with gaps between cells: pru_a, lstm, gru; gru has no trial of length 20
+    assert shown == [[None, None], [None, None], [0.67, 0.5], [None, None], [0.0, None]]
+    axis = figure["layout"]["yaxis"]
+    said = {
+        (axis["ticktext"][axis["tickvals"].index(text["y"])], text["x"]): text["text"]
+        for text in figure["layout"]["annotations"]
+    }
+    assert said == {
+        ("gru  8", 0): "0/3", ("lstm  8", 0): "2/3", ("lstm  8", 1): "1/2 +1?", ("pru_a  8", 0): "?",
+        ("pru_a  8", 1): "?",
+    }  # fmt: skip
+    assert figure["layout"]["xaxis"]["ticktext"] == ["10", "20"]
+    assert "PRU-style cell (reconstructed)" in figure["layout"]["xaxis"]["title"]["text"]
+    colored = [
+        y for y, line in zip(zip(squares["y"], squares["y"][1:], strict=False), squares["z"], strict=True) if any(line)
+    ]
+    assert [low < axis["tickvals"][1] < high for low, high in colored] == [True]
+
+
+def test_steps_are_drawn_at_the_largest_width_that_all_cells_have():
+    rows = [r for width in (8, 16, 32) for r in settled(10 * width, 10 * width, width=width)]
+    rows += [r for width in (8, 16) for r in settled(None, None, width=width, cell="pru_a")]
+    figure = drawn(sequence_length.draw_steps, lengths(*rows), task="copy")
+    heights = {trace["name"]: trace["y"] for trace in figure["data"]}
+    assert heights["lstm"] == [160] and heights["at least (half unsolved)"] == [1000]
+    assert figure["layout"]["legend"]["title"]["text"] == "width 16<br>pru_…: PRU-style cell (reconstructed)"
+    apart = sequences.at_one_width(
+        pd.DataFrame({"model_cell": ["a", "a", "b"], "variant": "", "model_width": [1, 2, 3]})
+    )
+    assert apart["model_width"].tolist() == [2, 3]
+
+
+def test_a_cell_looks_alike_in_all_figures_of_a_sweep():
+    rows = (
+        settled(1, 1, cell="lstm", width=8) + settled(1, 1, cell="gru", width=8) + settled(1, 1, cell="gru", width=16)
+    )
+    summary = lengths(*rows)
+    (lstm,) = [look for name, _, look in sequences.curves(summary[summary["model_cell"] == "lstm"], summary)]
+    both = {name: look for name, _, look in sequences.curves(summary, summary)}
+    assert list(both) == ["gru", "lstm"] and both["lstm"] == lstm != both["gru"]
+
+
+@pytest.mark.parametrize("module", [sequence_length, sequence_capacity])
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [],
+        [asked(0, status=frames.MISSING)],
+        [asked(0)],
+        [asked(0, 100), asked(0, length=20, status="failed"), asked(1, length=20, status="diverged")],
+        [asked(0, task=1, data_task="strings", train_loss_sum_nats=5.0)],
+        [asked(0, data_task="random_sequences", status=frames.MISSING)],
+    ],
+    ids=["nothing", "nothing stored", "one trial", "a hole", "strings", "nothing stored of labels"],
+)  # fmt: skip
+def test_every_figure_can_be_drawn_of_little(module, rows):
+    summary = module.summarize(trials(*rows))
+    assert {"estimate", "low", "high", "seeds", "missing"} <= set(summary)
+    for figure in module.FIGURES:
+        drawn(figure.draw, summary)
+        figure.rows(summary)
+
+
+def test_every_note_names_what_is_reconstructed():
+    for module in (sequence_length, convergence, recall_positions, readouts, sequence_capacity):
+        assert all("PRU-style cell (reconstructed)" in figure.note for figure in module.FIGURES)
+
+
+# Convergence.
+
+
+def followed(seed, values, every=10, **fields):
+    """Rows of `steps` of one trial, whose number of right targets of 100 is measured every so many steps."""
+    facts = {"trial_id": f"{seed}-{sorted(fields.items())}", "status": "finished"}
+    kept = {name: value for name, value in asked(seed, **fields).items() if not name.startswith("validation")}
+    return [
+        {**facts, **kept, "step": every * i, "validation_target_correct_count": right, "validation_target_count": 100}
+        for i, right in enumerate(values, 1)
+    ]  # fmt: skip
+
+
+def beside(*rows):
+    """Rows of a table beside `trials`, with all fields."""
+    full = trials(*rows)
+    names = ["step", "position", "target_correct_count", "target_count", "item", "fitted_step", "applied_step"]
+    return full.assign(**{name: [r.get(name) for r in rows] for name in (*names, "correct_count", "example_count")})
+
+
+def converged(*rows):
+    summary = convergence.summarize(beside(*rows))
+    return {step: own.to_dict("records")[0] for step, own in summary.groupby("step")}
+
+
+def test_a_trial_that_ended_when_solved_keeps_its_last_value():
+    found = converged(*followed(0, [20, 99], solved=20), *followed(1, [10, 30, 50]))
+    assert [found[step]["estimate"] for step in (10, 20, 30)] == pytest.approx([0.15, 0.645, 0.745])
+    assert [found[step]["ended"] for step in (10, 20, 30)] == [0, 0, 1]
+    assert found[30]["missing"] == 0
+
+
+def test_a_trial_that_ended_otherwise_or_diverged_has_no_value_from_there():
+    rows = [*followed(0, [10, 30, 50]), *followed(1, [20], status="pruned"), *followed(2, [90], status="diverged")]
+    absent = {**asked(3, status=frames.MISSING), "trial_id": "3"}
+    found = converged(*rows, absent)
+    assert [found[step]["estimate"] for step in (10, 20, 30)] == pytest.approx([0.15, 0.3, 0.5])
+    assert [found[step]["missing"] for step in (10, 20, 30)] == [2, 3, 3]
+
+
+def test_convergence_is_shown_at_one_width_and_the_longest_length_solved():
+    rows = [
+        *(r for s in range(2) for r in followed(s, [99], solved=10, length=10, width=16)),
+        *(r for s in range(2) for r in followed(s, [50], length=20, width=16)),
+        *(r for s in range(2) for r in followed(s, [99], solved=10, length=20, width=8)),
+    ]
+    chosen = convergence.select(beside(*rows))
+    assert set(chosen["model_width"]) == {16} and set(chosen["data_sequence_length"]) == {10}
+    figure = drawn(convergence.draw, convergence.summarize(beside(*rows)), task="copy")
+    assert figure["layout"]["legend"]["title"]["text"] == "width 16, sequence length 10"
+
+
+# Positions.
+
+
+def by_position(seed, *right, **fields):
+    return [
+        {
+            **asked(seed, **fields),
+            "trial_id": f"{seed}",
+            "position": 4 + i,
+            "target_correct_count": count,
+            "target_count": 20,
+        }
+        for i, count in enumerate(right)
+    ]
+
+
+def test_recall_by_position_is_a_mean_over_seeds():
+    absent = {**asked(2, status=frames.MISSING), "trial_id": "2"}
+    lost = by_position(3, 20, 20, status="diverged")
+    summary = recall_positions.summarize(beside(*by_position(0, 20, 5), *by_position(1, 10, 5), absent, *lost))
+    first, second = (only(summary, position=position) for position in (4, 5))
+    assert (first["estimate"], second["estimate"]) == (pytest.approx(0.75), pytest.approx(0.25))
+    assert (first["seeds"], first["missing"], first["chance"]) == (2, 2, 1 / 4)
+    figure = drawn(recall_positions.draw, summary, task="copy")
+    assert figure["data"][0]["x"] == [4, 5] and figure["layout"]["xaxis"]["ticktext"] == ["4", "5"]
+
+
+# Read-outs.
+
+
+def read_out(seed, told, **fields):
+    """told: (item, fitted, applied) -> right of 100."""
+    return [
+        {
+            **asked(seed, **fields), "trial_id": f"{seed}", "item": i, "fitted_step": f, "applied_step": a,
+            "correct_count": right, "example_count": 100,
+        }
+        for (i, f, a), right in told.items()
+    ]  # fmt: skip
+
+
+TOLD = {(0, 0, 0): 100, (0, 0, 2): 40, (0, 2, 2): 90, (1, 1, 1): 80, (1, 1, 3): 80, (1, 3, 3): 80}
+
+
+def test_a_read_out_is_compared_with_one_fitted_later():
+    other = {key: 100 if key == (0, 0, 2) else right for key, right in TOLD.items()}
+    absent = {**asked(2, status=frames.MISSING), "trial_id": "2"}
+    summary = readouts.summarize(beside(*read_out(0, TOLD), *read_out(1, other), absent))
+    expected = {readouts.DROP: 0.3, readouts.CONTROL: 0.9, readouts.MOVED: 0.2}
+    for quantity, value in expected.items():
+        found = only(summary, quantity=quantity, item=0, delay=2)
+        assert (found["estimate"], found["seeds"], found["missing"]) == (pytest.approx(value), 2, 1)
+        assert only(summary, quantity=quantity, item=1, delay=2)["estimate"] == pytest.approx(
+            0.8 if quantity == readouts.CONTROL else 0
+        )
+    assert only(summary, quantity=readouts.DROP, item=0, delay=0)["estimate"] == 0
+    figure = drawn(readouts.draw, summary)
+    assert figure["data"][0]["y"] == pytest.approx([0, 0.3]) and figure["layout"]["xaxis"]["ticktext"] == ["0", "2"]
+
+
+@pytest.mark.parametrize("module", [convergence, recall_positions, readouts])
+@pytest.mark.parametrize(
+    "rows", [[], [{**asked(0, status=frames.MISSING), "trial_id": "0"}]], ids=["nothing", "missing"]
+)
+def test_tables_beside_can_be_empty(module, rows):
+    summary = module.summarize(module.select(beside(*rows)))
+    assert {"estimate", "low", "high", "seeds", "missing"} <= set(summary)
+    for figure in module.FIGURES:
+        assert drawn(figure.draw, summary)["layout"]["annotations"]
+        figure.rows(summary)
+
+
+@pytest.mark.parametrize(
+    "module, rows",
+    [
+        (convergence, followed(0, [10, 20])),
+        (recall_positions, by_position(0, 20, 5)),
+        (readouts, read_out(0, TOLD)),
+    ],
+)
+def test_one_seed_is_drawn_without_bars(module, rows):
+    summary = module.summarize(beside(*rows))
+    assert summary["low"].isna().all() and (summary["seeds"] == 1).all()
+    for figure in module.FIGURES:
+        drawn(figure.draw, summary)
+
+
+# Capacity.
+
+
+def labelled(size, seed, right, cell="lstm", width=8, p=100, **fields):
+    data = {"data_task": "random_sequences", "data_sequence_length": 5, "data_examples": size, "class_count": 2}
+    counts = {"train_correct_count": right, "train_count": size, "parameter_count": p, "model_family": "recurrent"}
+    return {"seed": seed, "model_cell": cell, "model_width": width, **data, **counts, **fields}
+
+
+def spelled(size, seed, loss, **fields):
+    data = {"data_task": "strings", "data_sequence_length": 4, "data_vocabulary": 8, "train_loss_sum_nats": loss}
+    return labelled(size, seed, 0, **{**data, **fields})
+
+
+def held(*rows):
+    return sequence_capacity.summarize(trials(*rows))
+
+
+def test_code_length_is_what_is_left_of_the_strings_entropy():
+    guessing = 10 * 4 * np.log(8)
+    found = sequence_capacity.code_length(*np.array([[10.0] * 3, [4.0] * 3, [8.0] * 3, [0, guessing / 2, guessing]]))
+    assert found == pytest.approx([120, 60, 0])
+
+
+def test_bits_are_the_best_over_sizes_and_ways_to_train():
+    rows = [
+        labelled(100, 0, 100, optimizer_learning_rate=0.1), labelled(100, 0, 50, optimizer_learning_rate=0.2),
+        labelled(400, 0, 300, optimizer_learning_rate=0.1), labelled(400, 0, 360, optimizer_learning_rate=0.2),
+        labelled(800, 0, 480, optimizer_learning_rate=0.1), labelled(800, 0, 500, optimizer_learning_rate=0.2),
+    ]  # fmt: skip
+    summary = held(*rows)
+    best = capacity.bits(np.array([400.0]), np.array([0.9]), np.array([2.0]))[0]
+    bits, rate = (only(summary, quantity=name) for name in (sequence_capacity.BITS, sequence_capacity.PER_PARAMETER))
+    assert (bits["estimate"], rate["estimate"]) == (pytest.approx(best), pytest.approx(best / 100))
+    assert (bits["at_least"], bits["tried"], bits["variant"]) == (0, 6, "")
+    by_size = summary[summary["quantity"] == sequence_capacity.BITS_BY_SIZE]
+    assert by_size["set_bits"].tolist() == [100, 400, 800] and by_size["estimate"].iloc[0] == 100
+
+
+def test_a_largest_set_that_held_most_is_marked():
+    growing = [labelled(size, seed, size) for seed in range(2) for size in (50, 100)]
+    assert only(held(*growing), quantity=sequence_capacity.BITS)["at_least"] == 2
+    unknown = [*growing, *(labelled(200, seed, 0, status="failed") for seed in range(2))]
+    row = only(held(*unknown), quantity=sequence_capacity.BITS)
+    assert (row["estimate"], row["at_least"]) == (100, 2)
+    names = {t["name"] for t in drawn(sequence_capacity.draw, held(*growing), task="random_sequences")["data"]}
+    assert "at least: still growing" in names
+
+
+def test_strings_are_counted_by_their_code():
+    guessing = 4 * np.log(8)  # nats a string
+    rows = [spelled(10, 0, 0.0), spelled(20, 0, 10 * guessing), spelled(40, 0, 41 * guessing)]
+    summary = held(*rows)
+    by_size = summary[summary["quantity"] == sequence_capacity.BITS_BY_SIZE]
+    assert by_size["estimate"].tolist() == pytest.approx([120, 120, -12])
+    bits = only(summary, quantity=sequence_capacity.BITS)
+    assert bits["estimate"] == pytest.approx(120) and "Morris" in bits["definition"]
+
+
+def test_the_two_definitions_are_never_mixed():
+    summary = held(labelled(50, 0, 50), spelled(10, 0, 0.0))
+    assert summary.groupby("data_task")["definition"].nunique().tolist() == [1, 1]
+    assert summary["definition"].nunique() == 2
+    lines = {
+        task: {t["name"] for t in drawn(sequence_capacity.draw, summary, task=task)["data"]}
+        for task in sequence_capacity.DEFINITIONS
+    }
+    assert any("Morris" in name for name in lines["strings"])
+    assert not any("Collins" in name or "Cover" in name for name in lines["strings"])
+    assert not any("Morris" in name for name in lines["random_sequences"])
+
+
+def test_a_trial_without_result_is_a_hole_in_the_capacity():
+    rows = [
+        labelled(50, 0, 50),
+        labelled(50, 1, 25, status="diverged"),
+        labelled(50, 0, 0, cell="gru", status="failed"),
+    ]
+    summary = held(*rows)
+    lstm, gru = (only(summary, quantity=sequence_capacity.BITS, model_cell=cell) for cell in ("lstm", "gru"))
+    assert (lstm["estimate"], lstm["seeds"], lstm["missing"]) == (50, 1, 1)
+    assert np.isnan(gru["estimate"]) and (gru["seeds"], gru["missing"], gru["at_least"]) == (0, 1, 0)
+
+
+def test_a_vocabulary_of_the_tasks_own_tells_no_code_length():
+    row = only(held(spelled(10, 0, 0.0, data_vocabulary=0)), quantity=sequence_capacity.BITS)
+    assert np.isnan(row["estimate"]) and row["missing"] == 1
+
+
+def test_cells_and_lengths_are_curves_of_their_own():
+    rows = [labelled(50, 0, 50, cell=cell, data_sequence_length=t) for cell in ("rnn", "lstm") for t in (2, 5)]
+    names = {t["name"] for t in drawn(sequence_capacity.draw, held(*rows), task="random_sequences")["data"]}
+    assert {"rnn, T = 2", "rnn, T = 5", "lstm, T = 2", "lstm, T = 5"} <= names
+
+
+# Tables and the page.
+
+
+def configured(seed, task="copy", probes=("positions", "readouts")):
+    fields = {"data.vocabulary": 4, "data.items": 3} if task == "copy" else {}
+    return TrialConfig.of({
+        "data.task": task, "data.sequence_length": 9, "model.family": "recurrent", "model.cell": "pru_a",
+        "model.depth": 1, "seed": seed, "probes": probes, **fields,
+    })  # fmt: skip
+
+
+def stored(results, **outcomes):
+    """A sweep `sequence_length` of two stored trials of copy, and one that is wanted only."""
+    store = Store(results, create=True)
+    configs = [configured(seed) for seed in range(3)]
+    store.write(
+        "wanted", [{**wanted("sequence_length", i, c), "probes": ",".join(c.probes)} for i, c in enumerate(configs)]
+    )
+    for config in configs[:2]:
+        own = {"trial_id": config.trial_id, "attempt_id": "a"}
+        counts = {"validation_target_correct_count": 30, "validation_target_count": 60}
+        store.write("steps", [{**own, "step": 10, **counts}])
+        store.write("positions", [{**own, "position": 6, "target_correct_count": 5, "target_count": 20}])
+        item = {"item": 0, "fitted_step": 0, "applied_step": 0, "correct_count": 9, "example_count": 10}
+        store.write("readouts", [{**own, **item}])
+        store.write("trials", [{**row(config, counts), "attempt_id": "a", **outcomes}])
+    return store
+
+
+@pytest.mark.parametrize(
+    "query, column", [(frames.CURVES, "step"), (frames.POSITIONS, "position"), (frames.READOUTS, "item")]
+)
+def test_tables_beside_hold_a_row_of_what_is_not_stored(tmp_path, query, column):
+    stored(tmp_path)
+    found = frames.read(query, "sequence_length", tmp_path)
+    assert found[column].notna().tolist() == [True, True, False]
+    assert found["status"].tolist() == ["finished", "finished", frames.MISSING]
+    assert set(found["model_cell"]) == {"pru_a"}
+
+
+def test_trials_that_were_not_asked_are_not_missing(tmp_path):
+    config = configured(0, probes=())
+    Store(tmp_path, create=True).write("wanted", [{**wanted("s", 0, config), "probes": ""}])
+    assert frames.read(frames.POSITIONS, "s", tmp_path).empty and len(frames.read(frames.CURVES, "s", tmp_path)) == 1
+
+
+def test_the_page_shows_figures_of_the_tasks_that_the_sweep_has(tmp_path):
+    stored(tmp_path)
+    page = report.write(tmp_path).read_text()
+    found = plots(page)
+    names = {name.removeprefix("sequence_length-") for name in found}
+    assert {"copy-solved", "copy-steps", "convergence-copy", "recall_positions-copy", "readouts-drop"} <= names
+    assert not any("adding" in name or "recall-" in name or "-recall" in name for name in names)
+    assert all("annotations" in plot["layout"] for plot in found.values())
+    assert found["sequence_length-readouts-control"]["data"][0]["y"] == [0.9]
+
+
+def test_figures_about_some_trials_count_those_alone(tmp_path):
+    store = stored(tmp_path)
+    other = configured(0, task="adding", probes=())
+    store.write("wanted", [{**wanted("sequence_length", 3, other), "probes": ""}])
+    page = report.write(tmp_path).read_text()
+    captions = {name: text for name, text in _captions(page)}
+    assert "2 of 3 trials." in captions["sequence_length-copy-solved"]
+    assert "0 of 1 trials." in captions["sequence_length-adding-solved"]
+
+
+def _captions(page):
+    for part in page.split('<figure id="')[1:]:
+        yield part.partition('"')[0], part.partition("<figcaption>")[2].partition("</figcaption>")[0]
+
+
+def test_values_choose_rows():
+    frame = pd.DataFrame({"a": [1, 1, 2], "b": ["x", "y", "x"]})
+    assert figures.having(frame, {"a": 1, "b": "x"}).index.tolist() == [0]
+    assert json.loads(figures.having(frame, {}).to_json(orient="values")) == [[1, "x"], [1, "y"], [2, "x"]]
