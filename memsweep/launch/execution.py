@@ -35,7 +35,7 @@ CHUNK_SECONDS = 2.0
 """About how long a pack trains before it looks up: to tell its progress, and to be saved."""
 CHUNK_INDICES = 1 << 24
 """Numbers of examples that are drawn ahead at most: 128 MiB."""
-COMPARED_SHARE, COMPARED_SECONDS = 0.1, 1.0
+COMPARED_SHARE, COMPARED_SECONDS = 0.1, 0.2
 """A member is run again, alone, for such a share of the pack's time, or such a time if that is more."""
 FIRST_STEPS = 16
 """Steps of the first chunk, when nobody knows yet how long they take."""

@@ -1,0 +1,40 @@
+"""Which cells bridge longer sequences, and how fast do they learn to?
+
+Copying four symbols, adding two marked numbers and recalling the values of two keys, over growing lengths, by an LSTM, a
+GRU and PRU-style cells (reconstructed: of Choi 2018 only the abstract could be read). Expected: steps to solve grow
+with length; wider cells reach further. Whether a PRU does better than an LSTM is the question, at equal width and at
+equal parameters. A trial ends when it has solved its task. Lengths and budget are sized for two cores; with a cluster,
+change LENGTHS and launch with `--set model.width=64,128 --set stop.steps=20000`.
+"""
+
+from memsweep import Sweep
+
+LENGTHS = (10, 20, 40)
+TASKS = [
+    # task, length, symbols or pairs, tokens, learning rate; recall needs more tokens than steps, and learns slowly
+    *(("copy", length, 4, 4, 0.01) for length in LENGTHS),
+    *(("adding", length, 0, 0, 0.01) for length in LENGTHS),
+    *(("recall", length, 2, length + 2, 0.03) for length in LENGTHS),
+]
+
+SWEEP = Sweep(
+    "sequence_length",
+    base={
+        "data.examples": 2000,
+        "data.validation_examples": 250,
+        "model.family": "recurrent",
+        "model.depth": 1,
+        "optimizer.name": "adamw",
+        "optimizer.clip": 1.0,
+        "optimizer.batch_size": 32,
+        "stop.solve": "task",
+        "stop.steps": 800,
+        "stop.measure_steps": 100,
+    },
+    axes={
+        ("data.task", "data.sequence_length", "data.items", "data.vocabulary", "optimizer.learning_rate"): TASKS,
+        "model.cell": ("lstm", "gru", "pru_a", "pru_b", "pru_a+plus_out"),
+        "model.width": (16, 32),
+    },
+    seeds=range(5),
+)
