@@ -28,7 +28,7 @@ SWEEP = Sweep(
         "optimizer.clip": 1.0,
         "optimizer.batch_size": 32,
         "stop.solve": "task",
-        "stop.steps": 800,
+        "stop.steps": 600,
         "stop.measure_steps": 100,
     },
     axes={
