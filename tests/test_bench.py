@@ -1,8 +1,10 @@
 """The benchmarks' own arithmetic, on numbers that can be checked by hand."""
 
 import pytest
+import torch
 
-from tests.bench import convolution, cost_a_trial, exactness, work
+from memsweep.engine import models
+from tests.bench import convolution, cost_a_trial, exactness, sequence_step, work
 
 
 def test_costs_of_a_straight_line_are_its_slope_and_flat():
@@ -45,3 +47,25 @@ def test_operations_of_a_convolutional_step():
     second = 3 * 2 * 25 * 8 * 8 * 11 * 11
     dense = 3 * 2 * (8 * 5 * 5 * 15 + 15 * 7 + 7 * 10)
     assert convolution.operations(convolution.Shape(8, 784, 1)) == 100 * (first + second + dense)
+
+
+def test_operations_of_a_recurrent_step():
+    """Of an LSTM of 16 units for 20 steps: inputs once more for their weights, the state's matrix both ways."""
+    inputs, state = 4 * 16 * 8, 4 * 16 * 16
+    steps = 32 * 20 * 2 * (2 * inputs + 3 * state)
+    assert sequence_step.operations(sequence_step.Shape("lstm", 20, 16, 0)) == steps + 3 * 2 * 32 * 16 * 4
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru", "rnn", "irnn", "ugrnn", "pru_a", "pru_b", "pru_d"])
+def test_the_plain_cell_of_the_benchmark_is_the_engines(cell):
+    shape = sequence_step.Shape(cell, 7, 8, 0)
+    plain, (config,) = sequence_step.Plain(shape), sequence_step.trials(shape, 1)
+    ours = models.build(config, 7 * 8, 4)
+    with torch.no_grad():
+        plain.inputs.weight.copy_(ours.cells[0].weight)
+        plain.inputs.bias.copy_(ours.cells[0].bias)
+        plain.readout.load_state_dict(ours.readout.state_dict())
+        if plain.recurrent_rows:
+            plain.state.weight.copy_(ours.cells[0].recurrent)
+        x = torch.randn(5, 56, generator=torch.Generator().manual_seed(0))
+        assert torch.allclose(plain(x), ours(x), atol=1e-5)
