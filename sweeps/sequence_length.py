@@ -1,7 +1,7 @@
 """Which cells bridge longer sequences, and how fast do they learn to?
 
-Copying four symbols, adding two marked numbers and recalling the values of two keys, over growing lengths, by an LSTM, a
-GRU and PRU-style cells (reconstructed: of Choi 2018 only the abstract could be read). Expected: steps to solve grow
+Copying four symbols, adding two marked numbers and recalling the values of two keys, over growing lengths, by an LSTM,
+a GRU and PRU-style cells (reconstructed: of Choi 2018 only the abstract could be read). Expected: steps to solve grow
 with length; wider cells reach further. Whether a PRU does better than an LSTM is the question, at equal width and at
 equal parameters. A trial ends when it has solved its task. Lengths and budget are sized for two cores; with a cluster,
 change LENGTHS and launch with `--set model.width=64,128 --set stop.steps=20000`.
