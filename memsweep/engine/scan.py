@@ -85,7 +85,7 @@ class _AllMembers(torch.autograd.Function):
 
 
 class _OneMember(torch.autograd.Function):
-    """Of one member; under vmap `_AllMembers`."""
+    """Of one member; under vmap `_AllMembers`. Alone, which is rare, it goes forward again instead of keeping much."""
 
     @staticmethod
     def forward(spec: Spec, inputs: Tensor, *weights: Tensor) -> Tensor:
