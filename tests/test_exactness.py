@@ -82,16 +82,26 @@ def test_fused_channels_are_equal_to_rounding(case, device):
     assert_alone_equals_packed(trials, device, tolerance=1e-12)
 
 
-@pytest.mark.parametrize("case", CASES)
+STEPWISE = {
+    case
+    for case, fields in CASES.items()
+    if "data.sequence_length" in fields and case not in ("lstm, copy", "pru_c+plus_state, recall", "attention, strings")
+}
+"""Further cells and sequence tasks: `make test-slow` runs them. tests/test_cells.py tests every cell's gradients."""
+
+
+@pytest.mark.parametrize("case", [pytest.param(case, marks=SLOW if case in STEPWISE else ()) for case in CASES])
 def test_alone_equals_packed_in_turn(case, device, dtype):
     """Members in turn, by the library's own kernels."""
     trials = [trial(case, seed=seed, compute__dtype=dtype) for seed in range(3)]
     assert_alone_equals_packed(trials, device, mode="serial")
 
 
-LENGTHY = {("cnn, adversarial", "fused"), ("adversarial, dropout", "fused")} | {
-    (case, "serial") for case in CASES.keys() - {"decay", "adamw", "cnn"}
-}
+LENGTHY = (
+    {("cnn, adversarial", "fused"), ("adversarial, dropout", "fused")}
+    | {(case, "serial") for case in CASES.keys() - {"decay", "adamw", "cnn"}}
+    | {(case, "fused") for case in STEPWISE}
+)
 """These take minutes, or, in turn, share all but the lifting with fused ones: `make test-slow` runs them."""
 EVERY_CASE = [
     pytest.param(case, mode, marks=SLOW if (case, mode) in LENGTHY else ()) for case in CASES for mode in MODES
@@ -242,7 +252,7 @@ def test_an_order_that_depends_on_the_slot_is_caught(monkeypatch):
 
 
 @pytest.mark.parametrize("task", ["lstm, copy", "gru, adding, truncated", "pru_c+plus_state, recall"])
-@pytest.mark.parametrize("cell", ["lstm", "gru", "pru_a+plus_out", "pru_c+plus_state", "ugrnn"])
+@pytest.mark.parametrize("cell", ["lstm", "gru", "pru_c+plus_state"])
 def test_long_sequences_round_alike_alone_and_packed(cell, task):
     """At sizes at which the library chooses other ways to multiply and to sum."""
     size = {"model__width": 32, "optimizer__batch_size": 32, "stop__steps": 4, "stop__measure_steps": 4}
