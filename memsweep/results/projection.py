@@ -123,6 +123,13 @@ class TrialRun:
     points: list[Point]
 
 
+def shares_of(plan: Plan) -> list[str]:
+    """Curves and shares at the end that the trials of a sweep have; those of targets only where it reads sequences."""
+    reads_steps = plan.shared.get("data.sequence_length") != "0"
+    names = [*SHARES, *SHARES_AT_END]
+    return [name for name in names if reads_steps or not ("target" in name or "squared" in name)]
+
+
 def plans(wanted: pa.Table) -> list[Plan]:
     """One plan a sweep, from the rows of `wanted`."""
     sweeps: dict[str, list[dict[str, Any]]] = {}

@@ -339,7 +339,7 @@ def _views(plan: Plan) -> dict[str, str]:
     """
     columns = [
         *(f"params.`{name}`" for name in (*plan.varying, "seed")),
-        *(f"metrics.`{name}`" for name in (*projection.SHARES, *projection.SHARES_AT_END)),
+        *(f"metrics.`{name}`" for name in projection.shares_of(plan)),
         "tags.`status`",
     ]
     table = {
