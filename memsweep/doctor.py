@@ -12,7 +12,7 @@ from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 from typing import Any
 
-from memsweep.config import TASKS, TrialConfig
+from memsweep.config import SYNTHETIC_TASKS, TARGET_TASKS, TASKS, TrialConfig
 from memsweep.data import tasks
 
 FREE_GIB = 1
@@ -58,10 +58,17 @@ def _devices() -> Iterator[tuple[str, str, str]]:
 
 
 def _data() -> Iterator[tuple[str, str, str]]:
+    drawn = {"data.input_dim": 8, "data.label_scheme": "random", "data.classes": 2}
+    sequence = {"model.family": "recurrent", "model.cell": "lstm", "data.sequence_length": 64}
     for task in TASKS:
-        synthetic = {"data.input_dim": 8, "data.label_scheme": "random", "data.classes": 2}
-        trial = TrialConfig.of({"data.task": task, **(synthetic if task in ("gaussian", "bits") else {})})
-        problems = tasks.check(trial)
+        fields: dict[str, Any] = {"data.task": task}
+        if task in SYNTHETIC_TASKS:
+            fields |= drawn
+        if task in TARGET_TASKS or task == "random_sequences":
+            fields |= sequence
+        if task == "reconstruction":
+            fields["data.input_dim"] = 8
+        problems = tasks.check(TrialConfig.of(fields))
         yield f"data {task}", "absent" if problems else "ok", "; ".join(problems) or "at hand"
 
 
