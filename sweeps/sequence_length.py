@@ -11,10 +11,10 @@ from memsweep import Sweep
 
 LENGTHS = (10, 20, 40)
 TASKS = [
-    # task, length, symbols or pairs, tokens, learning rate; recall needs more tokens than steps, and learns slowly
-    *(("copy", length, 4, 4, 0.01) for length in LENGTHS),
-    *(("adding", length, 0, 0, 0.01) for length in LENGTHS),
-    *(("recall", length, 2, length + 2, 0.03) for length in LENGTHS),
+    # task, length, symbols or pairs, tokens, learning rate, probes; recall needs more tokens than steps, and learns slowly
+    *(("copy", length, 4, 4, 0.01, ("positions", "readouts")) for length in LENGTHS),
+    *(("adding", length, 0, 0, 0.01, ()) for length in LENGTHS),
+    *(("recall", length, 2, length + 2, 0.03, ("positions",)) for length in LENGTHS),
 ]
 
 SWEEP = Sweep(
@@ -32,7 +32,10 @@ SWEEP = Sweep(
         "stop.measure_steps": 100,
     },
     axes={
-        ("data.task", "data.sequence_length", "data.items", "data.vocabulary", "optimizer.learning_rate"): TASKS,
+        (
+            *("data.task", "data.sequence_length", "data.items", "data.vocabulary", "optimizer.learning_rate"),
+            "probes",
+        ): TASKS,
         "model.cell": ("lstm", "gru", "pru_a", "pru_b", "pru_a+plus_out"),
         "model.width": (16, 32),
     },

@@ -138,7 +138,7 @@ class Block(nn.Module):
 
     def __init__(self, width: int):
         super().__init__()
-        self.heads = max(1, width // HEAD_UNITS) if width % HEAD_UNITS == 0 else 1
+        self.heads = width // HEAD_UNITS if width % HEAD_UNITS == 0 else 1
         self.norm_attention, self.norm_dense = nn.LayerNorm(width), nn.LayerNorm(width)
         self.query_key_value = nn.Linear(width, 3 * width)
         self.leave = nn.Linear(width, width)

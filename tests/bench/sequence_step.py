@@ -201,7 +201,7 @@ def chosen(shape: Shape, device: str) -> tuple[str, int]:
 
 
 def measure(shape: Shape, device: str) -> dict[str, float]:
-    """Median milliseconds of a member step, by contender; those of memsweep are `mode xM`, the chosen one marked."""
+    """Median milliseconds of a member step, by contender, and the members of the fused pack."""
     runs: dict[str, Run] = {"plain": alone(Plain(shape), shape, device)}
     members = {"plain": 1}
     if shape.cell in KERNELS:
@@ -256,7 +256,8 @@ def main() -> None:
         ours, solo = found[mode], min(found["plain"], found.get("library", found["plain"]))
         rows.append({**shape._asdict(), "milliseconds": found, "arithmetic_milliseconds": limit, "chosen": mode})
         numbers = "".join(f"{found[name]:10.3f}" if name in found else f"{'':>10}" for name in names)
-        told = f"{mode} x{found['members']:.0f}  {solo / ours:.2f}x  {found['plain'] / ours:.1f}x"
+        of = f" x{found['members']:.0f}" if mode == "fused" else ""
+        told = f"{mode}{of}  {solo / ours:.2f}x  {found['plain'] / ours:.1f}x"
         print(f"{cell:>8}{steps:5}{width:5}{numbers}{limit:10.3f}   {told}", flush=True)
     print(
         json.dumps(
