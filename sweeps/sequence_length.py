@@ -11,7 +11,7 @@ from memsweep import Sweep
 
 LENGTHS = (10, 20, 40)
 TASKS = [
-    # task, length, symbols or pairs, tokens, learning rate, probes; recall needs more tokens than steps, and learns slowly
+    # task, length, symbols or pairs, tokens, rate, probes; recall needs more tokens than steps, and learns slowly
     *(("copy", length, 4, 4, 0.01, ("positions", "readouts")) for length in LENGTHS),
     *(("adding", length, 0, 0, 0.01, ()) for length in LENGTHS),
     *(("recall", length, 2, length + 2, 0.03, ("positions",)) for length in LENGTHS),
