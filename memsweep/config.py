@@ -32,11 +32,9 @@ NOISE_KINDS = ("none", *LABEL_NOISE, "gaussian_inputs", "shuffled_pixels", "rand
 SEQUENCE_FAMILIES = ("recurrent", "attention")
 FAMILIES = ("mlp", "cnn", *SEQUENCE_FAMILIES)
 PLUS = ("plus_out", "plus_cand", "plus_state")
-CELLS = (
-    *("rnn", "irnn", "ugrnn", "gru", "lstm"),
-    *(f"pru_{kind}{plus}" for kind in "abcd" for plus in ("", *(f"+{name}" for name in PLUS))),
-)
-CELLS = tuple(cell for cell in CELLS if cell != "pru_b+plus_state")  # whose gates read nothing that is fed back
+_PRU = tuple(f"pru_{kind}{plus}" for kind in "abcd" for plus in ("", *(f"+{name}" for name in PLUS)))
+CELLS = ("rnn", "irnn", "ugrnn", "gru", "lstm", *(cell for cell in _PRU if cell != "pru_b+plus_state"))
+"""Without the one whose gates would read y and read nothing that is fed back."""
 ACTIVATIONS = ("relu", "tanh", "gelu", "sigmoid", "identity")
 INITIALIZATIONS = ("default", "he", "glorot", "orthogonal")
 OPTIMIZERS = ("sgd", "adamw")

@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 
+from memsweep import config
 from memsweep.config import ConfigError, TrialConfig
 from memsweep.data import sequences, tasks
 from memsweep.data.sequences import NOT_ASKED
@@ -17,9 +18,9 @@ def trial(**fields):
 
 
 def drawn(**fields):
-    config = trial(data__examples=400, data__validation_examples=100, data__test_examples=50, **fields)
-    assert tasks.check(config) == []
-    return tasks.load(config), tasks.form(config)
+    own = trial(data__examples=400, data__validation_examples=100, data__test_examples=50, **fields)
+    assert tasks.check(own) == []
+    return tasks.load(own), tasks.form(own)
 
 
 def test_copy_shows_symbols_then_a_delimiter_and_asks_for_them():
@@ -115,11 +116,11 @@ def test_characters_are_windows_of_their_own_region(texts):
 
 
 def test_characters_without_a_text_say_where_to_put_one(monkeypatch, tmp_path):
-    config = trial(data__task="characters", data__sequence_length=10)
+    own = trial(data__task="characters", data__sequence_length=10)
     monkeypatch.delenv("MEMSWEEP_DATA", raising=False)
-    assert "MEMSWEEP_DATA is not set" in tasks.check(config)[0]
+    assert "MEMSWEEP_DATA is not set" in tasks.check(own)[0]
     monkeypatch.setenv("MEMSWEEP_DATA", str(tmp_path))
-    assert "make data" in tasks.check(config)[0] and "has 0" in tasks.check(config)[0]
+    assert "make data" in tasks.check(own)[0] and "has 0" in tasks.check(own)[0]
 
 
 @pytest.mark.parametrize(
@@ -184,3 +185,8 @@ def test_solved_is_the_tasks_own_threshold():
     assert not sequences.is_solved(adding, errors)
     assert sequences.is_solved(adding, {**errors, "squared_error_sum": math.nextafter(10.0, 0)})
     assert not sequences.is_solved(trial().data, {})
+
+
+def test_names_of_tasks_are_those_of_the_configuration():
+    assert set(sequences.TARGET_TASKS) == set(config.TARGET_TASKS)
+    assert {name for name, task in sequences.TARGET_TASKS.items() if task.solved} == set(config.SOLVABLE_TASKS)

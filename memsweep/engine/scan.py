@@ -311,10 +311,15 @@ def _lstm(step: Step) -> None:
 
 
 def _lstm_backward(step: Step, total: Tensor, of: Gradients) -> None:
-    (i, f, o, g), (of_i, of_f, of_o, of_g) = step.blocks, of.blocks
-    torch.mul(total, step.extra, out=of_o)
-    torch.mul(total, o, out=of.extra)
+    torch.mul(total, step.extra, out=of.blocks[2])
+    torch.mul(total, step.blocks[2], out=of.extra)
     of.state.add_(_tanh_backward(of.extra, step.extra, grad_input=of.extra))
+    _of_gated_sum(step, of)
+
+
+def _of_gated_sum(step: Step, of: Gradients) -> None:
+    """Of f state + i g, first, second and last block; then of all gates, before their nonlinearity."""
+    (i, f, *_, g), (of_i, of_f, *_, of_g) = step.blocks, of.blocks
     torch.mul(of.state, g, out=of_i)
     torch.mul(of.state, step.state, out=of_f)
     torch.mul(of.state, i, out=of_g)
@@ -332,14 +337,8 @@ def _pru_d(step: Step) -> None:
 
 
 def _pru_d_backward(step: Step, total: Tensor, of: Gradients) -> None:
-    (i, f, g), (of_i, of_f, of_g) = step.blocks, of.blocks
     of.state.add_(total)
-    torch.mul(of.state, g, out=of_i)
-    torch.mul(of.state, step.state, out=of_f)
-    torch.mul(of.state, i, out=of_g)
-    of.state.mul_(f)
-    _sigmoid_backward(of.sigmoids, step.sigmoids, grad_input=of.sigmoids)
-    _tanh_backward(of_g, g, grad_input=of_g)
+    _of_gated_sum(step, of)
 
 
 def _ugrnn(step: Step) -> None:
