@@ -51,13 +51,9 @@ def draw(summary: pd.DataFrame, ax: Axes, task: str) -> Axes:
     measure = chosen["measure"].iloc[0]
     for name, points, look in sequences.curves(chosen, summary):
         figures.curve(ax, points, "step", label=name, **look)
-    ax.set(xscale="log", xlabel="steps", ylabel=f"validation {measure}")
+    ax.set(xscale="log", xlabel="steps")
     figures.plain_ticks(ax.xaxis)
-    if measure == sequences.ACCURACY:
-        ax.set_ylim(0, 1.02)
-    else:
-        ax.set_yscale("log")
-        figures.plain_ticks(ax.yaxis)
+    sequences.measure_axis(ax, measure)
     figures.legend(ax, sequences.title(chosen, WIDTH, LENGTH))
     return ax
 

@@ -72,12 +72,9 @@ def draw(
         for name, dashes, level in DEFINITIONS[task].lines:
             figures.reference(ax, x, level * (np.ones(len(x)) if quantity == PER_PARAMETER else x), name, dashes)
     ratio = " / P" if quantity == PER_PARAMETER else ""
-    ax.set(xscale="log", yscale="log", xlabel=_AGAINST[against], ylabel=f"{DEFINITIONS[task].short}{ratio} (bits)")
+    ax.set(yscale="log", ylabel=f"{DEFINITIONS[task].short}{ratio} (bits)")
     figures.plain_ticks(ax.yaxis)
-    if against == WIDTH:
-        figures.grid_ticks(ax.xaxis, x)
-    else:
-        figures.plain_ticks(ax.xaxis)
+    sequences.size_axis(ax, against, x)
     figures.legend(ax, sequences.title(chosen))
     return ax
 
@@ -196,8 +193,6 @@ _COLUMNS = (
     "quantity", TASK, "definition", CELL, "variant", WIDTH, LENGTH, SIZE, "set_bits", "parameters", "estimate", "low",
     "high", "seeds", "missing", "at_least", "tried",
 )  # fmt: skip
-
-_AGAINST = {WIDTH: "width (H)", "parameters": "parameters (P)"}
 
 _BOUND = (
     "A lower bound, of few trials (tried, in the table); a triangle: the largest set held most, so that still larger "

@@ -128,16 +128,8 @@ def draw_final(summary: pd.DataFrame, ax: Axes, task: str, against: str = WIDTH)
     x = np.sort(chosen.loc[chosen[against] > 0, against].unique())
     if chosen["chance"].notna().any():
         figures.reference(ax, x, np.full(len(x), chosen["chance"].max()), "chance (reads nothing)")
-    ax.set(xscale="log", xlabel=_AGAINST[against], ylabel=f"validation {measure}")
-    if measure == sequences.ACCURACY:
-        ax.set_ylim(0, 1.02)
-    else:
-        ax.set_yscale("log")
-        figures.plain_ticks(ax.yaxis)
-    if against == WIDTH:
-        figures.grid_ticks(ax.xaxis, x)
-    else:
-        figures.plain_ticks(ax.xaxis)
+    sequences.size_axis(ax, against, x)
+    sequences.measure_axis(ax, measure)
     figures.legend(ax, sequences.title(chosen, LENGTH))
     return ax
 
@@ -222,7 +214,6 @@ _COLUMNS = (
 )  # fmt: skip
 
 _NETWORK = [name for name in SETTING if name != LENGTH]
-_AGAINST = {WIDTH: "width (H)", "parameters": "parameters (P)"}
 _SHADES = colormaps["Blues"]
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 
 from analysis import figures, frames
 from memsweep.config import CELLS
@@ -135,6 +136,25 @@ def title(chosen: pd.DataFrame, *held: str) -> str:
 def pru(chosen: pd.DataFrame) -> str:
     """What to say of PRU-style cells beside a figure: nothing where there are none."""
     return f"pru_…: {PRU}" if chosen[CELL].str.startswith("pru").any() else ""
+
+
+def size_axis(ax: Axes, against: str, sizes: np.ndarray) -> None:
+    """The axis of width or parameters, logarithmic.  sizes: those that are drawn."""
+    ax.set(xscale="log", xlabel={WIDTH: "width (H)", "parameters": "parameters (P)"}[against])
+    if against == WIDTH:
+        figures.grid_ticks(ax.xaxis, sizes)
+    else:
+        figures.plain_ticks(ax.xaxis)
+
+
+def measure_axis(ax: Axes, measure: str) -> None:
+    """The axis of what is measured on validation data: accuracy from 0 to 1, squared error logarithmic."""
+    ax.set_ylabel(f"validation {measure}")
+    if measure == ACCURACY:
+        ax.set_ylim(0, 1.02)
+    else:
+        ax.set_yscale("log")
+        figures.plain_ticks(ax.yaxis)
 
 
 def _order(key: tuple[str, str]) -> tuple[int, str, str]:

@@ -52,6 +52,15 @@ def _field_column(spec: FieldSpec) -> pa.Field:
     return _column(spec.column, kind, spec.meaning)
 
 
+def _targets(part: str) -> tuple[pa.Field, ...]:
+    """Counts of a set that sequence tasks have beside those of whole examples."""
+    return (
+        _column(f"{part}_target_correct_count", pa.int64(), "answers of sequence tasks that are right; null: labels"),
+        _column(f"{part}_target_count", pa.int64(), "answers that sequence tasks ask for"),
+        _column(f"{part}_squared_error_sum", pa.float64(), "over the answers of tasks that ask for numbers"),
+    )
+
+
 _TRIAL = _column("trial_id", pa.string(), "hash of the trial's configuration")
 _SETTING = _column("setting_id", pa.string(), "hash of the configuration without seeds")
 _ATTEMPT = _column("attempt_id", pa.string(), "one execution of a pack; readers keep one attempt a trial")
@@ -75,17 +84,8 @@ _COUNTS = [
     _column("memorized_count", pa.int64(), "training examples whose wrong label, as given, is predicted"),
     _column("recovered_count", pa.int64(), "training examples with a wrong label whose true label is predicted"),
     _column("label_changed_count", pa.int64(), "training examples whose given label is not the true one"),
-    *(
-        column
-        for part in ("train", "validation")
-        for column in (
-            _column(
-                f"{part}_target_correct_count", pa.int64(), "answers of sequence tasks that are right; null: labels"
-            ),
-            _column(f"{part}_target_count", pa.int64(), "answers that sequence tasks ask for"),
-            _column(f"{part}_squared_error_sum", pa.float64(), "over the answers of tasks that ask for numbers"),
-        )
-    ),
+    *_targets("train"),
+    *_targets("validation"),
     _column(
         "gradient_norm", pa.float64(), "L2 norm of the minibatch gradient of the last step, before clipping and decay"
     ),
@@ -111,11 +111,7 @@ SCHEMAS: dict[str, pa.Schema] = {
             _column("test_correct_count", pa.int64(), "test examples whose label is predicted, at the end"),
             _column("test_count", pa.int64(), "test examples"),
             _column("test_loss_sum_nats", pa.float64(), "cross-entropy summed over test examples, at the end"),
-            _column("test_target_correct_count", pa.int64(), "answers of sequence tasks that are right, at the end"),
-            _column("test_target_count", pa.int64(), "answers that sequence tasks ask for"),
-            _column(
-                "test_squared_error_sum", pa.float64(), "over the answers of tasks that ask for numbers, at the end"
-            ),
+            *_targets("test"),
             _column("input_count", pa.int64(), "inputs of an example (D)"),
             _column("class_count", pa.int64(), "classes (K)"),
             _column("parameter_count", pa.int64(), "trained parameters (P)"),
