@@ -151,6 +151,7 @@ def test_the_package_offers_tables_and_sql(results, monkeypatch):
         ("select 1; select 2", "found 2 statements"),
         ("select 'a'::int", "Could not convert"),
         ("delete from trials", "only SELECT"),
+        ("CONNECT", "found CONNECT"),
     ],
 )
 def test_a_refusal_says_why(results, statement, word):
