@@ -67,6 +67,18 @@ def median_over_seeds(frame: pd.DataFrame, by: Sequence[str], value: str, censor
     return by_group(frame, by, lambda rows: _median(rows[value], rows[censored]))
 
 
+def median_interval(values: np.ndarray, upper: np.ndarray | None = None) -> tuple[float, float]:
+    """That of the sign test for the median of these values [S], as `median_over_seeds` tells; NaN for one value.
+
+    upper: [S], the most that each value may be, where it is not known exactly.
+    """
+    n = len(values)
+    if n < 2:
+        return np.nan, np.nan
+    rank = max(int(stats.binom.ppf((1 - LEVEL) / 2, n, 0.5)) - 1, 0)
+    return float(np.sort(values)[rank]), float(np.sort(values if upper is None else upper)[n - 1 - rank])
+
+
 def by_group(
     frame: pd.DataFrame, by: Sequence[str], facts: Callable[[pd.DataFrame], Mapping[str, Any]]
 ) -> pd.DataFrame:
@@ -97,10 +109,7 @@ def _median(values: pd.Series[Any], censored: pd.Series[Any]) -> dict[str, Any]:
     is_known = values.notna().to_numpy()
     least, beyond = values.to_numpy(float)[is_known], censored.to_numpy(bool)[is_known]
     upper = np.where(beyond, np.inf, least)
-    n, low, high = len(least), np.nan, np.nan
-    if n > 1:
-        rank = max(int(stats.binom.ppf((1 - LEVEL) / 2, n, 0.5)) - 1, 0)
-        low, high = np.sort(least)[rank], np.sort(upper)[n - 1 - rank]
+    n, (low, high) = len(least), median_interval(least, upper)
     return {
         "estimate": np.median(least) if n else np.nan,
         "low": low,

@@ -1,0 +1,1 @@
+"""Published claims about memorization, each with a test that can fail; a file a paper."""

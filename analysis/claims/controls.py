@@ -1,0 +1,37 @@
+"""How often would chance alone make a claim `reproduced`? Its trials' settings exchanged, its whole test run again."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from analysis import frames
+from analysis.claims.claim import Claim, MissingTrialsError
+from analysis.claims.verdicts import ALPHA, combined, tested
+
+SHUFFLES = 200
+
+
+def reproduced_by_chance(
+    claim: Claim, rows: pd.DataFrame, generator: np.random.Generator, shuffles: int = SHUFFLES
+) -> float:
+    """Share of shuffles in which the claim would be reproduced, uncorrected; at most about ALPHA for an honest test."""
+    hits = 0
+    for _ in range(shuffles):
+        try:
+            parts = [tested(evidence) for evidence in claim.measure(shuffled(rows, claim.shuffled, generator))]
+        except MissingTrialsError:
+            continue
+        hits += combined(parts)["p"] <= ALPHA
+    return hits / shuffles
+
+
+def shuffled(rows: pd.DataFrame, columns: tuple[str, ...], generator: np.random.Generator) -> pd.DataFrame:
+    """The rows with these columns of their trials exchanged among the trials of a seed that agree in all else."""
+    trials = rows.drop_duplicates("trial_id")
+    fixed = ["sweep", "seed", *(column for column in frames.varying(trials) if column not in columns)]
+    renamed = trials[["trial_id", *columns]].copy()
+    for index in trials.groupby(fixed, dropna=False).indices.values():
+        order = generator.permutation(index)
+        renamed.iloc[index, 1:] = trials[[*columns]].iloc[order].to_numpy()
+    return rows.drop(columns=[*columns]).merge(renamed, on="trial_id", validate="many_to_one")
