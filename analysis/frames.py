@@ -48,7 +48,7 @@ MISSING = "missing"
 USABLE = (Status.FINISHED.value, Status.PRUNED.value)
 """Statuses whose last measurement is a result. A diverged trial has none: its weights are not numbers."""
 
-_UNVARIED = ("seed", "probes", "protocol")
+_UNVARIED = ("seed", "probe", "protocol")
 _FIELDS = tuple(column for column in COLUMNS if column != "seed")
 
 

@@ -41,11 +41,13 @@ OPTIMIZERS = ("sgd", "adamw")
 DTYPES = ("float32", "float64")
 MATMULS = ("highest", "high", "medium")
 PROBES = ("examples", "positions", "readouts")
+REPEATED_PROBES: tuple[str, ...] = ()
+"""Those asked at probe_steps too; the others once, at the end."""
 STREAMS = ("inputs", "labels", "noise", "init", "order")
 
 LATER_FIELDS = (
     *("regularization.penalty", "regularization.penalty_strength", "compute.matmul"),
-    *("data.vocabulary", "data.items", "model.gate_bias", "optimizer.truncation", "stop.solve"),
+    *("data.vocabulary", "data.items", "model.gate_bias", "optimizer.truncation", "stop.solve", "probe_steps"),
 )
 """Fields that older tables do not have: at their defaults they are no part of a trial's name, so that names stay."""
 LIMIT = 2**63
@@ -217,6 +219,12 @@ class TrialConfig:
         f"must be names among {', '.join(PROBES)}",
         lambda value: set(value) <= set(PROBES),
     )
+    probe_steps: tuple[int, ...] = _checked(
+        (),
+        "steps at which probes that can be repeated are asked beside the end, 0 before training; no part of identity",
+        "must be whole numbers of 0 or more",
+        lambda value: all(0 <= step < LIMIT for step in value),
+    )
     protocol: int = _number(PROTOCOL, "raised on purpose when numbers change", 1)
 
     def __post_init__(self) -> None:
@@ -265,13 +273,18 @@ class TrialConfig:
     @cached_property
     def trial_id(self) -> str:
         """16 hexadecimal digits that name the content; the same on every machine, whatever the order of axes."""
-        return _digest({name: value for name, value in self._content().items() if name not in ("seed", "probes")})
+        return _digest({name: value for name, value in self._content().items() if name != "seed"})
 
     @cached_property
     def setting_id(self) -> str:
         """Like trial_id, without the seeds: replicates of one setting share it."""
-        unseeded = {name: value for name, value in self._content().items() if not name.startswith(("seed", "probes"))}
+        unseeded = {name: value for name, value in self._content().items() if not name.startswith("seed")}
         return _digest(unseeded)
+
+    @property
+    def recorded(self) -> frozenset[str]:
+        """What its probes leave, as `recorded` tells it of a stored trial."""
+        return recorded(*(",".join(map(str, values)) for values in (self.probes, self.probe_steps)))
 
     @property
     def budget(self) -> int:
@@ -287,11 +300,11 @@ class TrialConfig:
         return min(max(-(-epoch * examples // batch), step + 1), self.budget)
 
     def _content(self) -> dict[str, Any]:
-        """What names the trial: all its fields, but for later ones that are at their defaults."""
+        """What names the trial: all its fields but those of probes, and later ones that are at their defaults."""
         return {
             name: value
             for name, value in self.flat().items()
-            if name not in LATER_FIELDS or value != FIELDS[name].default
+            if not name.startswith("probe") and (name not in LATER_FIELDS or value != FIELDS[name].default)
         }
 
     def _explicit(self) -> dict[str, Any]:
@@ -406,6 +419,10 @@ def cross_problems(config: TrialConfig) -> list[str]:
         )
     if config.optimizer.name == "adamw" and config.optimizer.momentum:
         problems.append("optimizer.momentum: AdamW has none; use optimizer.betas.")
+    if config.probe_steps and not set(config.probes) & set(REPEATED_PROBES):
+        problems.append(
+            f"probe_steps: only the probes {', '.join(REPEATED_PROBES)} are asked before the end; name one in probes."
+        )
     if config.protocol > PROTOCOL:
         problems.append(f"protocol = {config.protocol}: this version knows protocols up to {PROTOCOL}.")
     return problems
@@ -469,6 +486,11 @@ def sequence_problems(config: TrialConfig) -> list[str]:
     return problems
 
 
+def recorded(probes: str | None, steps: str | None) -> frozenset[str]:
+    """Probes, and the steps they were asked at beside the end, of a trial's columns `probes` and `probe_steps`."""
+    return frozenset(filter(None, f"{probes or ''},{steps or ''}".split(",")))
+
+
 def imported(path: str) -> Any:
     """The object that an import path such as `my_lab.nets:MyNet` names."""
     module, _, name = path.partition(":")
@@ -527,7 +549,7 @@ def _specs(owner: type, prefix: str = "") -> dict[str, FieldSpec]:
             entry.metadata["allowed"],
             entry.metadata["is_allowed"],
             entry.metadata.get("options", ()),
-            float if "float" in text else str,
+            next((item for item in (float, int) if item.__name__ in text), str),
             "None" in text,
         )
     return specs

@@ -198,6 +198,7 @@ SCHEMAS: dict[str, pa.Schema] = {
             _column("compile_seconds", pa.float64(), "compiling"),
             _column("train_seconds", pa.float64(), "optimizer steps"),
             _column("evaluate_seconds", pa.float64(), "measurements"),
+            _column("probe_seconds", pa.float64(), "probes; null: before they were timed"),
             _column("write_seconds", pa.float64(), "writing parts"),
             _column("compare_seconds", pa.float64(), "running a member again, alone"),
             _column("wall_seconds", pa.float64(), "whole pack"),

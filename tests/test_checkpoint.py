@@ -4,9 +4,11 @@ import pytest
 import torch
 
 from memsweep.engine import checkpoint, trainer
-from memsweep.engine.checkpoint import CheckpointError
+from memsweep.engine.checkpoint import CheckpointError, Record
 from memsweep.engine.state import State
 from tests.cases import CASES, trial
+
+PROBED = {"critical": [{"step": 0, "part": "train", "radius": 0.1, "count": 3}]}
 
 
 def advanced(program, state, curves, chunk=3):
@@ -34,12 +36,20 @@ def to_the_end(program, state, curves):
     return ends, curves
 
 
+def restored(program, state, content):
+    """The state that goes on, and its members' curves."""
+    state, records = checkpoint.restore(program, state, content)
+    assert all(record.probed == PROBED for record in records.values())
+    return state, {trial_id: record.curve for trial_id, record in records.items()}
+
+
 def stopped(program, trials, chunks=3):
     """A state in the middle, its curves, and its checkpoint."""
     state, curves = trainer.init(program, trials), {}
     for _ in range(chunks):
         state, _ = advanced(program, state, curves)
-    content = checkpoint.dump(state, [curves.get(m.trial.trial_id, []) for m in state.members], {"of": "mine"})
+    records = [Record(curves.get(m.trial.trial_id, []), PROBED) for m in state.members]
+    content = checkpoint.dump(state, records, {"of": "mine"})
     return state, curves, content
 
 
@@ -56,7 +66,7 @@ def test_a_restored_pack_ends_as_one_never_stopped(case, device, dtype):
     program = trainer.compose(trials, device)
     undisturbed = to_the_end(program, trainer.init(program, trials), {})
     _, _, content = stopped(program, trials)
-    state, curves = checkpoint.restore(program, trainer.init(program, trials), content)
+    state, curves = restored(program, trainer.init(program, trials), content)
     assert (state.step == 8).all()  # between two measurements
     assert_same_ends(to_the_end(program, state, curves), undisturbed)
 
@@ -67,10 +77,10 @@ def test_members_go_on_in_another_company_and_order():
     program = trainer.compose(trials)
     undisturbed = to_the_end(program, trainer.init(program, trials), {})
     _, _, content = stopped(program, trials[:2])
-    state, curves = checkpoint.restore(program, trainer.init(program, trials[:0:-1]), content)
+    state, curves = restored(program, trainer.init(program, trials[:0:-1]), content)
     assert state.step.tolist() == [0, 8] and curves.keys() == {trials[1].trial_id}
     state = trainer.admit(program, state, [0], trials[:1])
-    state, late = checkpoint.restore(program, state, content)
+    state, late = restored(program, state, content)
     assert state.step.tolist() == [8, 8] and late.keys() == {trials[0].trial_id}
     ends, curves = to_the_end(program, state, {**curves, **late})
     assert_same_ends((ends, curves), tuple({t.trial_id: part[t.trial_id] for t in trials[:2]} for part in undisturbed))

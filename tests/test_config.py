@@ -98,7 +98,7 @@ def problems_of(values):
 
 
 def test_every_field_has_another_value_here():
-    assert OTHER.keys() | ONE_VALUE | {"seed", "probes"} == FIELDS.keys()
+    assert OTHER.keys() | ONE_VALUE | {"seed", "probes", "probe_steps"} == FIELDS.keys()
 
 
 @pytest.mark.parametrize("name", OTHER)

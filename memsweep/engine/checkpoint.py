@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from safetensors import SafetensorError
@@ -25,27 +25,33 @@ Point = dict[str, Any]
 """A measurement: column of the table `steps` -> number."""
 
 
+class Record(NamedTuple):
+    """What was found of a member that still trains."""
+
+    curve: list[Point]  # its measurements
+    probed: dict[str, list[Point]]  # table of a probe -> rows
+
+
 class CheckpointError(Exception):
     """Why a checkpoint can't be used."""
 
 
-def dump(state: State, curves: Sequence[Sequence[Point]], note: Mapping[str, Any]) -> bytes:
-    """The content of a checkpoint.
-
-    curves: [M], the points that each member has been measured at.  note: what the caller wants to read in the header.
-    """
+def dump(state: State, records: Sequence[Record], note: Mapping[str, Any]) -> bytes:
+    """The content of a checkpoint.  records: [M].  note: what the caller wants to read in the header."""
     tensors = {name: value.detach().to("cpu", copy=True).contiguous() for name, value in _changed(state).items()}
     tensors["step"] = torch.from_numpy(state.step.copy())
-    tensors |= _packed(curves)
+    tensors |= _packed([record.curve for record in records])
+    text = json.dumps([record.probed for record in records], separators=(",", ":"))
+    tensors["probed"] = torch.frombuffer(bytearray(text.encode()), dtype=torch.uint8)
     members = [member.trial.trial_id for member in state.members]
     header = {**note, "members": members, "steps": state.step.tolist(), "digest": _digest(tensors)}
     return save(tensors, {"memsweep": json.dumps(header, separators=(",", ":"))})
 
 
-def restore(program: Program, state: State, content: bytes) -> tuple[State, dict[str, list[Point]]]:
-    """The state in which every member that the checkpoint has further on stands as it stood there, and their curves.
+def restore(program: Program, state: State, content: bytes) -> tuple[State, dict[str, Record]]:
+    """The state in which every member that the checkpoint has further on stands as it stood there, and their records.
 
-    state: as `init` or `admit` returns it; its memory may be reused.  Returns curves by trial.
+    state: as `init` or `admit` returns it; its memory may be reused.  Returns records by trial.
     Raises CheckpointError when the content is damaged, or of another program.
     """
     members, tensors = _read(content)
@@ -63,10 +69,11 @@ def restore(program: Program, state: State, content: bytes) -> tuple[State, dict
     step[slots.numpy()] = steps[sources.numpy()]
     curves = _unpacked(tensors)
     try:
+        probed = json.loads(tensors["probed"].numpy().tobytes())
         fields = _with_rows(program, state, tensors, slots, sources)
     except (KeyError, RuntimeError, IndexError) as error:
         raise CheckpointError(f"it is of another program ({error})") from error
-    return state._replace(step=step, **fields), {members[row]: curves[row] for _, row in rows}
+    return state._replace(step=step, **fields), {members[row]: Record(curves[row], probed[row]) for _, row in rows}
 
 
 def _with_rows(

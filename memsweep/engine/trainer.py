@@ -34,7 +34,7 @@ class Clock:
     """Seconds spent, by purpose; shared by the verbs of one pack. What compiling took is no other purpose's."""
 
     seconds: dict[str, float] = field(
-        default_factory=lambda: dict.fromkeys(("start", "compile", "train", "evaluate"), 0.0)
+        default_factory=lambda: dict.fromkeys(("start", "compile", "train", "evaluate", "probe"), 0.0)
     )
     _compiled_before: float = field(default_factory=lambda: compilation.seconds_spent)
 

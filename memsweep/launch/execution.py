@@ -208,13 +208,14 @@ class Training:
                 continue
             self._take_up(entering)
             attempt.clock.charge("start", begun)
+            self._probe_newcomers(entering)
             return True
         return False
 
     def advance(self) -> None:
         """A chunk of steps, not beyond the next measurement; who ends makes room."""
         attempt, clock = self.attempt, self.attempt.clock
-        steps = min(trainer.steps_to_measurement(self.state), self.chunk)
+        steps = min(trainer.steps_to_measurement(self.state), probes.steps_to_probe(self.state), self.chunk)
         before = clock.seconds["train"]
         self.state, measured = trainer.advance(self.program, self.state, steps, clock)
         attempt.ledger.compiled = compilation.is_compiled(self.program)
@@ -222,8 +223,9 @@ class Training:
         attempt.member_steps += steps * len(self.state.members)
         self.chunk = self._steps_ahead((clock.seconds["train"] - before) / steps)
         begun = time.perf_counter()
-        self._refill(measured)
+        entered = self._refill(measured)
         clock.charge("start", begun)
+        self._probe_newcomers(entered)
 
     def save(self) -> None:
         """Writes a checkpoint of who is in training. What has settled is written before, so that nothing is in neither.
@@ -239,7 +241,7 @@ class Training:
         order = [trial.trial_id for trial in (*members, *self.waiting)]
         note = checkpoints.note(order, self.group.slots, attempt.execution)
         try:
-            content = checkpoint.dump(self.state, [attempt.ledger.curve(trial) for trial in members], note)
+            content = checkpoint.dump(self.state, [attempt.ledger.record(trial) for trial in members], note)
             write_whole(checkpoints.path_of(attempt.store, self.group), content)
         except StoreError as error:
             attempt.causes.append(str(error))
@@ -250,9 +252,9 @@ class Training:
         entering, self.waiting = self.waiting[:slots], self.waiting[slots:]
         return entering
 
-    def _refill(self, measured: Measured) -> None:
-        """Waiting trials into the slots that fell free; slots that stay free are given up."""
-        free = np.flatnonzero(~measured.active)
+    def _refill(self, measured: Measured) -> list[TrialConfig]:
+        """Waiting trials into the slots that fell free; slots that stay free are given up. Returns who entered."""
+        free, entered = np.flatnonzero(~measured.active), []
         while len(free) and (entering := self._next_in_line(len(free))):
             self.attempt.present = (*(member.trial for member in self.state.members), *entering)
             try:
@@ -262,25 +264,33 @@ class Training:
                 continue
             free = free[len(entering) :]
             self._take_up(entering)
+            entered += entering
         if len(free):
             self.state = trainer.select(self.state, np.delete(np.arange(len(self.state.members)), free))
+        return entered
 
     def _take_up(self, entering: Sequence[TrialConfig]) -> None:
         """Members that have just entered, as far as a checkpoint has them."""
-        curves: dict[str, list[Row]] = {}
+        records: dict[str, checkpoint.Record] = {}
         for saved in self.saved:
             if saved.steps.keys().isdisjoint(trial.trial_id for trial in entering):
                 continue
             try:
                 self.state, found = checkpoint.restore(self.program, self.state, saved.path.read_bytes())
-                curves |= found
+                records |= found
             except FileNotFoundError:  # replaced by a later one
                 continue
             except CheckpointError as error:
                 self.attempt.causes.append(f"checkpoint {saved.path.name} is deleted, because {error}")
                 saved.path.unlink(missing_ok=True)
         for trial in entering:
-            self.attempt.ledger.enter(trial, curves.get(trial.trial_id, ()))
+            self.attempt.ledger.enter(trial, records.get(trial.trial_id))
+
+    def _probe_newcomers(self, entered: Sequence[TrialConfig]) -> None:
+        """Asks those who have yet to take their first step; others were asked before they were saved."""
+        new = {trial.trial_id for trial in entered}
+        first = [m for m, member in enumerate(self.state.members) if member.trial.trial_id in new]
+        _probe(self.attempt, self.program, self.state, [m for m in first if self.state.step[m] == 0])
 
     def _settle_broken(self, entering: Sequence[TrialConfig], error: Exception) -> None:
         """Settles those whose own network or data can't be made; raises the error where it is none of theirs."""
@@ -303,9 +313,12 @@ def _record(attempt: Attempt, program: Program, state: State, measured: Measured
     counts, tests = (
         {name: values.tolist() for name, values in columns.items()} for columns in (measured.counts, measured.test)
     )
-    leaving = [m for m, status in enumerate(measured.status) if status is not None]
-    for table, rows in probes.rows(program, state, leaving).items():
+    stay, leave = ([m for m, s in enumerate(measured.status) if (s is None) == stays] for stays in (True, False))
+    _probe(attempt, program, state, stay)
+    begun = time.perf_counter()
+    for table, rows in probes.rows(program, state, leave).items():
         ledger.add(table, rows)
+    attempt.clock.charge("probe", begun)
     for m in np.flatnonzero(measured.due):
         member, step, status = state.members[m], int(measured.step[m]), measured.status[m]
         ledger.measure(member.trial, step, {name: values[m] for name, values in counts.items()})
@@ -328,6 +341,15 @@ def _record(attempt: Attempt, program: Program, state: State, measured: Measured
         }
         ledger.settle(member.trial, status, facts)
         del attempt.left[member.trial.trial_id]
+
+
+def _probe(attempt: Attempt, program: Program, state: State, members: Sequence[int]) -> None:
+    """Asks those of these members that stand at one of their probe_steps, before or while they train."""
+    begun = time.perf_counter()
+    due = [m for m in members if probes.due(state, m)]
+    for table, rows in probes.rows(program, state, due, repeated=True).items():
+        attempt.ledger.keep(table, rows)
+    attempt.clock.charge("probe", begun)
 
 
 def _solved_step(trial: TrialConfig, curve: Sequence[Row]) -> int | None:

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from memsweep.config import FIELDS, PROBES, TrialConfig
+from memsweep.engine.checkpoint import Record
 from memsweep.launch import provenance
 from memsweep.results.store import Store
 from memsweep.schema import Status, cell
@@ -30,32 +31,38 @@ class Ledger:
         self.written = self.failed = 0
         self.compiled = False
         self.write_seconds = 0.0
-        self._curves: dict[str, list[Row]] = {}  # of members still training
+        self._records: dict[str, Record] = {}  # of members still training
         self._rows: dict[str, list[Row]] = {table: [] for table in ("steps", *PROBES, "trials")}
         self._begun: dict[str, float] = {}
         self._flushed_at = time.monotonic()
 
-    def enter(self, trial: TrialConfig, curve: Sequence[Row] = ()) -> None:
-        """A trial takes a slot.  curve: where it goes on from a checkpoint, its points up to there."""
+    def enter(self, trial: TrialConfig, record: Record | None = None) -> None:
+        """A trial takes a slot.  record: where it goes on from a checkpoint, what was found up to there."""
         self._begun[trial.trial_id] = time.monotonic()
-        self._curves[trial.trial_id] = list(curve)
+        self._records[trial.trial_id] = record or Record([], {})
+
+    def record(self, trial: TrialConfig) -> Record:
+        """What was found of a member that still trains."""
+        return self._records[trial.trial_id]
 
     def curve(self, trial: TrialConfig) -> list[Row]:
         """The points of a member that still trains."""
-        return self._curves[trial.trial_id]
+        return self._records[trial.trial_id].curve
 
     def measure(self, trial: TrialConfig, step: int, counts: Row) -> None:
         """Adds a point to a member's curve; a measurement that is not finite is no point."""
         if math.isfinite(counts["train_loss_sum_nats"] + counts["validation_loss_sum_nats"]):
             epoch = step * trial.optimizer.batch_size / trial.data.examples
-            self._curves[trial.trial_id].append({"step": step, "epoch": epoch, **counts})
+            self.curve(trial).append({"step": step, "epoch": epoch, **counts})
 
     def settle(self, trial: TrialConfig, status: Status, facts: Row) -> None:
         """The member's last word; written with the next flush."""
-        curve = self._curves.pop(trial.trial_id, [])
+        curve, probed = self._records.pop(trial.trial_id, Record([], {}))
         last = {name: value for name, value in curve[-1].items() if name not in ("step", "epoch")} if curve else {}
         key = {"trial_id": trial.trial_id, "attempt_id": self.attempt_id}
         self._rows["steps"] += [{**key, **point} for point in curve]
+        for table, rows in probed.items():
+            self._rows[table] += [{**key, **row} for row in rows]
         self._rows["trials"].append(
             {
                 **_identity(trial),
@@ -70,8 +77,13 @@ class Ledger:
             }
         )
 
+    def keep(self, table: str, rows: Sequence[Row]) -> None:
+        """Rows of a probe's table about members that still train."""
+        for row in rows:
+            self._records[row["trial_id"]].probed.setdefault(table, []).append(row)
+
     def add(self, table: str, rows: Sequence[Row]) -> None:
-        """Rows of a probe's table."""
+        """Rows of a probe's table about members that end."""
         self._rows[table] += [{**row, "attempt_id": self.attempt_id} for row in rows]
 
     def flush(self, *, due_only: bool = False) -> None:

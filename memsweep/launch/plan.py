@@ -53,15 +53,11 @@ def work(wanted: Sequence[TrialConfig], store: Store | None, *, retry: bool = Fa
 
     store: None where nothing is stored yet.
     """
-    stored: dict[str, tuple[str, set[str]]] = {}
-    if store is not None:
-        columns = store.trials(["trial_id", "status", "probes"]).to_pydict()
-        rows = zip(columns["trial_id"], columns["status"], columns["probes"], strict=True)
-        stored = {trial_id: (status, set(filter(None, (probes or "").split(",")))) for trial_id, status, probes in rows}
+    stored = store.ends() if store is not None else {}
     groups: dict[str, list[TrialConfig]] = {"settled": [], "failed": [], "missing": []}
     for trial in wanted:
-        status, probes = stored.get(trial.trial_id, ("", set()))
-        if status in SETTLED and set(trial.probes) <= probes:
+        status, probes = stored.get(trial.trial_id, ("", frozenset[str]()))
+        if status in SETTLED and trial.recorded <= probes:
             groups["settled"].append(trial)
         elif status in RETRIED and not retry:
             groups["failed"].append(trial)

@@ -1,4 +1,4 @@
-"""Rows of the probe tables: what members that leave are asked beside their counts."""
+"""Rows of the probe tables: what members are asked beside their counts, at their end or at their probe_steps."""
 
 from __future__ import annotations
 
@@ -6,20 +6,41 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from memsweep.config import LIMIT, REPEATED_PROBES
 from memsweep.engine.probes import positions, readouts
 from memsweep.engine.program import Program
 from memsweep.engine.state import State, select
 from memsweep.launch.ledger import Row
 
 
-def rows(program: Program, state: State, leaving: Sequence[int]) -> dict[str, list[Row]]:
-    """Table -> rows of these members, of the probes that their trials want."""
+def rows(program: Program, state: State, members: Sequence[int], *, repeated: bool = False) -> dict[str, list[Row]]:
+    """Table -> rows of these members, of the probes that their trials want.
+
+    repeated: only of the probes that are asked before the end too.
+    """
     found = {}
     for table, probe in _PROBES.items():
-        asked = [m for m in leaving if table in state.members[m].trial.probes]
+        wanted = not repeated or table in REPEATED_PROBES
+        asked = [m for m in members if wanted and table in state.members[m].trial.probes]
         if asked:
             found[table] = probe(program, select(state, np.array(asked)))
     return found
+
+
+def due(state: State, m: int) -> bool:
+    """Whether a member stands at one of its probe_steps."""
+    return int(state.step[m]) in state.members[m].trial.probe_steps
+
+
+def steps_to_probe(state: State) -> int:
+    """Steps until the first member is asked before its end; a great many where none is."""
+    ahead = [
+        step - int(done)
+        for member, done in zip(state.members, state.step, strict=True)
+        for step in member.trial.probe_steps
+        if step > done
+    ]
+    return min(ahead, default=LIMIT)
 
 
 def _examples(_program: Program, state: State) -> list[Row]:

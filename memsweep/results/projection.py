@@ -231,7 +231,7 @@ def _size(trial: Mapping[str, Any]) -> dict[str, str]:
 
 def _is_seed(name: str) -> bool:
     """Seeds, and probes too, tell no settings apart."""
-    return name.startswith(("seed", "probes"))
+    return name.startswith(("seed", "probe"))
 
 
 def _default(name: str) -> str:

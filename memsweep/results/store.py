@@ -27,6 +27,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from memsweep.config import recorded
 from memsweep.schema import SCHEMAS, SETTLED
 
 RUNNING = "running.json"
@@ -108,7 +109,7 @@ class Store:
     def trials(self, columns: Sequence[str] | None = None) -> pa.Table:
         """One attempt a trial: a settled one before others, then the one with most probes, then the first settled
         or the last of the others."""
-        keys = ["trial_id", "attempt_id", "status", "probes", "finished_at"]
+        keys = ["trial_id", "attempt_id", "status", "probes", "probe_steps", "finished_at"]
         names = list(SCHEMAS["trials"].names if columns is None else columns)
         table = self.read("trials", list(dict.fromkeys([*names, *keys])))
         return table.take(_kept(table.select(keys))).select(names)
@@ -127,13 +128,15 @@ class Store:
         unique = numbered.group_by(keys, use_threads=False).aggregate([("row", "min")])["row_min"]
         return (rows if len(unique) == len(rows) else rows.take(_sorted(unique))).select(names)
 
-    def settled(self) -> dict[str, set[str]]:
+    def settled(self) -> dict[str, frozenset[str]]:
         """Trials that are never run again -> the probes recorded with them."""
-        table = self.trials(["trial_id", "status", "probes"])
-        rows = zip(*(table[name].to_pylist() for name in ("trial_id", "status", "probes")), strict=True)
-        return {
-            trial: set(filter(None, (probes or "").split(","))) for trial, status, probes in rows if status in SETTLED
-        }
+        return {trial: probes for trial, (status, probes) in self.ends().items() if status in SETTLED}
+
+    def ends(self) -> dict[str, tuple[str, frozenset[str]]]:
+        """Stored trials -> how each ended, and the probes recorded with it and the steps they were asked at."""
+        names = ["trial_id", "status", "probes", "probe_steps"]
+        rows = zip(*(column.to_pylist() for column in self.trials(names).columns), strict=True)
+        return {trial: (status, recorded(probes, steps)) for trial, status, probes, steps in rows}
 
     def damaged(self) -> list[tuple[Path, str]]:
         """Parts that can't be read, or whose content is not what their name says."""
@@ -275,11 +278,11 @@ def _read_part(path: Path, schema: pa.Schema) -> pa.Table:
 def _kept(attempts: pa.Table) -> pa.Array:
     """Rows of the attempts that readers see, in the order of their trials' first rows."""
     best: dict[str, tuple[tuple[Any, ...], int]] = {}
-    columns = (attempts[name].to_pylist() for name in ("trial_id", "attempt_id", "status", "probes"))
+    columns = (attempts[name].to_pylist() for name in ("trial_id", "attempt_id", "status", "probes", "probe_steps"))
     times = attempts["finished_at"].cast(pa.int64()).to_pylist()
-    for row, (trial, attempt, status, probes, when) in enumerate(zip(*columns, times, strict=True)):
+    for row, (trial, attempt, status, probes, steps, when) in enumerate(zip(*columns, times, strict=True)):
         settled = status in SETTLED
-        probed = len(list(filter(None, (probes or "").split(","))))
+        probed = len(recorded(probes, steps))
         rank = (not settled, -probed, (when or 0) if settled else -(when or 0), attempt)
         if trial not in best or rank < best[trial][0]:
             best[trial] = (rank, row)
