@@ -21,6 +21,9 @@ import pandas as pd
 from plotly.offline import get_plotlyjs
 
 from analysis import figures, frames, interactive
+from analysis.claims import table
+from analysis.claims.claim import Paper
+from analysis.claims.verdicts import Verdict, papers
 from memsweep.results import query
 from memsweep.results.status import failures, overview
 from memsweep.results.store import Store, StoreError, write_whole
@@ -77,10 +80,12 @@ def write(results: str | Path) -> Path:
     causes = {trial: (state, cause) for trial, state, cause in failures(store)}
     try:
         sections = [_section(store, row, causes, folder) for row in overview(store)]
+        judged = _papers(store, folder)
     except OSError as error:
         raise StoreError(f"{folder}: figures can't be written ({error.strerror or error}).") from error
     page = _template().render(
         sections=sections,
+        judged=judged,
         plotly=get_plotlyjs(),
         title=store.results.resolve().name,
         made_at=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
@@ -115,6 +120,18 @@ def _section(store: Store, counts: dict[str, Any], causes: dict[str, tuple[str, 
         [answer for i, answer in enumerate(answered) if answer.figures or i == 0],
         _provenance(sweep, trials, store),
     )
+
+
+def _papers(store: Store, folder: Path) -> list[tuple[Paper, Drawn]]:
+    """The claims of each paper of which something was run, by the table that `memsweep claims` has written."""
+    verdicts = table.stored(store.results)
+    found = []
+    for paper in papers():
+        rows = verdicts[verdicts["paper"] == paper.key]
+        if (rows["verdict"] != Verdict.NOT_RUN).any():
+            count = ", ".join(f"{count} {verdict}" for verdict, count in rows["verdict"].value_counts().items())
+            found.append((paper, _drawn(table.figure(paper), rows, "claims-", f"{len(rows)} claims: {count}.", folder)))
+    return found
 
 
 def _notices(trials: pd.DataFrame) -> Iterator[str]:

@@ -37,6 +37,7 @@ class Format(StrEnum):
     CSV = "csv"
     JSONL = "jsonl"
     PARQUET = "parquet"
+    MARKDOWN = "markdown"
 
 
 class Compile(StrEnum):
@@ -326,6 +327,24 @@ def report(results: ResultsOption = "results") -> None:
 
 
 @app.command()
+def claims(results: ResultsOption = "results", output: FormatOption = Format.TABLE) -> None:
+    """Judge each published claim on the stored trials: reproduced, contradicted, undecided, not run; write claims.csv.
+
+    Example: memsweep claims --format csv
+    """
+    import pyarrow as pa
+
+    from analysis.claims.table import SHOWN, write
+
+    table = write(results)
+    if output in (Format.TABLE, Format.MARKDOWN):
+        table = table[list(SHOWN)]
+    _print_table(pa.Table.from_pandas(table, preserve_index=False), output)
+    counts = ", ".join(f"{count} {verdict}" for verdict, count in table["verdict"].value_counts().items())
+    _say(f"{len(table)} claims: {counts}; all columns in {Path(results) / 'claims.csv'}")
+
+
+@app.command()
 def track(
     results: ResultsOption = "results",
     tracking_uri: TrackingOption = None,
@@ -456,6 +475,9 @@ def _print_table(table: pa.Table, output: Format) -> None:
         for row in table.to_pylist():
             finite = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in row.items()}
             print(json.dumps(finite, default=str, allow_nan=False))
+    elif output is Format.MARKDOWN:
+        for row in [table.column_names, ["---"] * table.num_columns, *zip(*map(_texts, table.columns), strict=True)]:
+            print("| " + " | ".join(text.replace("|", "\\|").replace("\n", " ") for text in row) + " |")
     else:
         for line in _aligned(table):
             print(line)
@@ -476,12 +498,16 @@ def _aligned(table: pa.Table) -> Iterator[str]:
     """A header, a rule and rows, numbers to the right; plain text, so that it can be copied and compared."""
     columns = []
     for name, column in zip(table.column_names, table.columns, strict=True):
-        texts = [_shown(value) for value in column.to_pylist()]
+        texts = _texts(column)
         width = max(map(len, [name, *texts]))
         to_right = all(isinstance(value, Number) or value is None for value in column.to_pylist()) and texts
         columns.append([text.rjust(width) if to_right else text.ljust(width) for text in [name, "-" * width, *texts]])
     for row in zip(*columns, strict=True):
         yield "  ".join(row).rstrip()
+
+
+def _texts(column: pa.ChunkedArray) -> list[str]:
+    return [_shown(value) for value in column.to_pylist()]
 
 
 def _shown(value: Any) -> str:

@@ -7,7 +7,7 @@ import pandas as pd
 
 from analysis import frames
 from analysis.claims.claim import Claim, MissingTrialsError
-from analysis.claims.verdicts import ALPHA, combined, tested
+from analysis.claims.verdicts import ALPHA, as_tested, combined
 
 SHUFFLES = 200
 
@@ -19,7 +19,7 @@ def reproduced_by_chance(
     hits = 0
     for _ in range(shuffles):
         try:
-            parts = [tested(evidence) for evidence in claim.measure(shuffled(rows, claim.shuffled, generator))]
+            parts = [as_tested(evidence) for evidence in claim.measure(shuffled(rows, claim.shuffled, generator))]
         except MissingTrialsError:
             continue
         hits += combined(parts)["p"] <= ALPHA

@@ -94,7 +94,7 @@ def gathered(claim: Claim, read: Read) -> pd.DataFrame:
     return pd.concat(found, ignore_index=True)
 
 
-def tested(evidence: Evidence) -> Tested:
+def as_tested(evidence: Evidence) -> Tested:
     """A margin with its sign test; a fact as certain as it can be."""
     if isinstance(evidence, Tested):
         return evidence
@@ -145,7 +145,7 @@ def _measured(claim: Claim, read: Read) -> Row:
     except MissingTrialsError as error:
         return {**row, "reason": str(error)}
     is_fact = all(isinstance(part, Fact) for part in evidence)
-    return {**row, **combined([tested(part) for part in evidence]), "is_fact": is_fact}
+    return {**row, **combined([as_tested(part) for part in evidence]), "is_fact": is_fact}
 
 
 def combined(parts: Sequence[Tested]) -> Row:

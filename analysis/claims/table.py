@@ -1,0 +1,97 @@
+"""The table of verdicts in a results folder: made by `memsweep claims`, shown by it and by the report."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+
+from analysis import figures
+from analysis.claims.claim import Paper
+from analysis.claims.verdicts import COLUMNS, Verdict, judge
+from memsweep.results.store import Store, StoreError, write_whole
+
+FILE = "claims.csv"
+SHOWN = (
+    "paper",
+    "claim",
+    "verdict",
+    "statement",
+    "measured",
+    "estimate",
+    "low",
+    "high",
+    "above",
+    "replicates",
+    "reason",
+)
+"""Columns for people; the file has all."""
+COLORS = {
+    Verdict.REPRODUCED: figures.CATEGORIES[2],
+    Verdict.CONTRADICTED: figures.CATEGORIES[1],
+    Verdict.UNDECIDED: figures.CATEGORIES[4],
+}
+
+
+def write(results: str | Path) -> pd.DataFrame:
+    """Judges all claims on the trials of a folder and writes the table there. Raises StoreError."""
+    store = Store(results)
+    table = judge(store.results)
+    write_whole(store.results / FILE, table.to_csv(index=False).encode())
+    return table
+
+
+def stored(results: str | Path) -> pd.DataFrame:
+    """The table that was written last; without rows where there is none."""
+    path = Path(results) / FILE
+    if not path.exists():
+        return pd.DataFrame(columns=COLUMNS)
+    try:
+        table = pd.read_csv(io.BytesIO(path.read_bytes()))
+    except ValueError as error:
+        raise StoreError(f"{path} is no table of claims ({error}). Delete it, then: memsweep claims.") from error
+    if missing := [name for name in COLUMNS if name not in table]:
+        raise StoreError(f"{path} lacks {', '.join(missing)}. Delete it, then: memsweep claims.")
+    return table[COLUMNS]
+
+
+def figure(paper: Paper) -> figures.Figure:
+    """A paper's claims on one axis."""
+    return figures.Figure(
+        name=paper.key,
+        title=paper.title,
+        draw=draw,
+        note="Each claim's weakest part: how far its estimate and 95 % interval lie beyond the claim's bound, in units "
+        f"of the farthest of these; right of 0 speaks for it. {paper.caveat}",
+        rows=lambda table: table[[name for name in SHOWN if name != "paper"]],
+    )
+
+
+def draw(table: pd.DataFrame, ax: Axes) -> Axes:
+    """A paper's claims below one another, those without a number named alone."""
+    low, middle, high = (
+        (table[name].astype(float) - table["above"].astype(float)).to_numpy() for name in ("low", "estimate", "high")
+    )
+    reach = np.nanmax(np.abs(np.stack([np.zeros(len(table)), low, middle, high])), axis=0)
+    scale = np.where(reach > 0, reach, 1.0)
+    y = np.arange(len(table), dtype=float)
+    for verdict, color in COLORS.items():
+        own = (table["verdict"] == verdict).to_numpy() & np.isfinite(middle)
+        if own.any():
+            errors = np.stack([middle - low, high - middle])[:, own] / scale[own]
+            ax.errorbar(
+                (middle / scale)[own],
+                y[own],
+                xerr=np.maximum(np.nan_to_num(errors), 0),
+                fmt=figures.MARKERS[list(COLORS).index(verdict)],
+                color=color,
+                label=str(verdict.value),
+            )
+    figures.reference(ax, [0, 0], [-0.5, len(table) - 0.5], "the claim's bound")
+    ax.set(xlim=(-1.1, 1.1), ylim=(len(table) - 0.5, -0.5), xlabel="against the claim    |    for it", ylabel="claim")
+    figures.grid_ticks(ax.yaxis, y, [str(number) for number in table["claim"]])
+    figures.legend(ax)
+    return ax

@@ -1,0 +1,234 @@
+"""What makes a verdict: the test of a margin, Holm's correction, conjunctions, facts, and what chance alone gives."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from analysis.claims import claim as claim_module
+from analysis.claims import controls, table, verdicts
+from analysis.claims.claim import Basis, Claim, Fact, Margin, MissingTrialsError, Paper, paired
+from analysis.claims.verdicts import Verdict, as_tested, holm, judge_paper
+from memsweep import TrialConfig
+from memsweep.results.store import Store, StoreError
+from tests.cases import ended
+from tests.test_launch import memsweep_
+
+
+def claim(number, *evidence, **fields):
+    return Claim(number, "more than less", Basis.CONFIRMED, "sign test", ("s",), lambda rows: evidence, **fields)
+
+
+def judged(*claims):
+    return judge_paper(Paper("p", "A paper", "Read in full.", claims), lambda query, sweep: pd.DataFrame({"x": [1]}))
+
+
+def one(*evidence, **fields):
+    return judged(claim(1, *evidence, **fields)).iloc[0]
+
+
+def margin(*values, above=0.0):
+    return Margin("a margin", np.array(values, float), above)
+
+
+@pytest.mark.parametrize(
+    ("values", "above", "verdict"),
+    [
+        (range(1, 11), 0, Verdict.REPRODUCED),
+        (range(1, 11), 0.9, Verdict.REPRODUCED),
+        (range(1, 11), 5.5, Verdict.UNDECIDED),
+        (range(1, 11), 11, Verdict.CONTRADICTED),
+        ([-1] * 10, 0, Verdict.CONTRADICTED),
+        ([0] * 10, 0, Verdict.UNDECIDED),
+        ([1] * 9, 0, Verdict.UNDECIDED),  # too few
+        ([1] * 9 + [np.nan], 0, Verdict.UNDECIDED),
+    ],
+)
+def test_a_margin_decides_by_its_seeds(values, above, verdict):
+    assert one(margin(*values, above=above))["verdict"] == verdict
+
+
+def test_a_tie_and_too_few_replicates_are_named():
+    assert "tie" in one(margin(*[0] * 10))["reason"]
+    assert "9 replicates; the test asks for 10" in one(margin(*[1] * 9))["reason"]
+
+
+def test_the_sign_test_is_exact():
+    found = as_tested(margin(1, 2, 3, 4, -1))
+    assert found.p == pytest.approx((5 + 1) / 32) and found.p_against == pytest.approx(31 / 32)
+    assert (found.estimate, found.low, found.high) == (2, -1, 4)
+
+
+def test_a_conjunction_is_as_weak_as_its_weakest_part():
+    row = one(margin(*[1] * 10), margin(*[1] * 8, -1, -2))
+    assert row["verdict"] == Verdict.UNDECIDED and row["low"] < 0
+    assert one(margin(*[1] * 10), margin(*[-1] * 10))["verdict"] == Verdict.CONTRADICTED
+
+
+def test_equivalence_is_two_margins():
+    near, wide = np.linspace(-0.1, 0.1, 10), np.linspace(-3, 3, 10)
+    assert one(margin(*(0.5 - near)), margin(*(0.5 + near)))["verdict"] == Verdict.REPRODUCED
+    assert one(margin(*(0.5 - wide)), margin(*(0.5 + wide)))["verdict"] == Verdict.UNDECIDED
+
+
+def test_holm_is_over_the_claims_that_were_tested():
+    assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+    good = margin(*[1] * 9, -1)  # p = 11 / 1024
+    assert one(good)["verdict"] == Verdict.REPRODUCED
+    assert set(judged(*(claim(i, good) for i in range(5)))["verdict"]) == {Verdict.UNDECIDED}
+    beside = [claim(i, Fact("a theorem", 0, True, 3)) for i in range(5)]
+    assert judged(claim(9, good), *beside)["verdict"].iloc[0] == Verdict.REPRODUCED
+
+
+@pytest.mark.parametrize(("holds", "verdict"), [(True, Verdict.REPRODUCED), (False, Verdict.CONTRADICTED)])
+def test_a_fact_needs_no_chance(holds, verdict):
+    row = one(Fact("a theorem", 1e-9, holds, 3))
+    assert row["verdict"] == verdict and row["p"] == (0 if holds else 1)
+
+
+def test_a_test_of_its_own_is_taken_as_it_is():
+    row = one(claim_module.Tested("a permutation test", 0.3, 0.1, 0.5, 0.002, 0.999, 20))
+    assert (row["verdict"], row["replicates"], row["low"]) == (Verdict.REPRODUCED, 20, 0.1)
+
+
+def test_what_is_missing_is_said():
+    def measure(rows):
+        raise MissingTrialsError("no trial with noise fraction 0.2")
+
+    row = judged(Claim(1, "s", Basis.ABSTRACT, "t", ("s",), measure)).iloc[0]
+    assert (row["verdict"], row["reason"]) == (Verdict.NOT_RUN, "no trial with noise fraction 0.2")
+    nothing = Paper("p", "A paper", "", (claim(1, margin(1)),))
+    row = judge_paper(nothing, lambda query, sweep: pd.DataFrame({"x": []})).iloc[0]
+    assert row["verdict"] == Verdict.NOT_RUN and row["reason"].endswith("memsweep launch s")
+
+
+# Chance.
+
+
+def trials(effect, generator, seeds=10):
+    return pd.DataFrame(
+        {
+            "trial_id": f"{kind}{seed}",
+            "sweep": "s",
+            "seed": seed,
+            "data_noise_kind": kind,
+            "value": generator.normal() + effect * (kind == "none"),
+        }
+        for seed in range(seeds)
+        for kind in ("none", "labels")
+    )
+
+
+CLEAN_ABOVE_NOISY = Claim(
+    1,
+    "more on clean data",
+    Basis.CONFIRMED,
+    "sign test",
+    ("s",),
+    lambda rows: [Margin("difference", paired(rows, "value", "data_noise_kind", "none", "labels"))],
+    shuffled=("data_noise_kind",),
+)
+
+
+@pytest.mark.parametrize("effect", [0, 5])
+def test_exchanged_settings_give_a_verdict_no_more_often_than_chance(effect):
+    rate = controls.reproduced_by_chance(
+        CLEAN_ABOVE_NOISY, trials(effect, np.random.default_rng(1)), np.random.default_rng(2)
+    )
+    assert rate <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / controls.SHUFFLES)
+
+
+def test_the_control_catches_a_test_that_counts_each_seed_often():
+    """Ten copies of a seed are no ten replicates."""
+
+    def measure(rows):
+        return [Margin("difference", np.repeat(paired(rows, "value", "data_noise_kind", "none", "labels"), 10))]
+
+    wrong = Claim(1, "s", Basis.CONFIRMED, "t", ("s",), measure, shuffled=("data_noise_kind",))
+    rate = controls.reproduced_by_chance(wrong, trials(0, np.random.default_rng(1)), np.random.default_rng(2))
+    assert rate > 0.1
+
+
+def test_shuffling_exchanges_within_a_seed_alone():
+    rows = trials(5, np.random.default_rng(0))
+    changed = controls.shuffled(rows, ("data_noise_kind",), np.random.default_rng(3))
+    assert sorted(changed["trial_id"]) == sorted(rows["trial_id"])
+    assert (changed.groupby("seed")["data_noise_kind"].nunique() == 2).all()
+    kinds = changed.set_index("trial_id")["data_noise_kind"]
+    assert 0 < sum(kinds[t] != k for t, k in zip(rows["trial_id"], rows["data_noise_kind"], strict=True)) < len(rows)
+
+
+def test_paired_differences_name_what_is_not_there():
+    rows = trials(1, np.random.default_rng(0))
+    assert len(paired(rows, "value", "data_noise_kind", "none", "labels")) == 10
+    with pytest.raises(MissingTrialsError, match="noise kind wrong_labels"):
+        paired(rows, "value", "data_noise_kind", "none", "wrong_labels")
+
+
+# The table in a results folder.
+
+
+@pytest.fixture
+def paper(monkeypatch):
+
+    def measure(rows):
+        return [Margin("share fitted", (rows["train_correct_count"] / rows["train_count"]).to_numpy(), 0.5)]
+
+    claims = (
+        Claim(1, "all is fitted", Basis.CONFIRMED, "sign test", ("s",), measure),
+        Claim(2, "of another sweep", Basis.EXTENSION, "sign test", ("other",), measure),
+    )
+    own = Paper("p2000", "Somebody (2000)", "Read in full.", claims)
+    for module in (verdicts, __import__("analysis.report", fromlist=["report"])):
+        monkeypatch.setattr(module, "papers", lambda: [own])
+    return own
+
+
+@pytest.fixture
+def results(tmp_path):
+    store = Store(tmp_path / "results", create=True)
+    configs = [TrialConfig.of({"seed": seed}) for seed in range(10)]
+    for position, config in enumerate(configs):
+        row = {"sweep": "s", "trial_id": config.trial_id, "setting_id": config.setting_id, "position": position}
+        store.write("wanted", [{**row, "seed": config.seed, "probes": "", "configuration": json.dumps(config.flat())}])
+    store.write("trials", [ended(c.trial_id, seed=c.seed, train_correct_count=9, train_count=10) for c in configs])
+    return store.results
+
+
+def test_the_table_is_written_and_read_again(paper, results):
+    made = table.write(results)
+    assert list(made["verdict"]) == [Verdict.REPRODUCED, Verdict.NOT_RUN]
+    assert list(table.stored(results)["verdict"]) == ["reproduced", "not run"]
+    assert made["estimate"].iloc[0] == 0.9 and made["replicates"].iloc[0] == 10
+
+
+def test_the_report_shows_the_verdicts(paper, results):
+    from analysis import report
+
+    assert "Somebody (2000)" not in report.write(results).read_text()
+    table.write(results)
+    page = report.write(results).read_text()
+    assert "Somebody (2000)" in page and "1 reproduced, 1 not run" in page
+    assert (results / "figures" / "claims-p2000.png").stat().st_size > 1000
+
+
+@pytest.mark.parametrize("content", ["", "paper,claim\np,1\n"])
+def test_a_damaged_table_is_refused_with_what_to_do(content, tmp_path):
+    Store(tmp_path, create=True)
+    (tmp_path / table.FILE).write_text(content)
+    with pytest.raises(StoreError, match="Delete it, then: memsweep claims"):
+        table.stored(tmp_path)
+
+
+def test_the_verb_prints_and_writes(results):
+    found = memsweep_("claims", "--results", str(results), "--format", "jsonl")
+    assert found.returncode == 0 and (results / table.FILE).exists()
+    refused = memsweep_("claims", "--results", str(results / "nowhere"))
+    assert refused.returncode == 2 and "no results at" in refused.stderr
+
+
+def test_every_claim_says_what_it_needs_to():
+    for own in verdicts.papers():
+        assert [c.number for c in own.claims] == list(range(1, len(own.claims) + 1))
+        assert all(c.statement and c.test and c.sweeps for c in own.claims), own.key
