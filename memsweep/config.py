@@ -40,7 +40,11 @@ INITIALIZATIONS = ("default", "he", "glorot", "orthogonal")
 OPTIMIZERS = ("sgd", "adamw")
 DTYPES = ("float32", "float64")
 MATMULS = ("highest", "high", "medium")
-PROBES = ("examples", "positions", "readouts")
+PROBES = (
+    "examples",
+    "positions",
+    "readouts",
+)
 REPEATED_PROBES: tuple[str, ...] = ()
 """Those asked at probe_steps too; the others once, at the end."""
 STREAMS = ("inputs", "labels", "noise", "init", "order")
