@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 
 from analysis import figures, frames, learning_curves, sequences, statistics
 from analysis.sequences import CELL, LENGTH, SETTING, TASK, WIDTH
-from memsweep.config import TARGET_TASKS
+from memsweep.options import TARGET_TASKS
 
 QUERY = frames.CURVES
 

@@ -16,7 +16,7 @@ from matplotlib.axes import Axes
 
 from analysis import figures, frames, sequences, statistics
 from analysis.sequences import CELL, CURVE, LENGTH, SETTING, SOLVED_IN, TASK, WIDTH
-from memsweep.config import SOLVABLE_TASKS
+from memsweep.options import SOLVABLE_TASKS
 
 QUERY = frames.TRIALS
 ALSO = ("convergence", "recall_positions", "readouts")

@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from analysis import figures, frames
-from memsweep.config import CELLS
+from memsweep.options import CELLS
 from memsweep.schema import Status
 
 TASK, LENGTH, CELL, WIDTH = "data_task", "data_sequence_length", "model_cell", "model_width"

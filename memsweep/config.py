@@ -11,53 +11,37 @@ import importlib
 import json
 import math
 import numbers
-import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from functools import cached_property
 from operator import attrgetter
 from typing import Any, NamedTuple, get_type_hints
 
-PROTOCOL = 1
-"""Raised on purpose when a change alters the numbers that the same configuration gives."""
-
-SYNTHETIC_TASKS = ("gaussian", "bits", "random_sequences")
-TARGET_TASKS = ("copy", "adding", "recall", "strings", "reconstruction", "characters")
-"""Sequence tasks that ask for more than a label."""
-SOLVABLE_TASKS = ("copy", "adding", "recall", "reconstruction")
-TASKS = ("digits", "mnist5k", "mnist", "fashion_mnist", "cifar10", *SYNTHETIC_TASKS, *TARGET_TASKS)
-LABEL_SCHEMES = ("task", "random", "unique")
-LABEL_NOISE = ("labels", "wrong_labels")
-NOISE_KINDS = ("none", *LABEL_NOISE, "gaussian_inputs", "shuffled_pixels", "random_pixels")
-SEQUENCE_FAMILIES = ("recurrent", "attention")
-FAMILIES = ("mlp", "cnn", *SEQUENCE_FAMILIES)
-PLUS = ("plus_out", "plus_cand", "plus_state")
-_PRU = tuple(f"pru_{kind}{plus}" for kind in "abcd" for plus in ("", *(f"+{name}" for name in PLUS)))
-CELLS = ("rnn", "irnn", "ugrnn", "gru", "lstm", *(cell for cell in _PRU if cell != "pru_b+plus_state"))
-"""Without the one whose gates would read y and read nothing that is fed back."""
-ACTIVATIONS = ("relu", "tanh", "gelu", "sigmoid", "identity")
-INITIALIZATIONS = ("default", "he", "glorot", "orthogonal")
-OPTIMIZERS = ("sgd", "adamw")
-DTYPES = ("float32", "float64")
-MATMULS = ("highest", "high", "medium")
-PROBES = (
-    "examples",
-    "positions",
-    "readouts",
+from memsweep.options import (
+    ACTIVATIONS,
+    CELLS,
+    DTYPES,
+    FAMILIES,
+    IMPORT_PATH,
+    INITIALIZATIONS,
+    LABEL_SCHEMES,
+    LIMIT,
+    MATMULS,
+    NOISE_KINDS,
+    OPTIMIZERS,
+    PROBES,
+    PROTOCOL,
+    SCHEDULE,
+    STREAMS,
+    TASKS,
 )
-REPEATED_PROBES: tuple[str, ...] = ()
-"""Those asked at probe_steps too; the others once, at the end."""
-STREAMS = ("inputs", "labels", "noise", "init", "order")
+from memsweep.rules import cross_problems
 
 LATER_FIELDS = (
     *("regularization.penalty", "regularization.penalty_strength", "compute.matmul"),
     *("data.vocabulary", "data.items", "model.gate_bias", "optimizer.truncation", "stop.solve", "probe_steps"),
 )
 """Fields that older tables do not have: at their defaults they are no part of a trial's name, so that names stay."""
-LIMIT = 2**63
-"""Whole numbers from here on fit no table."""
-IMPORT_PATH = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
-SCHEDULE = re.compile(r"constant|step:(?P<epochs>[1-9]\d*):(?P<factor>\d*\.?\d+(?:e-?\d+)?)")
 
 
 class ConfigError(ValueError):
@@ -384,110 +368,6 @@ def unknown_field(name: str) -> str:
         else f"Groups: {', '.join(dict.fromkeys(s.group or s.name for s in FIELDS.values()))}."
     )
     return f"{name!r} is no field of TrialConfig. {hint}"
-
-
-def cross_problems(config: TrialConfig) -> list[str]:
-    """What is wrong between fields that are each right."""
-    data, problems = config.data, []
-    if data.noise_fraction > 0 and data.noise_kind == "none":
-        problems.append(
-            f"data.noise_fraction = {data.noise_fraction}, but data.noise_kind = 'none': "
-            f"choose one of {', '.join(NOISE_KINDS[1:])}."
-        )
-    if data.task in SYNTHETIC_TASKS:
-        if data.label_scheme == "task":
-            problems.append(
-                f"data.task = {data.task!r} has no labels of its own: use data.label_scheme = 'random' or 'unique'."
-            )
-        if data.input_dim == 0:
-            problems.append(f"data.task = {data.task!r} has no width of its own: set data.input_dim to 1 or more.")
-        if data.label_scheme == "random" and data.classes < 2:
-            problems.append(f"data.task = {data.task!r} has no classes of its own: set data.classes to 2 or more.")
-    if data.label_scheme == "task" and data.classes != 0:
-        problems.append(f"data.classes = {data.classes}: label_scheme 'task' uses the task's own classes; leave it 0.")
-    if data.label_scheme == "unique" and data.classes != 0:
-        problems.append("data.classes: label_scheme 'unique' has as many classes as examples; leave it 0.")
-    if data.label_scheme == "unique" and (data.validation_examples or data.test_examples):
-        problems.append(
-            "data.label_scheme = 'unique' gives each example its own class, so nothing can be validated or tested: "
-            "set data.validation_examples and data.test_examples to 0."
-        )
-    problems += sequence_problems(config)
-    if config.model.family == "cnn" and config.model.depth != 2:
-        problems.append(f"model.depth = {config.model.depth}: family 'cnn' has two convolutions; leave it 2.")
-    r = config.regularization
-    if r.penalty_strength and r.penalty == "none":
-        problems.append(
-            f"regularization.penalty_strength = {r.penalty_strength}, but regularization.penalty = 'none': "
-            "name your function, such as my_lab.penalties:l1."
-        )
-    if config.optimizer.name == "adamw" and config.optimizer.momentum:
-        problems.append("optimizer.momentum: AdamW has none; use optimizer.betas.")
-    if config.probe_steps and not set(config.probes) & set(REPEATED_PROBES):
-        problems.append(
-            f"probe_steps: only the probes {', '.join(REPEATED_PROBES)} are asked before the end; name one in probes."
-        )
-    if config.protocol > PROTOCOL:
-        problems.append(f"protocol = {config.protocol}: this version knows protocols up to {PROTOCOL}.")
-    return problems
-
-
-def sequence_problems(config: TrialConfig) -> list[str]:
-    """What does not go together with sequences, or without them."""
-    data, model, optimizer, problems = config.data, config.model, config.optimizer, []
-    family, is_recurrent = f"model.family = {model.family!r}", model.family == "recurrent"
-    reads_steps = model.family in SEQUENCE_FAMILIES or ":" in model.family
-    if is_recurrent != (model.cell != "none"):
-        problems.append(
-            f"{family} needs a model.cell: one of {', '.join(CELLS)}."
-            if is_recurrent
-            else f"model.cell = {model.cell!r}: {family} has no cell; use 'recurrent', or leave it 'none'."
-        )
-    if data.sequence_length and data.task in TASKS and not reads_steps:
-        problems.append(f"data.sequence_length = {data.sequence_length}: {family} reads no steps; use 0, or recurrent.")
-    if data.task in TARGET_TASKS:
-        if not reads_steps:
-            problems.append(f"data.task = {data.task!r} is read step by step: {family} must be recurrent or attention.")
-        if data.label_scheme != "task" or data.noise_kind != "none":
-            problems.append(
-                f"data.task = {data.task!r} has targets of its own: "
-                "leave data.label_scheme 'task' and data.noise_kind 'none'."
-            )
-        if data.input_dim and data.task != "reconstruction":
-            problems.append(f"data.input_dim = {data.input_dim}: task {data.task!r} has its own inputs; leave it 0.")
-        r, tokens = config.regularization, data.task not in ("adding", "reconstruction")
-        if tokens and (r.input_dropout or r.input_noise or r.adversarial):
-            problems.append(
-                f"data.task = {data.task!r} reads tokens: "
-                "regularization.input_dropout, input_noise and adversarial must be 0."
-            )
-        if not tokens and (r.label_smoothing or r.adversarial):
-            problems.append(
-                f"data.task = {data.task!r} asks for numbers: regularization.label_smoothing and adversarial must be 0."
-            )
-    elif data.vocabulary or data.items:
-        problems.append(f"data.vocabulary and data.items: task {data.task!r} has none; leave them 0.")
-    if model.family in SEQUENCE_FAMILIES:
-        if model.depth < 1:
-            problems.append(f"model.depth = {model.depth}: {family} has 1 layer or more.")
-        for name, default in (("activation", "relu"), ("initialization", "default")):
-            if getattr(model, name) != default:
-                problems.append(f"model.{name} = {getattr(model, name)!r}: {family} has its own; leave it {default!r}.")
-    if optimizer.truncation and not is_recurrent:
-        problems.append(
-            f"optimizer.truncation = {optimizer.truncation}: only family 'recurrent' has steps to cut; use 0."
-        )
-    if config.stop.solve != "never" and data.task not in SOLVABLE_TASKS:
-        problems.append(
-            f"stop.solve = {config.stop.solve!r}: only {', '.join(SOLVABLE_TASKS)} have a threshold; use never."
-        )
-    if config.stop.solve != "never" and not data.validation_examples:
-        problems.append("stop.solve is about validation data: set data.validation_examples to 1 or more.")
-    if "readouts" in config.probes and not (is_recurrent and data.task == "copy"):
-        problems.append("probes: readouts are about what a recurrent network holds of the symbols of task 'copy'.")
-    if "positions" in config.probes and data.task not in TARGET_TASKS:
-        problems.append(f"probes: task {data.task!r} has one answer an example, no positions.")
-    return problems
 
 
 def recorded(probes: str | None, steps: str | None) -> frozenset[str]:

@@ -12,8 +12,9 @@ from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 from typing import Any
 
-from memsweep.config import SYNTHETIC_TASKS, TARGET_TASKS, TASKS, TrialConfig
+from memsweep.config import TrialConfig
 from memsweep.data import tasks
+from memsweep.options import SYNTHETIC_TASKS, TARGET_TASKS, TASKS
 
 FREE_GIB = 1
 """Less free disk than this is worth a warning."""

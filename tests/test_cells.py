@@ -4,8 +4,9 @@ import pytest
 import torch
 from torch.func import functional_call, jacrev, vmap
 
-from memsweep.config import CELLS, Model
+from memsweep.config import Model
 from memsweep.engine.cells import KERNELS, Carried, Cell
+from memsweep.options import CELLS
 
 M, B, FEATURES, WIDTH = 3, 4, 3, 5
 

@@ -11,10 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from memsweep import config
+from memsweep import rules
 from memsweep.config import (
     FIELDS,
-    STREAMS,
     ConfigError,
     Data,
     Model,
@@ -25,6 +24,7 @@ from memsweep.config import (
     imported,
     schedule_factor,
 )
+from memsweep.options import ACTIVATIONS, PROTOCOL, STREAMS
 from memsweep.sweep import load_sweep
 
 RANDOM_LABELS = {"data.label_scheme": "random", "data.classes": 3}
@@ -115,8 +115,8 @@ def test_setting_id_depends_on_every_field_but_seeds(name):
 
 
 def test_trial_id_depends_on_protocol(monkeypatch):
-    monkeypatch.setattr(config, "PROTOCOL", config.PROTOCOL + 1)
-    assert of(protocol=config.PROTOCOL).trial_id != of().trial_id
+    monkeypatch.setattr(rules, "PROTOCOL", PROTOCOL + 1)
+    assert of(protocol=PROTOCOL + 1).trial_id != of().trial_id
 
 
 def test_fields_that_came_later_leave_old_names_alone():
@@ -238,7 +238,7 @@ def some(spec):
         "seed": st.integers(0, 2**62),
         "seeds.noise": st.none() | st.integers(0, 2**62),
         "probes": st.sampled_from([(), ("examples",)]),
-        "model.activation": st.sampled_from(config.ACTIVATIONS),
+        "model.activation": st.sampled_from(ACTIVATIONS),
     }
     return free[spec]
 
@@ -371,7 +371,7 @@ def test_wrong_schedules_are_refused(value):
         ({"data.label_scheme": "unique"}, "data.validation_examples"),
         ({"data.sequence_length": 3}, "data.sequence_length"),
         ({"optimizer.name": "adamw", "optimizer.momentum": 0.9}, "optimizer.betas"),
-        ({"protocol": config.PROTOCOL + 1}, "protocol"),
+        ({"protocol": PROTOCOL + 1}, "protocol"),
     ],
 )
 def test_fields_that_do_not_go_together_are_refused(values, word):

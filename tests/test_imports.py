@@ -27,7 +27,7 @@ ROOMS = {
         {"numpy", "pandas", "pyarrow", "matplotlib", "scipy", "sklearn", "plotly", "jinja2"},
     ),
 }
-BASE = {"config", "sweep", "seeds", "schema"}
+BASE = {"config", "options", "rules", "sweep", "seeds", "schema"}
 HOMES = {
     "ray": {"memsweep/launch/tune.py", "memsweep/launch/cluster.py"},
     "mlflow": {"memsweep/results/tracking.py"},

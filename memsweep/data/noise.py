@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from memsweep.config import LABEL_NOISE, TrialConfig
+from memsweep.config import TrialConfig
+from memsweep.options import LABEL_NOISE
 from memsweep.seeds import generator
 
 Array = np.ndarray[Any, Any]

@@ -22,10 +22,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from memsweep.config import SYNTHETIC_TASKS, TARGET_TASKS, Data, TrialConfig, imported
+from memsweep.config import Data, TrialConfig, imported
 from memsweep.data import sequences
 from memsweep.data.noise import Array
 from memsweep.data.texts import FOLDER_VARIABLE, DataError
+from memsweep.options import SYNTHETIC_TASKS, TARGET_TASKS
 from memsweep.seeds import generator
 
 DEBIAN_FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")

@@ -12,9 +12,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from memsweep.config import SEQUENCE_FAMILIES, Data, TrialConfig
+from memsweep.config import Data, TrialConfig
 from memsweep.data.noise import Array
 from memsweep.data.texts import FOLDER_VARIABLE, REGIONS, DataError, Text, text
+from memsweep.options import SEQUENCE_FAMILIES
 from memsweep.seeds import generator
 
 NOT_ASKED = -1

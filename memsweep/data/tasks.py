@@ -19,12 +19,13 @@ from typing import Generic, TypeVar
 
 import numpy as np
 
-from memsweep.config import SYNTHETIC_TASKS, TARGET_TASKS, TASKS, Data, TrialConfig
+from memsweep.config import Data, TrialConfig
 from memsweep.data import noise, sequences
 from memsweep.data.noise import Array
 from memsweep.data.pools import FILE_TASKS, Facts, facts_of, pool_of
 from memsweep.data.sequences import Form
 from memsweep.data.texts import FOLDER_VARIABLE, DataError
+from memsweep.options import SYNTHETIC_TASKS, TARGET_TASKS, TASKS
 from memsweep.seeds import generator
 
 CROPPED_PIXELS = 2

@@ -9,12 +9,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from memsweep.config import FAMILIES, TrialConfig, imported, schedule_factor
+from memsweep.config import TrialConfig, imported, schedule_factor
 from memsweep.data import sequences, tasks
 from memsweep.engine import adversarial, models, regularizers, streams, trainer
 from memsweep.engine.program import Program
 from memsweep.engine.regularizers import Perturbation
 from memsweep.engine.sequence_models import Recurrent
+from memsweep.options import FAMILIES
 from memsweep.seeds import key
 
 

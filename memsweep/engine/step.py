@@ -12,7 +12,6 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from memsweep.config import FAMILIES
 from memsweep.engine import adversarial, optim, streams
 from memsweep.engine.lifting import lifted_gradient
 from memsweep.engine.losses import answer_loss
@@ -20,6 +19,7 @@ from memsweep.engine.optim import Tensors
 from memsweep.engine.program import Program
 from memsweep.engine.regularizers import Perturbation, applied, perturbation
 from memsweep.engine.state import State, map_tensors, rows_of
+from memsweep.options import FAMILIES
 
 
 class Batch(NamedTuple):

@@ -21,9 +21,10 @@ from typing import TYPE_CHECKING
 
 import psutil
 
-from memsweep.config import FAMILIES, SEQUENCE_FAMILIES, Model, TrialConfig
+from memsweep.config import Model, TrialConfig
 from memsweep.data import tasks
 from memsweep.launch.packing import by_program
+from memsweep.options import FAMILIES, SEQUENCE_FAMILIES
 from memsweep.results.store import Store, StoreError
 
 if TYPE_CHECKING:

@@ -9,9 +9,10 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from memsweep.config import FIELDS, PROBES, TrialConfig
+from memsweep.config import FIELDS, TrialConfig
 from memsweep.engine.checkpoint import Record
 from memsweep.launch import provenance
+from memsweep.options import PROBES
 from memsweep.results.store import Store
 from memsweep.schema import Status, cell
 

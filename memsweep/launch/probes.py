@@ -6,11 +6,11 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from memsweep.config import LIMIT, REPEATED_PROBES
 from memsweep.engine.probes import positions, readouts
 from memsweep.engine.program import Program
 from memsweep.engine.state import State, select
 from memsweep.launch.ledger import Row
+from memsweep.options import LIMIT, REPEATED_PROBES
 
 
 def rows(program: Program, state: State, members: Sequence[int], *, repeated: bool = False) -> dict[str, list[Row]]:

@@ -11,13 +11,14 @@ from typing import Any, NamedTuple
 
 import torch
 
-from memsweep.config import PROBES, TrialConfig
+from memsweep.config import TrialConfig
 from memsweep.engine import plain, trainer
 from memsweep.engine.program import Program
 from memsweep.launch import choices
 from memsweep.launch.comparison import alone, differences, weights_apart, weights_fingerprint
 from memsweep.launch.packing import program_name
 from memsweep.launch.patience import PATIENCE_SECONDS, STDERR
+from memsweep.options import PROBES
 from memsweep.results.store import Store, StoreError
 from memsweep.schema import RETRIED, SETTLED, Status
 

@@ -21,9 +21,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from memsweep.config import DTYPES, OPTIMIZERS, TrialConfig
+from memsweep.config import TrialConfig
 from memsweep.engine import plain, trainer
 from memsweep.engine.program import MODES
+from memsweep.options import DTYPES, OPTIMIZERS
 from tests.bench import machine
 from tests.cases import CASES, SMALL
 

@@ -30,11 +30,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call, grad, stack_module_state, vmap
 
-from memsweep.config import CELLS, TrialConfig
+from memsweep.config import TrialConfig
 from memsweep.engine import trainer
 from memsweep.engine.cells import KERNELS, KINDS
 from memsweep.launch.choices import choose
 from memsweep.launch.packing import program_name
+from memsweep.options import CELLS
 from tests.bench import machine
 from tests.bench.convolution import peak, synchronize
 

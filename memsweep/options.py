@@ -1,0 +1,41 @@
+"""Names and numbers that a trial's fields may take."""
+
+from __future__ import annotations
+
+import re
+
+PROTOCOL = 1
+"""Raised on purpose when a change alters the numbers that the same configuration gives."""
+
+SYNTHETIC_TASKS = ("gaussian", "bits", "random_sequences")
+TARGET_TASKS = ("copy", "adding", "recall", "strings", "reconstruction", "characters")
+"""Sequence tasks that ask for more than a label."""
+SOLVABLE_TASKS = ("copy", "adding", "recall", "reconstruction")
+TASKS = ("digits", "mnist5k", "mnist", "fashion_mnist", "cifar10", *SYNTHETIC_TASKS, *TARGET_TASKS)
+LABEL_SCHEMES = ("task", "random", "unique")
+LABEL_NOISE = ("labels", "wrong_labels")
+NOISE_KINDS = ("none", *LABEL_NOISE, "gaussian_inputs", "shuffled_pixels", "random_pixels")
+SEQUENCE_FAMILIES = ("recurrent", "attention")
+FAMILIES = ("mlp", "cnn", *SEQUENCE_FAMILIES)
+PLUS = ("plus_out", "plus_cand", "plus_state")
+_PRU = tuple(f"pru_{kind}{plus}" for kind in "abcd" for plus in ("", *(f"+{name}" for name in PLUS)))
+CELLS = ("rnn", "irnn", "ugrnn", "gru", "lstm", *(cell for cell in _PRU if cell != "pru_b+plus_state"))
+"""Without the one whose gates would read y and read nothing that is fed back."""
+ACTIVATIONS = ("relu", "tanh", "gelu", "sigmoid", "identity")
+INITIALIZATIONS = ("default", "he", "glorot", "orthogonal")
+OPTIMIZERS = ("sgd", "adamw")
+DTYPES = ("float32", "float64")
+MATMULS = ("highest", "high", "medium")
+PROBES = (
+    "examples",
+    "positions",
+    "readouts",
+)
+REPEATED_PROBES: tuple[str, ...] = ()
+"""Those asked at probe_steps too; the others once, at the end."""
+STREAMS = ("inputs", "labels", "noise", "init", "order")
+
+LIMIT = 2**63
+"""Whole numbers from here on fit no table."""
+IMPORT_PATH = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
+SCHEDULE = re.compile(r"constant|step:(?P<epochs>[1-9]\d*):(?P<factor>\d*\.?\d+(?:e-?\d+)?)")

@@ -1,0 +1,124 @@
+"""What is wrong between fields of a trial that are each right: one sentence a problem."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from memsweep.options import (
+    CELLS,
+    NOISE_KINDS,
+    PROTOCOL,
+    REPEATED_PROBES,
+    SEQUENCE_FAMILIES,
+    SOLVABLE_TASKS,
+    SYNTHETIC_TASKS,
+    TARGET_TASKS,
+    TASKS,
+)
+
+if TYPE_CHECKING:
+    from memsweep.config import TrialConfig
+
+
+def cross_problems(config: TrialConfig) -> list[str]:
+    """What is wrong between fields that are each right."""
+    data, problems = config.data, []
+    if data.noise_fraction > 0 and data.noise_kind == "none":
+        problems.append(
+            f"data.noise_fraction = {data.noise_fraction}, but data.noise_kind = 'none': "
+            f"choose one of {', '.join(NOISE_KINDS[1:])}."
+        )
+    if data.task in SYNTHETIC_TASKS:
+        if data.label_scheme == "task":
+            problems.append(
+                f"data.task = {data.task!r} has no labels of its own: use data.label_scheme = 'random' or 'unique'."
+            )
+        if data.input_dim == 0:
+            problems.append(f"data.task = {data.task!r} has no width of its own: set data.input_dim to 1 or more.")
+        if data.label_scheme == "random" and data.classes < 2:
+            problems.append(f"data.task = {data.task!r} has no classes of its own: set data.classes to 2 or more.")
+    if data.label_scheme == "task" and data.classes != 0:
+        problems.append(f"data.classes = {data.classes}: label_scheme 'task' uses the task's own classes; leave it 0.")
+    if data.label_scheme == "unique" and data.classes != 0:
+        problems.append("data.classes: label_scheme 'unique' has as many classes as examples; leave it 0.")
+    if data.label_scheme == "unique" and (data.validation_examples or data.test_examples):
+        problems.append(
+            "data.label_scheme = 'unique' gives each example its own class, so nothing can be validated or tested: "
+            "set data.validation_examples and data.test_examples to 0."
+        )
+    problems += sequence_problems(config)
+    if config.model.family == "cnn" and config.model.depth != 2:
+        problems.append(f"model.depth = {config.model.depth}: family 'cnn' has two convolutions; leave it 2.")
+    r = config.regularization
+    if r.penalty_strength and r.penalty == "none":
+        problems.append(
+            f"regularization.penalty_strength = {r.penalty_strength}, but regularization.penalty = 'none': "
+            "name your function, such as my_lab.penalties:l1."
+        )
+    if config.optimizer.name == "adamw" and config.optimizer.momentum:
+        problems.append("optimizer.momentum: AdamW has none; use optimizer.betas.")
+    if config.probe_steps and not set(config.probes) & set(REPEATED_PROBES):
+        problems.append(
+            f"probe_steps: only the probes {', '.join(REPEATED_PROBES)} are asked before the end; name one in probes."
+        )
+    if config.protocol > PROTOCOL:
+        problems.append(f"protocol = {config.protocol}: this version knows protocols up to {PROTOCOL}.")
+    return problems
+
+
+def sequence_problems(config: TrialConfig) -> list[str]:
+    """What does not go together with sequences, or without them."""
+    data, model, optimizer, problems = config.data, config.model, config.optimizer, []
+    family, is_recurrent = f"model.family = {model.family!r}", model.family == "recurrent"
+    reads_steps = model.family in SEQUENCE_FAMILIES or ":" in model.family
+    if is_recurrent != (model.cell != "none"):
+        problems.append(
+            f"{family} needs a model.cell: one of {', '.join(CELLS)}."
+            if is_recurrent
+            else f"model.cell = {model.cell!r}: {family} has no cell; use 'recurrent', or leave it 'none'."
+        )
+    if data.sequence_length and data.task in TASKS and not reads_steps:
+        problems.append(f"data.sequence_length = {data.sequence_length}: {family} reads no steps; use 0, or recurrent.")
+    if data.task in TARGET_TASKS:
+        if not reads_steps:
+            problems.append(f"data.task = {data.task!r} is read step by step: {family} must be recurrent or attention.")
+        if data.label_scheme != "task" or data.noise_kind != "none":
+            problems.append(
+                f"data.task = {data.task!r} has targets of its own: "
+                "leave data.label_scheme 'task' and data.noise_kind 'none'."
+            )
+        if data.input_dim and data.task != "reconstruction":
+            problems.append(f"data.input_dim = {data.input_dim}: task {data.task!r} has its own inputs; leave it 0.")
+        r, tokens = config.regularization, data.task not in ("adding", "reconstruction")
+        if tokens and (r.input_dropout or r.input_noise or r.adversarial):
+            problems.append(
+                f"data.task = {data.task!r} reads tokens: "
+                "regularization.input_dropout, input_noise and adversarial must be 0."
+            )
+        if not tokens and (r.label_smoothing or r.adversarial):
+            problems.append(
+                f"data.task = {data.task!r} asks for numbers: regularization.label_smoothing and adversarial must be 0."
+            )
+    elif data.vocabulary or data.items:
+        problems.append(f"data.vocabulary and data.items: task {data.task!r} has none; leave them 0.")
+    if model.family in SEQUENCE_FAMILIES:
+        if model.depth < 1:
+            problems.append(f"model.depth = {model.depth}: {family} has 1 layer or more.")
+        for name, default in (("activation", "relu"), ("initialization", "default")):
+            if getattr(model, name) != default:
+                problems.append(f"model.{name} = {getattr(model, name)!r}: {family} has its own; leave it {default!r}.")
+    if optimizer.truncation and not is_recurrent:
+        problems.append(
+            f"optimizer.truncation = {optimizer.truncation}: only family 'recurrent' has steps to cut; use 0."
+        )
+    if config.stop.solve != "never" and data.task not in SOLVABLE_TASKS:
+        problems.append(
+            f"stop.solve = {config.stop.solve!r}: only {', '.join(SOLVABLE_TASKS)} have a threshold; use never."
+        )
+    if config.stop.solve != "never" and not data.validation_examples:
+        problems.append("stop.solve is about validation data: set data.validation_examples to 1 or more.")
+    if "readouts" in config.probes and not (is_recurrent and data.task == "copy"):
+        problems.append("probes: readouts are about what a recurrent network holds of the symbols of task 'copy'.")
+    if "positions" in config.probes and data.task not in TARGET_TASKS:
+        problems.append(f"probes: task {data.task!r} has one answer an example, no positions.")
+    return problems
