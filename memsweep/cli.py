@@ -327,16 +327,22 @@ def report(results: ResultsOption = "results") -> None:
 
 
 @app.command()
-def claims(results: ResultsOption = "results", output: FormatOption = Format.TABLE) -> None:
+def claims(
+    results: ResultsOption = "results",
+    shuffles: Annotated[
+        int, typer.Option(min=0, help="Control: how often each claim is reproduced with settings exchanged so often.")
+    ] = 0,
+    output: FormatOption = Format.TABLE,
+) -> None:
     """Judge each published claim on the stored trials: reproduced, contradicted, undecided, not run; write claims.csv.
 
-    Example: memsweep claims --format csv
+    Example: memsweep claims --shuffles 200
     """
     import pyarrow as pa
 
     from analysis.claims.table import SHOWN, write
 
-    table = write(results)
+    table = write(results, shuffles)
     if output in (Format.TABLE, Format.MARKDOWN):
         table = table[list(SHOWN)]
     _print_table(pa.Table.from_pandas(table, preserve_index=False), output)

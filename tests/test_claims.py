@@ -176,11 +176,11 @@ def paper(monkeypatch):
         return [Margin("share fitted", (rows["train_correct_count"] / rows["train_count"]).to_numpy(), 0.5)]
 
     claims = (
-        Claim(1, "all is fitted", Basis.CONFIRMED, "sign test", ("s",), measure),
+        Claim(1, "all is fitted", Basis.CONFIRMED, "sign test", ("s",), measure, shuffled=("model_width",)),
         Claim(2, "of another sweep", Basis.EXTENSION, "sign test", ("other",), measure),
     )
     own = Paper("p2000", "Somebody (2000)", "Read in full.", claims)
-    for module in (verdicts, __import__("analysis.report", fromlist=["report"])):
+    for module in (verdicts, controls, __import__("analysis.report", fromlist=["report"])):
         monkeypatch.setattr(module, "papers", lambda: [own])
     return own
 
@@ -201,6 +201,12 @@ def test_the_table_is_written_and_read_again(paper, results):
     assert list(made["verdict"]) == [Verdict.REPRODUCED, Verdict.NOT_RUN]
     assert list(table.stored(results)["verdict"]) == ["reproduced", "not run"]
     assert made["estimate"].iloc[0] == 0.9 and made["replicates"].iloc[0] == 10
+    assert made["by_chance"].isna().all()
+
+
+def test_a_test_that_shuffles_do_not_change_shows_in_the_table(paper, results):
+    assert table.write(results, shuffles=3)["by_chance"].iloc[0] == 1
+    assert table.stored(results)["by_chance"].iloc[0] == 1
 
 
 def test_the_report_shows_the_verdicts(paper, results):
@@ -222,7 +228,7 @@ def test_a_damaged_table_is_refused_with_what_to_do(content, tmp_path):
 
 
 def test_the_verb_prints_and_writes(results):
-    found = memsweep_("claims", "--results", str(results), "--format", "jsonl")
+    found = memsweep_("claims", "--results", str(results), "--shuffles", "3", "--format", "jsonl")
     assert found.returncode == 0 and (results / table.FILE).exists()
     refused = memsweep_("claims", "--results", str(results / "nowhere"))
     assert refused.returncode == 2 and "no results at" in refused.stderr

@@ -7,9 +7,27 @@ import pandas as pd
 
 from analysis import frames
 from analysis.claims.claim import Claim, MissingTrialsError
-from analysis.claims.verdicts import ALPHA, as_tested, combined
+from analysis.claims.verdicts import ALPHA, Read, as_tested, combined, gathered, papers
 
 SHUFFLES = 200
+
+
+def by_chance(read: Read, shuffles: int) -> dict[tuple[str, int], float]:
+    """(paper, claim) -> `reproduced_by_chance` on stored trials, of claims with `shuffled` whose trials are there.
+
+    Each claim has a generator of its own, so that its rate doesn't depend on the others.
+    """
+    rates = {}
+    for paper in papers():
+        for claim in paper.claims:
+            try:
+                rows = gathered(claim, read) if claim.shuffled else None
+            except MissingTrialsError:
+                continue
+            if rows is not None:
+                generator = np.random.default_rng([claim.number, *paper.key.encode()])
+                rates[paper.key, claim.number] = reproduced_by_chance(claim, rows, generator, shuffles)
+    return rates
 
 
 def reproduced_by_chance(

@@ -10,8 +10,9 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from analysis import figures
+from analysis.claims import controls
 from analysis.claims.claim import Paper
-from analysis.claims.verdicts import COLUMNS, Verdict, judge
+from analysis.claims.verdicts import COLUMNS, Verdict, judge, reader
 from memsweep.results.store import Store, StoreError, write_whole
 
 FILE = "claims.csv"
@@ -26,6 +27,7 @@ SHOWN = (
     "high",
     "above",
     "replicates",
+    "by_chance",
     "reason",
 )
 """Columns for people; the file has all."""
@@ -36,10 +38,16 @@ COLORS = {
 }
 
 
-def write(results: str | Path) -> pd.DataFrame:
-    """Judges all claims on the trials of a folder and writes the table there. Raises StoreError."""
+def write(results: str | Path, shuffles: int = 0) -> pd.DataFrame:
+    """Judges all claims on the trials of a folder and writes the table there. Raises StoreError.
+
+    shuffles: with 1 or more, the column by_chance tells the share of so many shuffles in which a claim is reproduced.
+    """
     store = Store(results)
     table = judge(store.results)
+    if shuffles:
+        rates = controls.by_chance(reader(store.results), shuffles)
+        table["by_chance"] = [rates.get(key, np.nan) for key in zip(table["paper"], table["claim"], strict=True)]
     write_whole(store.results / FILE, table.to_csv(index=False).encode())
     return table
 

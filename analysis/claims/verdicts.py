@@ -38,7 +38,7 @@ class Verdict(StrEnum):
 
 COLUMNS = [
     *("paper", "claim", "verdict", "statement", "basis", "measured", "estimate", "low", "high", "above", "replicates"),
-    *("p", "p_against", "test", "sweeps", "reason"),
+    *("p", "p_against", "by_chance", "test", "sweeps", "reason"),
 ]
 
 
@@ -138,7 +138,7 @@ def _measured(claim: Claim, read: Read) -> Row:
         **dict.fromkeys(COLUMNS),
         **{"claim": claim.number, "statement": claim.statement, "basis": claim.basis.value, "test": claim.test},
         **{"sweeps": ", ".join(claim.sweeps), "replicates": 0, "is_fact": False},
-        **dict.fromkeys(("estimate", "low", "high", "above", "p", "p_against"), np.nan),
+        **dict.fromkeys(("estimate", "low", "high", "above", "p", "p_against", "by_chance"), np.nan),
     }
     try:
         evidence = claim.measure(gathered(claim, read))
