@@ -23,20 +23,21 @@ where w.sweep = '{sweep}' order by w.position, s.step"""
 """All measurements of a sweep's trials."""
 
 
-def _beside(table: str, order: str, which: str = "") -> str:
+def beside(table: str, order: str, which: str = "") -> str:
+    """A query of a table that trials have beside theirs; `which`: more of the condition on `wanted`, as w."""
     return f"""select w.trial_id, w.setting_id, w.seed, w.configuration, t.status, t.step_count, t.solved_step,
 t.parameter_count, b.* exclude (trial_id, attempt_id)
 from wanted w left join trials t using (trial_id) left join {table} b using (trial_id)
 where w.sweep = '{{sweep}}'{which} order by w.position, {order}"""
 
 
-CURVES = _beside("steps", "b.step")
+CURVES = beside("steps", "b.step")
 """All measurements of a sweep's trials; a trial without any is one row without step."""
 
-POSITIONS = _beside("positions", "b.position", " and w.probes like '%positions%'")
+POSITIONS = beside("positions", "b.position", " and w.probes like '%positions%'")
 """Recall by position of the trials that were asked for it; a trial that is not stored is one row without position."""
 
-READOUTS = _beside("readouts", "b.item, b.fitted_step, b.applied_step", " and w.probes like '%readouts%'")
+READOUTS = beside("readouts", "b.item, b.fitted_step, b.applied_step", " and w.probes like '%readouts%'")
 """Read-outs of the trials that were asked for them; a trial that is not stored is one row without item."""
 
 COLUMNS = {spec.column: name for name, spec in FIELDS.items()}
@@ -94,10 +95,12 @@ def short(column: str) -> str:
 
 def label(values: Mapping[str, Any]) -> str:
     """Fields and their values as one text: `weight decay 0.001, width 32`."""
-    return ", ".join(
-        f"{short(column)} {value:.3g}" if _is_number(value) else f"{short(column)} {value}"
-        for column, value in values.items()
-    )
+    return ", ".join(f"{short(column)} {text(value)}" for column, value in values.items())
+
+
+def text(value: Any) -> str:
+    """A field's value as people write it."""
+    return f"{value:.3g}" if _is_number(value) else str(value).replace("_", " ")
 
 
 def ends(trials: pd.DataFrame) -> dict[str, int]:

@@ -299,9 +299,7 @@ def missing(
 def query(
     statement: Annotated[
         str,
-        typer.Argument(
-            metavar="SQL", help="One SELECT over trials, steps, examples, positions, readouts, packs, wanted."
-        ),
+        typer.Argument(metavar="SQL", help="One SELECT over trials, steps, packs, wanted and the tables of probes."),
     ],
     results: ResultsOption = "results",
     output: FormatOption = Format.TABLE,

@@ -27,11 +27,12 @@ OPTIMIZERS = ("sgd", "adamw")
 DTYPES = ("float32", "float64")
 MATMULS = ("highest", "high", "medium")
 PROBES = (
+    "critical_samples",
     "examples",
     "positions",
     "readouts",
 )
-REPEATED_PROBES: tuple[str, ...] = ()
+REPEATED_PROBES: tuple[str, ...] = ("critical_samples",)
 """Those asked at probe_steps too; the others once, at the end."""
 STREAMS = ("inputs", "labels", "noise", "init", "order")
 

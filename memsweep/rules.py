@@ -61,6 +61,8 @@ def cross_problems(config: TrialConfig) -> list[str]:
         problems.append(
             f"probe_steps: only the probes {', '.join(REPEATED_PROBES)} are asked before the end; name one in probes."
         )
+    if "critical_samples" in config.probes and data.task in TARGET_TASKS:
+        problems.append(f"probes: critical_samples need predicted labels; task {data.task!r} asks for more.")
     if config.protocol > PROTOCOL:
         problems.append(f"protocol = {config.protocol}: this version knows protocols up to {PROTOCOL}.")
     return problems

@@ -155,6 +155,17 @@ SCHEMAS: dict[str, pa.Schema] = {
             _column("final_loss_nats", pa.float64(), "cross-entropy of the given label at the last measurement"),
         ]
     ),
+    "critical_samples": pa.schema(
+        [
+            _TRIAL,
+            _ATTEMPT,
+            _column("step", pa.int64(), "steps trained when it was asked"),
+            _column("part", pa.string(), "examples searched around: train, as given, or validation"),
+            _column("radius_multiple", pa.float64(), "step, noise and box of the search, in the paper's"),
+            _column("critical_count", pa.int64(), "examples near which an input is predicted otherwise"),
+            _column("example_count", pa.int64(), "of so many"),
+        ]
+    ),
     "positions": pa.schema(
         [
             _TRIAL,

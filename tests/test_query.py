@@ -137,7 +137,7 @@ def test_the_package_offers_tables_and_sql(results, monkeypatch):
     [
         (
             "select * from tirals",
-            "there is no table 'tirals'; the tables are trials, steps, examples, positions, readouts, packs, wanted",
+            "there is no table 'tirals'; the tables are trials, steps, " + ", ".join(list(SCHEMAS)[2:]),
         ),
         ("select * from tirals", "Did you mean 'trials'?"),
         ("select * from wantd w join trials t using (trial_id)", "Did you mean 'wanted'?"),

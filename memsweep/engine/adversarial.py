@@ -41,7 +41,8 @@ Climb = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 def search(climb: Climb, inputs: Tensor, input_range: Tensor, keys: Tensor, iterations: int) -> Found:
     """Critical samples near these inputs [M, B, D].
 
-    The reference is what the network predicts, never the true label.  input_range: [M].  keys: [M] int64.
+    The reference is what the network predicts, never the true label.  input_range: [M].  keys: [M] int64, or [1] for
+    the same noise for all.
     """
     span = input_range[:, None, None]
     shape, moved, found = inputs.shape, inputs, inputs
@@ -56,7 +57,7 @@ def search(climb: Climb, inputs: Tensor, input_range: Tensor, keys: Tensor, iter
         found = torch.where(hit[..., None], moved, found)
         is_critical = is_critical | hit
         if i < iterations:
-            noise = streams.normal(streams.subkeys(keys, i), shape[1:].numel()).view(shape).to(inputs.dtype)
+            noise = streams.normal(streams.subkeys(keys, i), shape[1:].numel()).view(-1, *shape[1:]).to(inputs.dtype)
             moved = moved + span * (ALPHA * gradient.sign() + BETA * noise)
             moved = torch.minimum(torch.maximum(moved, inputs - RADIUS * span), inputs + RADIUS * span)
     return Found(found, is_critical)

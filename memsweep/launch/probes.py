@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from memsweep.engine.probes import positions, readouts
+from memsweep.engine.probes import critical_samples, positions, readouts
 from memsweep.engine.program import Program
 from memsweep.engine.state import State, select
 from memsweep.launch.ledger import Row
@@ -67,6 +67,21 @@ def _examples(_program: Program, state: State) -> list[Row]:
     return found
 
 
+def _critical_samples(program: Program, state: State) -> list[Row]:
+    return [
+        {
+            "trial_id": member.trial.trial_id,
+            "step": int(state.step[m]),
+            "part": search.part,
+            "radius_multiple": search.multiple,
+            "critical_count": int(search.critical[m]),
+            "example_count": search.examples,
+        }
+        for search in critical_samples.measure(program, state)
+        for m, member in enumerate(state.members)
+    ]
+
+
 def _positions(program: Program, state: State) -> list[Row]:
     measured, first = positions.measure(program, state), program.form.steps - program.form.positions
     return [
@@ -98,6 +113,7 @@ def _readouts(program: Program, state: State) -> list[Row]:
 
 
 _PROBES: dict[str, Callable[[Program, State], list[Row]]] = {
+    "critical_samples": _critical_samples,
     "examples": _examples,
     "positions": _positions,
     "readouts": _readouts,

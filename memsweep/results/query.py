@@ -52,7 +52,7 @@ def sql(statement: str, results: str | Path) -> pd.DataFrame:
 
 
 def run(statement: str, results: str | Path) -> pa.Table:
-    """The answer to one SELECT over trials, steps, examples, positions, readouts, packs and wanted.
+    """The answer to one SELECT over trials, steps, packs, wanted and the tables of probes.
 
     Raises QueryError, with DuckDB's own words, for anything else; StoreError for a damaged part.
     """

@@ -250,6 +250,7 @@ _KEYS = {
     "steps": ["trial_id", "attempt_id", "step"],
     "examples": ["trial_id", "attempt_id", "example"],
     "positions": ["trial_id", "attempt_id", "position"],
+    "critical_samples": ["trial_id", "attempt_id", "step", "part", "radius_multiple"],
     "readouts": ["trial_id", "attempt_id", "item", "fitted_step", "applied_step"],
     "packs": ["attempt_id"],
     "wanted": ["sweep", "trial_id"],

@@ -1,0 +1,67 @@
+"""How densely do boundaries lie around the data? The critical sample ratio of Arpit et al. (2017, section 4.1).
+
+An example is critical if LASS finds, within a small box around it, an input that is predicted otherwise. The iterations
+are those of the published code, without its stop at fewer than 20 new critical samples, which would end a search among
+few examples too early. Which examples are asked, how many, and wider boxes are ours.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from memsweep.engine import adversarial, streams
+from memsweep.engine.evaluation import numbers_of
+from memsweep.engine.program import Program
+from memsweep.engine.state import State, member_view, rows_of
+from memsweep.engine.step import hold
+from memsweep.seeds import key
+
+EXAMPLES = 100
+"""The first ones of the training and of the validation set, at most."""
+ITERATIONS = 100
+MULTIPLES = (1, 10, 30, 100)
+"""Of the paper's step, noise and box; its own may show nothing on easy data."""
+PARTS = ("train", "validation")
+
+
+class Critical(NamedTuple):
+    """One search, of every member's examples; all members have as many."""
+
+    part: str
+    multiple: int
+    critical: Tensor  # [M] int64
+    examples: int
+
+
+def measure(program: Program, state: State) -> list[Critical]:
+    """Every part, where there are examples of it, at every multiple. All members and trials meet the same noise."""
+    e, found = state.examples, []
+    keys = torch.tensor([key(0, "probes/critical_samples")], dtype=torch.int64, device=program.device)
+    for part in PARTS:
+        offset, total = (e.offset, e.train_count) if part == "train" else (e.held_out_offset, e.validation_count)
+        examples = min(EXAMPLES, int(total.min()))
+        if not examples:
+            continue
+        inputs = rows_of(e.bank, offset[:, None] + torch.arange(examples, device=program.device))
+        for multiple in MULTIPLES:
+            is_critical = _searched(program, state, inputs, multiple, streams.subkeys(keys, multiple))
+            found.append(Critical(part, multiple, is_critical.sum(1).cpu(), examples))
+    return found
+
+
+def _searched(program: Program, state: State, inputs: Tensor, multiple: int, keys: Tensor) -> Tensor:
+    """Which inputs [M, E, D] are critical, [M, E]; in the mode `serial` a member at a time."""
+    span = multiple * state.examples.input_range
+    if program.mode != "serial":
+        climb = adversarial.climber(program, numbers_of(state))
+        return adversarial.search(climb, inputs, span, keys, ITERATIONS).is_critical
+    alone = []
+    for m in range(len(inputs)):
+        hold(program.evaluated, member_view(state, m))
+        climb = adversarial.climber(program, {})
+        own = slice(m, m + 1)
+        alone.append(adversarial.search(climb, inputs[own], span[own], keys, ITERATIONS).is_critical)
+    return torch.cat(alone)
