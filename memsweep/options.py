@@ -27,8 +27,10 @@ OPTIMIZERS = ("sgd", "adamw")
 DTYPES = ("float32", "float64")
 MATMULS = ("highest", "high", "medium")
 PROBES = (
+    "class_sensitivity",
     "critical_samples",
     "examples",
+    "loss_sensitivity",
     "positions",
     "readouts",
 )

@@ -57,12 +57,7 @@ def cross_problems(config: TrialConfig) -> list[str]:
         )
     if config.optimizer.name == "adamw" and config.optimizer.momentum:
         problems.append("optimizer.momentum: AdamW has none; use optimizer.betas.")
-    if config.probe_steps and not set(config.probes) & set(REPEATED_PROBES):
-        problems.append(
-            f"probe_steps: only the probes {', '.join(REPEATED_PROBES)} are asked before the end; name one in probes."
-        )
-    if "critical_samples" in config.probes and data.task in TARGET_TASKS:
-        problems.append(f"probes: critical_samples need predicted labels; task {data.task!r} asks for more.")
+    problems += probe_problems(config)
     if config.protocol > PROTOCOL:
         problems.append(f"protocol = {config.protocol}: this version knows protocols up to {PROTOCOL}.")
     return problems
@@ -119,8 +114,32 @@ def sequence_problems(config: TrialConfig) -> list[str]:
         )
     if config.stop.solve != "never" and not data.validation_examples:
         problems.append("stop.solve is about validation data: set data.validation_examples to 1 or more.")
-    if "readouts" in config.probes and not (is_recurrent and data.task == "copy"):
+    return problems
+
+
+def probe_problems(config: TrialConfig) -> list[str]:
+    """What probes ask of a trial."""
+    data, optimizer, r, problems = config.data, config.optimizer, config.regularization, []
+    if config.probe_steps and not set(config.probes) & set(REPEATED_PROBES):
+        problems.append(
+            f"probe_steps: only the probes {', '.join(REPEATED_PROBES)} are asked before the end; name one in probes."
+        )
+    if "critical_samples" in config.probes and data.task in TARGET_TASKS:
+        problems.append(f"probes: critical_samples need predicted labels; task {data.task!r} asks for more.")
+    if "readouts" in config.probes and not (config.model.family == "recurrent" and data.task == "copy"):
         problems.append("probes: readouts are about what a recurrent network holds of the symbols of task 'copy'.")
     if "positions" in config.probes and data.task not in TARGET_TASKS:
         problems.append(f"probes: task {data.task!r} has one answer an example, no positions.")
+    changes = (optimizer.momentum, optimizer.clip, *(getattr(r, name) for name in _UNROLLED_WITHOUT))
+    unrolled = sorted({"loss_sensitivity", "class_sensitivity"} & set(config.probes))
+    if unrolled and (config.model.family != "mlp" or optimizer.name != "sgd" or any(changes)):
+        problems.append(
+            f"probes: {unrolled[0]} follows SGD back through training: model.family must be mlp, optimizer.name sgd, "
+            f"and momentum, clip and regularizers but weight_decay 0."
+        )
     return problems
+
+
+_UNROLLED_WITHOUT = (
+    *("dropout", "input_dropout", "input_noise", "hidden_noise", "label_smoothing", "adversarial", "penalty_strength"),
+)

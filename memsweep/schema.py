@@ -155,6 +155,20 @@ SCHEMAS: dict[str, pa.Schema] = {
             _column("final_loss_nats", pa.float64(), "cross-entropy of the given label at the last measurement"),
         ]
     ),
+    "class_sensitivity": pa.schema(
+        [
+            _TRIAL,
+            _ATTEMPT,
+            _column("output_class", pa.int64(), "label whose part of the mean training loss is differentiated"),
+            _column("input_class", pa.int64(), "given label of the training examples that it depends on"),
+            _column(
+                "gradient_l1",
+                pa.float64(),
+                "L1 norm of that derivative through training, mean over examples and steps; null: no such example",
+            ),
+            _column("example_count", pa.int64(), "training examples of the input class"),
+        ]
+    ),
     "critical_samples": pa.schema(
         [
             _TRIAL,
@@ -164,6 +178,24 @@ SCHEMAS: dict[str, pa.Schema] = {
             _column("radius_multiple", pa.float64(), "step, noise and box of the search, in the paper's"),
             _column("critical_count", pa.int64(), "examples near which an input is predicted otherwise"),
             _column("example_count", pa.int64(), "of so many"),
+        ]
+    ),
+    "loss_sensitivity": pa.schema(
+        [
+            _TRIAL,
+            _ATTEMPT,
+            _column("step", pa.int64(), "steps trained; an example's sensitivity is the mean over steps up to here"),
+            _column("example_count", pa.int64(), "training examples"),
+            _column(
+                "mean_l1",
+                pa.float64(),
+                "mean over examples of the L1 norm of the mean training loss's derivative with respect to the "
+                "example's inputs, through all steps of training",
+            ),
+            *(
+                _column(f"gini_{norm}", pa.float64(), f"Gini coefficient over examples, {name} norm; null: all are 0")
+                for norm, name in (("l1", "L1"), ("l2", "L2"), ("max", "largest"))
+            ),
         ]
     ),
     "positions": pa.schema(

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from memsweep import config
+from memsweep import options
 from memsweep.config import ConfigError, TrialConfig
 from memsweep.data import sequences, tasks
 from memsweep.data.sequences import NOT_ASKED
@@ -188,5 +188,5 @@ def test_solved_is_the_tasks_own_threshold():
 
 
 def test_names_of_tasks_are_those_of_the_configuration():
-    assert set(sequences.TARGET_TASKS) == set(config.TARGET_TASKS)
-    assert {name for name, task in sequences.TARGET_TASKS.items() if task.solved} == set(config.SOLVABLE_TASKS)
+    assert set(sequences.TARGET_TASKS) == set(options.TARGET_TASKS)
+    assert {name for name, task in sequences.TARGET_TASKS.items() if task.solved} == set(options.SOLVABLE_TASKS)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
-from memsweep.engine.probes import critical_samples, positions, readouts
+from memsweep.engine.probes import critical_samples, loss_sensitivity, positions, readouts
 from memsweep.engine.program import Program
 from memsweep.engine.state import State, select
 from memsweep.launch.ledger import Row
@@ -67,6 +68,56 @@ def _examples(_program: Program, state: State) -> list[Row]:
     return found
 
 
+def _alike(state: State) -> Iterator[State]:
+    """Members that have trained for as many steps on as many examples, together."""
+    places = [(int(step), member.trial.data.examples) for step, member in zip(state.step, state.members, strict=True)]
+    for place in sorted(set(places)):
+        yield select(state, np.array([own == place for own in places]))
+
+
+def _loss_sensitivity(program: Program, state: State) -> list[Row]:
+    found = []
+    for part in _alike(state):
+        measured = loss_sensitivity.measure(program, part)
+        ginis = {f"gini_{name}": loss_sensitivity.gini(value).tolist() for name, value in measured.mean.items()}
+        means = measured.mean["l1"].mean(-1).tolist()
+        found += [
+            {
+                "trial_id": member.trial.trial_id,
+                "step": step,
+                "example_count": len(member.data.labels),
+                "mean_l1": means[m][i],
+                **{name: _finite(values[m][i]) for name, values in ginis.items()},
+            }
+            for m, member in enumerate(part.members)
+            for i, step in enumerate(measured.steps)
+        ]
+    return found
+
+
+def _class_sensitivity(program: Program, state: State) -> list[Row]:
+    found = []
+    for part in _alike(state):
+        measured = loss_sensitivity.measure_classes(program, part)
+        found += [
+            {
+                "trial_id": member.trial.trial_id,
+                "output_class": i,
+                "input_class": j,
+                "gradient_l1": _finite(measured.mean[m, i, j].item()),
+                "example_count": int(measured.examples[m, j]),
+            }
+            for m, member in enumerate(part.members)
+            for i in range(program.classes)
+            for j in range(program.classes)
+        ]
+    return found
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
 def _critical_samples(program: Program, state: State) -> list[Row]:
     return [
         {
@@ -113,8 +164,10 @@ def _readouts(program: Program, state: State) -> list[Row]:
 
 
 _PROBES: dict[str, Callable[[Program, State], list[Row]]] = {
+    "class_sensitivity": _class_sensitivity,
     "critical_samples": _critical_samples,
     "examples": _examples,
+    "loss_sensitivity": _loss_sensitivity,
     "positions": _positions,
     "readouts": _readouts,
 }

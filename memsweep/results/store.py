@@ -250,6 +250,8 @@ _KEYS = {
     "steps": ["trial_id", "attempt_id", "step"],
     "examples": ["trial_id", "attempt_id", "example"],
     "positions": ["trial_id", "attempt_id", "position"],
+    "class_sensitivity": ["trial_id", "attempt_id", "output_class", "input_class"],
+    "loss_sensitivity": ["trial_id", "attempt_id", "step"],
     "critical_samples": ["trial_id", "attempt_id", "step", "part", "radius_multiple"],
     "readouts": ["trial_id", "attempt_id", "item", "fitted_step", "applied_step"],
     "packs": ["attempt_id"],
