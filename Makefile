@@ -3,7 +3,9 @@ PYTHON ?= python3
 BIN := .venv/bin
 RESULTS ?= results
 
-.PHONY: demo test test-slow bench data browser clean
+SWEEPS := $(filter-out smoke,$(basename $(notdir $(wildcard sweeps/*.py))))
+
+.PHONY: demo test test-slow science bench data browser clean
 
 demo: .venv/ready
 	$(BIN)/memsweep launch generalization --results $(RESULTS)
@@ -26,6 +28,12 @@ test: .venv/ready
 # what takes minutes: every program compiled; kills at random
 test-slow: .venv/ready
 	$(BIN)/python -m pytest -m slow
+
+# all default sweeps, then the verdicts on the claims; MLflow can be filled later: memsweep track
+science: .venv/ready
+	for sweep in $(SWEEPS); do $(BIN)/memsweep launch $$sweep --results $(RESULTS) --tracking-uri none || exit; done
+	$(BIN)/memsweep claims --results $(RESULTS)
+	$(BIN)/memsweep report --results $(RESULTS)
 
 bench: .venv/ready
 	$(BIN)/python -m tests.bench.work
