@@ -31,10 +31,11 @@ PROBES = (
     "critical_samples",
     "examples",
     "loss_sensitivity",
+    "permutations",
     "positions",
     "readouts",
 )
-REPEATED_PROBES: tuple[str, ...] = ("critical_samples",)
+REPEATED_PROBES: tuple[str, ...] = ("critical_samples", "permutations")
 """Those asked at probe_steps too; the others once, at the end."""
 STREAMS = ("inputs", "labels", "noise", "init", "order")
 

@@ -126,6 +126,10 @@ def probe_problems(config: TrialConfig) -> list[str]:
         )
     if "critical_samples" in config.probes and data.task in TARGET_TASKS:
         problems.append(f"probes: critical_samples need predicted labels; task {data.task!r} asks for more.")
+    if "permutations" in config.probes and (
+        config.model.family in SEQUENCE_FAMILIES or config.model.depth == 0 or data.label_scheme == "unique"
+    ):
+        problems.append("probes: permutations are about classes, and hidden layers of a network that reads no steps.")
     if "readouts" in config.probes and not (config.model.family == "recurrent" and data.task == "copy"):
         problems.append("probes: readouts are about what a recurrent network holds of the symbols of task 'copy'.")
     if "positions" in config.probes and data.task not in TARGET_TASKS:

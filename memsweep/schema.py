@@ -198,6 +198,26 @@ SCHEMAS: dict[str, pa.Schema] = {
             ),
         ]
     ),
+    "permutations": pa.schema(
+        [
+            _TRIAL,
+            _ATTEMPT,
+            _column("step", pa.int64(), "steps trained when it was asked"),
+            _column("features", pa.string(), "hidden: last hidden layer; inputs: the inputs themselves, at step 0"),
+            _column("validation", pa.string(), "noisy copies of training examples, or held_out: validation examples"),
+            _column("rho", pa.float64(), "correlation of copies with what they copy; null: held out"),
+            _column("observed_auc", pa.float64(), "of a classifier of the labels: as trained on; held out: true ones"),
+            _column("null_median", pa.float64(), "median over classifiers of permuted labels"),
+            _column("null_low", pa.float64(), "their 5 % quantile"),
+            _column("null_high", pa.float64(), "their 95 % quantile"),
+            _column("independent_median", pa.float64(), "median where the labels to tell are permuted otherwise"),
+            _column("floor_auc", pa.float64(), "null_median of features that tell the class alone; held out: 0.5"),
+            _column("variance", pa.float64(), "of one area under the curve if scores tell nothing"),
+            _column("p_learn", pa.float64(), "share of permuted labels told as well as the labels, these included"),
+            _column("p_memorize", pa.float64(), "p-value of null_median above floor_auc"),
+            _column("p_chance", pa.float64(), "p_learn where one permutation takes the place of the labels"),
+        ]
+    ),
     "positions": pa.schema(
         [
             _TRIAL,

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
-from memsweep.engine.probes import critical_samples, loss_sensitivity, positions, readouts
+from memsweep.engine.probes import critical_samples, loss_sensitivity, permutations, positions, readouts
 from memsweep.engine.program import Program
 from memsweep.engine.state import State, select
 from memsweep.launch.ledger import Row
@@ -133,6 +133,14 @@ def _critical_samples(program: Program, state: State) -> list[Row]:
     ]
 
 
+def _permutations(program: Program, state: State) -> list[Row]:
+    return [
+        {"trial_id": member.trial.trial_id, "step": int(step), **row._asdict()}
+        for member, step, rows in zip(state.members, state.step, permutations.measure(program, state), strict=True)
+        for row in rows
+    ]
+
+
 def _positions(program: Program, state: State) -> list[Row]:
     measured, first = positions.measure(program, state), program.form.steps - program.form.positions
     return [
@@ -168,6 +176,7 @@ _PROBES: dict[str, Callable[[Program, State], list[Row]]] = {
     "critical_samples": _critical_samples,
     "examples": _examples,
     "loss_sensitivity": _loss_sensitivity,
+    "permutations": _permutations,
     "positions": _positions,
     "readouts": _readouts,
 }

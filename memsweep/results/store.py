@@ -253,6 +253,7 @@ _KEYS = {
     "class_sensitivity": ["trial_id", "attempt_id", "output_class", "input_class"],
     "loss_sensitivity": ["trial_id", "attempt_id", "step"],
     "critical_samples": ["trial_id", "attempt_id", "step", "part", "radius_multiple"],
+    "permutations": ["trial_id", "attempt_id", "step", "features", "validation", "rho"],
     "readouts": ["trial_id", "attempt_id", "item", "fitted_step", "applied_step"],
     "packs": ["attempt_id"],
     "wanted": ["sweep", "trial_id"],

@@ -1,0 +1,228 @@
+"""Has a network learned, memorized, or both? What a linear classifier makes of its features, with labels permuted.
+
+After Chaibub Neto (2018), of whom the abstract could be read: a shallow classifier is trained on the features that a
+network learned, with the real labels and with permuted ones, and validated on sets that share structure with the
+training set. How is reconstructed from the same author's method for repeated measurements of a subject (2019): a
+training example is the subject, a noisy copy its second record, and both have the same permuted label. The classifier,
+the copies, the floor and all sizes are ours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from statistics import NormalDist
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.func import functional_call, vmap
+from torch.nn.functional import one_hot
+
+from memsweep.engine import streams
+from memsweep.engine.evaluation import numbers_of
+from memsweep.engine.optim import Tensors
+from memsweep.engine.program import Program
+from memsweep.engine.state import State, rows_of, select
+from memsweep.seeds import key
+
+EXAMPLES = 256
+"""The first ones of the training and of the validation set, at most."""
+FEATURES = 256
+"""Of a layer, drawn at random where it has more."""
+PERMUTATIONS = 200
+RIDGE = 0.1
+"""Penalty of the squared weights, times the number of examples; features have variance 1."""
+RHOS = (0.0, 0.5, 0.8, 0.95)
+"""A copy is rho x + sqrt(1 - rho^2) eps of standardised inputs; 0 shares nothing but the moments."""
+
+
+class Permutations(NamedTuple):
+    """One member's features and validation set. Areas under the curve are macro averages of one class against all."""
+
+    features: str  # hidden: the last hidden layer; inputs: none learned, asked before training
+    validation: str  # copies, or held_out: other examples, with labels permuted on their own
+    rho: float | None  # of copies
+    observed_auc: float  # of copies with the labels trained on; of held-out examples with the true ones
+    null_median: float  # over permutations
+    null_low: float  # their 5 % quantile
+    null_high: float  # 95 %
+    independent_median: float  # over permutations, validated with labels of another one
+    floor_auc: float  # null_median of features that tell the class alone; of held-out examples 0.5
+    variance: float  # of one area if scores tell nothing
+    p_learn: float  # of permutations that reach observed_auc
+    p_memorize: float  # of null_median at floor_auc or below
+    p_chance: float  # p_learn of a permutation in place of the labels
+
+
+def measure(program: Program, state: State) -> list[list[Permutations]]:
+    """Of each member; none of features that are no numbers, nor of a hidden layer that the network does not tell."""
+    counts = torch.stack([state.examples.train_count, state.examples.validation_count], 1).clamp(max=EXAMPLES)
+    found: list[list[Permutations]] = [[]] * len(state.members)
+    for size in counts.unique(dim=0):  # so that what a member is asked does not depend on its pack
+        at = (counts == size).all(1).nonzero()[:, 0].cpu().numpy()
+        for m, rows in zip(at, _measured(program, select(state, at), *size.tolist()), strict=True):
+            found[m] = rows
+    return found
+
+
+def _measured(program: Program, state: State, examples: int, held_out: int) -> list[list[Permutations]]:
+    """Of members with as many examples."""
+    e, device = state.examples, program.device
+    seeds = [member.trial.seed for member in state.members]
+    inputs, validation = (
+        rows_of(e.bank, offset[:, None] + torch.arange(count, device=device))
+        for offset, count in ((e.offset, examples), (e.held_out_offset, held_out))
+    )
+    sets = [inputs, *(_copies(inputs, rho, _keys(seeds, "copies", i)) for i, rho in enumerate(RHOS)), validation]
+    sources = {"hidden": [_hidden(program, state, own) for own in sets]} if program.hidden_shapes else {}
+    if not state.step.all():
+        sources["inputs"] = sets
+    found = []
+    for m, seed in enumerate(seeds):
+        given, true, other = (
+            labels[m].cpu() for labels in (e.given[:, :examples], e.true[:, :examples], e.held_out[:, :held_out])
+        )
+        member = _Labels(*(_permuted(labels, seed, name) for labels, name in ((given, "train"), (other, "held_out"))))
+        rows = []
+        for features, parts in sources.items():
+            chosen = _chosen(parts[0].shape[-1])
+            train, *others = (part[m][:, chosen].double().cpu() for part in parts)
+            is_asked = features == "hidden" or not state.step[m]
+            if is_asked and len(given.unique()) > 1 and all(part.isfinite().all() for part in (train, *others)):
+                rows += _told(features, train, others, member, true)
+        found.append(rows)
+    return found
+
+
+class _Labels(NamedTuple):
+    """As they are, then permuted: [1 + PERMUTATIONS, E] int64."""
+
+    train: Tensor
+    held_out: Tensor
+
+
+def _told(features: str, train: Tensor, others: Sequence[Tensor], labels: _Labels, true: Tensor) -> list[Permutations]:
+    """All validation sets of one member's features. train, others: [E, F] float64, the last held out."""
+    *copies, held_out = others
+    classes = one_hot(labels.train[0]).double()
+    floor = float(np.median(areas(scores(classes, classes, labels.train[1:]), labels.train[1:]).numpy()))
+    found = []
+    for rho, copy in zip(RHOS, copies, strict=True):
+        fitted = scores(train, copy, labels.train)
+        aucs, crossed = areas(fitted, labels.train), areas(fitted[1:], labels.train[1:].roll(1, 0))
+        found.append(_tested((features, "copies", rho), aucs, crossed, floor, labels.train[0]))
+    if len(labels.held_out[0].unique()) > 1:
+        fitted = scores(train, held_out, torch.cat([true[None], labels.train[1:]]))
+        aucs = areas(fitted, labels.held_out)
+        found.append(_tested((features, "held_out", None), aucs, aucs[1:], 0.5, labels.held_out[0]))
+    return found
+
+
+def _tested(
+    what: tuple[str, str, float | None], aucs: Tensor, crossed: Tensor, floor: float, labels: Tensor
+) -> Permutations:
+    observed, null = float(aucs[0]), aucs[1:]
+    low, median, high = (float(np.quantile(null.numpy(), q)) for q in (0.05, 0.5, 0.95))
+    variance = chance_variance(labels)
+    return Permutations(
+        *what,
+        observed,
+        median,
+        low,
+        high,
+        float(np.median(crossed.numpy())),
+        floor,
+        variance,
+        p_learn=(1 + int((null >= observed).sum())) / (1 + len(null)),
+        p_memorize=NormalDist().cdf((floor - median) / variance**0.5),
+        p_chance=(1 + int((null[1:] >= null[0]).sum())) / len(null),
+    )
+
+
+def scores(train: Tensor, validation: Tensor, labels: Tensor) -> Tensor:
+    """Scores [L, V, K] of ridge regressions of one-hot labels, one factorisation for all labels.
+
+    train: [E, F] float64, standardised here with its own mean and deviation, as validation [V, F] is.  labels: [L, E].
+    An intercept would move all scores of a class alike. In float32: examples that features don't tell apart tie.
+    """
+    mean, deviation = train.mean(0), train.std(0, correction=0)
+    scale = torch.where(deviation > 0, deviation, 1.0)
+    train, validation = (train - mean) / scale, (validation - mean) / scale
+    penalty = RIDGE * len(train) * torch.eye(train.shape[1], dtype=train.dtype)
+    hat = validation @ torch.linalg.solve(train.mT @ train + penalty, train.mT)
+    wanted = one_hot(labels.T).double().flatten(1)  # [E, L * K]
+    found: Tensor = (hat @ wanted).float().unflatten(1, (len(labels), -1))
+    return found.movedim(0, 1)
+
+
+def areas(scores: Tensor, labels: Tensor) -> Tensor:
+    """Macro average of the area under the curve of each class against all others, [L]; ties count half.
+
+    scores: [L, V, K].  labels: [L, V], each a permutation of the others. Classes without an example, or without scores,
+    are left out.
+    """
+    sizes, found = labels[0].bincount().tolist(), []
+    by_class = torch.argsort(labels, dim=1, stable=True).split(sizes, 1)
+    for own, size, column in zip(by_class, sizes, scores.unbind(-1), strict=False):
+        if 0 < size < labels.shape[1]:
+            ordered, asked = torch.from_numpy(np.sort(column.contiguous().numpy(), 1)), column.gather(1, own)
+            left, right = (torch.searchsorted(ordered, asked, side=side) for side in ("left", "right"))
+            above = (left + right).sum(1).double() / 2 - size**2 / 2  # pairs of one of the class and one of the others
+            found.append(above / (size * (labels.shape[1] - size)))
+    averaged: Tensor = torch.stack(found).mean(0)
+    return averaged
+
+
+def chance_variance(labels: Tensor) -> float:
+    """Of `areas` of scores that tell nothing: Mann and Whitney's of each class, as if classes were independent.
+
+    Without the correction for ties, which would make it smaller.
+    """
+    n = len(labels)
+    sizes: list[int] = [size for size in labels.bincount().tolist() if 0 < size < n]
+    return sum((n + 1) / (12 * size * (n - size)) for size in sizes) / len(sizes) ** 2
+
+
+def _copies(inputs: Tensor, rho: float, keys: Tensor) -> Tensor:
+    """Copies of inputs [M, E, D]: noise has the deviation of each input over the member's examples."""
+    mean, deviation = inputs.mean(1, keepdim=True), inputs.std(1, keepdim=True, correction=0)
+    noise = streams.normal(keys.to(inputs.device), inputs[0].numel()).view_as(inputs)
+    copies: Tensor = mean + rho * (inputs - mean) + (1 - rho**2) ** 0.5 * deviation * noise
+    return copies
+
+
+@torch.no_grad()
+def _hidden(program: Program, state: State, inputs: Tensor) -> Tensor:
+    """The last hidden layer, [M, E, H]."""
+
+    def last(own: Tensors, asked: Tensor) -> Tensor:
+        layers: list[Tensor] = []
+
+        def keep(h: Tensor, _layer: int) -> Tensor:
+            layers.append(h)
+            return h
+
+        functional_call(program.evaluated, own, (asked,), {"hidden": keep})
+        return layers[-1].flatten(1)
+
+    numbers = numbers_of(state)
+    if program.mode == "serial":
+        return torch.stack([last({n: v[m] for n, v in numbers.items()}, own) for m, own in enumerate(inputs)])
+    hidden: Tensor = vmap(last)(numbers, inputs)
+    return hidden
+
+
+def _permuted(labels: Tensor, seed: int, name: str) -> Tensor:
+    keys = streams.subkeys(_keys([seed], name), torch.arange(PERMUTATIONS))
+    return torch.cat([labels[None], labels[streams.permutations(keys, len(labels))]])
+
+
+def _chosen(count: int) -> Tensor:
+    """Which of so many features, the same for all members."""
+    return streams.permutations(_keys([0], "features"), count)[0, :FEATURES].sort().values
+
+
+def _keys(seeds: Sequence[int], *purpose: object) -> Tensor:
+    stream = "/".join(map(str, ("probes/permutations", *purpose)))
+    return torch.tensor([key(seed, stream) for seed in seeds], dtype=torch.int64)
