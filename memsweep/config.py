@@ -108,7 +108,11 @@ class Model:
     )
     gate_bias: float = _number(1.0, "first bias of the gate that keeps a recurrent state", -100, 100)
     activation: str = _choice("relu", ACTIVATIONS, "nonlinearity of hidden layers")
-    initialization: str = _choice("default", INITIALIZATIONS, "first weights; default: the layer's own in torch")
+    initialization: str = _choice(
+        "default",
+        INITIALIZATIONS,
+        "first weights; default: the layer's own in torch; memorizer: those that hold the training labels",
+    )
 
 
 @dataclass(frozen=True)

@@ -69,6 +69,8 @@ def _data() -> Iterator[tuple[str, str, str]]:
             fields |= sequence
         if task == "reconstruction":
             fields["data.input_dim"] = 8
+        if task == "alternating":
+            fields["data.validation_examples"] = 0
         problems = tasks.check(TrialConfig.of(fields))
         yield f"data {task}", "absent" if problems else "ok", "; ".join(problems) or "at hand"
 

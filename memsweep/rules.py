@@ -49,6 +49,13 @@ def cross_problems(config: TrialConfig) -> list[str]:
     problems += sequence_problems(config)
     if config.model.family == "cnn" and config.model.depth != 2:
         problems.append(f"model.depth = {config.model.depth}: family 'cnn' has two convolutions; leave it 2.")
+    if config.model.initialization == "memorizer" and (
+        config.model.family != "mlp" or config.model.depth not in (1, 3) or config.model.activation != "relu"
+    ):
+        problems.append(
+            "model.initialization = 'memorizer' is made for model.family 'mlp' with model.activation 'relu' and "
+            "model.depth 1 (inputs in general position) or 3 (any inputs)."
+        )
     r = config.regularization
     if r.penalty_strength and r.penalty == "none":
         problems.append(

@@ -90,6 +90,14 @@ CASES: dict[str, dict[str, Any]] = {
     "linear": {"model.depth": 0},
     "deep tanh": {"model.depth": 3, "model.activation": "tanh", "model.initialization": "glorot"},
     "wide": {"model.width": 41, "model.depth": 1, "model.activation": "gelu"},
+    "leaky, alternating": {
+        "data.task": "alternating",
+        "data.validation_examples": 0,
+        "data.noise_kind": "none",
+        "data.noise_fraction": 0.0,
+        "model.activation": "leaky_relu",
+    },
+    "hardtanh": {"model.activation": "hardtanh"},
     "gaussian inputs": {"data.noise_kind": "gaussian_inputs"},
     "synthetic": {
         "data.task": "gaussian",

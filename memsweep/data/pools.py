@@ -147,6 +147,8 @@ def facts_of(data: Data, seed: int, root: str) -> Facts:
     if data.task in TARGET_TASKS:
         form = sequences.form(data, 0, 0)
         return Facts(sys.maxsize, 0, form.inputs, form.outputs)
+    if data.task == "alternating":
+        return Facts(data.examples, 0, 1, 2)
     if data.task in FILE_TASKS:
         return FILE_TASKS[data.task]
     inputs, labels = pool_of(data, seed, root)
@@ -154,7 +156,14 @@ def facts_of(data: Data, seed: int, root: str) -> Facts:
 
 
 def pool_of(data: Data, seed: int, root: str) -> Pool:
+    if data.task == "alternating":
+        return _alternating(data.examples)
     return pool_of_files(data.task, root) if data.task in FILE_TASKS else _pool_of_user(data, seed)
+
+
+def _alternating(examples: int) -> Pool:
+    """Evenly spaced points of [-1, 1] whose labels alternate: each gap needs a linear piece of its own."""
+    return Pool(np.linspace(-1, 1, examples, dtype=np.float32)[:, None], np.arange(examples) % 2)
 
 
 @lru_cache(maxsize=8)

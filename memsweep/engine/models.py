@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from itertools import pairwise
+from itertools import chain, pairwise
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from memsweep.config import ConfigError, Model, TrialConfig, imported
 from memsweep.data import tasks
+from memsweep.engine import memorizer
 from memsweep.engine.sequence_models import SEQUENCE_MODELS, Hidden, Recurrent, unchanged
-from memsweep.seeds import key
+from memsweep.seeds import generator, key
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "relu": functional.relu,
@@ -21,6 +23,8 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "gelu": functional.gelu,
     "sigmoid": torch.sigmoid,
     "identity": lambda h: h,
+    "leaky_relu": functional.leaky_relu,
+    "hardtanh": functional.hardtanh,
 }
 
 
@@ -138,7 +142,10 @@ def build(config: TrialConfig, input_dim: int, classes: int) -> nn.Module:
         raise ConfigError(
             [f"model.family = {config.model.family!r}: regularization of hidden units needs forward(inputs, hidden)."]
         )
-    return module.to(torch.float64 if config.compute.dtype == "float64" else torch.float32)
+    module = module.to(torch.float64 if config.compute.dtype == "float64" else torch.float32)
+    if isinstance(module, MLP) and model.initialization == "memorizer":
+        _memorize(module, config, classes)
+    return module
 
 
 def takes_hidden(module: nn.Module) -> bool:
@@ -147,7 +154,7 @@ def takes_hidden(module: nn.Module) -> bool:
 
 def _initialize(module: nn.Module, model: Model) -> None:
     """Overwrites weight matrices and zeroes biases, unless the module's own initialization is wanted."""
-    if model.initialization == "default":
+    if model.initialization in ("default", "memorizer"):
         return
     for name, parameter in module.named_parameters():
         if parameter.dim() < 2:
@@ -159,3 +166,19 @@ def _initialize(module: nn.Module, model: Model) -> None:
             nn.init.xavier_normal_(parameter)
         else:
             nn.init.orthogonal_(parameter)
+
+
+def _memorize(module: MLP, config: TrialConfig, classes: int) -> None:
+    """Weights that hold the trial's own training labels, made in float64; units that they leave over are zero."""
+    data, rng = tasks.load(config), generator(config.stream_seed("init"), "init/memorizer")
+    construct = memorizer.in_general_position if config.model.depth == 1 else memorizer.classifier
+    try:
+        layers = construct(data.inputs.astype(np.float64), data.labels, classes, rng)
+    except memorizer.TiesError as error:
+        raise ConfigError([f"model.initialization = 'memorizer': {error}"]) from error
+    width, needed = config.model.width, max(len(bias) for _, bias in layers[:-1])
+    if width < needed:
+        raise ConfigError([f"model.width = {width}: model.initialization 'memorizer' needs {needed} here."])
+    with torch.no_grad():
+        for parameter, value in zip(module.parameters(), chain(*layers), strict=True):
+            parameter.zero_()[tuple(map(slice, value.shape))] = torch.from_numpy(value)
