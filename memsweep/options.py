@@ -34,8 +34,9 @@ PROBES = (
     "permutations",
     "positions",
     "readouts",
+    "representations",
 )
-REPEATED_PROBES: tuple[str, ...] = ("critical_samples", "permutations")
+REPEATED_PROBES: tuple[str, ...] = ("critical_samples", "permutations", "representations")
 """Those asked at probe_steps too; the others once, at the end."""
 STREAMS = ("inputs", "labels", "noise", "init", "order")
 

@@ -137,6 +137,8 @@ def probe_problems(config: TrialConfig) -> list[str]:
         config.model.family in SEQUENCE_FAMILIES or config.model.depth == 0 or data.label_scheme == "unique"
     ):
         problems.append("probes: permutations are about classes, and hidden layers of a network that reads no steps.")
+    if "representations" in config.probes and (data.task in TARGET_TASKS or config.model.family not in ("mlp", "cnn")):
+        problems.append("probes: representations are those of the families mlp and cnn, which predict labels.")
     if "readouts" in config.probes and not (config.model.family == "recurrent" and data.task == "copy"):
         problems.append("probes: readouts are about what a recurrent network holds of the symbols of task 'copy'.")
     if "positions" in config.probes and data.task not in TARGET_TASKS:

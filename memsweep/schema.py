@@ -243,6 +243,18 @@ SCHEMAS: dict[str, pa.Schema] = {
             _column("example_count", pa.int64(), "of so many"),
         ]
     ),
+    "representations": pa.schema(
+        [
+            _TRIAL,
+            _ATTEMPT,
+            _column("step", pa.int64(), "steps trained when it was asked"),
+            _column("part", pa.string(), "examples asked about: the first ones of train, or of validation"),
+            _column("quantity", pa.string(), "hidden, logits, or gradient: of the predicted class's logit, by inputs"),
+            _column("layer", pa.int64(), "hidden layers from 1 on, logits behind them; inputs are 0"),
+            _column("width", pa.int64(), "numbers of an example; hidden layers of images are averaged over places"),
+            _column("numbers", pa.list_(pa.float32()), "of each example in turn"),
+        ]
+    ),
     "packs": pa.schema(
         [
             _ATTEMPT,

@@ -7,7 +7,14 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
-from memsweep.engine.probes import critical_samples, loss_sensitivity, permutations, positions, readouts
+from memsweep.engine.probes import (
+    critical_samples,
+    loss_sensitivity,
+    permutations,
+    positions,
+    readouts,
+    representations,
+)
 from memsweep.engine.program import Program
 from memsweep.engine.state import State, select
 from memsweep.launch.ledger import Row
@@ -171,6 +178,22 @@ def _readouts(program: Program, state: State) -> list[Row]:
     ]
 
 
+def _representations(program: Program, state: State) -> list[Row]:
+    return [
+        {
+            "trial_id": member.trial.trial_id,
+            "step": int(state.step[m]),
+            "part": told.part,
+            "quantity": told.quantity,
+            "layer": told.layer,
+            "width": told.values.shape[2],
+            "numbers": told.values[m].flatten().tolist(),
+        }
+        for told in representations.measure(program, state)
+        for m, member in enumerate(state.members)
+    ]
+
+
 _PROBES: dict[str, Callable[[Program, State], list[Row]]] = {
     "class_sensitivity": _class_sensitivity,
     "critical_samples": _critical_samples,
@@ -179,4 +202,5 @@ _PROBES: dict[str, Callable[[Program, State], list[Row]]] = {
     "permutations": _permutations,
     "positions": _positions,
     "readouts": _readouts,
+    "representations": _representations,
 }

@@ -255,6 +255,7 @@ _KEYS = {
     "critical_samples": ["trial_id", "attempt_id", "step", "part", "radius_multiple"],
     "permutations": ["trial_id", "attempt_id", "step", "features", "validation", "rho"],
     "readouts": ["trial_id", "attempt_id", "item", "fitted_step", "applied_step"],
+    "representations": ["trial_id", "attempt_id", "step", "part", "quantity", "layer"],
     "packs": ["attempt_id"],
     "wanted": ["sweep", "trial_id"],
 }

@@ -1,0 +1,90 @@
+"""How alike are networks? Measures between all pairs of networks that were asked about the same examples.
+
+Each takes what S networks say, network first, and returns a symmetric matrix [S, S].
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy import stats
+
+VARIANCE = 0.99
+"""Share of a layer's variance that PWCCA compares: directions beyond it are noise, and correlate by chance."""
+
+
+def agreement(predicted: np.ndarray) -> np.ndarray:
+    """Share of examples that two networks predict alike.  predicted: [S, E] classes.  In [0, 1]."""
+    return np.stack([(predicted == own).mean(1) for own in predicted])
+
+
+def kappa(predicted: np.ndarray) -> np.ndarray:
+    """Agreement A beyond chance C: (A - C) / (1 - C), with C = sum_c m_c m'_c of how often each predicts each class.
+
+    predicted: [S, E] classes.  At most 1; 0 for independent predictions; NaN where both always predict the same class.
+    """
+    classes = np.unique(predicted)
+    shares = (predicted[:, :, None] == classes).mean(1)  # [S, K]
+    chance = shares @ shares.T
+    with np.errstate(invalid="ignore"):
+        return np.where(chance < 1, (agreement(predicted) - chance) / (1 - chance), np.nan)
+
+
+def cka(features: np.ndarray) -> np.ndarray:
+    """Linear centred kernel alignment: |Y'X|^2 / (|X'X| |Y'Y|), with Frobenius norms and centred features.
+
+    features: [S, E, H].  In [0, 1]; turning and scaling a layer leaves it. A layer that is constant has none: NaN.
+    """
+    centred = features.astype(float) - features.mean(1, keepdims=True)
+    grams = (centred @ centred.swapaxes(1, 2)).reshape(len(features), -1)
+    norms = np.linalg.norm(grams, axis=1, keepdims=True)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        unit = grams / np.where(norms > 0, norms, np.nan)
+    found: np.ndarray = unit @ unit.T
+    return found
+
+
+def pwcca(features: np.ndarray) -> np.ndarray:
+    """Projection-weighted canonical correlation sum_i a_i rho_i; 1 - it is the distance of Morcos et al. (2018).
+
+    rho_i: canonical correlations of the directions that hold VARIANCE; a_i: sum_j |<h_i, z_j>| over the neurons z_j of
+    the first network, with its canonical vectors h_i, normalised to sum 1. Mean of both directions, as it is not
+    symmetric.  features: [S, E, H], E well above H.  In [0, 1]; turning both layers leaves rho, not a.
+    """
+    centred = features.astype(float) - features.mean(1, keepdims=True)
+    bases = [_base(own) for own in centred]
+    found = np.eye(len(features))
+    for s, one in enumerate(bases):
+        for t in range(s):
+            left, rho, right = np.linalg.svd(one.T @ bases[t], full_matrices=False)
+            sides = ((one @ left, centred[s]), (bases[t] @ right.T, centred[t]))
+            weights = [np.abs(vectors.T @ neurons).sum(1) for vectors, neurons in sides]
+            found[s, t] = found[t, s] = np.mean([(w * rho).sum() / w.sum() if w.sum() else np.nan for w in weights])
+    return found
+
+
+def gradient_cosine(gradients: np.ndarray, predicted: np.ndarray) -> np.ndarray:
+    """Mean cosine of input gradients over examples that two networks predict alike.
+
+    gradients: [S, E, D], of the predicted class's logit.  predicted: [S, E].  In [-1, 1]; NaN where they never agree.
+    """
+    norms = np.linalg.norm(gradients, axis=2, keepdims=True)
+    unit = gradients / np.where(norms > 0, norms, 1)
+    cosines = np.einsum("sed,ted->ste", unit, unit, optimize=True)
+    alike = predicted[:, None] == predicted[None]
+    with np.errstate(invalid="ignore"):
+        found: np.ndarray = (cosines * alike).sum(2) / alike.sum(2)
+    return found
+
+
+def order_correlation(learned: np.ndarray) -> np.ndarray:
+    """Spearman's correlation of when examples are learned.  learned: [S, E] steps, infinite: never.  In [-1, 1]."""
+    ranks = stats.rankdata(learned, axis=1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.atleast_2d(np.corrcoef(ranks))
+
+
+def _base(centred: np.ndarray) -> np.ndarray:
+    """Orthonormal directions [E, p] that hold VARIANCE of a layer [E, H]."""
+    left, sizes, _ = np.linalg.svd(centred, full_matrices=False)
+    held = np.cumsum(sizes**2)
+    return left[:, : int(np.searchsorted(held, VARIANCE * held[-1])) + 1]
