@@ -94,7 +94,7 @@ class Claim:
     statement: str
     basis: Basis
     test: str  # the statistic, its threshold, whose threshold that is, and over what it is tested
-    sweeps: tuple[str, ...]
+    sweeps: tuple[str, ...]  # none: it needs no trials, or no sweep has them
     measure: Callable[[pd.DataFrame], Sequence[Evidence]]
     rows: str = frames.TRIALS  # the query of what is measured on, for each sweep
     shuffled: tuple[str, ...] = ()

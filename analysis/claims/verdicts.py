@@ -22,7 +22,7 @@ from analysis import frames
 from analysis.claims.claim import Claim, Evidence, Fact, MissingTrialsError, Paper, Tested
 from analysis.statistics import median_interval
 
-PAPERS: tuple[str, ...] = ()
+PAPERS: tuple[str, ...] = ("background",)
 ALPHA = 0.05
 """Rate of wrong verdicts within a paper, of each kind."""
 
@@ -84,14 +84,14 @@ def judge_paper(paper: Paper, read: Read) -> pd.DataFrame:
 
 
 def gathered(claim: Claim, read: Read) -> pd.DataFrame:
-    """The rows that a claim is measured on. Raises MissingTrialsError where a sweep has none."""
+    """The rows that a claim is measured on. Raises MissingTrialsError where one of its sweeps has none."""
     found = []
     for sweep in claim.sweeps:
         rows = read(claim.rows, sweep)
         if rows.empty:
             raise MissingTrialsError(f"no finished trial of sweep {sweep}: memsweep launch {sweep}")
         found.append(rows.assign(sweep=sweep))
-    return pd.concat(found, ignore_index=True)
+    return pd.concat(found, ignore_index=True) if found else pd.DataFrame()
 
 
 def as_tested(evidence: Evidence) -> Tested:

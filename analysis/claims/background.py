@@ -1,0 +1,353 @@
+"""What networks can hold, by theory and by measurement, after Cover, Zhang et al., Collins et al. and Morris et al.
+
+Bits of labels are Collins' I (`analysis.capacity.bits`), bits of strings Morris' code length
+(`analysis.sequence_capacity.code_length`); both are lower bounds of what a network could hold, by the trainings tried.
+Thresholds without another owner named are ours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy.linalg import solve_triangular
+
+from analysis import capacity, frames, sequence_capacity
+from analysis.claims.claim import (
+    Basis,
+    Claim,
+    Evidence,
+    Fact,
+    ImpossibleError,
+    Margin,
+    MissingTrialsError,
+    Paper,
+    paired,
+)
+
+CELLS = ("rnn", "gru", "lstm")
+"""Those of Collins et al. that are compared, from no gate to most."""
+DRAWS = 60
+USABLE_BITS = {"float32": 32.0, "float64": 64.0}
+"""A weight can't carry more than its own bits."""
+
+
+def missing(reason: str) -> Callable[[pd.DataFrame], Sequence[Evidence]]:
+    """The measure of a claim that no sweep can decide."""
+
+    def measure(rows: pd.DataFrame) -> Sequence[Evidence]:
+        raise MissingTrialsError(reason)
+
+    return measure
+
+
+def two_n_plus_d(inputs: np.ndarray, labels: np.ndarray, direction: np.ndarray) -> tuple[float, int]:
+    """Zhang et al.'s network of one hidden layer that tells any labels: its largest error, and its weights.
+
+    c(x) = sum_j w_j relu(<a, x> - b_j), with a bias between any two neighbours <a, x_i>, so that w follows by forward
+    substitution. inputs: [n, d].  labels: [n].  direction: [d], a.
+    """
+    along = inputs @ direction
+    order = np.argsort(along)
+    sorted_along = along[order]
+    first = sorted_along[0] - (sorted_along[-1] - sorted_along[0]) / len(along)
+    biases = np.concatenate([[first], (sorted_along[1:] + sorted_along[:-1]) / 2])
+    weights = solve_triangular(np.maximum(sorted_along[:, None] - biases, 0), labels[order], lower=True)
+    told = np.maximum(along[:, None] - biases, 0) @ weights
+    return float(np.abs(told - labels).max()), direction.size + biases.size + weights.size
+
+
+def constructed(rows: pd.DataFrame) -> Sequence[Evidence]:
+    """No trials: the network is built, not trained."""
+    errors, counts_hold = [], True
+    for draw in range(DRAWS):
+        generator, inputs, worst = np.random.default_rng([0, draw]), (1, 20, 100)[draw % 3], 0.0
+        for n in (100, 500, 2000):
+            x, y, a = generator.normal(size=(n, inputs)), generator.normal(size=n), generator.normal(size=inputs)
+            error, weights = two_n_plus_d(x, y, a)
+            worst, counts_hold = max(worst, error), counts_hold and weights == 2 * n + inputs
+        errors.append(worst)
+    return [
+        Fact("networks with 2n + d weights (share)", float(counts_hold), counts_hold, 3 * DRAWS),
+        Margin("1e-5 - largest error of a label, n up to 2000, float64", 1e-5 - np.array(errors)),
+    ]
+
+
+def per_parameter(rows: pd.DataFrame, task: str) -> pd.DataFrame:
+    """Trials of one task with `bits`, `ratio` (bits a parameter) and `set_bits`, whatever shuffled fields say."""
+    own = rows[rows["data_task"] == task]
+    if own.empty:
+        raise MissingTrialsError(f"no trial of task {task}")
+    own = own.assign(data_examples=own["train_count"])
+    held = sequence_capacity.DEFINITIONS[task].bits(own)
+    return held.assign(ratio=held["bits"] / held["parameter_count"].astype(float))
+
+
+def best(held: pd.DataFrame, value: str, by: Sequence[str]) -> pd.DataFrame:
+    """A row a group: the largest value over set sizes and ways to train."""
+    return held.groupby([*by], sort=True)[value].max().reset_index()
+
+
+def of_cells(rows: pd.DataFrame, cells: Sequence[str], value: str, size: str = "model_width") -> pd.DataFrame:
+    """A row a cell, size and seed: its largest value on random labels."""
+    held = per_parameter(rows, "random_sequences")
+    for cell in cells:
+        if not (held["model_cell"] == cell).any():
+            raise MissingTrialsError(f"no trial with cell {cell}")
+    return best(held[held["model_cell"].isin(cells)], value, ["model_cell", size, "seed"])
+
+
+def linear_in_parameters(rows: pd.DataFrame) -> Sequence[Evidence]:
+    held = of_cells(rows, CELLS, "bits", "parameter_count")
+    parts: list[Evidence] = []
+    for cell, own in held.groupby("model_cell", sort=True):
+        slopes = np.array([_slope(of_seed) for _, of_seed in own.groupby("seed")])
+        parts += within(f"log-log slope of bits in parameters - 1, {cell}", slopes - 1, 0.1)
+    return parts
+
+
+def within(what: str, difference: np.ndarray, margin: float) -> list[Evidence]:
+    """Equal within a margin: two one-sided tests."""
+    return [
+        Margin(f"{margin:g} + ({what})", margin + difference),
+        Margin(f"{margin:g} - ({what})", margin - difference),
+    ]
+
+
+def bits_of_cells(rows: pd.DataFrame) -> Sequence[Evidence]:
+    held = of_cells(rows, (*CELLS, "irnn"), "ratio")
+    ratio = held.groupby(["model_cell", "seed"])["ratio"].max().unstack()
+    parts: list[Evidence] = []
+    for cell in CELLS:
+        parts.append(Margin(f"bits a parameter - 2, {cell}", ratio.loc[cell].to_numpy() - 2))
+        parts.append(Margin(f"6 - bits a parameter, {cell}", 6 - ratio.loc[cell].to_numpy()))
+    relu = (ratio.loc["irnn"] / ratio.loc["rnn"]).to_numpy()
+    return [*parts, Margin("bits of ReLU / tanh - 0.6", relu - 0.6), Margin("0.9 - bits of ReLU / tanh", 0.9 - relu)]
+
+
+def gating_order(rows: pd.DataFrame) -> Sequence[Evidence]:
+    mean = of_cells(rows, CELLS, "ratio").groupby(["model_cell", "seed"])["ratio"].mean().unstack()
+    rnn, gru, lstm = (mean.loc[cell].to_numpy() for cell in CELLS)
+    return [
+        Margin("bits a parameter, rnn - gru", rnn - gru),
+        Margin("bits a parameter, gru - lstm", gru - lstm),
+        Margin("0.3 - share that lstm holds less than rnn", 0.3 - (1 - lstm / rnn)),
+    ]
+
+
+def unrolling(rows: pd.DataFrame) -> Sequence[Evidence]:
+    held = per_parameter(rows, "random_sequences")
+    networks = ["model_cell", "model_width", "data_sequence_length", "seed"]
+    held = best(held[held["model_cell"].isin(CELLS)], "ratio", networks)
+    held = held.assign(ratio=np.log(held["ratio"]))
+    step = "data_sequence_length"
+    later = paired(held, "ratio", step, 10, 5)
+    return [
+        Margin("log of bits at 5 steps / bits at 1", paired(held, "ratio", step, 5, 1)),
+        Margin("0.1 - change of bits from 5 steps to 10 (share)", 0.1 - np.abs(np.expm1(later))),
+    ]
+
+
+def transformer_plateau(rows: pd.DataFrame) -> Sequence[Evidence]:
+    held = per_parameter(rows, "strings")
+    held = held[held["model_family"] == "attention"]
+    if held.empty:
+        raise MissingTrialsError("no trial of strings by an attention network")
+    networks = ["model_width", "data_vocabulary", "data_sequence_length", "seed"]
+    by_size = held.groupby([*networks, "data_examples"])[["bits", "set_bits", "ratio"]].max().reset_index()
+    by_size = by_size.assign(plateau=by_size.groupby(networks)["bits"].transform("max"))
+    expected = by_size[["plateau", "set_bits"]].min(axis=1)
+    worst = (by_size["bits"] / expected - 1).abs().groupby(by_size["seed"]).max().to_numpy(float)
+    alpha = best(held, "ratio", networks).groupby("seed")["ratio"].mean().to_numpy(float)
+    return [
+        Margin("0.1 - largest deviation from min(H, capacity) (share)", 0.1 - worst),
+        Margin("bits a parameter - 3", alpha - 3),
+        Margin("4 - bits a parameter", 4 - alpha),
+    ]
+
+
+def within_budget(rows: pd.DataFrame) -> Sequence[Evidence]:
+    """Random labels as they are given, and random strings, against the bits of all weights. Raises ImpossibleError."""
+    parts = []
+    for task, own in rows.groupby("data_task"):
+        if task == "strings":
+            parts.append(per_parameter(own, str(task))["ratio"])
+        elif len(noise := own[own["data_label_scheme"] == "random"]):
+            parts.append(_ratio(noise, noise["train_correct_count"], noise["train_count"], noise["class_count"]))
+        elif len(noise := own[own["data_noise_kind"] == "labels"]):
+            # a wrong label is one of the K - 1 others
+            others = noise["class_count"] - 1
+            parts.append(_ratio(noise, noise["memorized_count"], noise["label_changed_count"], others))
+    if not parts:
+        raise MissingTrialsError("no trial of random labels, label noise or random strings")
+    ratio = pd.concat(parts)
+    share = (ratio / rows.loc[ratio.index, "compute_dtype"].map(USABLE_BITS)).dropna()
+    if (share > 1).any():
+        found = rows.loc[share.idxmax(), "trial_id"]
+        raise ImpossibleError(f"trial {found} holds {share.max():.3g} times the bits of its own weights")
+    return [Fact("largest share of the weights' bits that a trial's labels fill", float(share.max()), True, len(share))]
+
+
+def _ratio(
+    rows: pd.DataFrame, right: pd.Series[Any], asked: pd.Series[Any], classes: pd.Series[Any]
+) -> pd.Series[float]:
+    """Bits of labels a parameter."""
+    accuracy = frames.share(right, asked)
+    bits = capacity.bits(asked.to_numpy(float), accuracy.to_numpy(float), classes.to_numpy(float))
+    return pd.Series(bits, rows.index) / rows["parameter_count"].astype(float)
+
+
+def _slope(own: pd.DataFrame) -> float:
+    known = own[own["bits"] > 0]
+    if known["parameter_count"].nunique() < 2:
+        return np.nan
+    return float(np.polyfit(np.log(known["parameter_count"].astype(float)), np.log(known["bits"]), 1)[0])
+
+
+_BITS = ("sequence_capacity",)
+_BEST = "a seed's largest I over set sizes and learning rates"
+
+PAPER = Paper(
+    "background",
+    "What networks can hold: Cover 1965, Zhang 2017, Collins 2017, Arora 2023, Morris 2025",
+    "Zhang et al., Morris et al. and the main text of Collins et al. were read; of Cover only the abstract, of Arora "
+    "et al. the abstract and the official generator.",
+    (
+        Claim(
+            1,
+            "A network of one hidden ReLU layer with 2n + d weights tells any labels of any n distinct points.",
+            Basis.CONFIRMED,
+            f"Theorem 1 of Zhang et al.: the network is built, not trained, on {DRAWS} draws of Gaussian points (d = "
+            "1, 20, 100; n = 100, 500, 2000) with normal labels; weights counted, and the largest error below 1e-5 in "
+            "float64 (our bound of what rounding leaves); sign test over draws.",
+            (),
+            constructed,
+        ),
+        Claim(
+            2,
+            "Half of all labellings of N = 2d points are linearly separable, and the transition sharpens with d.",
+            Basis.ABSTRACT,
+            "Cover's count C(N, d) / 2^N against the share of random labellings that a linear network fits.",
+            (),
+            missing("no sweep trains linear networks on random labels"),
+        ),
+        Claim(
+            3,
+            "A large network fits random labels with the settings that fit true ones, somewhat later; Gaussian inputs "
+            "are fitted sooner than random labels.",
+            Basis.CONFIRMED,
+            "Training error 0 on all three; epochs to fit random labels over those of true ones within [1, 10].",
+            (),
+            missing("no sweep trains one network on true labels, random labels and Gaussian inputs until it fits them"),
+        ),
+        Claim(
+            4,
+            "Test error rises with the share of random labels up to guessing, while training error stays 0.",
+            Basis.CONFIRMED,
+            "Test error monotone in the share, within 0.02 of 1 - 1/K at share 1; training error 0 throughout.",
+            (),
+            missing("no sweep trains until all labels are fitted, up to a share of 1 of random ones"),
+        ),
+        Claim(
+            5,
+            "The bits that a recurrent cell holds grow linearly with its parameters.",
+            Basis.CONFIRMED,
+            f"Slope of log bits ({_BEST}) in log parameters within 1 +- 0.1 (our margin) for each of "
+            f"{', '.join(CELLS)}, over the widths of the sweep: under one decade of parameters, where Collins et al. "
+            "have several; sign test over seeds.",
+            _BITS,
+            linear_in_parameters,
+            shuffled=("model_width", "data_examples", "parameter_count"),
+        ),
+        Claim(
+            6,
+            "Cells with tanh hold 2 to 6 bits a parameter; a ReLU cell holds 0.6 to 0.9 of what the tanh RNN does.",
+            Basis.CONFIRMED,
+            f"{_BEST} over widths too, a parameter, for each of {', '.join(CELLS)}, and the ratio of irnn to rnn; sign "
+            "test over seeds. Collins et al. have 3 to 6 after thousands of tuned runs; 2 as the lower bound is ours.",
+            _BITS,
+            bits_of_cells,
+        ),
+        Claim(
+            7,
+            "More gates hold slightly less: bits a parameter of rnn above gru above lstm, by less than 30 %.",
+            Basis.CONFIRMED,
+            f"{_BEST} a parameter, averaged over widths; differences of cells by seed, and 0.3 (ours) as the most that "
+            "lstm may fall short of rnn; sign test over seeds.",
+            _BITS,
+            gating_order,
+            shuffled=("model_cell", "data_examples"),
+        ),
+        Claim(
+            8,
+            "Bits a parameter rise over the first few unrolled steps and then saturate.",
+            Basis.CONFIRMED,
+            f"{_BEST} a parameter, averaged (as logs) over cells and widths: more at 5 steps than at 1, and less than "
+            "10 % (ours) of change from 5 to 10; sign test over seeds.",
+            _BITS,
+            unrolling,
+            shuffled=("data_sequence_length", "data_examples"),
+        ),
+        Claim(
+            9,
+            "A cell holds about one real number a unit: a vector comes back if and only if there are as many units.",
+            Basis.CONFIRMED,
+            "Squared error below 0.01 from n_h = n_in on, within 0.05 of 1 - n_h / n_in below.",
+            (),
+            missing("no sweep asks cells for real vectors with fewer and more units than numbers"),
+        ),
+        Claim(
+            10,
+            "A transformer holds all of a set of random strings up to a plateau of 3 to 4 bits a parameter.",
+            Basis.CONFIRMED,
+            "A seed's bits within 10 % of min(bits of the set, its largest bits), at every set size, and its largest "
+            "bits a parameter, averaged over widths, within [3, 4]; sign test over seeds. That the plateau hardly "
+            "depends on precision, length and vocabulary is not tested: there is no bfloat16 here.",
+            _BITS,
+            transformer_plateau,
+        ),
+        Claim(
+            11,
+            "A perceptron holds fewer bits a parameter than a transformer, and that fewer than a recurrent cell.",
+            Basis.EXTENSION,
+            "2 bits (Cover) below 3.5 to 3.8 (Morris et al.) below about 5 (Collins et al.), each as measured here.",
+            (),
+            missing("no sweep measures a perceptron, a transformer and a cell by one definition of bits"),
+        ),
+        Claim(
+            12,
+            "The width that recalls D pairs grows with D for cells with a state of fixed size, not for attention.",
+            Basis.ABSTRACT,
+            "Smallest width with 99 % of queries right: log-log slope in D above 0.5, and within one step of the grid.",
+            (),
+            missing("no sweep varies the number of pairs to recall, with cells and attention of several widths"),
+        ),
+        Claim(
+            13,
+            "Of random settings more diverge with RNNs without gates than with gates.",
+            Basis.CONFIRMED,
+            "Share of random draws of learning rate and first weights that diverge, by cell.",
+            (),
+            missing("no sweep draws learning rates and first weights at random, 100 for each cell"),
+        ),
+        Claim(
+            14,
+            "Gated cells copy and add over longer sequences than a tanh RNN with as many parameters.",
+            Basis.RECONSTRUCTION,
+            "Largest length solved, by cell, at equal parameters.",
+            (),
+            missing("sweep sequence_length has gated cells only, and no tanh RNN with as many parameters"),
+        ),
+        Claim(
+            15,
+            "No network holds more bits than its weights have.",
+            Basis.EXTENSION,
+            "Bits of random labels, of wrong labels of noise, or of random strings, over 32 bits a float32 parameter: "
+            "never above 1. A trial above it is an error of the bookkeeping, not a verdict.",
+            ("capacity", "sequence_capacity", "learning_curves", "generalization"),
+            within_budget,
+        ),
+    ),
+)

@@ -1,0 +1,150 @@
+"""Claims of the capacity background: what each says of invented trials, and of exchanged ones."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from analysis.claims import background, controls
+from analysis.claims.background import PAPER
+from analysis.claims.claim import Fact, ImpossibleError, MissingTrialsError
+from analysis.claims.verdicts import ALPHA, Verdict, judge_paper
+
+SEEDS = range(15)
+
+
+def judged(number, rows):
+    """The verdict on a claim that is tested alone."""
+    own = background.Paper("p", "P", "", (PAPER.claims[number - 1],))
+    return judge_paper(own, lambda query, sweep: rows).iloc[0]["verdict"]
+
+
+def cell_rows(per_parameter, lengths=((5, 1.0),), slope=1.0):
+    """Labels that each cell holds: all of the largest set fitted, at so many bits a parameter.
+
+    lengths: (length, factor of the bits).
+    """
+    generator = np.random.default_rng(0)
+    rows = []
+    for cell, ratio in per_parameter.items():
+        for width in (4, 8, 16):
+            for length, factor in lengths:
+                for seed in SEEDS:
+                    parameters = 100 * width
+                    held = factor * ratio * (width / 8) ** (slope - 1) * parameters * (1 + 0.02 * generator.normal())
+                    rows += [
+                        trial(cell, width, parameters, round(held), 1.0, seed, length),
+                        trial(cell, width, parameters, round(9 * parameters), 0.55, seed, length),
+                    ]
+    return pd.DataFrame(rows).assign(trial_id=lambda rows: [f"t{i}" for i in range(len(rows))])
+
+
+def trial(cell, width, parameters, examples, accuracy, seed, length=5):
+    return {
+        "data_task": "random_sequences",
+        "data_label_scheme": "random",
+        "data_noise_kind": "none",
+        "compute_dtype": "float32",
+        "model_family": "recurrent",
+        "model_cell": cell,
+        "model_width": width,
+        "data_sequence_length": length,
+        "data_vocabulary": 0,
+        "data_examples": examples,
+        "parameter_count": parameters,
+        "class_count": 2,
+        "train_count": examples,
+        "train_correct_count": round(accuracy * examples),
+        "train_loss_sum_nats": 1.0,
+        "seed": seed,
+    }
+
+
+USUAL = {"rnn": 4.0, "gru": 3.6, "lstm": 3.2, "irnn": 3.0}
+
+
+@pytest.mark.parametrize(
+    ("number", "rows", "verdict"),
+    [
+        (5, cell_rows(USUAL), Verdict.REPRODUCED),
+        (5, cell_rows(USUAL, slope=0.5), Verdict.CONTRADICTED),
+        (6, cell_rows(USUAL), Verdict.REPRODUCED),
+        (6, cell_rows({**USUAL, "lstm": 1.5}), Verdict.CONTRADICTED),
+        (6, cell_rows({**USUAL, "irnn": 3.9}), Verdict.CONTRADICTED),
+        (6, cell_rows({cell: USUAL[cell] for cell in background.CELLS}), Verdict.NOT_RUN),
+        (7, cell_rows(USUAL), Verdict.REPRODUCED),
+        (7, cell_rows({**USUAL, "gru": 4.5}), Verdict.CONTRADICTED),
+        (7, cell_rows({**USUAL, "lstm": 2.0}), Verdict.CONTRADICTED),
+        (7, cell_rows({**USUAL, "rnn": 3.6}), Verdict.UNDECIDED),
+        (8, cell_rows(USUAL, lengths=((1, 0.8), (5, 1.0), (10, 1.02))), Verdict.REPRODUCED),
+        (8, cell_rows(USUAL, lengths=((1, 0.8), (5, 1.0), (10, 1.3))), Verdict.CONTRADICTED),
+        (8, cell_rows(USUAL), Verdict.NOT_RUN),
+    ],
+)
+def test_bits_of_cells(number, rows, verdict):
+    assert judged(number, rows) == verdict
+
+
+def string_rows(plateau, shortfall=1.0):
+    """Strings that an attention network tells: all of the set up to a plateau, in bits a parameter."""
+    rows = []
+    for width in (8, 16):
+        for examples in (8, 16, 64, 128):
+            for seed in SEEDS:
+                parameters, whole = 10 * width, examples * 8 * 4
+                held = min(whole, shortfall * plateau * parameters if examples == 64 else plateau * parameters)
+                row = trial("none", width, parameters, examples, 0.0, seed, 8)
+                strings = {"data_task": "strings", "model_family": "attention", "data_vocabulary": 16}
+                rows.append({**row, **strings, "train_loss_sum_nats": (whole - held) * np.log(2)})
+    return pd.DataFrame(rows).assign(trial_id=lambda rows: [f"t{i}" for i in range(len(rows))])
+
+
+@pytest.mark.parametrize(
+    ("plateau", "shortfall", "verdict"),
+    [
+        (3.6, 1.0, Verdict.REPRODUCED),
+        (2.0, 1.0, Verdict.CONTRADICTED),
+        (3.6, 0.7, Verdict.CONTRADICTED),
+    ],
+)
+def test_the_plateau_of_a_transformer(plateau, shortfall, verdict):
+    assert judged(10, string_rows(plateau, shortfall)) == verdict
+
+
+def test_the_network_of_2n_and_d_weights_tells_all_labels(monkeypatch):
+    monkeypatch.setattr(background, "DRAWS", 3)
+    found = background.two_n_plus_d(*(np.random.default_rng(0).normal(size=shape) for shape in ((50, 3), 50, 3)))
+    assert found[0] < 1e-6 and found[1] == 2 * 50 + 3
+    weights, errors = PAPER.claims[0].measure(pd.DataFrame())
+    assert isinstance(weights, Fact) and weights.holds and len(errors.values) == 3
+
+
+def test_nobody_holds_more_bits_than_the_weights_have():
+    rows = cell_rows(USUAL)
+    (fact,) = PAPER.claims[14].measure(rows)
+    assert fact.holds and fact.checked == len(rows) and fact.value == pytest.approx(4 / 32, rel=0.1)
+    with pytest.raises(ImpossibleError, match="of its own weights"):
+        PAPER.claims[14].measure(cell_rows({"rnn": 33.0}))
+
+
+def test_of_noise_only_wrong_labels_count():
+    row = {**trial("none", 8, 100, 1000, 1.0, 0), "data_label_scheme": "task", "data_task": "digits"}
+    noisy = {"data_noise_kind": "labels", "class_count": 10, "memorized_count": 80, "label_changed_count": 80}
+    rows = pd.DataFrame([{**row, **noisy, "trial_id": "t"}])
+    (fact,) = PAPER.claims[14].measure(rows)
+    assert fact.value == pytest.approx(80 * np.log2(9) / 100 / 32)
+    with pytest.raises(MissingTrialsError, match="no trial of random labels"):
+        PAPER.claims[14].measure(rows.assign(data_noise_kind="none"))
+
+
+@pytest.mark.parametrize("number", [claim.number for claim in PAPER.claims if claim.shuffled])
+def test_exchanged_settings_reproduce_no_more_often_than_chance(number):
+    claim = PAPER.claims[number - 1]
+    rows = cell_rows(USUAL, lengths=((1, 0.8), (5, 1.0), (10, 1.02)) if number == 8 else ((5, 1.0),)).assign(sweep="s")
+    rate = controls.reproduced_by_chance(claim, rows, np.random.default_rng(1), shuffles=20)
+    assert rate <= ALPHA + 3 * np.sqrt(ALPHA * (1 - ALPHA) / 20)
+
+
+@pytest.mark.parametrize("claim", [claim for claim in PAPER.claims if not claim.sweeps and claim.number > 1])
+def test_what_no_sweep_can_decide_says_why(claim):
+    with pytest.raises(MissingTrialsError, match=r"^(no )?sweep .* "):
+        claim.measure(pd.DataFrame())
