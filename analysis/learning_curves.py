@@ -62,10 +62,10 @@ def summarize(steps: pd.DataFrame) -> pd.DataFrame:
         for name in SHARES
         if shown[name].notna().any()
     ]
-    turns = statistics.by_group(rows[good], ["data_noise_fraction", "seed"], _turns)
+    turning = statistics.by_group(rows[good], ["data_noise_fraction", "seed"], turns)
     for name in (PEAK, FIT, LOST):
-        estimated = statistics.over_seeds(turns, ["data_noise_fraction"], name)
-        censored = turns.groupby("data_noise_fraction", sort=True)["censored"].sum().to_numpy() if name == FIT else 0
+        estimated = statistics.over_seeds(turning, ["data_noise_fraction"], name)
+        censored = turning.groupby("data_noise_fraction", sort=True)["censored"].sum().to_numpy() if name == FIT else 0
         pieces.append(estimated.assign(quantity=name, epoch=np.nan, at_least=censored))
     return pd.concat(pieces, ignore_index=True)[columns].dropna(subset="estimate")
 
@@ -105,8 +105,11 @@ def spaced(times: np.ndarray) -> np.ndarray:
     return np.unique(positive[np.abs(positive[:, None] - wanted).argmin(0)])
 
 
-def _turns(curve: pd.DataFrame) -> dict[str, float]:
-    """Turning points of one seed's curve."""
+def turns(curve: pd.DataFrame) -> dict[str, float]:
+    """Turning points of one trial's curve; FIT is its last epoch where it is never fitted (`censored`).
+
+    curve: rows of one trial, with epoch, VALIDATION and TRAIN.
+    """
     curve = curve.sort_values("epoch")
     validation, fitted = curve[VALIDATION].to_numpy(), curve.loc[curve[TRAIN] >= FITTED, "epoch"]
     measured = not np.isnan(validation).all()

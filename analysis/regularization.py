@@ -21,20 +21,25 @@ CAPS = (0.3, 0.5, 0.7)
 """Shares of random labels that may be fitted, at which regularizers are compared."""
 
 
+def named(trials: pd.DataFrame) -> pd.DataFrame:
+    """With the columns regularizer ('none', or the fields that are not 0) and strength (of the first of them)."""
+    fields = [name for name in frames.varying(trials) if name.startswith("regularization_")]
+    settings = trials[fields].to_dict("records")
+    return trials.assign(
+        regularizer=[_regularizer(row, fields) for row in settings],
+        strength=[next((value for value in row.values() if value), 0.0) for row in settings],
+    )
+
+
 def summarize(trials: pd.DataFrame) -> pd.DataFrame:
     """A row per quantity, regularizer and strength: mean over seeds with its bootstrap interval over seeds, at 95 %.
 
     random labels fitted: training accuracy at the end where every label was redrawn (the largest noise fraction of
     the sweep).  clean validation and test accuracy: at the end where no label was.
-    Returns quantity, regularizer ('none', or the fields that are not 0), strength (of the first of them), estimate,
-    low, high, seeds, missing.
+    Returns quantity, regularizer, strength (as `named` tells them), estimate, low, high, seeds, missing.
     """
-    fields = [name for name in frames.varying(trials) if name.startswith("regularization_")]
-    named = trials.assign(
-        regularizer=[_regularizer(row, fields) for row in trials[fields].to_dict("records")],
-        strength=[next((v for v in row.values() if v), 0.0) for row in trials[fields].to_dict("records")],
-    )
-    noise, good = named["data_noise_fraction"], frames.usable(named)
+    known = named(trials)
+    noise, good = known["data_noise_fraction"], frames.usable(known)
     sides = {
         MEMORIZED: (noise == noise.max()) & (noise > 0),
         VALIDATION: noise == 0,
@@ -43,8 +48,8 @@ def summarize(trials: pd.DataFrame) -> pd.DataFrame:
     pieces = []
     for quantity, side in sides.items():
         kind = {MEMORIZED: "train", VALIDATION: "validation", TEST: "test"}[quantity]
-        shares = frames.share(named[f"{kind}_correct_count"], named[f"{kind}_count"]).where(good)
-        rows = named[side].assign(share=shares[side])
+        shares = frames.share(known[f"{kind}_correct_count"], known[f"{kind}_count"]).where(good)
+        rows = known[side].assign(share=shares[side])
         pieces.append(statistics.over_seeds(rows, ["regularizer", "strength"], "share").assign(quantity=quantity))
     columns = ["quantity", "regularizer", "strength", "estimate", "low", "high", "seeds", "missing"]
     return pd.concat(pieces, ignore_index=True)[columns]
