@@ -1,0 +1,235 @@
+"""Claims of Choi (2018) on PRU-style cells. Only the abstract could be read: cells, tasks and tests are reconstructed.
+
+Cells are paired by seed, on the same task, length and width, at one learning rate a task. A replicate is a seed.
+Claims that cells are alike (6, 10) have no shuffled columns: exchanged cells are alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NoReturn
+
+import numpy as np
+import pandas as pd
+
+from analysis import capacity, frames, readouts, sequences
+from analysis.claims.claim import Basis, Claim, Margin, MissingTrialsError, Paper
+from analysis.sequences import CELL, LENGTH, TASK, WIDTH
+
+LSTM, PRU, PLUS = "lstm", "pru_a", "pru_a+plus_out"
+REACHED = ("copy", "adding")
+"""Tasks over which claim 6 speaks."""
+BEHIND = 0.1
+"""Share of lengths by which pru_a may fall behind and still reach as far (ours)."""
+WITHIN = 0.25
+"""Bits a parameter of two cells are alike within this share of each other."""
+BUDGET_RANGE = 1.5
+"""Cells are compared where the larger of two has at most so many times the parameters of the smaller."""
+
+_PLACE = [TASK, LENGTH, WIDTH]
+
+
+def faster(rows: pd.DataFrame) -> Sequence[Margin]:
+    """Log ratios of steps to solve, LSTM over each of the others."""
+    known = rows.assign(solved=sequences.solved(rows)).dropna(subset="solved")
+    steps = known["solved_step"].where(known["solved"] == 1, known["stop_steps"]).astype(float)
+    known = known.assign(log_steps=np.log(steps))
+    solvable = known.groupby(_PLACE)["solved"].transform("max") > 0
+    _at_least_one(known[solvable], "solved by a cell")
+    return [
+        Margin(f"log of steps to solve, {LSTM} / {cell}", paired_at(known[solvable], "log_steps", LSTM, cell))
+        for cell in (PRU, PLUS)
+    ]
+
+
+def reaches_as_far(rows: pd.DataFrame) -> Sequence[Margin]:
+    """Share of tasks, lengths and widths that pru_a solves less that of the LSTM, where not all or none is solved."""
+    own = rows[rows[TASK].isin(REACHED) & rows[CELL].isin((PRU, LSTM))]
+    known = own.assign(solved=sequences.solved(own)).dropna(subset="solved")
+    shares = known.groupby(_PLACE)["solved"].transform("mean")
+    known = known[(shares > 0) & (shares < 1)]
+    _at_least_one(known, "tells cells apart: each length is solved by all trials or by none")
+    return [Margin(f"share of lengths solved, {PRU} - {LSTM}", paired_at(known, "solved", PRU, LSTM), -BEHIND)]
+
+
+def reads_later(rows: pd.DataFrame) -> Sequence[Margin]:
+    """Accuracy that a moved code costs a read-out, and that it loses at all, LSTM less pru_a, at the longest delay."""
+    share = frames.share(rows["correct_count"], rows["example_count"])
+    known = rows.assign(share=share).dropna(subset=["item", "share"])
+    _at_least_one(known, "with read-outs")
+    known = known[known["item"] == readouts.ITEM]
+    last = known.groupby(_PLACE)["applied_step"].transform("max")
+    first = known["fitted_step"] == known["item"]
+    begin = known[first & (known["applied_step"] == known["item"])].set_index("trial_id")["share"]
+    end = known[first & (known["applied_step"] == last)].set_index("trial_id")["share"]
+    still = known[(known["fitted_step"] == last) & (known["applied_step"] == last)].set_index("trial_id")["share"]
+    trials = known.drop_duplicates("trial_id").set_index("trial_id")
+    trials = trials.assign(drop=begin - end, moved=still - end)
+    return [
+        Margin(f"accuracy lost, {LSTM} - {PRU}", paired_at(trials, "drop", LSTM, PRU)),
+        Margin(f"accuracy lost to a moved code, {LSTM} - {PRU}", paired_at(trials, "moved", LSTM, PRU)),
+    ]
+
+
+def alike_by_parameter(rows: pd.DataFrame) -> Sequence[Margin]:
+    """Bits a parameter of each cell against the LSTM at like budgets, the best over set sizes and learning rates."""
+    labels = rows[rows[TASK] == "random_sequences"]
+    _at_least_one(labels, "of task random_sequences")
+    held = capacity.with_bits(labels)
+    held = held.assign(density=held["bits"] / held["parameter_count"].astype(float))
+    best = held.groupby([CELL, WIDTH, "seed"], as_index=False).agg(
+        density=("density", "max"), parameters=("parameter_count", "max")
+    )
+    found = []
+    for cell in ("gru", PRU, PLUS):
+        ratio = np.log(_at_like_budgets(best, cell, LSTM))
+        found += [
+            Margin(f"{side} of bits a parameter, {cell} / {LSTM}, to {bound:g}", sign * (ratio - np.log(bound)))
+            for side, sign, bound in (("above", 1, 1 - WITHIN), ("below", -1, 1 + WITHIN))
+        ]
+    return found
+
+
+def paired_at(rows: pd.DataFrame, value: str, more: str, less: str) -> np.ndarray:
+    """Differences of `value` between two cells by seed, mean over the tasks, lengths and widths that both have."""
+    for cell in (more, less):
+        _at_least_one(rows[rows[CELL] == cell], f"with {frames.label({CELL: cell})}")
+    wide = rows.pivot_table(index=["seed", *_PLACE], columns=CELL, values=value, aggfunc="mean")
+    differences = (wide[more] - wide[less]).dropna()
+    if differences.empty:
+        raise MissingTrialsError(f"no task, length and width with results of {more} and of {less}")
+    return differences.groupby("seed").mean().to_numpy(float)
+
+
+def _at_like_budgets(best: pd.DataFrame, cell: str, base: str) -> np.ndarray:
+    """[S] ratios of density, geometric mean over pairs of widths whose parameters are within BUDGET_RANGE."""
+    own, other = (best[best[CELL] == name] for name in (cell, base))
+    pairs = own.merge(other, on="seed", suffixes=("", "_base"))
+    ratio = pairs["parameters"].astype(float) / pairs["parameters_base"].astype(float)
+    pairs = pairs[ratio.between(1 / BUDGET_RANGE, BUDGET_RANGE) & (pairs["density"] > 0) & (pairs["density_base"] > 0)]
+    _at_least_one(pairs, f"of {cell} and {base} with parameters within a factor of {BUDGET_RANGE:g}")
+    logs = pairs.assign(log=np.log(pairs["density"] / pairs["density_base"]))
+    return np.asarray(np.exp(logs.groupby("seed")["log"].mean().to_numpy(float)))
+
+
+def _at_least_one(rows: pd.DataFrame, which: str) -> None:
+    if rows.empty:
+        raise MissingTrialsError(f"no trial {which}")
+
+
+def _needs(what: str) -> Callable[[pd.DataFrame], NoReturn]:
+    def measure(rows: pd.DataFrame) -> NoReturn:
+        raise MissingTrialsError(what)
+
+    return measure
+
+
+_UNEQUAL = (
+    "trials of sequence_length end once solved, so that values at the end can't be compared: needs trials of {} with a "
+    "fixed budget"
+)
+_LENGTHS = ("sequence_length",)
+
+PAPER = Paper(
+    "choi2018",
+    "Choi (2018), Persistent hidden states and nonlinear transformation for long short-term memory",
+    "Of the paper only the abstract could be read: cells pru_... are PRU-style cells (reconstructed), tasks are "
+    "substitutes, and no number of the paper's is known.",
+    (
+        Claim(
+            1,
+            "With gates held, a step's Jacobian of the state is diagonal for PRU-style cells, and not for a trained "
+            "LSTM.",
+            Basis.RECONSTRUCTION,
+            "Norm of the Jacobian off the diagonal over its whole norm: below 1e-6 for pru_a to pru_d, above 0.01 for "
+            "the LSTM (thresholds ours). A fact: must hold in every trial.",
+            _LENGTHS,
+            _needs("no table tells the Jacobian of trained cells yet"),
+        ),
+        Claim(
+            2,
+            "At equal width pru_a does at least as well as the LSTM on most tasks, lengths and widths.",
+            Basis.ABSTRACT,
+            "Share of tasks, lengths and widths where pru_a's value at the end is as good or better, above 1/2 (ours).",
+            _LENGTHS,
+            _needs(_UNEQUAL.format("both cells")),
+        ),
+        Claim(
+            3,
+            "A feedforward layer after the state (plus_out) makes pru_a better, more so than as many parameters.",
+            Basis.ABSTRACT,
+            "Values at the end of pru_a+plus_out against pru_a at equal width, and against a wider pru_a of as many "
+            "parameters.",
+            _LENGTHS,
+            _needs(_UNEQUAL.format("pru_a at matched parameters")),
+        ),
+        Claim(
+            4,
+            "At equal parameters pru_a+plus_out does better than the LSTM on two of three tasks.",
+            Basis.ABSTRACT,
+            "Values at the end, parameters within 1 %.",
+            _LENGTHS,
+            _needs(_UNEQUAL.format("both cells")),
+        ),
+        Claim(
+            5,
+            "PRU-style cells solve tasks in fewer steps than the LSTM.",
+            Basis.RECONSTRUCTION,
+            "Log of steps to solve, LSTM less pru_a and LSTM less pru_a+plus_out, each above 0: sign test over seeds "
+            "of the mean over tasks, lengths and widths that any of the cells solves. An unsolved trial counts as its "
+            "whole budget. One learning rate a task; the paper's protocol is not known.",
+            _LENGTHS,
+            faster,
+            shuffled=(CELL,),
+        ),
+        Claim(
+            6,
+            "On copying and adding pru_a solves sequences as long as the LSTM does, at equal width.",
+            Basis.RECONSTRUCTION,
+            "Share of tasks, lengths and widths that a seed solves, pru_a less LSTM, among those that neither all nor "
+            f"none of their trials solve, above -{BEHIND} (ours): sign test over seeds. The grid is far shorter than "
+            "the literature's.",
+            _LENGTHS,
+            reaches_as_far,
+        ),
+        Claim(
+            7,
+            "A linear read-out of a stored symbol keeps its accuracy at later steps better in pru_a than in an LSTM.",
+            Basis.EXTENSION,
+            "For the first symbol to copy and the longest delay: accuracy lost since the read-out was fitted, and "
+            "accuracy below that of one fitted at the later step, LSTM less pru_a, each above 0: sign test over seeds "
+            "of the mean over lengths and widths.",
+            _LENGTHS,
+            reads_later,
+            frames.READOUTS,
+            shuffled=(CELL,),
+        ),
+        Claim(
+            8,
+            "Composing permutations, which moves what is stored, favours the LSTM over pru_b, and less over pru_a.",
+            Basis.EXTENSION,
+            "Share of right answers, LSTM less pru_b, LSTM less pru_a, and pru_a less pru_b.",
+            _LENGTHS,
+            _needs("no task of memsweep composes permutations yet"),
+        ),
+        Claim(
+            9,
+            "Taking recurrent matrices away orders the cells: LSTM, pru_c, pru_a, pru_b.",
+            Basis.EXTENSION,
+            "Values at the end of each cell against the next.",
+            _LENGTHS,
+            _needs(_UNEQUAL.format("pru_c beside the others")),
+        ),
+        Claim(
+            10,
+            "LSTM, GRU, pru_a and pru_a+plus_out hold about as many bits a parameter.",
+            Basis.EXTENSION,
+            "Bits of random labels held (Collins' I), the largest over set sizes and learning rates, a parameter: "
+            f"ratio to the LSTM's between {1 - WITHIN:g} and {1 + WITHIN:g}, of cells whose parameters are within a "
+            f"factor of {BUDGET_RANGE:g}; sign test over seeds of the geometric mean over such pairs, two margins a "
+            "cell (thresholds ours).",
+            ("sequence_capacity",),
+            alike_by_parameter,
+        ),
+    ),
+)

@@ -1,0 +1,151 @@
+"""Claims of Choi (2018): what each makes of trials that bear it out, speak against it, or tell nothing."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from analysis.claims import choi2018, controls
+from analysis.claims.choi2018 import LSTM, PAPER, PLUS, PRU
+from analysis.claims.claim import MissingTrialsError, Paper
+from analysis.claims.verdicts import Verdict, judge_paper
+
+SEEDS = 12
+
+
+def claim(number):
+    return PAPER.claims[number - 1]
+
+
+def judged(number, rows):
+    """The verdict on one claim, its p corrected for it alone."""
+    own = Paper(PAPER.key, PAPER.title, PAPER.caveat, (claim(number),))
+    return judge_paper(own, lambda query, sweep: rows).iloc[0]
+
+
+def frame(fates, places=(("copy", 10, 16), ("adding", 10, 16))):
+    """A row per seed, place and cell.  fates: cell -> seed -> columns."""
+    rows = [
+        {
+            **{"trial_id": f"{task}{length}{width}{cell}{seed}", "sweep": "s", "seed": seed, "status": "finished"},
+            **{"data_task": task, "data_sequence_length": length, "model_width": width, "model_cell": cell},
+            **fate(seed),
+        }
+        for seed in range(SEEDS)
+        for task, length, width in places
+        for cell, fate in fates.items()
+    ]
+    return pd.DataFrame(rows)
+
+
+def solved(step, budget=600):
+    return lambda seed: {"solved_step": step if step is None else step + seed, "stop_steps": budget}
+
+
+@pytest.mark.parametrize(
+    ("lstm", "pru", "verdict"),
+    [
+        (300, 200, Verdict.REPRODUCED),
+        (200, 300, Verdict.CONTRADICTED),
+        (None, 200, Verdict.REPRODUCED),
+        (300, None, Verdict.CONTRADICTED),
+        (300, 300, Verdict.UNDECIDED),
+    ],
+)
+def test_fewer_steps_to_solve(lstm, pru, verdict):
+    rows = frame({LSTM: solved(lstm), PRU: solved(pru), PLUS: solved(100)})
+    assert judged(5, rows)["verdict"] == verdict
+
+
+def test_nothing_solved_tells_no_speed():
+    rows = frame(dict.fromkeys((LSTM, PRU, PLUS), solved(None)))
+    assert judged(5, rows)["verdict"] == Verdict.NOT_RUN
+
+
+@pytest.mark.parametrize(
+    ("lstm", "pru", "verdict"),
+    [(600, 400, Verdict.REPRODUCED), (None, 100, Verdict.REPRODUCED), (100, None, Verdict.CONTRADICTED)],
+)
+def test_lengths_solved(lstm, pru, verdict):
+    mixed = frame({LSTM: solved(100), PRU: solved(100)}, [("copy", 20, 16)])
+    mixed.loc[mixed["seed"] < 2, "solved_step"] = np.nan  # alike, but neither all nor none
+    rows = pd.concat([mixed, frame({LSTM: solved(lstm), PRU: solved(pru)})], ignore_index=True)
+    assert judged(6, rows)["verdict"] == verdict
+
+
+@pytest.mark.parametrize("step", [100, None])
+def test_a_ceiling_or_a_floor_tells_no_length(step):
+    row = judged(6, frame({LSTM: solved(step), PRU: solved(step)}))
+    assert row["verdict"] == Verdict.NOT_RUN and "by all trials or by none" in row["reason"]
+
+
+def read_outs(lost, later):
+    """Counts of 100 of read-outs of the first symbol: 95 at first, `lost` fewer at step 4, `later` if fitted there."""
+    places = [("copy", 10, 16)]
+    pieces = [
+        frame({cell: lambda seed, n=n: {"correct_count": n} for cell, n in counts.items()}, places).assign(
+            item=0, fitted_step=fitted, applied_step=applied, example_count=100
+        )
+        for fitted, applied, counts in (
+            (0, 0, dict.fromkeys(lost, 95)),
+            (0, 4, {cell: 95 - n for cell, n in lost.items()}),
+            (4, 4, later),
+        )
+    ]
+    return pd.concat(pieces, ignore_index=True)
+
+
+@pytest.mark.parametrize(
+    ("lost", "later", "verdict"),
+    [
+        ({LSTM: 40, PRU: 10}, {LSTM: 90, PRU: 90}, Verdict.REPRODUCED),
+        ({LSTM: 10, PRU: 40}, {LSTM: 90, PRU: 90}, Verdict.CONTRADICTED),
+        ({LSTM: 40, PRU: 30}, {LSTM: 60, PRU: 90}, Verdict.CONTRADICTED),  # the LSTM forgot; its code did not move
+        ({LSTM: 40, PRU: 40}, {LSTM: 90, PRU: 90}, Verdict.UNDECIDED),
+    ],
+)
+def test_read_outs_at_later_steps(lost, later, verdict):
+    assert judged(7, read_outs(lost, later))["verdict"] == verdict
+
+
+def capacities(density, generator):
+    """Labels of twice the parameters, of which a cell holds `density` bits a parameter."""
+    rows = frame(
+        {cell: lambda seed, d=d: {"held": d * generator.normal(1, 0.03)} for cell, d in density.items()},
+        [("random_sequences", 5, 8)],
+    )
+    right = rows["held"].map(lambda held: _share(held / 2))
+    return rows.assign(
+        parameter_count=1000, data_examples=2000, train_count=2000, class_count=2, train_correct_count=2000 * right
+    )
+
+
+def _share(bits_a_label):
+    """The share of two classes predicted at which a label tells so many bits."""
+    shares = np.linspace(0.5, 1, 10001)[1:-1]
+    bits = 1 + shares * np.log2(shares) + (1 - shares) * np.log2(1 - shares)
+    return np.interp(bits_a_label, bits, shares)
+
+
+@pytest.mark.parametrize(
+    ("gru", "verdict"), [(1.0, Verdict.REPRODUCED), (1.6, Verdict.CONTRADICTED), (1.25, Verdict.UNDECIDED)]
+)
+def test_bits_a_parameter(gru, verdict):
+    rows = capacities({LSTM: 1, "gru": gru, PRU: 1, PLUS: 0.95}, np.random.default_rng(0))
+    assert judged(10, rows)["verdict"] == verdict
+
+
+def test_cells_are_compared_at_like_budgets_alone():
+    rows = capacities(dict.fromkeys((LSTM, "gru", PRU, PLUS), 1), np.random.default_rng(0))
+    rows.loc[rows["model_cell"] == "gru", "parameter_count"] = 5000
+    with pytest.raises(MissingTrialsError, match="gru and lstm with parameters"):
+        choi2018.alike_by_parameter(rows)
+
+
+def test_exchanged_cells_give_a_verdict_no_more_often_than_chance():
+    generator = np.random.default_rng(1)
+    draw = {cell: lambda seed: solved(int(generator.integers(100, 500)))(0) for cell in (LSTM, PRU, PLUS)}
+    rate = controls.reproduced_by_chance(claim(5), frame(draw), np.random.default_rng(2), 100)
+    assert rate <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / 100)
+    lost = read_outs({LSTM: 40, PRU: 10}, {LSTM: 90, PRU: 90})
+    rate = controls.reproduced_by_chance(claim(7), lost, np.random.default_rng(2), 100)
+    assert rate <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / 100)
