@@ -79,18 +79,19 @@ def _measured(program: Program, state: State, examples: int, held_out: int) -> l
     if not state.step.all():
         sources["inputs"] = sets
     found = []
-    for m, seed in enumerate(seeds):
+    for m, own in enumerate(state.members):
         given, true, other = (
             labels[m].cpu() for labels in (e.given[:, :examples], e.true[:, :examples], e.held_out[:, :held_out])
         )
-        member = _Labels(*(_permuted(labels, seed, name) for labels, name in ((given, "train"), (other, "held_out"))))
+        drawn = int(own.trial.trial_id, 16)  # every trial's own, so that what chance gives is independent over trials
+        permuted = _Labels(_permuted(given, drawn, "train"), _permuted(other, drawn, "held_out"))
         rows = []
         for features, parts in sources.items():
             chosen = _chosen(parts[0].shape[-1])
             train, *others = (part[m][:, chosen].double().cpu() for part in parts)
             is_asked = features == "hidden" or not state.step[m]
             if is_asked and len(given.unique()) > 1 and all(part.isfinite().all() for part in (train, *others)):
-                rows += _told(features, train, others, member, true)
+                rows += _told(features, train, others, permuted, true)
         found.append(rows)
     return found
 

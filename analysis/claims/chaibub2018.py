@@ -1,0 +1,264 @@
+"""Claims of Chaibub Neto (2018): learning and memorization of one network told apart by permuted labels."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from analysis import figures, permutation
+from analysis.claims.claim import Basis, Claim, Evidence, Fact, Margin, MissingTrialsError, Paper, Tested
+from analysis.claims.verdicts import as_tested
+
+SWEEPS = ("permutation",)
+LEVEL = 0.05
+"""Below which p_learn and p_memorize count, as in the author's earlier work's examples."""
+ERRORS = 2.0
+"""Standard errors of an area that tells nothing, within which it counts as 0.5."""
+CORRELATION = 0.79
+"""Spearman's over five fractions of noise takes steps of 0.1: this asks for 0.8 or more."""
+CONSTANT = 0.02
+"""Changes of M that are smaller count as none."""
+COST = 0.01
+"""Of the area on held-out examples that a regularizer may cost."""
+DRAWS = 50
+
+_MLP = {"model_family": "mlp", "model_width": 64, "regularization_dropout": 0.0}
+_FAMILIES = {"MLP": _MLP, "convolutional network": {**_MLP, "model_family": "cnn", "model_width": 16}}
+_REAL = {"data_noise_kind": "none"}
+_NOISE_INPUTS = {"data_noise_kind": "gaussian_inputs", "data_noise_fraction": 1.0}
+_NEAR = {"features": "hidden", "validation": "copies", "rho": permutation.RHO}
+_FAR = {**_NEAR, "rho": 0.0}
+_HELD_OUT = {"features": "hidden", "validation": "held_out"}
+
+
+def _asked(rows: pd.DataFrame, *values: dict[str, Any], step: int | None = None) -> pd.DataFrame:
+    """Rows with these values, by seed, at a step or at the end; with M. Raises MissingTrialsError."""
+    wanted = {name: value for part in values for name, value in part.items()}
+    rows = rows.dropna(subset="step")
+    at = rows["step"] == (rows["step_count"] if step is None else step)
+    found = figures.having(rows[at], wanted)
+    if found.empty:
+        raise MissingTrialsError("no row of permutations with " + ", ".join(f"{k} {v}" for k, v in wanted.items()))
+    return found.assign(m=permutation.amount(found)).set_index("seed").sort_index()
+
+
+def _learns(cell: pd.DataFrame, name: str) -> Margin:
+    return Margin(f"{LEVEL:g} minus p_learn, {name}", (LEVEL - cell["p_learn"]).to_numpy(float))
+
+
+def _is_chance(cell: pd.DataFrame, column: str, name: str) -> Margin:
+    off = (cell[column] - 0.5).abs() / cell["variance"] ** 0.5
+    return Margin(f"{ERRORS:g} minus standard errors between 0.5 and {name}", (ERRORS - off).to_numpy(float))
+
+
+def _learn_on_real(rows: pd.DataFrame, name: str) -> list[Evidence]:
+    return [_learns(_asked(rows, _FAMILIES[name], _REAL, _NEAR), name)]
+
+
+def _coexist(rows: pd.DataFrame, name: str) -> list[Evidence]:
+    near = _asked(rows, _FAMILIES[name], _REAL, _NEAR)
+    held_out = _asked(rows, _FAMILIES[name], _REAL, _HELD_OUT)
+    return [
+        _learns(near, name),
+        Margin(f"{LEVEL:g} minus p_memorize, {name}", (LEVEL - near["p_memorize"]).to_numpy(float)),
+        _is_chance(held_out, "null_median", f"held-out median, {name}"),
+    ]
+
+
+def _learn_noise(rows: pd.DataFrame, name: str) -> list[Evidence]:
+    near, fresh = (_asked(rows, _FAMILIES[name], _NOISE_INPUTS, part) for part in (_NEAR, _FAR))
+    return [_learns(near, f"noise inputs, {name}"), _is_chance(fresh, "observed_auc", f"area on fresh noise, {name}")]
+
+
+def _in_families(measure: Any, *names: str) -> Any:
+    return lambda rows: [part for name in names for part in measure(rows, name)]
+
+
+def _change(rows: pd.DataFrame) -> list[Evidence]:
+    known = rows.loc[rows["step"] > 0, "step"]
+    if known.empty:
+        raise MissingTrialsError("no row of permutations while networks train")
+    first, last = (_asked(rows, _MLP, _REAL, _NEAR, step=step)["m"] for step in (int(known.min()), None))
+    return [two_sided(f"M at the end minus M after {int(known.min())} steps", (last - first).to_numpy(float))]
+
+
+def two_sided(what: str, values: np.ndarray) -> Tested:
+    """Whether the median differs from 0, whichever way; against it, that it lies within CONSTANT of 0."""
+    up, down = as_tested(Margin(what, values)), as_tested(Margin(what, -values))
+    within = (as_tested(Margin(what, CONSTANT + change)).p for change in (values, -values))
+    return replace(up, p=min(1.0, 2 * min(up.p, down.p)), p_against=max(within))
+
+
+def _by_fraction(rows: pd.DataFrame, part: dict[str, Any], column: str, sign: int) -> list[Evidence]:
+    mlp = rows[rows["data_noise_kind"].isin(("none", "labels"))]
+    cells = _asked(mlp, _MLP, part).reset_index()
+    by_seed = cells.pivot_table(index="seed", columns="data_noise_fraction", values=column).dropna()
+    if by_seed.shape[1] < 5:
+        raise MissingTrialsError(f"{by_seed.shape[1]} fractions of noisy labels; the correlation asks for 5")
+    values = [sign * _correlation(by_seed.columns.to_numpy(), row) for row in by_seed.to_numpy()]
+    words = "" if sign > 0 else "minus "
+    return [Margin(f"{words}Spearman's correlation of {column} and the fraction", np.array(values), CORRELATION)]
+
+
+def _correlation(x: np.ndarray, y: np.ndarray) -> float:
+    """Spearman's; 0 where y never changes."""
+    return 0.0 if (y == y[0]).all() else float(stats.spearmanr(x, y).statistic)
+
+
+def _dropout(rows: pd.DataFrame) -> list[Evidence]:
+    noisy = {"data_noise_kind": "labels", "data_noise_fraction": 0.5}
+    dropped = {**_MLP, "regularization_dropout": 0.5}
+    less = _asked(rows, _MLP, noisy, _NEAR)["m"] - _asked(rows, dropped, noisy, _NEAR)["m"]
+    gained = (
+        _asked(rows, dropped, noisy, _HELD_OUT)["observed_auc"] - _asked(rows, _MLP, noisy, _HELD_OUT)["observed_auc"]
+    )
+    return [
+        Margin("M without dropout minus M with it", less.to_numpy(float)),
+        Margin("area on held-out examples gained by dropout", gained.to_numpy(float), -COST),
+    ]
+
+
+def _width(rows: pd.DataFrame) -> list[Evidence]:
+    noisy = rows[(rows["data_noise_kind"] == "labels") & (rows["data_noise_fraction"] == 1.0)]
+    mlps = {**_NEAR, "model_family": "mlp", "regularization_dropout": 0.0}
+    end, start = (
+        _asked(noisy, mlps, step=step).reset_index().pivot_table(index="seed", columns="model_width", values="m")
+        for step in (None, 0)
+    )
+    change = end - start
+    if change.shape[1] < 2:
+        raise MissingTrialsError("random labels at a single width; the claim asks for two or more")
+    widest, narrowest = change.columns.max(), change.columns.min()
+    gained = (change[widest] - change[narrowest]).to_numpy(float)
+    return [Margin(f"gain of M by training, width {widest:g} minus {narrowest:g}", gained)]
+
+
+def _controls(rows: pd.DataFrame) -> list[Evidence]:
+    fresh, near = (_asked(rows, _MLP, _NOISE_INPUTS, part) for part in (_FAR, _NEAR))
+    inputs = {**_NEAR, "features": "inputs"}
+    raw = {rho: _asked(rows, _MLP, _REAL, {**inputs, "rho": rho}, step=0)["m"] for rho in (0.5, 0.8, 0.95)}
+    at_end = rows[(rows["step"] == rows["step_count"]) & (rows["features"] == "hidden")]
+    draws = figures.having(at_end, {"validation": "copies", "rho": permutation.RHO})["p_chance"].dropna()
+    if len(draws) < DRAWS:
+        raise MissingTrialsError(f"{len(draws)} draws of p_chance; the control asks for {DRAWS}")
+    p = float(stats.kstest(draws, "uniform").pvalue)
+    return [
+        _is_chance(fresh, "independent_median", "median on fresh noise, labels permuted on their own"),
+        _is_chance(fresh, "observed_auc", "area on fresh noise"),
+        _is_chance(near, "independent_median", "median on copies, labels permuted on their own"),
+        Margin("M of the inputs", raw[0.95].to_numpy(float)),
+        Margin("M of the inputs, correlation 0.95 minus 0.8", (raw[0.95] - raw[0.8]).to_numpy(float)),
+        Margin("M of the inputs, correlation 0.8 minus 0.5", (raw[0.8] - raw[0.5]).to_numpy(float)),
+        Fact("p of a uniform p_learn where a permutation takes the place of the labels", p, p > 0.01, len(draws)),
+    ]
+
+
+_OVER = "sign test over seeds"
+_OURS = "thresholds ours"
+
+
+def _claim(number: int, statement: str, basis: Basis, test: str, measure: Any, *shuffled: str) -> Claim:
+    return Claim(number, statement, basis, test, SWEEPS, measure, permutation.QUERY, shuffled)
+
+
+PAPER = Paper(
+    key="chaibub2018",
+    title="Chaibub Neto 2018, Detecting Learning vs Memorization in Deep Neural Networks using Shared Structure "
+    "Validation Sets",
+    caveat="Of the paper only the abstract and the first sentences could be read: the procedure is reconstructed from "
+    "the author's work on repeated measurements, all magnitudes and thresholds are ours.",
+    claims=(
+        _claim(
+            1,
+            "Networks trained on real images and labels learn.",
+            Basis.ABSTRACT,
+            f"p_learn < {LEVEL:g} at the end, for the MLP and the convolutional network; {_OVER}; {_OURS}",
+            _in_families(_learn_on_real, *_FAMILIES),
+        ),
+        _claim(
+            2,
+            "Learning and memorization occur in one network, and can be told apart.",
+            Basis.ABSTRACT,
+            f"MLP, real labels, at the end: p_learn and p_memorize < {LEVEL:g}, and held-out examples with labels "
+            f"permuted on their own give 0.5 within {ERRORS:g} standard errors; {_OVER}; {_OURS}",
+            _in_families(_coexist, "MLP"),
+        ),
+        _claim(
+            3,
+            "Memorization changes as training goes on.",
+            Basis.ABSTRACT,
+            "MLP, real labels: M at the end is not M after the first steps, whichever way; two-sided sign test over "
+            f"seeds; against it, that the change lies within {CONSTANT:g}; ours",
+            _change,
+        ),
+        _claim(
+            4,
+            "Networks whose inputs are Gaussian noise still learn.",
+            Basis.ABSTRACT,
+            f"MLP, at the end: p_learn < {LEVEL:g} on copies, and an area of 0.5 on fresh noise within {ERRORS:g} "
+            f"standard errors; {_OVER}; {_OURS}",
+            _in_families(_learn_noise, "MLP"),
+        ),
+        _claim(
+            5,
+            "The more labels are noise, the more is memorized.",
+            Basis.RECONSTRUCTION,
+            f"MLP, at the end: Spearman's correlation of M and the fraction is 0.8 or more; {_OVER}; {_OURS}",
+            lambda rows: _by_fraction(rows, _NEAR, "m", 1),
+            "data_noise_fraction",
+            "data_noise_kind",
+        ),
+        _claim(
+            6,
+            "The more labels are noise, the less is learned.",
+            Basis.RECONSTRUCTION,
+            "MLP, at the end: Spearman's correlation of the fraction and the area on held-out examples, the classifier "
+            f"fitted with true labels, is -0.8 or less; {_OVER}; {_OURS}",
+            lambda rows: _by_fraction(rows, _HELD_OUT, "observed_auc", -1),
+            "data_noise_fraction",
+            "data_noise_kind",
+        ),
+        _claim(
+            7,
+            "Regularization lowers memorization at little cost.",
+            Basis.EXTENSION,
+            "MLP, half of the labels noisy, at the end: a dropout of 0.5 lowers M, and costs the area on held-out "
+            f"examples at most {COST:g}; {_OVER}; {_OURS}",
+            _dropout,
+            "regularization_dropout",
+        ),
+        _claim(
+            8,
+            "The more capacity for each example, the more is memorized.",
+            Basis.EXTENSION,
+            "MLPs, random labels: M gains more by training in the widest than in the narrowest (untrained, more units "
+            f"tell more already); {_OVER}; ours",
+            _width,
+            "model_width",
+        ),
+        _claim(
+            9,
+            "Claims 1, 2 and 4 hold for MLPs and for convolutional networks.",
+            Basis.ABSTRACT,
+            f"the tests of these claims, for both; {_OVER}; {_OURS}",
+            lambda rows: [
+                part
+                for measure in (_learn_on_real, _coexist, _learn_noise)
+                for part in _in_families(measure, *_FAMILIES)(rows)
+            ],
+        ),
+        _claim(
+            10,
+            "The procedure's negative controls find nothing.",
+            Basis.RECONSTRUCTION,
+            f"0.5 within {ERRORS:g} standard errors where nothing is shared; M of the inputs above 0, and smaller the "
+            f"farther copies are; {_OVER}; p_learn of permutations uniform (Kolmogorov and Smirnov's p > 0.01, over "
+            "trials); ours. That features which tell the class alone have M = 0 is tested with the program",
+            _controls,
+        ),
+    ),
+)
