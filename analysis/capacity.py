@@ -48,7 +48,7 @@ def summarize(trials: pd.DataFrame) -> pd.DataFrame:
     network = [name for name in frames.varying(trials) if name != SIZE and not name.startswith(TUNED)]
     network = network or ["model_width"]
     by_size = best_by_size(with_bits(trials), network)
-    by_seed = statistics.by_group(by_size, [*network, "seed"], _of_seed)
+    by_seed = statistics.by_group(by_size, [*network, "seed"], of_seed)
     pieces = [
         estimated(by_seed, network, "fitted_size", ["at_least", "at_most"]).assign(quantity=FITTED),
         estimated(by_seed, network, "bits", ["at_least", "at_most"]).assign(quantity=BITS),
@@ -135,7 +135,7 @@ def best_by_size(trials: pd.DataFrame, network: list[str]) -> pd.DataFrame:
     return rows.groupby(keys, sort=True).agg({**best, "known": "all", "tried": "sum"}).reset_index()
 
 
-def _of_seed(sizes: pd.DataFrame) -> dict[str, float]:
+def of_seed(sizes: pd.DataFrame) -> dict[str, float]:
     """One seed's capacity, from all set sizes that it was asked for."""
     known, fitted = sizes[sizes["known"] | sizes["fitted"]], sizes.loc[sizes["fitted"], SIZE]
     largest = fitted.max() if len(fitted) else known[SIZE].min()

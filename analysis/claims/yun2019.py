@@ -1,0 +1,226 @@
+"""Yun, Sra and Jadbabaie (2019), Small ReLU networks are powerful memorizers: what of it holds here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import pandas as pd
+
+from analysis import construction, memorizer_width
+from analysis.claims.claim import (
+    Basis,
+    Claim,
+    Evidence,
+    Fact,
+    ImpossibleError,
+    Margin,
+    MissingTrialsError,
+    Paper,
+)
+
+SLOPES = {2: (2.0, 0.25), 1: (1.0, 0.15)}
+"""Hidden layers -> slope of log N* against log d that is claimed, and how far off it may be."""
+COLLAPSE_FROM = 1000
+"""Examples from which on single precision loses labels (of our own derivation)."""
+
+
+def sufficiency(trials: pd.DataFrame) -> list[Evidence]:
+    rows = construction.with_measures(trials[trials["compute_dtype"] == "float64"])
+    if rows.empty:
+        raise MissingTrialsError("no trial in float64")
+    examples, classes = rows["data_examples"].to_numpy(float), rows["data_classes"].to_numpy(float)
+    allowed = np.maximum(1e-9, 1e-13 * examples**2)
+    surplus = rows["model_width"] - np.maximum(2 * np.ceil(np.sqrt(examples)) + 2, 4 * classes)
+    lost, error = 1 - rows["held"], rows["error"]
+    return [
+        Fact("largest share of labels that are lost", float(lost.max()), bool((lost == 0).all()), len(rows)),
+        Fact(f"largest {construction.ERROR}", float(error.max()), bool((error <= allowed).all()), len(rows)),
+        Fact("units a layer beyond those that suffice", float(surplus.max()), bool((surplus <= 0).all()), len(rows)),
+    ]
+
+
+def impossibility(trials: pd.DataFrame) -> list[Evidence]:
+    rows = trials[(trials["data_task"] == "alternating") & (trials["model_activation"] == "relu")]
+    pieces = (rows["model_width"].astype(float) + 1) ** rows["model_depth"].astype(float)
+    beyond = rows[pieces < rows["data_examples"] - 1]
+    if beyond.empty:
+        raise MissingTrialsError("no trial on alternating labels has fewer linear pieces than they need")
+    fitted = beyond[(beyond["train_correct_count"] == beyond["train_count"]) | beyond["fitted_step"].notna()]
+    if len(fitted):
+        raise ImpossibleError(
+            f"trials {', '.join(fitted['trial_id'])} hold more alternations than linear pieces allow."
+        )
+    return [Fact("networks with too few linear pieces that fit all labels", 0.0, True, len(beyond))]
+
+
+def width_law(trials: pd.DataFrame) -> list[Evidence]:
+    fitted = memorizer_width.largest(trials)
+    evidence: list[Evidence] = []
+    for depth, (claimed, tolerance) in SLOPES.items():
+        slope = _slopes(fitted[(fitted["task"] == "gaussian") & (fitted["depth"] == depth)], depth)
+        what = f"slope of log N* against log d, {depth} hidden layer{'s' * (depth > 1)}"
+        evidence += [
+            Margin(what, slope, claimed - tolerance),
+            Margin(f"minus the {what}", -slope, -claimed - tolerance),
+        ]
+    return evidence
+
+
+def optimisation_gap(trials: pd.DataFrame) -> list[Evidence]:
+    fitted = memorizer_width.largest(trials)
+    two = fitted[(fitted["depth"] == 2)].assign(doublings=lambda f: np.log2(f["fitted_size"] / (f["width"] ** 2 / 4)))
+    by_task = two.pivot_table(index="seed", columns="task", values="doublings")
+    for task in ("gaussian", "alternating"):
+        if task not in by_task:
+            raise MissingTrialsError(f"no network with two hidden layers on task {task}")
+    what = "log2 of N* over d^2/4, mean over widths"
+    return [
+        Margin(f"{what}, random labels", by_task["gaussian"].to_numpy()),
+        Margin(f"minus {what}, alternating labels", -by_task["alternating"].to_numpy()),
+    ]
+
+
+def parameters_not_depth(trials: pd.DataFrame) -> list[Evidence]:
+    fitted = memorizer_width.largest(trials)
+    equal = fitted[memorizer_width.have_equal_weights(fitted)]
+    by_depth = equal.pivot_table(index="seed", columns="depth", values="fitted_size", dropna=False)
+    if by_depth.shape[1] < 2:
+        raise MissingTrialsError("no two depths with as many hidden weights")
+    ratio = by_depth.max(axis=1, skipna=False) / by_depth.min(axis=1, skipna=False)
+    return [Margin("minus the ratio of largest to smallest N* over depths", -ratio.to_numpy(), -2.0)]
+
+
+def precision(trials: pd.DataFrame) -> list[Evidence]:
+    rows = construction.with_measures(trials)
+    rows = rows[(rows["compute_dtype"] == "float32") & (rows["data_examples"] >= COLLAPSE_FROM)]
+    held = rows.pivot_table(index=["seed", "data_classes"], columns="data_examples", values="held", dropna=False)
+    if held.shape[1] < 2:
+        raise MissingTrialsError(f"no two sizes of {COLLAPSE_FROM} examples or more in float32")
+    fall = -held.diff(axis=1).iloc[:, 1:].max(axis=1, skipna=False)
+    return [Margin("smallest fall of labels held from a size to the next", fall.groupby("seed").min().to_numpy())]
+
+
+def _slopes(fitted: pd.DataFrame, depth: int) -> np.ndarray:
+    """Of each seed, over all widths: [S]; NaN where a width has no result."""
+    sizes = fitted.pivot_table(index="seed", columns="width", values="fitted_size", dropna=False)
+    if sizes.shape[1] < 3:
+        raise MissingTrialsError(f"fewer than three widths with {depth} hidden layers on random labels")
+    slopes: np.ndarray = np.polyfit(np.log(sizes.columns.to_numpy(float)), np.log(sizes.to_numpy(float)).T, 1)[0]
+    return slopes
+
+
+def _not_asked(reason: str) -> Callable[[pd.DataFrame], Sequence[Evidence]]:
+    def measure(trials: pd.DataFrame) -> Sequence[Evidence]:
+        raise MissingTrialsError(reason)
+
+    return measure
+
+
+_SETTING = ("model_width", "data_examples")
+_DATA = ("data_task", "data_label_scheme", "data_input_dim", "data_classes", "data_examples")
+
+PAPER = Paper(
+    "yun2019",
+    "Yun, Sra and Jadbabaie (2019), Small ReLU networks are powerful memorizers",
+    "Only the abstract and the opening of its first section could be read: theorems follow secondary sources, proofs "
+    "and bounds are derived anew, and questions about trained networks are ours.",
+    (
+        Claim(
+            1,
+            "Two hidden ReLU layers of about 2 sqrt(N) units, and 4K more units for K classes, hold any N points.",
+            Basis.RECONSTRUCTION,
+            "Without a step of training, constructed weights in float64 predict every label, their mean loss is that "
+            "of one-hot outputs to max(1e-9, 1e-13 N^2) nats, and no layer has more than max(2 ceil(sqrt N) + 2, 4K) "
+            "units (thresholds ours); without exception, over sizes, classes and seeds.",
+            ("construction",),
+            sufficiency,
+        ),
+        Claim(
+            2,
+            "A network with fewer linear pieces than alternating labels on a line need cannot hold them.",
+            Basis.RECONSTRUCTION,
+            "No trained ReLU network of d units in each of l hidden layers with (d + 1)^l < N - 1 fits every label; "
+            "one that does is an error of the program.",
+            ("memorizer_width",),
+            impossibility,
+        ),
+        Claim(
+            3,
+            "Trained on random labels, what a network fits grows like d^2 with two hidden layers and like d with one.",
+            Basis.EXTENSION,
+            "A seed's slope of log N* against log d, N* the largest set fitted to every label: within 0.25 of 2 with "
+            "two hidden layers and within 0.15 of 1 with one (tolerances ours); four one-sided sign tests over seeds.",
+            ("memorizer_width",),
+            width_law,
+            shuffled=_SETTING,
+        ),
+        Claim(
+            4,
+            "Trained networks fit more random labels than the construction holds of any set, and fewer alternating.",
+            Basis.EXTENSION,
+            "A seed's mean over widths of log2(N* / (d^2/4)), two hidden layers: above 0 on random labels, below 0 on "
+            "alternating ones (ours); sign tests over seeds.",
+            ("memorizer_width",),
+            optimisation_gap,
+            shuffled=_DATA,
+        ),
+        Claim(
+            5,
+            "What a network holds depends on its hidden weights and hardly on its depth.",
+            Basis.EXTENSION,
+            "A seed's largest N* is less than twice its smallest over two to five hidden layers with as many weights "
+            "between them to 5 %, on random labels (factor ours); sign test over seeds. The paper bounds N by the "
+            "order of the weights for every fixed depth. Exchanged depths would be alike, so no shuffles.",
+            ("memorizer_width",),
+            parameters_not_depth,
+        ),
+        Claim(
+            6,
+            "With a fourth layer the number of classes adds to the units that are needed instead of multiplying them.",
+            Basis.RECONSTRUCTION,
+            "Least trained width regressed on sqrt(N) and K, with three and four layers (ours).",
+            ("memorizer_width",),
+            _not_asked(
+                "no sweep looks for the least width over sizes, classes and depths; claim 1 has the construction"
+            ),
+        ),
+        Claim(
+            7,
+            "For points in general position one hidden layer needs about N / D units.",
+            Basis.RECONSTRUCTION,
+            "Slope of the log of the least trained width against log D within 0.2 of -1 (ours).",
+            ("memorizer_width",),
+            _not_asked("no sweep looks for the least width over input dimensions; the construction is tested in code"),
+        ),
+        Claim(
+            8,
+            "Hard-tanh needs half as many units a layer as ReLU and leaky ReLU, by construction.",
+            Basis.EXTENSION,
+            "Ratio of least trained widths, hard-tanh to ReLU, in [0.5, 1] (ours).",
+            ("memorizer_width",),
+            _not_asked("no sweep looks for the least width of each nonlinearity"),
+        ),
+        Claim(
+            9,
+            "Started close to weights that hold the data, SGD soon finds a much smaller loss without going far.",
+            Basis.CONFIRMED,
+            "Loss after two epochs at most a tenth of the first, distance at most twice the perturbation's, slope of "
+            "the loss found against the perturbation above 2 (rates recalled, not read).",
+            ("memorizer_width",),
+            _not_asked(
+                "no sweep begins beside weights of zero loss: cross-entropy has none, the theorem is of squares"
+            ),
+        ),
+        Claim(
+            10,
+            "Constructed weights in single precision lose more and more labels from 1,000 examples on.",
+            Basis.EXTENSION,
+            "A seed's share of labels held in float32 falls from each size of 1,000 or more to the next, with every "
+            "number of classes (ours); sign test over seeds.",
+            ("construction",),
+            precision,
+            shuffled=_SETTING,
+        ),
+    ),
+)

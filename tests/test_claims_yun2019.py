@@ -1,0 +1,120 @@
+"""Each claim of Yun et al. (2019) on trials made up so that it holds, and so that it fails."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from analysis.claims import controls, verdicts, yun2019
+from analysis.claims.claim import ImpossibleError, MissingTrialsError
+from analysis.claims.verdicts import Verdict
+from memsweep.sweep import load_sweep
+
+SWEEPS = {name: load_sweep(name) for name in ("construction", "memorizer_width")}
+
+
+def stored(sweep, held, error=lambda config: 0.0):
+    """A sweep's trials as they would be stored if each held this share of its labels. held, error: of a trial."""
+    rows = []
+    for config in SWEEPS[sweep].trials:
+        share, count = held(config), config.data.examples
+        classes = config.data.classes or 2
+        rows.append(
+            {
+                **{name.replace(".", "_"): value for name, value in config.flat().items()},
+                "trial_id": config.trial_id,
+                "status": "finished",
+                "sweep": sweep,
+                "class_count": classes,
+                "parameter_count": 100,
+                "train_count": count,
+                "train_correct_count": count * share,
+                "train_loss_sum_nats": count * (np.log1p((classes - 1) / np.e) + error(config)),
+                "fitted_step": 5 if share == 1 else np.nan,
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def verdict(number, rows):
+    """Of this claim, tested alone."""
+    claim = yun2019.PAPER.claims[number - 1]
+    return verdicts.judge_paper(
+        verdicts.Paper("p", "", "", (claim,)), lambda query, sweep: rows[rows["sweep"] == sweep]
+    )["verdict"].iloc[0]
+
+
+def constructed(exact=1.0, single=lambda examples: 500 / examples, **error):
+    def held(config):
+        is_single = config.compute.dtype == "float32" and config.data.examples >= 1000
+        return single(config.data.examples) if is_single else exact
+
+    return stored("construction", held, **error)
+
+
+def trained(random, alternating=lambda depth, width: width):
+    """What a network of so many layers and units fits, on either task."""
+
+    def held(config):
+        fits = alternating if config.data.task == "alternating" else random
+        return 1.0 if config.data.examples <= fits(config.model.depth, config.model.width) else 0.5
+
+    return stored("memorizer_width", held)
+
+
+def lawful(depth, width):
+    return 1.4 * width if depth == 1 else 1.2 * (depth - 1) * width**2
+
+
+HOLDS, FAILS = Verdict.REPRODUCED, Verdict.CONTRADICTED
+CASES = {
+    1: [(constructed(), HOLDS), (constructed(0.99), FAILS), (constructed(error=lambda c: 1e-3), FAILS)],
+    2: [(trained(lawful), HOLDS)],
+    3: [(trained(lawful), HOLDS), (trained(lambda depth, width: 12 * width), FAILS)],
+    4: [
+        (trained(lawful), HOLDS),
+        (trained(lambda depth, width: 0), FAILS),
+        (trained(lawful, lambda depth, width: width**2 / 2 if depth == 2 else 2), FAILS),
+    ],
+    5: [(trained(lawful), HOLDS), (trained(lambda depth, width: 1200 / (depth - 0.9)), FAILS)],
+    10: [(constructed(), HOLDS), (constructed(single=lambda examples: 0.1 + examples / 1e5), FAILS)],
+}
+
+
+@pytest.mark.parametrize(
+    ("number", "case"), [(number, case) for number, cases in CASES.items() for case in range(len(cases))]
+)
+def test_a_claim_holds_or_fails(number, case):
+    rows, expected = CASES[number][case]
+    assert verdict(number, rows) == expected
+
+
+def test_what_has_no_linear_pieces_for_it_is_an_error_of_the_program():
+    with pytest.raises(ImpossibleError, match="linear pieces"):
+        verdict(2, trained(lawful, lambda depth, width: 10**6))
+
+
+def test_precision_that_is_lost_for_some_classes_alone_is_undecided():
+    rows = constructed()
+    rows.loc[(rows["compute_dtype"] == "float32") & (rows["seed"] < 5), "train_correct_count"] = rows["train_count"]
+    assert verdict(10, rows) == Verdict.UNDECIDED
+
+
+@pytest.mark.parametrize("number", [6, 7, 8, 9])
+def test_claims_without_trials_say_why(number):
+    with pytest.raises(MissingTrialsError, match="no sweep"):
+        yun2019.PAPER.claims[number - 1].measure(pd.DataFrame())
+    assert verdict(number, trained(lawful)) == Verdict.NOT_RUN
+
+
+@pytest.mark.parametrize("number", [2, 3, 4, 5])
+def test_trials_of_other_settings_are_missing(number):
+    rows = trained(lawful)
+    other = rows[(rows["data_task"] == "gaussian") & (rows["model_depth"] == 2) & (rows["model_width"] < 10)]
+    assert verdict(number, other) == Verdict.NOT_RUN
+
+
+@pytest.mark.parametrize(("number", "rows"), [(3, trained(lawful)), (4, trained(lawful)), (10, constructed())])
+def test_exchanged_settings_are_hardly_ever_reproduced(number, rows):
+    claim = yun2019.PAPER.claims[number - 1]
+    rate = controls.reproduced_by_chance(claim, rows, np.random.default_rng(number), shuffles=8)
+    assert rate <= 1 / 8
