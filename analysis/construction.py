@@ -42,7 +42,7 @@ FIGURES = tuple(
         "2 sqrt(N) ReLU units, or 4K where that is more.",
         (HELD, "examples", "precision"),
         {"classes": classes},
-        xscale="log",
+        xscale="symlog",
         xlabel="random labels (N)",
         ylim=(0, 1.05),
     )
