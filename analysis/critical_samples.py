@@ -24,10 +24,8 @@ def summarize(rows: pd.DataFrame) -> pd.DataFrame:
         kind=rows["data_noise_kind"].str.replace("_", " "), fraction=rows["data_noise_fraction"]
     )
     ratio = frames.share(rows["critical_count"], rows["example_count"])
-    found = series.summarize(rows, {RATIO: ratio}, ["part", "radius_multiple", "kind", "fraction", "step"])
-    is_clean = found["kind"] == "none"
-    kinds = found.loc[~is_clean, "kind"].unique()
-    found = pd.concat([found[~is_clean], *(found[is_clean].assign(kind=kind) for kind in kinds)], ignore_index=True)
+    by = ["part", "radius_multiple", "kind", "fraction", "step"]
+    found = series.of_every_kind(series.summarize(rows, {RATIO: ratio}, by))
     return found.assign(is_end=found["step"] == found["step"].max())
 
 

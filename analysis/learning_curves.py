@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from analysis import figures, frames, statistics
 
 QUERY = frames.STEPS
+KIND = "labels"
 CURVES = 5
 """Noise fractions shown, at most, evenly chosen."""
 POINTS = 24
@@ -28,7 +29,14 @@ SHARES = {
 
 
 def select(steps: pd.DataFrame) -> pd.DataFrame:
-    """Rows of at most CURVES noise fractions. Other varying fields are held at their first, or weakest, values."""
+    """Rows of at most CURVES noise fractions, of label noise where there are several kinds.
+
+    Other varying fields are held at their first, or weakest, values.
+    """
+    if (steps["data_noise_kind"] == KIND).any():
+        steps = steps[(steps["data_noise_kind"] == KIND) | (steps["data_noise_fraction"] == 0)].assign(
+            data_noise_kind=KIND
+        )
     for name in frames.varying(steps):
         if name != "data_noise_fraction":
             steps = steps[steps[name] == np.sort(steps[name].unique())[0]]

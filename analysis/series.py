@@ -32,6 +32,13 @@ def summarize(frame: pd.DataFrame, quantities: Mapping[str, pd.Series[Any]], by:
     return pd.concat(pieces, ignore_index=True)[columns] if pieces else pd.DataFrame(columns=columns)
 
 
+def of_every_kind(summary: pd.DataFrame) -> pd.DataFrame:
+    """With the clean set's rows (kind 'none') once for every kind of noise."""
+    is_clean = summary["kind"] == "none"
+    kinds = summary.loc[~is_clean, "kind"].unique()
+    return pd.concat([summary[~is_clean], *(summary[is_clean].assign(kind=kind) for kind in kinds)], ignore_index=True)
+
+
 def draw(
     summary: pd.DataFrame, ax: Axes, what: tuple[str, str, str], held: Mapping[str, Any], axis: Mapping[str, Any]
 ) -> Axes:

@@ -4,7 +4,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis import class_sensitivity, critical_samples, figures, loss_sensitivity, series
+from analysis import (
+    class_sensitivity,
+    critical_samples,
+    figures,
+    learning_order,
+    loss_sensitivity,
+    noise_capacity,
+    series,
+)
 
 
 def rows_of(**columns):
@@ -68,7 +76,44 @@ def by_class():
     )
 
 
-QUESTIONS = [(critical_samples, critical), (loss_sensitivity, sensitive), (class_sensitivity, by_class)]
+def runs():
+    """Of 4 examples two are always right on real data; on noise inputs all are right in half of 100 runs."""
+    counts = {"none": [0, 100, 0, 100], "gaussian_inputs": [50] * 4, "labels": [20, 80, 20, 80]}
+    return pd.concat(
+        rows_of(trial_id=kind, seed=0, data_noise_kind=kind, run_count=100, right_count=right)
+        for kind, right in counts.items()
+    )
+
+
+def fits():
+    """Noise takes twice as long; what never fits has its 400 steps."""
+    return pd.concat(
+        rows_of(
+            trial_id=f"{kind}{fraction}{width}{examples}{seed}",
+            seed=[seed],
+            data_noise_kind=kind,
+            data_noise_fraction=fraction,
+            model_width=width,
+            data_examples=examples,
+            optimizer_batch_size=10,
+            step_count=400,
+            fitted_step=np.nan if width == 8 and kind == "labels" else 100.0 * (1 + (kind != "none")),
+            best_count=90,
+            best_of=100,
+        )
+        for kind, fraction in (("none", 0.0), ("labels", 0.4), ("gaussian_inputs", 0.4))
+        for width, examples in ((8, 100), (16, 100), (16, 50))
+        for seed in range(2)
+    )
+
+
+QUESTIONS = [
+    (critical_samples, critical),
+    (loss_sensitivity, sensitive),
+    (class_sensitivity, by_class),
+    (learning_order, runs),
+    (noise_capacity, fits),
+]
 
 
 @pytest.mark.parametrize(("module", "rows"), QUESTIONS, ids=lambda value: getattr(value, "__name__", ""))
@@ -91,6 +136,22 @@ def test_critical_samples_are_shares_over_seeds_and_clean_sets_belong_to_every_k
     kinds = ("labels", "gaussian inputs")
     assert found == pytest.approx({**{(k, 0.0): 0.01 for k in kinds}, **{(k, 0.4): 0.41 for k in kinds}})
     assert (at_end["seeds"] == 2).all()
+
+
+def test_examples_are_in_the_order_of_their_difficulty():
+    curves = {data: list(own["estimate"]) for data, own in learning_order.summarize(runs()).groupby("data")}
+    assert curves["real data"] == [0, 0, 1, 1] and curves["noise inputs"] == [0.5] * 4
+    assert curves[learning_order.REFERENCE] == pytest.approx([0.44, 0.48, 0.52, 0.56], abs=0.011)
+
+
+def test_times_to_fit_are_in_epochs_and_end_with_the_budget():
+    summary = noise_capacity.summarize(fits())
+    times = summary[
+        (summary["quantity"] == noise_capacity.EPOCHS) & summary["is_width"] & (summary["kind"] == "labels")
+    ]
+    found = {(f, w): e for f, w, e in times[["fraction", "model_width", "estimate"]].to_numpy()}
+    assert found == pytest.approx({(0.0, 8): 10, (0.0, 16): 10, (0.4, 8): 40, (0.4, 16): 20})
+    assert set(summary.loc[summary["is_examples"], "model_width"]) == {16}
 
 
 def test_ginis_are_told_by_inputs_and_labels():

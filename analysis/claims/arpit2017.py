@@ -17,7 +17,9 @@ from analysis.claims.claim import Basis, Claim, Margin, MissingTrialsError, Pape
 from analysis.critical_samples import MULTIPLE
 from analysis.critical_samples import QUERY as CRITICAL_SAMPLES
 from analysis.learning_curves import FIT, LOST, PEAK, TRAIN, VALIDATION
+from analysis.learning_order import QUERY as RUNS
 from analysis.loss_sensitivity import QUERY as LOSS_SENSITIVITY
+from analysis.noise_capacity import QUERY as FITS
 
 KINDS = {"gaussian_inputs": "noise inputs", "labels": "random labels"}
 NOISE = ("data_noise_kind", "data_noise_fraction")
@@ -31,24 +33,6 @@ from wanted w join trials t using (trial_id) join steps s using (trial_id) left 
 on c.trial_id = s.trial_id and c.step = s.step and c.part = 'validation' and c.radius_multiple = {MULTIPLE}
 where w.sweep = '{{sweep}}' order by w.position, s.step"""
 """All measurements of a sweep's trials, with critical validation samples where they were sought."""
-
-RUNS = """with answers as (
-select w.setting_id, w.configuration, w.position, e.trial_id, e.example, e.given_label,
-(e.first_learned_step is not null)::int as is_right,
-avg(is_right) over (partition by e.trial_id, e.given_label) as share
-from wanted w join trials t using (trial_id) join examples e using (trial_id)
-where w.sweep = '{sweep}' and t.status in ('finished', 'pruned'))
-select setting_id, min(trial_id) as trial_id, 0 as seed, min(configuration) as configuration, 'finished' as status,
-example, given_label, count(*) as run_count, sum(is_right)::bigint as right_count, sum(share * (1 - share)) as variance
-from answers group by setting_id, example, given_label order by min(position), example"""
-"""How often each training example is right over the runs of a setting, and the variance of that count if all examples
-of a class were equally hard in each run. For trials that are measured once."""
-
-FITS = """select w.trial_id, w.setting_id, w.seed, w.configuration, t.status, t.step_count, t.fitted_step,
-max(s.validation_correct_count) as best_count, max(s.validation_count) as best_of
-from wanted w join trials t using (trial_id) join steps s using (trial_id)
-where w.sweep = '{sweep}' group by all order by min(w.position)"""
-"""When a sweep's trials fit, and their best validation accuracy until then."""
 
 
 def _named(rows: pd.DataFrame) -> pd.DataFrame:
