@@ -59,7 +59,7 @@ FIGURES = (
             f"learning-{family}",
             f"Held-out examples along training, {name}",
             "Area under the curve of a linear classifier of the last hidden layer, fitted with the true labels. "
-            "Curves: noise in the network's training set.",
+            "Real images, whatever the network was trained on. Curves: noise in the network's training set.",
             (LEARNED, "step", "noise"),
             {"model_family": family, "model_width": width, **_HIDDEN, "validation": "held_out"},
             **_STEPS,
