@@ -1,27 +1,39 @@
 """Each claim of Yun et al. (2019) on trials made up so that it holds, and so that it fails."""
 
+from functools import cache
+
 import numpy as np
 import pandas as pd
 import pytest
 
+from analysis import construction, figures, memorizer_width
 from analysis.claims import controls, verdicts, yun2019
 from analysis.claims.claim import ImpossibleError, MissingTrialsError
 from analysis.claims.verdicts import Verdict
+from memsweep.config import FIELDS
 from memsweep.sweep import load_sweep
 
 SWEEPS = {name: load_sweep(name) for name in ("construction", "memorizer_width")}
 
 
+@cache
+def fields(sweep):
+    """Columns of a sweep's trials."""
+    return [
+        {**{FIELDS[name].column: value for name, value in config.flat().items()}, "trial_id": config.trial_id}
+        for config in SWEEPS[sweep].trials
+    ]
+
+
 def stored(sweep, held, error=lambda config: 0.0):
     """A sweep's trials as they would be stored if each held this share of its labels. held, error: of a trial."""
     rows = []
-    for config in SWEEPS[sweep].trials:
+    for config, columns in zip(SWEEPS[sweep].trials, fields(sweep), strict=True):
         share, count = held(config), config.data.examples
         classes = config.data.classes or 2
         rows.append(
             {
-                **{name.replace(".", "_"): value for name, value in config.flat().items()},
-                "trial_id": config.trial_id,
+                **columns,
                 "status": "finished",
                 "sweep": sweep,
                 "class_count": classes,
@@ -116,5 +128,28 @@ def test_trials_of_other_settings_are_missing(number):
 @pytest.mark.parametrize(("number", "rows"), [(3, trained(lawful)), (4, trained(lawful)), (10, constructed())])
 def test_exchanged_settings_are_hardly_ever_reproduced(number, rows):
     claim = yun2019.PAPER.claims[number - 1]
-    rate = controls.reproduced_by_chance(claim, rows, np.random.default_rng(number), shuffles=8)
-    assert rate <= 1 / 8
+    rate = controls.reproduced_by_chance(claim, rows, np.random.default_rng(number), shuffles=4)
+    assert rate <= 1 / 4
+
+
+# Figures of the two sweeps.
+
+
+@pytest.mark.parametrize(("module", "rows"), [(construction, constructed()), (memorizer_width, trained(lawful))])
+def test_every_figure_shows_something_and_says_where_nothing_is(module, rows):
+    summary, nothing = module.summarize(rows), module.summarize(rows.assign(status="failed"))
+    for figure in module.FIGURES:
+        with figures.canvas() as ax:
+            figure.draw(summary, ax)
+            assert ax.lines
+        if len(nothing):
+            with figures.canvas() as ax:
+                figure.draw(nothing, ax)
+                assert "no finished trial" in ax.texts[0].get_text()
+
+
+def test_the_largest_set_is_that_which_is_fitted():
+    summary = memorizer_width.summarize(trained(lawful)).set_index(["task", "depth", "width"])["estimate"]
+    assert summary["gaussian", 2, 16] == 256 and summary["gaussian", 1, 8] == 8 and summary["alternating", 2, 8] == 8
+    equal = memorizer_width.summarize(trained(lawful)).query("is_equal")
+    assert set(zip(equal["depth"], equal["width"], strict=True)) == {(2, 24), (3, 17), (4, 14), (5, 12)}
