@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from analysis import sequence_ablation
 from analysis.claims import choi2018, controls
 from analysis.claims.choi2018 import LSTM, PAPER, PLUS, PRU
 from analysis.claims.claim import MissingTrialsError, Paper
@@ -149,3 +150,65 @@ def test_exchanged_cells_give_a_verdict_no_more_often_than_chance():
     lost = read_outs({LSTM: 40, PRU: 10}, {LSTM: 90, PRU: 90})
     rate = controls.reproduced_by_chance(claim(7), lost, np.random.default_rng(2), 100)
     assert rate <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / 100)
+
+
+ABLATED = [("copy", 10, 32), ("adding", 10, 32), ("recall", 10, 32)]
+
+
+def ablated(**quality):
+    """Trials of the ablation, of which a cell's is as good as told, less a seed's own noise."""
+
+    def counts(good):
+        return lambda seed: {
+            "validation_target_correct_count": 500 + 100 * good + seed,
+            "validation_squared_error_sum": 500 - 100 * good - seed,
+        }
+
+    cells = {name.replace("_plus", "+plus_out"): counts(good) for name, good in quality.items() if name != "wider"}
+    wider = frame({PRU: counts(quality["wider"])}, [(task, length, 36) for task, length, _ in ABLATED])
+    rows = pd.concat([frame(cells, ABLATED), wider], ignore_index=True)
+    return rows.assign(validation_target_count=1000, data_vocabulary=8)
+
+
+LADDER = {"lstm": 3, "pru_c": 2, "pru_a": 1, "pru_b": 0, "pru_a_plus": 4, "wider": 2}
+
+
+@pytest.mark.parametrize(
+    ("number", "changed", "verdict"),
+    [
+        (2, {"pru_a": 4}, Verdict.REPRODUCED),
+        (2, {}, Verdict.CONTRADICTED),
+        (2, {"pru_a": 3}, Verdict.UNDECIDED),
+        (3, {}, Verdict.REPRODUCED),
+        (3, {"wider": 5}, Verdict.CONTRADICTED),
+        (3, {"wider": 4}, Verdict.UNDECIDED),
+        (4, {}, Verdict.REPRODUCED),
+        (4, {"lstm": 5}, Verdict.CONTRADICTED),
+        (9, {}, Verdict.REPRODUCED),
+        (9, {"pru_b": 2}, Verdict.CONTRADICTED),
+    ],
+)
+def test_cells_with_less_recurrence(number, changed, verdict):
+    assert judged(number, ablated(**LADDER | changed))["verdict"] == verdict
+
+
+def test_two_tasks_of_three_are_most():
+    rows = ablated(**LADDER)
+    spoilt = (rows["data_task"] == "copy") & (rows["model_cell"] == PLUS)
+    assert (
+        judged(4, rows.assign(validation_target_correct_count=rows["validation_target_correct_count"].mask(spoilt, 0)))[
+            "verdict"
+        ]
+        == Verdict.REPRODUCED
+    )
+    assert judged(4, rows[rows["data_task"] != "copy"])["verdict"] == Verdict.NOT_RUN
+
+
+def test_a_cell_is_taken_at_its_better_learning_rate():
+    rows = ablated(**LADDER)
+    worse = rows.assign(trial_id=rows["trial_id"] + "b", validation_target_correct_count=0)
+    worse["validation_squared_error_sum"] = 1e4
+    found = sequence_ablation.summarize(pd.concat([worse, rows], ignore_index=True))
+    at = found[(found["data_task"] == "copy") & (found["cell"] == "lstm")]
+    assert at["estimate"].item() == pytest.approx(0.8 + 5.5e-3) and at["seeds"].item() == SEEDS
+    assert set(found["cell"]) == {"lstm", "pru_c", "pru_a", "pru_b", PLUS, "pru_a of width 36"}
