@@ -22,7 +22,7 @@ from analysis import frames
 from analysis.claims.claim import Claim, Evidence, Fact, MissingTrialsError, Paper, Tested
 from analysis.statistics import median_interval
 
-PAPERS: tuple[str, ...] = ("arpit2017", "background", "chaibub2018", "choi2018", "yun2019")
+PAPERS: tuple[str, ...] = ("arpit2017", "background", "chaibub2018", "choi2018", "gu2019", "yun2019")
 ALPHA = 0.05
 """Rate of wrong verdicts within a paper, of each kind."""
 
