@@ -84,6 +84,42 @@ def test_bits_of_cells(number, rows, verdict):
     assert judged(number, rows) == verdict
 
 
+def random_rows(true=16, noise=80, gaussian=25, errors=(0.05, 0.17, 0.31, 0.5, 0.7, 0.9), missed=0):
+    """Epochs until all labels are fitted, by what is random, and test errors by the share of random labels."""
+    settings = [("none", 0.0, true, errors[0]), ("gaussian_inputs", 1.0, gaussian, 0.9)]
+    settings += [("labels", 0.2 * i, noise, error) for i, error in enumerate(errors) if i]
+    rows = [
+        {
+            **{"data_noise_kind": kind, "data_noise_fraction": round(fraction, 1), "seed": seed, "class_count": 10},
+            **{"fitted_step": 10 * (epochs + seed % 3), "optimizer_batch_size": 50, "data_examples": 500},
+            **{"train_count": 500, "train_correct_count": 500 - missed, "test_count": 1000},
+            "test_correct_count": round(1000 * (1 - error)) - seed % 4,
+        }
+        for kind, fraction, epochs, error in settings
+        for seed in SEEDS
+    ]
+    return pd.DataFrame(rows).assign(trial_id=lambda rows: [f"t{i}" for i in range(len(rows))])
+
+
+@pytest.mark.parametrize(
+    ("number", "rows", "verdict"),
+    [
+        (3, random_rows(), Verdict.REPRODUCED),
+        (3, random_rows(noise=10), Verdict.CONTRADICTED),
+        (3, random_rows(noise=400), Verdict.CONTRADICTED),
+        (3, random_rows(gaussian=120), Verdict.CONTRADICTED),
+        (3, random_rows(missed=5), Verdict.CONTRADICTED),
+        (4, random_rows(), Verdict.REPRODUCED),
+        (4, random_rows(missed=5), Verdict.CONTRADICTED),
+        (4, random_rows(errors=(0.05, 0.17, 0.12, 0.5, 0.7, 0.9)), Verdict.CONTRADICTED),
+        (4, random_rows(errors=(0.05, 0.17, 0.31, 0.4, 0.5, 0.6)), Verdict.CONTRADICTED),
+        (4, random_rows(errors=(0.05, 0.9)), Verdict.NOT_RUN),
+    ],
+)
+def test_random_labels(number, rows, verdict):
+    assert judged(number, rows) == verdict
+
+
 def string_rows(plateau, shortfall=1.0):
     """Strings that an attention network tells: all of the set up to a plateau, in bits a parameter."""
     rows = []
@@ -139,8 +175,9 @@ def test_of_noise_only_wrong_labels_count():
 @pytest.mark.parametrize("number", [claim.number for claim in PAPER.claims if claim.shuffled])
 def test_exchanged_settings_reproduce_no_more_often_than_chance(number):
     claim = PAPER.claims[number - 1]
-    rows = cell_rows(USUAL, lengths=((1, 0.8), (5, 1.0), (10, 1.02)) if number == 8 else ((5, 1.0),)).assign(sweep="s")
-    rate = controls.reproduced_by_chance(claim, rows, np.random.default_rng(1), shuffles=20)
+    lengths = ((1, 0.8), (5, 1.0), (10, 1.02)) if number == 8 else ((5, 1.0),)
+    rows = random_rows() if number in (3, 4) else cell_rows(USUAL, lengths)
+    rate = controls.reproduced_by_chance(claim, rows.assign(sweep="s"), np.random.default_rng(1), shuffles=20)
     assert rate <= ALPHA + 3 * np.sqrt(ALPHA * (1 - ALPHA) / 20)
 
 
