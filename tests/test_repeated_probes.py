@@ -133,3 +133,16 @@ def test_what_was_asked_before_a_stop_is_stored_once(turns, tmp_path):
     assert {r["status"] for r in stopped.trials().to_pylist()} == {"interrupted"}
     ran(stopped, probed, 2)
     assert asked(stopped) == asked(whole) and measured(stopped) == measured(whole)
+
+
+def test_other_numbers_of_examples_in_the_pack_change_nothing(tmp_path):
+    sizes = [{"data__examples": 60}, {"data__examples": 90, "data__validation_examples": 20}]
+    trials = [trial(seed=seed, probes=("critical_samples",), **size) for seed, size in enumerate(sizes)]
+    ran(together := Store(tmp_path / "together", create=True), trials, 2)
+    found = []
+    for number, own in enumerate(trials):
+        ran(alone := Store(tmp_path / str(number), create=True), [own], 1)
+        found += asked(alone)
+    assert asked(together) == sorted(found)
+    counts_of = {(r["trial_id"], r["part"], r["example_count"]) for r in together.read("critical_samples").to_pylist()}
+    assert {count for _, part, count in counts_of if part == "train"} == {60, 90}

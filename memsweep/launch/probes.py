@@ -76,8 +76,11 @@ def _examples(_program: Program, state: State) -> list[Row]:
 
 
 def _alike(state: State) -> Iterator[State]:
-    """Members that have trained for as many steps on as many examples, together."""
-    places = [(int(step), member.trial.data.examples) for step, member in zip(state.step, state.members, strict=True)]
+    """Members that have trained for as many steps on as many examples, and hold out as many, together."""
+    places = [
+        (int(step), data.examples, data.validation_examples)
+        for step, data in zip(state.step, (member.trial.data for member in state.members), strict=True)
+    ]
     for place in sorted(set(places)):
         yield select(state, np.array([own == place for own in places]))
 
@@ -129,14 +132,15 @@ def _critical_samples(program: Program, state: State) -> list[Row]:
     return [
         {
             "trial_id": member.trial.trial_id,
-            "step": int(state.step[m]),
+            "step": int(part.step[m]),
             "part": search.part,
             "radius_multiple": search.multiple,
             "critical_count": int(search.critical[m]),
             "example_count": search.examples,
         }
-        for search in critical_samples.measure(program, state)
-        for m, member in enumerate(state.members)
+        for part in _alike(state)
+        for search in critical_samples.measure(program, part)
+        for m, member in enumerate(part.members)
     ]
 
 
