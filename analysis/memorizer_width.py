@@ -67,7 +67,7 @@ def _figure(task: str, title: str, note: str) -> figures.Figure:
         task,
         title,
         partial(draw, task=task),
-        f"{note} {series.OVER_SEEDS}",
+        f"{note} A network that fits no set stands at the smallest that was tried. {series.OVER_SEEDS}",
         rows=figures.of_quantity(FITTED, task=task),
     )
 

@@ -20,7 +20,7 @@ def alternating_sizes(depth: int, width: int) -> tuple[int, ...]:
     """Up to the first that is impossible."""
     if depth == 1:
         return (width // 4, width // 2, width, width + 3)
-    return (width**2 // 8, width**2 // 4, width**2 // 2, (width + 1) ** 2 + 2)
+    return (width // 2, width**2 // 8, width**2 // 4, width**2 // 2, (width + 1) ** 2 + 2)
 
 
 SWEEP = Sweep(
