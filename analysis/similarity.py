@@ -67,7 +67,8 @@ def compared(
     there = np.array([place in said for place in places])
     found = np.full((len(places), len(places)), np.nan)
     if there.any():
-        values = np.stack([said[place] for place in places if place in said])
+        units = UNITS if measure == PWCCA else None
+        values = np.stack([said[place][:, :units] for place in places if place in said])
         if measure == COSINE:
             gradients = _said(rows, part, "gradient", 0)
             stacked = np.stack([gradients[place] for place in places if place in said])
@@ -77,7 +78,7 @@ def compared(
         elif measure == AGREEMENT:
             alike = comparisons.agreement(values.argmax(2))
         else:
-            alike = comparisons.cka(values) if measure == CKA else comparisons.pwcca(values[:, :, :UNITS])
+            alike = comparisons.cka(values) if measure == CKA else comparisons.pwcca(values)
         found[np.ix_(there, there)] = alike
     return found.reshape(len(groups), len(seeds), len(groups), len(seeds))
 

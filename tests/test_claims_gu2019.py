@@ -184,6 +184,11 @@ def test_exchanged_networks_reproduce_no_more_often_than_chance(number, monkeypa
     assert rate <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / 40)
 
 
+def test_networks_of_exchanged_widths_can_be_compared():
+    rows = controls.shuffled(by_width(0.12), CLAIMS[10].shuffled, np.random.default_rng(1))
+    assert combined(parts(10, rows))["p"] > ALPHA
+
+
 def test_the_permutation_test_holds_its_rate_and_its_interval_the_difference():
     rng, p = np.random.default_rng(3), []
     for _ in range(200):
