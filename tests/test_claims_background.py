@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from analysis import cover
 from analysis.claims import background, controls
 from analysis.claims.background import PAPER
 from analysis.claims.claim import Fact, ImpossibleError, MissingTrialsError
@@ -118,6 +119,39 @@ def random_rows(true=16, noise=80, gaussian=25, errors=(0.05, 0.17, 0.31, 0.5, 0
 )
 def test_random_labels(number, rows, verdict):
     assert judged(number, rows) == verdict
+
+
+def labellings(share, count=200):
+    """Linear networks, of which a share fits: a function of points and weights."""
+    rows = [
+        {
+            **{"data_input_dim": weights - 1, "data_examples": round(ratio * weights), "status": "finished"},
+            **{"seed": seed, "fitted_step": 1.0 if seed < count * share(round(ratio * weights), weights) else np.nan},
+        }
+        for weights in (10, 50)
+        for ratio in (1.5, 1.8, 2.0, 2.2, 2.5)
+        for seed in range(count)
+    ]
+    return pd.DataFrame(rows)
+
+
+@pytest.mark.parametrize(
+    ("share", "verdict"),
+    [
+        (cover.separable, Verdict.REPRODUCED),
+        (lambda points, weights: points < 1.7 * weights, Verdict.CONTRADICTED),
+        (lambda points, weights: cover.separable(points, 10), Verdict.CONTRADICTED),
+        (lambda points, weights: cover.separable(points, weights) - 0.13, Verdict.UNDECIDED),
+    ],
+)
+def test_the_transition_of_linear_networks(share, verdict):
+    assert judged(2, labellings(share)) == verdict
+
+
+def test_covers_count():
+    published = {(10, 1.8): 0.686, (50, 1.8): 0.856, (50, 2.2): 0.169, (200, 2.2): 0.028}
+    for (weights, ratio), share in published.items():
+        assert cover.separable(round(ratio * weights), weights) == pytest.approx(share, abs=1e-3)
 
 
 def string_rows(plateau, shortfall=1.0):
