@@ -100,7 +100,7 @@ def label(values: Mapping[str, Any]) -> str:
 
 def text(value: Any) -> str:
     """A field's value as people write it."""
-    return f"{value:.3g}" if _is_number(value) else str(value).replace("_", " ")
+    return f"{value:.3g}" if _is_number(value) else str(value)
 
 
 def ends(trials: pd.DataFrame) -> dict[str, int]:

@@ -162,7 +162,7 @@ def test_shuffling_exchanges_within_a_seed_alone():
 def test_paired_differences_name_what_is_not_there():
     rows = trials(1, np.random.default_rng(0))
     assert len(paired(rows, "value", "data_noise_kind", "none", "labels")) == 10
-    with pytest.raises(MissingTrialsError, match="noise kind wrong labels"):
+    with pytest.raises(MissingTrialsError, match="noise kind wrong_labels"):
         paired(rows, "value", "data_noise_kind", "none", "wrong_labels")
 
 

@@ -7,7 +7,7 @@ Thresholds without another owner named are ours.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -27,6 +27,7 @@ from analysis.claims.claim import (
     Paper,
     Tested,
     paired,
+    unasked,
 )
 
 CELLS = ("rnn", "gru", "lstm")
@@ -34,15 +35,6 @@ CELLS = ("rnn", "gru", "lstm")
 DRAWS = 60
 USABLE_BITS = {"float32": 32.0, "float64": 64.0}
 """A weight can't carry more than its own bits."""
-
-
-def missing(reason: str) -> Callable[[pd.DataFrame], Sequence[Evidence]]:
-    """The measure of a claim that no sweep can decide."""
-
-    def measure(rows: pd.DataFrame) -> Sequence[Evidence]:
-        raise MissingTrialsError(reason)
-
-    return measure
 
 
 def two_n_plus_d(inputs: np.ndarray, labels: np.ndarray, direction: np.ndarray) -> tuple[float, int]:
@@ -378,7 +370,7 @@ PAPER = Paper(
             Basis.CONFIRMED,
             "Squared error below 0.01 from n_h = n_in on, within 0.05 of 1 - n_h / n_in below.",
             (),
-            missing("no sweep asks cells for real vectors with fewer and more units than numbers"),
+            unasked("no sweep asks cells for real vectors with fewer and more units than numbers"),
         ),
         Claim(
             10,
@@ -396,7 +388,7 @@ PAPER = Paper(
             Basis.EXTENSION,
             "2 bits (Cover) below 3.5 to 3.8 (Morris et al.) below about 5 (Collins et al.), each as measured here.",
             (),
-            missing("no sweep measures a perceptron, a transformer and a cell by one definition of bits"),
+            unasked("no sweep measures a perceptron, a transformer and a cell by one definition of bits"),
         ),
         Claim(
             12,
@@ -404,7 +396,7 @@ PAPER = Paper(
             Basis.ABSTRACT,
             "Smallest width with 99 % of queries right: log-log slope in D above 0.5, and within one step of the grid.",
             (),
-            missing("no sweep varies the number of pairs to recall, with cells and attention of several widths"),
+            unasked("no sweep varies the number of pairs to recall, with cells and attention of several widths"),
         ),
         Claim(
             13,
@@ -412,7 +404,7 @@ PAPER = Paper(
             Basis.CONFIRMED,
             "Share of random draws of learning rate and first weights that diverge, by cell.",
             (),
-            missing("no sweep draws learning rates and first weights at random, 100 for each cell"),
+            unasked("no sweep draws learning rates and first weights at random, 100 for each cell"),
         ),
         Claim(
             14,
@@ -420,7 +412,7 @@ PAPER = Paper(
             Basis.RECONSTRUCTION,
             "Largest length solved, by cell, at equal parameters.",
             (),
-            missing("sweep sequence_length has gated cells only, and no tanh RNN with as many parameters"),
+            unasked("sweep sequence_length has gated cells only, and no tanh RNN with as many parameters"),
         ),
         Claim(
             15,

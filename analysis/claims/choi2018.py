@@ -7,15 +7,14 @@ Claims that cells are alike (6, 10) have no shuffled columns: exchanged cells ar
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
-from typing import NoReturn
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 
 from analysis import capacity, frames, readouts, sequences
 from analysis import sequence_ablation as ablation
-from analysis.claims.claim import Basis, Claim, Margin, MissingTrialsError, Paper
+from analysis.claims.claim import Basis, Claim, Margin, MissingTrialsError, Paper, unasked
 from analysis.sequences import CELL, LENGTH, TASK, WIDTH
 
 LSTM, PRU, PLUS, TASKS = "lstm", "pru_a", "pru_a+plus_out", 3
@@ -163,13 +162,6 @@ def _at_least_one(rows: pd.DataFrame, which: str) -> None:
         raise MissingTrialsError(f"no trial {which}")
 
 
-def _needs(what: str) -> Callable[[pd.DataFrame], NoReturn]:
-    def measure(rows: pd.DataFrame) -> NoReturn:
-        raise MissingTrialsError(what)
-
-    return measure
-
-
 _WON = (
     "tasks and lengths in which it is better less those in which it is worse, as a share, above 0 (ours), each cell at "
     "its better learning rate, by accuracy or squared error on validation data after a fixed budget: sign test over "
@@ -191,7 +183,7 @@ PAPER = Paper(
             "Norm of the Jacobian off the diagonal over its whole norm: below 1e-6 for pru_a to pru_d, above 0.01 for "
             "the LSTM (thresholds ours). A fact: must hold in every trial.",
             _LENGTHS,
-            _needs("no table tells the Jacobian of trained cells yet"),
+            unasked("no table tells the Jacobian of trained cells yet"),
         ),
         Claim(
             2,
@@ -262,7 +254,7 @@ PAPER = Paper(
             Basis.EXTENSION,
             "Share of right answers, LSTM less pru_b, LSTM less pru_a, and pru_a less pru_b.",
             _LENGTHS,
-            _needs("no task of memsweep composes permutations yet"),
+            unasked("no task of memsweep composes permutations yet"),
         ),
         Claim(
             9,

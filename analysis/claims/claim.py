@@ -111,6 +111,15 @@ class Paper:
     claims: tuple[Claim, ...]
 
 
+def unasked(reason: str) -> Callable[[pd.DataFrame], Sequence[Evidence]]:
+    """The `measure` of a claim that no sweep decides yet."""
+
+    def measure(rows: pd.DataFrame) -> Sequence[Evidence]:
+        raise MissingTrialsError(reason)
+
+    return measure
+
+
 def paired(frame: pd.DataFrame, value: str, column: str, more: object, less: object) -> np.ndarray:
     """Differences of `value` between two settings of a column, by seed: [S]. Rows of a seed and setting are averaged.
 

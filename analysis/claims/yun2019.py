@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-
 import numpy as np
 import pandas as pd
 
@@ -17,6 +15,7 @@ from analysis.claims.claim import (
     Margin,
     MissingTrialsError,
     Paper,
+    unasked,
 )
 
 SLOPES = {2: (2.0, 0.25), 1: (1.0, 0.15)}
@@ -110,13 +109,6 @@ def _slopes(fitted: pd.DataFrame, depth: int) -> np.ndarray:
     return slopes
 
 
-def _not_asked(reason: str) -> Callable[[pd.DataFrame], Sequence[Evidence]]:
-    def measure(trials: pd.DataFrame) -> Sequence[Evidence]:
-        raise MissingTrialsError(reason)
-
-    return measure
-
-
 _SETTING = ("model_width", "data_examples")
 _DATA = ("data_task", "data_label_scheme", "data_input_dim", "data_classes", "data_examples")
 
@@ -181,9 +173,7 @@ PAPER = Paper(
             Basis.RECONSTRUCTION,
             "Least trained width regressed on sqrt(N) and K, with three and four layers (ours).",
             ("memorizer_width",),
-            _not_asked(
-                "no sweep looks for the least width over sizes, classes and depths; claim 1 has the construction"
-            ),
+            unasked("no sweep looks for the least width over sizes, classes and depths; claim 1 has the construction"),
         ),
         Claim(
             7,
@@ -191,7 +181,7 @@ PAPER = Paper(
             Basis.RECONSTRUCTION,
             "Slope of the log of the least trained width against log D within 0.2 of -1 (ours).",
             ("memorizer_width",),
-            _not_asked("no sweep looks for the least width over input dimensions; the construction is tested in code"),
+            unasked("no sweep looks for the least width over input dimensions; the construction is tested in code"),
         ),
         Claim(
             8,
@@ -199,7 +189,7 @@ PAPER = Paper(
             Basis.EXTENSION,
             "Ratio of least trained widths, hard-tanh to ReLU, in [0.5, 1] (ours).",
             ("memorizer_width",),
-            _not_asked("no sweep looks for the least width of each nonlinearity"),
+            unasked("no sweep looks for the least width of each nonlinearity"),
         ),
         Claim(
             9,
@@ -208,9 +198,7 @@ PAPER = Paper(
             "Loss after two epochs at most a tenth of the first, distance at most twice the perturbation's, slope of "
             "the loss found against the perturbation above 2 (rates recalled, not read).",
             ("memorizer_width",),
-            _not_asked(
-                "no sweep begins beside weights of zero loss: cross-entropy has none, the theorem is of squares"
-            ),
+            unasked("no sweep begins beside weights of zero loss: cross-entropy has none, the theorem is of squares"),
         ),
         Claim(
             10,
