@@ -148,11 +148,17 @@ def probe_problems(config: TrialConfig) -> list[str]:
     if unrolled and (config.model.family != "mlp" or optimizer.name != "sgd" or any(changes)):
         problems.append(
             f"probes: {unrolled[0]} follows SGD back through training: model.family must be mlp, optimizer.name sgd, "
-            f"and momentum, clip and regularizers but weight_decay 0."
+            "and momentum, clip and regularizers but weight_decay 0."
         )
     return problems
 
 
 _UNROLLED_WITHOUT = (
-    *("dropout", "input_dropout", "input_noise", "hidden_noise", "label_smoothing", "adversarial", "penalty_strength"),
+    "dropout",
+    "input_dropout",
+    "input_noise",
+    "hidden_noise",
+    "label_smoothing",
+    "adversarial",
+    "penalty_strength",
 )

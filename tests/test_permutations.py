@@ -10,6 +10,7 @@ from torch.nn.functional import one_hot
 from memsweep import ConfigError
 from memsweep.engine import streams, trainer
 from memsweep.engine.probes import permutations
+from memsweep.launch import probes
 from memsweep.results.store import Store
 from memsweep.seeds import key
 from tests.cases import trial
@@ -135,12 +136,14 @@ def test_hidden_features_and_copies_are_those_of_a_plain_pass(case):
 @pytest.mark.parametrize("case", ["sgd", "cnn"])
 def test_a_member_alone_has_the_areas_that_it_has_in_a_pack(case):
     def areas(trials, mode="fused"):
-        return [
-            [(row.observed_auc, row.null_median, row.floor_auc, row.independent_median) for row in rows]
-            for rows in permutations.measure(*trained(trials, mode))
-        ]
+        program, state = trained(trials, mode)
+        rows = probes.rows(program, state, range(len(trials)))["permutations"]
+        names = ("observed_auc", "null_median", "floor_auc", "independent_median")
+        return [[[row[name] for name in names] for row in rows if row["trial_id"] == own.trial_id] for own in trials]
 
-    trials = [trial(case, seed=seed, data__examples=90 - 10 * (seed == 1)) for seed in range(3)]
+    trials = [
+        trial(case, seed=seed, data__examples=90 - 10 * (seed == 1), probes=("permutations",)) for seed in range(3)
+    ]
     packed = areas(trials)
     np.testing.assert_allclose(areas(trials, "serial"), packed, atol=1e-4)
     for m, own in enumerate(trials):

@@ -137,12 +137,19 @@ def test_what_was_asked_before_a_stop_is_stored_once(turns, tmp_path):
 
 def test_other_numbers_of_examples_in_the_pack_change_nothing(tmp_path):
     sizes = [{"data__examples": 60}, {"data__examples": 90, "data__validation_examples": 20}]
-    trials = [trial(seed=seed, probes=("critical_samples",), **size) for seed, size in enumerate(sizes)]
+    trials = [
+        trial(seed=seed, probes=("critical_samples", "representations"), **size) for seed, size in enumerate(sizes)
+    ]
     ran(together := Store(tmp_path / "together", create=True), trials, 2)
     found = []
     for number, own in enumerate(trials):
         ran(alone := Store(tmp_path / str(number), create=True), [own], 1)
         found += asked(alone)
+        told, of_all = (
+            [(r["part"], r["layer"], r["quantity"], len(r["numbers"])) for r in rows if r["trial_id"] == own.trial_id]
+            for rows in (store.current("representations").to_pylist() for store in (alone, together))
+        )
+        assert sorted(told) == sorted(of_all)
     assert asked(together) == sorted(found)
     counts_of = {(r["trial_id"], r["part"], r["example_count"]) for r in together.read("critical_samples").to_pylist()}
     assert {count for _, part, count in counts_of if part == "train"} == {60, 90}

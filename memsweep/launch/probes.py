@@ -31,7 +31,8 @@ def rows(program: Program, state: State, members: Sequence[int], *, repeated: bo
         wanted = not repeated or table in REPEATED_PROBES
         asked = [m for m in members if wanted and table in state.members[m].trial.probes]
         if asked:
-            found[table] = probe(program, select(state, np.array(asked)))
+            parts = _alike(select(state, np.array(asked)))
+            found[table] = [row for part in parts for row in probe(program, part)]
     return found
 
 
@@ -76,7 +77,10 @@ def _examples(_program: Program, state: State) -> list[Row]:
 
 
 def _alike(state: State) -> Iterator[State]:
-    """Members that have trained for as many steps on as many examples, and hold out as many, together."""
+    """Members that have trained for as many steps on as many examples, and hold out as many, together.
+
+    So what a member is asked does not depend on its pack, and probes need not look at padding.
+    """
     places = [
         (int(step), data.examples, data.validation_examples)
         for step, data in zip(state.step, (member.trial.data for member in state.members), strict=True)
@@ -86,42 +90,36 @@ def _alike(state: State) -> Iterator[State]:
 
 
 def _loss_sensitivity(program: Program, state: State) -> list[Row]:
-    found = []
-    for part in _alike(state):
-        measured = loss_sensitivity.measure(program, part)
-        ginis = {f"gini_{name}": loss_sensitivity.gini(value).tolist() for name, value in measured.mean.items()}
-        means = measured.mean["l1"].mean(-1).tolist()
-        found += [
-            {
-                "trial_id": member.trial.trial_id,
-                "step": step,
-                "example_count": len(member.data.labels),
-                "mean_l1": means[m][i],
-                **{name: _finite(values[m][i]) for name, values in ginis.items()},
-            }
-            for m, member in enumerate(part.members)
-            for i, step in enumerate(measured.steps)
-        ]
-    return found
+    measured = loss_sensitivity.measure(program, state)
+    ginis = {f"gini_{name}": loss_sensitivity.gini(value).tolist() for name, value in measured.mean.items()}
+    means = measured.mean["l1"].mean(-1).tolist()
+    return [
+        {
+            "trial_id": member.trial.trial_id,
+            "step": step,
+            "example_count": len(member.data.labels),
+            "mean_l1": means[m][i],
+            **{name: _finite(values[m][i]) for name, values in ginis.items()},
+        }
+        for m, member in enumerate(state.members)
+        for i, step in enumerate(measured.steps)
+    ]
 
 
 def _class_sensitivity(program: Program, state: State) -> list[Row]:
-    found = []
-    for part in _alike(state):
-        measured = loss_sensitivity.measure_classes(program, part)
-        found += [
-            {
-                "trial_id": member.trial.trial_id,
-                "output_class": i,
-                "input_class": j,
-                "gradient_l1": _finite(measured.mean[m, i, j].item()),
-                "example_count": int(measured.examples[m, j]),
-            }
-            for m, member in enumerate(part.members)
-            for i in range(program.classes)
-            for j in range(program.classes)
-        ]
-    return found
+    measured = loss_sensitivity.measure_classes(program, state)
+    return [
+        {
+            "trial_id": member.trial.trial_id,
+            "output_class": i,
+            "input_class": j,
+            "gradient_l1": _finite(measured.mean[m, i, j].item()),
+            "example_count": int(measured.examples[m, j]),
+        }
+        for m, member in enumerate(state.members)
+        for i in range(program.classes)
+        for j in range(program.classes)
+    ]
 
 
 def _finite(value: float) -> float | None:
@@ -132,15 +130,14 @@ def _critical_samples(program: Program, state: State) -> list[Row]:
     return [
         {
             "trial_id": member.trial.trial_id,
-            "step": int(part.step[m]),
+            "step": int(state.step[m]),
             "part": search.part,
             "radius_multiple": search.multiple,
             "critical_count": int(search.critical[m]),
             "example_count": search.examples,
         }
-        for part in _alike(state)
-        for search in critical_samples.measure(program, part)
-        for m, member in enumerate(part.members)
+        for search in critical_samples.measure(program, state)
+        for m, member in enumerate(state.members)
     ]
 
 

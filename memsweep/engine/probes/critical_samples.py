@@ -37,12 +37,15 @@ class Critical(NamedTuple):
 
 
 def measure(program: Program, state: State) -> list[Critical]:
-    """Every part, where there are examples of it, at every multiple. All members and trials meet the same noise."""
+    """Every part, where there are examples of it, at every multiple; of members with as many examples each.
+
+    All members and trials meet the same noise.
+    """
     e, found = state.examples, []
     keys = torch.tensor([key(0, "probes/critical_samples")], dtype=torch.int64, device=program.device)
     for part in PARTS:
         offset, total = (e.offset, e.train_count) if part == "train" else (e.held_out_offset, e.validation_count)
-        examples = min(EXAMPLES, int(total.min()))
+        examples = min(EXAMPLES, int(total[0]))
         if not examples:
             continue
         inputs = rows_of(e.bank, offset[:, None] + torch.arange(examples, device=program.device))

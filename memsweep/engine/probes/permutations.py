@@ -23,7 +23,7 @@ from memsweep.engine import streams
 from memsweep.engine.evaluation import numbers_of
 from memsweep.engine.optim import Tensors
 from memsweep.engine.program import Program
-from memsweep.engine.state import State, rows_of, select
+from memsweep.engine.state import State, rows_of
 from memsweep.seeds import key
 
 EXAMPLES = 256
@@ -56,18 +56,13 @@ class Permutations(NamedTuple):
 
 
 def measure(program: Program, state: State) -> list[list[Permutations]]:
-    """Of each member; none of features that are no numbers, nor of a hidden layer that the network does not tell."""
-    counts = torch.stack([state.examples.train_count, state.examples.validation_count], 1).clamp(max=EXAMPLES)
-    found: list[list[Permutations]] = [[]] * len(state.members)
-    for size in counts.unique(dim=0):  # so that what a member is asked does not depend on its pack
-        at = (counts == size).all(1).nonzero()[:, 0].cpu().numpy()
-        for m, rows in zip(at, _measured(program, select(state, at), *size.tolist()), strict=True):
-            found[m] = rows
-    return found
+    """Of each member, all of which have as many examples.
 
-
-def _measured(program: Program, state: State, examples: int, held_out: int) -> list[list[Permutations]]:
-    """Of members with as many examples."""
+    None of features that are no numbers, nor of a hidden layer that the network does not tell.
+    """
+    examples, held_out = (
+        min(EXAMPLES, int(count[0])) for count in (state.examples.train_count, state.examples.validation_count)
+    )
     e, device = state.examples, program.device
     seeds = [member.trial.seed for member in state.members]
     inputs, validation = (

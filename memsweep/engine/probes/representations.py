@@ -34,11 +34,14 @@ class Representation(NamedTuple):
 
 
 def measure(program: Program, state: State) -> list[Representation]:
-    """Logits on training examples; hidden layers, logits and input gradients on validation examples, if any."""
+    """Logits on training examples; hidden layers, logits and input gradients on validation examples, if any.
+
+    Of members with as many examples each.
+    """
     e, found = state.examples, []
     for part in PARTS:
         offset, total = (e.offset, e.train_count) if part == "train" else (e.held_out_offset, e.validation_count)
-        examples = min(EXAMPLES, int(total.min()))
+        examples = min(EXAMPLES, int(total[0]))
         if not examples:
             continue
         inputs = rows_of(e.bank, offset[:, None] + torch.arange(examples, device=program.device))
