@@ -121,7 +121,7 @@ def test_random_labels(number, rows, verdict):
     assert judged(number, rows) == verdict
 
 
-def labellings(share, count=200):
+def labellings(share, count=2000):
     """Linear networks, of which a share fits: a function of points and weights."""
     rows = [
         {
@@ -139,9 +139,10 @@ def labellings(share, count=200):
     ("share", "verdict"),
     [
         (cover.separable, Verdict.REPRODUCED),
+        (lambda points, weights: cover.separable(points, weights) - 0.1, Verdict.CONTRADICTED),
         (lambda points, weights: points < 1.7 * weights, Verdict.CONTRADICTED),
         (lambda points, weights: cover.separable(points, 10), Verdict.CONTRADICTED),
-        (lambda points, weights: cover.separable(points, weights) - 0.13, Verdict.UNDECIDED),
+        (lambda points, weights: cover.separable(points, weights) - 0.045, Verdict.UNDECIDED),
     ],
 )
 def test_the_transition_of_linear_networks(share, verdict):
@@ -219,3 +220,11 @@ def test_exchanged_settings_reproduce_no_more_often_than_chance(number):
 def test_what_no_sweep_can_decide_says_why(claim):
     with pytest.raises(MissingTrialsError, match=r"^(no )?sweep .* "):
         claim.measure(pd.DataFrame())
+
+
+def test_two_hundred_labellings_are_too_few_to_tell_a_twentieth():
+    assert judged(2, labellings(cover.separable, count=200)) == Verdict.UNDECIDED
+
+
+def test_an_error_beside_guessing_is_not_guessing():
+    assert judged(4, random_rows(errors=(0.05, 0.17, 0.31, 0.5, 0.7, 0.87))) == Verdict.CONTRADICTED

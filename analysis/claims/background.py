@@ -33,6 +33,9 @@ from analysis.claims.claim import (
 CELLS = ("rnn", "gru", "lstm")
 """Those of Collins et al. that are compared, from no gate to most."""
 DRAWS = 60
+COVER_MARGIN, GUESSING_MARGIN = 0.05, 0.02
+"""How far a share of labellings may lie from Cover's count, and test error at full corruption from guessing. Fewer
+labellings or seeds than can tell so little leave a claim undecided."""
 USABLE_BITS = {"float32": 32.0, "float64": 64.0}
 """A weight can't carry more than its own bits."""
 
@@ -78,7 +81,7 @@ def cover_transition(rows: pd.DataFrame) -> Sequence[Evidence]:
         count, n = int(group["fitted"].sum()), int(group["fitted"].count())
         expected = float(cover.separable(np.array(points), np.array(weights)))
         name = f"share of labellings fitted, {weights} weights, {points} points"
-        parts += _within_share(name, count, n, expected, 0.15)
+        parts += _within_share(name, count, n, expected, COVER_MARGIN)
         shares.setdefault(weights, {})[round(points / weights, 1)] = (count, n)
     few, many = min(shares), max(shares)
     if few == many or not {1.8, 2.2} <= set(shares[few]) & set(shares[many]):
@@ -130,7 +133,7 @@ def corruption_curve(rows: pd.DataFrame) -> Sequence[Evidence]:
     guessing = 1 - 1 / float(own["class_count"].max())
     return [
         Margin("smallest rise of test error between neighbouring shares", rises),
-        *within("test error of random labels - guessing", by_seed[1.0].to_numpy() - guessing, 0.05),
+        *within("test error of random labels - guessing", by_seed[1.0].to_numpy() - guessing, GUESSING_MARGIN),
         _all_fitted(own),
     ]
 
@@ -296,9 +299,9 @@ PAPER = Paper(
             2,
             "Half of all labellings of N = 2d points are linearly separable, and the transition sharpens with d.",
             Basis.ABSTRACT,
-            "Share of random labellings fitted within 0.15 (ours) of Cover's C(N, d) / 2^N at each size (exact "
-            "binomial tests), and a larger fall of it from 1.8 to 2.2 points a weight for the most weights than for "
-            "the fewest (z test), bias included in d; over labellings, which are seeds.",
+            f"Share of random labellings fitted within {COVER_MARGIN:g} (ours) of Cover's C(N, d) / 2^N at each size "
+            "(exact binomial tests), and a larger fall of it from 1.8 to 2.2 points a weight for the most weights "
+            "than for the fewest (z test), bias included in d; over labellings, which are seeds.",
             ("cover",),
             cover_transition,
             replicates=100,
@@ -318,8 +321,8 @@ PAPER = Paper(
             4,
             "Test error rises with the share of random labels up to guessing, while training error stays 0.",
             Basis.CONFIRMED,
-            "Smallest rise of test error between neighbouring shares above 0, test error at share 1 within 0.05 (ours: "
-            "seeds differ by 0.03) of 1 - 1/K, training error 0 throughout; sign test over seeds.",
+            "Smallest rise of test error between neighbouring shares above 0, test error at share 1 within "
+            f"{GUESSING_MARGIN:g} (ours) of 1 - 1/K, training error 0 throughout; sign test over seeds.",
             _RANDOM,
             corruption_curve,
             shuffled=(random_labels.FRACTION,),
