@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -147,11 +148,30 @@ def outputs_of(program: Program, numbers: Tensors, asked: Asked) -> Tensor:
         outputs: Tensor = functional_call(program.evaluated, own, (inputs,))
         return outputs
 
-    inputs = rows_of(asked.bank, asked.rows)
+    return of_members(program, answer, numbers, rows_of(asked.bank, asked.rows))
+
+
+def of_members(
+    program: Program, function: Callable[[Tensors, Tensor], Tensor], numbers: Tensors, inputs: Tensor
+) -> Tensor:
+    """What a function of one member's numbers and inputs gives for each, in the program's mode.  inputs: [M, ...]."""
     if program.mode == "serial":
         own = [{name: value[m] for name, value in numbers.items()} for m in range(len(inputs))]
-        return torch.stack([answer(*each) for each in zip(own, inputs, strict=True)])
-    return vmap(answer)(numbers, inputs)
+        return torch.stack([function(*each) for each in zip(own, inputs, strict=True)])
+    found: Tensor = vmap(function)(numbers, inputs)
+    return found
+
+
+def layers_of(program: Program, own: Tensors, inputs: Tensor) -> tuple[list[Tensor], Tensor]:
+    """What one member hands to `hidden`, layer by layer, and its outputs; by the network in evaluation mode."""
+    layers: list[Tensor] = []
+
+    def keep(h: Tensor, _layer: int) -> Tensor:
+        layers.append(h)
+        return h
+
+    outputs: Tensor = functional_call(program.evaluated, own, (inputs,), {"hidden": keep})
+    return layers, outputs
 
 
 def _answers(program: Program, numbers: Tensors, asked: Asked) -> metrics.Evaluation:

@@ -16,11 +16,10 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
-from torch.func import functional_call, vmap
 from torch.nn.functional import one_hot
 
 from memsweep.engine import streams
-from memsweep.engine.evaluation import numbers_of
+from memsweep.engine.evaluation import layers_of, numbers_of, of_members
 from memsweep.engine.optim import Tensors
 from memsweep.engine.program import Program
 from memsweep.engine.state import State, rows_of
@@ -193,20 +192,9 @@ def _hidden(program: Program, state: State, inputs: Tensor) -> Tensor:
     """The last hidden layer, [M, E, H]."""
 
     def last(own: Tensors, asked: Tensor) -> Tensor:
-        layers: list[Tensor] = []
+        return layers_of(program, own, asked)[0][-1].flatten(1)
 
-        def keep(h: Tensor, _layer: int) -> Tensor:
-            layers.append(h)
-            return h
-
-        functional_call(program.evaluated, own, (asked,), {"hidden": keep})
-        return layers[-1].flatten(1)
-
-    numbers = numbers_of(state)
-    if program.mode == "serial":
-        return torch.stack([last({n: v[m] for n, v in numbers.items()}, own) for m, own in enumerate(inputs)])
-    hidden: Tensor = vmap(last)(numbers, inputs)
-    return hidden
+    return of_members(program, last, numbers_of(state), inputs)
 
 
 def _permuted(labels: Tensor, seed: int, name: str) -> Tensor:

@@ -11,9 +11,8 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.func import functional_call, vmap
 
-from memsweep.engine.evaluation import numbers_of, rows_at_a_time
+from memsweep.engine.evaluation import layers_of, numbers_of, of_members, rows_at_a_time
 from memsweep.engine.optim import Tensors
 from memsweep.engine.program import Program
 from memsweep.engine.state import State, rows_of
@@ -60,24 +59,13 @@ def _hidden_states(program: Program, state: State, count: int) -> Tensor:
     """What the read-out reads, at every step: [M, V, T, H] float64."""
 
     def states(own: Tensors, inputs: Tensor) -> Tensor:
-        layers: list[Tensor] = []
-
-        def keep(h: Tensor, _layer: int) -> Tensor:
-            layers.append(h)
-            return h
-
-        functional_call(program.evaluated, own, (inputs,), {"hidden": keep})
-        return layers[-1].permute(2, 0, 1)
+        return layers_of(program, own, inputs)[0][-1].permute(2, 0, 1)
 
     numbers, found = numbers_of(state), []
     for begin in range(0, count, at_a_time := rows_at_a_time(program.form)):
         index = torch.arange(begin, min(begin + at_a_time, count), device=program.device)
         inputs = rows_of(state.examples.bank, state.examples.held_out_offset[:, None] + index)
-        if program.mode == "serial":
-            members = range(len(state.members))
-            found.append(torch.stack([states({n: v[m] for n, v in numbers.items()}, inputs[m]) for m in members]))
-        else:
-            found.append(vmap(states)(numbers, inputs))
+        found.append(of_members(program, states, numbers, inputs))
     return torch.cat(found, dim=1).double()
 
 

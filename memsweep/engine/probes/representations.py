@@ -11,9 +11,8 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.func import functional_call
 
-from memsweep.engine.evaluation import numbers_of
+from memsweep.engine.evaluation import layers_of, numbers_of
 from memsweep.engine.lifting import lifted_gradient
 from memsweep.engine.optim import Tensors
 from memsweep.engine.program import Program
@@ -58,14 +57,9 @@ def _asked(program: Program, numbers: Tensors, inputs: Tensor) -> tuple[Tensor, 
     """Input gradients [M, E, D], and hidden layers and logits [M, E, H] each; in the mode `serial` member by member."""
 
     def chosen(x: Tensor, own: Tensors) -> tuple[Tensor, tuple[Tensor, ...]]:
-        layers: list[Tensor] = []
-
-        def keep(h: Tensor, _layer: int) -> Tensor:
-            layers.append(h.flatten(2).mean(2) if h.dim() > 2 else h)
-            return h
-
-        logits = functional_call(program.evaluated, own, (x,), {"hidden": keep})
-        return logits.amax(dim=-1).sum(), (*layers, logits)
+        layers, logits = layers_of(program, own, x)
+        averaged = (h.flatten(2).mean(2) if h.dim() > 2 else h for h in layers)
+        return logits.amax(dim=-1).sum(), (*averaged, logits)
 
     if program.mode != "serial":
         found: tuple[Tensor, tuple[Tensor, ...]] = lifted_gradient(program, chosen, inputs, numbers)
