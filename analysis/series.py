@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from pandas.api.types import is_numeric_dtype
@@ -55,8 +56,9 @@ def draw(
     for (key, points), look in zip(groups, figures.looks(len(groups), ordered=ordered), strict=True):
         figures.curve(ax, points.sort_values(x), x, label=frames.text(key), **look)
     ax.set(**{"xlabel": frames.short(x), "ylabel": quantity, **axis})
-    if axis.get("xscale") == "log":
-        figures.plain_ticks(ax.xaxis)
+    logarithmic = [side for side in (ax.xaxis, ax.yaxis) if side.get_scale() == "log"]
+    # beyond three decades powers of ten are plainer
+    figures.plain_ticks(*(side for side in logarithmic if np.divide(*side.get_view_interval()[::-1]) < 1000))
     figures.legend(ax, frames.short(curves) if ordered else None)
     return ax
 
