@@ -1,17 +1,21 @@
 """What makes a verdict: the test of a margin, Holm's correction, conjunctions, facts, and what chance alone gives."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from analysis import sequence_ablation
 from analysis.claims import claim as claim_module
 from analysis.claims import controls, table, verdicts
 from analysis.claims.claim import Basis, Claim, Fact, Margin, MissingTrialsError, Paper, paired
 from analysis.claims.verdicts import Verdict, as_tested, holm, judge_paper
 from memsweep import TrialConfig
+from memsweep.config import FIELDS
 from memsweep.results.store import Store, StoreError
+from memsweep.sweep import load_sweep
 from tests.cases import ended
 from tests.test_launch import memsweep_
 
@@ -238,3 +242,30 @@ def test_every_claim_says_what_it_needs_to():
     for own in verdicts.papers():
         assert [c.number for c in own.claims] == list(range(1, len(own.claims) + 1))
         assert all(c.statement and c.test for c in own.claims), own.key
+
+
+# The sweeps that claims are tested on.
+
+SWEEPS = Path(__file__).parent.parent / "sweeps"
+
+
+def test_every_claim_is_tested_on_sweeps_that_are_there():
+    asked = {(own.key, sweep) for own in verdicts.papers() for claim in own.claims for sweep in claim.sweeps}
+    assert not [(key, sweep) for key, sweep in asked if not (SWEEPS / f"{sweep}.py").exists()]
+
+
+@pytest.mark.parametrize("path", sorted((SWEEPS / "paper").glob("*.py")), ids=lambda path: path.stem)
+def test_a_sweep_at_the_papers_size_answers_the_question_of_its_namesake(path):
+    """So that its trials are read by the same analysis: the same varies, but for what real data fix."""
+    large, default = load_sweep(str(path)), load_sweep(path.stem)
+    assert large.name == default.name == path.stem
+    varied = [
+        {name for name in FIELDS if len({t.flat()[name] for t in s.trials}) > 1 and not name.startswith("seed")}
+        for s in (large, default)
+    ]
+    assert varied[0] <= varied[1] and varied[1] - varied[0] <= {"data.examples", "data.classes"}
+
+
+def test_widths_of_the_ablation_are_those_that_its_figures_and_claims_name():
+    widths = {trial.model.width for trial in load_sweep("sequence_ablation").trials}
+    assert widths == {sequence_ablation.EQUAL, sequence_ablation.WIDER}

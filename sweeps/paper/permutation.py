@@ -22,10 +22,11 @@ SWEEP = Sweep(
     },
     axes={
         ("model.family", "model.width"): [("mlp", 512), ("cnn", 200)],
-        ("data.noise_kind", "data.noise_fraction"): [
-            ("none", 0.0),
-            *(("labels", fraction) for fraction in (0.25, 0.5, 0.75, 1.0)),
-            ("gaussian_inputs", 1.0),
+        ("data.noise_kind", "data.noise_fraction", "regularization.dropout"): [
+            ("none", 0.0, 0.0),
+            *(("labels", fraction, 0.0) for fraction in (0.25, 0.5, 0.75, 1.0)),
+            ("labels", 0.5, 0.5),
+            ("gaussian_inputs", 1.0, 0.0),
         ],
     },
     seeds=range(12),
