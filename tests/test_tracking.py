@@ -28,7 +28,7 @@ from memsweep.launch.launcher import _write_wanted
 from memsweep.results import background, follow, projection, tracking
 from memsweep.results.store import Store
 from memsweep.results.tracking import Tracking, TrackingError
-from memsweep.schema import Status
+from memsweep.schema import Status, cell
 from memsweep.sweep import Sweep, load_sweep
 from tests.cases import NOON, ended, step
 
@@ -70,9 +70,7 @@ def end(store, trials, status="finished", attempt="a", minute=0, **fields):
     store.write("steps", [measured(t.trial_id, attempt, 4 * n, 50 * n) for t in trials for n in (1, 2)])
     counts = {"step_count": 8, "train_correct_count": 100, "validation_correct_count": 60, "wall_seconds": 4.0}
     counts |= {"test_correct_count": 9, "test_count": 10, "pack_id": "pack", **COUNTS, **fields}
-    columns = [{name.replace(".", "_"): value for name, value in t.flat().items()} for t in trials]
-    for row in columns:
-        row["optimizer_betas"], row["probes"] = "0.9,0.999", ""
+    columns = [{name.replace(".", "_"): cell(value) for name, value in t.flat().items()} for t in trials]
     rows = [
         ended(t.trial_id, status, attempt, minute, **{**row, **counts, "setting_id": t.setting_id})
         for t, row in zip(trials, columns, strict=True)
