@@ -20,6 +20,8 @@ from memsweep.results.tracking import TrackingError, pages
 
 HOST = "127.0.0.1"
 START_SECONDS = 120
+STOP_SECONDS = 5.0
+"""How long a server may take to end before it is killed: it waits for connections that browsers hold open."""
 QUIET = {
     "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # eight processes that serve only generative AI
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -62,6 +64,10 @@ def serve(results: Path, uri: str, port: int, announce: Callable[[str], None]) -
             raise TrackingError(f"the MLflow server has ended by itself: {_last_line(log)}")
         finally:
             server.terminate()
+            try:
+                server.wait(STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                server.kill()  # what it has started is ended as the context of no_orphans is left
 
 
 def _check_is_free(port: int) -> None:

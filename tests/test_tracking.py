@@ -790,6 +790,36 @@ def test_ui_answers_on_this_machine_only_and_leaves_no_process(store, served, nu
     assert not psutil.wait_procs(family, timeout=10)[1]
 
 
+STUBBORN = """
+import http.server, signal, sys
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+port = int(sys.argv[sys.argv.index("--port") + 1])
+class Healthy(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200), self.end_headers()
+http.server.HTTPServer(("127.0.0.1", port), Healthy).serve_forever()
+"""
+
+
+def test_a_server_that_does_not_end_is_killed(store, tmp_path, monkeypatch):
+    fill(store)
+    (tmp_path / "mlflow").mkdir()
+    (tmp_path / "mlflow" / "__main__.py").write_text(STUBBORN)
+    monkeypatch.setitem(ui.QUIET, "PYTHONPATH", str(tmp_path))  # the server's alone
+    monkeypatch.setattr(ui, "STOP_SECONDS", 0.5)
+    port, asked = free_port(), []
+
+    def interrupt(page):
+        asked.append(page)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        ui.serve(store.results, uri_of(store), port, interrupt)
+    assert asked and not [p for p in psutil.Process().children(recursive=True) if "mlflow" in p.cmdline()]
+    with socket.socket() as probe:
+        assert probe.connect_ex(("127.0.0.1", port)) != 0
+
+
 def test_ui_without_a_database_says_what_to_do(tmp_path):
     with pytest.raises(TrackingError, match=r"no MLflow database at .* memsweep track"):
         ui.serve(tmp_path, background.default_uri(tmp_path), free_port(), pytest.fail)
