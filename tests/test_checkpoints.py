@@ -125,3 +125,11 @@ def test_another_sweeps_launch_keeps_what_it_does_not_want(store):
     path = saved(store, {0: 40})
     _tidy(TRIALS[4:], store)
     assert path.exists()
+
+
+def test_what_a_killed_writer_left_half_written_is_deleted_without_a_word(store):
+    path = saved(store, {0: 5})
+    leftover = path.parent / f".{path.stem}-1.tmp"
+    leftover.write_bytes(b"half")
+    assert checkpoints.remove_damaged(store) == []
+    assert path.exists() and not leftover.exists()

@@ -104,8 +104,10 @@ def tidy(store: Store, left: Collection[str], own: Collection[str] | None = None
 
 
 def remove_damaged(store: Store) -> list[str]:
-    """Deletes what is no whole checkpoint; a sentence each."""
+    """Deletes what is no whole checkpoint; a sentence each. Files that a killed writer left half written need none."""
     sentences = []
+    for leftover in (store.results / FOLDER).glob(".*.tmp"):
+        leftover.unlink(missing_ok=True)
     for path in _files(store):
         try:
             read(path)
