@@ -4,7 +4,7 @@ Each regularizer at several strengths, one at a time, on clean and on fully rand
 random labels are fitted; as a strength grows fewer are, and from some strength on clean accuracy falls too. The paper
 found dropout the most effective single one. (A reconstruction of Arpit et al. 2017, section 5, on MLPs and digits: the
 paper used convolutional networks on CIFAR-10. Strengths span the paper's ranges; hidden noise goes on beyond its 0.3.
-Not here: its dropout with adversarial training, whose searches would make the sweep many times as long.)
+Its dropout with adversarial training is a sweep of its own, adversarial_training.)
 """
 
 from memsweep import Sweep, logspace

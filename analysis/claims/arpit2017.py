@@ -244,7 +244,7 @@ PAPER = Paper(
             "Share of its best clean validation accuracy that a regularizer keeps at strengths at which at most 30, "
             "50, 70 % of random labels are fitted: dropout above each other single one, dropout with adversarial "
             f"training above dropout less {TOLERANCE:g} (caps and tolerance ours); {_BY_SEED}.",
-            ("regularization",),
+            ("regularization", "adversarial_training"),
             dropout_keeps_most,
             frames.TRIALS,
             ("data_noise_fraction",),
