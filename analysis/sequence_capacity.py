@@ -21,6 +21,8 @@ from analysis.sequences import CELL, LENGTH, TASK, WIDTH
 QUERY = frames.TRIALS
 
 BITS, BITS_BY_SIZE, PER_PARAMETER = capacity.BITS, capacity.BITS_BY_SIZE, "bits memorized a parameter"
+COMPARED_AT = 5
+"""Steps of the labelled sequences on which cells are compared, as in the main figure of Collins et al. (2017)."""
 NETWORK = [TASK, CELL, "variant", WIDTH, LENGTH]
 
 

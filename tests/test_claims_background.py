@@ -85,6 +85,46 @@ def test_bits_of_cells(number, rows, verdict):
     assert judged(number, rows) == verdict
 
 
+def test_cells_are_compared_at_one_length():
+    longer = cell_rows({"lstm": 9.0}, lengths=((10, 1.0),))
+    assert judged(7, pd.concat([cell_rows(USUAL), longer], ignore_index=True)) == Verdict.REPRODUCED
+
+
+def test_unrolling_is_told_of_networks_with_all_lengths():
+    whole = cell_rows({"rnn": 4.0}, lengths=((1, 0.8), (5, 1.0), (10, 1.02)))
+    other = cell_rows({"lstm": 0.5})  # of 5 steps alone, which would pull those down
+    assert judged(8, pd.concat([whole, other], ignore_index=True)) == Verdict.REPRODUCED
+
+
+def copied(rnn, gru=20, lstm=20, sizes=(1400, 1160, 1540)):
+    """Copying over 10, 20 and 40 steps, of which a cell solves those up to its own longest."""
+    rows = [
+        {
+            **{"data_task": "copy", "data_sequence_length": length, "model_cell": cell, "model_width": size // 40},
+            **{"parameter_count": size, "seed": seed, "status": "finished", "sweep": "s", "stop_steps": 600},
+            **{"solved_step": 100.0 if length <= longest else np.nan, "trial_id": f"{cell}{length}{seed}"},
+        }
+        for seed in SEEDS
+        for length in (10, 20, 40)
+        for cell, longest, size in zip(background.CELLS, (rnn, gru, lstm), sizes, strict=True)
+    ]
+    return pd.DataFrame(rows)
+
+
+@pytest.mark.parametrize(
+    ("rows", "verdict"),
+    [
+        (copied(rnn=10), Verdict.REPRODUCED),
+        (copied(rnn=10, gru=10), Verdict.UNDECIDED),
+        (copied(rnn=40), Verdict.CONTRADICTED),
+        (copied(rnn=20), Verdict.UNDECIDED),
+        (copied(rnn=10, sizes=(700, 1160, 1540)), Verdict.NOT_RUN),
+    ],
+)
+def test_gated_cells_solve_longer_sequences(rows, verdict):
+    assert judged(14, rows) == verdict
+
+
 def random_rows(true=16, noise=80, gaussian=25, errors=(0.05, 0.17, 0.31, 0.5, 0.7, 0.9), missed=0):
     """Epochs until all labels are fitted, by what is random, and test errors by the share of random labels."""
     settings = [("none", 0.0, true, errors[0]), ("gaussian_inputs", 1.0, gaussian, 0.9)]
@@ -211,7 +251,7 @@ def test_of_noise_only_wrong_labels_count():
 def test_exchanged_settings_reproduce_no_more_often_than_chance(number):
     claim = PAPER.claims[number - 1]
     lengths = ((1, 0.8), (5, 1.0), (10, 1.02)) if number == 8 else ((5, 1.0),)
-    rows = random_rows() if number in (3, 4) else cell_rows(USUAL, lengths)
+    rows = {3: random_rows(), 4: random_rows(), 14: copied(rnn=10)}.get(number, cell_rows(USUAL, lengths))
     rate = controls.reproduced_by_chance(claim, rows.assign(sweep="s"), np.random.default_rng(1), shuffles=20)
     assert rate <= ALPHA + 3 * np.sqrt(ALPHA * (1 - ALPHA) / 20)
 

@@ -15,6 +15,7 @@ import pandas as pd
 from analysis import capacity, frames, readouts, sequences
 from analysis import sequence_ablation as ablation
 from analysis.claims.claim import Basis, Claim, Margin, MissingTrialsError, Paper, unasked
+from analysis.sequence_capacity import COMPARED_AT
 from analysis.sequences import CELL, LENGTH, TASK, WIDTH
 
 LSTM, PRU, PLUS, TASKS = "lstm", "pru_a", "pru_a+plus_out", 3
@@ -118,7 +119,7 @@ def reads_later(rows: pd.DataFrame) -> Sequence[Margin]:
 
 def alike_by_parameter(rows: pd.DataFrame) -> Sequence[Margin]:
     """Bits a parameter of each cell against the LSTM at like budgets, the best over set sizes and learning rates."""
-    labels = rows[rows[TASK] == "random_sequences"]
+    labels = rows[(rows[TASK] == "random_sequences") & (rows[LENGTH] == COMPARED_AT)]
     _at_least_one(labels, "of task random_sequences")
     held = capacity.with_bits(labels)
     held = held.assign(density=held["bits"] / held["parameter_count"].astype(float))
