@@ -51,14 +51,15 @@ def assert_alone_equals_packed(trials, device="cpu", mode="fused", tolerance=Non
             assert curves[one.trial_id] == packed_curves[one.trial_id]
 
 
-def assert_equals_plain_torch(trials, tolerance, mode="fused"):
+def assert_equals_plain_torch(trials, tolerance, mode="fused", device="cpu"):
+    """Plain torch on the same device."""
     steps = trials[0].next_measurement(0)
-    program = trainer.compose(trials, mode=mode)
+    program = trainer.compose(trials, device, mode=mode)
     state = trainer.init(program, trials)
     while state.step[0] < 200:
         state, _ = trainer.advance(program, state, steps)
     for m, one in enumerate(trials):
-        model, _ = plain_torch.train(one, int(state.step[0]))
+        model, _ = plain_torch.train(one, int(state.step[0]), device)
         plain = {name: value.detach() for name, value in model.state_dict().items()}
         assert deviation({name: value[m] for name, value in numbers_of(state).items()}, plain) <= tolerance
 
@@ -109,9 +110,10 @@ EVERY_CASE = [
 
 
 @pytest.mark.parametrize("case, mode", EVERY_CASE)
-def test_equals_plain_torch_in_double_precision(case, mode):
+def test_equals_plain_torch_in_double_precision(case, mode, device):
     long = {"stop__steps": 220, "stop__measure_steps": 50, "compute__dtype": "float64"}
-    assert_equals_plain_torch([trial(case, seed=seed, **long) for seed in range(3)], tolerance=1e-10, mode=mode)
+    trials = [trial(case, seed=seed, **long) for seed in range(3)]
+    assert_equals_plain_torch(trials, tolerance=1e-10, mode=mode, device=device)
 
 
 @pytest.mark.parametrize("case", ["decay", "dropout", "cnn", pytest.param("cnn, adversarial", marks=SLOW)])

@@ -87,7 +87,7 @@ def test_old_tables_have_no_fingerprint(store):
 def test_wrong_training_is_found(store, monkeypatch):
     """A reference that trains at another rate: the comparison with plain torch is no formality."""
     right = verification.plain.train
-    other = lambda t, steps: right(t.with_fields({"optimizer.learning_rate": 0.11}), steps)  # noqa: E731
+    other = lambda t, *rest: right(t.with_fields({"optimizer.learning_rate": 0.11}), *rest)  # noqa: E731
     monkeypatch.setattr(verification.plain, "train", other)
     (verdict,) = verify(store, sample=1)
     assert float(verdict.plain_weights) > 1e-4
@@ -103,6 +103,13 @@ def test_what_is_missing_is_told(store):
         f"{bare} of small: 89 rows in examples, not 90",
         f"{late.trial_id} of small: missing",
     }
+
+
+def test_trials_of_a_gpu_are_not_run_again_on_a_cpu(store, monkeypatch):
+    rewritten(store, "packs", lambda row: {**row, "device": "cuda"})
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(StoreError, match="trained on a GPU, and torch can use none here"):
+        list(verify(store, sample=1))
 
 
 def test_strangers_are_refused(store):

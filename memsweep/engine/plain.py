@@ -19,23 +19,24 @@ from memsweep.options import FAMILIES
 from memsweep.seeds import key
 
 
-def train(trial: TrialConfig, steps: int) -> tuple[nn.Module, list[float]]:
-    """The module after so many steps, and the norms of the gradients on the way. On the CPU."""
+def train(trial: TrialConfig, steps: int, device: str | torch.device = "cpu") -> tuple[nn.Module, list[float]]:
+    """The module after so many steps, and the norms of the gradients on the way."""
     program = trainer.compose([trial])
+    trainer.set_precision(program)
     state = trainer.init(program, [trial])
-    order = trainer.batches(program, state, steps)[:, 0]
+    order = trainer.batches(program, state, steps)[:, 0].to(device)
     data, r, o = tasks.load(trial), trial.regularization, trial.optimizer
-    model = models.build(trial, program.input_dim, program.classes).train()
-    inputs, wanted = torch.tensor(data.inputs).to(program.dtype), torch.tensor(data.labels)
+    model = models.build(trial, program.input_dim, program.classes).train().to(device)
+    inputs, wanted = torch.tensor(data.inputs).to(device, program.dtype), torch.tensor(data.labels, device=device)
     if program.form.kind != "label":
-        wanted = torch.tensor(data.targets).to(program.dtype if program.form.kind == "values" else torch.int64)
+        wanted = torch.tensor(data.targets).to(device, program.dtype if program.form.kind == "values" else torch.int64)
     optimizer = _optimizer(model, trial)
     norms = []
     for step in range(steps):
         if o.schedule != "constant":
             epochs = step * o.batch_size / trial.data.examples
             optimizer.param_groups[0]["lr"] = o.learning_rate * schedule_factor(o.schedule, epochs)
-        step_key = _step_key(trial, step)
+        step_key = _step_key(trial, step).to(device)
         places = _places(trial, program, step_key)
         x, y = regularizers.applied(places[0], inputs[order[step]][None])[0], wanted[order[step]]
         attacked = _critical_samples(model, x, step_key, data.input_range) if r.adversarial else None
@@ -95,7 +96,7 @@ def _critical_samples(model: nn.Module, inputs: Tensor, step_key: Tensor, input_
     model.eval()
     with torch.no_grad():
         reference = model(inputs).argmax(1)
-    moved, found, unhit = inputs.clone(), inputs.clone(), torch.ones(len(inputs), dtype=torch.bool)
+    moved, found, unhit = inputs.clone(), inputs.clone(), torch.ones_like(reference, dtype=torch.bool)
     radius = adversarial.RADIUS * input_range
     for i in range(adversarial.TRAINING_ITERATIONS):
         x = moved.clone().requires_grad_()
@@ -118,8 +119,8 @@ def _places(trial: TrialConfig, program: Program, step_key: Tensor) -> list[Pert
     return [
         regularizers.perturbation(
             streams.subkeys(step_key, place),
-            torch.tensor([noise], dtype=program.dtype) if noise else None,
-            torch.tensor([rate], dtype=program.dtype) if rate else None,
+            torch.tensor([noise], dtype=program.dtype, device=step_key.device) if noise else None,
+            torch.tensor([rate], dtype=program.dtype, device=step_key.device) if rate else None,
             shape,
             program.dtype,
         )

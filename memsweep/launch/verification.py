@@ -30,9 +30,10 @@ class Way(NamedTuple):
 
     mode: str = "fused"
     compiled: bool = False
+    device: str = "cpu"
 
     def program(self, trial: TrialConfig) -> Program:
-        return trainer.compose([trial], mode=self.mode, compiled=self.compiled)
+        return trainer.compose([trial], self.device, mode=self.mode, compiled=self.compiled)
 
 
 class Verdict(NamedTuple):
@@ -79,9 +80,9 @@ def incomplete(store: Store) -> list[str]:
 
 
 def verify(store: Store, trial_ids: Sequence[str] = (), sample: int = 3) -> Iterator[Verdict]:
-    """Trains stored trials again, alone, on this machine's CPU: these, or a sample spread over the wanted ones.
+    """Trains stored trials again, alone, on a device of their own kind: these, or a sample spread over the wanted ones.
 
-    Raises StoreError for a trial that is not stored as finished.
+    Raises StoreError for a trial that is not stored as finished, or was trained on a GPU where there is none.
     """
     torch.set_num_threads(1)  # as a worker has
     wanted = {row["trial_id"]: row for row in store.current("wanted").to_pylist()}
@@ -91,8 +92,8 @@ def verify(store: Store, trial_ids: Sequence[str] = (), sample: int = 3) -> Iter
         raise StoreError(f"{', '.join(unknown)}: not among the {len(known)} finished trials of {store.results}.")
     count = min(sample, len(known))
     chosen = list(trial_ids) or [known[i * len(known) // count] for i in range(count)]
-    packs = store.current("packs", ["attempt_id", "mode", "compiled"]).to_pylist()
-    ways = {row["attempt_id"]: Way(row["mode"] or "fused", bool(row["compiled"])) for row in packs}
+    packs = store.current("packs", ["attempt_id", "mode", "compiled", "device"]).to_pylist()
+    ways = {row["attempt_id"]: Way(row["mode"] or "fused", bool(row["compiled"]), row["device"]) for row in packs}
     curves: dict[str, dict[int, dict[str, Any]]] = {trial_id: {} for trial_id in chosen}
     attempts = {stored[trial_id]["attempt_id"] for trial_id in chosen}
     for row in store.rows_of("steps", attempts).to_pylist():
@@ -100,7 +101,12 @@ def verify(store: Store, trial_ids: Sequence[str] = (), sample: int = 3) -> Iter
             curves[row["trial_id"]][row["step"]] = row
     for trial_id in chosen:
         row = stored[trial_id]
-        yield _verdict(_trial(wanted[trial_id]), row, curves[trial_id], ways.get(row["attempt_id"], Way()))
+        way = ways.get(row["attempt_id"], Way())
+        if way.device == "cuda" and not torch.cuda.is_available():
+            raise StoreError(
+                f"{trial_id}: trained on a GPU, and torch can use none here. Verify it on a machine that has one."
+            )
+        yield _verdict(_trial(wanted[trial_id]), row, curves[trial_id], way)
 
 
 def failed_among(store: Store, trial_ids: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -140,11 +146,12 @@ def _verdict(trial: TrialConfig, row: dict[str, Any], curve: dict[int, dict[str,
     fingerprint = row["weights_fingerprint"]
     same = fingerprint == weights_fingerprint(again.state, 0)
     reference = alone(trial, way._replace(compiled=False).program(trial)) if way.compiled else again
-    model, _ = plain.train(trial, int(again.state.step[0]))
+    model, _ = plain.train(trial, int(again.state.step[0]), way.device)
     far = weights_apart(reference, model.state_dict())
     return Verdict(
         trial.trial_id,
-        *way,
+        way.mode,
+        way.compiled,
         "not stored" if fingerprint is None else EXACT if same else "differ",
         _told(found[worst]) if worst else EXACT,
         worst,

@@ -148,6 +148,7 @@ def measure(shape: Shape, options: argparse.Namespace) -> dict[str, float]:
     members = {name: 1 if name == "plain" else shape.members for name in runs}
     for run in runs.values():
         run(2)  # compiles, warms up
+        synchronize(options.device)
     turns: dict[str, list[float]] = {name: [] for name in runs}
     for _ in range(ROUNDS):
         for name, run in runs.items():

@@ -4,7 +4,7 @@ Each training of the grid runs for some steps in packs, alone (a pack of one) an
 shapes by optimizers and precisions for every device, mode and number of threads, then every case of `tests/cases.py`.
 Compared are the weights and the measurements, in plain torch the gradient norms among them. Where they are not equal,
 two deviations stand instead of `exact`: the largest of the weights, absolute, then the largest of the measurements,
-relative. Of each pack the first member and the last are compared. Plain torch is on the CPU and uncompiled.
+relative. Of each pack the first member and the last are compared. Plain torch is on the same device and uncompiled.
 
     python -m tests.bench.exactness
     python -m tests.bench.exactness --widths 8 128 --dims 64 --dtypes float32 --threads 1 --cases --compiled
@@ -169,7 +169,7 @@ def compare(training: Training, place: Place, steps: int) -> list[dict[str, Any]
         chosen = sorted({seed for members in training.members for seed in compared(members)})
         alone = {seed: run([trials[seed]], place)[0] for seed in chosen}
         versus_plain = largest(
-            deviation(alone[seed]._replace(measurements=alone[seed].norms), plain_run(trials[seed]))
+            deviation(alone[seed]._replace(measurements=alone[seed].norms), plain_run(trials[seed], place.device))
             for seed in compared(FEW)
         )
         for members in training.members:
@@ -221,11 +221,11 @@ def run(trials: Sequence[TrialConfig], place: Place) -> list[Run]:
     ]
 
 
-def plain_run(trial: TrialConfig) -> Run:
-    model, norms = plain.train(trial, trial.budget)
+def plain_run(trial: TrialConfig, device: str) -> Run:
+    model, norms = plain.train(trial, trial.budget, device)
     every = trial.stop.measure_steps
     measured = [norms[min(step, trial.budget) - 1] for step in range(every, trial.budget + every, every)]
-    return Run({name: value.detach() for name, value in model.named_parameters()}, measured, measured)
+    return Run({name: value.detach().cpu() for name, value in model.named_parameters()}, measured, measured)
 
 
 def deviation(mine: Run, theirs: Run) -> Deviation:

@@ -8,6 +8,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+import torch
+
 PACKAGES = ("torch", "ray", "numpy", "scikit-learn", "pyarrow", "mlflow", "jax")
 
 
@@ -19,6 +21,7 @@ def describe() -> dict[str, Any]:
         "system": platform.platform(),
         "python": platform.python_version(),
         **{package: _version(package) for package in PACKAGES},
+        **({"gpu": torch.cuda.get_device_name()} if torch.cuda.is_available() else {}),
     }
 
 
@@ -27,7 +30,8 @@ def header() -> str:
     told = describe()
     versions = ", ".join(f"{name} {told[name]}" for name in ("python", *PACKAGES) if told[name])
     load = " ".join(map(str, told["load_average"]))
-    return f"{told['cpu']}, {told['cores']} cores, load average {load}\n{versions}"
+    gpu = f", {told['gpu']}" if "gpu" in told else ""
+    return f"{told['cpu']}, {told['cores']} cores{gpu}, load average {load}\n{versions}"
 
 
 def cpu_name() -> str:

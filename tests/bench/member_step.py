@@ -5,6 +5,9 @@ inputs shared by members, labels, orders and weights each member's own. A step i
 backward, update. JAX is asked where it is installed (`pip install -c constraints.txt -e '.[bench]'`).
 
     python -m tests.bench.member_step --widths 8 32 --dims 64 --members 8 128
+    python -m tests.bench.member_step --dims 64 --members 64 4096 --uncompiled --device cuda
+
+On a GPU a step is timed until the device is done, and the limits are the GPU's; JAX is left out.
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ import argparse
 import json
 import os
 import statistics
+import sys
 import time
 from collections.abc import Callable
 from functools import partial
@@ -21,7 +25,8 @@ from itertools import pairwise, product
 from typing import Any, NamedTuple
 
 if __name__ == "__main__":  # before torch and JAX start threads
-    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+    if "cuda" not in sys.argv:  # there, torch goes backwards in a thread of its own
+        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     os.environ |= {"OMP_NUM_THREADS": "1", "XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false", "JAX_PLATFORMS": "cpu"}
 
 import numpy as np
@@ -33,6 +38,7 @@ from torch.func import functional_call, grad, stack_module_state, vmap
 from memsweep.config import TrialConfig
 from memsweep.engine import trainer
 from tests.bench import machine
+from tests.bench.convolution import synchronize
 
 CLASSES, BATCH, EXAMPLES = 10, 100, 1000
 RATE, MOMENTUM, DECAY = 0.01, 0.9, 1e-4
@@ -65,17 +71,18 @@ def network(shape: Shape) -> nn.Sequential:
     return nn.Sequential(nn.Linear(d, h), nn.ReLU(), nn.Linear(h, h), nn.ReLU(), nn.Linear(h, k))
 
 
-def plain_torch(shape: Shape) -> Run:
+def plain_torch(shape: Shape, device: str) -> Run:
     """One network alone, as in any tutorial; its step is what each member would cost."""
     inputs, labels = data(shape)
-    x, y, model = torch.from_numpy(inputs), torch.from_numpy(labels[0]), network(shape)
+    x, y = torch.from_numpy(inputs).to(device), torch.from_numpy(labels[0]).to(device)
+    model = network(shape).to(device)
     optimizer = torch.optim.SGD(model.parameters(), lr=RATE, momentum=MOMENTUM, weight_decay=DECAY, fused=True)
 
     def run(steps: int) -> None:
-        order = torch.empty(0, dtype=torch.int64)
+        order = torch.empty(0, dtype=torch.int64, device=device)
         for _ in range(steps):
             if not len(order):
-                order = torch.randperm(EXAMPLES)
+                order = torch.randperm(EXAMPLES, device=device)
             batch, order = order[:BATCH], order[BATCH:]
             optimizer.zero_grad()
             F.cross_entropy(model(x[batch]), y[batch]).backward()
@@ -84,11 +91,11 @@ def plain_torch(shape: Shape) -> Run:
     return run
 
 
-def torch_func(shape: Shape) -> Run:
+def torch_func(shape: Shape, device: str) -> Run:
     """Model ensembling as torch.func's documentation shows it, with an update by hand."""
     inputs, labels = data(shape)
-    x, y = torch.from_numpy(inputs), torch.from_numpy(labels)
-    models = [network(shape) for _ in range(shape.members)]
+    x, y = torch.from_numpy(inputs).to(device), torch.from_numpy(labels).to(device)
+    models = [network(shape).to(device) for _ in range(shape.members)]
     base = network(shape).to("meta")
     parameters, _ = stack_module_state(models)
     parameters = {name: value.detach() for name, value in parameters.items()}
@@ -100,10 +107,10 @@ def torch_func(shape: Shape) -> Run:
     gradient = vmap(grad(loss))
 
     def run(steps: int) -> None:
-        order = torch.empty(shape.members, 0, dtype=torch.int64)
+        order = torch.empty(shape.members, 0, dtype=torch.int64, device=device)
         for _ in range(steps):
             if not order.shape[1]:
-                order = torch.rand(shape.members, EXAMPLES).argsort(1)
+                order = torch.rand(shape.members, EXAMPLES, device=device).argsort(1)
             batch, order = order[:, :BATCH], order[:, BATCH:]
             gradients = gradient(parameters, x[batch], y.gather(1, batch))
             with torch.no_grad():
@@ -159,7 +166,7 @@ def jax_scan(shape: Shape) -> Run:
     return run
 
 
-def memsweep(shape: Shape, *, compiled: bool) -> Run:
+def memsweep(shape: Shape, device: str, *, compiled: bool) -> Run:
     """The engine's own `advance`, called once an epoch; nothing is due for measurement then."""
     base = {
         "data.task": "gaussian",
@@ -180,7 +187,7 @@ def memsweep(shape: Shape, *, compiled: bool) -> Run:
         "seeds.inputs": 0,
     }
     trials = [TrialConfig.of({**base, "seed": seed}) for seed in range(shape.members)]
-    program = trainer.compose(trials, compiled=compiled)
+    program = trainer.compose(trials, device, compiled=compiled)
     states = [trainer.init(program, trials)]
 
     def run(steps: int) -> None:
@@ -190,24 +197,33 @@ def memsweep(shape: Shape, *, compiled: bool) -> Run:
     return run
 
 
-def microseconds(run: Run, steps: int, members: int) -> float:
+def microseconds(run: Run, steps: int, members: int, device: str) -> float:
     began = time.perf_counter()
     run(steps)
+    synchronize(device)
     return (time.perf_counter() - began) / steps / members * 1e6
 
 
-def peak() -> tuple[float, float]:
-    """What one core can do: multiplications and additions a second in a large product, bytes a second copied."""
-    a, b, out = (torch.randn(1024, 1024) for _ in range(3))
-    product_seconds = _fastest(lambda: torch.mm(a, b, out=out))
-    source, target = torch.zeros(2**26), torch.zeros(2**26)
-    return 2 * 1024**3 / product_seconds, 2 * source.nbytes / _fastest(lambda: target.copy_(source))
+def peak(device: str) -> tuple[float, float]:
+    """What one core, or a GPU, can do: operations a second in a large product, bytes a second copied."""
+    size = product_size(device)
+    a, b, out = (torch.randn(size, size, device=device) for _ in range(3))
+    product_seconds = _fastest(lambda: torch.mm(a, b, out=out), device)
+    source, target = (torch.zeros(2**26 if device == "cpu" else 2**29, device=device) for _ in range(2))
+    return 2 * size**3 / product_seconds, 2 * source.nbytes / _fastest(lambda: target.copy_(source), device)
 
 
-def _fastest(work: Callable[[], object]) -> float:
+def product_size(device: str) -> int:
+    """Of the large product: enough to fill a device."""
+    return 1024 if device == "cpu" else 8192
+
+
+def _fastest(work: Callable[[], object], device: str) -> float:
     def once() -> float:
+        synchronize(device)
         began = time.perf_counter()
         work()
+        synchronize(device)
         return time.perf_counter() - began
 
     return min(once() for _ in range(8))
@@ -221,27 +237,27 @@ def limits(shape: Shape, operations: float, bandwidth: float) -> tuple[float, fl
     return products / operations * 1e6, moved / bandwidth * 1e6
 
 
-def measure(shape: Shape) -> dict[str, float]:
+def measure(shape: Shape, device: str, uncompiled: bool) -> dict[str, float]:
     """Median microseconds of a member step, by contender."""
     makers: dict[str, Callable[[Shape], Run]] = {
-        "plain": plain_torch,
-        "torch.func": torch_func,
-        **({"jax": jax_scan} if find_spec("jax") else {}),
-        "uncompiled": partial(memsweep, compiled=False),
-        "compiled": partial(memsweep, compiled=True),
+        "plain": partial(plain_torch, device=device),
+        "torch.func": partial(torch_func, device=device),
+        **({"jax": jax_scan} if device == "cpu" and find_spec("jax") else {}),
+        "uncompiled": partial(memsweep, device=device, compiled=False),
+        **({} if uncompiled else {"compiled": partial(memsweep, device=device, compiled=True)}),
     }
     runs = {name: make(shape) for name, make in makers.items()}
     members = {name: 1 if name == "plain" else shape.members for name in runs}
     epoch = EXAMPLES // BATCH
     steps = {}
     for name, run in runs.items():
-        run(epoch)  # compiles, warms up
-        one = microseconds(run, epoch, 1) / 1e6
+        microseconds(run, epoch, 1, device)  # compiles, warms up
+        one = microseconds(run, epoch, 1, device) / 1e6
         steps[name] = max(1, round(SECONDS / one / epoch)) * epoch
     turns: dict[str, list[float]] = {name: [] for name in runs}
     for _ in range(ROUNDS):
         for name, run in runs.items():
-            turns[name].append(microseconds(run, steps[name], members[name]))
+            turns[name].append(microseconds(run, steps[name], members[name], device))
     return {name: statistics.median(values) for name, values in turns.items()}
 
 
@@ -250,29 +266,38 @@ def main() -> None:
     parser.add_argument("--widths", type=int, nargs="+", default=[8, 32, 128, 512], metavar="H")
     parser.add_argument("--dims", type=int, nargs="+", default=[64, 784], metavar="D")
     parser.add_argument("--members", type=int, nargs="+", default=[8, 128], metavar="M")
+    parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
+    parser.add_argument("--uncompiled", action="store_true", help="leave compiled programs out")
     options = parser.parse_args()
     torch.set_num_threads(1)
+    device = torch.cuda.get_device_name() if options.device == "cuda" else "one core"
     print(machine.header())
-    operations, bandwidth = peak()
-    print(f"one core: {operations / 1e9:.0f} GFLOP/s in a product of 1024, {bandwidth / 1e9:.1f} GB/s copied\n")
+    operations, bandwidth = peak(options.device)
+    size = product_size(options.device)
+    print(f"{device}: {operations / 1e9:.0f} GFLOP/s in a product of {size}, {bandwidth / 1e9:.1f} GB/s copied\n")
     rows = []
     for dim, width, members in product(options.dims, options.widths, options.members):
         shape = Shape(width, dim, members)
         arithmetic, memory = limits(shape, operations, bandwidth)
-        found = measure(shape)
+        found = measure(shape, options.device, options.uncompiled)
+        best = "uncompiled" if options.uncompiled else "compiled"
         rows.append({**shape._asdict(), **found, "arithmetic": arithmetic, "memory": memory})
         if len(rows) == 1:
             names = list(found)
-            print("us a member step; then compiled against each, and its share of the arithmetic limit")
+            print(f"us a member step; then {best} against each, and its share of the arithmetic limit")
             print(
                 f"{'D':>4} {'width':>5} {'M':>4}" + "".join(f"{name:>12}" for name in (*names, "arithmetic", "memory"))
             )
-        ours = found["compiled"]
-        ratios = "  ".join(f"{name} {value / ours:.2f}x" for name, value in found.items() if name != "compiled")
+        ours = found[best]
+        ratios = "  ".join(f"{name} {value / ours:.2f}x" for name, value in found.items() if name != best)
         numbers = "".join(f"{value:12.1f}" for value in (*found.values(), arithmetic, memory))
         print(f"{dim:4} {width:5} {members:4}{numbers}   {ratios}  limit {arithmetic / ours:.0%}", flush=True)
     peaks = {"flop_per_second": operations, "bytes_per_second": bandwidth}
-    print(json.dumps({"benchmark": "member_step", "machine": machine.describe(), **peaks, "microseconds": rows}))
+    print(
+        json.dumps(
+            {"benchmark": "member_step", "machine": machine.describe(), "device": device, **peaks, "microseconds": rows}
+        )
+    )
 
 
 if __name__ == "__main__":
