@@ -55,6 +55,14 @@ def test_every_epoch_reads_every_example_once():
         assert not torch.equal(read[0], read[1])
 
 
+def test_batches_do_not_depend_on_the_device(device):
+    trials = [trial(data__examples=33), trial(data__examples=90, seed=1)]
+    program = trainer.compose(trials, device)
+    mine = trainer.batches(program, trainer.init(program, trials), 30)
+    assert mine.device.type == device
+    assert torch.equal(mine.cpu(), trainer.batches(*begun(*trials), 30))
+
+
 def test_batches_do_not_depend_on_how_they_are_asked_for():
     program, state = begun(trial(data__examples=33), trial(data__examples=90, seed=1))
     whole = trainer.batches(program, state, 7)

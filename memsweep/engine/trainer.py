@@ -52,7 +52,7 @@ def advance(program: Program, state: State, steps: int, clock: Clock | None = No
     """
     clock = clock or Clock()
     begun = time.perf_counter()
-    index = batches(program, state, steps).to(program.device)  # [steps, M, B]
+    index = batches(program, state, steps)  # [steps, M, B]
     rates = learning_rates(program, state, steps)  # [steps, M]
     noise = streams.subkeys(state.noise_keys, torch.from_numpy(state.step) + torch.arange(steps)[:, None]).to(
         program.device
@@ -107,12 +107,12 @@ def steps_to_measurement(state: State) -> int:
 
 
 def batches(program: Program, state: State, steps: int) -> Tensor:
-    """The examples of the next steps: [steps, M, B] int64, on the host.
+    """The examples of the next steps: [steps, M, B] int64, the same on every device.
 
     Each member reads one random order of its examples after another; a batch may cross the seam.
     """
-    batch = program.batch_size
-    index = torch.empty(steps, len(state.members), batch, dtype=torch.int64)
+    batch, device = program.batch_size, program.device
+    index = torch.empty(steps, len(state.members), batch, dtype=torch.int64, device=device)
     counts = np.array([member.trial.data.examples for member in state.members])
     for count in np.unique(counts):
         group = torch.from_numpy(np.flatnonzero(counts == count))
@@ -120,9 +120,9 @@ def batches(program: Program, state: State, steps: int) -> Tensor:
         first = begin // count
         epochs = int(((begin + steps * batch - 1) // count - first).max()) + 1
         keys = streams.subkeys(state.order_keys[group][:, None], first[:, None] + torch.arange(epochs))
-        orders = streams.permutations(keys.flatten(), int(count)).view(len(group), -1)
-        window = (begin - first * count)[:, None] + torch.arange(steps * batch)
-        index[:, group] = orders.gather(1, window).view(len(group), steps, batch).transpose(0, 1)
+        orders = streams.permutations(keys.flatten().to(device), int(count)).view(len(group), -1)
+        window = (begin - first * count).to(device)[:, None] + torch.arange(steps * batch, device=device)
+        index[:, group.to(device)] = orders.gather(1, window).view(len(group), steps, batch).transpose(0, 1)
     return index
 
 

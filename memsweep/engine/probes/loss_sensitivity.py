@@ -90,7 +90,7 @@ def retrained(program: Program, state: State) -> Path:
     """The members' training once more, from their first weights."""
     size, trials = int(state.step[0]), [member.trial for member in state.members]
     fresh = trainer.init(program, trials)
-    rows, rates = trainer.batches(program, fresh, size).to(program.device), trainer.learning_rates(program, fresh, size)
+    rows, rates = trainer.batches(program, fresh, size), trainer.learning_rates(program, fresh, size)
     weights, e = [fresh.parameters], state.examples
     for s in range(size):
         inputs, labels = rows_of(e.bank, e.offset[:, None] + rows[s]), e.given.gather(1, rows[s])
