@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -71,7 +72,8 @@ def advance(program: Program, state: State, steps: int, clock: Clock | None = No
 
 def _together(program: Program, state: State, batches: Batch) -> Tensor:
     """All members as one, a step at a time; each field of `batches` has the steps first. Returns norms [M]."""
-    bare = state._replace(members=(), step=np.empty(0))  # without what is the host's own
+    host: Any = ()  # no array, which torch 2.11 cannot compile
+    bare = state._replace(members=(), step=host)  # without what is the host's own
     norms = torch.zeros(len(state.members))
     for s in range(len(batches.rows)):
         batch = Batch(*(values[s] for values in batches))
@@ -96,6 +98,7 @@ def set_precision(program: Program) -> None:
     """Has float32 products computed as the trials say, in the whole process; never less precisely without a word."""
     torch.set_float32_matmul_precision(program.matmul)
     torch.backends.cudnn.allow_tf32 = program.matmul != "highest"  # torch's own default is tf32 in convolutions
+    torch.backends.cudnn.deterministic = True  # a resumed training of convolutions gives its own bits
 
 
 def steps_to_measurement(state: State) -> int:
