@@ -28,6 +28,7 @@ from memsweep.options import (
     LIMIT,
     MATMULS,
     NOISE_KINDS,
+    OBJECTIVES,
     OPTIMIZERS,
     PROBES,
     PROTOCOL,
@@ -40,6 +41,7 @@ from memsweep.rules import cross_problems
 LATER_FIELDS = (
     *("regularization.penalty", "regularization.penalty_strength", "compute.matmul"),
     *("data.vocabulary", "data.items", "model.gate_bias", "optimizer.truncation", "stop.solve", "probe_steps"),
+    *("model.perturbation", "optimizer.objective"),
 )
 """Fields that older tables do not have: at their defaults they are no part of a trial's name, so that names stay."""
 
@@ -111,8 +113,10 @@ class Model:
     initialization: str = _choice(
         "default",
         INITIALIZATIONS,
-        "first weights; default: the layer's own in torch; memorizer: those that hold the training labels",
+        "first weights; default: the layer's own in torch; memorizer: those that hold the training labels; "
+        "interpolating: the layer's own, but a read-out whose answers to the training set are one-hot",
     )
+    perturbation: float = _number(0.0, "L2 norm of a random step that the first weights are moved by")
 
 
 @dataclass(frozen=True)
@@ -148,6 +152,11 @@ class Optimizer:
     batch_size: int = _number(100, "examples of a step (B)", 1)
     epochs: int = _number(30, "passes over the training set", 1)
     truncation: int = _number(0, "steps of a sequence that gradients flow back through, in blocks; 0: all of them")
+    objective: str = _choice(
+        "cross_entropy",
+        OBJECTIVES,
+        "loss of labels; squared: mean over classes of the squared distance from one-hot answers",
+    )
     schedule: str = _checked(
         "constant",
         "learning rate over time",

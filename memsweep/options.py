@@ -22,8 +22,9 @@ _PRU = tuple(f"pru_{kind}{plus}" for kind in "abcd" for plus in ("", *(f"+{name}
 CELLS = ("rnn", "irnn", "ugrnn", "gru", "lstm", *(cell for cell in _PRU if cell != "pru_b+plus_state"))
 """Without the one whose gates would read y and read nothing that is fed back."""
 ACTIVATIONS = ("relu", "tanh", "gelu", "sigmoid", "identity", "leaky_relu", "hardtanh")
-INITIALIZATIONS = ("default", "he", "glorot", "orthogonal", "memorizer")
+INITIALIZATIONS = ("default", "he", "glorot", "orthogonal", "memorizer", "interpolating")
 OPTIMIZERS = ("sgd", "adamw")
+OBJECTIVES = ("cross_entropy", "squared")
 DTYPES = ("float32", "float64")
 MATMULS = ("highest", "high", "medium")
 PROBES = (

@@ -56,6 +56,9 @@ def cross_problems(config: TrialConfig) -> list[str]:
             "model.initialization = 'memorizer' is made for model.family 'mlp' with model.activation 'relu' and "
             "model.depth 1 (inputs in general position) or 3 (any inputs)."
         )
+    if config.model.initialization == "interpolating" and config.model.family != "mlp":
+        problems.append("model.initialization = 'interpolating' is made for model.family 'mlp'.")
+    problems += objective_problems(config)
     r = config.regularization
     if r.penalty_strength and r.penalty == "none":
         problems.append(
@@ -67,6 +70,21 @@ def cross_problems(config: TrialConfig) -> list[str]:
     problems += probe_problems(config)
     if config.protocol > PROTOCOL:
         problems.append(f"protocol = {config.protocol}: this version knows protocols up to {PROTOCOL}.")
+    return problems
+
+
+def objective_problems(config: TrialConfig) -> list[str]:
+    """What needs cross-entropy."""
+    named, probes = f"optimizer.objective = {config.optimizer.objective!r}", {"loss_sensitivity", "class_sensitivity"}
+    if config.optimizer.objective == "cross_entropy":
+        return []
+    problems = []
+    if config.data.task in TARGET_TASKS:
+        problems.append(f"{named}: task {config.data.task!r} has a loss of its own; leave it 'cross_entropy'.")
+    if config.regularization.label_smoothing or config.regularization.adversarial:
+        problems.append(f"{named}: regularization.label_smoothing and adversarial must be 0.")
+    if unasked := sorted(probes & set(config.probes)):
+        problems.append(f"probes: {unasked[0]} is about cross-entropy; leave optimizer.objective 'cross_entropy'.")
     return problems
 
 

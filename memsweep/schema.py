@@ -72,7 +72,7 @@ _COUNTS = [
     _column(
         "train_loss_sum_nats",
         pa.float64(),
-        "cross-entropy summed over training examples; of numbers half the squared error",
+        "cross-entropy summed over training examples; of numbers, and if squared errors are trained on, half of these",
     ),
     _column("validation_correct_count", pa.int64(), "validation examples whose label is predicted"),
     _column("validation_count", pa.int64(), "validation examples"),
@@ -89,6 +89,7 @@ _COUNTS = [
     _column(
         "gradient_norm", pa.float64(), "L2 norm of the minibatch gradient of the last step, before clipping and decay"
     ),
+    _column("distance", pa.float64(), "L2, of weights from the first ones before model.perturbation; null: it is 0"),
 ]
 
 SCHEMAS: dict[str, pa.Schema] = {

@@ -71,6 +71,8 @@ OTHER = {
     "regularization.penalty": ("my_lab.penalties:l1", {}),
     "regularization.penalty_strength": (0.5, {"regularization.penalty": "my_lab.penalties:l1"}),
     "compute.matmul": ("high", {}),
+    "optimizer.objective": ("squared", {}),
+    "model.perturbation": (0.1, {}),
     "model.cell": ("gru", {"model.family": "recurrent", "model.cell": "lstm", "data.sequence_length": 8}),
     "model.gate_bias": (2.0, {}),
     "data.vocabulary": (9, COPY),

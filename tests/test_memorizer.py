@@ -6,7 +6,7 @@ import torch
 
 from memsweep import ConfigError, TrialConfig
 from memsweep.data import tasks
-from memsweep.engine import memorizer, models
+from memsweep.engine import memorizer, models, trainer
 from memsweep.engine.memorizer import TiesError, answers, classifier, in_general_position
 from tests.cases import trial
 
@@ -130,3 +130,70 @@ def test_labels_alternate_along_the_line():
     order = np.argsort(data.inputs[:, 0])
     np.testing.assert_allclose(data.inputs[order, 0], np.linspace(-1, 1, 7), rtol=1e-6)
     assert list(data.labels[order]) == [0, 1, 0, 1, 0, 1, 0] and data.classes == 2
+
+
+# First weights that interpolate, and a step beside them.
+
+BESIDE = trial("squared, perturbed", data__examples=30, compute__dtype="float64")
+
+
+def unperturbed(config):
+    return config.with_fields({"model.perturbation": 0.0})
+
+
+@pytest.mark.parametrize("depth", [0, 1, 2])
+def test_a_readout_is_made_whose_answers_are_one_hot(depth):
+    config = unperturbed(BESIDE).with_fields({"model.depth": depth})
+    data, (dim, classes) = tasks.load(config), tasks.shape(config)
+    with torch.no_grad():
+        found = models.build(config, dim, classes)(torch.tensor(data.inputs, dtype=torch.float64)).numpy()
+    np.testing.assert_allclose(found, np.eye(classes)[data.labels], atol=1e-10)
+
+
+def test_fewer_units_than_examples_interpolate_nothing():
+    with pytest.raises(ConfigError, match=r"model.width = 8: .* needs 30"):
+        models.build(BESIDE.with_fields({"model.width": 8}), 64, 10)
+
+
+def test_weights_are_perturbed_by_a_step_of_that_length_and_of_no_other():
+    def flat(config):
+        return torch.cat([p.detach().flatten() for p in models.build(config, 64, 10).parameters()])
+
+    steps = {seed: flat(c) - flat(unperturbed(c)) for seed in (0, 1) for c in [BESIDE.with_fields({"seed": seed})]}
+    assert [float(step.norm()) for step in steps.values()] == pytest.approx([0.5, 0.5])
+    assert abs(float(torch.dot(steps[0], steps[1]))) < 0.05
+    twice = flat(BESIDE.with_fields({"model.perturbation": 1.0})) - flat(unperturbed(BESIDE))
+    torch.testing.assert_close(twice, 2 * steps[0])
+
+
+def test_the_distance_is_from_unperturbed_weights_and_the_loss_is_of_squares():
+    program = trainer.compose([BESIDE])
+    state, measured = trainer.advance(program, trainer.init(program, [BESIDE]), 2)
+    origin = models.build(unperturbed(BESIDE), 64, 10)
+    apart = [state.parameters[name][0] - p.detach() for name, p in origin.named_parameters()]
+    assert measured.counts["distance"][0] == pytest.approx(float(torch.cat([a.flatten() for a in apart]).norm()))
+    data = tasks.load(BESIDE)
+    with torch.no_grad():
+        own = {name: value[0] for name, value in state.parameters.items()}
+        found = torch.func.functional_call(origin, own, (torch.tensor(data.inputs, dtype=torch.float64),))
+    half = ((found - torch.eye(10)[data.labels.tolist()]) ** 2).sum() / 2
+    assert measured.counts["train_loss_sum_nats"][0] == pytest.approx(float(half))
+
+
+def test_who_is_not_perturbed_has_no_distance():
+    program = trainer.compose([unperturbed(BESIDE)])
+    _, measured = trainer.advance(program, trainer.init(program, [unperturbed(BESIDE)]), 2)
+    assert "distance" not in measured.counts
+
+
+@pytest.mark.parametrize(
+    ("fields", "problem"),
+    [
+        ({"regularization.label_smoothing": 0.1}, "label_smoothing"),
+        ({"regularization.adversarial": 0.1}, "adversarial"),
+        ({"probes": ("loss_sensitivity",)}, "cross-entropy"),
+    ],
+)
+def test_what_needs_cross_entropy_refuses_another_loss(fields, problem):
+    with pytest.raises(ConfigError, match=problem):
+        TrialConfig.of({"optimizer.objective": "squared", **fields})

@@ -95,6 +95,8 @@ SPLITTING = {
     "compute__dtype": "float64",
     "compute__matmul": "high",
     "regularization__penalty": "tests.cases:sharpness",
+    "optimizer__objective": "squared",
+    "model__perturbation": 0.1,
 }
 SHARED = {
     "data__examples": 80,

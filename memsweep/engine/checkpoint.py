@@ -18,7 +18,7 @@ from torch import Tensor
 from memsweep.engine.program import Program
 from memsweep.engine.state import History, State, fitted_to, map_tensors
 
-REBUILT = ("members", "step", "examples", "coefficients", "strengths", "order_keys", "noise_keys")
+REBUILT = ("members", "step", "examples", "coefficients", "strengths", "origins", "order_keys", "noise_keys")
 """Fields of a state that follow from the trials and `step`; all others are saved."""
 
 Point = dict[str, Any]

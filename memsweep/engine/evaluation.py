@@ -12,7 +12,7 @@ from torch.func import functional_call, vmap
 
 from memsweep.data import sequences
 from memsweep.data.sequences import Form
-from memsweep.engine import compilation, metrics
+from memsweep.engine import compilation, metrics, optim
 from memsweep.engine.optim import Tensors
 from memsweep.engine.program import Program
 from memsweep.engine.state import Examples, History, State, rows_of, select
@@ -55,6 +55,9 @@ def measure(program: Program, state: State, norms: Tensor) -> tuple[State, Measu
     counts |= {f"validation_{name}": value for name, value in validation.items()}
     at_due = torch.from_numpy(np.flatnonzero(due)).to(program.device)
     counts["gradient_norm"] = norms.to(program.device)[at_due].double().cpu().numpy()
+    if part.origins:
+        moved = {name: value - part.origins[name] for name, value in part.parameters.items()}
+        counts["distance"] = optim.gradient_norms(moved).double().cpu().numpy()
 
     finite = np.isfinite(counts["train_loss_sum_nats"]) & np.isfinite(counts["validation_loss_sum_nats"])
     goal = np.array([member.trial.stop.fit for member in part.members])
@@ -175,7 +178,7 @@ def layers_of(program: Program, own: Tensors, inputs: Tensor) -> tuple[list[Tens
 
 
 def _answers(program: Program, numbers: Tensors, asked: Asked) -> metrics.Evaluation:
-    return metrics.answers(program.form, outputs_of(program, numbers, asked), asked.wanted)
+    return metrics.answers(program.form, outputs_of(program, numbers, asked), asked.wanted, program.objective)
 
 
 def _held_out_counts(program: Program, state: State, *, test: bool) -> dict[str, np.ndarray]:

@@ -9,17 +9,27 @@ from torch.nn import functional
 from memsweep.data.sequences import Form
 
 
-def answer_loss(form: Form, answers: Tensor, wanted: Tensor, smoothing: Tensor | None) -> Tensor:
+def answer_loss(form: Form, objective: str, answers: Tensor, wanted: Tensor, smoothing: Tensor | None) -> Tensor:
     """Mean loss of one member's minibatch, over all answers that are asked for.
 
     answers: [B, K], or [B, L, O] for tokens and values.  wanted: labels [B], tokens [B, L] or values [B, L O].
-    smoothing: as in `cross_entropy`; of no use to values.
+    objective: of labels, as optimizer.objective names it.  smoothing: as in `cross_entropy`; of no use to squares.
     """
+    if form.kind == "label" and objective == "squared":
+        return (answers - one_hot(answers, wanted, -1)).square().mean()
     if form.kind == "label":
         return cross_entropy(answers, wanted, smoothing)
     if form.kind == "tokens":
         return cross_entropy(answers.reshape(-1, form.outputs), wanted.reshape(-1), smoothing, form)
     return (answers.reshape(wanted.shape) - wanted).square().mean()
+
+
+def one_hot(answers: Tensor, labels: Tensor, dim: int) -> Tensor:
+    """1 where the class is the label's, else 0, as the answers are laid out: classes along `dim`, which labels lack."""
+    shape = [1] * answers.dim()
+    shape[dim] = -1
+    classes = torch.arange(answers.shape[dim], device=answers.device).view(shape)
+    return (classes == labels.unsqueeze(dim)).to(answers.dtype)
 
 
 def cross_entropy(logits: Tensor, labels: Tensor, smoothing: Tensor | None, form: Form | None = None) -> Tensor:

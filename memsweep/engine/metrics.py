@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from memsweep.data.sequences import TOLERANCE, Form
+from memsweep.engine.losses import one_hot
 
 
 class Evaluation(NamedTuple):
@@ -34,36 +35,40 @@ class TrainCounts(NamedTuple):
     label_changed_count: Tensor  # [M]
 
 
-def answers(form: Form, outputs: Tensor, wanted: Tensor) -> Evaluation:
+def answers(form: Form, outputs: Tensor, wanted: Tensor, objective: str = "cross_entropy") -> Evaluation:
     """outputs: [M, E, K], or [M, E, L, O].  wanted: [M, E] labels, [M, E, L] tokens or [M, E, L O] numbers.
+    objective: of labels, as optimizer.objective names it.
 
     Where more than a label is wanted, an example is of the label 0, which is predicted where all its targets are right;
     its loss is the sum over its targets. A number has the loss of a normal density of deviation 1, less its constant:
-    half its squared error.
+    half its squared error. The squared error of a label is that of K numbers.
     """
     if form.kind == "label":
-        return _labels_answered(outputs, wanted)
+        return _labels_answered(objective, outputs, wanted)
     if form.kind == "tokens":
         log_p = functional.log_softmax(outputs, dim=-1)
         tokens = torch.arange(form.outputs, device=outputs.device)
-        loss = -torch.where(tokens == wanted[..., None], log_p, 0.0).sum(dim=(-1, -2))
+        losses = -torch.where(tokens == wanted[..., None], log_p, 0.0).sum(dim=(-1, -2))
         right = (outputs.argmax(-1) == wanted).sum(-1)
     else:
         error = outputs.reshape(wanted.shape) - wanted
-        loss = error.square().sum(-1) / 2
+        losses = error.square().sum(-1) / 2
         right = (error.abs() < TOLERANCE).sum(-1)
-    return Evaluation((right < form.targets).long(), loss, right)
+    return Evaluation((right < form.targets).long(), losses, right)
 
 
-def _labels_answered(logits: Tensor, labels: Tensor) -> Evaluation:
+def _labels_answered(objective: str, logits: Tensor, labels: Tensor) -> Evaluation:
     by_class = logits.transpose(1, 2).contiguous()  # [M, K, E]: over a short last axis softmax and maximum are slow
     # numbers of classes as floats, and comparisons: as integers, argmax and gather do not vectorise once compiled
     classes = torch.arange(logits.shape[2], dtype=logits.dtype, device=logits.device)[:, None]
     best = by_class.amax(dim=1, keepdim=True)
     predicted = torch.where(by_class == best, classes, float(logits.shape[2])).amin(dim=1).long()
-    log_p = functional.log_softmax(by_class, dim=1)
-    loss = -torch.where(classes == labels[:, None], log_p, 0.0).sum(dim=1)
-    return Evaluation(predicted, loss, (predicted == labels).long())
+    if objective == "squared":
+        losses = (by_class - one_hot(by_class, labels, 1)).square().sum(dim=1) / 2
+    else:
+        log_p = functional.log_softmax(by_class, dim=1)
+        losses = -torch.where(classes == labels[:, None], log_p, 0.0).sum(dim=1)
+    return Evaluation(predicted, losses, (predicted == labels).long())
 
 
 def train_counts(answer: Evaluation, given: Tensor, true: Tensor, corrupted: Tensor, exists: Tensor) -> TrainCounts:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 from collections.abc import Callable
 from itertools import chain, pairwise
@@ -145,6 +146,10 @@ def build(config: TrialConfig, input_dim: int, classes: int) -> nn.Module:
     module = module.to(torch.float64 if config.compute.dtype == "float64" else torch.float32)
     if isinstance(module, MLP) and model.initialization == "memorizer":
         _memorize(module, config, classes)
+    if isinstance(module, MLP) and model.initialization == "interpolating":
+        _interpolate(module, config, classes)
+    if model.perturbation:
+        _perturb(module, model.perturbation, generator(config.stream_seed("init"), "init/perturbation"))
     return module
 
 
@@ -154,7 +159,7 @@ def takes_hidden(module: nn.Module) -> bool:
 
 def _initialize(module: nn.Module, model: Model) -> None:
     """Overwrites weight matrices and zeroes biases, unless the module's own initialization is wanted."""
-    if model.initialization in ("default", "memorizer"):
+    if model.initialization in ("default", "memorizer", "interpolating"):
         return
     for name, parameter in module.named_parameters():
         if parameter.dim() < 2:
@@ -182,3 +187,35 @@ def _memorize(module: MLP, config: TrialConfig, classes: int) -> None:
     with torch.no_grad():
         for parameter, value in zip(module.parameters(), chain(*layers), strict=True):
             parameter.zero_()[tuple(map(slice, value.shape))] = torch.from_numpy(value)
+
+
+def _interpolate(module: MLP, config: TrialConfig, classes: int) -> None:
+    """A read-out that answers the trial's own training labels one-hot, of least norm; the other layers stay."""
+    data = tasks.load(config)
+    exact, read = copy.deepcopy(module).double(), []
+    exact.layers[-1].register_forward_pre_hook(lambda _layer, inputs: read.append(inputs[0]))
+    with torch.no_grad():
+        exact(torch.from_numpy(data.inputs.astype(np.float64)))
+    features = np.hstack([read[0].numpy(), np.ones((len(data.inputs), 1))])
+    one_hot = np.eye(classes)[data.labels]
+    solution, _, rank, _ = np.linalg.lstsq(features, one_hot, rcond=None)
+    if rank < len(features):
+        raise ConfigError(
+            [
+                f"model.width = {config.model.width}: model.initialization 'interpolating' needs {len(features)} "
+                f"independent units for as many training examples, of which there are {rank} here."
+            ]
+        )
+    with torch.no_grad():
+        for parameter, value in zip(module.layers[-1].parameters(), (solution[:-1].T, solution[-1]), strict=True):
+            parameter.copy_(torch.from_numpy(value))
+
+
+def _perturb(module: nn.Module, norm: float, rng: np.random.Generator) -> None:
+    """Moves all parameters together by a step of this L2 norm in a uniformly random direction."""
+    parameters = list(module.parameters())
+    steps = [rng.standard_normal(tuple(parameter.shape)) for parameter in parameters]
+    length = np.sqrt(sum(float(np.square(step).sum()) for step in steps))
+    with torch.no_grad():
+        for parameter, step in zip(parameters, steps, strict=True):
+            parameter.add_(torch.from_numpy(step * (norm / length)).to(parameter.dtype))

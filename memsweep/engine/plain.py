@@ -55,7 +55,10 @@ def _loss(
 ) -> Tensor:
     r = trial.regularization
     logits = _forward(model, x, hidden)
-    loss = _task_loss(logits, y, r.label_smoothing)
+    if trial.optimizer.objective == "squared":
+        loss = functional.mse_loss(logits, functional.one_hot(y, logits.shape[1]).to(logits.dtype))
+    else:
+        loss = _task_loss(logits, y, r.label_smoothing)
     if attacked is not None:
         other = _task_loss(_forward(model, attacked, hidden), y, r.label_smoothing)
         loss = (1 - r.adversarial) * loss + r.adversarial * other

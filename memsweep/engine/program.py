@@ -37,6 +37,7 @@ class Program(NamedTuple):
     uses: frozenset[str]  # regularizers that at least one member has
     model: Model
     matmul: str  # precision of float32 products, as torch.set_float32_matmul_precision names it
+    objective: str = "cross_entropy"  # of labels
     penalty: Penalty | None = None
     mode: str = "fused"
     compiled: bool = False  # the step is one compiled program instead of torch's operations one by one
@@ -81,6 +82,7 @@ def compose(
         uses=frozenset(name for trial in trials for name, strength in strengths(trial).items() if strength),
         model=first.model,
         matmul=first.compute.matmul,
+        objective=first.optimizer.objective,
         penalty=None if penalty == "none" else imported(penalty),
         mode=mode,
         compiled=compiled,
@@ -99,6 +101,7 @@ def strengths(trial: TrialConfig) -> dict[str, float]:
         "adversarial": r.adversarial,
         "penalty_strength": r.penalty_strength,
         "clip": trial.optimizer.clip,
+        "perturbation": trial.model.perturbation,
     }
 
 

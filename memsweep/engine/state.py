@@ -64,6 +64,7 @@ class State(NamedTuple):
     history: History
     coefficients: Coefficients  # each [M]
     strengths: Tensors  # regularizer -> [M]
+    origins: Tensors  # name -> [M, *shape], first weights before their perturbation; empty where nobody has one
     order_keys: Tensor  # [M] int64, on the host
     noise_keys: Tensor  # [M] int64, on the host
 
@@ -78,10 +79,14 @@ def init(program: Program, trials: Sequence[TrialConfig]) -> State:
     members: list[Member] = []
     parameters: list[Tensors] = []
     buffers: list[Tensors] = []
+    origins: list[Tensors] = []
     for trial in trials:
         module = models.build(trial, program.input_dim, program.classes)
         parameters.append(dict(module.named_parameters()))
         buffers.append(dict(module.named_buffers()))
+        if "perturbation" in program.uses:
+            unmoved = trial.with_fields({"model.perturbation": 0.0})
+            origins.append(dict(models.build(unmoved, program.input_dim, program.classes).named_parameters()))
         members.append(Member(trial, tasks.load(trial), sum(value.numel() for value in module.parameters())))
     stacked = _stacked(program, parameters)
     examples = _examples(program, members)
@@ -97,6 +102,7 @@ def init(program: Program, trials: Sequence[TrialConfig]) -> State:
         strengths={
             name: _vector(program, [strengths(m.trial)[name] for m in members]) for name in sorted(program.uses)
         },
+        origins=_stacked(program, origins) if origins else {},
         order_keys=_keys(members, "order"),
         noise_keys=_keys(members, "order/noise"),
     )

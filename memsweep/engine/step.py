@@ -118,11 +118,11 @@ def member_loss(program: Program, forward: Callable[..., Tensor], own: Tensors, 
     changes = {"hidden": change} if any(sample.hidden) else {}
     smoothing = sample.strengths.get("label_smoothing")
     logits = forward(sample.inputs, **changes)
-    loss = answer_loss(program.form, logits, sample.wanted, smoothing)
+    loss = answer_loss(program.form, program.objective, logits, sample.wanted, smoothing)
     if sample.critical:
         weight = sample.strengths["adversarial"]
         answers = forward(sample.critical["inputs"], **changes)
-        attacked = answer_loss(program.form, answers, sample.wanted, smoothing)
+        attacked = answer_loss(program.form, program.objective, answers, sample.wanted, smoothing)
         loss = (1 - weight) * loss + weight * attacked
     if program.penalty is not None and "penalty_strength" in sample.strengths:
         loss = loss + sample.strengths["penalty_strength"] * program.penalty(own, sample.inputs, logits)

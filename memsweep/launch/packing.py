@@ -61,8 +61,10 @@ def program_key(trial: TrialConfig) -> tuple[Any, ...]:
     key = (*layout, *tasks.shape(trial), optimizer.name, optimizer.batch_size, trial.compute.dtype)
     # what most trials do not have is told where it differs, so that names of programs stay
     later = (trial.regularization.penalty, trial.compute.matmul)
+    own = (optimizer.objective, "perturbed" if model.perturbation else "")
     steps = (form.kind, form.vocabulary, form.given_steps, form.positions, optimizer.truncation)
-    return (*key, *(() if later == ("none", "highest") else later), *(steps if form.steps else ()))
+    rare = (*(() if later == ("none", "highest") else later), *(() if own == ("cross_entropy", "") else own))
+    return (*key, *rare, *(steps if form.steps else ()))
 
 
 def program_name(trial: TrialConfig) -> str:
