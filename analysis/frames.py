@@ -40,6 +40,9 @@ POSITIONS = beside("positions", "b.position", " and w.probes like '%positions%'"
 READOUTS = beside("readouts", "b.item, b.fitted_step, b.applied_step", " and w.probes like '%readouts%'")
 """Read-outs of the trials that were asked for them; a trial that is not stored is one row without item."""
 
+JACOBIANS = beside("jacobians", "b.layer", " and w.probes like '%jacobians%'")
+"""Jacobians of the trials that were asked for them; a trial that is not stored is one row without layer."""
+
 COLUMNS = {spec.column: name for name, spec in FIELDS.items()}
 """Column -> dotted field."""
 

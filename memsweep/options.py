@@ -31,6 +31,7 @@ PROBES = (
     "class_sensitivity",
     "critical_samples",
     "examples",
+    "jacobians",
     "loss_sensitivity",
     "permutations",
     "positions",

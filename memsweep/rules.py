@@ -159,6 +159,13 @@ def probe_problems(config: TrialConfig) -> list[str]:
         problems.append("probes: representations are those of the families mlp and cnn, which predict labels.")
     if "readouts" in config.probes and not (config.model.family == "recurrent" and data.task == "copy"):
         problems.append("probes: readouts are about what a recurrent network holds of the symbols of task 'copy'.")
+    if "jacobians" in config.probes and not (
+        config.model.family == "recurrent" and data.sequence_length >= 2 and data.validation_examples
+    ):
+        problems.append(
+            "probes: jacobians are those of a recurrent network's state from one step to the next, on validation data: "
+            "model.family must be recurrent, data.sequence_length 2 or more, data.validation_examples 1 or more."
+        )
     if "positions" in config.probes and data.task not in TARGET_TASKS:
         problems.append(f"probes: task {data.task!r} has one answer an example, no positions.")
     changes = (optimizer.momentum, optimizer.clip, *(getattr(r, name) for name in _UNROLLED_WITHOUT))

@@ -231,6 +231,21 @@ SCHEMAS: dict[str, pa.Schema] = {
             _column("loss_sum_nats", pa.float64(), "cross-entropy summed over them; of numbers half the squared error"),
         ]
     ),
+    "jacobians": pa.schema(
+        [
+            _TRIAL,
+            _ATTEMPT,
+            _column("layer", pa.int64(), "recurrent layers from 1 on"),
+            _column(
+                "square_sum",
+                pa.float64(),
+                "squared entries, summed, of the Jacobians of a step's state by the one before, gates held, on "
+                "validation data at the end",
+            ),
+            _column("off_diagonal_square_sum", pa.float64(), "of those off the diagonal"),
+            _column("matrix_count", pa.int64(), "Jacobians: of each sequence, at all steps but the first"),
+        ]
+    ),
     "readouts": pa.schema(
         [
             _TRIAL,

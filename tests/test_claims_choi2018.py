@@ -1,10 +1,11 @@
 """Claims of Choi (2018): what each makes of trials that bear it out, speak against it, or tell nothing."""
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
 
-from analysis import sequence_ablation
+from analysis import persistence, sequence_ablation
 from analysis.claims import choi2018, controls
 from analysis.claims.choi2018 import LSTM, PAPER, PLUS, PRU
 from analysis.claims.claim import MissingTrialsError, Paper
@@ -212,3 +213,36 @@ def test_a_cell_is_taken_at_its_better_learning_rate():
     at = found[(found["data_task"] == "copy") & (found["cell"] == "lstm")]
     assert at["estimate"].item() == pytest.approx(0.8 + 5.5e-3) and at["seeds"].item() == SEEDS
     assert set(found["cell"]) == {"lstm", "pru_c", "pru_a", "pru_b", PLUS, "pru_a of width 36"}
+
+
+def shares(**changed):
+    """Trials whose Jacobians lie off their diagonals by this share of their norm."""
+    share = {"lstm": 0.3, "pru_a": 0.0, "pru_b": 0.0, "pru_c": 1e-9, "pru_d": 0.0} | changed
+    rows = frame({cell: lambda seed, s=s: {"off_diagonal_square_sum": 9 * s**2} for cell, s in share.items()})
+    return rows.assign(layer=1, square_sum=9.0)
+
+
+@pytest.mark.parametrize(
+    ("changed", "verdict"),
+    [
+        ({}, Verdict.REPRODUCED),
+        ({"lstm": 0.005}, Verdict.CONTRADICTED),
+        ({"pru_d": 1e-5}, Verdict.CONTRADICTED),
+        ({"pru_c": np.nan}, Verdict.NOT_RUN),
+    ],
+)
+def test_dimensions_that_keep_to_themselves(changed, verdict):
+    assert judged(1, shares(**changed))["verdict"] == verdict
+
+
+def test_mixing_is_told_by_cell():
+    rows = shares(lstm=0.5).assign(validation_target_count=1)
+    rows.loc[(rows["seed"] == 0) & (rows["model_cell"] == "lstm"), "status"] = "missing"
+    found = persistence.summarize(rows.drop_duplicates(["seed", "model_cell"]))
+    row = found[found["model_cell"] == "lstm"].iloc[0]
+    assert (row["estimate"], row["seeds"], row["missing"]) == (pytest.approx(0.5), SEEDS - 1, 1)
+    for figure in persistence.FIGURES:
+        axes = plt.figure().subplots()
+        figure.draw(found, axes)
+        figure.draw(persistence.summarize(rows[:0]), axes)
+        plt.close("all")

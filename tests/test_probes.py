@@ -6,7 +6,7 @@ import torch
 
 from memsweep.data import tasks
 from memsweep.engine import trainer
-from memsweep.engine.probes import positions, readouts
+from memsweep.engine.probes import jacobians, positions, readouts
 from memsweep.launch.execution import run_pack
 from memsweep.launch.packing import Pack
 from memsweep.results.store import Store
@@ -65,10 +65,58 @@ def test_hidden_states_are_what_the_read_out_reads():
     assert torch.allclose(read, answers, atol=1e-5)
 
 
+JACOBIANS = {"data__validation_examples": 9, "model__width": 5, "model__depth": 2}
+
+
+def mixed(case, **fields):
+    """Share of the Jacobian's norm off its diagonal, [layers, M]."""
+    program, state, _ = trained(case, 1, **JACOBIANS, **fields)
+    found = jacobians.measure(program, state)
+    assert [own.layer for own in found] == [1, 2] and found[0].matrices == 9 * (program.form.steps - 1)
+    return torch.stack([own.off_diagonal_square_sum / own.square_sum for own in found]).sqrt()
+
+
+@pytest.mark.parametrize("cell", ["pru_a", "pru_b", "pru_c", "pru_d", "pru_a+plus_out", "pru_c+plus_state"])
+def test_with_gates_held_dimensions_of_a_trained_pru_keep_to_themselves(cell):
+    assert (mixed("lstm, copy", model__cell=cell) < 1e-6).all()
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru", "rnn", "ugrnn"])
+def test_others_mix_dimensions(cell):
+    found = mixed("lstm, copy", model__cell=cell)
+    assert (found > 0.01).all() and (found < 1).all()
+
+
+def test_the_jacobian_of_an_lstm_is_the_formula():
+    """dc_t/dc_{t-1} = diag(f) + diag(i (1 - g^2)) Uc diag(o_{t-1} (1 - tanh(c_{t-1})^2)), of every member."""
+    program, state, _ = trained("lstm, copy", 1, **{**JACOBIANS, "model__depth": 1})
+    (found,) = jacobians.measure(program, state)
+    for m, member in enumerate(state.members):
+        own = {name.removeprefix("cells.0."): value[m].double() for name, value in state.parameters.items()}
+        tokens = torch.tensor(member.data.held_out_inputs[:9]).long()
+        h = c = o = torch.zeros(9, 5, dtype=torch.float64)
+        total = off_diagonal = 0.0
+        for t in range(program.form.steps):
+            read = own["weight"].T[tokens[:, t]] + own["bias"] + h @ own["recurrent"].T
+            i, f, new_o, g = (
+                part(x) for part, x in zip((*[torch.sigmoid] * 3, torch.tanh), read.split(5, 1), strict=True)
+            )
+            candidate = own["recurrent"].split(5)[3]
+            mixing = (i * (1 - g**2))[:, :, None] * candidate * (o * (1 - c.tanh() ** 2))[:, None]
+            squares = (torch.diag_embed(f) + mixing).square() * (t > 0)
+            total += squares.sum()
+            off_diagonal += squares.sum() - squares.diagonal(dim1=1, dim2=2).sum()
+            c, o = f * c + i * g, new_o
+            h = o * c.tanh()
+        assert found.square_sum[m].item() == pytest.approx(float(total), rel=1e-9)
+        assert found.off_diagonal_square_sum[m].item() == pytest.approx(float(off_diagonal), rel=1e-9)
+
+
 def test_a_pack_stores_what_its_trials_want_and_when_they_solved_their_task(tmp_path):
     store = Store(tmp_path, create=True)
     ended = [
-        trial("lstm, copy", seed=s, stop__solve="task", probes=("positions", "readouts"), **SOLVABLE) for s in (0, 1)
+        trial("lstm, copy", seed=s, stop__solve="task", probes=("jacobians", "positions", "readouts"), **SOLVABLE)
+        for s in (0, 1)
     ]
     going_on = trial("lstm, copy", seed=0, **SOLVABLE)
     for _ in run_pack(Pack((*ended, going_on), 3), store):
@@ -81,7 +129,7 @@ def test_a_pack_stores_what_its_trials_want_and_when_they_solved_their_task(tmp_
     before = [r for r in steps if r["trial_id"] == going_on.trial_id and r["step"] < last["solved_step"]]
     assert all(r["validation_target_correct_count"] < 0.99 * 120 for r in before)
     wanting = {t.trial_id for t in ended}
-    for table in ("positions", "readouts"):
+    for table in ("jacobians", "positions", "readouts"):
         assert {row["trial_id"] for row in store.current(table).to_pylist()} == wanting
     (position,) = [r for r in store.current("positions").to_pylist() if r["trial_id"] == ended[0].trial_id]
     assert (position["position"], position["target_count"]) == (3, 120)

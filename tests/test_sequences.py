@@ -164,6 +164,8 @@ def test_what_a_task_cannot_do_is_refused_with_its_rule(fields, rule):
         ({"stop.solve": "task", "data.validation_examples": 0}, "validation data"),
         ({"data.task": "digits", "probes": ("positions",)}, "no positions"),
         ({"data.task": "recall", "probes": ("readouts",)}, "task 'copy'"),
+        ({"model.family": "attention", "model.cell": "none", "probes": ("jacobians",)}, "must be recurrent"),
+        ({"data.validation_examples": 0, "probes": ("jacobians",)}, "1 or more"),
         (
             {"model.family": "attention", "model.cell": "none", "optimizer.truncation": 3},
             "only family 'recurrent' has steps to cut",

@@ -20,6 +20,8 @@ from torch.nn import functional
 from memsweep.config import Model
 from memsweep.engine.scan import Spec, Weights, scan
 
+Gate = Callable[[Tensor], Tensor]
+
 
 class Kind(NamedTuple):
     """What tells cells apart. Pre-activations come in blocks of H rows, recurrent ones first."""
@@ -160,8 +162,11 @@ class Cell(nn.Module):
         zero = self.bias.new_zeros(batch, self.width)
         return Carried(zero, zero, zero)
 
-    def step(self, inputs: Tensor, carried: Carried) -> tuple[Tensor, Carried]:
-        """One step.  inputs: [B, m].  Returns the layer's output [B, H] and what is carried on."""
+    def step(self, inputs: Tensor, carried: Carried, gate: Gate = torch.sigmoid) -> tuple[Tensor, Carried]:
+        """One step.  inputs: [B, m].  gate: of pre-activations, what gates are.
+
+        Returns the layer's output [B, H] and what is carried on.
+        """
         read = list(functional.linear(inputs, self.weight).split(self.width, 1))
         if self.plus_name == "plus_cand":
             read.append(functional.linear(torch.relu(self.plus(inputs)), self.candidate))
@@ -169,7 +174,7 @@ class Cell(nn.Module):
         fed = [carried.fed @ matrix.T for matrix in self.recurrent.split(self.width)] if self.kind.recurrent else []
         if hasattr(self, "peephole"):
             read[-1] = read[-1] + self.peephole * carried.output
-        output, state = _STEPS[self.kind.update](read, fed, carried.state)
+        output, state = _STEPS[self.kind.update](read, fed, carried.state, gate)
         y = torch.tanh(self.plus(output)) if self.plus_name in ("plus_out", "plus_state") else output
         return y, Carried(y if self.plus_name == "plus_state" else output, output, state)
 
@@ -198,41 +203,41 @@ def _summed(read: Blocks, fed: Blocks) -> Blocks:
     return [a + b for a, b in zip(read, fed, strict=False)] + read[len(fed) :]
 
 
-def _lstm(read: Blocks, fed: Blocks, c: Tensor) -> tuple[Tensor, Tensor]:
+def _lstm(read: Blocks, fed: Blocks, c: Tensor, gate: Gate) -> tuple[Tensor, Tensor]:
     i, f, o, g = _summed(read, fed)
-    c = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g)
-    return torch.sigmoid(o) * torch.tanh(c), c
+    c = gate(f) * c + gate(i) * torch.tanh(g)
+    return gate(o) * torch.tanh(c), c
 
 
-def _pru_d(read: Blocks, fed: Blocks, h: Tensor) -> tuple[Tensor, Tensor]:
+def _pru_d(read: Blocks, fed: Blocks, h: Tensor, gate: Gate) -> tuple[Tensor, Tensor]:
     i, f, g = _summed(read, fed)
-    h = torch.sigmoid(f) * h + torch.sigmoid(i) * torch.tanh(g)
+    h = gate(f) * h + gate(i) * torch.tanh(g)
     return h, h
 
 
-def _ugrnn(read: Blocks, fed: Blocks, h: Tensor) -> tuple[Tensor, Tensor]:
+def _ugrnn(read: Blocks, fed: Blocks, h: Tensor, gate: Gate) -> tuple[Tensor, Tensor]:
     g, c = _summed(read, fed)
-    h = torch.sigmoid(g) * h + (1 - torch.sigmoid(g)) * torch.tanh(c)
+    h = gate(g) * h + (1 - gate(g)) * torch.tanh(c)
     return h, h
 
 
-def _gru(read: Blocks, fed: Blocks, h: Tensor) -> tuple[Tensor, Tensor]:
-    r, z = (torch.sigmoid(block) for block in _summed(read[:2], fed[:2]))
+def _gru(read: Blocks, fed: Blocks, h: Tensor, gate: Gate) -> tuple[Tensor, Tensor]:
+    r, z = (gate(block) for block in _summed(read[:2], fed[:2]))
     h = z * h + (1 - z) * torch.tanh(read[2] + r * fed[2])
     return h, h
 
 
-def _tanh(read: Blocks, fed: Blocks, h: Tensor) -> tuple[Tensor, Tensor]:
+def _tanh(read: Blocks, fed: Blocks, h: Tensor, _gate: Gate) -> tuple[Tensor, Tensor]:
     h = torch.tanh(read[0] + fed[0])
     return h, h
 
 
-def _relu(read: Blocks, fed: Blocks, h: Tensor) -> tuple[Tensor, Tensor]:
+def _relu(read: Blocks, fed: Blocks, h: Tensor, _gate: Gate) -> tuple[Tensor, Tensor]:
     h = torch.relu(read[0] + fed[0])
     return h, h
 
 
-_STEPS: dict[str, Callable[[Blocks, Blocks, Tensor], tuple[Tensor, Tensor]]] = {
+_STEPS: dict[str, Callable[[Blocks, Blocks, Tensor, Gate], tuple[Tensor, Tensor]]] = {
     "lstm": _lstm,
     "pru_d": _pru_d,
     "ugrnn": _ugrnn,

@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from memsweep.config import Model
 from memsweep.data.sequences import Form
-from memsweep.engine.cells import Cell
+from memsweep.engine.cells import Carried, Cell, Gate
 
 Hidden = Callable[[Tensor, int], Tensor]
 """What a regularizer does to hidden units: (activations, number of the layer) -> activations."""
@@ -64,8 +64,17 @@ class Recurrent(nn.Module):
         """The same in plain torch, a step at a time."""
         x = self._read(inputs)
         for number, cell in enumerate(self._layers()):
-            x = hidden(torch.stack([y.T for y in self._steps(cell, x)]), number)
+            x = hidden(torch.stack([y.T for y, _ in self._steps(cell, x)]), number)
         return x
+
+    def carried(self, inputs: Tensor, gate: Gate) -> list[list[Carried]]:
+        """What each layer hands on at each step, in plain torch; gates are `gate` of their pre-activations."""
+        x, found = self._read(inputs), []
+        for cell in self._layers():
+            outputs, handed = zip(*self._steps(cell, x, gate), strict=True)
+            x = torch.stack([y.T for y in outputs])
+            found.append(list(handed))
+        return found
 
     def answers(self, outputs: Tensor) -> Tensor:
         """The read-out of the last positions."""
@@ -87,13 +96,14 @@ class Recurrent(nn.Module):
             return (inputs.T[:, None] == tokens[:, None]).to(self.readout.weight.dtype)
         return inputs.reshape(len(inputs), self.form.given_steps, self.form.features).permute(1, 2, 0)
 
-    def _steps(self, cell: Cell, x: Tensor) -> Iterator[Tensor]:
+    def _steps(self, cell: Cell, x: Tensor, gate: Gate = torch.sigmoid) -> Iterator[tuple[Tensor, Carried]]:
+        """The output at each step, [B, H], and what is carried on."""
         carried, blank = cell.first(x.shape[2]), x.new_zeros(x.shape[2], x.shape[1])
         for t in range(self.form.steps):
             if self.truncation and t % self.truncation == 0:
                 carried = type(carried)(*(value.detach() for value in carried))
-            y, carried = cell.step(x[t].T if t < len(x) else blank, carried)
-            yield y
+            y, carried = cell.step(x[t].T if t < len(x) else blank, carried, gate)
+            yield y, carried
 
 
 class Attention(nn.Module):

@@ -9,6 +9,7 @@ import numpy as np
 
 from memsweep.engine.probes import (
     critical_samples,
+    jacobians,
     loss_sensitivity,
     permutations,
     positions,
@@ -141,6 +142,20 @@ def _critical_samples(program: Program, state: State) -> list[Row]:
     ]
 
 
+def _jacobians(program: Program, state: State) -> list[Row]:
+    return [
+        {
+            "trial_id": member.trial.trial_id,
+            "layer": found.layer,
+            "square_sum": _finite(float(found.square_sum[m])),
+            "off_diagonal_square_sum": _finite(float(found.off_diagonal_square_sum[m])),
+            "matrix_count": found.matrices,
+        }
+        for found in jacobians.measure(program, state)
+        for m, member in enumerate(state.members)
+    ]
+
+
 def _permutations(program: Program, state: State) -> list[Row]:
     return [
         {"trial_id": member.trial.trial_id, "step": int(step), **row._asdict()}
@@ -199,6 +214,7 @@ _PROBES: dict[str, Callable[[Program, State], list[Row]]] = {
     "class_sensitivity": _class_sensitivity,
     "critical_samples": _critical_samples,
     "examples": _examples,
+    "jacobians": _jacobians,
     "loss_sensitivity": _loss_sensitivity,
     "permutations": _permutations,
     "positions": _positions,

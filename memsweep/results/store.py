@@ -254,6 +254,7 @@ _KEYS = {
     "loss_sensitivity": ["trial_id", "attempt_id", "step"],
     "critical_samples": ["trial_id", "attempt_id", "step", "part", "radius_multiple"],
     "permutations": ["trial_id", "attempt_id", "step", "features", "validation", "rho"],
+    "jacobians": ["trial_id", "attempt_id", "layer"],
     "readouts": ["trial_id", "attempt_id", "item", "fitted_step", "applied_step"],
     "representations": ["trial_id", "attempt_id", "step", "part", "quantity", "layer"],
     "packs": ["attempt_id"],
