@@ -97,7 +97,7 @@ class Data:
     sequence_length: int = _number(0, "time steps of an example (T); 0: no sequence")
     classes: int = _number(0, "classes (K); 0: the task's own")
     vocabulary: int = _number(0, "tokens (V) of copy, recall, strings; 0: the task's own")
-    items: int = _number(0, "symbols to copy, pairs to recall; 0: the task's own")
+    items: int = _number(0, "symbols to copy, pairs to recall, things to permute; 0: the task's own")
 
 
 @dataclass(frozen=True)

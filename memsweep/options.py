@@ -8,7 +8,7 @@ PROTOCOL = 1
 """Raised on purpose when a change alters the numbers that the same configuration gives."""
 
 SYNTHETIC_TASKS = ("gaussian", "bits", "random_sequences")
-TARGET_TASKS = ("copy", "adding", "recall", "strings", "reconstruction", "characters")
+TARGET_TASKS = ("copy", "adding", "recall", "strings", "reconstruction", "characters", "composition")
 """Sequence tasks that ask for more than a label."""
 SOLVABLE_TASKS = ("copy", "adding", "recall", "reconstruction")
 TASKS = ("digits", "mnist5k", "mnist", "fashion_mnist", "cifar10", "alternating", *SYNTHETIC_TASKS, *TARGET_TASKS)

@@ -5,7 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis import persistence, sequence_ablation
+from analysis import composition, persistence, sequence_ablation
 from analysis.claims import choi2018, controls
 from analysis.claims.choi2018 import LSTM, PAPER, PLUS, PRU
 from analysis.claims.claim import MissingTrialsError, Paper
@@ -246,3 +246,41 @@ def test_mixing_is_told_by_cell():
         figure.draw(found, axes)
         figure.draw(persistence.summarize(rows[:0]), axes)
         plt.close("all")
+
+
+def composed(**share):
+    """Trials that compose permutations, a cell telling this share of 1000 right, give or take its seed."""
+    cells = {cell: lambda seed, n=n: {"validation_target_correct_count": 1000 * n + seed} for cell, n in share.items()}
+    return frame(cells, [("composition", 4, 32), ("composition", 8, 32)]).assign(validation_target_count=1000)
+
+
+@pytest.mark.parametrize(
+    ("share", "verdict"),
+    [
+        ({"lstm": 0.9, "pru_a": 0.6, "pru_b": 0.4}, Verdict.REPRODUCED),
+        ({"lstm": 0.9, "pru_a": 0.95, "pru_b": 0.4}, Verdict.CONTRADICTED),
+        ({"lstm": 0.9, "pru_a": 0.3, "pru_b": 0.4}, Verdict.CONTRADICTED),
+        ({"lstm": 0.9, "pru_a": 0.9, "pru_b": 0.4}, Verdict.UNDECIDED),
+        ({"lstm": 0.9, "pru_a": 0.6}, Verdict.NOT_RUN),
+    ],
+)
+def test_permutations_favour_cells_that_mix(share, verdict):
+    assert judged(8, composed(**share))["verdict"] == verdict
+
+
+def test_exchanged_cells_compose_no_better_than_chance():
+    rows = composed(lstm=0.9, pru_a=0.6, pru_b=0.4)
+    rate = controls.reproduced_by_chance(claim(8), rows, np.random.default_rng(2), 100)
+    assert rate <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / 100)
+
+
+def test_compositions_are_told_by_cell_and_length():
+    rows = composed(lstm=0.9, pru_b=0.4)
+    rows.loc[rows["seed"] == 0, "status"] = "missing"
+    found = composition.summarize(rows)
+    row = found[(found["model_cell"] == "lstm") & (found["data_sequence_length"] == 8)].iloc[0]
+    assert (row["estimate"], row["seeds"], row["missing"]) == (pytest.approx(0.906), SEEDS - 1, 1)
+    for figure in composition.FIGURES:
+        for summary in (found, composition.summarize(rows[:0])):
+            figure.draw(summary, plt.figure().subplots())
+    plt.close("all")

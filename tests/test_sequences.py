@@ -1,5 +1,6 @@
 """Sequence tasks: what they show and ask, what they refuse, when they are solved."""
 
+import itertools
 import math
 
 import numpy as np
@@ -136,6 +137,9 @@ def test_characters_without_a_text_say_where_to_put_one(monkeypatch, tmp_path):
         ({"data__task": "strings", "data__sequence_length": 4, "data__vocabulary": 1}, "2 tokens or more"),
         ({"data__task": "strings", "data__sequence_length": 4, "data__items": 1}, "leave it 0"),
         ({"data__task": "reconstruction", "data__sequence_length": 4}, "set data.input_dim"),
+        ({"data__task": "composition"}, "1 permutation or more"),
+        ({"data__task": "composition", "data__sequence_length": 4, "data__items": 6}, "2 to 5 items"),
+        ({"data__task": "composition", "data__sequence_length": 4, "data__vocabulary": 6}, "leave it 0"),
         ({"data__task": "digits", "data__sequence_length": 7}, "use a divisor"),
         ({"data__task": "digits"}, "1 step or more"),
     ],
@@ -192,3 +196,17 @@ def test_solved_is_the_tasks_own_threshold():
 def test_names_of_tasks_are_those_of_the_configuration():
     assert set(sequences.TARGET_TASKS) == set(options.TARGET_TASKS)
     assert {name for name, task in sequences.TARGET_TASKS.items() if task.solved} == set(options.SOLVABLE_TASKS)
+
+
+@pytest.mark.parametrize("count", [2, 3, 5])
+def test_composition_asks_what_all_permutations_so_far_make(count):
+    permutations = list(itertools.permutations(range(count)))
+    fields = {"data__task": "composition", "data__items": count, "data__sequence_length": 6}
+    data = tasks.load(trial(data__examples=20, data__validation_examples=10, **fields))
+    for inputs, targets in ((data.inputs, data.targets), (data.held_out_inputs, data.held_out_targets)):
+        for tokens, answers in zip(inputs.astype(int), targets, strict=True):
+            places = list(range(count))
+            for token, answer in zip(tokens, answers, strict=True):
+                places = [permutations[token][place] for place in places]
+                assert permutations[answer] == tuple(places)
+    assert not (data.inputs[:10] == data.held_out_inputs).all()

@@ -6,8 +6,10 @@ can be read step by step too: D inputs as T steps of D / T numbers.
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Callable, Iterator, Mapping
+from math import factorial
 from typing import NamedTuple
 
 import numpy as np
@@ -27,8 +29,11 @@ GAP_POWER = 0.01
 BLOCK_ROWS = 512
 """Drawn at a time, where a row takes as many numbers as there are tokens."""
 VOCABULARIES = {"copy": 8, "recall": 8192, "strings": 2048}
-ITEMS = {"copy": 10, "recall": 4}
-"""What tasks take where data.vocabulary and data.items are 0: the sizes of the literature, but 4 pairs to recall."""
+ITEMS = {"copy": 10, "recall": 4, "composition": 3}
+"""What tasks take where data.vocabulary and data.items are 0: the sizes of the literature, but 4 pairs to recall, and 3
+items to permute, the fewest whose order of permutations matters."""
+MOST_PERMUTED = 5
+"""Items whose permutations are one token each: 120 tokens."""
 
 
 class Form(NamedTuple):
@@ -297,6 +302,37 @@ def _characters(data: Data, part: str, seed: int, rows: int) -> tuple[Array, Arr
     return windows[:, :-1], windows[:, 1:]
 
 
+# composition: permutations of k items, a token each; at every step, which permutation those so far make, one after
+# another (the word problem of the symmetric group S_k). What is held must itself be permuted at each step.
+
+
+def _composition_form(data: Data) -> Form:
+    steps, tokens = data.sequence_length, factorial(items(data))
+    return Form(steps, 1, tokens, steps, "tokens", steps, tokens, steps)
+
+
+def _composition_rules(data: Data) -> Iterator[str]:
+    if data.sequence_length < 1:
+        yield f"data.sequence_length = {data.sequence_length}: composition takes 1 permutation or more."
+    if not 2 <= items(data) <= MOST_PERMUTED:
+        yield f"data.items = {data.items}: composition permutes 2 to {MOST_PERMUTED} items; 0: {ITEMS[data.task]}."
+    if data.vocabulary:
+        yield f"data.vocabulary = {data.vocabulary}: composition has a token for each permutation; leave it 0."
+
+
+def _composition(data: Data, part: str, seed: int, rows: int) -> tuple[Array, Array]:
+    count = items(data)
+    permutations = np.array(list(itertools.permutations(range(count))))  # [tokens, count], in lexical order
+    digits = count ** np.arange(count)[::-1]
+    codes = permutations @ digits  # ascending, as the permutations are
+    told = generator(seed, f"inputs/{part}").integers(len(permutations), size=(rows, data.sequence_length))
+    placed, targets = np.tile(np.arange(count), (rows, 1)), np.empty_like(told)
+    for step in range(data.sequence_length):
+        placed = np.take_along_axis(permutations[told[:, step]], placed, axis=1)
+        targets[:, step] = np.searchsorted(codes, placed @ digits)
+    return told, targets
+
+
 def _no_vocabulary(data: Data) -> Iterator[str]:
     if data.vocabulary:
         yield f"data.vocabulary = {data.vocabulary}: task {data.task!r} has its own; leave it 0."
@@ -314,5 +350,6 @@ TARGET_TASKS: dict[str, Task] = {
     "recall": Task(_recall_form, _recall_rules, _recall, Solved("accuracy", 0.99)),
     "strings": Task(_strings_form, _strings_rules, _strings),
     "characters": Task(_characters_form, _characters_rules, _characters),
+    "composition": Task(_composition_form, _composition_rules, _composition),
     "reconstruction": Task(_reconstruction_form, _reconstruction_rules, _reconstruction, Solved("squared_error", 0.01)),
 }
