@@ -6,14 +6,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis import construction, figures, memorizer_width, sgd_near_memorizer
+from analysis import construction, figures, interactive, least_width, memorizer_width, sgd_near_memorizer
 from analysis.claims import controls, verdicts, yun2019
 from analysis.claims.claim import ImpossibleError, MissingTrialsError
 from analysis.claims.verdicts import Verdict
 from memsweep.config import FIELDS
 from memsweep.sweep import load_sweep
 
-SWEEPS = {name: load_sweep(name) for name in ("construction", "memorizer_width", "sgd_near_memorizer")}
+SWEEPS = {name: load_sweep(name) for name in ("construction", "least_width", "memorizer_width", "sgd_near_memorizer")}
 
 
 @cache
@@ -77,6 +77,19 @@ def lawful(depth, width):
     return 1.4 * width if depth == 1 else 1.2 * (depth - 1) * width**2
 
 
+def needed(two=lambda k: 6.5 * k**0.5, three=lambda k: 12, dimension=lambda d: 160 / d, hardtanh=10, relu=15, leaky=15):
+    """Networks that fit all labels from these widths on."""
+
+    def width(config):
+        if config.optimizer.objective == "squared":
+            return (two if config.model.depth == 2 else three)(config.data.classes)
+        if config.model.depth == 1:
+            return dimension(config.data.input_dim)
+        return {"hardtanh": hardtanh, "relu": relu, "leaky_relu": leaky}[config.model.activation]
+
+    return stored("least_width", lambda config: 1.0 if config.model.width >= width(config) else 0.5)
+
+
 def beside(start=2.0, soon=0.05, least=4.0, far=1.0):
     """Curves of trials beside zero loss: losses like powers of the perturbation, `soon` of the first in two epochs."""
     rows = []
@@ -104,6 +117,13 @@ CASES = {
         (trained(lawful, lambda depth, width: width**2 / 2 if depth == 2 else 2), FAILS),
     ],
     5: [(trained(lawful), HOLDS), (trained(lambda depth, width: 1200 / (depth - 0.9)), FAILS)],
+    6: [
+        (needed(), HOLDS),
+        (needed(two=lambda k: 12, three=lambda k: 6.5 * k**0.5), FAILS),
+        (needed(two=lambda k: 12 * k**0.1), FAILS),
+    ],
+    7: [(needed(), HOLDS), (needed(dimension=lambda d: 21), FAILS), (needed(dimension=lambda d: 1300 / d**2), FAILS)],
+    8: [(needed(), HOLDS), (needed(hardtanh=19), FAILS), (needed(hardtanh=8, relu=24), FAILS)],
     9: [
         (beside(), HOLDS),
         (beside(start=3.0, least=5.0), FAILS),
@@ -135,10 +155,20 @@ def test_precision_that_is_lost_for_some_classes_alone_is_undecided():
 
 
 @pytest.mark.parametrize("number", [6, 7, 8])
-def test_claims_without_trials_say_why(number):
-    with pytest.raises(MissingTrialsError, match="no sweep"):
-        yun2019.PAPER.claims[number - 1].measure(pd.DataFrame())
-    assert verdict(number, trained(lawful)) == Verdict.NOT_RUN
+def test_least_widths_that_lie_beyond_the_grid_leave_a_claim_without_trials(number):
+    rows = needed(two=lambda k: 99, three=lambda k: 99, dimension=lambda d: 999, hardtanh=99)
+    with pytest.raises(MissingTrialsError, match="fewer than 3"):
+        yun2019.PAPER.claims[number - 1].measure(rows)
+    assert verdict(number, rows) == Verdict.NOT_RUN
+
+
+def test_a_least_width_is_known_where_narrower_networks_do_not_fit():
+    found = least_width.least(needed(relu=1)).query("block == 'activation' and seed == 0").set_index("activation")
+    assert found.loc["hardtanh", "width"] == 10 and np.isnan(found.loc["relu", "width"])
+    rows = needed()
+    is_gap = (rows["model_activation"] == "hardtanh") & (rows["model_width"] == 6)
+    gap = least_width.least(rows.assign(status=rows["status"].mask(is_gap, "failed")))
+    assert gap.query("activation == 'hardtanh'")["width"].isna().all()
 
 
 @pytest.mark.parametrize("number", [2, 3, 4, 5])
@@ -149,7 +179,16 @@ def test_trials_of_other_settings_are_missing(number):
 
 
 @pytest.mark.parametrize(
-    ("number", "rows"), [(3, trained(lawful)), (4, trained(lawful)), (9, beside()), (10, constructed())]
+    ("number", "rows"),
+    [
+        (3, trained(lawful)),
+        (4, trained(lawful)),
+        (6, needed()),
+        (7, needed()),
+        (8, needed()),
+        (9, beside()),
+        (10, constructed()),
+    ],
 )
 def test_exchanged_settings_are_hardly_ever_reproduced(number, rows):
     claim = yun2019.PAPER.claims[number - 1]
@@ -162,14 +201,19 @@ def test_exchanged_settings_are_hardly_ever_reproduced(number, rows):
 
 @pytest.mark.parametrize(
     ("module", "rows"),
-    [(construction, constructed()), (memorizer_width, trained(lawful)), (sgd_near_memorizer, beside())],
+    [
+        (construction, constructed()),
+        (memorizer_width, trained(lawful)),
+        (sgd_near_memorizer, beside()),
+        (least_width, needed()),
+    ],
 )
 def test_every_figure_shows_something_and_says_where_nothing_is(module, rows):
     summary, nothing = module.summarize(rows), module.summarize(rows.assign(status="failed"))
     for figure in module.FIGURES:
         with figures.canvas() as ax:
             figure.draw(summary, ax)
-            assert ax.lines
+            assert ax.lines and interactive.describe(ax)
         if len(nothing):
             with figures.canvas() as ax:
                 figure.draw(nothing, ax)
