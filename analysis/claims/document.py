@@ -1,0 +1,52 @@
+"""Verdicts in a document: after each mark `<!-- verdicts: arpit2017 -->` stands the table of that paper's claims.
+
+python -m analysis.claims.document results    # SCIENCE.md and docs/claims.csv, from the claims.csv of a folder
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+
+import pandas as pd
+
+from analysis.claims import table
+from memsweep.results.store import write_whole
+
+DOCUMENT, STORED = Path("SCIENCE.md"), Path("docs/claims.csv")
+MARK = re.compile(r"(<!-- verdicts: (\w+) -->\n)(?:\|.*\n)*")
+HEAD = "| | verdict | claim, and where it comes from | weakest part: estimate (95 % interval), bound | n | by chance |"
+
+
+def filled(document: str, verdicts: pd.DataFrame) -> str:
+    """The document with the table after each mark replaced by that of these verdicts (claims.csv)."""
+    return MARK.sub(lambda mark: mark[1] + _table(verdicts[verdicts["paper"] == mark[2]]), document)
+
+
+def _table(rows: pd.DataFrame) -> str:
+    lines = [HEAD, "|---|---|---|---|---|---|", *(_line(row) for row in rows.to_dict("records"))]
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _line(row: dict[str, object]) -> str:
+    found, chance = row["reason"], row["by_chance"]
+    if not pd.isna(row["estimate"]):
+        interval = "" if pd.isna(row["low"]) else f" ({row['low']:.3g} to {row['high']:.3g})"
+        bound = "" if pd.isna(row["above"]) else f", above {row['above']:.3g}?"
+        found = f"{row['measured']}: {row['estimate']:.3g}{interval}{bound} {row['reason']}"
+    cells = [
+        *(row["claim"], row["verdict"], f"{row['statement']} ({row['basis']})", found, row["replicates"]),
+        "" if pd.isna(chance) else f"{chance:.1%}",
+    ]
+    return f"| {' | '.join(str(cell).replace('|', '/') for cell in cells)} |"
+
+
+def main(results: str) -> None:
+    verdicts = table.stored(results)
+    write_whole(STORED, verdicts.to_csv(index=False).encode())
+    write_whole(DOCUMENT, filled(DOCUMENT.read_text(), verdicts).encode())
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
