@@ -8,7 +8,7 @@ does not tell.) A sweep of its own, for its searches make a step many times as l
 
 from memsweep import Sweep
 
-STRENGTHS = ((0.0, 0.0), (0.1, 0.2), (0.3, 0.45), (0.5, 0.7))
+STRENGTHS = ((0.3, 0.45), (0.5, 0.7))
 
 SWEEP = Sweep(
     "adversarial_training",

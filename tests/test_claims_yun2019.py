@@ -77,7 +77,7 @@ def lawful(depth, width):
     return 3.5 * width if depth == 1 else 1.2 * (depth - 1) * width**2
 
 
-def needed(two=lambda k: 6.5 * k**0.5, three=lambda k: 12, dimension=lambda d: 160 / d, hardtanh=10, relu=15, leaky=15):
+def needed(two=lambda k: 6.5 * k**0.5, three=lambda k: 17, dimension=lambda d: 80 / d, hardtanh=10, relu=15, leaky=15):
     """Networks that fit all labels from these widths on."""
 
     def width(config):
@@ -119,11 +119,15 @@ CASES = {
     5: [(trained(lawful), HOLDS), (trained(lambda depth, width: 1200 / (depth - 0.9)), FAILS)],
     6: [
         (needed(), HOLDS),
-        (needed(two=lambda k: 12, three=lambda k: 6.5 * k**0.5), FAILS),
-        (needed(two=lambda k: 12 * k**0.1), FAILS),
+        (needed(two=lambda k: 17, three=lambda k: 6.5 * k**0.5), FAILS),
+        (needed(two=lambda k: 16 * k**0.1), FAILS),
     ],
-    7: [(needed(), HOLDS), (needed(dimension=lambda d: 21), FAILS), (needed(dimension=lambda d: 1300 / d**2), FAILS)],
-    8: [(needed(), HOLDS), (needed(hardtanh=19), FAILS), (needed(hardtanh=8, relu=24), FAILS)],
+    7: [
+        (needed(), HOLDS),
+        (needed(dimension=lambda d: 18 / d**0.25), FAILS),
+        (needed(dimension=lambda d: 195 / d**1.4), FAILS),
+    ],
+    8: [(needed(), HOLDS), (needed(hardtanh=19), FAILS), (needed(hardtanh=8, relu=19), FAILS)],
     9: [
         (beside(), HOLDS),
         (beside(start=3.0, least=5.0), FAILS),
@@ -163,7 +167,7 @@ def test_least_widths_that_lie_beyond_the_grid_leave_a_claim_without_trials(numb
 
 
 def test_a_least_width_is_known_where_narrower_networks_do_not_fit():
-    found = least_width.least(needed(relu=1)).query("block == 'activation' and seed == 0").set_index("activation")
+    found = least_width.least(needed(relu=1)).query("block == 'activation' and seed == 12").set_index("activation")
     assert found.loc["hardtanh", "width"] == 10 and np.isnan(found.loc["relu", "width"])
     rows = needed()
     is_gap = (rows["model_activation"] == "hardtanh") & (rows["model_width"] == 6)
@@ -221,18 +225,18 @@ def test_every_figure_shows_something_and_says_where_nothing_is(module, rows):
 
 
 def test_a_seed_shows_the_rate_that_finds_the_least_loss():
-    found = sgd_near_memorizer.of_seeds(beside()).query("seed == 0").set_index("perturbation")
+    found = sgd_near_memorizer.of_seeds(beside()).query("seed == 12").set_index("perturbation")
     assert (found["rate"] >= 0.01).all() and found["farthest"].to_numpy() == pytest.approx(1.0)
     assert (found["soon"] / found["start"]).drop(1.0).to_numpy() == pytest.approx(0.05)
 
 
 def test_a_perturbation_whose_runs_failed_leaves_the_claim_without_those_seeds():
     rows = beside()
-    failed = (rows["seed"] < 4) & (rows["model_perturbation"] == 0.1) & (rows["optimizer_learning_rate"] > 0)
+    failed = (rows["seed"] < 27) & (rows["model_perturbation"] == 0.1) & (rows["optimizer_learning_rate"] > 0)
     assert verdict(9, rows[~failed]) == Verdict.UNDECIDED
     summary = sgd_near_memorizer.summarize(rows.assign(status=rows["status"].where(~failed, "failed")))
     least = summary[(summary["when"] == "least in the run") & (summary["perturbation"] == 0.1)]
-    assert least["missing"].item() == 4 and least["seeds"].item() == 8
+    assert least["missing"].item() == 15 and least["seeds"].item() == 9
 
 
 def test_the_largest_set_is_that_which_is_fitted():

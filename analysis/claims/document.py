@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Hashable, Mapping
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -29,7 +31,7 @@ def _table(rows: pd.DataFrame) -> str:
     return "".join(f"{line}\n" for line in lines)
 
 
-def _line(row: dict[str, object]) -> str:
+def _line(row: Mapping[Hashable, Any]) -> str:
     found, chance = row["reason"], row["by_chance"]
     if not pd.isna(row["estimate"]):
         interval = "" if pd.isna(row["low"]) else f" ({row['low']:.3g} to {row['high']:.3g})"
