@@ -11,6 +11,7 @@ import pandas as pd
 
 from memsweep.config import FIELDS, LATER_FIELDS
 from memsweep.results import query
+from memsweep.results.store import Store
 from memsweep.schema import SETTLED, Status, cell
 
 TRIALS = """select w.trial_id, w.setting_id, w.seed, w.configuration, t.* exclude (trial_id, setting_id, seed)
@@ -61,7 +62,7 @@ def statement(template: str, sweep: str) -> str:
     return template.format(sweep=sweep.replace("'", "''"))
 
 
-def read(template: str, sweep: str, results: str | Path) -> pd.DataFrame:
+def read(template: str, sweep: str, results: str | Path | Store) -> pd.DataFrame:
     """The answer to TRIALS, STEPS or a query of their kind for one sweep, with a column for every field of a trial.
 
     Fields come from `wanted`, so that trials which are not stored have them too.

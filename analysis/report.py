@@ -26,7 +26,7 @@ from analysis.claims.claim import Paper
 from analysis.claims.verdicts import Verdict, papers
 from memsweep.results import query
 from memsweep.results.status import failures, overview
-from memsweep.results.store import Store, StoreError, write_whole
+from memsweep.results.store import Snapshot, Store, StoreError, write_whole
 from memsweep.schema import Status
 
 PAGE = "report.html"
@@ -75,7 +75,7 @@ class Section:
 
 def write(results: str | Path) -> Path:
     """Writes the figures and the page; returns the page's path. Raises StoreError when the folder can't be written."""
-    store = Store(results)
+    store = Snapshot(results)
     folder = store.results / FIGURES
     causes = {trial: (state, cause) for trial, state, cause in failures(store)}
     try:
@@ -109,7 +109,7 @@ def questions(sweep: str) -> dict[str, ModuleType]:
 
 def _section(store: Store, counts: dict[str, Any], causes: dict[str, tuple[str, str]], folder: Path) -> Section:
     sweep = counts["sweep"]
-    trials = frames.read(frames.TRIALS, sweep, store.results)
+    trials = frames.read(frames.TRIALS, sweep, store)
     own = [(trial, *causes[trial]) for trial in trials["trial_id"] if trial in causes]
     answered = [_answered(module, sweep, prefix, trials, store, folder) for prefix, module in questions(sweep).items()]
     return Section(
@@ -146,7 +146,7 @@ def _notices(trials: pd.DataFrame) -> Iterator[str]:
 def _answered(
     module: ModuleType, sweep: str, prefix: str, trials: pd.DataFrame, store: Store, folder: Path
 ) -> Question:
-    read = trials if module.QUERY == frames.TRIALS else frames.read(module.QUERY, sweep, store.results)
+    read = trials if module.QUERY == frames.TRIALS else frames.read(module.QUERY, sweep, store)
     chosen = module.select(read) if hasattr(module, "select") else read
     summary = module.summarize(chosen)
     return Question(
@@ -189,7 +189,7 @@ def _drawn(figure: figures.Figure, summary: pd.DataFrame, prefix: str, count: st
 def _provenance(sweep: str, trials: pd.DataFrame, store: Store) -> dict[str, str]:
     """Where the numbers come from, as name -> text."""
     stored = trials[trials["status"] != frames.MISSING]
-    packs = query.table("packs", store.results)
+    packs = query.table("packs", store)
     packs = packs[packs["attempt_id"].isin(set(stored["attempt_id"].dropna()))]
     digest = hashlib.blake2b("".join(sorted(trials["trial_id"])).encode(), digest_size=8).hexdigest()
     times = stored["finished_at"].dropna()

@@ -71,7 +71,8 @@ def test_critical_samples_are_those_of_a_plain_search(case):
 
 @pytest.mark.parametrize("case", ["sgd", "cnn"])
 def test_a_member_alone_has_the_critical_samples_that_it_has_in_a_pack(case):
-    trials = [trial(case, seed=seed) for seed in range(3)]
+    """In double precision: convolutions of several members round otherwise, and a sample at the edge would tell."""
+    trials = [trial(case, seed=seed, compute__dtype="float64") for seed in range(3)]
     packed = counts(*trained(trials))
     for m, own in enumerate(trials):
         for mode in ("fused", "serial"):

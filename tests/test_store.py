@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from memsweep.results import store as stores
-from memsweep.results.store import Store, StoreError
+from memsweep.results.store import Snapshot, Store, StoreError
 from memsweep.schema import RETRIED, SCHEMAS, SETTLED, Status
 from tests.cases import NOON, ended, step
 
@@ -245,6 +245,22 @@ def test_rows_without_their_commit_record_are_not_seen(store):
     assert len(store.current("steps")) == 0
     store.write("trials", [ended()])
     assert len(store.current("steps")) == 1
+
+
+def test_a_snapshot_tells_what_the_store_told_and_reads_it_once(store):
+    store.write("trials", [ended(attempt_id="first"), ended("u"), ended(attempt_id="zombie", minute=1)])
+    store.write("steps", [step(attempt_id=attempt, number=n) for attempt in ("zombie", "first") for n in (1, 2)])
+    held = {name: store.current(name) for name in SCHEMAS}
+    snapshot = Snapshot(store.results)
+    for table, rows in held.items():
+        assert snapshot.current(table).equals(rows)
+    for part in store.results.glob("*/*.parquet"):
+        part.unlink()
+    store.write("trials", [ended("later")])
+    for table, rows in held.items():
+        assert snapshot.current(table).equals(rows)
+    assert snapshot.trials(["status", "trial_id"]).equals(held["trials"].select(["status", "trial_id"]))
+    assert snapshot.current("steps", ["step"]).equals(held["steps"].select(["step"]))
 
 
 def test_one_attempt_id_may_be_of_several_trials(store):

@@ -13,7 +13,7 @@ from analysis import figures
 from analysis.claims import controls
 from analysis.claims.claim import Paper
 from analysis.claims.verdicts import COLUMNS, Verdict, judge, reader
-from memsweep.results.store import Store, StoreError, write_whole
+from memsweep.results.store import Snapshot, StoreError, write_whole
 
 FILE = "claims.csv"
 SHOWN = (
@@ -43,10 +43,10 @@ def write(results: str | Path, shuffles: int = 0) -> pd.DataFrame:
 
     shuffles: with 1 or more, the column by_chance tells the share of so many shuffles in which a claim is reproduced.
     """
-    store = Store(results)
-    table = judge(store.results)
+    store = Snapshot(results)
+    table = judge(store)
     if shuffles:
-        rates = controls.by_chance(reader(store.results), shuffles)
+        rates = controls.by_chance(reader(store), shuffles)
         table["by_chance"] = [rates.get(key, np.nan) for key in zip(table["paper"], table["claim"], strict=True)]
     write_whole(store.results / FILE, table.to_csv(index=False).encode())
     return table

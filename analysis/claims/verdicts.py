@@ -21,6 +21,7 @@ from scipy import stats
 from analysis import frames
 from analysis.claims.claim import Claim, Evidence, Fact, MissingTrialsError, Paper, Tested
 from analysis.statistics import median_interval
+from memsweep.results.store import Snapshot, Store
 
 PAPERS: tuple[str, ...] = ("arpit2017", "background", "chaibub2018", "choi2018", "gu2019", "yun2019")
 ALPHA = 0.05
@@ -51,20 +52,21 @@ def papers() -> list[Paper]:
     return [importlib.import_module(f"analysis.claims.{name}").PAPER for name in PAPERS]
 
 
-def judge(results: str | Path) -> pd.DataFrame:
+def judge(results: str | Path | Store) -> pd.DataFrame:
     """One row a claim of every paper, with COLUMNS. The estimate shown is of the claim's weakest part."""
     read = reader(results)
     tables = [judge_paper(paper, read) for paper in papers()]
     return pd.concat([pd.DataFrame(columns=COLUMNS), *tables], ignore_index=True)
 
 
-def reader(results: str | Path) -> Read:
-    """Usable rows of a sweep, each query read once."""
+def reader(results: str | Path | Store) -> Read:
+    """Usable rows of a sweep, each query and table read once."""
+    store = results if isinstance(results, Store) else Snapshot(results)
     known: dict[tuple[str, str], pd.DataFrame] = {}
 
     def read(template: str, sweep: str) -> pd.DataFrame:
         if (template, sweep) not in known:
-            rows = frames.read(template, sweep, results)
+            rows = frames.read(template, sweep, store)
             known[template, sweep] = rows[frames.usable(rows)].reset_index(drop=True)
         return known[template, sweep]
 

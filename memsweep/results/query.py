@@ -37,26 +37,27 @@ def default_results() -> str:
     return os.environ.get("MEMSWEEP_RESULTS", "results")
 
 
-def table(name: str, results: str | Path) -> pd.DataFrame:
+def table(name: str, results: str | Path | Store) -> pd.DataFrame:
     """One table as readers see it: each trial once. Raises QueryError for a name that is no table."""
     if name not in SCHEMAS:
         raise QueryError(_no_table(name))
-    frame: pd.DataFrame = Store(results).current(name).to_pandas()
+    frame: pd.DataFrame = _store(results).current(name).to_pandas()
     return frame
 
 
-def sql(statement: str, results: str | Path) -> pd.DataFrame:
+def sql(statement: str, results: str | Path | Store) -> pd.DataFrame:
     """The answer to one SELECT, as pandas."""
     frame: pd.DataFrame = run(statement, results).to_pandas()
     return frame
 
 
-def run(statement: str, results: str | Path) -> pa.Table:
+def run(statement: str, results: str | Path | Store) -> pa.Table:
     """The answer to one SELECT over trials, steps, packs, wanted and the tables of probes.
 
+    results: a folder, or what is known of it (a Snapshot answers many statements and reads each table once).
     Raises QueryError, with DuckDB's own words, for anything else; StoreError for a damaged part.
     """
-    store = Store(results)
+    store = _store(results)
     with duckdb.connect(":memory:", config=LOCKED_DOWN) as connection:
         try:
             _check_is_one_select(connection, statement)
@@ -70,6 +71,10 @@ def run(statement: str, results: str | Path) -> pa.Table:
             raise QueryError(_explained(str(error))) from error
         except (duckdb.Error, RuntimeError, UnicodeError, TypeError) as error:
             raise QueryError(f"the statement can't be answered. {error}") from error
+
+
+def _store(results: str | Path | Store) -> Store:
+    return results if isinstance(results, Store) else Store(results)
 
 
 def _told_apart(table: pa.Table) -> pa.Table:

@@ -18,8 +18,9 @@ import os
 import platform
 import secrets
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -261,6 +262,27 @@ _KEYS = {
     "wanted": ["sweep", "trial_id"],
 }
 """What tells the rows of a table apart."""
+
+
+class Snapshot(Store):
+    """What a results folder held when each of its tables was first asked for, and is read once: for many queries."""
+
+    def __init__(self, results: str | Path):
+        super().__init__(results)
+        self._tables: dict[str, pa.Table] = {}
+
+    def trials(self, columns: Sequence[str] | None = None) -> pa.Table:
+        return self._once("trials", super().trials, columns)
+
+    def current(self, table: str, columns: Sequence[str] | None = None) -> pa.Table:
+        if table == "trials":
+            return self.trials(columns)
+        return self._once(table, partial(super().current, table), columns)
+
+    def _once(self, table: str, read: Callable[[], pa.Table], columns: Sequence[str] | None) -> pa.Table:
+        if table not in self._tables:
+            self._tables[table] = read()
+        return self._tables[table].select(self._tables[table].column_names if columns is None else list(columns))
 
 
 def _read_part(path: Path, schema: pa.Schema) -> pa.Table:
