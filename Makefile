@@ -31,7 +31,7 @@ test-slow: .venv/ready
 
 # all default sweeps, then the verdicts on the claims; MLflow can be filled later: memsweep track
 science: .venv/ready
-	for sweep in $(SWEEPS); do $(BIN)/memsweep launch $$sweep --results $(RESULTS) --tracking-uri none || exit; done
+	$(BIN)/memsweep launch $(SWEEPS) --results $(RESULTS) --tracking-uri none
 	$(BIN)/memsweep claims --results $(RESULTS)
 	$(BIN)/memsweep report --results $(RESULTS)
 

@@ -5,6 +5,7 @@ From Python: `memsweep.launch(SWEEP)`, `memsweep.table("trials")` and `memsweep.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,10 +32,11 @@ __all__ = [
 ]
 
 
-def launch(sweep: Sweep | str, results: str | Path | None = None, **options: Any) -> Report:
-    """Runs what is missing of a sweep and stores it, as `memsweep launch` does.
+def launch(sweep: Sweep | str | Sequence[Sweep | str], results: str | Path | None = None, **options: Any) -> Report:
+    """Runs what is missing of a sweep, or of several, and stores it, as `memsweep launch` does.
 
-    sweep: a Sweep, or the path or bare name of a sweep file.  results: folder; default MEMSWEEP_RESULTS or ./results.
+    sweep: a Sweep, or the path or bare name of a sweep file; or several of them.
+    results: folder; default MEMSWEEP_RESULTS or ./results.
     options: of `memsweep.launch.launcher.launch`, such as members=64, limit=10, device="cpu", retry=True.
     """
     from memsweep.launch import launcher
@@ -42,7 +44,8 @@ def launch(sweep: Sweep | str, results: str | Path | None = None, **options: Any
     from memsweep.results.store import Store
     from memsweep.sweep import load_sweep
 
-    chosen = load_sweep(sweep) if isinstance(sweep, str) else sweep
+    asked = [sweep] if isinstance(sweep, Sweep | str) else sweep
+    chosen = [load_sweep(one) if isinstance(one, str) else one for one in asked]
     return launcher.launch(chosen, Store(results or default_results(), create=True), **options)
 
 

@@ -56,6 +56,7 @@ class Device(StrEnum):
 
 
 SweepArgument = Annotated[str, typer.Argument(metavar="SWEEP", help="A sweep file, or its bare name.")]
+SweepsArgument = Annotated[list[str], typer.Argument(metavar="SWEEP", help="Sweep files, or their bare names.")]
 ResultsOption = Annotated[
     str, typer.Option("--results", envvar="MEMSWEEP_RESULTS", help="Folder of the results.", metavar="URI")
 ]
@@ -154,7 +155,7 @@ def plan(
 
 @app.command()
 def launch(
-    sweep: SweepArgument,
+    sweeps: SweepsArgument,
     results: ResultsOption = "results",
     overrides: SetOption = None,
     address: Annotated[str | None, typer.Option(help="A running Ray cluster; default: one of its own, here.")] = None,
@@ -175,7 +176,8 @@ def launch(
 ) -> None:
     """Run what is missing of a sweep and store it. The same command again finishes the rest and repeats nothing.
 
-    MLflow is filled beside it, in the background; --tracking-uri none fills none.
+    Several sweeps run one after another, without a pause; a trial that several want runs once. MLflow is filled beside
+    them, in the background; --tracking-uri none fills none.
 
     Example: memsweep launch generalization --results results --set model.width=16,32
     """
@@ -183,13 +185,13 @@ def launch(
     from memsweep.progress import Progress
     from memsweep.results.store import Store
 
-    loaded = _sweep(sweep, overrides)
+    loaded = [_sweep(sweep, overrides) for sweep in sweeps]
     seconds = _seconds(budget, "--budget") if budget else None
     patience_seconds, checkpoint_seconds = _seconds(patience, "--patience"), _seconds(checkpoint, "--checkpoint")
     if compiling == Compile.ALWAYS and not address and not choices.has_compiler():
         raise typer.BadParameter("no C++ compiler is here: install g++, or name one in CXX.", param_hint="--compile")
     store = Store(results, create=True)
-    with Progress(loaded.name) as progress:
+    with Progress(launcher.title(loaded)) as progress:
         report = launcher.launch(
             loaded,
             store,
@@ -207,7 +209,7 @@ def launch(
         )
     done = report.wanted - report.failed - report.missing
     print(
-        f"{report.sweep}: {done} of {report.wanted} trials finished, {report.ran} of them run now, "
+        f"{report.title}: {done} of {report.wanted} trials finished, {report.ran} of them run now, "
         f"{report.failed} failed, {report.missing} missing; in {results}",
         file=sys.stderr,
     )

@@ -101,6 +101,27 @@ def test_an_added_value_runs_only_what_is_new(undisturbed, tmp_path):
     assert Store(undisturbed).read("trials").num_rows == 48
 
 
+def test_several_sweeps_run_in_one_launch_and_a_trial_of_several_once(tmp_path):
+    smoke, paths, results = (ROOT / "sweeps" / "smoke.py").read_text(), [], tmp_path / "results"
+    for name, fractions, probes in (("near", "(0.0, 0.5)", "()"), ("far", "(0.5, 1.0)", '("examples",)')):
+        own = smoke.replace('"smoke"', f'"{name}"').replace("base={", f'base={{"probes": {probes},')
+        paths.append(tmp_path / f"{name}.py")
+        paths[-1].write_text(own.replace("(0.0, 0.5)", fractions))
+    ended = memsweep_("launch", *paths, "--results", results)
+    assert ended.returncode == 0, ended.stderr
+    assert "near, far: 18 of 18 trials finished, 18 of them run now" in ended.stderr
+    assert Store(results).read("trials").num_rows == 18
+    wanted = memsweep.table("wanted", results)
+    assert wanted.groupby("sweep")["trial_id"].nunique().to_dict() == {"near": 12, "far": 12}
+    probed = "select distinct data_noise_fraction f from trials join examples using (trial_id) order by f"
+    assert memsweep.sql(probed, results)["f"].tolist() == [0.5, 1.0]
+    for path in paths:
+        again = memsweep_("launch", path, "--results", results)
+        assert "12 of 12 trials finished, 0 of them run now" in again.stderr
+    twice = memsweep_("launch", paths[0], paths[0], "--results", results)
+    assert twice.returncode == 2 and "near, near: sweeps of one launch have names of their own" in twice.stderr
+
+
 def test_killed_drivers_lose_nothing_and_leave_no_process(undisturbed, tmp_path):
     for parts in (0, 1, 4):
         driver = start("launch", *TINY, "--results", tmp_path)

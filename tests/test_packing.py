@@ -95,6 +95,7 @@ SPLITTING = {
     "compute__dtype": "float64",
     "compute__matmul": "high",
     "regularization__penalty": "tests.cases:sharpness",
+    "regularization__adversarial": 0.1,
     "optimizer__objective": "squared",
     "model__perturbation": 0.1,
 }
@@ -108,7 +109,6 @@ SHARED = {
     "regularization__weight_decay": 0.1,
     "regularization__dropout": 0.1,
     "regularization__input_noise": 0.1,
-    "regularization__adversarial": 0.1,
     "optimizer__learning_rate": 0.01,
     "optimizer__momentum": 0.9,
     "optimizer__epochs": 2,

@@ -1,4 +1,4 @@
-"""Launches a sweep: under the folder's lock, what is left of it is packed, trained and stored."""
+"""Launches sweeps: under the folder's lock, what is left of them is packed, trained and stored."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import chain
 from typing import Any
 
 from memsweep.config import TrialConfig
@@ -17,8 +18,10 @@ from memsweep.launch.patience import PATIENCE_SECONDS, LastWords, forget, last_w
 from memsweep.results import background
 from memsweep.results.store import Store
 from memsweep.schema import RETRIED, Status, cell, reproduction
-from memsweep.sweep import Sweep
+from memsweep.sweep import Sweep, SweepError
 
+NAMED = 3
+"""So many sweeps are told by name, more by their number."""
 WANTED_ROWS = 5000
 """Of a part of `wanted`: a row takes 4 kB of memory on its way to the disk."""
 
@@ -27,7 +30,7 @@ WANTED_ROWS = 5000
 class Report:
     """How a launch ended; the trials' own ends are in the tables."""
 
-    sweep: str
+    title: str  # the sweeps
     wanted: int
     settled_before: int
     ran: int  # trials that this launch wrote, whatever their status
@@ -39,7 +42,7 @@ class Report:
 
 
 def launch(
-    sweep: Sweep,
+    sweeps: Sweep | Sequence[Sweep],
     store: Store,
     *,
     address: str | None = None,
@@ -54,8 +57,9 @@ def launch(
     tracking_uri: str | None = None,
     watch: Callable[[int, int, Tally], None] = lambda settled, wanted, tally: None,
 ) -> Report:
-    """Runs what is missing of a sweep and stores it; returns when all has ended.
+    """Runs what is missing of a sweep, or of several, one after another, and stores it; returns when all has ended.
 
+    limit: of the trials of each sweep.
     members: trials trained at a time in a pack, at most.  device: cpu or cuda; default: a GPU where there is one.
     compiling: whether programs are compiled; default: what was chosen at their first launch, by what it saves.
     retry: failed trials run again.  budget_seconds: the launch ends after them, and the next one goes on.
@@ -66,10 +70,16 @@ def launch(
     watch: told (settled before, wanted, tally of this launch) as it goes.
     Raises SweepError when data can't be loaded, StoreError when another launch holds the folder.
     """
+    sweeps = [sweeps] if isinstance(sweeps, Sweep) else sweeps
+    if len({sweep.name for sweep in sweeps}) < len(sweeps):
+        raise SweepError([f"{title(sweeps)}: sweeps of one launch have names of their own."])
     with store.lock("launch"):
-        left = plan.work(sweep.trials[:limit], store, retry=retry)
+        wanted = [sweep.trials[:limit] for sweep in sweeps]
+        shares = each_once(wanted)
+        left = plan.work([trial for share in shares for trial in share], store, retry=retry)
         plan.check(left.missing)
-        _write_wanted(sweep, left.wanted, store)
+        for sweep, trials in zip(sweeps, wanted, strict=True):
+            _write_wanted(sweep, trials, store)
         remarks = _tidy(left.missing, store)
         watch(len(left.settled), len(left.wanted), Tally())
         outcome_ran, interrupted, tracking = 0, False, None
@@ -88,13 +98,21 @@ def launch(
                 )
                 choices.note(store, programs)
                 remarks += choices.remarks(programs)
-                packs = plan.packs(left.missing, workers, members, programs, checkpoints.stored(store))
+                missing = {trial.trial_id for trial in left.missing}
+                packs = [
+                    pack
+                    for share in shares
+                    for pack in plan.packs(
+                        [trial for trial in share if trial.trial_id in missing],
+                        *(workers, members, programs, checkpoints.stored(store)),
+                    )
+                ]
                 outcome = tune.run(packs, store, chosen, budget_seconds, care, driver)
             outcome_ran, interrupted = outcome.tally.settled, outcome.interrupted
         after = plan.work(left.wanted, store)
         _tidy(after.missing, store)
     return Report(
-        sweep.name,
+        title(sweeps),
         len(after.wanted),
         len(left.settled),
         outcome_ran,
@@ -104,6 +122,23 @@ def launch(
         tuple(remarks),
         tracking,
     )
+
+
+def title(sweeps: Sequence[Sweep]) -> str:
+    """Their names, or their number."""
+    return ", ".join(sweep.name for sweep in sweeps) if len(sweeps) <= NAMED else f"{len(sweeps)} sweeps"
+
+
+def each_once(wanted: Sequence[Sequence[TrialConfig]]) -> list[list[TrialConfig]]:
+    """Trials of several sweeps, each with the first sweep that wants it, and with the probes that any of them asks."""
+    found: dict[str, TrialConfig] = {}
+    for trial in chain.from_iterable(wanted):
+        known = found.setdefault(trial.trial_id, trial)
+        if not trial.recorded <= known.recorded:
+            probes = tuple(dict.fromkeys([*known.probes, *trial.probes]))
+            steps = tuple(sorted({*known.probe_steps, *trial.probe_steps}))
+            found[trial.trial_id] = replace(known, probes=probes, probe_steps=steps)
+    return [[found.pop(trial.trial_id) for trial in trials if trial.trial_id in found] for trials in wanted]
 
 
 class _Driver:

@@ -54,6 +54,10 @@ class Tally(NamedTuple):
     failed: int = 0
 
 
+ADVERSARIAL = "adversarial"
+"""In the name of programs whose steps search for critical samples."""
+
+
 def program_key(trial: TrialConfig) -> tuple[Any, ...]:
     """What splits packs: trials with equal keys can be trained together."""
     model, optimizer, form = trial.model, trial.optimizer, tasks.form(trial)
@@ -64,7 +68,8 @@ def program_key(trial: TrialConfig) -> tuple[Any, ...]:
     own = (optimizer.objective, "perturbed" if model.perturbation else "")
     steps = (form.kind, form.vocabulary, form.given_steps, form.positions, optimizer.truncation)
     rare = (*(() if later == ("none", "highest") else later), *(() if own == ("cross_entropy", "") else own))
-    return (*key, *rare, *(steps if form.steps else ()))
+    sought = (ADVERSARIAL,) if trial.regularization.adversarial else ()  # a search that would make others' steps long
+    return (*key, *rare, *(steps if form.steps else ()), *sought)
 
 
 def program_name(trial: TrialConfig) -> str:
