@@ -43,22 +43,23 @@ def cka(features: np.ndarray) -> np.ndarray:
     return found
 
 
-def pwcca(features: np.ndarray) -> np.ndarray:
+def pwcca(features: np.ndarray, asked: np.ndarray | None = None) -> np.ndarray:
     """Projection-weighted canonical correlation sum_i a_i rho_i; 1 - it is the distance of Morcos et al. (2018).
 
     rho_i: canonical correlations of the directions that hold VARIANCE; a_i: sum_j |<h_i, z_j>| over the neurons z_j of
     the first network, with its canonical vectors h_i, normalised to sum 1. Mean of both directions, as it is not
-    symmetric.  features: [S, E, H], E well above H.  In [0, 1]; turning both layers leaves rho, not a.
+    symmetric.  features: [S, E, H], E well above H.  asked: [S, S] bool, the pairs to compare, a millisecond each;
+    others are NaN; default: all.  In [0, 1]; turning both layers leaves rho, not a.
     """
     centred = features.astype(float) - features.mean(1, keepdims=True)
     bases = [_base(own) for own in centred]
-    found = np.eye(len(features))
-    for s, one in enumerate(bases):
-        for t in range(s):
-            left, rho, right = np.linalg.svd(one.T @ bases[t], full_matrices=False)
-            sides = ((one @ left, centred[s]), (bases[t] @ right.T, centred[t]))
-            weights = [np.abs(vectors.T @ neurons).sum(1) for vectors, neurons in sides]
-            found[s, t] = found[t, s] = np.mean([(w * rho).sum() / w.sum() if w.sum() else np.nan for w in weights])
+    found = np.where(np.eye(len(features), dtype=bool), 1.0, np.nan)
+    chosen = np.ones(found.shape, bool) if asked is None else asked | asked.T
+    for s, t in zip(*np.nonzero(np.tril(chosen, -1)), strict=True):
+        left, rho, right = np.linalg.svd(bases[s].T @ bases[t], full_matrices=False)
+        sides = ((bases[s] @ left, centred[s]), (bases[t] @ right.T, centred[t]))
+        weights = [np.abs(vectors.T @ neurons).sum(1) for vectors, neurons in sides]
+        found[s, t] = found[t, s] = np.mean([(w * rho).sum() / w.sum() if w.sum() else np.nan for w in weights])
     return found
 
 

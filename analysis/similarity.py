@@ -53,7 +53,7 @@ def compared(
     """How alike each two networks are: [G, S, G, S], groups and seeds in order; NaN where one is missing or unfitted.
 
     rows: QUERY's, of any number of groups.  layer: of hidden units, for CKA and PWCCA.  width: of networks; default:
-    that at which there are random labels.  end: else before training.
+    that at which there are random labels.  end: else before training.  PWCCA is told of the pairs of `of_pairs` alone.
     """
     rows = labelled(rows)
     seeds = sorted(rows["seed"].unique())
@@ -78,7 +78,8 @@ def compared(
         elif measure == AGREEMENT:
             alike = comparisons.agreement(values.argmax(2))
         else:
-            alike = comparisons.cka(values) if measure == CKA else comparisons.pwcca(values)
+            pair = np.tile(np.arange(len(seeds)) // 2, len(groups))[there]
+            alike = comparisons.cka(values) if measure == CKA else comparisons.pwcca(values, pair[:, None] == pair)
         found[np.ix_(there, there)] = alike
     return found.reshape(len(groups), len(seeds), len(groups), len(seeds))
 

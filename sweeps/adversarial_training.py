@@ -1,14 +1,16 @@
 """Does adversarial training, added to dropout, prevent more memorizing, at no cost to what is learned?
 
 The set-up of `regularization`, with a part of the loss on critical samples beside dropout, on clean and on fully random
-labels. (A reconstruction of Arpit et al. 2017, section 5, on MLPs and digits: dropout and weight lie
-within the paper's 0.03 to 0.5 and 0.2 to 0.7; samples are sought in the paper's box, for 10 iterations, whose number it
-does not tell.) A sweep of its own, for its searches make a step many times as long.
+labels. (A reconstruction of Arpit et al. 2017, section 5, on MLPs and digits: the weight lies within the paper's 0.2
+to 0.7, dropout goes a little beyond its 0.5; samples are sought in the paper's box, for 10 iterations, whose number it
+does not tell.) A sweep of its own, for its searches make a step many times as long. A first run held dropout to 0.5,
+with which a third of random labels is fitted here, while `regularization` gives dropout alone up to 0.9: now both have
+0.6.
 """
 
 from memsweep import Sweep
 
-STRENGTHS = ((0.3, 0.45), (0.5, 0.7))
+STRENGTHS = ((0.5, 0.45), (0.6, 0.45))
 
 SWEEP = Sweep(
     "adversarial_training",

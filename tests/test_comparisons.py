@@ -49,6 +49,15 @@ def test_pwcca_of_single_neurons_is_their_correlation():
     assert pwcca(features)[0, 1] == pytest.approx(expected)
 
 
+def test_pwcca_of_some_pairs():
+    features = np.random.default_rng(0).normal(size=(4, 30, 3))
+    asked = np.zeros((4, 4), bool)
+    asked[0, 1] = asked[3, 2] = True
+    found, whole = pwcca(features, asked), pwcca(features)
+    there = asked | asked.T | np.eye(4, dtype=bool)
+    assert (found[there] == whole[there]).all() and np.isnan(found[~there]).all() and not np.isnan(whole).any()
+
+
 def test_pwcca_is_written_out(monkeypatch):
     """Canonical correlations by the eigenvalues of covariances, weights by their vectors."""
     monkeypatch.setattr(comparisons, "VARIANCE", 1 - 1e-12)

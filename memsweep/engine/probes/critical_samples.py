@@ -22,7 +22,7 @@ from memsweep.seeds import key
 EXAMPLES = 100
 """The first ones of the training and of the validation set, at most."""
 ITERATIONS = 100
-MULTIPLES = (1, 10, 30, 100)
+MULTIPLES = (1, 10, 30)
 """Of the paper's step, noise and box; its own may show nothing on easy data."""
 PARTS = ("train", "validation")
 
