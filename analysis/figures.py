@@ -127,9 +127,10 @@ def reference(ax: Axes, x: ArrayLike, y: ArrayLike, label: str, dashes: str = "-
 
 
 def plain_ticks(*axes: Axis) -> None:
-    """1, 2, 5, 10 instead of powers of ten on logarithmic axes."""
+    """1, 2, 5, 10 instead of powers of ten on logarithmic axes; more where one spans less than a factor of 5."""
     for axis in axes:
-        axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        low, high = axis.get_view_interval()
+        axis.set_major_locator(LogLocator(subs=(1, 2, 5) if high > 5 * low else (1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 8)))
         axis.set_major_formatter(StrMethodFormatter("{x:g}"))
         axis.set_minor_formatter(NullFormatter())
 

@@ -53,6 +53,9 @@ def draw_by_activation(summary: pd.DataFrame, ax: Axes) -> Axes:
     series.draw(placed, ax, (WIDTH, "place", "layers"), {}, axis)
     if ax.lines:
         figures.grid_ticks(ax.xaxis, range(len(names)), names)
+        for line in ax.lines:
+            line.set_linestyle("none")  # names have no order
+        ax.margins(x=0.3)
     return ax
 
 

@@ -16,6 +16,10 @@ from analysis import figures, frames, statistics
 OVER_SEEDS = "Mean over seeds; bars: 95 % bootstrap interval over seeds."
 
 
+FEW = 5
+"""So many values of x are ticks themselves, if whole or on a logarithmic axis."""
+
+
 def summarize(frame: pd.DataFrame, quantities: Mapping[str, pd.Series[Any]], by: Sequence[str]) -> pd.DataFrame:
     """A row per quantity and group: mean over seeds with its bootstrap interval over seeds, at 95 %.
 
@@ -59,6 +63,9 @@ def draw(
     logarithmic = [side for side in (ax.xaxis, ax.yaxis) if side.get_scale() == "log"]
     # beyond three decades powers of ten are plainer
     figures.plain_ticks(*(side for side in logarithmic if np.divide(*side.get_view_interval()[::-1]) < 1000))
+    places = np.sort(chosen[x].unique().astype(float))
+    if len(places) <= FEW and (ax.get_xscale() == "log" or (places % 1 == 0).all()):
+        figures.grid_ticks(ax.xaxis, places)
     figures.legend(ax, frames.short(curves) if ordered else None)
     return ax
 
