@@ -328,7 +328,9 @@ def test_points_with_missing_seeds_are_rings_named_once():
     assert all(ring["marker"]["symbol"] == "circle-open" for ring in rings)
 
 
-@pytest.mark.parametrize("high, ticks", [(300.0, ["100", "200"]), (3000.0, None)])
+@pytest.mark.parametrize(
+    "high, ticks", [(300.0, ["100", "120", "150", "200", "250", "300"]), (500.0, ["100", "200", "500"]), (3000.0, None)]
+)
 def test_a_short_logarithmic_axis_has_whole_numbers(high, ticks):
     """Plotly's own would be a lone 2."""
 
