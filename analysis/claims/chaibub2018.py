@@ -26,8 +26,9 @@ COST = 0.01
 """Of the area on held-out examples that a regularizer may cost."""
 DRAWS = 50
 
-_MLP = {"model_family": "mlp", "model_width": 64, "regularization_dropout": 0.0}
-_FAMILIES = {"MLP": _MLP, "convolutional network": {**_MLP, "model_family": "cnn", "model_width": 16}}
+_BASE = "is of the width with real labels"
+_MLP = {"model_family": "mlp", _BASE: True, "regularization_dropout": 0.0}
+_FAMILIES = {"MLP": _MLP, "convolutional network": {**_MLP, "model_family": "cnn"}}
 _REAL = {"data_noise_kind": "none"}
 _NOISE_INPUTS = {"data_noise_kind": "gaussian_inputs", "data_noise_fraction": 1.0}
 _NEAR = {"features": "hidden", "validation": "copies", "rho": permutation.RHO}
@@ -39,6 +40,8 @@ def _asked(rows: pd.DataFrame, *values: dict[str, Any], step: int | None = None)
     """Rows with these values, by seed, at a step or at the end; with M. Raises MissingTrialsError."""
     wanted = {name: value for part in values for name, value in part.items()}
     rows = rows.dropna(subset="step")
+    base = rows[rows["data_noise_kind"] == "none"].groupby("model_family")["model_width"].min()
+    rows = rows.assign(**{_BASE: rows["model_width"] == rows["model_family"].map(base)})
     at = rows["step"] == (rows["step_count"] if step is None else step)
     found = figures.having(rows[at], wanted)
     if found.empty:
