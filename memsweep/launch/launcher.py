@@ -98,13 +98,14 @@ def launch(
                 )
                 choices.note(store, programs)
                 remarks += choices.remarks(programs)
+                saved = checkpoints.stored(store)
                 missing = {trial.trial_id for trial in left.missing}
                 packs = [
                     pack
                     for share in shares
                     for pack in plan.packs(
                         [trial for trial in share if trial.trial_id in missing],
-                        *(workers, members, programs, checkpoints.stored(store)),
+                        *(workers, members, programs, saved),
                     )
                 ]
                 outcome = tune.run(packs, store, chosen, budget_seconds, care, driver)
