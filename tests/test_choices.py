@@ -47,6 +47,11 @@ def test_a_program_that_is_cached_pays_sooner():
     assert compiled([short]) == [True] and compiled([trial(stop__steps=10)]) == [False]
 
 
+def test_a_search_within_the_step_makes_compiling_dearer():
+    plain, searching = (program_name(trial(regularization__adversarial=weight)) for weight in (0.0, 0.5))
+    assert choices.compile_seconds(searching) == choices.SEARCHING * choices.compile_seconds(plain)
+
+
 def test_gpus_and_machines_without_compiler_do_not_compile_unless_told(monkeypatch):
     long = [trial(stop__steps=2 * ENOUGH)]
     assert compiled(long, device="cuda") == [False] and compiled(long, device="cuda", wish=True) == [True]
