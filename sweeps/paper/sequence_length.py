@@ -7,9 +7,10 @@ adding have been asked for in the literature.) PRU-style cells are reconstructed
 from memsweep import Sweep
 
 TASKS = [
-    *(("copy", length, 10, 8, 0.001) for length in (50, 100, 200, 400, 800)),
-    *(("adding", length, 0, 0, 0.001) for length in (50, 100, 200, 400, 800)),
-    *(("recall", length, length // 8, length + 2, 0.001) for length in (64, 128, 256)),
+    # task, length, symbols or pairs, tokens, probes
+    *(("copy", length, 10, 8, ("positions", "readouts")) for length in (50, 100, 200, 400, 800)),
+    *(("adding", length, 0, 0, ()) for length in (50, 100, 200, 400, 800)),
+    *(("recall", length, length // 8, length + 2, ("positions",)) for length in (64, 128, 256)),
 ]
 CELLS = ("rnn", "irnn", "lstm", "gru", "pru_a", "pru_b", "pru_c", "pru_d", "pru_a+plus_out")
 
@@ -21,6 +22,7 @@ SWEEP = Sweep(
         "model.family": "recurrent",
         "model.depth": 1,
         "optimizer.name": "adamw",
+        "optimizer.learning_rate": 0.001,
         "optimizer.clip": 1.0,
         "optimizer.batch_size": 64,
         "stop.solve": "task",
@@ -28,7 +30,7 @@ SWEEP = Sweep(
         "stop.measure_steps": 500,
     },
     axes={
-        (*("data.task", "data.sequence_length", "data.items", "data.vocabulary", "optimizer.learning_rate"),): TASKS,
+        ("data.task", "data.sequence_length", "data.items", "data.vocabulary", "probes"): TASKS,
         "model.cell": CELLS,
         "model.width": (64, 128, 256),
     },
