@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import joblib
 import numpy as np
 import pandas as pd
 
@@ -15,19 +16,25 @@ SHUFFLES = 200
 def by_chance(read: Read, shuffles: int) -> dict[tuple[str, int], float]:
     """(paper, claim) -> `reproduced_by_chance` on stored trials, of claims with `shuffled` whose trials are there.
 
-    Each claim has a generator of its own, so that its rate doesn't depend on the others.
+    Claims are tried side by side, each with a generator of its own, so that its rate doesn't depend on the others.
     """
-    rates = {}
-    for paper in papers():
-        for claim in paper.claims:
-            try:
-                rows = gathered(claim, read) if claim.shuffled else None
-            except MissingTrialsError:
-                continue
-            if rows is not None:
-                generator = np.random.default_rng([claim.number, *paper.key.encode()])
-                rates[paper.key, claim.number] = reproduced_by_chance(claim, rows, generator, shuffles)
-    return rates
+    asked = {(paper.key, claim.number): claim for paper in papers() for claim in paper.claims if claim.shuffled}
+    there = {key: claim for key, claim in asked.items() if _has_rows(claim, read)}
+    rates = joblib.Parallel(n_jobs=-1)(
+        joblib.delayed(reproduced_by_chance)(
+            claim, gathered(claim, read), np.random.default_rng([number, *paper.encode()]), shuffles
+        )
+        for (paper, number), claim in there.items()
+    )
+    return dict(zip(there, rates, strict=True))
+
+
+def _has_rows(claim: Claim, read: Read) -> bool:
+    try:
+        gathered(claim, read)
+    except MissingTrialsError:
+        return False
+    return True
 
 
 def reproduced_by_chance(
