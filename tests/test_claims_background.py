@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis import cover
+from analysis import cover, figures, reconstruction, trainability
 from analysis.claims import background, controls
 from analysis.claims.background import PAPER
 from analysis.claims.claim import Fact, ImpossibleError, MissingTrialsError
@@ -195,6 +195,83 @@ def test_covers_count():
         assert cover.separable(round(ratio * weights), weights) == pytest.approx(share, abs=1e-3)
 
 
+def vectors(lost=lambda units: max(0.0, 1 - units), **of_cells):
+    """Squared errors of 16 numbers by cells of 8, 12, 16 and 24 units: a function of units a number."""
+    rows = [
+        {
+            **{"data_task": "reconstruction", "data_input_dim": 16, "data_sequence_length": 3, "data_vocabulary": 0},
+            **{"model_cell": cell, "model_width": width, "parameter_count": 100 * width, "seed": seed},
+            **{"validation_target_count": 1600, "validation_target_correct_count": 0, "status": "finished"},
+            "validation_squared_error_sum": 1600 * of_cells.get(cell, lost)(width / 16) + 5 + seed % 3,
+        }
+        for cell in background.CELLS
+        for width in (8, 12, 16, 24)
+        for seed in SEEDS
+    ]
+    return pd.DataFrame(rows).assign(trial_id=lambda rows: [f"t{i}" for i in range(len(rows))])
+
+
+@pytest.mark.parametrize(
+    ("rows", "verdict"),
+    [
+        (vectors(), Verdict.REPRODUCED),
+        (vectors(gru=lambda units: 0.02 + max(0.0, 1 - units)), Verdict.CONTRADICTED),  # never back
+        (vectors(lambda units: max(0.0, 1 - 2 * units)), Verdict.CONTRADICTED),  # two numbers a unit
+        (vectors(lstm=lambda units: 1.08 * max(0.0, 1 - units)), Verdict.REPRODUCED),
+        (vectors(lambda u: 0.92 * max(0.0, 1 - u), lstm=lambda u: 1.08 * max(0.0, 1 - u)), Verdict.CONTRADICTED),
+        (vectors()[lambda rows: rows["model_width"] >= 16], Verdict.NOT_RUN),
+    ],
+)
+def test_a_cell_holds_a_number_a_unit(rows, verdict):
+    assert judged(9, rows) == verdict
+
+
+def trained(rnn=6, irnn=8, gru=3, lstm=4):
+    """Twelve learning rates a cell and seed, the largest of which diverge: half to numbers, half to none."""
+    rows = [
+        {
+            **{"model_cell": cell, "optimizer_learning_rate": 0.01 * 2**rate, "seed": seed, "class_count": 2},
+            **{"train_count": 128, "status": "diverged" if rate % 2 and rate >= 12 - count else "finished"},
+            "train_loss_sum_nats": np.nan if rate % 2 else 128 * (1.5 if rate >= 12 - count else 0.7),
+        }
+        for cell, count in (("rnn", rnn), ("irnn", irnn), ("gru", gru), ("lstm", lstm))
+        for rate in range(12)
+        for seed in SEEDS
+    ]
+    return pd.DataFrame(rows).assign(trial_id=lambda rows: [f"t{i}" for i in range(len(rows))])
+
+
+@pytest.mark.parametrize(
+    ("rows", "verdict"),
+    [
+        (trained(), Verdict.REPRODUCED),
+        (trained(lstm=12), Verdict.CONTRADICTED),
+        (trained(gru=10), Verdict.UNDECIDED),
+        (trained()[lambda rows: rows["model_cell"] != "irnn"], Verdict.NOT_RUN),
+    ],
+)
+def test_gates_keep_training_from_diverging(rows, verdict):
+    assert judged(13, rows) == verdict
+
+
+def test_a_trial_diverges_by_its_weights_or_its_loss():
+    status = ["diverged", "finished", "finished", "failed"]
+    rows = pd.DataFrame({"status": status, "train_loss_sum_nats": [np.nan, 150.0, 70.0, np.nan]})
+    found = trainability.diverged(rows.assign(train_count=100, class_count=2))
+    assert list(found[:3]) == [1, 1, 0] and np.isnan(found[3])
+
+
+@pytest.mark.parametrize(("module", "rows"), [(reconstruction, vectors()), (trainability, trained())])
+def test_figures_are_drawn(module, rows):
+    for shown in (rows, rows.assign(status="missing")):
+        summary = module.summarize(shown)
+        for figure in module.FIGURES:
+            with figures.canvas() as ax:
+                figure.draw(summary, ax)
+                assert ax.get_xlabel() or ax.texts
+    assert module.summarize(rows)["estimate"].notna().all()
+
+
 def string_rows(plateau, shortfall=1.0):
     """Strings that an attention network tells: all of the set up to a plateau, in bits a parameter."""
     rows = []
@@ -251,7 +328,8 @@ def test_of_noise_only_wrong_labels_count():
 def test_exchanged_settings_reproduce_no_more_often_than_chance(number):
     claim = PAPER.claims[number - 1]
     lengths = ((1, 0.8), (5, 1.0), (10, 1.02)) if number == 8 else ((5, 1.0),)
-    rows = {3: random_rows(), 4: random_rows(), 14: copied(rnn=10)}.get(number, cell_rows(USUAL, lengths))
+    others = {3: random_rows(), 4: random_rows(), 9: vectors(), 13: trained(), 14: copied(rnn=10)}
+    rows = others.get(number, cell_rows(USUAL, lengths))
     rate = controls.reproduced_by_chance(claim, rows.assign(sweep="s"), np.random.default_rng(1), shuffles=20)
     assert rate <= ALPHA + 3 * np.sqrt(ALPHA * (1 - ALPHA) / 20)
 

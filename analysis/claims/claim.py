@@ -85,7 +85,7 @@ Evidence = Margin | Tested | Fact
 class Claim:
     """A numbered claim of a paper. It holds when all that `measure` returns holds (intersection-union).
 
-    measure: rows of usable trials -> what is to be shown; raises MissingTrialsError.
+    measure: rows of trials with these statuses -> what is to be shown; raises MissingTrialsError.
     shuffled: columns that are exchanged between the trials of a seed to see how often chance alone gives a verdict;
     none for facts.
     """
@@ -99,6 +99,7 @@ class Claim:
     rows: str = frames.TRIALS  # the query of what is measured on, for each sweep
     shuffled: tuple[str, ...] = ()
     replicates: int = 10  # at least
+    statuses: tuple[str, ...] = frames.USABLE  # of the trials whose rows count
 
 
 @dataclass(frozen=True)

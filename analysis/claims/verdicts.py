@@ -43,8 +43,8 @@ COLUMNS = [
 ]
 
 
-Read = Callable[[str, str], pd.DataFrame]
-"""(query, sweep) -> its rows."""
+Read = Callable[[Claim, str], pd.DataFrame]
+"""(claim, sweep) -> the rows of that sweep that count for the claim."""
 
 
 def papers() -> list[Paper]:
@@ -60,15 +60,16 @@ def judge(results: str | Path | Store) -> pd.DataFrame:
 
 
 def reader(results: str | Path | Store) -> Read:
-    """Usable rows of a sweep, each query and table read once."""
+    """Rows of a sweep for a claim, each query and table read once."""
     store = results if isinstance(results, Store) else Snapshot(results)
-    known: dict[tuple[str, str], pd.DataFrame] = {}
+    known: dict[tuple[str, str, tuple[str, ...]], pd.DataFrame] = {}
 
-    def read(template: str, sweep: str) -> pd.DataFrame:
-        if (template, sweep) not in known:
-            rows = frames.read(template, sweep, store)
-            known[template, sweep] = rows[frames.usable(rows)].reset_index(drop=True)
-        return known[template, sweep]
+    def read(claim: Claim, sweep: str) -> pd.DataFrame:
+        key = claim.rows, sweep, claim.statuses
+        if key not in known:
+            rows = frames.read(claim.rows, sweep, store)
+            known[key] = rows[rows["status"].isin(claim.statuses)].reset_index(drop=True)
+        return known[key]
 
     return read
 
@@ -89,7 +90,7 @@ def gathered(claim: Claim, read: Read) -> pd.DataFrame:
     """The rows that a claim is measured on. Raises MissingTrialsError where one of its sweeps has none."""
     found = []
     for sweep in claim.sweeps:
-        rows = read(claim.rows, sweep)
+        rows = read(claim, sweep)
         if rows.empty:
             raise MissingTrialsError(f"no finished trial of sweep {sweep}: memsweep launch {sweep}")
         found.append(rows.assign(sweep=sweep))

@@ -50,9 +50,10 @@ CACHE_BYTES = 8 << 20
 share 32 MiB, compiled members of width 128 cost 500 us a step in packs of 16 to 64, and 830 in packs of 125."""
 SLOTS = {"cpu": (8, 64), "cuda": (64, 512)}
 """Fewest and most members that are trained at a time without being measured."""
-STEP_BYTES = 1 << 20
+STEP_BYTES = 4 << 20
 """What one step of a sequence keeps for the way back, of all members of a recurrent pack: so much stays in the caches
-and makes each operation long."""
+and makes each operation long. A member step of an RNN of 16 units takes 0.78 ms with 1 MiB and 0.49 with 2.3 MiB, of an
+LSTM of 32 units 1.9 with 1 MiB and 1.2 with 4 MiB; wider ones are bounded by their weights."""
 KERNEL_WIDTH = 192
 """From this width on, the library's LSTM, one member at a time, is as fast as fused ones on a CPU."""
 IN_TURN_SLOTS = 8
