@@ -55,8 +55,8 @@ def shuffled(rows: pd.DataFrame, columns: tuple[str, ...], generator: np.random.
     """The rows with these columns of their trials exchanged among the trials of a seed that agree in all else."""
     trials = rows.drop_duplicates("trial_id")
     fixed = ["sweep", "seed", *(column for column in frames.varying(trials) if column not in columns)]
-    renamed = trials[["trial_id", *columns]].copy()
+    order = np.arange(len(trials))
     for index in trials.groupby(fixed, dropna=False).indices.values():
-        order = generator.permutation(index)
-        renamed.iloc[index, 1:] = trials[[*columns]].iloc[order].to_numpy()
-    return rows.drop(columns=[*columns]).merge(renamed, on="trial_id", validate="many_to_one")
+        order[index] = generator.permutation(index)
+    changed = trials[[*columns]].take(order).set_axis(trials["trial_id"], axis=0)
+    return rows.drop(columns=[*columns]).join(changed, on="trial_id")
