@@ -351,6 +351,18 @@ def claims(
 
 
 @app.command()
+def compact(results: ResultsOption = "results", output: FormatOption = Format.TABLE) -> None:
+    """Merge small parts and drop copies that no reader sees; a launch, a report or a query may go on meanwhile.
+
+    Example: memsweep compact --results results
+    """
+    from memsweep.results.compaction import compact
+    from memsweep.results.store import Store
+
+    _print_rows([merged._asdict() for merged in compact(Store(results))], output)
+
+
+@app.command()
 def track(
     results: ResultsOption = "results",
     tracking_uri: TrackingOption = None,

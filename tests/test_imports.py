@@ -24,7 +24,7 @@ ROOMS = {
     "sweeps": ({"base"}, set()),
     "analysis": (
         {"base", "results", "analysis"},
-        {"numpy", "pandas", "pyarrow", "matplotlib", "scipy", "sklearn", "plotly", "jinja2"},
+        {"numpy", "pandas", "pyarrow", "matplotlib", "scipy", "sklearn", "joblib", "plotly", "jinja2"},
     ),
 }
 BASE = {"config", "options", "rules", "sweep", "seeds", "schema"}

@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, TextIO, TypeVar
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -34,6 +34,7 @@ from memsweep.schema import SCHEMAS, SETTLED
 RUNNING = "running.json"
 PROGRAMS = "programs.json"
 IDENTITY = "identity"
+_Piece = TypeVar("_Piece")
 LEFTOVER_SECONDS = 3600
 """Temporary files older than this belong to nobody."""
 
@@ -78,8 +79,12 @@ class Store:
                     _check_is_whole(row.get(column.name) for row in rows)
         except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
             raise StoreError(f"rows of table {table} don't fit its columns: {error}") from error
+        return self.write_part(table, part)
+
+    def write_part(self, table: str, rows: pa.Table) -> Path:
+        """One part of rows that are typed by SCHEMAS already."""
         sink = pa.BufferOutputStream()
-        pq.write_table(part, sink, compression="zstd")
+        pq.write_table(rows, sink, compression="zstd")
         content = sink.getvalue()
         path = self.results / table / f"{_hash(content)}.parquet"
         if not path.exists():
@@ -93,27 +98,47 @@ class Store:
         """All rows of all parts, typed by SCHEMAS, whoever wrote them. Columns that a part lacks are null."""
         schema = SCHEMAS[table]
         wanted = schema if columns is None else pa.schema([schema.field(name) for name in columns])
-        pieces = [_read_part(path, wanted) for path in self.parts(table)]
+        pieces = self._of_parts(table, lambda path: _read_part(path, wanted))
         return pa.concat_tables([wanted.empty_table(), *pieces])
 
+    def rows_in(self, table: str, parts: Sequence[Path]) -> pa.Table:
+        """All rows of these parts, copies too."""
+        schema = SCHEMAS[table]
+        return pa.concat_tables([schema.empty_table(), *(_read_part(path, schema) for path in parts)])
+
+    def _of_parts(self, table: str, read: Callable[[Path], _Piece]) -> list[_Piece]:
+        """What `read` gives of each part, also while parts are merged.
+
+        A part that is gone is held by one that was whole before it went, and so is in the next listing. Until both are
+        read, rows may be there twice.
+        """
+        pieces, met = [], set[Path]()
+        while new := [path for path in self.parts(table) if path not in met]:
+            for path in new:
+                met.add(path)
+                with suppress(FileNotFoundError):
+                    pieces.append(read(path))
+        return pieces
+
     def rows_of(self, table: str, attempts: set[str], columns: Sequence[str] | None = None) -> pa.Table:
-        """Rows of these attempts; parts that hold none of them are passed over."""
+        """Rows of these attempts, each once; parts that hold none of them are passed over."""
         schema = SCHEMAS[table]
         names = list(schema.names if columns is None else dict.fromkeys([*columns, "attempt_id"]))
-        wanted = pa.schema([schema.field(name) for name in names])
-        pieces = [
-            _read_part(path, wanted) for path in self.parts(table) if not attempts.isdisjoint(self._attempts_in(path))
-        ]
-        rows = pa.concat_tables([wanted.empty_table(), *pieces])
-        return rows.filter(pc.is_in(rows["attempt_id"], value_set=pa.array(sorted(attempts), pa.string())))
+        wanted = pa.schema([schema.field(name) for name in dict.fromkeys([*names, *_KEYS[table]])])
+
+        def own(path: Path) -> pa.Table:
+            return wanted.empty_table() if attempts.isdisjoint(self._attempts_in(path)) else _read_part(path, wanted)
+
+        rows = pa.concat_tables([wanted.empty_table(), *self._of_parts(table, own)])
+        rows = rows.filter(pc.is_in(rows["attempt_id"], value_set=pa.array(sorted(attempts), pa.string())))
+        return unique(rows, table).select(names)
 
     def trials(self, columns: Sequence[str] | None = None) -> pa.Table:
         """One attempt a trial: a settled one before others, then the one with most probes, then the first settled
         or the last of the others."""
-        keys = ["trial_id", "attempt_id", "status", "probes", "probe_steps", "finished_at"]
         names = list(SCHEMAS["trials"].names if columns is None else columns)
-        table = self.read("trials", list(dict.fromkeys([*names, *keys])))
-        return table.take(_kept(table.select(keys))).select(names)
+        table = self.read("trials", list(dict.fromkeys([*names, *_RANKED])))
+        return table.take(_kept(table.select(_RANKED))).select(names)
 
     def current(self, table: str, columns: Sequence[str] | None = None) -> pa.Table:
         """A table as readers see it: rows of the kept attempt of each trial, each once."""
@@ -124,10 +149,15 @@ class Store:
         rows = self.read(table, list(dict.fromkeys([*names, *keys])))
         if "attempt_id" in keys and "trial_id" in keys:
             kept = self.trials(["trial_id", "attempt_id"])
-            rows = rows.filter(pc.is_in(_pairs(rows), value_set=_pairs(kept)))
-        numbered = rows.select(keys).append_column("row", pa.array(range(len(rows)), pa.int64()))
-        unique = numbered.group_by(keys, use_threads=False).aggregate([("row", "min")])["row_min"]
-        return (rows if len(unique) == len(rows) else rows.take(_sorted(unique))).select(names)
+            rows = rows.filter(pc.is_in(attempt_pairs(rows), value_set=attempt_pairs(kept)))
+        return unique(rows, table).select(names)
+
+    def lost_attempts(self) -> pa.Array:
+        """Of trials that have several attempts, those that readers don't see, as `attempt_pairs` tells them."""
+        rows = self.read("trials", _RANKED)
+        kept = attempt_pairs(rows.take(_kept(rows)))
+        pairs = attempt_pairs(rows)
+        return pairs.filter(pc.invert(pc.is_in(pairs, value_set=kept)))
 
     def settled(self) -> dict[str, frozenset[str]]:
         """Trials that are never run again -> the probes recorded with them."""
@@ -247,7 +277,11 @@ class Store:
             ) from error
 
 
+_RANKED = ["trial_id", "attempt_id", "status", "probes", "probe_steps", "finished_at"]
+"""What `_kept` looks at."""
+
 _KEYS = {
+    "trials": ["trial_id", "attempt_id"],
     "steps": ["trial_id", "attempt_id", "step"],
     "examples": ["trial_id", "attempt_id", "example"],
     "positions": ["trial_id", "attempt_id", "position"],
@@ -286,6 +320,7 @@ class Snapshot(Store):
 
 
 def _read_part(path: Path, schema: pa.Schema) -> pa.Table:
+    """Raises StoreError where the file is no part, FileNotFoundError where there is none."""
     try:
         with pq.ParquetFile(path) as file:
             held = set(file.schema_arrow.names)  # built anew at each asking
@@ -296,6 +331,8 @@ def _read_part(path: Path, schema: pa.Schema) -> pa.Table:
             for field in schema
         ]
         return pa.table(columns, schema=schema)
+    except FileNotFoundError:
+        raise
     except (pa.ArrowException, OSError, UnicodeError) as error:
         raise StoreError(
             f"{path} is no whole Parquet part ({str(error).splitlines()[0]}). Move it out of the folder, e.g. into "
@@ -331,8 +368,16 @@ def _check_is_whole(values: Iterator[Any]) -> None:
             raise ValueError(f"{value} is no whole number")
 
 
-def _pairs(table: pa.Table) -> pa.Array:
-    """Trial and attempt as one text."""
+def unique(rows: pa.Table, table: str) -> pa.Table:
+    """Rows of a table without copies, in order: what tells them apart is in their columns."""
+    keys = _KEYS[table]
+    numbered = rows.select(keys).append_column("row", pa.array(range(len(rows)), pa.int64()))
+    first = numbered.group_by(keys, use_threads=False).aggregate([("row", "min")])["row_min"]
+    return rows if len(first) == len(rows) else rows.take(_sorted(first))
+
+
+def attempt_pairs(table: pa.Table) -> pa.Array:
+    """Trial and attempt as one text.  table: with trial_id and attempt_id.  Returns [rows]."""
     return pc.binary_join_element_wise(table["trial_id"], table["attempt_id"], "/").combine_chunks()
 
 
