@@ -163,6 +163,15 @@ def test_shuffling_exchanges_within_a_seed_alone():
     assert 0 < sum(kinds[t] != k for t, k in zip(rows["trial_id"], rows["data_noise_kind"], strict=True)) < len(rows)
 
 
+def test_what_changes_within_a_trial_is_exchanged_between_its_times():
+    rows = pd.DataFrame({"trial_id": list("aaaabbbb"), "value": [1.0, np.nan, 2.0, 3.0, 4.0, np.nan, 5.0, 6.0]})
+    changed = [controls.shuffled(rows, ("value",), np.random.default_rng(seed))["value"] for seed in range(20)]
+    for values in changed:
+        assert list(values.isna()) == list(rows["value"].isna())
+        assert set(values[:4].dropna()) == {1.0, 2.0, 3.0} and set(values[4:].dropna()) == {4.0, 5.0, 6.0}
+    assert len({tuple(values.dropna()) for values in changed}) > 10
+
+
 def test_paired_differences_name_what_is_not_there():
     rows = trials(1, np.random.default_rng(0))
     assert len(paired(rows, "value", "data_noise_kind", "none", "labels")) == 10

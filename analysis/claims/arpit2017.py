@@ -233,7 +233,7 @@ PAPER = Paper(
             ("critical_samples",),
             denser_as_noise_is_fitted,
             FITTING,
-            NOISE,
+            ("critical_count",),  # the settings alone don't tell early from late
             REPLICATES,
         ),
         Claim(

@@ -180,14 +180,14 @@ def _slower(found: pd.DataFrame, by: str, what: str) -> list[Margin]:
     """Between the ends of an axis, how much more often time doubles with noise inputs than on clean data.
 
     by: its column, of which the fast end is the first.  A slow end that never fits with noise counts with its budget,
-    which is less than the truth; others that never fit have no result.
+    which is less than the truth; where another end never fits, the seed is a tie.
     """
     clean = _by_seed(found, CLEAN, "time", by)
     expected = clean.iloc[:, -1] - clean.iloc[:, 0]
     margins = []
     for noise in _partial(found, "gaussian_inputs"):
         slow, fast = _by_seed(found, noise, "least", by).iloc[:, -1], _by_seed(found, noise, "time", by).iloc[:, 0]
-        margins.append(Margin(f"{what}, {noise} - clean", (slow - fast - expected).to_numpy(float)))
+        margins.append(Margin(f"{what}, {noise} - clean", (slow - fast - expected).fillna(0.0).to_numpy(float)))
     return margins
 
 

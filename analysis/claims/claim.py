@@ -86,8 +86,8 @@ class Claim:
     """A numbered claim of a paper. It holds when all that `measure` returns holds (intersection-union).
 
     measure: rows of trials with these statuses -> what is to be shown; raises MissingTrialsError.
-    shuffled: columns that are exchanged between the trials of a seed to see how often chance alone gives a verdict;
-    none for facts.
+    shuffled: columns that are exchanged between the trials of a seed, or one that is exchanged between the times of a
+    trial, to see how often chance alone gives a verdict; none for facts.
     """
 
     number: int

@@ -52,7 +52,13 @@ def reproduced_by_chance(
 
 
 def shuffled(rows: pd.DataFrame, columns: tuple[str, ...], generator: np.random.Generator) -> pd.DataFrame:
-    """The rows with these columns of their trials exchanged among the trials of a seed that agree in all else."""
+    """The rows with these columns of their trials exchanged among the trials of a seed that agree in all else.
+
+    A column of one name that changes within trials, in the course of their training, is exchanged within each, among
+    the times when it was measured.
+    """
+    if len(columns) == 1 and rows.groupby("trial_id")[columns[0]].nunique().max() > 1:
+        return _retimed(rows, columns[0], generator)
     trials = rows.drop_duplicates("trial_id")
     fixed = ["sweep", "seed", *(column for column in frames.varying(trials) if column not in columns)]
     order = np.arange(len(trials))
@@ -60,3 +66,11 @@ def shuffled(rows: pd.DataFrame, columns: tuple[str, ...], generator: np.random.
         order[index] = generator.permutation(index)
     changed = trials[[*columns]].take(order).set_axis(trials["trial_id"], axis=0)
     return rows.drop(columns=[*columns]).join(changed, on="trial_id")
+
+
+def _retimed(rows: pd.DataFrame, column: str, generator: np.random.Generator) -> pd.DataFrame:
+    values = rows[column].to_numpy().copy()
+    for index in rows[rows[column].notna()].groupby("trial_id").indices.values():
+        at = np.flatnonzero(rows[column].notna())[index]
+        values[at] = values[generator.permutation(at)]
+    return rows.assign(**{column: values})
