@@ -5,7 +5,7 @@ RESULTS ?= results
 
 SWEEPS := $(filter-out smoke,$(basename $(notdir $(wildcard sweeps/*.py))))
 
-.PHONY: demo test test-slow science bench data browser clean
+.PHONY: demo test test-slow test-cluster node science bench data browser clean
 
 demo: .venv/ready
 	$(BIN)/memsweep launch generalization --results $(RESULTS)
@@ -28,6 +28,17 @@ test: .venv/ready
 # what takes minutes: every program compiled; kills at random
 test-slow: .venv/ready
 	$(BIN)/python -m pytest -m slow
+
+# what needs servers or several machines, played by this one: an object store, PostgreSQL, several raylets
+test-cluster: .venv/ready
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,cluster,servers]'
+	$(BIN)/python -m pytest -m cluster tests/cluster
+
+# a machine of a cluster: the pinned versions, without what only tests need
+node:
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[cluster]'
 
 # all default sweeps, then the verdicts on the claims; MLflow can be filled later: memsweep track
 science: .venv/ready

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import matplotlib
@@ -22,6 +22,8 @@ from matplotlib.figure import Figure as Canvas
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, NullFormatter, NullLocator, StrMethodFormatter
 from numpy.typing import ArrayLike
+
+from memsweep.results.location import Location
 
 STYLE: dict[str, Any] = {
     "figure.figsize": (3.5, 2.9),  # inches; a paper's column
@@ -159,7 +161,7 @@ def legend(ax: Axes, title: str | None = None) -> None:
         ax.figure.legend(handles, labels, title=title, ncols=columns, loc="outside lower center", title_fontsize=7)
 
 
-def save(ax: Axes, folder: Path, name: str) -> list[Path]:
+def save(ax: Axes, folder: Location, name: str) -> list[Location]:
     """The figure of this axis as SVG and PNG; returns their paths."""
     folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / f"{name}.svg", folder / f"{name}.png"]
@@ -168,5 +170,7 @@ def save(ax: Axes, folder: Path, name: str) -> list[Path]:
         layout.execute(ax.figure)  # once for both files
         ax.figure.set_layout_engine("none")
     for path in paths:
-        ax.figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else {})
+        content = io.BytesIO()
+        ax.figure.savefig(content, format=path.suffix[1:], metadata={"Date": None} if path.suffix == ".svg" else {})
+        path.write_bytes(content.getvalue())
     return paths

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from memsweep.config import FIELDS, LATER_FIELDS
 from memsweep.results import query
+from memsweep.results.location import Location
 from memsweep.results.store import Store
 from memsweep.schema import SETTLED, Status, cell
 
@@ -62,7 +62,7 @@ def statement(template: str, sweep: str) -> str:
     return template.format(sweep=sweep.replace("'", "''"))
 
 
-def read(template: str, sweep: str, results: str | Path | Store) -> pd.DataFrame:
+def read(template: str, sweep: str, results: str | Location | Store) -> pd.DataFrame:
     """The answer to TRIALS, STEPS or a query of their kind for one sweep, with a column for every field of a trial.
 
     Fields come from `wanted`, so that trials which are not stored have them too.

@@ -25,6 +25,7 @@ from analysis.claims import table
 from analysis.claims.claim import Paper
 from analysis.claims.verdicts import Verdict, papers
 from memsweep.results import query
+from memsweep.results.location import Location
 from memsweep.results.status import failures, overview
 from memsweep.results.store import Snapshot, Store, StoreError, write_whole
 from memsweep.schema import Status
@@ -73,7 +74,7 @@ class Section:
     provenance: dict[str, str]
 
 
-def write(results: str | Path) -> Path:
+def write(results: str | Location) -> Location:
     """Writes the figures and the page; returns the page's path. Raises StoreError when the folder can't be written."""
     store = Snapshot(results)
     folder = store.results / FIGURES
@@ -107,7 +108,7 @@ def questions(sweep: str) -> dict[str, ModuleType]:
     return {f"{stem}-": module, **{f"{stem}-{name}-": other for name, other in others.items()}}
 
 
-def _section(store: Store, counts: dict[str, Any], causes: dict[str, tuple[str, str]], folder: Path) -> Section:
+def _section(store: Store, counts: dict[str, Any], causes: dict[str, tuple[str, str]], folder: Location) -> Section:
     sweep = counts["sweep"]
     trials = frames.read(frames.TRIALS, sweep, store)
     own = [(trial, *causes[trial]) for trial in trials["trial_id"] if trial in causes]
@@ -122,7 +123,7 @@ def _section(store: Store, counts: dict[str, Any], causes: dict[str, tuple[str, 
     )
 
 
-def _papers(store: Store, folder: Path) -> list[tuple[Paper, Drawn]]:
+def _papers(store: Store, folder: Location) -> list[tuple[Paper, Drawn]]:
     """The claims of each paper of which something was run, by the table that `memsweep claims` has written."""
     verdicts = table.stored(store.results)
     found = []
@@ -144,7 +145,7 @@ def _notices(trials: pd.DataFrame) -> Iterator[str]:
 
 
 def _answered(
-    module: ModuleType, sweep: str, prefix: str, trials: pd.DataFrame, store: Store, folder: Path
+    module: ModuleType, sweep: str, prefix: str, trials: pd.DataFrame, store: Store, folder: Location
 ) -> Question:
     read = trials if module.QUERY == frames.TRIALS else frames.read(module.QUERY, sweep, store)
     chosen = module.select(read) if hasattr(module, "select") else read
@@ -167,7 +168,7 @@ def _behind(chosen: pd.DataFrame, read: pd.DataFrame) -> str:
     return f"{used:,} of {wanted:,} trials" + (f", those with {frames.label(held)}." if held else ".")
 
 
-def _drawn(figure: figures.Figure, summary: pd.DataFrame, prefix: str, count: str, folder: Path) -> Drawn:
+def _drawn(figure: figures.Figure, summary: pd.DataFrame, prefix: str, count: str, folder: Location) -> Drawn:
     rows = figure.rows(summary)
     with figures.canvas() as ax:
         figure.draw(summary, ax)
@@ -214,7 +215,7 @@ def _template() -> jinja2.Template:
     return environment.get_template("report.html.j2")
 
 
-def _address(path: Path) -> str:
+def _address(path: Location) -> str:
     """The file's content as an address that needs no other file."""
     kind = {".svg": "image/svg+xml", ".png": "image/png"}[path.suffix]
     return f"data:{kind};base64,{base64.b64encode(path.read_bytes()).decode()}"

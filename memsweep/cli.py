@@ -8,7 +8,6 @@ import sys
 from collections.abc import Iterator
 from enum import StrEnum
 from numbers import Number
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -16,6 +15,7 @@ import typer
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from memsweep.results.location import Location
     from memsweep.results.store import Store
     from memsweep.sweep import Sweep
 
@@ -58,7 +58,13 @@ class Device(StrEnum):
 SweepArgument = Annotated[str, typer.Argument(metavar="SWEEP", help="A sweep file, or its bare name.")]
 SweepsArgument = Annotated[list[str], typer.Argument(metavar="SWEEP", help="Sweep files, or their bare names.")]
 ResultsOption = Annotated[
-    str, typer.Option("--results", envvar="MEMSWEEP_RESULTS", help="Folder of the results.", metavar="URI")
+    str,
+    typer.Option(
+        "--results",
+        envvar="MEMSWEEP_RESULTS",
+        help="Folder of the results, or s3://bucket/prefix, gs://…",
+        metavar="URI",
+    ),
 ]
 SetOption = Annotated[
     list[str] | None,
@@ -341,13 +347,14 @@ def claims(
     import pyarrow as pa
 
     from analysis.claims.table import SHOWN, write
+    from memsweep.results.location import location
 
     table = write(results, shuffles)
     if output in (Format.TABLE, Format.MARKDOWN):
         table = table[list(SHOWN)]
     _print_table(pa.Table.from_pandas(table, preserve_index=False), output)
     counts = ", ".join(f"{count} {verdict}" for verdict, count in table["verdict"].value_counts().items())
-    _say(f"{len(table)} claims: {counts}; all columns in {Path(results) / 'claims.csv'}")
+    _say(f"{len(table)} claims: {counts}; all columns in {location(results) / 'claims.csv'}")
 
 
 @app.command()
@@ -394,11 +401,12 @@ def ui(
 
     Example: memsweep ui --results results --port 5001
     """
+    from memsweep.results.location import location
     from memsweep.ui import serve
 
-    folder = Path(results)
+    place = location(results)
     try:
-        serve(folder, _tracked(tracking_uri, folder), port, lambda address: print(address, flush=True))
+        serve(place, _tracked(tracking_uri, place), port, lambda address: print(address, flush=True))
     except KeyboardInterrupt:  # how it is meant to end
         sys.exit(DONE)
 
@@ -424,12 +432,12 @@ def _sweep(path_or_name: str, overrides: list[str] | None) -> Sweep:
 
 
 def _store_if_there(results: str) -> Store | None:
-    from memsweep.results.store import Store
+    from memsweep.results.store import store_if_there
 
-    return Store(results) if Path(results).exists() else None
+    return store_if_there(results)
 
 
-def _tracked(given: str | None, results: Path) -> str:
+def _tracked(given: str | None, results: Location) -> str:
     from memsweep.results.background import tracking_uri
 
     uri = tracking_uri(given, results)

@@ -9,7 +9,6 @@ import socket
 import sys
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, requires, version
-from pathlib import Path
 from typing import Any
 
 from memsweep.config import TrialConfig
@@ -20,9 +19,9 @@ FREE_GIB = 1
 """Less free disk than this is worth a warning."""
 
 
-def checks(results: str | Path) -> list[dict[str, Any]]:
+def checks(results: str) -> list[dict[str, Any]]:
     """One row a check: what, state (ok, absent: not needed by all; wrong: must be mended), found and advice."""
-    rows = [*_python(), *_packages(), *_compiler(), *_devices(), *_data(), *_results(Path(results)), *_ports()]
+    rows = [*_python(), *_packages(), *_compiler(), *_devices(), *_data(), *_results(results), *_ports()]
     return [dict(zip(("check", "state", "found"), row, strict=True)) for row in rows]
 
 
@@ -75,20 +74,21 @@ def _data() -> Iterator[tuple[str, str, str]]:
         yield f"data {task}", "absent" if problems else "ok", "; ".join(problems) or "at hand"
 
 
-def _results(results: Path) -> Iterator[tuple[str, str, str]]:
-    from memsweep.results.store import Store  # imports pyarrow
+def _results(results: str) -> Iterator[tuple[str, str, str]]:
+    from memsweep.results.location import local_folder
+    from memsweep.results.store import store_if_there  # imports pyarrow
 
-    if not results.exists():
+    store = store_if_there(results)
+    if store is None:
         yield "results", "absent", f"{results}: made by the first launch"
         return
-    store = Store(results)
     damaged = store.damaged()
     for path, why in damaged:
         yield "part", "wrong", f"{path}: {why}"
     if not damaged:
         yield "results", "ok", f"{results}: every part is whole"
     yield "launch", "ok", "running" if store.is_locked() else "none running"
-    free = shutil.disk_usage(results).free / 2**30
+    free = shutil.disk_usage(local_folder(store.results)).free / 2**30
     yield "disk", "ok" if free > FREE_GIB else "wrong", f"{free:.1f} GiB free"
 
 

@@ -16,6 +16,7 @@ from typing import IO
 
 from memsweep.launch.watchdog import no_orphans
 from memsweep.results.background import default_uri, shown
+from memsweep.results.location import Location, local_folder
 from memsweep.results.tracking import TrackingError, pages
 
 HOST = "127.0.0.1"
@@ -29,7 +30,7 @@ QUIET = {
 }
 
 
-def serve(results: Path, uri: str, port: int, announce: Callable[[str], None]) -> None:
+def serve(results: Location, uri: str, port: int, announce: Callable[[str], None]) -> None:
     """Serves MLflow until interrupted. announce: told the addresses to open, once they answer.
 
     A server that runs elsewhere is only named. Raises TrackingError when there is nothing to show, or no port.
@@ -45,7 +46,7 @@ def serve(results: Path, uri: str, port: int, announce: Callable[[str], None]) -
     command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", uri, "--host", HOST]
     command += ["--port", str(port), "--workers", "1", "--uvicorn-opts", "--log-level=warning"]
     if uri == default_uri(results):
-        command += ["--default-artifact-root", (results.resolve() / "mlartifacts").as_uri()]
+        command += ["--default-artifact-root", (local_folder(results) / "mlartifacts").as_uri()]
     with (
         tempfile.TemporaryFile() as log,
         no_orphans(),

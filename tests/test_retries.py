@@ -11,7 +11,6 @@ from memsweep.launch.packing import Pack
 from memsweep.launch.patience import COMPILING_SECONDS, LastWords, Patience, last_words
 from memsweep.launch.retries import DEATHS, TRIES
 from memsweep.launch.tune import PackQueue, Searcher
-from memsweep.results.store import Store
 from tests.cases import trial
 
 TRIALS = tuple(trial(seed=seed) for seed in range(8))
@@ -160,16 +159,15 @@ def last_words_of(code, tmp_path, seconds=0.5):
     start = f"""
         import runpy
         from memsweep.launch.patience import Patience
-        from memsweep.results.store import Store
-        patience = Patience(Store({str(tmp_path)!r}), "mine", {seconds}, compiles=False)
+        from pathlib import Path
+        patience = Patience(Path({str(tmp_path)!r}), "mine", {seconds}, compiles=False)
         with patience.for_a_while():
             runpy.run_path({str(place / "execution.py")!r})
         patience.close()
     """
     ended = subprocess.run([sys.executable, "-c", textwrap.dedent(start)], capture_output=True, timeout=60)
-    store = Store(tmp_path)
-    words = last_words(store, "mine")
-    assert last_words(store, "mine") == LastWords(False, "")  # read once
+    words = last_words(tmp_path, "mine")
+    assert last_words(tmp_path, "mine") == LastWords(False, "")  # read once
     return ended.returncode, words
 
 
@@ -201,9 +199,8 @@ def test_what_ends_in_time_leaves_nothing(tmp_path):
 
 
 def test_patience_lasts_for_a_compilation(tmp_path):
-    store = Store(tmp_path, create=True)
     for compiles, expected in ((False, 5.0), (True, COMPILING_SECONDS)):
-        patience = Patience(store, "mine", 5.0, compiles=compiles)
+        patience = Patience(tmp_path, "mine", 5.0, compiles=compiles)
         patience.close()
         assert patience.seconds == expected
     faulthandler.enable()  # as pytest has it

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -13,6 +12,7 @@ from analysis import figures
 from analysis.claims import controls
 from analysis.claims.claim import Paper
 from analysis.claims.verdicts import COLUMNS, Verdict, judge, reader
+from memsweep.results.location import Location, location
 from memsweep.results.store import Snapshot, StoreError, write_whole
 
 FILE = "claims.csv"
@@ -38,7 +38,7 @@ COLORS = {
 }
 
 
-def write(results: str | Path, shuffles: int = 0) -> pd.DataFrame:
+def write(results: str | Location, shuffles: int = 0) -> pd.DataFrame:
     """Judges all claims on the trials of a folder and writes the table there. Raises StoreError.
 
     shuffles: with 1 or more, the column by_chance tells the share of so many shuffles in which a claim is reproduced.
@@ -52,9 +52,9 @@ def write(results: str | Path, shuffles: int = 0) -> pd.DataFrame:
     return table
 
 
-def stored(results: str | Path) -> pd.DataFrame:
+def stored(results: str | Location) -> pd.DataFrame:
     """The table that was written last; without rows where there is none."""
-    path = Path(results) / FILE
+    path = location(results) / FILE
     if not path.exists():
         return pd.DataFrame(columns=COLUMNS)
     try:

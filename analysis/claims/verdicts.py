@@ -11,7 +11,6 @@ import importlib
 import math
 from collections.abc import Callable, Sequence
 from enum import StrEnum
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,6 +20,7 @@ from scipy import stats
 from analysis import frames
 from analysis.claims.claim import Claim, Evidence, Fact, MissingTrialsError, Paper, Tested
 from analysis.statistics import median_interval
+from memsweep.results.location import Location
 from memsweep.results.store import Snapshot, Store
 
 PAPERS: tuple[str, ...] = ("arpit2017", "background", "chaibub2018", "choi2018", "gu2019", "yun2019")
@@ -52,14 +52,14 @@ def papers() -> list[Paper]:
     return [importlib.import_module(f"analysis.claims.{name}").PAPER for name in PAPERS]
 
 
-def judge(results: str | Path | Store) -> pd.DataFrame:
+def judge(results: str | Location | Store) -> pd.DataFrame:
     """One row a claim of every paper, with COLUMNS. The estimate shown is of the claim's weakest part."""
     read = reader(results)
     tables = [judge_paper(paper, read) for paper in papers()]
     return pd.concat([pd.DataFrame(columns=COLUMNS), *tables], ignore_index=True)
 
 
-def reader(results: str | Path | Store) -> Read:
+def reader(results: str | Location | Store) -> Read:
     """Rows of a sweep for a claim, each query and table read once."""
     store = results if isinstance(results, Store) else Snapshot(results)
     known: dict[tuple[str, str, tuple[str, ...]], pd.DataFrame] = {}

@@ -11,10 +11,10 @@ from collections.abc import Collection, Mapping
 from contextlib import suppress
 from dataclasses import fields
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from memsweep.launch.packing import Pack
+from memsweep.results.location import Location
 from memsweep.results.store import Store
 
 FOLDER = "checkpoints"
@@ -29,14 +29,14 @@ class DamagedError(Exception):
 class Saved(NamedTuple):
     """A checkpoint, as its header tells it."""
 
-    path: Path
+    path: Location
     steps: dict[str, int]  # trial -> step, of the members that were training
     trials: tuple[str, ...]  # of the pack: members first, then those that waited for a slot
     slots: int
     execution: dict[str, Any]  # how it ran, as `execution` tells it
 
 
-def path_of(store: Store, pack: Pack) -> Path:
+def path_of(store: Store, pack: Pack) -> Location:
     return store.results / FOLDER / f"{pack.pack_id}.safetensors"
 
 
@@ -61,10 +61,10 @@ def stored(store: Store) -> list[Saved]:
     return sorted(found, key=lambda saved: -max(saved.steps.values(), default=0))
 
 
-def read(path: Path) -> Saved:
+def read(path: Location) -> Saved:
     """The header of a checkpoint. Raises DamagedError, FileNotFoundError."""
     try:
-        with open(path, "rb") as file:
+        with path.open("rb") as file:
             size = int.from_bytes(file.read(8), "little")
             header = json.loads(file.read(min(size, path.stat().st_size)))
         end = max(entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__")
@@ -117,5 +117,5 @@ def remove_damaged(store: Store) -> list[str]:
     return sentences
 
 
-def _files(store: Store) -> list[Path]:
+def _files(store: Store) -> list[Location]:
     return sorted((store.results / FOLDER).glob("[!.]*.safetensors"))

@@ -14,7 +14,7 @@ from memsweep.launch import checkpoints, choices, plan
 from memsweep.launch.checkpoints import CHECKPOINT_SECONDS
 from memsweep.launch.ledger import Ledger
 from memsweep.launch.packing import Pack, Tally
-from memsweep.launch.patience import PATIENCE_SECONDS, LastWords, forget, last_words
+from memsweep.launch.patience import PATIENCE_SECONDS, LastWords, forget
 from memsweep.results import background
 from memsweep.results.store import Store
 from memsweep.schema import RETRIED, Status, cell, reproduction
@@ -163,7 +163,9 @@ class _Driver:
         return sum(steps.get(trial.trial_id, 0) for trial in pack.trials)
 
     def last_words(self, pack: Pack) -> LastWords:
-        return last_words(self.store, pack.pack_id)
+        from memsweep.launch import tune  # in memory already: it is who asks
+
+        return tune.last_words(self.store.results, pack)
 
     def quarantine(self, pack: Pack, deaths: int, words: LastWords) -> None:
         ledger = Ledger(self.store, pack.pack_id)
@@ -184,7 +186,7 @@ def _ends(store: Store) -> dict[str, str]:
 
 def _tidy(missing: Sequence[TrialConfig], store: Store) -> list[str]:
     """Deletes checkpoints of no use; what was wrong with them. Those of trials that never ended are kept."""
-    forget(store)
+    forget(store.results)
     remarks = checkpoints.remove_damaged(store)
     columns = store.trials(["trial_id", "status"]).to_pydict()
     rows = zip(columns["trial_id"], columns["status"], strict=True)

@@ -8,10 +8,11 @@ from __future__ import annotations
 import faulthandler
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import NamedTuple
 
 from memsweep.launch.checkpoints import FOLDER
-from memsweep.results.store import Store
+from memsweep.results.location import Location, local_folder
 
 PATIENCE_SECONDS = 600.0
 """How long a piece of a pack's work may take, unless --patience says otherwise; it should take about two seconds."""
@@ -28,10 +29,10 @@ _OURS = "memsweep/launch/execution.py"
 class Patience:
     """Of one worker with one pack. The file is there as long as the pack is at work."""
 
-    def __init__(self, store: Store, pack_id: str, seconds: float, *, compiles: bool):
+    def __init__(self, results: Location, pack_id: str, seconds: float, *, compiles: bool):
         self.seconds = max(seconds, COMPILING_SECONDS) if compiles else seconds
-        self.path = store.results / FOLDER / f"{pack_id}.txt"
-        self.path.parent.mkdir(exist_ok=True)
+        self.path = _folder(results) / f"{pack_id}.txt"
+        self.path.parent.mkdir(parents=True, exist_ok=True)
         self._file = open(self.path, "w")  # noqa: SIM115  closed in `close`
         faulthandler.enable(self._file)  # for crashes
 
@@ -63,9 +64,9 @@ class LastWords(NamedTuple):
         return "it crashed" if self.text else "it was killed, by the system or by somebody"
 
 
-def last_words(store: Store, pack_id: str) -> LastWords:
-    """Reads and deletes what a dead worker has left behind."""
-    path = store.results / FOLDER / f"{pack_id}.txt"
+def last_words(results: Location, pack_id: str) -> LastWords:
+    """Reads and deletes what a dead worker has left behind: there, or on this machine if that is an object store."""
+    path = _folder(results) / f"{pack_id}.txt"
     text = path.read_text(errors="replace") if path.exists() else ""
     path.unlink(missing_ok=True)
     head, *threads = text.strip().split("\n\n") if text.startswith("Fatal") else ["", *text.strip().split("\n\n")]
@@ -73,7 +74,12 @@ def last_words(store: Store, pack_id: str) -> LastWords:
     return LastWords(text.startswith(_HUNG), "\n".join(filter(None, [head, *(own or threads)])))
 
 
-def forget(store: Store) -> None:
+def forget(results: Location) -> None:
     """Deletes what workers of launches that were killed have left behind."""
-    for path in (store.results / FOLDER).glob("*.txt"):
+    for path in _folder(results).glob("*.txt"):
         path.unlink(missing_ok=True)
+
+
+def _folder(results: Location) -> Path:
+    """On a disk: an object appears whole or not at all, and a dying process has no time to write it."""
+    return results / FOLDER if isinstance(results, Path) else local_folder(results) / FOLDER

@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 # Tune's own log files, state files and console output are off: the tables and our progress take their place
@@ -25,12 +26,15 @@ os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 import ray
 from ray import tune
 from ray.tune.search import Searcher
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from memsweep.config import TrialConfig
+from memsweep.launch import patience
 from memsweep.launch.packing import Pack, Tally
 from memsweep.launch.patience import LastWords, Patience
 from memsweep.launch.retries import DEATHS, Turn, after_death, has_gained
 from memsweep.launch.watchdog import no_orphans
+from memsweep.results.location import Location
 from memsweep.results.store import Store
 
 if TYPE_CHECKING:
@@ -38,6 +42,8 @@ if TYPE_CHECKING:
 
 CALIBRATION_SECONDS, CALIBRATION_TRIALS = 60.0, 4096
 """How long workers may measure without any of them being done, and the most trials of a program that one is sent."""
+ASK_SECONDS = 10.0
+"""How long machines have to tell what a dead worker of theirs has left behind."""
 REPORT_SECONDS = 1.0
 """A worker reports its progress about this often."""
 
@@ -117,7 +123,7 @@ class PackTrainable(tune.Trainable):  # type: ignore[misc]  # Ray is not type-ch
 
         self._tally = Tally()
         store, pack, care = Store(config["results"]), Pack.from_json(config["pack"]), Care(*config["care"])
-        self._patience = Patience(store, pack.pack_id, care.patience_seconds, compiles=pack.compiled)
+        self._patience = Patience(store.results, pack.pack_id, care.patience_seconds, compiles=pack.compiled)
         self._execution = run_pack(pack, store, config["device"], checkpoint_seconds=care.checkpoint_seconds)
 
 
@@ -183,6 +189,18 @@ class PackQueue(Searcher):  # type: ignore[misc]
         """Nothing, as above."""
 
 
+def last_words(results: Location, pack: Pack) -> LastWords:
+    """What a pack's dead worker has left behind, in the results folder or on whichever machine; within `cluster()`."""
+    if isinstance(results, Path):
+        return patience.last_words(results, pack.pack_id)
+    look = ray.remote(patience.last_words)
+    there = [NodeAffinitySchedulingStrategy(node["NodeID"], soft=False) for node in ray.nodes() if node["Alive"]]
+    options = [{"num_cpus": 0, "max_retries": 0, "scheduling_strategy": where} for where in there]
+    asked = [look.options(**own).remote(results, pack.pack_id) for own in options]
+    heard = [_result(reference) for reference in ray.wait(asked, num_returns=len(asked), timeout=ASK_SECONDS)[0]]
+    return max((words for words in heard if words), key=lambda words: len(words.text), default=LastWords(False, ""))
+
+
 @contextmanager
 def cluster(address: str | None = None) -> Iterator[None]:
     """A Ray cluster for the time of a launch: of its own on this machine, or the running one at `address`."""
@@ -228,14 +246,15 @@ def calibrate(programs: Sequence[Sequence[TrialConfig]], device: str, care: Care
             for reference in late:
                 ray.cancel(reference, force=True)
             break
+    # of those without a result, the packs will tell what is wrong
     return [_result(reference) if reference in ended else None for reference in asked]
 
 
-def _result(reference: Any) -> Calibration | None:
+def _result(reference: Any) -> Any:
+    """What a task returned; None where its worker ended."""
     try:
-        found: Calibration = ray.get(reference)
-        return found
-    except ray.exceptions.RayError:  # the pack will tell what is wrong
+        return ray.get(reference)
+    except ray.exceptions.RayError:
         return None
 
 

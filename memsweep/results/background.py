@@ -12,8 +12,8 @@ import subprocess
 import sys
 import time
 from contextlib import suppress
-from pathlib import Path
 
+from memsweep.results.location import Location, local_folder
 from memsweep.results.store import Store
 
 URI_VARIABLE = "MLFLOW_TRACKING_URI"
@@ -25,14 +25,15 @@ LOOK_SECONDS = 2.0
 """Between looks at the parts, at least."""
 
 
-def tracking_uri(given: str | None, results: Path) -> str | None:
-    """Where MLflow is: as given, else MLFLOW_TRACKING_URI, else a database in the results folder. None: nowhere."""
+def tracking_uri(given: str | None, results: Location) -> str | None:
+    """Where MLflow is: as given, else MLFLOW_TRACKING_URI, else a database in the results folder, or, where that
+    is in an object store, in a folder of this user's. None: nowhere."""
     chosen = given or os.environ.get(URI_VARIABLE) or default_uri(results)
     return None if chosen == NO_TRACKING else chosen
 
 
-def default_uri(results: Path) -> str:
-    return f"sqlite:///{results.resolve() / 'mlflow.db'}"
+def default_uri(results: Location) -> str:
+    return f"sqlite:///{local_folder(results) / 'mlflow.db'}"
 
 
 def shown(text: object) -> str:
@@ -47,7 +48,7 @@ def start(store: Store, uri: str) -> str | None:
     """
     track = [sys.executable, "-m", "memsweep", "track", "--follow", "--results", str(store.results.resolve())]
     try:
-        with open(store.results / LOG, "ab") as log:
+        with open(local_folder(store.results) / LOG, "ab") as log:
             subprocess.run(
                 ["/bin/sh", "-c", DETACHED, "sh", *track],
                 stdin=subprocess.DEVNULL,

@@ -7,14 +7,14 @@ readers pass over and the next compaction drops.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from memsweep.results.store import Store, attempt_pairs, unique
+from memsweep.results.location import Location, sizes
+from memsweep.results.store import PARTS, Store, attempt_pairs, unique
 from memsweep.schema import SCHEMAS
 
 TARGET_BYTES = 1 << 27
@@ -45,7 +45,7 @@ def _compact(store: Store, table: str, target_bytes: int) -> Compacted:
     before, dropped, is_merged = store.parts(table), 0, True
     while is_merged:  # merged parts are smaller than what they hold, and may find room in one another
         is_merged = False
-        for group in _groups(store.parts(table), target_bytes):
+        for group in _groups(sizes(store.results / table, PARTS), target_bytes):
             rows = store.rows_in(table, group)
             kept = _seen(store, table, rows)
             if len(group) == 1 and len(kept) == len(rows):
@@ -58,12 +58,14 @@ def _compact(store: Store, table: str, target_bytes: int) -> Compacted:
     return Compacted(table, len(before), len(store.parts(table)), dropped)
 
 
-def _groups(parts: Sequence[Path], target_bytes: int) -> Iterator[list[Path]]:
-    """Parts that are merged into one, each group of about `target_bytes`; large parts are groups of their own."""
-    group: list[Path] = []
+def _groups(parts: Mapping[Location, int], target_bytes: int) -> Iterator[list[Location]]:
+    """Parts that are merged into one, each group of about `target_bytes`; large parts are groups of their own.
+
+    parts: with their bytes.
+    """
+    group: list[Location] = []
     size = 0
-    for path in parts:
-        own = path.stat().st_size
+    for path, own in sorted(parts.items()):
         if group and size + own > target_bytes:
             yield group
             group, size = [], 0

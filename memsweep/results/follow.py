@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import NamedTuple
 
 from memsweep.results.background import LOOK_SECONDS, shown
+from memsweep.results.location import Location
 from memsweep.results.store import LockedError, Store, StoreError
 from memsweep.results.tracking import ERRORS, Tracking, TrackingError
 
@@ -66,8 +66,8 @@ def follow(store: Store, uri: str, say: Callable[[str], None]) -> None:
 class _State(NamedTuple):
     """What calls for another pass when it changes."""
 
-    trials: tuple[Path, ...]  # parts
-    wanted: tuple[Path, ...]
+    trials: tuple[Location, ...]  # parts
+    wanted: tuple[Location, ...]
     launched: bool  # a launch holds the folder
 
 

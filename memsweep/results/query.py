@@ -5,12 +5,12 @@ from __future__ import annotations
 import difflib
 import os
 import re
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import duckdb
 import pyarrow as pa
 
+from memsweep.results.location import Location
 from memsweep.results.store import Store
 from memsweep.schema import SCHEMAS
 
@@ -37,7 +37,7 @@ def default_results() -> str:
     return os.environ.get("MEMSWEEP_RESULTS", "results")
 
 
-def table(name: str, results: str | Path | Store) -> pd.DataFrame:
+def table(name: str, results: str | Location | Store) -> pd.DataFrame:
     """One table as readers see it: each trial once. Raises QueryError for a name that is no table."""
     if name not in SCHEMAS:
         raise QueryError(_no_table(name))
@@ -45,13 +45,13 @@ def table(name: str, results: str | Path | Store) -> pd.DataFrame:
     return frame
 
 
-def sql(statement: str, results: str | Path | Store) -> pd.DataFrame:
+def sql(statement: str, results: str | Location | Store) -> pd.DataFrame:
     """The answer to one SELECT, as pandas."""
     frame: pd.DataFrame = run(statement, results).to_pandas()
     return frame
 
 
-def run(statement: str, results: str | Path | Store) -> pa.Table:
+def run(statement: str, results: str | Location | Store) -> pa.Table:
     """The answer to one SELECT over trials, steps, packs, wanted and the tables of probes.
 
     results: a folder, or what is known of it (a Snapshot answers many statements and reads each table once).
@@ -73,7 +73,7 @@ def run(statement: str, results: str | Path | Store) -> pa.Table:
             raise QueryError(f"the statement can't be answered. {error}") from error
 
 
-def _store(results: str | Path | Store) -> Store:
+def _store(results: str | Location | Store) -> Store:
     return results if isinstance(results, Store) else Store(results)
 
 

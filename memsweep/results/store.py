@@ -1,46 +1,49 @@
 """Parts: whole or absent Parquet files, and which rows of them a reader sees. Needs neither torch nor ray.
 
 results/<table>/<hash of the content>.parquet   one part, written by a worker or a launch, read by everybody
-results/<name>.lock                             held by the process that launches, or tracks; says who it is
+results/<name>.lock                             held by the process that launches, or tracks, see locks.py
 results/running.json                            trials handed to workers; true only while the lock is held
 results/programs.json                           how programs are executed here, chosen at their first launch
 results/checkpoints/                            packs in training, see launch/checkpoints.py
 results/identity                                the folder's own name, where several share a server of MLflow
+
+A results folder is one on a disk or a prefix in an object store, see location.py.
 """
 
 from __future__ import annotations
 
 import errno
-import fcntl
 import hashlib
 import json
 import os
-import platform
 import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from pathlib import Path
-from typing import Any, TextIO, TypeVar
+from typing import Any, TypeVar
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from memsweep.config import recorded
+from memsweep.results import locks
+from memsweep.results.location import Location, LocationError, ObjectPath, location
 from memsweep.schema import SCHEMAS, SETTLED
 
 RUNNING = "running.json"
 PROGRAMS = "programs.json"
 IDENTITY = "identity"
+PARTS = "[!.]*.parquet"
+"""Their names, as a pattern."""
 _Piece = TypeVar("_Piece")
 LEFTOVER_SECONDS = 3600
 """Temporary files older than this belong to nobody."""
-
-
-LOCK_SECONDS = 1.0
-"""How long a lock is tried for: `is_locked` holds it for an instant."""
+READERS = 16
+"""Parts of an object store that are read at a time: it takes long to answer, not to read."""
 
 
 class StoreError(Exception):
@@ -52,17 +55,25 @@ class LockedError(StoreError):
 
 
 class Store:
-    """A results folder. create: make it, and see that it can be written; else it must be there."""
+    """A results folder, by its path or address. create: make it, and see that it can be written; else it must be there.
 
-    def __init__(self, results: str | Path, *, create: bool = False):
-        self.results = Path(results)
-        self._attempts: dict[Path, frozenset[str]] = {}  # of the parts that rows_of has met; parts never change
+    Raises StoreError.
+    """
+
+    def __init__(self, results: str | Location, *, create: bool = False):
+        try:
+            self.results = location(results)
+        except LocationError as error:
+            raise StoreError(str(error)) from error
+        self._attempts: dict[Location, frozenset[str]] = {}  # of the parts that rows_of has met; parts never change
+        if isinstance(self.results, ObjectPath):
+            _check_answers(self.results)
         if create:
             self._create()
         elif not _is_dir(self.results):
             raise StoreError(f"no results at {results}: launch a sweep first, or name another folder with --results.")
 
-    def write(self, table: str, rows: Sequence[Mapping[str, Any]]) -> Path:
+    def write(self, table: str, rows: Sequence[Mapping[str, Any]]) -> Location:
         """One part of these rows. The same rows make the same file, so that writing twice is harmless.
 
         Columns must be of SCHEMAS[table]; those that are absent are null. Raises StoreError when they are of another
@@ -81,7 +92,7 @@ class Store:
             raise StoreError(f"rows of table {table} don't fit its columns: {error}") from error
         return self.write_part(table, part)
 
-    def write_part(self, table: str, rows: pa.Table) -> Path:
+    def write_part(self, table: str, rows: pa.Table) -> Location:
         """One part of rows that are typed by SCHEMAS already."""
         sink = pa.BufferOutputStream()
         pq.write_table(rows, sink, compression="zstd")
@@ -91,8 +102,8 @@ class Store:
             write_whole(path, content)
         return path
 
-    def parts(self, table: str) -> list[Path]:
-        return sorted((self.results / table).glob("[!.]*.parquet"))
+    def parts(self, table: str) -> list[Location]:
+        return sorted((self.results / table).glob(PARTS))
 
     def read(self, table: str, columns: Sequence[str] | None = None) -> pa.Table:
         """All rows of all parts, typed by SCHEMAS, whoever wrote them. Columns that a part lacks are null."""
@@ -101,24 +112,37 @@ class Store:
         pieces = self._of_parts(table, lambda path: _read_part(path, wanted))
         return pa.concat_tables([wanted.empty_table(), *pieces])
 
-    def rows_in(self, table: str, parts: Sequence[Path]) -> pa.Table:
+    def rows_in(self, table: str, parts: Sequence[Location]) -> pa.Table:
         """All rows of these parts, copies too."""
         schema = SCHEMAS[table]
-        return pa.concat_tables([schema.empty_table(), *(_read_part(path, schema) for path in parts)])
+        return pa.concat_tables([schema.empty_table(), *self._each(partial(_read_part, schema=schema), parts)])
 
-    def _of_parts(self, table: str, read: Callable[[Path], _Piece]) -> list[_Piece]:
+    def _of_parts(self, table: str, read: Callable[[Location], _Piece]) -> list[_Piece]:
         """What `read` gives of each part, also while parts are merged.
 
         A part that is gone is held by one that was whole before it went, and so is in the next listing. Until both are
         read, rows may be there twice.
         """
-        pieces, met = [], set[Path]()
+
+        def piece(path: Location) -> list[_Piece]:
+            with suppress(FileNotFoundError):
+                return [read(path)]
+            return []
+
+        pieces, met = list[_Piece](), set[Location]()
         while new := [path for path in self.parts(table) if path not in met]:
-            for path in new:
-                met.add(path)
-                with suppress(FileNotFoundError):
-                    pieces.append(read(path))
+            met.update(new)
+            for found in self._each(piece, new):
+                pieces += found
         return pieces
+
+    def _each(self, act: Callable[[Location], _Piece], paths: Sequence[Location]) -> Iterator[_Piece]:
+        """What `act` returns of each, in order."""
+        if isinstance(self.results, Path) or len(paths) < 2:
+            yield from map(act, paths)
+        else:
+            with ThreadPoolExecutor(READERS) as readers:
+                yield from readers.map(act, paths)
 
     def rows_of(self, table: str, attempts: set[str], columns: Sequence[str] | None = None) -> pa.Table:
         """Rows of these attempts, each once; parts that hold none of them are passed over."""
@@ -126,7 +150,7 @@ class Store:
         names = list(schema.names if columns is None else dict.fromkeys([*columns, "attempt_id"]))
         wanted = pa.schema([schema.field(name) for name in dict.fromkeys([*names, *_KEYS[table]])])
 
-        def own(path: Path) -> pa.Table:
+        def own(path: Location) -> pa.Table:
             return wanted.empty_table() if attempts.isdisjoint(self._attempts_in(path)) else _read_part(path, wanted)
 
         rows = pa.concat_tables([wanted.empty_table(), *self._of_parts(table, own)])
@@ -169,7 +193,7 @@ class Store:
         rows = zip(*(column.to_pylist() for column in self.trials(names).columns), strict=True)
         return {trial: (status, recorded(probes, steps)) for trial, status, probes, steps in rows}
 
-    def damaged(self) -> list[tuple[Path, str]]:
+    def damaged(self) -> list[tuple[Location, str]]:
         """Parts that can't be read, or whose content is not what their name says."""
         found = []
         for table, schema in SCHEMAS.items():
@@ -183,44 +207,28 @@ class Store:
         return found
 
     @contextmanager
-    def lock(self, name: str = "launch", seconds: float = LOCK_SECONDS) -> Iterator[None]:
-        """Held by one process at a time; the system frees it when that process ends, however it ends.
+    def lock(self, name: str = "launch", seconds: float = locks.LOCK_SECONDS) -> Iterator[None]:
+        """Held by one process at a time; freed when that process ends, however it ends.
 
-        name: launch or track, as the verbs that hold it.  seconds: how long to try.  Raises LockedError.
+        name: launch, track or compact, as the verbs that hold it.  seconds: how long to try.  Raises LockedError.
         """
-        path = self.results / f"{name}.lock"
-        try:
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        except OSError as error:
-            raise StoreError(f"{path}: can't be written ({error.strerror}).") from error
-        with open(descriptor, "r+") as file:
-            until = time.monotonic() + seconds
-            while not _locks(file):
-                if time.monotonic() >= until:
-                    file.seek(0)
-                    holder = file.read().strip() or "unknown"
-                    raise LockedError(
-                        f"memsweep {name} ({holder}) is writing to {self.results}: "
-                        "wait for it, or use another --results."
-                    )
-                time.sleep(0.05)
-            file.truncate(0)
-            file.write(f"process {os.getpid()} on {platform.node()}\n")
-            file.flush()
+        with ExitStack() as held:
+            try:
+                held.enter_context(locks.hold(self.results, name, seconds))
+            except locks.HeldError as error:
+                raise LockedError(
+                    f"memsweep {name} ({error}) is writing to {self.results}: wait for it, or use another --results."
+                ) from error
+            except OSError as error:
+                path = self.results / f"{name}.lock"
+                raise StoreError(f"{path}: can't be written ({error.strerror or error}).") from error
             yield
 
     def is_locked(self, name: str = "launch") -> bool:
         """Whether a live process holds the lock."""
-        try:
-            with open(self.results / f"{name}.lock") as file:
-                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-        except OSError:  # no launch yet, or none that could be
-            return False
-        return False
+        return locks.is_held(self.results, name)
 
-    def _attempts_in(self, path: Path) -> frozenset[str]:
+    def _attempts_in(self, path: Location) -> frozenset[str]:
         if path not in self._attempts:
             schema = pa.schema([SCHEMAS[path.parent.name].field("attempt_id")])
             self._attempts[path] = frozenset(_read_part(path, schema)["attempt_id"].unique().to_pylist())
@@ -253,7 +261,7 @@ class Store:
             ) from error
 
     @property
-    def programs_path(self) -> Path:
+    def programs_path(self) -> Location:
         return self.results / PROGRAMS
 
     def running(self) -> set[str]:
@@ -264,6 +272,9 @@ class Store:
     def _create(self) -> None:
         try:
             self.results.mkdir(parents=True, exist_ok=True)
+            if isinstance(self.results, ObjectPath):
+                self.identity()  # a prefix is there once something is below it
+                return
             probe = self.results / f".writable-{os.getpid()}"
             probe.write_bytes(b"")
             probe.unlink()
@@ -298,10 +309,21 @@ _KEYS = {
 """What tells the rows of a table apart."""
 
 
+def store_if_there(results: str | Location) -> Store | None:
+    """None where nothing is stored yet. Raises StoreError where it can't be told."""
+    try:
+        place = location(results)
+    except LocationError as error:
+        raise StoreError(str(error)) from error
+    if isinstance(place, ObjectPath):
+        _check_answers(place)
+    return Store(place) if place.exists() else None
+
+
 class Snapshot(Store):
     """What a results folder held when each of its tables was first asked for, and is read once: for many queries."""
 
-    def __init__(self, results: str | Path):
+    def __init__(self, results: str | Location):
         super().__init__(results)
         self._tables: dict[str, pa.Table] = {}
 
@@ -319,10 +341,11 @@ class Snapshot(Store):
         return self._tables[table].select(self._tables[table].column_names if columns is None else list(columns))
 
 
-def _read_part(path: Path, schema: pa.Schema) -> pa.Table:
+def _read_part(path: Location, schema: pa.Schema) -> pa.Table:
     """Raises StoreError where the file is no part, FileNotFoundError where there is none."""
     try:
-        with pq.ParquetFile(path) as file:
+        # one request for the whole of a small object takes less time than several for its columns
+        with pq.ParquetFile(path if isinstance(path, Path) else pa.BufferReader(path.read_bytes())) as file:
             held = set(file.schema_arrow.names)  # built anew at each asking
             present = [name for name in schema.names if name in held]
             table = file.read(columns=present)
@@ -354,14 +377,6 @@ def _kept(attempts: pa.Table) -> pa.Array:
     return pa.array([row for _, row in best.values()], pa.int64())
 
 
-def _locks(file: TextIO) -> bool:
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
-
-
 def _check_is_whole(values: Iterator[Any]) -> None:
     for value in values:
         if isinstance(value, float) and not value.is_integer():
@@ -386,19 +401,42 @@ def _sorted(values: pa.ChunkedArray) -> pa.Array:
     return array.take(pc.array_sort_indices(array))
 
 
-def _is_dir(path: Path) -> bool:
+def _is_dir(place: Location) -> bool:
     try:
-        return path.is_dir()
+        return place.is_dir()
     except OSError:
         return False
+
+
+def _check_answers(place: ObjectPath) -> None:
+    try:
+        place.check()
+    except LocationError as error:
+        raise StoreError(str(error)) from error
+    except OSError as error:
+        raise StoreError(
+            f"{place}: the object store can't be used ({error}). Check the bucket's name, the credentials in the "
+            "environment, and AWS_ENDPOINT_URL where it is not AWS."
+        ) from error
 
 
 def _hash(content: Any) -> str:
     return hashlib.blake2b(content, digest_size=12).hexdigest()
 
 
-def write_whole(path: Path, content: Any) -> None:
+def write_whole(path: Location, content: Any) -> None:
     """The file appears under its name complete, or not at all, even if the machine stops meanwhile."""
+    try:
+        if isinstance(path, ObjectPath):
+            path.write_bytes(content)
+        else:
+            _write_whole(path, content)
+    except OSError as error:
+        full = " The disk is full." if error.errno == errno.ENOSPC else ""
+        raise StoreError(f"{path}: can't be written ({error.strerror or error}).{full}") from error
+
+
+def _write_whole(path: Path, content: Any) -> None:
     temporary = path.parent / f".{path.stem}-{os.getpid()}.tmp"
     try:
         path.parent.mkdir(exist_ok=True)
@@ -412,8 +450,7 @@ def write_whole(path: Path, content: Any) -> None:
             os.fsync(folder)
         finally:
             os.close(folder)
-    except OSError as error:
+    except OSError:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
-        full = " The disk is full." if error.errno == errno.ENOSPC else ""
-        raise StoreError(f"{path}: can't be written ({error.strerror or error}).{full}") from error
+        raise

@@ -16,7 +16,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, NamedTuple
 
 # no chatter and no telemetry; short HTTP patience, because the loops of follow.py are the ones that retry
@@ -32,6 +31,7 @@ from mlflow.exceptions import MlflowException
 
 from memsweep.results import projection
 from memsweep.results.background import default_uri, shown
+from memsweep.results.location import Location, local_folder, on_disk
 from memsweep.results.projection import Plan, Point, TrialRun, Wanted
 from memsweep.results.store import Store
 
@@ -72,7 +72,7 @@ class Artifact(NamedTuple):
 
     digest: str
     folder: str | None = None  # in MLflow
-    path: Path | None = None  # here; none: the plan, which is no file
+    path: Location | None = None  # none: the plan, which is no file
 
 
 @dataclass
@@ -179,8 +179,8 @@ class Tracking:
 
     def _artifact_root(self) -> str | None:
         """Beside the folder's own database; other servers know their own places."""
-        results = self.store.results.resolve()
-        return (results / "mlartifacts").as_uri() if self.uri == default_uri(results) else None
+        results = self.store.results
+        return (local_folder(results) / "mlartifacts").as_uri() if self.uri == default_uri(results) else None
 
     def _runs(self, experiment_id: str) -> Iterator[Run]:
         """This folder's that are not deleted, oldest first; on a server, others may have a sweep of the same name."""
@@ -280,7 +280,8 @@ class Tracking:
                 if file.path is None:
                     self.client.log_text(run_id, plan.csv, name)
                 else:
-                    self.client.log_artifact(run_id, str(file.path), file.folder)
+                    with on_disk(file.path) as path:
+                        self.client.log_artifact(run_id, str(path), file.folder)
                 self.client.set_tag(run_id, name, file.digest)
         except (ImportError, PermissionError) as error:  # a store of artifacts that is not within our reach
             self.say(f"{plan.sweep}: MLflow holds the runs, but not {name} ({shown(error)})")

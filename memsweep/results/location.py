@@ -1,0 +1,259 @@
+"""Where results are: a folder on a disk, this machine's or shared, or a prefix in an object store (S3, GCS).
+
+An `ObjectPath` has the part of `pathlib.Path` that a results folder needs, through pyarrow's file systems, so that
+nobody else asks which of the two it is. Credentials come from where the provider's own tools look for them, and never
+from the address: it stands in tables, logs and messages.
+"""
+
+from __future__ import annotations
+
+import errno
+import fnmatch
+import hashlib
+import os
+import random
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path, PurePosixPath
+from typing import Any, NamedTuple, TypeVar
+from urllib.parse import parse_qs, urlsplit
+
+from pyarrow import ArrowException, NativeFile, fs
+
+SCHEMES = ("s3", "gs")
+"""Of object stores."""
+SECRETS = {"access_key", "secret_key", "session_token", "credentials", "json_credentials"}
+"""Options that an address must not hold."""
+PATIENCE_SECONDS = 120.0
+"""How long a request is tried while an object store answers errors that may pass."""
+PAUSES = (0.5, 1.0, 2.0, 4.0, 8.0, 15.0)
+"""Between tries, about; the last is repeated."""
+LASTING = ("ACCESS_DENIED", "NO_SUCH_BUCKET", "INVALID_ACCESS_KEY", "SIGNATURE", "Bucket name", "HTTP status 403")
+"""In the texts of errors that waiting does not mend."""
+
+_Answer = TypeVar("_Answer")
+
+
+class LocationError(Exception):
+    """Why an address of results can't be used."""
+
+
+class Stat(NamedTuple):
+    """Of an object, as `os.stat_result` names it."""
+
+    st_size: int  # bytes
+    st_mtime: float  # seconds since 1970, by the store's clock
+
+
+@dataclass(frozen=True, order=True)
+class ObjectPath:
+    """An object, or a prefix of several, in an object store. What is written appears whole or not at all."""
+
+    scheme: str
+    key: str  # bucket and path
+    query: str = ""  # options, as pyarrow's file systems take them: endpoint_override=localhost:9000&scheme=http
+
+    def __str__(self) -> str:
+        return f"{self.scheme}://{self.key}" + (f"?{self.query}" if self.query else "")
+
+    def __truediv__(self, name: str) -> ObjectPath:
+        return ObjectPath(self.scheme, f"{self.key}/{name}", self.query)
+
+    @property
+    def name(self) -> str:
+        return PurePosixPath(self.key).name
+
+    @property
+    def stem(self) -> str:
+        return PurePosixPath(self.key).stem
+
+    @property
+    def suffix(self) -> str:
+        return PurePosixPath(self.key).suffix
+
+    @property
+    def parent(self) -> ObjectPath:
+        return ObjectPath(self.scheme, str(PurePosixPath(self.key).parent), self.query)
+
+    def resolve(self) -> ObjectPath:
+        return self
+
+    def mkdir(self, *, parents: bool = False, exist_ok: bool = False) -> None:
+        """Nothing: prefixes are there as soon as something is below them."""
+
+    def is_dir(self) -> bool:
+        return bool(_patiently(self._info).type == fs.FileType.Directory)
+
+    def is_file(self) -> bool:
+        return bool(_patiently(self._info).type == fs.FileType.File)
+
+    def exists(self) -> bool:
+        return bool(_patiently(self._info).type != fs.FileType.NotFound)
+
+    def stat(self) -> Stat:
+        """Raises FileNotFoundError."""
+        info = _patiently(self._info)
+        if info.type == fs.FileType.NotFound:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(self))
+        return _stat(info)
+
+    def open(self, mode: str = "rb") -> NativeFile:
+        """For reading, at any place."""
+        assert mode == "rb", mode
+        return _patiently(lambda: self._system.open_input_file(self.key))
+
+    def read_bytes(self) -> bytes:
+        def read() -> bytes:
+            with self._system.open_input_file(self.key) as file:
+                content: bytes = file.read()
+            return content
+
+        return _patiently(read)
+
+    def read_text(self, encoding: str = "utf-8", errors: str = "strict") -> str:
+        return self.read_bytes().decode(encoding, errors)
+
+    def write_bytes(self, content: Any) -> None:
+        """Tried for a while; the same content twice is the same object."""
+
+        def write() -> None:
+            with self._system.open_output_stream(self.key) as file:
+                file.write(content)
+
+        _patiently(write)
+
+    def unlink(self, missing_ok: bool = False) -> None:
+        def delete() -> None:
+            try:
+                self._system.delete_file(self.key)
+            except FileNotFoundError:
+                if not missing_ok:
+                    raise
+
+        _patiently(delete)
+
+    def glob(self, pattern: str) -> Iterator[ObjectPath]:
+        """Objects whose names match; wildcards only in the last part of the pattern."""
+        yield from self.listed(pattern)
+
+    def listed(self, pattern: str) -> dict[ObjectPath, Stat]:
+        """As `glob` finds them, with the size and age that one listing tells of all."""
+        folder, _, name = pattern.rpartition("/")
+        place = self / folder if folder else self
+        selector = fs.FileSelector(place.key, allow_not_found=True)
+        infos = _patiently(lambda: self._system.get_file_info(selector))
+        found = {ObjectPath(self.scheme, info.path, self.query): _stat(info) for info in infos if info.is_file}
+        return {path: stat for path, stat in found.items() if fnmatch.fnmatchcase(path.name, name)}
+
+    def check(self) -> None:
+        """Raises OSError, at once, where the store does not answer, or has no such bucket."""
+        bucket = self.key.partition("/")[0]
+        if self._system.get_file_info(bucket).type == fs.FileType.NotFound:
+            raise FileNotFoundError(f"there is no bucket {bucket!r}, or we may not list it")
+
+    def _info(self) -> fs.FileInfo:
+        return self._system.get_file_info(self.key)
+
+    @property
+    def _system(self) -> fs.FileSystem:
+        return _system(self.scheme, self.key.partition("/")[0], self.query)
+
+
+Location = Path | ObjectPath
+
+
+def location(results: str | Path | ObjectPath) -> Location:
+    """The place with this address: a path, or s3://bucket/prefix, gs://bucket/prefix. Raises LocationError."""
+    if isinstance(results, ObjectPath):
+        return results
+    if "://" not in str(results):
+        return Path(results)
+    parts = urlsplit(str(results))
+    if parts.scheme == "file":
+        return Path(parts.path)
+    if parts.scheme not in SCHEMES:
+        raise LocationError(
+            f"--results {_bare(parts)}: can't be reached; allowed are a folder, s3://bucket/prefix and "
+            "gs://bucket/prefix."
+        )
+    if "@" in parts.netloc or SECRETS & parse_qs(parts.query).keys():
+        raise LocationError(
+            f"--results {_bare(parts)}: holds credentials, which would be stored with the results. Take them out, and "
+            "give them as the store's own tools read them, e.g. AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY."
+        )
+    key = "/".join(part for part in (parts.netloc, *parts.path.split("/")) if part)
+    if not parts.netloc or parts.fragment:
+        raise LocationError(f"--results {results}: must be {parts.scheme}://bucket/prefix.")
+    return ObjectPath(parts.scheme, key, parts.query)
+
+
+def local_folder(place: Location) -> Path:
+    """Where what can't be in an object store is kept for these results: MLflow's database, logs."""
+    if isinstance(place, Path):
+        return place.resolve()
+    state = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state")
+    name = f"{place.name}-{hashlib.blake2b(str(place).encode(), digest_size=6).hexdigest()}"
+    folder = state / "memsweep" / name
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+@contextmanager
+def on_disk(path: Location) -> Iterator[Path]:
+    """A file as one of this machine, for as long as this lasts."""
+    if isinstance(path, Path):
+        yield path
+        return
+    with tempfile.TemporaryDirectory(prefix="memsweep-") as folder:
+        copy = Path(folder) / path.name
+        copy.write_bytes(path.read_bytes())
+        yield copy
+
+
+def sizes(folder: Location, pattern: str) -> dict[Location, int]:
+    """File -> bytes, of those that match; files that go meanwhile are passed over."""
+    if isinstance(folder, ObjectPath):
+        return {path: stat.st_size for path, stat in folder.listed(pattern).items()}
+    found: dict[Location, int] = {}
+    for path in folder.glob(pattern):
+        with suppress(FileNotFoundError):
+            found[path] = path.stat().st_size
+    return found
+
+
+def _stat(info: fs.FileInfo) -> Stat:
+    return Stat(info.size or 0, (info.mtime_ns or 0) / 1e9)
+
+
+def _bare(parts: Any) -> str:
+    """An address without what may be secret."""
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+
+
+@lru_cache
+def _system(scheme: str, bucket: str, query: str) -> fs.FileSystem:
+    one_request = "allow_delayed_open=true" if scheme == "s3" else ""  # a small object, else three
+    options = "&".join(filter(None, [query, one_request]))
+    try:
+        return fs.FileSystem.from_uri(f"{scheme}://{bucket}" + (f"?{options}" if options else ""))[0]
+    except (ArrowException, ValueError) as error:
+        raise LocationError(f"{scheme}://{bucket}: {str(error).splitlines()[0]}") from error
+
+
+def _patiently(act: Callable[[], _Answer]) -> _Answer:
+    """What `act` returns, after tries as long as its errors may pass. Raises the last OSError."""
+    until = time.monotonic() + PATIENCE_SECONDS
+    for pause in (*PAUSES, *(PAUSES[-1:] * int(PATIENCE_SECONDS))):
+        try:
+            return act()
+        except (FileNotFoundError, PermissionError):
+            raise
+        except OSError as error:
+            if any(text in str(error) for text in LASTING) or time.monotonic() + pause > until:
+                raise
+            time.sleep(pause * random.uniform(0.5, 1.0))
+    raise AssertionError("the loop ends by a return or an error")

@@ -1,0 +1,1 @@
+"""What needs servers, several machines or their like: `make test-cluster` installs it and runs these."""

@@ -1,0 +1,321 @@
+"""Results in an object store: what a folder does, whoever is killed, and whatever the store answers for a while."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+import memsweep
+from memsweep.results import locks
+from memsweep.results.compaction import compact
+from memsweep.results.location import location
+from memsweep.results.store import LockedError, Store, StoreError
+from memsweep.schema import SCHEMAS
+from tests.cases import ended, step
+from tests.cluster.object_store import ENVIRONMENT
+from tests.test_compaction import fill
+from tests.test_compaction import rows as seen
+from tests.test_launch import TINY, memsweep_, rows, start
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def address(s3, request):
+    """A prefix of its own for each test."""
+    return f"s3://bucket/{request.node.name.replace('[', '-').replace(']', '')}/results"
+
+
+@pytest.fixture
+def store(address):
+    return Store(address, create=True)
+
+
+def keys(s3, address):
+    prefix = address.removeprefix("s3://bucket/")
+    return [found["Key"] for found in s3.client().list_objects_v2(Bucket="bucket", Prefix=prefix).get("Contents", [])]
+
+
+# The store.
+
+
+def test_what_is_written_is_read(store):
+    fill(store, range(5))
+    assert len(store.trials()) == 5 and len(store.current("steps")) == 10 and store.damaged() == []
+    assert store.write("trials", [ended("t0")]) == store.write("trials", [ended("t0")])
+    assert store.identity() == Store(store.results).identity()
+
+
+def test_nothing_there_is_told(s3, address):
+    with pytest.raises(StoreError, match="no results at s3://bucket/"):
+        Store(address)
+    found = memsweep_("status", "--results", address)
+    assert found.returncode == 2 and "launch a sweep first" in found.stderr
+    assert memsweep_("missing", "smoke", "--results", address, "--format", "csv").stdout.count("\n") == 13
+
+
+def test_a_bucket_that_is_not_there_is_told_at_once(s3):
+    begun = time.monotonic()
+    with pytest.raises(StoreError, match="there is no bucket 'no-bucket'"):
+        Store("s3://no-bucket/results", create=True)
+    assert time.monotonic() - begun < 20
+
+
+def test_a_store_that_is_not_there_is_told_at_once(s3, monkeypatch):
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    found = memsweep_("launch", "smoke", "--results", "s3://elsewhere/results")
+    assert found.returncode == 2 and "the object store can't be used" in found.stderr
+
+
+def test_a_damaged_part_is_told_and_can_be_moved_away(s3, store):
+    fill(store, range(2))
+    path = store.parts("trials")[0]
+    path.write_bytes(b"PAR1")
+    with pytest.raises(StoreError, match="is no whole Parquet part"):
+        store.trials()
+    assert [broken for broken, _ in store.damaged()] == [path]
+    path.unlink()
+    assert len(store.trials()) == 1
+
+
+def test_requests_of_a_query_are_few(s3, store):
+    fill(store, range(40))
+    begun = time.monotonic()
+    assert len(store.current("steps")) == 80
+    assert time.monotonic() - begun < 30
+
+
+# Locks.
+
+HOLDER = """
+    import sys, time
+    from memsweep.results.store import LockedError, Store
+    try:
+        with Store(sys.argv[1]).lock("launch"):
+            print("held", flush=True)
+            time.sleep(float(sys.argv[2]))
+            print("let go", flush=True)
+    except LockedError as error:
+        print("refused", flush=True)
+"""
+
+
+def holder(store, seconds):
+    command = [sys.executable, "-c", textwrap.dedent(HOLDER), str(store.results), str(seconds)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT)
+
+
+def test_one_process_at_a_time_holds_a_lock(store, monkeypatch):
+    other = holder(store, 60)
+    try:
+        assert other.stdout.readline() == "held\n" and store.is_locked()
+        with (
+            pytest.raises(LockedError, match=rf"memsweep launch \(process {other.pid} on .*\) is writing"),
+            store.lock(),
+        ):
+            pass
+    finally:
+        other.kill()
+        other.communicate()
+    with store.lock():  # of a process of this machine that is gone: at once
+        assert store.is_locked()
+    assert not store.is_locked() and not list(store.results.glob("launch.lock/*"))
+
+
+def test_of_several_at_the_same_moment_one_holds_a_lock_at_a_time(store):
+    others = [holder(store, 8) for _ in range(3)]
+    said = [other.communicate()[0].split() for other in others]
+    assert sum(words[:1] == ["held"] for words in said) >= 1
+    assert all(words in (["held", "let", "go"], ["refused"]) for words in said)
+
+
+def test_a_lock_of_a_dead_machine_is_free_after_a_while(store, monkeypatch):
+    monkeypatch.setattr(locks, "DEAD_SECONDS", 4.0)
+    claim = store.results / "launch.lock" / "0123456789abcdef"
+    claim.write_bytes(json.dumps({"process": 1, "host": "another-machine"}).encode())
+    begun = time.monotonic()
+    assert store.is_locked()
+    with store.lock():
+        assert 2 < time.monotonic() - begun < 30 and not claim.exists()
+
+
+@pytest.mark.parametrize("hours", [-1, 1])
+def test_a_clock_that_is_wrong_by_an_hour_frees_no_lock(store, monkeypatch, hours):
+    other = holder(store, 60)
+    try:
+        assert other.stdout.readline() == "held\n"
+        right = time.time
+        monkeypatch.setattr(time, "time", lambda: right() + hours * 3600)
+        locks._clock_offset.cache_clear()
+        assert store.is_locked()
+        with pytest.raises(LockedError), store.lock():
+            pass
+    finally:
+        locks._clock_offset.cache_clear()
+        other.kill()
+        other.communicate()
+
+
+def test_whoever_may_only_read_is_not_kept_from_asking(store, monkeypatch):
+    def refuse(*_):
+        raise PermissionError("read only")
+
+    monkeypatch.setattr("memsweep.results.location.ObjectPath.write_bytes", refuse)
+    locks._clock_offset.cache_clear()
+    assert not store.is_locked()
+    locks._clock_offset.cache_clear()
+
+
+# Compaction.
+
+
+def test_a_reader_and_a_writer_beside_a_compaction_miss_nothing(store):
+    fill(store, range(20))
+    code = """
+        import sys
+        from memsweep.results.store import Store
+        from tests.test_compaction import fill
+        store = Store(sys.argv[1])
+        for trial in range(100, 130):
+            fill(store, [trial])
+    """
+    command = [sys.executable, "-c", textwrap.dedent(code), str(store.results)]
+    writer = subprocess.Popen(command, cwd=ROOT)
+    wrong, is_over = [], threading.Event()
+
+    def read():
+        while not is_over.is_set():
+            trials, steps = store.trials(), store.current("steps")
+            names = {row["trial_id"] for row in steps.to_pylist()}
+            if len(trials) < 20 or not names >= {f"t{i}" for i in range(20)} or len(steps) != 2 * len(names):
+                wrong.append((len(trials), len(steps)))
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    try:
+        while writer.poll() is None:
+            compact(store)
+    finally:
+        is_over.set()
+        reader.join()
+        writer.kill()
+    assert writer.returncode == 0 and not wrong
+    before = seen(store)
+    compact(store)
+    assert len(store.parts("trials")) == 1 and len(store.trials()) == 50 and seen(store) == before
+
+
+# Whole sweeps.
+
+
+@pytest.fixture(scope="module")
+def reference(tmp_path_factory):
+    """The sweep in a folder of this machine, undisturbed."""
+    results = tmp_path_factory.mktemp("reference") / "results"
+    found = memsweep_("launch", *TINY, "--results", results, "--tracking-uri", "none")
+    assert found.returncode == 0, found.stderr
+    return results
+
+
+def assert_identical(address, reference):
+    for table in ("trials", "steps"):
+        mine, theirs = (rows(place, table, {"pack_id"}) for place in (address, reference))
+        assert len(mine) and mine.equals(theirs), mine.compare(theirs)
+    assert Store(address).read("trials", ["trial_id"]).num_rows == 32  # nobody was settled twice
+    assert not list(location(address).glob("checkpoints/*"))
+
+
+@pytest.mark.timeout(600)
+def test_every_verb_works_and_no_secret_is_kept(s3, address, reference, tmp_path):
+    launched = memsweep_("launch", *TINY, "--results", address)
+    assert launched.returncode == 0, launched.stderr
+    assert_identical(address, reference)
+    said = [launched]
+
+    def run(*arguments, code=0):
+        found = memsweep_(*arguments, "--results", address)
+        assert found.returncode == code, found.stderr
+        said.append(found)
+        return found.stdout
+
+    assert "32" in run("status", "--format", "csv")
+    assert run("missing", *TINY[:5], "--format", "csv").strip().count("\n") == 0
+    assert run("query", "select count(*) as n from steps where train_count > 0", "--format", "csv").split()[1] != "0"
+    assert "exact" in run("verify", "--sample", "1", "--format", "csv")
+    run("track")
+    assert run("report").strip() == f"{address}/report.html"
+    run("track")  # the figures go into MLflow
+    run("claims", "--format", "csv")
+    assert '"trials"' in run("compact", "--format", "csv")
+    assert_identical(address, reference)
+    run("doctor")
+    assert '"settled"' in run("plan", *TINY, "--format", "csv")
+    again = memsweep_("launch", *TINY, "--results", address)
+    assert again.returncode == 0 and "0 of them run now" in again.stderr
+    stored = {key: s3.client().get_object(Bucket="bucket", Key=key)["Body"].read() for key in keys(s3, address)}
+    names = {Path(key).name for key in stored}
+    assert (
+        {"report.html", "claims.csv", "identity", "programs.json"} <= names and "smoke-memorized.png" in names
+    ) or names
+    local = {path: path.read_bytes() for path in (tmp_path / "state").rglob("*") if path.is_file()}
+    assert any(path.name == "mlflow.db" for path in local)
+    texts = [found.stdout.encode() + found.stderr.encode() for found in said]
+    for secret in (ENVIRONMENT["AWS_SECRET_ACCESS_KEY"], ENVIRONMENT["AWS_ACCESS_KEY_ID"]):
+        assert not any(secret.encode() in content for content in [*stored.values(), *local.values(), *texts])
+
+
+def wait_for_trials(address, count, process, seconds=180):
+    until = time.monotonic() + seconds
+    while len(list(location(address).glob("trials/*.parquet"))) < count:
+        assert process.poll() is None, process.stderr.read()
+        assert time.monotonic() < until, "no part was written in time"
+        time.sleep(0.2)
+
+
+@pytest.mark.timeout(600)
+def test_a_killed_launch_is_finished_by_the_next(s3, address, reference):
+    driver = start("launch", *TINY, "--results", address, "--checkpoint", "1s", "--tracking-uri", "none")
+    wait_for_trials(address, 1, driver)
+    driver.send_signal(signal.SIGKILL)
+    driver.communicate()
+    again = memsweep_("launch", *TINY, "--results", address, "--tracking-uri", "none")
+    assert again.returncode == 0, again.stderr
+    assert_identical(address, reference)
+
+
+@pytest.mark.timeout(600)
+def test_errors_of_the_store_for_half_a_minute_change_nothing(s3, address, reference):
+    driver = start("launch", *TINY, "--results", address, "--checkpoint", "1s", "--tracking-uri", "none")
+    wait_for_trials(address, 1, driver)
+    s3.fail_for(30)
+    _, message = driver.communicate(timeout=400)
+    assert driver.returncode == 0, message
+    assert_identical(address, reference)
+
+
+@pytest.mark.timeout(600)
+def test_a_worker_that_hangs_in_a_sweep_on_an_object_store_says_where(s3, address, tmp_path):
+    """Its last words are in a file of its machine, where the driver has them looked for."""
+    (tmp_path / "stuck.py").write_text(
+        "import time\n\n\n"
+        "def penalty(parameters, inputs, logits):\n    time.sleep(1000)\n    return 0.0 * logits.sum()\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    command = ["launch", "smoke", "--limit", "1", "--results", address, "--patience", "3s", "--compile", "never"]
+    fields = ["--set", "regularization.penalty=stuck:penalty", "--set", "regularization.penalty_strength=0.1"]
+    found = memsweep_(*command, *fields, "--tracking-uri", "none", env=environment, timeout=500)
+    assert found.returncode == 1, found.stderr
+    (row,) = memsweep.table("trials", address).to_dict("records")
+    assert row["status"] == "quarantined" and "in penalty" in row["cause"] and "it hung" in row["cause"]
+
+
+def test_tables_are_those_of_the_schema(store):
+    store.write("steps", [step()])
+    assert store.read("steps").schema == SCHEMAS["steps"]
