@@ -78,6 +78,14 @@ CompileOption = Annotated[
     typer.Option("--compile", help="Compile training programs; auto: where it pays, as chosen at their first launch."),
 ]
 RetryOption = Annotated[bool, typer.Option("--retry", help="Run failed trials again.")]
+BudgetOption = Annotated[str | None, typer.Option(metavar="30m", help="End after this time: seconds, or 90s, 30m, 2h.")]
+PatienceOption = Annotated[
+    str, typer.Option(metavar="10m", help="A worker that shows no progress for so long hangs, and is ended.")
+]
+CheckpointOption = Annotated[str, typer.Option(metavar="30s", help="Save packs in training about this often.")]
+WorkersOption = Annotated[
+    int | None, typer.Option(min=1, help="Packs at a time; default: what the cluster has room for when it starts.")
+]
 TrackingOption = Annotated[
     str | None,
     typer.Option(
@@ -167,14 +175,10 @@ def launch(
     address: Annotated[str | None, typer.Option(help="A running Ray cluster; default: one of its own, here.")] = None,
     members: MembersOption = None,
     limit: LimitOption = None,
-    budget: Annotated[
-        str | None, typer.Option(metavar="30m", help="End after this time: seconds, or 90s, 30m, 2h.")
-    ] = None,
-    patience: Annotated[
-        str,
-        typer.Option(metavar="10m", help="A worker that shows no progress for so long hangs, and is ended."),
-    ] = "10m",
-    checkpoint: Annotated[str, typer.Option(metavar="30s", help="Save packs in training about this often.")] = "30s",
+    budget: BudgetOption = None,
+    patience: PatienceOption = "10m",
+    checkpoint: CheckpointOption = "30s",
+    workers: WorkersOption = None,
     device: DeviceOption = None,
     compiling: CompileOption = Compile.AUTO,
     retry: RetryOption = False,
@@ -202,6 +206,7 @@ def launch(
             loaded,
             store,
             address=address,
+            workers=workers,
             members=members,
             limit=limit,
             device=device.value if device else None,
@@ -226,6 +231,71 @@ def launch(
     if report.missing and seconds is None:
         sys.exit(INTERRUPTED if report.interrupted else SOME_FAILED)
     sys.exit(SOME_FAILED if report.failed else DONE)
+
+
+@app.command()
+def submit(
+    sweeps: SweepsArgument,
+    address: Annotated[str, typer.Option(metavar="http://HEAD:8265", help="Of a running cluster's dashboard.")],
+    results: ResultsOption = "results",
+    overrides: SetOption = None,
+    members: MembersOption = None,
+    limit: LimitOption = None,
+    budget: BudgetOption = None,
+    patience: PatienceOption = "10m",
+    checkpoint: CheckpointOption = "30s",
+    workers: WorkersOption = None,
+    device: DeviceOption = None,
+    compiling: CompileOption = Compile.AUTO,
+    retry: RetryOption = False,
+    tracking_uri: TrackingOption = None,
+    follow: Annotated[bool, typer.Option(help="Show its progress until it ends; Ctrl-C leaves it running.")] = True,
+) -> None:
+    """Send a launch to a running Ray cluster as a job, with the current folder; it goes on without this terminal.
+
+    Results must be where all machines reach them. Exit code 1 when the job does not end well.
+
+    Example: memsweep submit generalization --address http://127.0.0.1:8265 --results s3://bucket/results --device cuda
+    """
+    from memsweep.launch import cluster
+    from memsweep.results.background import shown
+    from memsweep.results.location import location
+
+    for sweep in sweeps:
+        _sweep(sweep, overrides)  # mistakes are told here
+    for option, text in (("--patience", patience), ("--checkpoint", checkpoint), ("--budget", budget)):
+        if text is not None:
+            _seconds(text, option)
+    if tracking_uri and shown(tracking_uri) != tracking_uri:
+        raise typer.BadParameter(
+            "holds a password, which whoever sees the job would see: set MLFLOW_TRACKING_URI on the cluster instead.",
+            param_hint="--tracking-uri",
+        )
+    arguments = _options(
+        {
+            "--set": overrides,
+            "--members": members,
+            "--limit": limit,
+            "--budget": budget,
+            "--patience": patience,
+            "--checkpoint": checkpoint,
+            "--workers": workers,
+            "--device": device and device.value,
+            "--compile": compiling.value,
+            "--retry": retry,
+            "--tracking-uri": tracking_uri,
+        }
+    )
+    job = cluster.submit(sweeps, address, location(results), arguments, _say)
+    _say(f"{job.name} runs on {address}; {job.commands}")
+    if not follow:
+        return
+    try:
+        succeeded = job.follow(lambda text: print(text, end="", file=sys.stderr, flush=True))
+    except KeyboardInterrupt:
+        _say(f"\n{job.name} goes on; {job.commands}")
+        return
+    sys.exit(DONE if succeeded else SOME_FAILED)
 
 
 @app.command()
@@ -429,6 +499,16 @@ def _sweep(path_or_name: str, overrides: list[str] | None) -> Sweep:
 
     sweep = load_sweep(path_or_name)
     return sweep.with_axes(parse_overrides(overrides)) if overrides else sweep
+
+
+def _options(values: dict[str, Any]) -> list[str]:
+    """Options and their values as words of a command; what is None or False is left out."""
+    words = []
+    for name, value in values.items():
+        for one in value if isinstance(value, list) else [value]:
+            if one not in (None, False):
+                words += [name] if one is True else [name, str(one)]
+    return words
 
 
 def _store_if_there(results: str) -> Store | None:

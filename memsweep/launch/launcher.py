@@ -46,6 +46,7 @@ def launch(
     store: Store,
     *,
     address: str | None = None,
+    workers: int | None = None,
     members: int | None = None,
     limit: int | None = None,
     device: str | None = None,
@@ -59,6 +60,8 @@ def launch(
 ) -> Report:
     """Runs what is missing of a sweep, or of several, one after another, and stores it; returns when all has ended.
 
+    address: of a running Ray cluster; default: one of its own, here.
+    workers: packs at a time, also where a cluster has yet to grow so large; default: what it has room for now.
     limit: of the trials of each sweep.
     members: trials trained at a time in a pack, at most.  device: cpu or cuda; default: a GPU where there is one.
     compiling: whether programs are compiled; default: what was chosen at their first launch, by what it saves.
@@ -90,11 +93,11 @@ def launch(
             driver = _Driver(store, lambda tally: watch(len(left.settled), len(left.wanted), tally))
             with tune.cluster(address):
                 chosen = device or ("cuda" if tune.has_gpu() else "cpu")
-                workers = tune.worker_count(chosen)
+                at_a_time = workers or tune.worker_count(chosen)
                 care = tune.Care(checkpoint_seconds, patience_seconds)
                 calibrate = partial(tune.calibrate, care=care)
                 programs = choices.choose(
-                    left.missing, store, chosen, workers, compiling=compiling, calibrate=calibrate
+                    left.missing, store, chosen, at_a_time, compiling=compiling, calibrate=calibrate
                 )
                 choices.note(store, programs)
                 remarks += choices.remarks(programs)
@@ -105,10 +108,10 @@ def launch(
                     for share in shares
                     for pack in plan.packs(
                         [trial for trial in share if trial.trial_id in missing],
-                        *(workers, members, programs, saved),
+                        *(at_a_time, members, programs, saved),
                     )
                 ]
-                outcome = tune.run(packs, store, chosen, budget_seconds, care, driver)
+                outcome = tune.run(packs, store, chosen, at_a_time, budget_seconds, care, driver)
             outcome_ran, interrupted = outcome.tally.settled, outcome.interrupted
         after = plan.work(left.wanted, store)
         _tidy(after.missing, store)

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 # Tune's own log files, state files and console output are off: the tables and our progress take their place
 os.environ |= {"TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1", "TUNE_GLOBAL_CHECKPOINT_S": "3600", "RAY_AIR_NEW_OUTPUT": "0"}
+os.environ.setdefault("TUNE_MAX_PENDING_TRIALS_PG", "16")  # so many machines a growing cluster is asked for at once
 os.environ.setdefault("RAY_AUTH_MODE", "token")
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 
@@ -266,6 +267,7 @@ def run(
     packs: list[Pack],
     store: Store,
     device: str,
+    workers: int,
     budget_seconds: float | None,
     care: Care,
     driver: Driver,
@@ -281,7 +283,7 @@ def run(
                 search_alg=queue,
                 num_samples=-1,
                 reuse_actors=True,
-                max_concurrent_trials=worker_count(device),
+                max_concurrent_trials=workers,
                 time_budget_s=budget_seconds,
                 trial_dirname_creator=lambda trial: trial.trial_id,
             ),

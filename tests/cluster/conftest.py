@@ -1,5 +1,6 @@
 """Every test of this folder is marked `cluster`; servers are started here, on loopback, and stopped."""
 
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,7 @@ import pytest
 from tests.cluster import object_store
 
 HERE = Path(__file__).parent
+collect_ignore_glob = [] if find_spec("moto") else ["test_*.py"]  # without what make test-cluster installs
 
 
 def pytest_collection_modifyitems(items):

@@ -1,0 +1,183 @@
+"""Sweeps sent to a running cluster as jobs, with and without its token; the cluster is one of its own, on loopback."""
+
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import psutil
+import pytest
+
+import memsweep
+from memsweep.launch import cluster
+from tests.test_launch import ROOT, command, memsweep_
+
+TINY = ["smoke", "--limit", "4", "--tracking-uri", "none"]
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@pytest.fixture(scope="module")
+def head(tmp_path_factory):
+    """A Ray head with a dashboard that wants a token: address of the dashboard, environment with the token."""
+    port, folder = free_port(), tmp_path_factory.mktemp("ray")
+    token = secrets.token_hex(32)
+    own = {
+        **os.environ,
+        **{"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token, "RAY_USAGE_STATS_ENABLED": "0"},
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "MEMSWEEP_TEST_HEAD": token,  # by which its processes are found
+    }
+    # --block: the processes are children of ours, and end with it; never `ray stop`, which ends those of others
+    start = ["ray", "start", "--head", "--block", f"--port={free_port()}", f"--dashboard-port={port}", "--num-cpus=2"]
+    start += ["--dashboard-host=127.0.0.1", f"--temp-dir=/tmp/ray-{port}", "--node-ip-address=127.0.0.1"]
+    start += [f"--ray-client-server-port={free_port()}", "--disable-usage-stats"]
+    with (
+        open(folder / "head.log", "wb") as log,
+        subprocess.Popen(start, env=own, stdin=subprocess.DEVNULL, stdout=log, stderr=log) as process,
+    ):
+        try:
+            address, until = f"http://127.0.0.1:{port}", time.monotonic() + 120
+            while not answers(address):
+                assert process.poll() is None and time.monotonic() < until, (folder / "head.log").read_text()
+                time.sleep(0.5)
+            yield address, own
+        finally:
+            family = [*psutil.Process(process.pid).children(recursive=True)]
+            process.terminate()
+            psutil.wait_procs(family, timeout=20)
+            for one in psutil.process_iter():
+                try:
+                    if one.environ().get("MEMSWEEP_TEST_HEAD") == token:
+                        one.kill()
+                except psutil.Error:
+                    continue
+
+
+def answers(address):
+    try:
+        with urllib.request.urlopen(f"{address}/api/version", timeout=5):
+            return True
+    except urllib.error.HTTPError:
+        return True
+    except OSError:
+        return False
+
+
+@pytest.mark.timeout(400)
+def test_a_job_runs_and_is_followed(head, tmp_path):
+    address, own = head
+    results = tmp_path / "results"
+    sent = memsweep_("submit", *TINY, "--address", address, "--results", results, env=own, timeout=300)
+    assert sent.returncode == 0, sent.stderr
+    assert "smoke: 4 of 4 trials finished" in sent.stderr and "ray job logs --follow" in sent.stderr
+    assert set(memsweep.table("trials", results)["status"]) == {"finished"}
+    assert "Warning" not in sent.stderr
+
+
+@pytest.mark.timeout(400)
+def test_a_closed_terminal_stops_nothing(head, tmp_path):
+    address, own = head
+    results = tmp_path / "results"
+    sent = subprocess.Popen(
+        command("submit", *TINY, "--address", address, "--results", results),
+        **{"cwd": ROOT, "env": own, "stderr": subprocess.PIPE, "text": True, "start_new_session": True},
+    )
+    line = sent.stderr.readline()
+    while "runs on" not in line:
+        assert line, "it ended"
+        line = sent.stderr.readline()
+    sent.send_signal(signal.SIGHUP)
+    sent.communicate()
+    until = time.monotonic() + 240
+    while not (results / "trials").is_dir() or len(memsweep.table("trials", results)) < 4:
+        assert time.monotonic() < until
+        time.sleep(1)
+
+
+def test_a_wrong_token_is_refused_with_advice(head, tmp_path):
+    address, own = head
+    for token in ("f" * 64, None):
+        environment = {**own, "RAY_AUTH_TOKEN": token} if token else {k: v for k, v in own.items() if "TOKEN" not in k}
+        environment["HOME"] = str(tmp_path)
+        found = memsweep_("submit", *TINY, "--address", address, "--results", tmp_path / "r", env=environment)
+        assert found.returncode == 2 and "token" in found.stderr and "Traceback" not in found.stderr, found.stderr
+
+
+def test_a_cluster_that_is_not_there_is_told(tmp_path):
+    found = memsweep_("submit", "smoke", "--address", "http://127.0.0.1:9", "--results", tmp_path)
+    assert found.returncode == 2 and "does not answer" in found.stderr, found.stderr
+    found = memsweep_("submit", "smoke", "--address", "127.0.0.1:6379", "--results", tmp_path)
+    assert found.returncode == 2 and "must be that of a dashboard" in found.stderr
+
+
+def test_results_that_only_this_machine_has_are_refused():
+    found = memsweep_("submit", "smoke", "--address", "http://127.0.0.1:9", "--results", "results")
+    assert found.returncode == 2 and "no such folder in common" in found.stderr
+
+
+def test_passwords_are_not_sent_among_a_jobs_words(tmp_path):
+    uri = "postgresql://me:hush@host/mlflow"
+    words = ["submit", "smoke", "--address", "http://127.0.0.1:9", "--results", tmp_path, "--tracking-uri", uri]
+    found = memsweep_(*words)
+    assert found.returncode == 2 and "MLFLOW_TRACKING_URI on the cluster" in found.stderr and "hush" not in found.stderr
+
+
+@pytest.fixture
+def answering():
+    """A server that answers everybody with this status; its port."""
+    servers = []
+
+    def start(status, host="127.0.0.1"):
+        class Answer(BaseHTTPRequestHandler):
+            def do_GET(self):
+                self.send_response(status)
+                self.end_headers()
+                self.wfile.write(b"[]")
+
+            do_POST = do_PUT = do_GET
+
+            def log_message(self, *_):
+                pass
+
+        servers.append(ThreadingHTTPServer((host, 0), Answer))
+        threading.Thread(target=servers[-1].serve_forever, daemon=True).start()
+        return servers[-1].server_port
+
+    yield start
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+
+
+@pytest.mark.parametrize(("status", "wants"), [(200, False), (401, True), (403, True)])
+def test_a_dashboard_is_asked_whether_it_wants_a_token(answering, status, wants):
+    assert cluster.wants_token(f"http://127.0.0.1:{answering(status)}") == wants
+
+
+def test_what_is_no_dashboard_is_told(answering):
+    with pytest.raises(cluster.ClusterError, match="no Ray dashboard: it answers 404"):
+        cluster.wants_token(f"http://127.0.0.1:{answering(404)}")
+
+
+def test_an_open_dashboard_of_another_machine_is_warned_of(answering, tmp_path):
+    """An address of loopback that is not one of its names stands for another machine's."""
+    results = tmp_path / "results"
+    for host, warned in (("127.0.0.2", True), ("127.0.0.1", False)):
+        address = f"http://{host}:{answering(200, host)}"
+        found = memsweep_("submit", "smoke", "--address", address, "--results", results)
+        assert found.returncode == 2 and ("answers whoever asks, without a token" in found.stderr) == warned, (
+            found.stderr
+        )
