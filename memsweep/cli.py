@@ -128,9 +128,11 @@ def plan(
     device: DeviceOption = None,
     compiling: CompileOption = Compile.AUTO,
     retry: RetryOption = False,
+    workers: WorkersOption = None,
+    hourly_price: Annotated[float | None, typer.Option(min=0, help="Of the machine of one worker.")] = None,
     output: FormatOption = Format.TABLE,
 ) -> None:
-    """Show trials, packs, memory and time; start nothing.
+    """Show trials, packs, memory and time, by this machine's speed, and their price; start nothing.
 
     Example: memsweep plan generalization --set seeds=0:50
     """
@@ -141,12 +143,12 @@ def plan(
     work = planning.work(loaded.trials[:limit], store, retry=retry)
     planning.check(work.missing)
     chosen = device.value if device else planning.local_device()
-    workers = planning.local_workers(chosen)
+    at_a_time = workers or planning.local_workers(chosen)
     programs = choices.choose(
-        work.missing, store, chosen, workers, compiling=compiling.wish, calibrate=planning.calibrate_here
+        work.missing, store, chosen, at_a_time, compiling=compiling.wish, calibrate=planning.calibrate_here
     )
-    packs = planning.packs(work.missing, workers, members, programs, checkpoints.stored(store) if store else ())
-    estimate = planning.estimate(packs, chosen, workers)
+    packs = planning.packs(work.missing, at_a_time, members, programs, checkpoints.stored(store) if store else ())
+    estimate = planning.estimate(packs, chosen, at_a_time)
     row = {
         "sweep": loaded.name,
         "wanted": len(work.wanted),
@@ -155,7 +157,7 @@ def plan(
         "missing": len(work.missing),
         "packs": len(packs),
         "members_at_a_time": max((pack.slots for pack in packs), default=0),
-        "workers": workers if packs else 0,
+        "workers": min(at_a_time, len(packs)),
         "device": chosen,
         "programs": len(programs),
         "compiled_programs": sum(choice.compiled for choice in programs.values()),
@@ -164,6 +166,8 @@ def plan(
         "seconds": round(estimate.seconds, 1),
         "seconds_error": round(estimate.seconds * estimate.error, 1),
     }
+    if hourly_price is not None:
+        row["price"] = round(estimate.seconds / 3600 * min(at_a_time, len(packs)) * hourly_price, 2)
     _print_rows([row], output, vertical=True)
 
 

@@ -17,6 +17,7 @@ from memsweep.results.store import Store
 from memsweep.schema import Status
 from memsweep.sweep import load_sweep
 from tests.cases import ended, step
+from tests.test_launch import memsweep_
 
 VERBS = [command.name or command.callback.__name__ for command in cli.app.registered_commands]
 FORMATS = ("table", "csv", "jsonl", "parquet")
@@ -453,3 +454,20 @@ def test_bytes_that_are_no_text_end_a_process_with_2(process, store):
 def test_times_are_printed_in_utc_wherever_the_machine_is(process, store):
     found = process("query", "select finished_at from trials limit 1", "--format", "csv", TZ="Asia/Tokyo")
     assert found.returncode == 0 and found.stdout.splitlines()[1].startswith("2026-01-01 12:00:00")
+
+
+def test_plan_tells_a_price_for_so_many_workers(tmp_path):
+    words = [
+        "plan",
+        "smoke",
+        "--results",
+        tmp_path / "none",
+        "--workers",
+        "3",
+        "--hourly-price",
+        "2",
+        "--format",
+        "jsonl",
+    ]
+    row = json.loads(memsweep_(*words).stdout)
+    assert row["workers"] <= 3 and row["price"] == pytest.approx(row["seconds"] / 3600 * row["workers"] * 2, abs=0.01)
