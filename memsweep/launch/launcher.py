@@ -91,7 +91,7 @@ def launch(
             from memsweep.launch import tune  # Ray takes seconds to import, and there may be nothing to do
 
             driver = _Driver(store, lambda tally: watch(len(left.settled), len(left.wanted), tally))
-            with tune.cluster(address):
+            with tune.cluster(address) as health:
                 chosen = device or ("cuda" if tune.has_gpu() else "cpu")
                 at_a_time = workers or tune.worker_count(chosen)
                 care = tune.Care(checkpoint_seconds, patience_seconds)
@@ -112,6 +112,8 @@ def launch(
                     )
                 ]
                 outcome = tune.run(packs, store, chosen, at_a_time, budget_seconds, care, driver)
+            if health.is_lost:
+                remarks.append("Ray's raylet here has ended: the same launch again finishes the rest.")
             outcome_ran, interrupted = outcome.tally.settled, outcome.interrupted
         after = plan.work(left.wanted, store)
         _tidy(after.missing, store)

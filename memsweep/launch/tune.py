@@ -5,11 +5,13 @@ Tune places, repeats and stops packs; results go from the workers to the tables,
 
 from __future__ import annotations
 
+import _thread
 import logging
 import os
 import secrets
 import shutil
 import tempfile
+import threading
 import time
 from collections import Counter
 from collections.abc import Generator, Iterator, Sequence
@@ -45,6 +47,7 @@ CALIBRATION_SECONDS, CALIBRATION_TRIALS = 60.0, 4096
 """How long workers may measure without any of them being done, and the most trials of a program that one is sent."""
 ASK_SECONDS = 10.0
 """How long machines have to tell what a dead worker of theirs has left behind."""
+HEALTH_SECONDS = 2.0
 REPORT_SECONDS = 1.0
 """A worker reports its progress about this often."""
 
@@ -202,8 +205,32 @@ def last_words(results: Location, pack: Pack) -> LastWords:
     return max((words for words in heard if words), key=lambda words: len(words.text), default=LastWords(False, ""))
 
 
+class Health:
+    """Whether the raylet lives through which this driver hears of everything: without it, the driver waits for ever.
+
+    (Without the head it ends by itself, after a minute.)
+    """
+
+    def __init__(self) -> None:
+        self.is_lost = False
+        self._own = ray.get_runtime_context().get_node_id()
+        self._over = threading.Event()
+
+    def watch(self) -> None:
+        """Until `end`; interrupts the main thread, as Ctrl-C does, when the raylet is gone."""
+        while not self._over.wait(HEALTH_SECONDS):
+            alive = {node["NodeID"] for node in ray.nodes() if node["Alive"]}
+            if self._own not in alive and not self._over.is_set():
+                self.is_lost = True
+                _thread.interrupt_main()
+                return
+
+    def end(self) -> None:
+        self._over.set()
+
+
 @contextmanager
-def cluster(address: str | None = None) -> Iterator[None]:
+def cluster(address: str | None = None) -> Iterator[Health]:
     """A Ray cluster for the time of a launch: of its own on this machine, or the running one at `address`."""
     quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
     with no_orphans() if address is None else nullcontext():
@@ -213,9 +240,14 @@ def cluster(address: str | None = None) -> Iterator[None]:
             ray.init(address="local", num_cpus=os.cpu_count(), include_dashboard=False, **quiet)
         else:
             ray.init(address=address, **quiet)
+        health = Health()
+        watcher = threading.Thread(target=health.watch, daemon=True)
+        watcher.start()
         try:
-            yield
+            yield health
         finally:
+            health.end()
+            watcher.join()
             ray.shutdown()
 
 
