@@ -5,7 +5,7 @@ RESULTS ?= results
 
 SWEEPS := $(filter-out smoke,$(basename $(notdir $(wildcard sweeps/*.py))))
 
-.PHONY: demo test test-slow test-cluster node science bench data browser clean
+.PHONY: demo test test-slow test-cluster test-failures node science bench data browser clean
 
 demo: .venv/ready
 	$(BIN)/memsweep launch generalization --results $(RESULTS)
@@ -27,12 +27,16 @@ test: .venv/ready
 
 # what takes minutes: every program compiled; kills at random
 test-slow: .venv/ready
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -m 'slow and not cluster'
+
+# what breaks while a sweep runs, broken for real; after make test-cluster
+test-failures: .venv/ready
+	$(BIN)/python -m pytest -m 'cluster and slow' tests/cluster
 
 # what needs servers or several machines, played by this one: an object store, PostgreSQL, several raylets
 test-cluster: .venv/ready
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,cluster,servers]'
-	$(BIN)/python -m pytest -m cluster tests/cluster
+	$(BIN)/python -m pytest -m 'cluster and not slow' tests/cluster
 
 # a machine of a cluster: the pinned versions, without what only tests need
 node:

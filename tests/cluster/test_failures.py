@@ -162,6 +162,7 @@ FAULTS = {
 }
 
 
+@pytest.mark.slow  # a minute or two each
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("setup", SETUPS)
 @pytest.mark.parametrize("fault", FAULTS)
