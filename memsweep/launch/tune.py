@@ -5,11 +5,11 @@ Tune places, repeats and stops packs; results go from the workers to the tables,
 
 from __future__ import annotations
 
-import _thread
 import logging
 import os
 import secrets
 import shutil
+import signal
 import tempfile
 import threading
 import time
@@ -222,7 +222,7 @@ class Health:
             alive = {node["NodeID"] for node in ray.nodes() if node["Alive"]}
             if self._own not in alive and not self._over.is_set():
                 self.is_lost = True
-                _thread.interrupt_main()
+                signal.raise_signal(signal.SIGINT)
                 return
 
     def end(self) -> None:
