@@ -33,7 +33,7 @@ test-slow: .venv/ready
 test-failures: .venv/ready
 	$(BIN)/python -m pytest -m 'cluster and slow' tests/cluster
 
-# what needs servers or several machines, played by this one: an object store, PostgreSQL, several raylets
+# what needs servers or several machines, played by this one: an object store, a Ray head that takes jobs
 test-cluster: .venv/ready
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,cluster,servers]'
 	$(BIN)/python -m pytest -m 'cluster and not slow' tests/cluster

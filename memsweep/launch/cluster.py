@@ -10,7 +10,6 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
@@ -37,16 +36,17 @@ class Job:
         self.client = client
         self.address = address
         self.name = name
+        self._shown = 0  # characters of the log
 
     def follow(self, show: Callable[[str], None]) -> bool:
         """Shows the job's log until it ends; whether it succeeded. Whoever stops following stops nothing.
 
         Raises ClusterError when the cluster does not answer any more.
         """
-        shown, silent_since = 0, None
+        silent_since = None
         while True:
             try:
-                asyncio.run(self._tail(shown, show))
+                asyncio.run(self._tail(show))
                 status = self.client.get_job_status(self.name)
                 silent_since = None
             except (ConnectionError, RuntimeError, OSError) as error:
@@ -59,17 +59,17 @@ class Job:
                 status = None
             if status is not None and status.is_terminal():
                 return str(status) == "SUCCEEDED"
-            with suppress(RuntimeError, ConnectionError):
-                shown = len(self.client.get_job_logs(self.name))
             time.sleep(LOOK_SECONDS)
 
-    async def _tail(self, shown: int, show: Callable[[str], None]) -> None:
+    async def _tail(self, show: Callable[[str], None]) -> None:
+        """The log from its beginning; what was shown before it broke off is passed over."""
         met = 0
         async for text in self.client.tail_job_logs(self.name):
-            fresh = text[max(0, shown - met) :]
+            fresh = text[max(0, self._shown - met) :]
             met += len(text)
             if fresh:
                 show(fresh)
+                self._shown = met
 
     @property
     def commands(self) -> str:

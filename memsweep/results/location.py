@@ -1,7 +1,7 @@
 """Where results are: a folder on a disk, this machine's or shared, or a prefix in an object store (S3, GCS).
 
 An `ObjectPath` has the part of `pathlib.Path` that a results folder needs, through pyarrow's file systems, so that
-nobody else asks which of the two it is. Credentials come from where the provider's own tools look for them, and never
+few ask which of the two it is. Credentials come from where the provider's own tools look for them, and never
 from the address: it stands in tables, logs and messages.
 """
 

@@ -16,19 +16,20 @@ from memsweep.results.store import Store
 
 ROOT = Path(__file__).parents[2]
 LAUNCH = [
-    *(
-        "launch",
-        "smoke",
-        "--set",
-        "optimizer.epochs=1500",
-        "--set",
-        "seeds=0:6",
-        "--members",
-        "6",
-        "--compile",
-        "never",
-    ),
-    *("--checkpoint", "1s", "--tracking-uri", "none"),
+    "launch",
+    "smoke",
+    "--set",
+    "optimizer.epochs=1500",
+    "--set",
+    "seeds=0:6",
+    "--members",
+    "6",
+    "--compile",
+    "never",
+    "--checkpoint",
+    "1s",
+    "--tracking-uri",
+    "none",
 ]
 """24 trials in 4 packs, of some seconds each."""
 TRIALS = 24
@@ -54,9 +55,6 @@ class Machines:
 
     def raylet(self, number: int) -> psutil.Process:
         return psutil.Process(self.raylets[number].all_processes["raylet"][0].process.pid)
-
-    def head(self) -> psutil.Process:
-        return psutil.Process(self.cluster.head_node.all_processes["gcs_server"][0].process.pid)
 
 
 @contextmanager

@@ -85,13 +85,6 @@ def test_a_damaged_part_is_told_and_can_be_moved_away(s3, store):
     assert len(store.trials()) == 1
 
 
-def test_requests_of_a_query_are_few(s3, store):
-    fill(store, range(40))
-    begun = time.monotonic()
-    assert len(store.current("steps")) == 80
-    assert time.monotonic() - begun < 30
-
-
 # Locks.
 
 HOLDER = """
