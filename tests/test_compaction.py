@@ -98,15 +98,18 @@ WRITER = """
     from memsweep.results.store import Store
     from tests.test_compaction import fill
     store = Store(sys.argv[1])
-    for trial in range(100, 300):
+    for trial in range(100, int(sys.argv[2])):
         fill(store, [trial])
 """
 
 
-def test_a_reader_and_a_writer_beside_it_miss_nothing(store):
-    fill(store, range(100))
-    program = textwrap.dedent(WRITER)
-    writer = subprocess.Popen([sys.executable, "-c", program, str(store.results)])
+def reads_beside(store, there, last):
+    """Compacts while a process adds trials 100 to `last` and a thread reads; how often it read, always whole tables.
+
+    there: trials stored before.
+    """
+    fill(store, range(there))
+    writer = subprocess.Popen([sys.executable, "-c", textwrap.dedent(WRITER), str(store.results), str(last)])
     wrong, reads, is_over = [], [], threading.Event()
 
     def read():
@@ -114,7 +117,7 @@ def test_a_reader_and_a_writer_beside_it_miss_nothing(store):
             trials, steps = store.trials(), store.current("steps")
             reads.append(len(trials))
             seen = {row["trial_id"] for row in steps.to_pylist()}
-            if len(trials) < 100 or not seen >= {f"t{i}" for i in range(100)} or len(steps) != 2 * len(seen):
+            if len(trials) < there or not seen >= {f"t{i}" for i in range(there)} or len(steps) != 2 * len(seen):
                 wrong.append((len(trials), len(steps)))
 
     reader = threading.Thread(target=read)
@@ -126,9 +129,17 @@ def test_a_reader_and_a_writer_beside_it_miss_nothing(store):
         is_over.set()
         reader.join()
         writer.kill()
-    assert writer.returncode == 0 and not wrong and len(reads) > 3
+    assert writer.returncode == 0 and not wrong
+    before = rows(store)
     compact(store)
-    assert len(store.parts("trials")) == 1 and len(store.trials()) == 300 and len(store.current("steps")) == 600
+    count = there + last - 100
+    assert len(store.parts("trials")) == 1 and len(store.trials()) == count and len(store.current("steps")) == 2 * count
+    assert rows(store) == before
+    return len(reads)
+
+
+def test_a_reader_and_a_writer_beside_it_miss_nothing(store):
+    assert reads_beside(store, 100, 300) > 3
 
 
 def test_interrupted_it_loses_nothing_and_the_next_one_ends_the_work(store, monkeypatch):
