@@ -27,6 +27,7 @@ class World:
         self.settled, self.steps = set(), {}
         self.quarantined = []
         self.handed_out = []
+        self.preempted = set()  # machines
 
     def remaining(self, pack):
         gone = self.settled | {t.trial_id for p, *_ in self.quarantined for t in p.trials}
@@ -38,6 +39,9 @@ class World:
 
     def last_words(self, pack):
         return self.words
+
+    def was_preempted(self, node_id):
+        return node_id in self.preempted
 
     def quarantine(self, pack, deaths, words):
         self.quarantined.append((pack, deaths, words))
@@ -146,6 +150,19 @@ def test_deaths_without_end_are_ended():
     world.run(PackQueue([Pack(trials, 64)], {"results": "r"}, world))
     assert given_up(world) == world.guilty
     assert len(world.handed_out) <= DEATHS + 32  # and the halves that were waiting then
+
+
+def test_machines_taken_away_with_notice_cost_no_tries():
+    world = World()
+    queue = queue_for(world)
+    for number in range(3 * TRIES):
+        name, machine = f"turn {number}", f"machine {number}"
+        assert len(Pack.from_json(queue.suggest(name)["pack"]).trials) == 8
+        queue.on_trial_result(name, {"settled": 0, "failed": 0, "node_id": machine})
+        world.preempted.add(machine)
+        queue.on_trial_complete(name, error=True)
+    world.run(queue)
+    assert not world.quarantined and [(len(p.trials), p.slots) for p in world.handed_out] == [(8, 8)]
 
 
 # Patience.

@@ -172,6 +172,11 @@ class _Driver:
 
         return tune.last_words(self.store.results, pack)
 
+    def was_preempted(self, node_id: str) -> bool:
+        from memsweep.launch import tune  # as above
+
+        return tune.was_preempted(node_id)
+
     def quarantine(self, pack: Pack, deaths: int, words: LastWords) -> None:
         ledger = Ledger(self.store, pack.pack_id)
         company = "it was alone" if len(pack.trials) == 1 else f"{len(pack.trials)} trials were left, given up together"

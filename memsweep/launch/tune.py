@@ -48,8 +48,10 @@ CALIBRATION_SECONDS, CALIBRATION_TRIALS = 60.0, 4096
 ASK_SECONDS = 10.0
 """How long machines have to tell what a dead worker of theirs has left behind."""
 HEALTH_SECONDS = 2.0
+PREEMPTED = 3
+"""`DeathReason`, as `ray.nodes()` tells it, of a machine that was taken away with notice (AUTOSCALER_DRAIN_PREEMPTED)."""
 REPORT_SECONDS = 1.0
-"""A worker reports its progress about this often."""
+"""A worker reports its progress about this often, and first of all where it is."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +81,9 @@ class Driver(Protocol):
     def last_words(self, pack: Pack) -> LastWords:
         """What the dead worker of a pack has left behind."""
 
+    def was_preempted(self, node_id: str) -> bool:
+        """Whether this machine was taken away with notice."""
+
     def quarantine(self, pack: Pack, deaths: int, words: LastWords) -> None:
         """Gives a pack up, after so many deaths without a gain."""
 
@@ -95,6 +100,8 @@ class PackTrainable(tune.Trainable):  # type: ignore[misc]  # Ray is not type-ch
     _execution: Generator[Any, None, None]  # of the pack at hand, told its progress
     _patience: Patience
     _tally: Tally
+    _node_id: str  # told first, for the case that it is taken away
+    _is_known: bool
 
     def setup(self, config: dict[str, Any]) -> None:
         import torch  # here, because the driver needs neither torch nor the time to import it
@@ -108,24 +115,29 @@ class PackTrainable(tune.Trainable):  # type: ignore[misc]  # Ray is not type-ch
 
     def step(self) -> dict[str, Any]:
         """Trains for about REPORT_SECONDS."""
-        until = time.monotonic() + REPORT_SECONDS
+        until = time.monotonic() + REPORT_SECONDS * self._is_known
+        self._is_known = True
         while time.monotonic() < until:
             with self._patience.for_a_while():
                 progress = next(self._execution, None)
             if progress is None:
                 self._patience.close()
-                return {**self._tally._asdict(), "done": True}
+                return self._report(done=True)
             self._tally = Tally(progress.settled, progress.failed)
-        return {**self._tally._asdict(), "done": False}
+        return self._report(done=False)
 
     def cleanup(self) -> None:
         self._execution.close()
         self._patience.close()
 
+    def _report(self, *, done: bool) -> dict[str, Any]:
+        return {**self._tally._asdict(), "node_id": self._node_id, "done": done}
+
     def _begin(self, config: dict[str, Any]) -> None:
         from memsweep.launch.execution import run_pack  # imports torch, see above
 
-        self._tally = Tally()
+        self._tally, self._is_known = Tally(), False
+        self._node_id = ray.get_runtime_context().get_node_id()
         store, pack, care = Store(config["results"]), Pack.from_json(config["pack"]), Care(*config["care"])
         self._patience = Patience(store.results, pack.pack_id, care.patience_seconds, compiles=pack.compiled)
         self._execution = run_pack(pack, store, config["device"], checkpoint_seconds=care.checkpoint_seconds)
@@ -142,6 +154,7 @@ class PackQueue(Searcher):  # type: ignore[misc]
         self.running: dict[str, Turn] = {}
         self.deaths: Counter[str] = Counter()  # without a gain, by planned pack
         self._tallies: dict[str, Tally] = {}
+        self._places: dict[str, str] = {}  # Tune trial -> the machine it is on, as its worker says
 
     def __getstate__(self) -> dict[str, Any]:
         """Tune copies what it is given into files that nobody reads here; they need no callables."""
@@ -158,6 +171,7 @@ class PackQueue(Searcher):  # type: ignore[misc]
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         self._tallies[trial_id] = Tally(result["settled"], result["failed"])
+        self._places[trial_id] = result["node_id"]
         self.driver.watch(self.tally)
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
@@ -165,12 +179,15 @@ class PackQueue(Searcher):  # type: ignore[misc]
         if result and "settled" in result:
             self.on_trial_result(trial_id, result)
         if error:
-            self._bury(turn)
+            self._bury(turn, self._places.get(trial_id))
 
-    def _bury(self, turn: Turn) -> None:
+    def _bury(self, turn: Turn, node_id: str | None) -> None:
         words = self.driver.last_words(turn.pack)
         rest = self.driver.remaining(turn.pack)
         if rest is None:
+            return
+        if node_id and self.driver.was_preempted(node_id):  # no fault of the pack's
+            self.waiting.append(replace(turn, pack=rest))
             return
         gained = has_gained(turn, rest, self.driver.reached(rest))
         self.deaths[turn.origin] += not gained
@@ -203,6 +220,11 @@ def last_words(results: Location, pack: Pack) -> LastWords:
     asked = [look.options(**own).remote(results, pack.pack_id) for own in options]
     heard = [_result(reference) for reference in ray.wait(asked, num_returns=len(asked), timeout=ASK_SECONDS)[0]]
     return max((words for words in heard if words), key=lambda words: len(words.text), default=LastWords(False, ""))
+
+
+def was_preempted(node_id: str) -> bool:
+    """Whether a machine was taken away with notice; within `cluster()`."""
+    return any(node["NodeID"] == node_id and node.get("DeathReason") == PREEMPTED for node in ray.nodes())
 
 
 class Health:
