@@ -49,7 +49,7 @@ ASK_SECONDS = 10.0
 """How long machines have to tell what a dead worker of theirs has left behind."""
 HEALTH_SECONDS = 2.0
 PREEMPTED = 3
-"""`DeathReason`, as `ray.nodes()` tells it, of a machine that was taken away with notice (AUTOSCALER_DRAIN_PREEMPTED)."""
+"""`DeathReason` in `ray.nodes()` of a machine that was taken away with notice (AUTOSCALER_DRAIN_PREEMPTED)."""
 REPORT_SECONDS = 1.0
 """A worker reports its progress about this often, and first of all where it is."""
 

@@ -1,131 +1,183 @@
-"""Machines of a Ray cluster, played by raylets of this one, and launches on it: what the tests of failures break."""
+"""Machines of a Ray cluster, played by raylets of this one or by network namespaces, and what tests break of them."""
 
 from __future__ import annotations
 
 import os
+import secrets
+import shutil
+import socket
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import NamedTuple
 
 import psutil
 
-from memsweep.results.store import Store
-
 ROOT = Path(__file__).parents[2]
-LAUNCH = [
-    "launch",
-    "smoke",
-    "--set",
-    "optimizer.epochs=1500",
-    "--set",
-    "seeds=0:6",
-    "--members",
-    "6",
-    "--compile",
-    "never",
-    "--checkpoint",
-    "1s",
-    "--tracking-uri",
-    "none",
-]
-"""24 trials in 4 packs, of some seconds each."""
-TRIALS = 24
+BIN = Path(sys.executable).parent
+PORT, DASHBOARD = 6399, 8299
+"""Of a head in a namespace of its own; on loopback they are whatever is free."""
+
+
+class Host(NamedTuple):
+    """Where processes of a machine run."""
+
+    address: str
+    prefix: tuple[str, ...] = ()  # of every command on it
+    cable: str | None = None  # the end of it that is not in the namespace
+
+    def plug(self, state: str) -> None:
+        """The cable in, `up`, or out, `down`."""
+        _ip("link", "set", self.cable, state)
+
+
+LOOPBACK = Host("127.0.0.1")
 
 
 def cluster_environment() -> dict[str, str]:
-    """What cluster.env sets, without a token, and without a path."""
+    """What cluster.env sets, with the programs of this environment."""
     lines = (ROOT / "cluster.env").read_text().splitlines()
     own = dict(line.split("=", 1) for line in lines if line.startswith("RAY_"))
-    return {**own, "RAY_AUTH_MODE": "disabled"}
+    return {**os.environ, **own, "PATH": f"{BIN}:{os.environ['PATH']}"}
+
+
+class Machine:
+    """What `ray start` has begun on a host."""
+
+    def __init__(self, host: Host, words: Sequence[str], environment: Mapping[str, str]):
+        self.host = host
+        # below /tmp, because the paths of sockets must be short; one each, because hosts share this disk
+        self.folder = Path(tempfile.mkdtemp(prefix="ray-", dir="/tmp"))
+        self.log = self.folder / "start.log"
+        command = ["ray", "start", "--block", f"--node-ip-address={host.address}", f"--temp-dir={self.folder}", *words]
+        with open(self.log, "wb") as log:
+            # --block: all are children of ours; never `ray stop`, which ends those of others
+            self.process = subprocess.Popen(
+                [*host.prefix, *command, "--disable-usage-stats"],
+                **{"env": environment, "stdin": subprocess.DEVNULL, "stdout": log, "stderr": log},
+            )
+
+    def raylet(self, seconds: float = 60) -> psutil.Process:
+        until = time.monotonic() + seconds
+        while True:
+            for process in family(self.process.pid):
+                with suppress(psutil.Error):
+                    if process.name() == "raylet":
+                        return process
+            assert self.process.poll() is None and time.monotonic() < until, self.log.read_text()
+            time.sleep(0.1)
+
+    @property
+    def node_id(self) -> str:
+        (found,) = {word.partition("=")[2] for word in self.raylet().cmdline() if word.startswith("--node_id=")}
+        return found
+
+    def kill(self) -> None:
+        """All of it at once, as when the power fails."""
+        kill(family(self.process.pid))
+        self.process.wait()
+        shutil.rmtree(self.folder, ignore_errors=True)
 
 
 class Machines:
-    """A head without workers, and machines of one processor each."""
+    """A head without workers, where drivers run, and machines of one processor each."""
 
-    def __init__(self, cluster):
-        self.cluster = cluster
-        self.address = cluster.address
-        self.raylets = []
+    def __init__(self, hosts: Sequence[Host], environment: Mapping[str, str] | None = None, dashboard: bool = False):
+        self.hosts = hosts
+        self.environment = {**cluster_environment(), "RAY_AUTH_TOKEN": secrets.token_hex(32), **(environment or {})}
+        self.dashboard = dashboard
+        self.workers: list[Machine] = []
+        self.begin()
 
-    def add(self, **options):
-        self.raylets.append(self.cluster.add_node(num_cpus=1, **options))
+    def begin(self) -> None:
+        """The head, and a machine on each other host."""
+        first = self.hosts[0]
+        port, page = (free_port(), free_port()) if first is LOOPBACK else (PORT, DASHBOARD)
+        self.address, self.page = f"{first.address}:{port}", f"http://{first.address}:{page}"
+        words = ["--head", f"--port={port}", "--num-cpus=0", f"--dashboard-port={page}"]
+        words += [f"--dashboard-host={first.address}", f"--include-dashboard={self.dashboard}"]
+        self.head = Machine(first, words, self.environment)
+        self.head.raylet()  # comes after what others talk to
+        for host in self.hosts[1:]:
+            self.add(host)
 
-    def raylet(self, number: int) -> psutil.Process:
-        return psutil.Process(self.raylets[number].all_processes["raylet"][0].process.pid)
+    def add(self, host: Host | None = None, environment: Mapping[str, str] | None = None) -> Machine:
+        """One more; default: where the last one was."""
+        host = host or self.hosts[-1]
+        words = [f"--address={self.address}", "--num-cpus=1"]
+        self.workers.append(Machine(host, words, {**self.environment, **(environment or {})}))
+        return self.workers[-1]
+
+    def kill(self) -> None:
+        for machine in (*self.workers, self.head):
+            machine.kill()
+        self.workers = []
+
+
+def on_loopback(count: int = 3) -> list[Host]:
+    return [LOOPBACK] * count
 
 
 @contextmanager
-def machines(count: int = 2) -> Iterator[Machines]:
-    """A cluster; its processes end with it."""
-    os.environ.update(cluster_environment())
-    from ray.cluster_utils import Cluster
+def in_namespaces(count: int = 3) -> Iterator[list[Host]]:
+    """Hosts that reach each other by a bridge alone; the first one's namespace is the head's.
 
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
-    found = Machines(cluster)
+    Raises subprocess.CalledProcessError where this user may not make any.
+    """
+    own = os.getpid() % 10000
+    bridge, names = f"memsw{own}", [f"memsw{own}-{i}" for i in range(count)]
     try:
-        for _ in range(count):
-            found.add()
-        yield found
+        _ip("link", "add", bridge, "type", "bridge")
+        _ip("link", "set", bridge, "up")
+        hosts = []
+        for i, name in enumerate(names):
+            address, inside = f"10.197.13.{i + 1}", ("-n", name)
+            _ip("netns", "add", name)
+            _ip("link", "add", name, "type", "veth", "peer", "name", "eth0", "netns", name)
+            _ip("link", "set", name, "master", bridge, "up")
+            _ip(*inside, "addr", "add", f"{address}/24", "dev", "eth0")
+            for device in ("lo", "eth0"):
+                _ip(*inside, "link", "set", device, "up")
+            _ip(*inside, "route", "add", "default", "dev", "eth0")  # by which Ray finds its own address
+            hosts.append(Host(address, ("ip", "netns", "exec", name), name))
+        yield hosts
     finally:
-        family = psutil.Process().children(recursive=True)
-        with suppress(Exception):  # parts of it were killed
-            cluster.shutdown()
-        for process in family:
-            with suppress(psutil.Error):
-                process.kill()
-        psutil.wait_procs(family, timeout=20)
+        for name in names:
+            _ip("netns", "del", name, check=False)
+        _ip("link", "del", bridge, check=False)
 
 
-class Launch:
-    """A launch in a process of its own."""
+def may_have_namespaces() -> bool:
+    """Whether this user may make some, and join them."""
+    with suppress(subprocess.CalledProcessError, FileNotFoundError), in_namespaces(1) as hosts:
+        return subprocess.run([*hosts[0].prefix, "true"], capture_output=True).returncode == 0
+    return False
 
-    def __init__(self, results, folder: Path, *options: str, environment: dict[str, str] | None = None):
-        self.results = results
-        self.log = open(folder / "launch.log", "a+")  # noqa: SIM115
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "memsweep", *LAUNCH, "--results", str(results), *options],
-            **{"cwd": ROOT, "env": {**os.environ, **(environment or {})}},
-            **{"stdin": subprocess.DEVNULL, "stdout": self.log, "stderr": self.log},
-        )
 
-    def wait_for_checkpoint(self, seconds: float = 150) -> None:
-        """Until a pack is in training and has saved something."""
-        until = time.monotonic() + seconds
-        while not self._has_saved():
-            assert self.process.poll() is None and time.monotonic() < until, self.said()
-            time.sleep(0.1)
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
 
-    def _has_saved(self) -> bool:
-        with suppress(Exception):  # no folder yet
-            return any(Store(self.results).results.glob("checkpoints/[!.]*.safetensors"))
-        return False
 
-    def workers(self) -> list[psutil.Process]:
-        """At work in any process that the tests have started."""
-        family = psutil.Process().children(recursive=True)
-        found = []
-        for process in family:
-            with suppress(psutil.Error):
-                if "ResourceTrainable" in " ".join(process.cmdline()):
-                    found.append(process)
-        return found
+def family(pid: int) -> list[psutil.Process]:
+    """A process and all that come of it."""
+    with suppress(psutil.NoSuchProcess):
+        first = psutil.Process(pid)
+        return [first, *first.children(recursive=True)]
+    return []
 
-    def end(self, seconds: float = 400) -> int:
-        """Its exit code."""
-        try:
-            return self.process.wait(seconds)
-        finally:
-            self.kill()
 
-    def kill(self) -> None:
-        if self.process.poll() is None:
-            self.process.kill()
-            self.process.wait()
-        self.log.close()
+def kill(processes: Sequence[psutil.Process]) -> None:
+    for process in processes:
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
+    psutil.wait_procs(processes, timeout=20)
 
-    def said(self) -> str:
-        self.log.seek(0)
-        return self.log.read()
+
+def _ip(*words: str | None, check: bool = True) -> None:
+    subprocess.run(["ip", *filter(None, words)], check=check, capture_output=True)
