@@ -1,11 +1,14 @@
 """Options of the tests: --device and --dtype run the engine's properties on an accelerator or in another precision."""
 
+import os
 from pathlib import Path
 
 import pytest
 import torch
 
 from memsweep.engine import adversarial
+
+os.environ["MLFLOW_TRACKING_URI"] = "none"  # filling a database takes as long as a small launch; see `tracked`
 
 
 def pytest_addoption(parser):
@@ -16,6 +19,14 @@ def pytest_addoption(parser):
 @pytest.fixture(scope="session", autouse=True)
 def one_thread():
     torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="module")
+def tracked():
+    """Launches fill MLflow, as they do by default."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("MLFLOW_TRACKING_URI")
+        yield
 
 
 @pytest.fixture(scope="session")

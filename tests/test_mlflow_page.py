@@ -12,7 +12,7 @@ from selenium.webdriver.support.ui import WebDriverWait
 
 from tests import browser as browsers
 
-pytestmark = [browsers.needs_chromium, pytest.mark.timeout(400)]
+pytestmark = [browsers.needs_chromium, pytest.mark.timeout(400), pytest.mark.usefixtures("tracked")]
 PATIENCE = 60  # seconds; the page is several megabytes of script
 
 
@@ -27,7 +27,7 @@ def free_port():
 
 
 @pytest.fixture(scope="module")
-def address(tmp_path_factory):
+def address(tmp_path_factory, tracked):
     """Of the smoke sweep's runs, at a server of the test's own."""
     results = tmp_path_factory.mktemp("results")
     memsweep("launch", "smoke", "--results", results)

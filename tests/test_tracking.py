@@ -32,6 +32,7 @@ from memsweep.schema import Status, cell
 from memsweep.sweep import Sweep, load_sweep
 from tests.cases import NOON, ended, step
 
+pytestmark = pytest.mark.usefixtures("tracked")
 SMOKE = load_sweep("smoke")
 TRIALS = SMOKE.trials[:4]  # two settings of three seeds, the second cut short
 ROOT = Path(__file__).parents[1]
