@@ -1,6 +1,6 @@
 """What may break while a sweep runs, broken for real; afterwards the tables are those of a sweep left in peace.
 
-FAILURES.md is written beside this when every cell was run and held.
+FAILURES.md beside this holds what each cell said when it was last run.
 """
 
 from __future__ import annotations
@@ -24,6 +24,12 @@ from tests.test_launch import memsweep_, rows
 
 TABLE = Path(__file__).parent / "FAILURES.md"
 ONE, SEVERAL, NAMESPACES = SETUPS = ("one machine", "several raylets", "network namespaces")
+HEAD = """# What breaks, and what the tables hold afterwards
+
+Written by `make test-failures`. Each cell is a sweep of 24 trials, broken in training. *identical*: after the same launch
+again, or after nothing at all where Ray repeats the pack, `trials` and `steps` are those of a sweep left in peace.
+
+"""
 CELLS: dict[tuple[str, str], str] = {}
 SMOKE = ["smoke", "--set", "optimizer.epochs=1500", "--set", "seeds=0:6", "--members", "6", "--compile", "never"]
 """24 trials in 4 packs, of some seconds each."""
@@ -39,13 +45,16 @@ class NoCell(Exception):
 
 @pytest.fixture(scope="module", autouse=True)
 def table():
-    """FAILURES.md, when every cell was run."""
+    """FAILURES.md, with what was run now in place of what was there."""
+    rows = [line.strip("| ").split(" | ") for line in TABLE.read_text().splitlines()] if TABLE.exists() else []
+    known = {(row[0], setup): cell for row in rows for setup, cell in zip(SETUPS, row[1:], strict=False)}
     yield
-    if {(fault, setup) for fault in FAULTS for setup in SETUPS} == CELLS.keys():
-        lines = [f"| what breaks | {' | '.join(SETUPS)} |", "|---" * (1 + len(SETUPS)) + "|"]
-        lines += [f"| {fault} | {' | '.join(CELLS[fault, setup] for setup in SETUPS)} |" for fault in FAULTS]
-        head = "# What breaks, and what the tables hold afterwards\n\nWritten by `tests/cluster/test_failures.py`.\n\n"
-        TABLE.write_text(head + "\n".join(lines) + "\n")
+    cells = {**known, **CELLS}
+    lines = [f"| what breaks | {' | '.join(SETUPS)} |", "|---" * (1 + len(SETUPS)) + "|"]
+    lines += [
+        f"| {fault} | {' | '.join(cells.get((fault, setup), 'not run') for setup in SETUPS)} |" for fault in FAULTS
+    ]
+    TABLE.write_text(HEAD + "\n".join(lines) + "\n")
 
 
 @pytest.fixture(scope="module")
@@ -191,7 +200,7 @@ def kill_head(scene):
         return
     launch = scene.begin("submit")
     scene.cluster.head.kill()
-    assert launch.end(150) == 1
+    assert launch.end(150) != 0
     scene.cluster.kill()
     scene.cluster.begin()
     scene.again("submit")
@@ -317,6 +326,7 @@ FAULTS = {
 @pytest.mark.parametrize("setup", SETUPS)
 @pytest.mark.parametrize("fault", FAULTS)
 def test_tables_are_those_of_a_sweep_left_in_peace(fault, setup, tmp_path, reference):
+    CELLS[fault, setup] = "FAILED"
     with ExitStack() as stack:
         scene = Scene(setup, tmp_path, stack)
         try:
