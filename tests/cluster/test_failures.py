@@ -26,8 +26,9 @@ TABLE = Path(__file__).parent / "FAILURES.md"
 ONE, SEVERAL, NAMESPACES = SETUPS = ("one machine", "several raylets", "network namespaces")
 HEAD = """# What breaks, and what the tables hold afterwards
 
-Written by `make test-failures`. Each cell is a sweep of 24 trials, broken in training. *identical*: after the same launch
-again, or after nothing at all where Ray repeats the pack, `trials` and `steps` are those of a sweep left in peace.
+Written by `make test-failures`. Each cell is a sweep of 24 trials, broken in training. *identical*: after the same
+launch again, or after nothing at all where Ray repeats the pack, `trials` and `steps` are those of a sweep that nothing
+disturbed.
 
 """
 CELLS: dict[tuple[str, str], str] = {}
