@@ -33,8 +33,11 @@ test-slow: .venv/ready
 test-failures: .venv/ready
 	$(BIN)/python -m pytest -m 'cluster and slow' tests/cluster
 
-# what needs servers or several machines, played by this one: an object store, a Ray head that takes jobs
+# what needs servers or several machines, played by this one: an object store, a Ray head that takes jobs, PostgreSQL
 test-cluster: .venv/ready
+	@ls /usr/lib/postgresql/*/bin/initdb > /dev/null 2>&1 || command -v initdb > /dev/null || \
+	  { apt-get update && apt-get install -y --no-install-recommends postgresql; } > /dev/null 2>&1 < /dev/null || \
+	  echo "no PostgreSQL: its tests are skipped"
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,cluster,servers]'
 	$(BIN)/python -m pytest -m 'cluster and not slow' tests/cluster
 

@@ -573,13 +573,24 @@ class Unreliably(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def mlflow_server(folder, port):
+def mlflow_server(folder, port, backend=None):
+    """At this port; yields a function that kills it."""
     command = [sys.executable, "-m", "mlflow", "server", "--port", str(port), "--workers", "1"]
-    command += ["--backend-store-uri", f"sqlite:///{folder}/server.db", "--artifacts-destination", str(folder / "art")]
+    command += ["--backend-store-uri", backend or f"sqlite:///{folder}/server.db"]
+    command += ["--artifacts-destination", str(folder / "art")]
     quiet = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
     process = subprocess.Popen(
         command, env={**os.environ, **quiet}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
+
+    def kill():
+        if process.poll() is None:
+            family = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
+            for member in family:
+                member.kill()
+            process.wait()
+            psutil.wait_procs(family, 10)
+
     try:
         until = time.monotonic() + 60
         while True:
@@ -589,13 +600,9 @@ def mlflow_server(folder, port):
             except OSError:
                 assert time.monotonic() < until and process.poll() is None
                 time.sleep(0.2)
-        yield
+        yield kill
     finally:
-        family = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
-        for member in family:
-            member.kill()
-        process.wait()
-        psutil.wait_procs(family, 10)
+        kill()
 
 
 def test_a_server_that_fails_dies_and_comes_back_holds_each_run_once(store, tmp_path, monkeypatch):

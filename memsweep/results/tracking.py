@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NamedTuple
 
 # no chatter and no telemetry; short HTTP patience, because the loops of follow.py are the ones that retry
@@ -162,7 +163,8 @@ class Tracking:
         root = self._artifact_root()
         location = f"{root}/{plan.sweep}" if root else None
         found: Experiment | None = self.client.get_experiment_by_name(plan.sweep)
-        if found and location and found.artifact_location != location:  # the folder has been moved or copied
+        is_own = self.uri == default_uri(self.store.results)
+        if found and is_own and found.artifact_location != location:  # the folder has been moved or copied
             self.client.rename_experiment(found.experiment_id, f"{plan.sweep} (before a move, {found.experiment_id})")
             self.client.delete_experiment(found.experiment_id)
             found = None
@@ -178,9 +180,13 @@ class Tracking:
         return str(found.experiment_id)
 
     def _artifact_root(self) -> str | None:
-        """Beside the folder's own database; other servers know their own places."""
+        """Of a database, in the results folder; servers know their own places."""
         results = self.store.results
-        return (local_folder(results) / "mlartifacts").as_uri() if self.uri == default_uri(results) else None
+        if self.uri.startswith(("http:", "https:")):
+            return None
+        if self.uri == default_uri(results) or isinstance(results, Path):
+            return (local_folder(results) / "mlartifacts").as_uri()
+        return str(results / "mlartifacts")
 
     def _runs(self, experiment_id: str) -> Iterator[Run]:
         """This folder's that are not deleted, oldest first; on a server, others may have a sweep of the same name."""

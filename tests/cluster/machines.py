@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import secrets
 import shutil
@@ -36,6 +37,7 @@ class Host(NamedTuple):
 
 
 LOOPBACK = Host("127.0.0.1")
+_NETWORKS = itertools.count()
 
 
 def cluster_environment() -> dict[str, str]:
@@ -128,8 +130,8 @@ def in_namespaces(count: int = 3) -> Iterator[list[Host]]:
 
     Raises subprocess.CalledProcessError where this user may not make any.
     """
-    own = os.getpid() % 10000
-    bridge, names = f"memsw{own}", [f"memsw{own}-{i}" for i in range(count)]
+    own = f"msw{os.getpid() % 100_000}{chr(97 + next(_NETWORKS) % 26)}"  # at most 15 letters with what follows
+    bridge, names = own, [f"{own}-{i}" for i in range(count)]
     try:
         _ip("link", "add", bridge, "type", "bridge")
         _ip("link", "set", bridge, "up")
@@ -147,6 +149,7 @@ def in_namespaces(count: int = 3) -> Iterator[list[Host]]:
         yield hosts
     finally:
         for name in names:
+            _ip("link", "del", name, check=False)
             _ip("netns", "del", name, check=False)
         _ip("link", "del", bridge, check=False)
 
