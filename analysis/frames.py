@@ -18,6 +18,9 @@ TRIALS = """select w.trial_id, w.setting_id, w.seed, w.configuration, t.* exclud
 from wanted w left join trials t using (trial_id) where w.sweep = '{sweep}' order by w.position"""
 """All trials that a sweep wants; those that are not stored have no status."""
 
+ROUNDS = TRIALS.replace("w.configuration,", "w.configuration, w.search, w.search_fields, w.round,")
+"""The same, with the search that asked for them, and its round."""
+
 STEPS = """select w.setting_id, w.seed, w.configuration, t.status, s.*
 from wanted w join trials t using (trial_id) join steps s using (trial_id)
 where w.sweep = '{sweep}' order by w.position, s.step"""

@@ -316,6 +316,7 @@ SCHEMAS: dict[str, pa.Schema] = {
             _column("position", pa.int64(), "place in the sweep's grid"),
             _column("seed", pa.int64(), "replicate"),
             _column("search", pa.string(), "name of the sweep's search; null: none, all trials at once"),
+            _column("search_fields", pa.string(), "what it looks for, as JSON"),
             _column("round", pa.int64(), "of the search, in which the trial was first asked for, from 1"),
             _column("probes", pa.string(), "tables wanted beside trials and steps"),
             _column("configuration", pa.string(), "every field, as JSON"),

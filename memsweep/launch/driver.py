@@ -195,6 +195,7 @@ def _wanted_row(sweep: Sweep, position: int, trial: TrialConfig, number: int | N
         "position": position,
         "seed": trial.seed,
         "search": sweep.search and sweep.search.name,
+        "search_fields": sweep.search and sweep.search.told,
         "round": number,
         "probes": cell(trial.probes),
         "configuration": json.dumps(trial.flat(), separators=(",", ":")),

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
 from memsweep.config import FIELDS, field_problems, unknown_field
 from memsweep.searches import objectives
+from memsweep.searches.rounds import Told
 
 if TYPE_CHECKING:
     from memsweep.sweep import Sweep
@@ -26,7 +27,7 @@ class Range:
 
 
 @dataclass(frozen=True)
-class BestSearch:
+class BestSearch(Told):
     """Proposes configurations in rounds; each is trained with every seed of the sweep, and told by its mean over them.
 
     space: field -> Range, or a sequence of values.

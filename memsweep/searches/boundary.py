@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from memsweep.config import TrialConfig
 from memsweep.searches import objectives
-from memsweep.searches.rounds import Ends, Round, Rounds, varied
+from memsweep.searches.rounds import Ends, Round, Rounds, Told, varied
 
 if TYPE_CHECKING:
     from memsweep.sweep import Sweep
@@ -22,7 +22,7 @@ Corners: TypeAlias = tuple[Place, Place, Place, Place]
 
 
 @dataclass(frozen=True)
-class BoundarySearch:
+class BoundarySearch(Told):
     """Which side of `level` a quantity is on, over the sweep's two axes `x` and `y`, for each setting of the others.
 
     objective: a share such as memorized_share or fitted, or a column of `trials`; its mean over seeds is compared.

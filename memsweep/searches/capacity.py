@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from memsweep.config import FIELDS, TrialConfig
 from memsweep.searches.objectives import FITTED, value
-from memsweep.searches.rounds import Round, Rounds, spelled, varied
+from memsweep.searches.rounds import Round, Rounds, Told, spelled, varied
 
 if TYPE_CHECKING:
     from memsweep.sweep import Sweep
@@ -18,7 +18,7 @@ SIZE = "data.examples"
 
 
 @dataclass(frozen=True)
-class CapacitySearch:
+class CapacitySearch(Told):
     """For each setting, the largest `data.examples` of the sweep's axis that is fitted in `share` of its seeds.
 
     share: of seeds, in (0, 1].

@@ -6,8 +6,9 @@ So a search must draw no random number but from seeds of its own, and look at no
 
 from __future__ import annotations
 
+import json
 from collections.abc import Generator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from memsweep.config import TrialConfig
@@ -49,6 +50,10 @@ class Search(Protocol):
     def name(self) -> str:
         """Of the search, as tables and messages show it."""
 
+    @property
+    def told(self) -> str:
+        """What it looks for, as JSON, for those who read its trials."""
+
     def problems(self, sweep: Sweep) -> list[str]:
         """Why it can't work on this sweep, a sentence each."""
 
@@ -60,6 +65,14 @@ def once(trials: Sequence[TrialConfig]) -> Rounds:
     """The rounds of a sweep without a search: one, of all its trials."""
     yield Round(tuple(trials), "")
     return ""
+
+
+class Told:
+    """A dataclass that tells its fields."""
+
+    @property
+    def told(self) -> str:
+        return json.dumps(asdict(self), separators=(",", ":"))  # type: ignore[call-overload]
 
 
 def varied(names: Sequence[str], trial: TrialConfig) -> tuple[Any, ...]:
