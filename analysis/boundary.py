@@ -32,7 +32,7 @@ def summarize(trials: pd.DataFrame) -> pd.DataFrame:
         return pd.DataFrame(columns=list(_COLUMNS))
     search = json.loads(asked["search_fields"].iloc[0])
     x, y = (FIELDS[search[axis]].column for axis in ("x", "y"))
-    value = [objectives.value(search["objective"], _row(row)) for row in asked.to_dict("records")]
+    value = [objectives.value(search["objective"], frames.mapping(row)) for row in asked.to_dict("records")]
     others = [name for name in frames.varying(asked) if name not in (x, y)]
     settings = asked.assign(value=value)
     is_share = settings["value"].dropna().isin([0, 1]).all()
@@ -101,11 +101,6 @@ def _between(grid: np.ndarray, places: np.ndarray) -> np.ndarray:
     if is_logarithmic(pd.Series(grid)):
         return np.asarray(np.exp(np.interp(places, steps, np.log(grid))))
     return np.asarray(np.interp(places, steps, grid))
-
-
-def _row(row: dict[Any, Any]) -> dict[str, Any]:
-    """Numbers that pandas spells NaN as None."""
-    return {str(name): None if isinstance(value, float) and np.isnan(value) else value for name, value in row.items()}
 
 
 _COLUMNS = ("x", "y", "x_name", "y_name", "objective", "level", "estimate", "low", "high", "seeds", "missing", "side")

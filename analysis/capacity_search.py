@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
@@ -16,7 +17,8 @@ NARROWING = "sizes asked"
 def summarize(trials: pd.DataFrame) -> pd.DataFrame:
     """A row per network with its capacity, and one per network and round with the sizes that were asked.
 
-    labels fitted: median over seeds of the largest set that a seed fits, with the sign test's interval over seeds.
+    labels fitted: median over seeds of the largest set that a seed fits, with the sign test's interval over seeds, whose
+    high end is NaN where it lies beyond the largest size.
     sizes asked: median over seeds, low and high the smallest and the largest.
     Returns quantity, the varying fields of the network, round (sizes asked only), estimate, low, high, seeds, missing,
     at_least (seeds that fitted the largest size), at_most (seeds that fitted none), parameters, classes, depth, width.
@@ -30,7 +32,7 @@ def summarize(trials: pd.DataFrame) -> pd.DataFrame:
     largest = trials[capacity.SIZE].max()
     by_seed = statistics.by_group(by_size, [*network, "seed"], capacity.of_seed)
     by_seed["at_least"] *= by_seed["fitted_size"] >= largest
-    medians = statistics.median_over_seeds(by_seed, network, "fitted_size", "at_least")
+    medians = statistics.median_over_seeds(by_seed, network, "fitted_size", "at_least").replace(np.inf, np.nan)
     counted = by_seed.groupby(network, sort=True)[["at_least", "at_most"]].sum().reset_index()
     facts = by_size.groupby(network, sort=False)[["parameters", "classes", "depth", "width"]].max().reset_index()
     found = medians.drop(columns=["at_least", "censored"]).merge(counted, on=network).assign(quantity=capacity.FITTED)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -76,6 +77,11 @@ def read(template: str, sweep: str, results: str | Location | Store) -> pd.DataF
     stored = [column for column in [*_FIELDS, "configuration"] if column in frame]
     known = frame.drop(columns=stored).join(fields.reindex(frame["configuration"]).set_axis(frame.index))
     return known.assign(status=frame["status"].fillna(MISSING))
+
+
+def mapping(row: Mapping[Any, Any]) -> dict[str, Any]:
+    """A row as the tables hold it: what pandas spells NaN is None."""
+    return {str(name): None if isinstance(value, float) and math.isnan(value) else value for name, value in row.items()}
 
 
 def usable(trials: pd.DataFrame) -> pd.Series[bool]:
