@@ -17,8 +17,8 @@ NARROWING = "sizes asked"
 def summarize(trials: pd.DataFrame) -> pd.DataFrame:
     """A row per network with its capacity, and one per network and round with the sizes that were asked.
 
-    labels fitted: median over seeds of the largest set that a seed fits, with the sign test's interval over seeds, whose
-    high end is NaN where it lies beyond the largest size.
+    labels fitted: median over seeds of the largest set that a seed fits, with the interval of the sign test over seeds;
+    its high end is NaN where it lies beyond the largest size.
     sizes asked: median over seeds, low and high the smallest and the largest.
     Returns quantity, the varying fields of the network, round (sizes asked only), estimate, low, high, seeds, missing,
     at_least (seeds that fitted the largest size), at_most (seeds that fitted none), parameters, classes, depth, width.
