@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,6 +18,9 @@ from memsweep.schema import SETTLED, Status, cell
 TRIALS = """select w.trial_id, w.setting_id, w.seed, w.configuration, t.* exclude (trial_id, setting_id, seed)
 from wanted w left join trials t using (trial_id) where w.sweep = '{sweep}' order by w.position"""
 """All trials that a sweep wants; those that are not stored have no status."""
+
+ROUNDS = TRIALS.replace("w.configuration,", "w.configuration, w.search, w.search_fields, w.round,")
+"""The same, with the search that asked for them, and its round."""
 
 STEPS = """select w.setting_id, w.seed, w.configuration, t.status, s.*
 from wanted w join trials t using (trial_id) join steps s using (trial_id)
@@ -73,6 +77,11 @@ def read(template: str, sweep: str, results: str | Location | Store) -> pd.DataF
     stored = [column for column in [*_FIELDS, "configuration"] if column in frame]
     known = frame.drop(columns=stored).join(fields.reindex(frame["configuration"]).set_axis(frame.index))
     return known.assign(status=frame["status"].fillna(MISSING))
+
+
+def mapping(row: Mapping[Any, Any]) -> dict[str, Any]:
+    """A row as the tables hold it: what pandas spells NaN is None."""
+    return {str(name): None if isinstance(value, float) and math.isnan(value) else value for name, value in row.items()}
 
 
 def usable(trials: pd.DataFrame) -> pd.Series[bool]:

@@ -34,6 +34,8 @@ PAGE = "report.html"
 FIGURES = "figures"
 DEFAULT = "generalization"
 """The question asked of a sweep that has none of its own name."""
+SEARCHES = {"capacity": "capacity_search", "boundary": "boundary", "best": "best"}
+"""The question asked of such a sweep with a search, by the search's name."""
 SHOWN_FAILURES = 20
 SHOWN_ROWS = 400
 
@@ -97,12 +99,12 @@ def write(results: str | Location) -> Location:
     return path
 
 
-def questions(sweep: str) -> dict[str, ModuleType]:
-    """Prefix of figures -> analysis module: a sweep's namesake or the default, and those that the module names."""
+def questions(sweep: str, search: str | None = None) -> dict[str, ModuleType]:
+    """Prefix of figures -> analysis module: a sweep's namesake, its search's, or the default, and those it names."""
     is_there = sweep.isidentifier() and importlib.util.find_spec(f"analysis.{sweep}") is not None
     module = importlib.import_module(f"analysis.{sweep}") if is_there else None
     if module is None or not hasattr(module, "summarize"):
-        module = importlib.import_module(f"analysis.{DEFAULT}")
+        module = importlib.import_module(f"analysis.{SEARCHES.get(search or '', DEFAULT)}")
     others = {name: importlib.import_module(f"analysis.{name}") for name in getattr(module, "ALSO", ())}
     stem = re.sub(r"[^\w.-]", "_", sweep)  # whatever a part from elsewhere calls its sweep, files stay in their folder
     return {f"{stem}-": module, **{f"{stem}-{name}-": other for name, other in others.items()}}
@@ -112,7 +114,8 @@ def _section(store: Store, counts: dict[str, Any], causes: dict[str, tuple[str, 
     sweep = counts["sweep"]
     trials = frames.read(frames.TRIALS, sweep, store)
     own = [(trial, *causes[trial]) for trial in trials["trial_id"] if trial in causes]
-    answered = [_answered(module, sweep, prefix, trials, store, folder) for prefix, module in questions(sweep).items()]
+    asked = questions(sweep, _search_of(sweep, store))
+    answered = [_answered(module, sweep, prefix, trials, store, folder) for prefix, module in asked.items()]
     return Section(
         sweep,
         {name: value for name, value in counts.items() if name != "sweep"},
@@ -121,6 +124,11 @@ def _section(store: Store, counts: dict[str, Any], causes: dict[str, tuple[str, 
         [answer for i, answer in enumerate(answered) if answer.figures or i == 0],
         _provenance(sweep, trials, store),
     )
+
+
+def _search_of(sweep: str, store: Store) -> str | None:
+    rows = zip(*(column.to_pylist() for column in store.current("wanted", ["sweep", "search"]).columns), strict=True)
+    return next((search for name, search in rows if name == sweep), None)
 
 
 def _papers(store: Store, folder: Location) -> list[tuple[Paper, Drawn]]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import memsweep.launch  # noqa: F401  imported first, so that `memsweep.launch` comes to mean the function below
 from memsweep.config import ConfigError, TrialConfig
+from memsweep.searches import BestSearch, BoundarySearch, CapacitySearch, Range
 from memsweep.sweep import Sweep, SweepError, linspace, log2, logspace
 
 if TYPE_CHECKING:
@@ -19,7 +20,11 @@ if TYPE_CHECKING:
     from memsweep.launch.launcher import Report
 
 __all__ = [
+    "BestSearch",
+    "BoundarySearch",
+    "CapacitySearch",
     "ConfigError",
+    "Range",
     "Sweep",
     "SweepError",
     "TrialConfig",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import sys
 from collections.abc import Iterator
 from enum import StrEnum
@@ -15,6 +16,7 @@ import typer
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from memsweep.launch.driver import Budget
     from memsweep.results.location import Location
     from memsweep.results.store import Store
     from memsweep.sweep import Sweep
@@ -78,7 +80,9 @@ CompileOption = Annotated[
     typer.Option("--compile", help="Compile training programs; auto: where it pays, as chosen at their first launch."),
 ]
 RetryOption = Annotated[bool, typer.Option("--retry", help="Run failed trials again.")]
-BudgetOption = Annotated[str | None, typer.Option(metavar="30m", help="End after this time: seconds, or 90s, 30m, 2h.")]
+BudgetOption = Annotated[
+    str | None, typer.Option(metavar="30m", help="End after this time, 90s, 30m, 2h, or so many 500trials, 1e6steps.")
+]
 PatienceOption = Annotated[
     str, typer.Option(metavar="10m", help="A worker that shows no progress for so long hangs, and is ended.")
 ]
@@ -138,23 +142,26 @@ def plan(
     """
     from memsweep.launch import checkpoints, choices
     from memsweep.launch import plan as planning
+    from memsweep.launch.asking import Asking
 
     loaded, store = _sweep(sweep, overrides), _store_if_there(results)
-    work = planning.work(loaded.trials[:limit], store, retry=retry)
-    planning.check(work.missing)
+    asking = Asking(loaded, store, limit=limit, retry=retry)
+    work, due = planning.work(list(asking.trials.values()), store, retry=retry), asking.missing(retry=retry)
+    planning.check(due)
     chosen = device.value if device else planning.local_device()
     at_a_time = workers or planning.local_workers(chosen)
     programs = choices.choose(
-        work.missing, store, chosen, at_a_time, compiling=compiling.wish, calibrate=planning.calibrate_here
+        due, store, chosen, at_a_time, compiling=compiling.wish, calibrate=planning.calibrate_here
     )
-    packs = planning.packs(work.missing, at_a_time, members, programs, checkpoints.stored(store) if store else ())
+    share = asking.round.share if asking.round else 1.0
+    packs = planning.packs(due, at_a_time, members, programs, checkpoints.stored(store) if store else (), share)
     estimate = planning.estimate(packs, chosen, at_a_time)
     row = {
         "sweep": loaded.name,
         "wanted": len(work.wanted),
         "settled": len(work.settled),
         "failed": len(work.failed),
-        "missing": len(work.missing),
+        "missing": len(due),
         "packs": len(packs),
         "members_at_a_time": max((pack.slots for pack in packs), default=0),
         "workers": min(at_a_time, len(packs)),
@@ -166,6 +173,9 @@ def plan(
         "seconds": round(estimate.seconds, 1),
         "seconds_error": round(estimate.seconds * estimate.error, 1),
     }
+    if loaded.search is not None:
+        row |= {"search": loaded.search.name, "round": asking.number, "trials_at_most": loaded.search.most(loaded)}
+        _say(f"{asking.said}. Packs, memory and time are those of this round.")
     if hourly_price is not None:
         row["price"] = round(estimate.seconds / 3600 * min(at_a_time, len(packs)) * hourly_price, 2)
     _print_rows([row], output, vertical=True)
@@ -200,7 +210,7 @@ def launch(
     from memsweep.results.store import Store
 
     loaded = [_sweep(sweep, overrides) for sweep in sweeps]
-    seconds = _seconds(budget, "--budget") if budget else None
+    spent = _budget(budget)
     patience_seconds, checkpoint_seconds = _seconds(patience, "--patience"), _seconds(checkpoint, "--checkpoint")
     if compiling == Compile.ALWAYS and not address and not choices.has_compiler():
         raise typer.BadParameter("no C++ compiler is here: install g++, or name one in CXX.", param_hint="--compile")
@@ -216,7 +226,7 @@ def launch(
             device=device.value if device else None,
             compiling=compiling.wish,
             retry=retry,
-            budget_seconds=seconds,
+            budget=spent,
             patience_seconds=patience_seconds,
             checkpoint_seconds=checkpoint_seconds,
             tracking_uri=tracking_uri,
@@ -232,7 +242,7 @@ def launch(
         print(sentence, file=sys.stderr)
     if report.failed:
         print(f"The causes: memsweep status --results {results}; again: memsweep launch ... --retry", file=sys.stderr)
-    if report.missing and seconds is None:
+    if report.missing and not budget:
         sys.exit(INTERRUPTED if report.interrupted else SOME_FAILED)
     sys.exit(SOME_FAILED if report.failed else DONE)
 
@@ -267,9 +277,9 @@ def submit(
 
     for sweep in sweeps:
         _sweep(sweep, overrides)  # mistakes are told here
-    for option, text in (("--patience", patience), ("--checkpoint", checkpoint), ("--budget", budget)):
-        if text is not None:
-            _seconds(text, option)
+    _budget(budget)
+    for option, text in (("--patience", patience), ("--checkpoint", checkpoint)):
+        _seconds(text, option)
     if tracking_uri and shown(tracking_uri) != tracking_uri:
         raise typer.BadParameter(
             "holds a password, which whoever sees the job would see: set MLFLOW_TRACKING_URI on the cluster instead.",
@@ -304,7 +314,7 @@ def submit(
 
 @app.command()
 def status(results: ResultsOption = "results", output: FormatOption = Format.TABLE) -> None:
-    """Show how far each sweep is, with the cause of each failure.
+    """Show how far each sweep and each search is, with the cause of each failure.
 
     Example: memsweep status --results results
     """
@@ -313,6 +323,8 @@ def status(results: ResultsOption = "results", output: FormatOption = Format.TAB
 
     store = Store(results)
     _print_rows(overview(store), output)
+    for sweep, said in store.searches().items():
+        _say(f"{sweep}: {said}")
     for trial_id, state, cause in failures(store):
         print(f"{trial_id} {state}: {cause}", file=sys.stderr)
 
@@ -364,16 +376,19 @@ def missing(
     members: MembersOption = None,
     output: FormatOption = Format.TABLE,
 ) -> None:
-    """List the trials still to run, one a line, with what tells them apart.
+    """List the trials still to run, one a line, with what tells them apart; of a search, those of the round at hand.
 
     Example: memsweep missing generalization --format jsonl
     """
-    from memsweep.launch import plan as planning
+    from memsweep.launch.asking import Asking
 
     loaded = _sweep(sweep, overrides)
-    work = planning.work(loaded.trials[:limit], _store_if_there(results), retry=True)
-    names = ["seed", *(name for axis in loaded.axes for name in (axis if isinstance(axis, tuple) else (axis,)))]
-    rows = [{"trial_id": trial.trial_id, **{name: trial.flat()[name] for name in names}} for trial in work.missing]
+    asking = Asking(loaded, _store_if_there(results), limit=limit, retry=True)
+    names = ["seed", *loaded.axis_names, *getattr(loaded.search, "space", ())]
+    rows = [
+        {"trial_id": trial.trial_id, **{name: trial.flat()[name] for name in names}}
+        for trial in asking.missing(retry=True)
+    ]
     _print_rows(rows, output)
 
 
@@ -534,6 +549,16 @@ def _say(sentence: str) -> None:
     print(sentence, file=sys.stderr, flush=True)
 
 
+def _budget(text: str | None) -> Budget:
+    """A time, or so many `trials` or `steps`."""
+    from memsweep.launch.driver import Budget
+
+    found = re.fullmatch(r"(\d+\.?\d*(?:e\d+)?)(trials|steps)", text or "")
+    if found is None or float(found[1]) < 1:
+        return Budget(_seconds(text, "--budget")) if text else Budget()
+    return Budget(trials=int(float(found[1]))) if found[2] == "trials" else Budget(steps=float(found[1]))
+
+
 def _seconds(text: str, option: str) -> float:
     """`90`, `90s`, `30m` and `2h` as seconds."""
     units = {"s": 1, "m": 60, "h": 3600}
@@ -543,7 +568,8 @@ def _seconds(text: str, option: str) -> float:
     except ValueError:
         seconds = 0.0
     if not 0 < seconds < float("inf"):
-        raise typer.BadParameter(f"{text!r}: must be a time such as 90s, 30m or 2h.", param_hint=option)
+        more = ", or such as 500trials or 1e6steps" if option == "--budget" else ""
+        raise typer.BadParameter(f"{text!r}: must be a time such as 90s, 30m or 2h{more}.", param_hint=option)
     return seconds
 
 

@@ -300,6 +300,10 @@ class TrialConfig:
         epoch = step * batch // examples + 1
         return min(max(-(-epoch * examples // batch), step + 1), self.budget)
 
+    def pause(self, share: float) -> int:
+        """The first step at which it is measured after so much of its budget, in (0, 1]."""
+        return self.next_measurement(math.ceil(share * self.budget) - 1)
+
     def _content(self) -> dict[str, Any]:
         """What names the trial: all its fields but those of probes, and later ones that are at their defaults."""
         return {

@@ -40,6 +40,26 @@ PROBES = (
 )
 REPEATED_PROBES: tuple[str, ...] = ("critical_samples", "permutations", "representations")
 """Those asked at probe_steps too; the others once, at the end."""
+SHARES = {
+    "train_accuracy": ("train_correct_count", "train_count"),
+    "validation_accuracy": ("validation_correct_count", "validation_count"),
+    "memorized_share": ("memorized_count", "label_changed_count"),
+    "recovered_share": ("recovered_count", "label_changed_count"),
+    "train_target_accuracy": ("train_target_correct_count", "train_target_count"),
+    "validation_target_accuracy": ("validation_target_correct_count", "validation_target_count"),
+    "train_squared_error": ("train_squared_error_sum", "train_target_count"),
+    "validation_squared_error": ("validation_squared_error_sum", "validation_target_count"),
+    "train_loss_nats": ("train_loss_sum_nats", "train_count"),
+    "validation_loss_nats": ("validation_loss_sum_nats", "validation_count"),
+}
+"""What is asked most of a measurement: a sum, by its count."""
+SHARES_AT_END = {
+    "test_accuracy": ("test_correct_count", "test_count"),
+    "test_target_accuracy": ("test_target_correct_count", "test_target_count"),
+    "test_squared_error": ("test_squared_error_sum", "test_target_count"),
+    "test_loss_nats": ("test_loss_sum_nats", "test_count"),
+}
+"""The same of test data, which is read at the end alone."""
 STREAMS = ("inputs", "labels", "noise", "init", "order")
 
 LIMIT = 2**63

@@ -315,6 +315,9 @@ SCHEMAS: dict[str, pa.Schema] = {
             _SETTING,
             _column("position", pa.int64(), "place in the sweep's grid"),
             _column("seed", pa.int64(), "replicate"),
+            _column("search", pa.string(), "name of the sweep's search; null: none, all trials at once"),
+            _column("search_fields", pa.string(), "what it looks for, as JSON"),
+            _column("round", pa.int64(), "of the search, in which the trial was first asked for, from 1"),
             _column("probes", pa.string(), "tables wanted beside trials and steps"),
             _column("configuration", pa.string(), "every field, as JSON"),
         ]
@@ -322,6 +325,10 @@ SCHEMAS: dict[str, pa.Schema] = {
 }
 
 
+NUMBERS = tuple(
+    column.name for column in SCHEMAS["trials"] if pa.types.is_integer(column.type) or pa.types.is_floating(column.type)
+)
+"""Columns of `trials` that a search may look at."""
 _REPRODUCTION = "To see it alone: memsweep verify "
 
 

@@ -15,6 +15,7 @@ from types import MappingProxyType
 from typing import Any, TypeAlias
 
 from memsweep.config import FIELDS, ConfigError, FieldSpec, TrialConfig, field_problems, unknown_field
+from memsweep.searches.rounds import Search
 
 Axes: TypeAlias = Mapping[Any, Iterable[Any]]  # a field, or a tuple of fields, -> values
 
@@ -63,6 +64,7 @@ class Sweep:
     base: a TrialConfig, or dotted fields (`{"model.width": 64}`) over the defaults.
     axes: field -> values, or a tuple of fields -> tuples of values that go together (zipped).
     seeds: replicates; each sets `seed`.
+    search: which of the trials are run, and when; default: all at once. See `memsweep.searches`.
 
     Raises SweepError listing every unknown field, wrong or empty axis and duplicate trial at once.
 
@@ -78,8 +80,10 @@ class Sweep:
         *,
         axes: Axes = MappingProxyType({}),
         seeds: Iterable[int] = (0,),
+        search: Search | None = None,
     ):
         self.name = name
+        self.search = search
         self.base = base
         self.axes = {axis: _values(values) for axis, values in axes.items()}
         self.seeds = _values(seeds)
@@ -91,6 +95,8 @@ class Sweep:
         if problems:
             raise SweepError(problems)
         self.trials: tuple[TrialConfig, ...] = tuple(self._expanded())
+        if search is not None and (problems := search.problems(self)):
+            raise SweepError(problems)
 
     def with_axes(self, overrides: Axes) -> Sweep:
         """The same sweep with these axes replaced or added, and `seed` replacing the seeds."""
@@ -109,7 +115,18 @@ class Sweep:
                     ]
                 )
             axes[name] = values
-        return Sweep(self.name, self.base, axes=axes, seeds=seeds)
+        return Sweep(self.name, self.base, axes=axes, seeds=seeds, search=self.search)
+
+    @property
+    def axis_names(self) -> list[str]:
+        """Every field that an axis gives values, in their order."""
+        return [name for axis in self.axes for name in (axis if isinstance(axis, tuple) else (axis,))]
+
+    @property
+    def varying(self) -> list[str]:
+        """Those of axis_names with more than one value."""
+        several = [axis for axis, values in self.axes.items() if len(values) > 1]
+        return [name for axis in several for name in (axis if isinstance(axis, tuple) else (axis,))]
 
     @property
     def setting_count(self) -> int:

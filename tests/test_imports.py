@@ -12,7 +12,7 @@ import memsweep
 ROOT = Path(__file__).parent.parent
 ROOMS = {
     # room: (rooms that it may import, other packages that it may import)
-    "base": ({"base"}, {"numpy", "pyarrow"}),
+    "base": ({"base"}, {"numpy", "pyarrow", "scipy"}),
     "data": ({"base", "data"}, {"numpy", "torch"}),
     "engine": ({"base", "data", "engine"}, {"numpy", "torch", "safetensors"}),
     "results": ({"base", "results"}, {"numpy", "pyarrow", "pandas", "duckdb", "mlflow", "sqlalchemy"}),
@@ -27,7 +27,7 @@ ROOMS = {
         {"numpy", "pandas", "pyarrow", "matplotlib", "scipy", "sklearn", "joblib", "plotly", "jinja2"},
     ),
 }
-BASE = {"config", "options", "rules", "sweep", "seeds", "schema"}
+BASE = {"config", "options", "rules", "sweep", "seeds", "schema", "searches"}
 HOMES = {
     "ray": {"memsweep/launch/tune.py", "memsweep/launch/cluster.py"},
     "mlflow": {"memsweep/results/tracking.py"},

@@ -52,6 +52,9 @@ class World:
     def note_running(self, trial_ids):
         pass
 
+    def more(self):
+        return []
+
     def run(self, queue, on_turn=lambda turn, number: None, most=200):
         """Hands out packs until none is left; one with a guilty trial dies, any other settles."""
         for number in range(most):

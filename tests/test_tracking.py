@@ -24,7 +24,7 @@ from mlflow.exceptions import MlflowException
 
 from memsweep import ui
 from memsweep.launch import launcher
-from memsweep.launch.launcher import _write_wanted
+from memsweep.launch.driver import write_wanted
 from memsweep.results import background, follow, projection, tracking
 from memsweep.results.store import Store
 from memsweep.results.tracking import Tracking, TrackingError
@@ -61,7 +61,7 @@ def empty(tmp_path, blank):
 @pytest.fixture
 def store(empty):
     """Four trials that have ended, two measurements each."""
-    _write_wanted(SMOKE, SMOKE.trials, empty)
+    write_wanted(SMOKE, SMOKE.trials, empty)
     end(empty, TRIALS)
     return empty
 
@@ -192,7 +192,7 @@ def test_the_views_show_columns_that_there_are(store):
 
 @pytest.mark.parametrize("status", [status.value for status in Status])
 def test_how_a_trial_ended_is_how_its_run_ended(empty, status):
-    _write_wanted(SMOKE, TRIALS[:1], empty)
+    write_wanted(SMOKE, TRIALS[:1], empty)
     end(empty, TRIALS[:1], status, cause="Traceback\nValueError: no luck\n")
     fill(empty)
     (run,) = trial_runs(client(empty)).values()
@@ -202,7 +202,7 @@ def test_how_a_trial_ended_is_how_its_run_ended(empty, status):
 
 
 def test_values_that_are_no_numbers_are_left_out(empty):
-    _write_wanted(SMOKE, TRIALS[:1], empty)
+    write_wanted(SMOKE, TRIALS[:1], empty)
     fields = {"train_loss_sum_nats": math.nan, "validation_loss_sum_nats": math.inf, "gradient_norm": -math.inf}
     end(empty, TRIALS[:1], "diverged", **fields, label_changed_count=0, memorized_count=0, test_count=0)
     fill(empty)
@@ -211,7 +211,7 @@ def test_values_that_are_no_numbers_are_left_out(empty):
 
 
 def test_a_trial_that_failed_before_it_began_has_a_run(empty):
-    _write_wanted(SMOKE, TRIALS[:1], empty)
+    write_wanted(SMOKE, TRIALS[:1], empty)
     empty.write("trials", [ended(TRIALS[0].trial_id, "failed", cause="early", finished_at=None)])
     fill(empty)
     (run,) = trial_runs(client(empty)).values()
@@ -219,7 +219,7 @@ def test_a_trial_that_failed_before_it_began_has_a_run(empty):
 
 
 def test_long_curves_are_thinned_to_one_call(empty):
-    _write_wanted(SMOKE, TRIALS[:1], empty)
+    write_wanted(SMOKE, TRIALS[:1], empty)
     end(empty, TRIALS[:1], step_count=3000, train_correct_count=77)
     trial = TRIALS[0].trial_id
     loss = {"train_loss_sum_nats": 1.0, "validation_loss_sum_nats": 1.0, "memorized_count": 1, "recovered_count": 1}
@@ -239,7 +239,7 @@ def test_thinning_keeps_both_ends_and_the_order(length):
 
 
 def test_the_number_of_parameters_is_a_parameter(empty):
-    _write_wanted(SMOKE, SMOKE.trials, empty)
+    write_wanted(SMOKE, SMOKE.trials, empty)
     end(empty, TRIALS[:1], parameter_count=1234)
     end(empty, TRIALS[1:2])
     fill(empty)
@@ -396,7 +396,7 @@ def test_folders_that_share_a_server_leave_each_others_runs_alone(store, tmp_pat
     uri = uri_of(store)
     fill(store)
     other = Store(tmp_path / "other", create=True)
-    _write_wanted(SMOKE, SMOKE.trials, other)
+    write_wanted(SMOKE, SMOKE.trials, other)
     end(other, TRIALS[:3], attempt="theirs")
     before = {run.info.run_id for run in all_runs(client(store))}
     for folder, written in ((other, 3), (store, 0), (other, 0)):
@@ -414,7 +414,7 @@ def test_an_axis_that_was_added_renames_settings_and_keeps_runs(store):
     fill(store)
     ids = {trial: run.info.run_id for trial, run in trial_runs(client(store)).items()}
     wider = SMOKE.with_axes({"model.activation": ("relu", "tanh")})
-    _write_wanted(wider, wider.trials, store)
+    write_wanted(wider, wider.trials, store)
     fill(store)
     runs = trial_runs(client(store))
     assert {trial: run.info.run_id for trial, run in runs.items()} == ids
@@ -428,7 +428,7 @@ def test_an_axis_that_was_added_renames_settings_and_keeps_runs(store):
 
 
 def test_a_trial_that_two_sweeps_want_has_a_run_in_each(store):
-    _write_wanted(Sweep("other", {}), TRIALS[:2], store)
+    write_wanted(Sweep("other", {}), TRIALS[:2], store)
     assert fill(store).written == 6
     assert len(trial_runs(client(store))) == 4 and len(trial_runs(client(store), "other")) == 2
 

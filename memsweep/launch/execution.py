@@ -64,7 +64,7 @@ def run_pack(
     A member that fits, diverges or finishes leaves, and a waiting trial takes its slot. Members go on from checkpoints
     of the folder that hold them. Where memory runs out, the pack goes on with half the slots. An error of a user's
     code ends the members that raise it alone, as `failed`; the others go on without them. Closed early, it saves what
-    is in training and stores the rest as `interrupted`.
+    is in training and stores the rest as `interrupted`; so it ends too where its trials have come to their pause.
     """
     attempt, groups = Attempt(pack, store, device, checkpoint_seconds), [pack]
     try:
@@ -78,8 +78,10 @@ def run_pack(
                     _free_memory(device)
                 groups += _after(attempt, group, trouble)
                 yield attempt.progress
+            else:
+                groups.append(group)  # those that wait behind paused ones
         attempt.ledger.flush()  # first: nobody may be in neither
-        checkpoints.tidy(store, (), attempt.own)
+        checkpoints.tidy(store, attempt.paused, attempt.own)
     except GeneratorExit:
         attempt.settle(list(attempt.left.values()), Status.INTERRUPTED, None)
         raise
@@ -101,6 +103,7 @@ class Attempt:
         self.ledger = Ledger(store, pack.pack_id)
         self.clock = trainer.Clock()
         self.left = {trial.trial_id: trial for trial in pack.trials}
+        self.paused: set[str] = set()  # of those that are not left; their checkpoints are kept
         self.present: tuple[TrialConfig, ...] = ()  # in slots, or about to be: an error is one of theirs
         self.member_steps = 0
         self.causes: list[str] = []  # what went wrong without ending a trial
@@ -140,13 +143,15 @@ def _train(attempt: Attempt, group: Pack) -> Generator[Progress, None, Trouble |
     training = Training(attempt, group)
     try:
         is_training = training.begin()
-        while is_training:
+        while is_training and not training.is_paused():
             training.advance()
             attempt.ledger.flush(due_only=True)
             if time.monotonic() >= attempt.save_at:
                 training.save()
             yield attempt.progress
             is_training = len(training.state.members) > 0
+        if is_training:
+            training.pause()
     except GeneratorExit:
         training.save()
         raise
@@ -227,6 +232,19 @@ class Training:
         clock.charge("start", begun)
         self._probe_newcomers(entered)
 
+    def is_paused(self) -> bool:
+        """Whether all in training have come to their pause."""
+        share, members = self.attempt.pack.share, self.state.members
+        pauses = [member.trial.pause(share) for member in members] if share < 1 else []
+        return share < 1 and bool((self.state.step >= pauses).all())
+
+    def pause(self) -> None:
+        """Saves who is in training, and stores what was found of them so far."""
+        self.save()
+        trials = [member.trial for member in self.state.members]
+        self.attempt.paused.update(trial.trial_id for trial in trials)
+        self.attempt.settle(trials, Status.INTERRUPTED, None)
+
     def save(self) -> None:
         """Writes a checkpoint of who is in training. What has settled is written before, so that nothing is in neither.
 
@@ -245,7 +263,7 @@ class Training:
             write_whole(checkpoints.path_of(attempt.store, self.group), content)
         except StoreError as error:
             attempt.causes.append(str(error))
-        checkpoints.tidy(attempt.store, attempt.left, attempt.own)
+        checkpoints.tidy(attempt.store, {*attempt.left, *attempt.paused}, attempt.own)
         attempt.saved(time.monotonic() - begun)
 
     def _next_in_line(self, slots: int) -> list[TrialConfig]:

@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
-from itertools import chain
-from typing import Any
 
 from memsweep.config import TrialConfig
 from memsweep.launch import checkpoints, choices, plan
+from memsweep.launch.asking import Asking
 from memsweep.launch.checkpoints import CHECKPOINT_SECONDS
-from memsweep.launch.ledger import Ledger
+from memsweep.launch.driver import UNLIMITED, Budget, Driver, Due, Rounds
 from memsweep.launch.packing import Pack, Tally
-from memsweep.launch.patience import PATIENCE_SECONDS, LastWords, forget
+from memsweep.launch.patience import PATIENCE_SECONDS, forget
 from memsweep.results import background
 from memsweep.results.store import Store
-from memsweep.schema import RETRIED, Status, cell, reproduction
+from memsweep.schema import Status
 from memsweep.sweep import Sweep, SweepError
 
 NAMED = 3
 """So many sweeps are told by name, more by their number."""
-WANTED_ROWS = 5000
-"""Of a part of `wanted`: a row takes 4 kB of memory on its way to the disk."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +48,7 @@ def launch(
     device: str | None = None,
     compiling: bool | None = None,
     retry: bool = False,
-    budget_seconds: float | None = None,
+    budget: Budget = UNLIMITED,
     patience_seconds: float = PATIENCE_SECONDS,
     checkpoint_seconds: float = CHECKPOINT_SECONDS,
     tracking_uri: str | None = None,
@@ -65,7 +61,7 @@ def launch(
     limit: of the trials of each sweep.
     members: trials trained at a time in a pack, at most.  device: cpu or cuda; default: a GPU where there is one.
     compiling: whether programs are compiled; default: what was chosen at their first launch, by what it saves.
-    retry: failed trials run again.  budget_seconds: the launch ends after them, and the next one goes on.
+    retry: failed trials run again.  budget: at its end the launch ends, and the next one goes on.
     patience_seconds: a pack that takes so long for a piece of work hangs.
     checkpoint_seconds: packs in training are saved about as often.
     tracking_uri: where MLflow is filled, beside the launch and after it, by a process of its own; default:
@@ -77,55 +73,64 @@ def launch(
     if len({sweep.name for sweep in sweeps}) < len(sweeps):
         raise SweepError([f"{title(sweeps)}: sweeps of one launch have names of their own."])
     with store.lock("launch"):
-        wanted = [sweep.trials[:limit] for sweep in sweeps]
-        shares = each_once(wanted)
-        left = plan.work([trial for share in shares for trial in share], store, retry=retry)
-        plan.check(left.missing)
-        for sweep, trials in zip(sweeps, wanted, strict=True):
-            _write_wanted(sweep, trials, store)
-        remarks = _tidy(left.missing, store)
-        watch(len(left.settled), len(left.wanted), Tally())
-        outcome_ran, interrupted, tracking = 0, False, None
-        if left.missing:
+        rounds = Rounds([Asking(sweep, store, limit=limit, retry=retry) for sweep in sweeps], store, budget, retry)
+        before = plan.work(rounds.asked, store)
+        missing = rounds.missing
+        plan.check(missing)
+        rounds.note()
+        remarks = _tidy(missing, store)
+
+        def told(tally: Tally) -> None:
+            watch(len(before.settled), len(rounds.asked), tally)
+
+        told(Tally())
+        ran, interrupted, tracking = 0, False, None
+        if missing:
             tracking = _follow(store, tracking_uri)  # before the watchdog marks what ends with the launch
             from memsweep.launch import tune  # Ray takes seconds to import, and there may be nothing to do
 
-            driver = _Driver(store, lambda tally: watch(len(left.settled), len(left.wanted), tally))
             with tune.cluster(address) as health:
                 chosen = device or ("cuda" if tune.has_gpu() else "cpu")
                 at_a_time = workers or tune.worker_count(chosen)
                 care = tune.Care(checkpoint_seconds, patience_seconds)
-                calibrate = partial(tune.calibrate, care=care)
-                programs = choices.choose(
-                    left.missing, store, chosen, at_a_time, compiling=compiling, calibrate=calibrate
-                )
-                choices.note(store, programs)
-                remarks += choices.remarks(programs)
-                saved = checkpoints.stored(store)
-                missing = {trial.trial_id for trial in left.missing}
-                packs = [
-                    pack
-                    for share in shares
-                    for pack in plan.packs(
-                        [trial for trial in share if trial.trial_id in missing],
-                        *(at_a_time, members, programs, saved),
+
+                def packed(due: Sequence[Due], *, later: bool = False) -> list[Pack]:
+                    calibrate = partial(tune.calibrate, care=care, beside=later)
+                    trials = [trial for part in due for trial in part.trials]
+                    programs = choices.choose(
+                        trials, store, chosen, at_a_time, compiling=compiling, calibrate=calibrate
                     )
-                ]
-                outcome = tune.run(packs, store, chosen, at_a_time, budget_seconds, care, driver)
+                    choices.note(store, programs)
+                    remarks.extend(choices.remarks(programs))
+                    saved = checkpoints.stored(store)
+                    return [
+                        pack
+                        for part in due
+                        for pack in plan.packs(
+                            part.trials,
+                            *(at_a_time, members, programs, [] if part.is_searched else saved, part.share),
+                        )
+                    ]
+
+                driver = Driver(store, told, lambda: packed(rounds.next(), later=True))
+                packs = packed(rounds.due)
+                outcome = tune.run(packs, store, chosen, at_a_time, budget.seconds, care, driver)
             if health.is_lost:
                 remarks.append("Ray's raylet here has ended: the same launch again finishes the rest.")
-            outcome_ran, interrupted = outcome.tally.settled, outcome.interrupted
-        after = plan.work(left.wanted, store)
+            ran, interrupted = outcome.tally.settled, outcome.interrupted
+        rounds.advance()
+        after = plan.work(rounds.asked, store)
         _tidy(after.missing, store)
+        remarks += rounds.said()
     return Report(
         title(sweeps),
         len(after.wanted),
-        len(left.settled),
-        outcome_ran,
+        len(before.settled),
+        ran,
         len(after.failed),
         len(after.missing),
         interrupted,
-        tuple(remarks),
+        tuple(dict.fromkeys(remarks)),
         tracking,
     )
 
@@ -133,65 +138,6 @@ def launch(
 def title(sweeps: Sequence[Sweep]) -> str:
     """Their names, or their number."""
     return ", ".join(sweep.name for sweep in sweeps) if len(sweeps) <= NAMED else f"{len(sweeps)} sweeps"
-
-
-def each_once(wanted: Sequence[Sequence[TrialConfig]]) -> list[list[TrialConfig]]:
-    """Trials of several sweeps, each with the first sweep that wants it, and with the probes that any of them asks."""
-    found: dict[str, TrialConfig] = {}
-    for trial in chain.from_iterable(wanted):
-        known = found.setdefault(trial.trial_id, trial)
-        if not trial.recorded <= known.recorded:
-            probes = tuple(dict.fromkeys([*known.probes, *trial.probes]))
-            steps = tuple(sorted({*known.probe_steps, *trial.probe_steps}))
-            found[trial.trial_id] = replace(known, probes=probes, probe_steps=steps)
-    return [[found.pop(trial.trial_id) for trial in trials if trial.trial_id in found] for trials in wanted]
-
-
-class _Driver:
-    """What the queue of packs asks and tells; see `tune.Driver`."""
-
-    def __init__(self, store: Store, watch: Callable[[Tally], None]):
-        self.store = store
-        self.watch = watch
-        self.note_running = store.note_running
-        self._ended_before = set(_ends(store).items())
-
-    def remaining(self, pack: Pack) -> Pack | None:
-        """Without those that have failed in this launch; those that had failed before are here to run again."""
-        failed = {trial_id for trial_id, attempt in _ends(self.store).items() - self._ended_before}
-        missing = plan.work(pack.trials, self.store, retry=True).missing
-        trials = tuple(trial for trial in missing if trial.trial_id not in failed)
-        return replace(pack, trials=trials, slots=min(pack.slots, len(trials))) if trials else None
-
-    def reached(self, pack: Pack) -> int:
-        steps = checkpoints.steps(self.store)
-        return sum(steps.get(trial.trial_id, 0) for trial in pack.trials)
-
-    def last_words(self, pack: Pack) -> LastWords:
-        from memsweep.launch import tune  # in memory already: it is who asks
-
-        return tune.last_words(self.store.results, pack)
-
-    def was_preempted(self, node_id: str) -> bool:
-        from memsweep.launch import tune  # as above
-
-        return tune.was_preempted(node_id)
-
-    def quarantine(self, pack: Pack, deaths: int, words: LastWords) -> None:
-        ledger = Ledger(self.store, pack.pack_id)
-        company = "it was alone" if len(pack.trials) == 1 else f"{len(pack.trials)} trials were left, given up together"
-        what = f"its packs ended their workers {deaths} times without a gain; at the last, {company}: {words.told()}"
-        for trial in pack.trials:
-            lines = [words.text, what, reproduction(trial.trial_id, self.store.results)]
-            ledger.settle(trial, Status.QUARANTINED, {"cause": "\n".join(filter(None, lines))})
-        ledger.flush()
-
-
-def _ends(store: Store) -> dict[str, str]:
-    """Trials that an error ended -> the attempt in which it did."""
-    columns = store.trials(["trial_id", "attempt_id", "status"]).to_pydict()
-    rows = zip(columns["trial_id"], columns["attempt_id"], columns["status"], strict=True)
-    return {trial_id: attempt for trial_id, attempt, status in rows if status in RETRIED}
 
 
 def _tidy(missing: Sequence[TrialConfig], store: Store) -> list[str]:
@@ -219,25 +165,3 @@ def _follow(store: Store, given: str | None) -> str | None:
         f"MLflow at {where} is filled in the background; "
         f"memsweep track{options} waits for it, memsweep ui{options} shows it"
     )
-
-
-def _write_wanted(sweep: Sweep, wanted: Sequence[TrialConfig], store: Store) -> None:
-    """One row a trial that the sweep wants; the same sweep writes the same parts."""
-    for begin in range(0, len(wanted), WANTED_ROWS):
-        _write_wanted_part(sweep, wanted[begin : begin + WANTED_ROWS], begin, store)
-
-
-def _write_wanted_part(sweep: Sweep, wanted: Sequence[TrialConfig], begin: int, store: Store) -> None:
-    rows: list[dict[str, Any]] = [
-        {
-            "sweep": sweep.name,
-            "trial_id": trial.trial_id,
-            "setting_id": trial.setting_id,
-            "position": position,
-            "seed": trial.seed,
-            "probes": cell(trial.probes),
-            "configuration": json.dumps(trial.flat(), separators=(",", ":")),
-        }
-        for position, trial in enumerate(wanted, begin)
-    ]
-    store.write("wanted", rows)

@@ -95,7 +95,7 @@ class Ledger:
         for table, rows in self._rows.items():
             if rows:
                 self.store.write(table, rows)
-        self.written += len(self._rows["trials"])
+        self.written += sum(row["status"] != Status.INTERRUPTED for row in self._rows["trials"])
         self.failed += sum(row["cause"] is not None for row in self._rows["trials"])
         self._rows = {table: [] for table in self._rows}
         self._flushed_at = time.monotonic()

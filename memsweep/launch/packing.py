@@ -25,6 +25,7 @@ class Pack:
     mode: str = "fused"  # or "serial": members in turn
     compiled: bool = False
     compared: bool = False  # one of its members is run again, alone
+    share: float = 1.0  # of their budgets, at which its trials are paused
 
     @property
     def pack_id(self) -> str:
@@ -36,7 +37,7 @@ class Pack:
         """The pack as text: the first trial's fields, then how each trial differs from it."""
         flat = [{**trial.flat(), "seed": trial.seed} for trial in self.trials]
         changes = [{name: value for name, value in fields.items() if value != flat[0][name]} for fields in flat]
-        how = {"slots": self.slots, "mode": self.mode, "compiled": self.compiled, "compared": self.compared}
+        how = {name: getattr(self, name) for name in _HOW}
         return json.dumps({"base": flat[0], "changes": changes, **how}, separators=(",", ":"))
 
     @classmethod
@@ -44,7 +45,10 @@ class Pack:
         values = json.loads(text)
         base = TrialConfig.of(values["base"])
         trials = tuple(base.with_fields(change) for change in values["changes"])
-        return cls(trials, *(values[name] for name in ("slots", "mode", "compiled", "compared")))
+        return cls(trials, *(values[name] for name in _HOW))
+
+
+_HOW = ("slots", "mode", "compiled", "compared", "share")
 
 
 class Tally(NamedTuple):
@@ -97,21 +101,22 @@ def describe(trial: TrialConfig) -> str:
     return f"{model.family if model.cell == 'none' else model.cell} {layers} {how} {update} {trial.compute.dtype}"
 
 
-def make_packs(trials: Iterable[TrialConfig], workers: int, slots: int) -> list[Pack]:
+def make_packs(trials: Iterable[TrialConfig], workers: int, slots: int, share: float = 1.0) -> list[Pack]:
     """Packs of one program each, the longest first, a multiple of `workers` of each program.
 
     slots: members trained at a time, at most.  Trials whose budgets are alike share a pack, so that they end together.
+    share: of their budgets, at which they are paused; then all of a pack are trained at the same time.
     """
-    packs = [pack for group in by_program(trials).values() for pack in _packs_of_program(group, workers, slots)]
+    packs = [pack for group in by_program(trials).values() for pack in _packs_of_program(group, workers, slots, share)]
     return sorted(packs, key=lambda pack: -sum(trial.budget for trial in pack.trials))
 
 
-def _packs_of_program(trials: list[TrialConfig], workers: int, slots: int) -> list[Pack]:
+def _packs_of_program(trials: list[TrialConfig], workers: int, slots: int, share: float) -> list[Pack]:
     ordered = sorted(trials, key=lambda trial: -trial.budget)  # stable: equals stay in the sweep's order
-    leave_early = any(trial.stop.fit for trial in trials)
+    leave_early = share == 1 and any(trial.stop.fit for trial in trials)
     count = _rounds(len(ordered), slots * (WAVES if leave_early else 1), workers)
     bounds = [len(ordered) * i // count for i in range(count + 1)]
-    return [Pack(tuple(ordered[a:b]), min(slots, b - a)) for a, b in pairwise(bounds)]
+    return [Pack(tuple(ordered[a:b]), min(slots, b - a), share=share) for a, b in pairwise(bounds)]
 
 
 def _rounds(trials: int, size: int, workers: int) -> int:

@@ -87,17 +87,20 @@ def packs(
     members: int | None,
     chosen: Mapping[str, Choice],
     saved: Sequence[Saved] = (),
+    share: float = 1.0,
 ) -> list[Pack]:
     """The packs in which these trials would run: those that were cut short first, then the rest, the longest first.
 
-    chosen: as `choices.choose` finds it.  saved: the checkpoints of the results folder.
+    chosen: as `choices.choose` finds it.  saved: checkpoints of the results folder whose packs are formed again.
+    share: of their budgets, at which trials are paused.
     """
     cut_short = _as_they_were(trials, members, saved)
     taken = {trial.trial_id for pack in cut_short for trial in pack.trials}
     rest = by_program(trial for trial in trials if trial.trial_id not in taken)
     # a program is shared out among workers where there are few of them; where there are many, large packs are better
     shares = min(workers, -(-PACKS_A_WORKER * workers // max(1, len(rest))))
-    anew = [pack for name, group in rest.items() for pack in make_packs(group, shares, members or chosen[name].slots)]
+    slots = {name: members or chosen[name].slots for name in rest}
+    anew = [pack for name, group in rest.items() for pack in make_packs(group, shares, slots[name], share)]
 
     def seconds(pack: Pack) -> float:
         step = chosen[program_name(pack.trials[0])].seconds or guessed_seconds(pack.trials[0])

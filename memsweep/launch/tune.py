@@ -93,6 +93,9 @@ class Driver(Protocol):
     def note_running(self, trial_ids: list[str]) -> None:
         """Told the trials at work, whenever they change."""
 
+    def more(self) -> list[Pack]:
+        """The packs of the next round, asked for when those before have ended; none: all is done."""
+
 
 class PackTrainable(tune.Trainable):  # type: ignore[misc]  # Ray is not type-checked
     """A worker: trains one pack after another in the same process."""
@@ -150,7 +153,7 @@ class PackQueue(Searcher):  # type: ignore[misc]
         super().__init__(metric="settled", mode="max")
         self.settings = settings
         self.driver = driver
-        self.waiting = [Turn(pack, pack.pack_id) for pack in packs]
+        self.waiting: list[Turn] = [Turn(pack, pack.pack_id) for pack in packs]
         self.running: dict[str, Turn] = {}
         self.deaths: Counter[str] = Counter()  # without a gain, by planned pack
         self._tallies: dict[str, Tally] = {}
@@ -161,6 +164,8 @@ class PackQueue(Searcher):  # type: ignore[misc]
         return {"metric": self._metric, "mode": self._mode}
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+        if not self.waiting and not self.running:
+            self.waiting = [Turn(pack, pack.pack_id) for pack in self.driver.more()]
         if self.waiting:
             turn = self.waiting.pop(0)
             pack = turn.pack
@@ -282,15 +287,22 @@ def has_gpu() -> bool:
     return bool(ray.cluster_resources().get("GPU", 0))
 
 
-def calibrate(programs: Sequence[Sequence[TrialConfig]], device: str, care: Care) -> list[Calibration | None]:
-    """Measures programs on workers, within `cluster()`; None of those that end their worker, or hang."""
+def calibrate(
+    programs: Sequence[Sequence[TrialConfig]], device: str, care: Care, beside: bool = False
+) -> list[Calibration | None]:
+    """Measures programs on workers, within `cluster()`; None of those that end their worker, or hang.
+
+    beside: workers of packs hold the processors, and rest; where they hold GPUs, nothing is measured.
+    """
+    if beside and device == "cuda":
+        return [None] * len(programs)
 
     def measure(text: str) -> Calibration:
         from memsweep.launch.calibration import calibrate as calibrate_here  # imports torch
 
         return calibrate_here(Pack.from_json(text).trials, device)
 
-    remote = ray.remote(measure).options(max_retries=0, **_resources(device))
+    remote = ray.remote(measure).options(max_retries=0, **({"num_cpus": 0} if beside else _resources(device)))
     asked = [remote.remote(Pack(tuple(trials[:CALIBRATION_TRIALS]), 1).to_json()) for trials in programs]
     ended: list[Any] = []
     late = asked

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 
 from memsweep.config import FIELDS
+from memsweep.options import SHARES, SHARES_AT_END
 from memsweep.schema import RETRIED, SETTLED, Status, cell, error_line
 
 CURVE_POINTS = 100
@@ -26,25 +27,6 @@ LONGEST_TAG = 5000
 """Characters of a tag that every server of MLflow takes."""
 ONLY_SETTING = "the only setting"
 
-SHARES = {
-    "train_accuracy": ("train_correct_count", "train_count"),
-    "validation_accuracy": ("validation_correct_count", "validation_count"),
-    "memorized_share": ("memorized_count", "label_changed_count"),
-    "recovered_share": ("recovered_count", "label_changed_count"),
-    "train_target_accuracy": ("train_target_correct_count", "train_target_count"),
-    "validation_target_accuracy": ("validation_target_correct_count", "validation_target_count"),
-    "train_squared_error": ("train_squared_error_sum", "train_target_count"),
-    "validation_squared_error": ("validation_squared_error_sum", "validation_target_count"),
-    "train_loss_nats": ("train_loss_sum_nats", "train_count"),
-    "validation_loss_nats": ("validation_loss_sum_nats", "validation_count"),
-}
-"""Curves: sum and count of each measurement, divided here."""
-SHARES_AT_END = {
-    "test_accuracy": ("test_correct_count", "test_count"),
-    "test_target_accuracy": ("test_target_correct_count", "test_target_count"),
-    "test_squared_error": ("test_squared_error_sum", "test_target_count"),
-    "test_loss_nats": ("test_loss_sum_nats", "test_count"),
-}
 NUMBERS_AT_END = ("gradient_norm", "fitted_step", "solved_step")
 
 _ENDS = {status: "FINISHED" for status in SETTLED} | {status: "FAILED" for status in RETRIED}

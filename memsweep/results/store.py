@@ -4,6 +4,8 @@ results/<table>/<hash of the content>.parquet   one part, written by a worker or
 results/<name>.lock                             held by the process that launches, or tracks, see locks.py
 results/running.json                            trials handed to workers; true only while the lock is held
 results/programs.json                           how programs are executed here, chosen at their first launch
+results/searches.json                           how far the search of each sweep is, in a sentence
+results/studies/                                what Optuna was asked and told, a journal a sweep
 results/checkpoints/                            packs in training, see launch/checkpoints.py
 results/identity                                the folder's own name, where several share a server of MLflow
 
@@ -18,7 +20,7 @@ import json
 import os
 import secrets
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
@@ -36,6 +38,7 @@ from memsweep.schema import SCHEMAS, SETTLED
 
 RUNNING = "running.json"
 PROGRAMS = "programs.json"
+SEARCHES = "searches.json"
 IDENTITY = "identity"
 PARTS = "[!.]*.parquet"
 """Their names, as a pattern."""
@@ -164,6 +167,12 @@ class Store:
         table = self.read("trials", list(dict.fromkeys([*names, *_RANKED])))
         return table.take(_kept(table.select(_RANKED))).select(names)
 
+    def trial_rows(self, trial_ids: Collection[str]) -> dict[str, dict[str, Any]]:
+        """trial_id -> its row of `trials`, of those that are stored."""
+        table = self.trials()
+        own = table.filter(pc.is_in(table["trial_id"], value_set=pa.array(sorted(trial_ids), pa.string())))
+        return {row["trial_id"]: row for row in own.to_pylist()}
+
     def current(self, table: str, columns: Sequence[str] | None = None) -> pa.Table:
         """A table as readers see it: rows of the kept attempt of each trial, each once."""
         if table == "trials":
@@ -260,6 +269,17 @@ class Store:
                 f"{self.programs_path} can't be read ({error}): move it away, and programs are chosen anew."
             ) from error
 
+    def note_search(self, sweep: str, said: str) -> None:
+        """How far a sweep's search is, or what it has found."""
+        write_whole(self.results / SEARCHES, json.dumps({**self.searches(), sweep: said}, indent=1).encode())
+
+    def searches(self) -> dict[str, str]:
+        """Of each sweep with a search, by name, how far it is; a file that is none tells nothing."""
+        try:
+            return {str(name): str(said) for name, said in json.loads((self.results / SEARCHES).read_text()).items()}
+        except (OSError, ValueError, AttributeError):
+            return {}
+
     @property
     def programs_path(self) -> Location:
         return self.results / PROGRAMS
@@ -292,7 +312,7 @@ _RANKED = ["trial_id", "attempt_id", "status", "probes", "probe_steps", "finishe
 """What `_kept` looks at."""
 
 _KEYS = {
-    "trials": ["trial_id", "attempt_id"],
+    "trials": ["trial_id", "attempt_id", "status"],  # a paused trial that is given up has two rows
     "steps": ["trial_id", "attempt_id", "step"],
     "examples": ["trial_id", "attempt_id", "example"],
     "positions": ["trial_id", "attempt_id", "position"],

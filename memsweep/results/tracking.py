@@ -30,6 +30,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Experiment, Metric, Param, Run, RunTag, ViewType
 from mlflow.exceptions import MlflowException
 
+from memsweep.options import SHARES
 from memsweep.results import projection
 from memsweep.results.background import default_uri, shown
 from memsweep.results.location import Location, local_folder, on_disk
@@ -53,7 +54,7 @@ SWEEP, TRIAL = "sweep", "trial"
 """Values of the tag `role`."""
 
 _ENDS = ("trial_id", "attempt_id", "status", "finished_at", "wall_seconds")
-_STEP_COLUMNS = ("trial_id", "step", *dict.fromkeys(name for pair in projection.SHARES.values() for name in pair))
+_STEP_COLUMNS = ("trial_id", "step", *dict.fromkeys(name for pair in SHARES.values() for name in pair))
 
 
 class TrackingError(Exception):
