@@ -12,7 +12,7 @@ from urllib.parse import quote
 import pytest
 from mlflow import MlflowClient
 
-from memsweep.launch.launcher import _write_wanted
+from memsweep.launch.driver import write_wanted
 from memsweep.results import tracking
 from memsweep.results.store import Store
 from memsweep.results.tracking import Tracking
@@ -44,7 +44,7 @@ def database(server):
 @pytest.fixture
 def store(tmp_path):
     made = Store(tmp_path / "results", create=True)
-    _write_wanted(SWEEP, SWEEP.trials, made)
+    write_wanted(SWEEP, SWEEP.trials, made)
     end(made, SWEEP.trials)
     return made
 
