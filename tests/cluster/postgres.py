@@ -1,4 +1,4 @@
-"""A PostgreSQL of the tests' own: on loopback, with a password, and to be killed, started again or wiped."""
+"""A PostgreSQL of the tests' own: on loopback, with a password; databases are made, wiped, and killed in the middle."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ def is_here() -> bool:
     return (BIN / "initdb").is_file()
 
 
-class Database:
-    """One server with a database `mlflow`."""
+class Server:
+    """One server, and the database that a test is about."""
 
     def __init__(self, folder: Path):
         self.folder = folder
         self.port = free_port()
-        self.uri = self.at(self.port)
+        self.database, self._count = "postgres", 0
         # it refuses to be run by root
         self._as = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"] if not os.geteuid() else []
         secret = folder / "password"
@@ -42,11 +42,27 @@ class Database:
         options = ["-U", USER, f"--pwfile={secret}", "--auth=scram-sha-256", "-E", "UTF8", "--no-sync"]
         subprocess.run([*self._as, BIN / "initdb", "-D", folder / "data", *options], check=True, capture_output=True)
         self.start()
-        self._administer("create database mlflow")
 
-    def at(self, port: int) -> str:
-        """Its URI behind another port."""
-        return f"postgresql+psycopg://{USER}:{PASSWORD}@127.0.0.1:{port}/mlflow"
+    def renew(self, template: str = "template1") -> None:
+        """From now on a test is about a database of its own, a copy of this one."""
+        self._count += 1
+        self.database = f"mlflow_{self._count}"
+        self._administer(f"create database {self.database} template {template}")
+
+    @property
+    def uri(self) -> str:
+        return self.behind(self.port)
+
+    def behind(self, port: int) -> str:
+        return f"postgresql+psycopg://{USER}:{PASSWORD}@127.0.0.1:{port}/{self.database}"
+
+    def runs(self) -> int:
+        """How many there are, whole or not; none before there are tables."""
+        import psycopg
+
+        with suppress(psycopg.Error):
+            return int(self._administer("select count(*) from runs", database=self.database) or 0)
+        return 0
 
     def start(self) -> None:
         words = ["-D", self.folder / "data", "-h", "127.0.0.1", "-p", str(self.port), "-k", ""]
@@ -66,15 +82,17 @@ class Database:
 
     def wipe(self) -> None:
         """Whoever is connected is cut off, and nothing is left."""
-        self._administer("drop database mlflow with (force)", "create database mlflow")
+        self._administer(f"drop database {self.database} with (force)")
+        self._administer(f"create database {self.database}")
 
-    def _administer(self, *statements: str) -> None:
+    def _administer(self, statement, database="postgres"):
+        """The first value of its answer."""
         import psycopg
 
-        where = {"host": "127.0.0.1", "port": self.port, "user": USER, "password": PASSWORD, "dbname": "postgres"}
-        with psycopg.connect(**where, autocommit=True) as connection:  # type: ignore[arg-type]
-            for statement in statements:
-                connection.execute(statement)  # type: ignore[call-overload]
+        where = {"host": "127.0.0.1", "port": self.port, "user": USER, "password": PASSWORD, "dbname": database}
+        with psycopg.connect(**where, autocommit=True) as connection:
+            answer = connection.execute(statement)
+            return answer.fetchone()[0] if answer.description else None
 
     def _answers(self) -> bool:
         with suppress(Exception):
@@ -84,12 +102,12 @@ class Database:
 
 
 @contextmanager
-def serving() -> Iterator[Database]:
+def serving() -> Iterator[Server]:
     """A server; its processes and files go with it."""
     folder = Path(tempfile.mkdtemp(prefix="memsweep-postgres-"))
     made = None
     try:
-        made = Database(folder)
+        made = Server(folder)
         yield made
     finally:
         if made is not None:
