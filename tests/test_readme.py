@@ -56,6 +56,13 @@ def test_the_users_own_example_runs(tmp_path):
     assert ended.stdout.split()[-1] == "fused"
 
 
+def test_the_examples_of_searches_are_sweeps():
+    section = README.partition("## Search instead of a grid")[2].partition("\n## ")[0]
+    scope = {}
+    exec(re.findall(r"```python\n(.*?)```", section, re.DOTALL)[0], scope)
+    assert [scope[name].search.name for name in ("CAPACITY", "BOUNDARY", "BEST")] == ["capacity", "boundary", "best"]
+
+
 @pytest.mark.parametrize("name", [command.callback.__name__ for command in app.registered_commands])
 def test_every_verb_is_in_the_readme(name):
     assert f"`memsweep {name}" in README
