@@ -18,7 +18,6 @@ import pytest
 
 from memsweep.results.location import ObjectPath, location
 from memsweep.results.store import Store
-from tests.cluster import object_store
 from tests.cluster.machines import BIN, ROOT, Machines, family, in_namespaces, kill, may_have_namespaces, on_loopback
 from tests.test_launch import memsweep_, rows
 
@@ -121,8 +120,8 @@ class Launch:
 class Scene:
     """A sweep in training, on one machine or several."""
 
-    def __init__(self, setup: str, folder: Path, stack: ExitStack):
-        self.setup, self.folder, self.stack = setup, folder, stack
+    def __init__(self, setup: str, folder: Path, stack: ExitStack, request: pytest.FixtureRequest):
+        self.setup, self.folder, self.stack, self.request = setup, folder, stack, request
         self.results: Path | str = folder / "results"
         self.log = folder / "launch.log"
         self.environment: dict[str, str] = {}
@@ -257,13 +256,12 @@ def fill_disk(scene):
 def trouble_storage(scene):
     if scene.setup == NAMESPACES:
         raise NoCell("as with several raylets: the object store listens on loopback")
-    (scene.folder / "s3").mkdir()
-    server = scene.stack.enter_context(object_store.serving(scene.folder / "s3"))
+    server = scene.request.getfixturevalue("s3_server")  # one for all: a process remembers where its store is
     scene.environment = {**server.environment, "XDG_STATE_HOME": str(scene.folder / "state")}
     patch = scene.stack.enter_context(pytest.MonkeyPatch.context())
     for name, value in scene.environment.items():
         patch.setenv(name, value)
-    scene.results = "s3://bucket/results"
+    scene.results = f"s3://bucket/{scene.setup.replace(' ', '-')}"
     launch = scene.begin()
     server.fail_for(30)
     assert launch.end() == 0
@@ -328,10 +326,10 @@ FAULTS = {
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("setup", SETUPS)
 @pytest.mark.parametrize("fault", FAULTS)
-def test_tables_are_those_of_a_sweep_left_in_peace(fault, setup, tmp_path, reference):
+def test_tables_are_those_of_a_sweep_left_in_peace(fault, setup, tmp_path, reference, request):
     CELLS[fault, setup] = "FAILED"
     with ExitStack() as stack:
-        scene = Scene(setup, tmp_path, stack)
+        scene = Scene(setup, tmp_path, stack, request)
         try:
             FAULTS[fault](scene)
             assert_identical(scene.results, reference)
