@@ -25,9 +25,9 @@ def summarize(trials: pd.DataFrame) -> pd.DataFrame:
     if asked.empty:
         return pd.DataFrame(columns=[PROPOSED, "round", "whole", "best", "seeds", "missing"])
     goals: dict[str, str] = json.loads(asked["search_fields"].iloc[0])["objectives"]
-    rows = asked.assign(
-        **{goal: [objectives.value(goal, frames.mapping(row)) for row in asked.to_dict("records")] for goal in goals}
-    )
+    # what was given up early is shown with what it had come to
+    ends = [frames.mapping(row) for row in asked.replace({"status": {"pruned": "interrupted"}}).to_dict("records")]
+    rows = asked.assign(**{goal: [objectives.value(goal, end) for end in ends] for goal in goals})
     by_setting = rows.groupby("setting_id", sort=False)
     names = frames.varying(asked)
     found = by_setting[["round", *names]].first().join(by_setting[list(goals)].agg(_mean))

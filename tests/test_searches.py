@@ -243,6 +243,32 @@ def test_halving_gives_up_all_but_the_best_of_each_rung():
     assert set(found[1].trials) == set(ranked[:3]) and found[2].trials == (ranked[0],)
 
 
+def test_a_configuration_that_was_given_up_stays_so_when_it_is_proposed_again():
+    space = {"optimizer.learning_rate": (0.001, 0.1), "model.width": (8, 16)}
+    sweep = best_sweep(seeds=1, space=space, configurations=24, at_a_time=4, halving=4, sampler="random")
+    given_up = set()
+
+    def outcome(trial):  # as the tables tell it: one that was given up never came further
+        return {**accuracy(trial), "status": "pruned"} if trial.trial_id in given_up else accuracy(trial)
+
+    rounds, asked = best_rounds(sweep.search, sweep, lambda content: None), 0
+    found = next(rounds)
+    try:
+        while True:
+            assert given_up.isdisjoint(trial.trial_id for trial in found.trials)
+            given_up |= {trial.trial_id for trial in found.given_up}
+            asked += 1
+            found = rounds.send({trial.trial_id: outcome(trial) for trial in found.trials})
+    except StopIteration as stop:
+        assert asked > 2 and given_up and "learning_rate=0.1, model.width=16" in stop.value
+
+
+def test_what_was_given_up_elsewhere_is_no_complete_configuration():
+    sweep = best_sweep(configurations=8, at_a_time=8)
+    said = run(sweep, lambda trial: {**accuracy(trial), "status": "pruned"})[1]
+    assert "No configuration came to an end" in said
+
+
 def test_configurations_that_fail_or_are_no_valid_ones_are_told_so():
     space = {"optimizer.name": ("sgd", "adamw"), "optimizer.momentum": (0.0, 0.9)}  # momentum is none of adamw's
 

@@ -24,6 +24,7 @@ from mlflow.exceptions import MlflowException
 
 from memsweep import ui
 from memsweep.launch import launcher
+from memsweep.launch.asking import give_up
 from memsweep.launch.driver import write_wanted
 from memsweep.results import background, follow, projection, tracking
 from memsweep.results.store import Store
@@ -341,6 +342,21 @@ def test_a_trial_that_was_tried_again_has_the_new_run_only(store, first, same_pr
     assert len(runs) == 6 and all(
         (runs[t.trial_id].data.tags["attempt_id"], runs[t.trial_id].info.status) == ("c", "FINISHED") for t in again
     )
+
+
+@pytest.mark.parametrize("same_process", [True, False])
+def test_a_paused_attempt_that_is_given_up_has_one_run_that_says_so(store, same_process):
+    paused = SMOKE.trials[4:6]
+    end(store, paused, "interrupted", "b")
+    made = fill(store)
+    give_up(paused, store)
+    made = made if same_process else Tracking(store, uri_of(store))
+    made.fill()
+    runs = trial_runs(client(store))
+    assert {runs[t.trial_id].data.tags["status"] for t in paused} == {"pruned"}
+    assert {runs[t.trial_id].info.status for t in paused} == {"FINISHED"}
+    made.fill()
+    assert (made.deleted, len(runs)) == (2, 6)
 
 
 @pytest.mark.parametrize("call", ["create_run", "log_batch", "set_terminated"])

@@ -32,25 +32,26 @@ class Asking:
         self.trials: dict[str, TrialConfig] = {}  # by trial_id, in the order of being asked for
         self.ends: list[int] = []  # how many they were after each round
         self.round: Round | None = None  # None: the search is over
+        self.given_up: list[TrialConfig] = []  # in any round so far
         self.said = ""  # how far it is, or what it has found
         self._rounds = _begin(sweep, self._keep)
         self._is_cut = False
-        self._step(lambda: next(self._rounds))
+        self._step(None)
         self.advance(retry=retry)
 
     def advance(self, *, retry: bool = False) -> None:
         """Goes on, as far as what is stored allows."""
         while self.round is not None and not self._is_cut and not self.missing(retry=retry):
-            ends = self._ends(self.round) if self.sweep.search else {}
-            self._step(lambda told=ends: self._rounds.send(told))  # type: ignore[misc]
+            self._step(self._ends(self.round) if self.sweep.search else {})
 
     def missing(self, *, retry: bool = False) -> list[TrialConfig]:
         """Trials of the round at hand that have to be run."""
         return unfinished(self.round.trials, self.round.share, self.store, retry=retry) if self.round else []
 
-    def _step(self, go_on: Callable[[], Round]) -> None:
+    def _step(self, ends: Ends | None) -> None:
+        """To the next round.  ends: of the round at hand; None: there was none yet."""
         try:
-            found = go_on()
+            found = next(self._rounds) if ends is None else self._rounds.send(ends)
         except StopIteration as end:
             self.round, self.said = None, str(end.value or "")
             return
@@ -60,6 +61,7 @@ class Asking:
         kept = tuple(trial for trial in found.trials if trial.trial_id in self.trials)
         self._is_cut = len(kept) < len(found.trials)
         self.ends.append(len(self.trials))
+        self.given_up += found.given_up
         self.round = replace(found, trials=kept)
         self.said = found.said and f"round {self.number}: {found.said}"
 
@@ -94,7 +96,9 @@ def unfinished(
 
 
 def give_up(trials: Sequence[TrialConfig], store: Store) -> None:
-    """Stores paused trials as pruned, with the numbers that they had."""
+    """Stores paused trials as pruned, with the numbers that they had; others as they are."""
+    if not trials:
+        return
     stored = store.trial_rows({trial.trial_id for trial in trials}).values()
     rows = [row for row in stored if row["status"] == Status.INTERRUPTED]
     if rows:
@@ -131,10 +135,11 @@ def _as_paused(row: dict[str, Any], point: dict[str, Any] | None, trial: TrialCo
     later = row["step_count"] is None or row["step_count"] > pause
     if not later:
         return row
-    counts = {name: value for name, value in (point or {}).items() if name in _COUNTS}
+    if point is None or point["step"] < pause:  # it never came there
+        return row
+    counts = {name: value for name, value in point.items() if name in _COUNTS}
     fitted = row["fitted_step"] if row["fitted_step"] and row["fitted_step"] <= pause else None
-    status = Status.INTERRUPTED.value if point else row["status"]
-    return {**row, **counts, "status": status, "fitted_step": fitted, "step_count": pause}
+    return {**row, **counts, "status": Status.INTERRUPTED.value, "fitted_step": fitted, "step_count": pause}
 
 
 _COUNTS = frozenset(SCHEMAS["steps"].names) & frozenset(SCHEMAS["trials"].names) - {"trial_id", "attempt_id"}

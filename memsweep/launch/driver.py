@@ -44,7 +44,7 @@ class Due(NamedTuple):
 class Rounds:
     """The rounds of all sweeps of a launch, which advance together, within its budget.
 
-    due: what is to be run of the rounds at hand.
+    due: what is to be run of the rounds at hand.  asked: every trial that was asked for so far, once.
     """
 
     def __init__(self, askings: Sequence[Asking], store: Store, budget: Budget = UNLIMITED, retry: bool = False):
@@ -52,12 +52,8 @@ class Rounds:
         self.store = store
         self._trials, self._steps = budget.trials, budget.steps  # left of them
         self._written = dict.fromkeys(range(len(askings)), 0)  # rounds in `wanted`
+        self.asked = self._all()
         self.due = self._affordable(self._find(retry))
-
-    @property
-    def asked(self) -> list[TrialConfig]:
-        """Every trial that was asked for so far, once."""
-        return [trial for trials in each_once([list(a.trials.values()) for a in self.askings]) for trial in trials]
 
     @property
     def missing(self) -> list[TrialConfig]:
@@ -74,12 +70,12 @@ class Rounds:
         for asking in self.askings:
             if asking.sweep.search:
                 asking.advance()
+        self.asked = self._all()
 
     def note(self) -> None:
         """Stores what is wanted now, how far searches are, and who is given up."""
         for i, asking in enumerate(self.askings):
-            if asking.round:
-                give_up(asking.round.given_up, self.store)
+            give_up(asking.given_up, self.store)
             if asking.sweep.search:
                 self.store.note_search(asking.sweep.name, asking.said)
             trials = list(asking.trials.values())
@@ -93,6 +89,9 @@ class Rounds:
         """How far each search is, or what it has found."""
         self.note()
         return [f"{asking.sweep.name}: {asking.said}" for asking in self.askings if asking.sweep.search]
+
+    def _all(self) -> list[TrialConfig]:
+        return list(chain.from_iterable(each_once([list(asking.trials.values()) for asking in self.askings])))
 
     def _find(self, retry: bool = False) -> list[Due]:
         rounds = [(a, a.round) for a in self.askings if a.round]

@@ -39,6 +39,10 @@ class Proposal:
         except ConfigError as error:
             asked.set_user_attr("refused", str(error))
 
+    @property
+    def setting_id(self) -> str:
+        return self.trials[0].setting_id
+
     def values(self, search: BestSearch, ends: Ends) -> list[float]:
         """Means over seeds; nan where one seed has none."""
         return [
@@ -64,19 +68,28 @@ def rounds(search: BestSearch, sweep: Sweep, keep: Callable[[bytes], None]) -> R
         for point in points:
             study.enqueue_trial(dict(zip(search.space, point, strict=True)))
         left = len(points)
+    given_up: set[str] = set()  # settings
     while left > 0:
         proposals = [Proposal(study.ask(space), sweep) for _ in range(min(left, search.at_a_time))]
         left -= len(proposals)
-        yield from _trained(search, study, proposals, left)
+        yield from _trained(search, study, proposals, left, given_up)
         keep(_journal(study, storage))
     return _found(search, study)
 
 
-def _trained(search: BestSearch, study: optuna.Study, proposals: list[Proposal], left: int) -> Rounds:
-    """Rungs of these proposals, the last with the whole budget; tells the study how each ended."""
-    for proposal in [p for p in proposals if not p.trials]:
-        study.tell(proposal.asked, state=TrialState.FAIL)
-    alive, given_up = [p for p in proposals if p.trials], list[Proposal]()
+def _trained(search: BestSearch, study: optuna.Study, proposals: list[Proposal], left: int, gone: set[str]) -> Rounds:
+    """Rungs of these proposals, the last with the whole budget; tells the study how each ended.
+
+    gone: settings that were given up, to which it adds; one that is proposed again stays so.
+    """
+    alive, given_up = list[Proposal](), list[Proposal]()
+    for proposal in proposals:
+        if not proposal.trials:
+            study.tell(proposal.asked, state=TrialState.FAIL)
+        elif proposal.setting_id in gone:
+            study.tell(proposal.asked, state=TrialState.PRUNED)
+        else:
+            alive.append(proposal)
     for share in search.rungs():
         if not alive:
             break
@@ -106,6 +119,7 @@ def _trained(search: BestSearch, study: optuna.Study, proposals: list[Proposal],
             study.tell(proposal.asked, state=TrialState.PRUNED)
             given_up.append(proposal)
         alive = [proposal for proposal, _ in survivors]
+        gone |= {proposal.setting_id for proposal in given_up} - {proposal.setting_id for proposal in alive}
     return ""
 
 

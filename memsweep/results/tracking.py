@@ -65,7 +65,7 @@ class Known(NamedTuple):
     """A whole run of a trial, as much of it as is looked at again."""
 
     run_id: str
-    attempt_id: str
+    version: str
     place: dict[str, str]  # the tags that an extended sweep changes
 
 
@@ -143,13 +143,13 @@ class Tracking:
                         useless.append(run.info.run_id)
                     else:
                         place = {name: tags.get(name, "") for name in PLACE}
-                        whole[end["trial_id"]] = Known(run.info.run_id, end["attempt_id"], place)
+                        whole[end["trial_id"]] = Known(run.info.run_id, _version(end), place)
             self._delete(useless)
             filled = Filled(experiment_id, plan.digest, self._parent(plan, ends, experiment_id, parents), whole)
             self._refresh(plan, filled)
             self._filled[plan.sweep] = filled
         for trial, end in ends.items():  # tried again since MLflow was asked
-            if (known := filled.runs.get(trial)) and known.attempt_id != end["attempt_id"]:
+            if (known := filled.runs.get(trial)) and known.version != _version(end):
                 self._delete([known.run_id])
                 del filled.runs[trial]
         return filled
@@ -239,25 +239,25 @@ class Tracking:
         left.sort(key=lambda trial: (projection.milliseconds(ends[trial]), trial))  # whole packs stay together
         for begin in range(0, len(left), TRIALS_AT_A_TIME):
             chunk = left[begin : begin + TRIALS_AT_A_TIME]
-            attempts = {trial: ends[trial]["attempt_id"] for trial in chunk}
-            for trial, run in self._trial_runs(plan, attempts):
+            for trial, run in self._trial_runs(plan, {trial: ends[trial] for trial in chunk}):
                 place = self._place(plan.trials[trial], filled)
                 run_id = self._write(run, place, filled.experiment_id)
-                filled.runs[trial] = Known(run_id, attempts[trial], place)
+                filled.runs[trial] = Known(run_id, _version(ends[trial]), place)
                 self.written += 1
                 if time.monotonic() - self._said_at > SENTENCE_SECONDS:
                     self._said_at = time.monotonic()
                     self.say(f"{plan.sweep}: {len(filled.runs)} of {len(ends)} trials are in MLflow")
 
-    def _trial_runs(self, plan: Plan, attempts: dict[str, str]) -> Iterator[tuple[str, TrialRun]]:
-        """The runs of these trials, in their order. attempts: trial_id -> attempt_id."""
-        chosen = set(attempts.values())
-        rows = {(row["trial_id"], row["attempt_id"]): row for row in self.store.rows_of("trials", chosen).to_pylist()}
+    def _trial_runs(self, plan: Plan, ends: Mapping[str, Mapping[str, Any]]) -> Iterator[tuple[str, TrialRun]]:
+        """The runs of trials with these ends, by trial_id, in their order."""
+        chosen = {end["attempt_id"] for end in ends.values()}
+        rows = {(row["trial_id"], _version(row)): row for row in self.store.rows_of("trials", chosen).to_pylist()}
         steps: dict[tuple[str, str], list[dict[str, Any]]] = {}
         for step in self.store.rows_of("steps", chosen, _STEP_COLUMNS).to_pylist():
             steps.setdefault((step["trial_id"], step["attempt_id"]), []).append(step)
-        for key in attempts.items():
-            yield key[0], projection.trial_run(plan.sweep, plan.trials[key[0]], rows[key], steps.get(key, []))
+        for trial, end in ends.items():
+            own = steps.get((trial, end["attempt_id"]), [])
+            yield trial, projection.trial_run(plan.sweep, plan.trials[trial], rows[trial, _version(end)], own)
 
     def _write(self, run: TrialRun, place: dict[str, str], experiment_id: str) -> str:
         """Three calls; the run is whole when the last one has ended it, since `_asked` deletes what is not ended."""
@@ -319,7 +319,12 @@ def pages(uri: str) -> dict[str, str]:
 
 
 def _is_whole(run: Run, end: Mapping[str, Any]) -> bool:
-    return run.info.status in ENDED and run.data.tags.get("attempt_id") == end["attempt_id"]
+    return run.info.status in ENDED and _version(run.data.tags) == _version(end)
+
+
+def _version(row: Mapping[str, Any]) -> str:
+    """Of a trial's row, or of its run's tags: its attempt, and how that ended, since a paused one may be given up."""
+    return f"{row.get('attempt_id')} {row.get('status')}"
 
 
 def _parent_status(counts: Mapping[str, int], live: bool) -> str:

@@ -11,8 +11,8 @@ from memsweep.options import SHARES, SHARES_AT_END
 
 FITTED = "fitted"
 """1 where the trial met stop.fit, else 0."""
-USABLE = ("finished", "pruned", "interrupted")
-"""Statuses whose counts mean something."""
+USABLE = ("finished", "interrupted")
+"""Statuses whose counts are those of the share of the budget that was asked for. What was given up never came there."""
 
 
 def problem(objective: str) -> str | None:
@@ -33,7 +33,7 @@ def problem(objective: str) -> str | None:
 
 
 def value(objective: str, end: Mapping[str, Any]) -> float:
-    """The objective of one trial; nan where its end tells none.
+    """The objective of one trial; nan where its end tells none, as after an error or when it was given up.
 
     >>> value("validation_accuracy", {"status": "finished", "validation_correct_count": 3, "validation_count": 4})
     0.75
