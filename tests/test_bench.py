@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from memsweep.engine import models
-from tests.bench import convolution, cost_a_trial, exactness, sequence_step, work
+from tests.bench import convolution, cost_a_trial, exactness, scale, sequence_step, work
 
 
 def test_costs_of_a_straight_line_are_its_slope_and_flat():
@@ -26,6 +26,16 @@ def test_a_cost_that_grows_is_not_flat():
 def test_a_cost_below_zero_is_noise_and_not_flat():
     found = cost_a_trial.costs([4, 1000, 2000, 5000], [40.0, 35.0, 32.0, 97.0])
     assert cost_a_trial.large_spread(found) is None
+
+
+def test_what_a_trial_more_costs_is_the_slope_between_two_sizes():
+    rows = [_of_size(trials, 3 + 0.5 * trials) for trials in (10, 100, 1000)]
+    assert scale.marginal(rows, lambda row: row.launch.seconds) == pytest.approx([0.5, 0.5])
+
+
+def _of_size(trials, launch_seconds):
+    fields = dict.fromkeys(scale.Size._fields, 0) | {"trials": trials}
+    return scale.Size(**fields | {"launch": scale.Spent(launch_seconds, 0, 0, 0)})
 
 
 def test_equal_numbers_do_not_deviate_and_zero_may_be_one_of_two():

@@ -1,10 +1,11 @@
-"""Does a trial cost the same in a sweep of 100,000 as in one of 1,000, for the driver and for readers of the tables?
+"""Does a trial cost the same in a sweep of 100,000 as in one of 1,000, for the driver and for whoever reads the tables?
 
-Each sweep goes the way of every launch: `plan`, `missing`, `launch` on a Ray of its own, then `status`, `missing`, a
-query before and after `compact`, each a command in a process of its own, without MLflow. Of the commands the wall time,
-processor time and largest memory of that process are told (workers are other processes), and what each trial costs
-more, from one size to the next. The engines: `tiny` trains MLPs of 4 units for 4 steps, in packs of 500; `sleep` only
-sleeps for a quarter of a second a pack of 64 and writes rows like a training's (stand_in/): so it shows the driver.
+Each sweep goes the way of every launch: `plan`, `missing`, `launch` on a Ray of its own, then `status`, `missing`, and
+a query before and after `compact`, each a command in a process of its own, without MLflow. Of the commands the wall
+time, processor time and largest memory of that process are told (workers are other processes), then what each trial
+costs more, from one size to the next, in processor time, since other programs disturb that least. The engines: `tiny`
+trains MLPs of 4 units for 4 steps, in packs of 500; `sleep` only sleeps for a quarter of a second a pack of 64 and
+writes rows like a training's (stand_in/): so it shows the driver.
 
 With --workers N, that many workers take the packs of one cluster at the same time: this machine says that it has N
 processors, and workers without torch sleep. Two loads: packs so short that the driver can't follow, which shows how
@@ -142,16 +143,17 @@ COLUMNS: dict[str, tuple[str, Callable[[Size], str]]] = {
     "stored": ("B/trial", lambda row: f"{row.stored_bytes / row.trials:.0f}"),
 }
 A_TRIAL: dict[str, tuple[str, float, Callable[[Size], float]]] = {
-    "plan": ("ms", 1e3, lambda row: row.plan.seconds),
-    "launch": ("ms", 1e3, lambda row: row.launch.seconds),
-    "driver": ("CPU ms", 1e3, lambda row: row.launch.cpu_seconds),
-    "memory": ("KiB", 1 / 1024, lambda row: float(row.launch.peak_bytes)),
-    "missing": ("ms", 1e3, lambda row: row.missing_before.seconds),
-    "then": ("ms", 1e3, lambda row: row.missing_after.seconds),
-    "status": ("ms", 1e3, lambda row: row.status.seconds),
-    "query": ("ms", 1e3, lambda row: row.query_before.seconds),
-    "compact": ("ms", 1e3, lambda row: row.compact.seconds),
-    "query ": ("ms", 1e3, lambda row: row.query_after.seconds),
+    "plan": ("ms", 1e3, lambda row: row.plan.cpu_seconds),
+    "memory": ("KiB", 1 / 1024, lambda row: float(row.plan.peak_bytes)),
+    "launch": ("ms", 1e3, lambda row: row.launch.cpu_seconds),
+    "memory ": ("KiB", 1 / 1024, lambda row: float(row.launch.peak_bytes)),
+    "wall": ("ms", 1e3, lambda row: row.launch.seconds),
+    "missing": ("ms", 1e3, lambda row: row.missing_before.cpu_seconds),
+    "then": ("ms", 1e3, lambda row: row.missing_after.cpu_seconds),
+    "status": ("ms", 1e3, lambda row: row.status.cpu_seconds),
+    "query": ("ms", 1e3, lambda row: row.query_before.cpu_seconds),
+    "compact": ("ms", 1e3, lambda row: row.compact.cpu_seconds),
+    "query ": ("ms", 1e3, lambda row: row.query_after.cpu_seconds),
 }
 """What grows with the trials: its unit, so many of it in one of ours, and where it stands."""
 
@@ -181,9 +183,8 @@ def main() -> None:
         "crowds": [_told(one) for one in crowds],
     }
     print(f"\n{json.dumps(told)}")
-    sizes = [row for rows in found.values() for row in rows]
-    unfinished = sum(row.trials - row.finished for row in sizes) + sum(one.trials - one.finished for one in crowds)
-    if unfinished:
+    unfinished = sum(row.trials - row.finished for rows in found.values() for row in rows)
+    if unfinished := unfinished + sum(one.trials - one.finished for one in crowds):
         sys.exit(f"{unfinished} trials did not finish")
 
 
@@ -392,7 +393,7 @@ def marginal(rows: list[Size], of: Callable[[Size], float]) -> list[float]:
 def print_costs(engine: str, rows: list[Size]) -> None:
     if len(rows) < 2:
         return
-    print(f"\n{engine}: what each trial costs more, from one size to the next")
+    print(f"\n{engine}: what each trial costs more, in processor time (wall: of the launch)")
     print(f"{'':>16}" + "".join(f"{name:>9}" for name in A_TRIAL))
     print(f"{'':>16}" + "".join(f"{unit:>9}" for unit, _, _ in A_TRIAL.values()))
     columns = [[scale * cost for cost in marginal(rows, of)] for _, scale, of in A_TRIAL.values()]
@@ -407,8 +408,8 @@ def print_crowd(found: Crowd) -> None:
         f"{found.pack_seconds:g} s: launch {found.launch.seconds:.0f} s, all workers at work after "
         f"{found.gathering_seconds:.0f} s\n"
         f"from then on {found.packs_a_second:.1f} packs/s, {found.packs_a_second * found.trials / found.packs:.0f} "
-        f"trials/s; a worker between two packs waits {median:.2f} s (a tenth below {low:.2f}, above {high:.2f}); "
-        f"workers are busy {found.busy:.0%} of their time\n"
+        f"trials/s; between two packs a worker waits {median:.2f} s (quantiles 0.1 and 0.9: {low:.2f}, {high:.2f})\n"
+        f"and is busy {found.busy:.0%} of its time\n"
         f"driver: {found.launch.cpu_seconds:.1f} CPU s ({found.driver_busy:.0%} of a core), "
         f"{found.launch.cpu_seconds / found.packs * 1e3:.0f} ms a pack, {found.launch.peak_bytes / 2**20:.0f} MiB; "
         f"Ray's own processes {found.launch.ray_cpu_seconds:.1f} CPU s; memory left on the machine "

@@ -146,7 +146,7 @@ def slowly(port, seconds):
 
 
 def test_a_slow_network_costs_time_and_nothing_else(database, store):
-    with slowly(database.port, 0.001) as port:
+    with slowly(database.port, 0.005) as port:
         tracked_whole(store, database.behind(port))
     assert_each_once(database.uri, store)
 
