@@ -50,9 +50,10 @@ def draw(summary: pd.DataFrame, ax: Axes) -> Axes:
     if known.empty:
         return figures.empty(ax, "no finished trial tells the objective")
     own = [name for name in frames.varying(known) if frames.COLUMNS[name] not in (*known["x_name"], *known["y_name"])]
-    if own:  # one diagram: that of the first setting
-        first = known.iloc[0]
-        known = figures.having(known, {name: first[name] for name in own})
+    if own:  # one diagram, and it says whose
+        first = {name: known.iloc[0][name] for name in own}
+        ax.set_title(f"{frames.label(first)}, the first of {len(known[own].drop_duplicates())} settings", fontsize=8)
+        known = figures.having(known, first)
     for side, (marker, color) in _LOOKS.items():
         points = known[known["side"] == side]
         if len(points):

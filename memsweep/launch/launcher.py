@@ -103,14 +103,14 @@ def launch(
                     choices.note(store, programs)
                     remarks.extend(choices.remarks(programs))
                     saved = checkpoints.stored(store)
-                    return [
-                        pack
-                        for part in due
-                        for pack in plan.packs(
-                            part.trials,
-                            *(at_a_time, members, programs, [] if part.is_searched else saved, part.share),
-                        )
-                    ]
+                    planned = partial(plan.packs, workers=at_a_time, members=members, chosen=programs)
+                    packs: list[Pack] = []
+                    for part in due:
+                        if part.is_searched:
+                            packs += planned(part.trials, share=part.share, packs_a_worker=plan.PACKS_A_ROUND)
+                        else:
+                            packs += planned(part.trials, saved=saved)
+                    return packs
 
                 driver = Driver(store, told, lambda: packed(rounds.next(), later=True))
                 packs = packed(rounds.due)
