@@ -233,14 +233,16 @@ class TrialConfig:
         if problems:
             raise ConfigError(problems)
         # in their fields' types, since identity is spelled out of them: Model(width=64.0) is Model(width=64)
-        values = {name: FIELDS[name].coerced(value) for name, value in self._explicit().items()}
         for group, leaves in GROUPS.items():
-            if group:
-                own = replace(getattr(self, group), **{leaf: values[name] for leaf, name in leaves.items()})
-                object.__setattr__(self, group, own)
-            else:
-                for leaf, name in leaves.items():
-                    object.__setattr__(self, leaf, values[name])
+            owner = getattr(self, group) if group else self
+            given = {leaf: getattr(owner, leaf) for leaf in leaves}
+            coerced = {leaf: FIELDS[name].coerced(given[leaf]) for leaf, name in leaves.items()}
+            others = {leaf: value for leaf, value in coerced.items() if not _is_same(value, given[leaf])}
+            if group and others:  # else trials go on sharing the group
+                object.__setattr__(self, group, replace(owner, **others))
+            elif others:
+                for leaf, value in others.items():
+                    object.__setattr__(self, leaf, value)
 
     @classmethod
     def of(cls, values: Mapping[str, Any], base: TrialConfig | None = None) -> TrialConfig:
@@ -426,6 +428,11 @@ def _coerced_scalar(value: Any, kind: type) -> Any:
     if number != value:  # 1.5 is no whole number; NaN is no number
         raise TypeError
     return number + 0  # -0.0 becomes 0.0
+
+
+def _is_same(one: Any, other: Any) -> bool:
+    """Equal, and spelled alike: 0.0 is neither 0 nor -0.0."""
+    return one is other or (type(one) is type(other) and repr(one) == repr(other))
 
 
 def _digest(values: Mapping[str, Any]) -> str:

@@ -1,7 +1,6 @@
 """MLflow in a browser: the trials of a launched sweep are in its table, grouped by setting, and have their curves."""
 
 import re
-import socket
 import subprocess
 import sys
 import urllib.request
@@ -11,6 +10,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 
 from tests import browser as browsers
+from tests.processes import free_port
 
 pytestmark = [browsers.needs_chromium, pytest.mark.timeout(400), pytest.mark.usefixtures("tracked")]
 PATIENCE = 60  # seconds; the page is several megabytes of script
@@ -19,11 +19,6 @@ PATIENCE = 60  # seconds; the page is several megabytes of script
 def memsweep(*arguments):
     command = [sys.executable, "-m", "memsweep", *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, timeout=240, stdin=subprocess.DEVNULL, check=True)
-
-
-def free_port():
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return probe.getsockname()[1]
 
 
 @pytest.fixture(scope="module")

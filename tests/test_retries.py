@@ -34,8 +34,8 @@ class World:
         trials = tuple(t for t in pack.trials if t.trial_id not in gone)
         return Pack(trials, min(pack.slots, len(trials))) if trials else None
 
-    def reached(self, pack):
-        return sum(self.steps.get(t.trial_id, 0) for t in pack.trials)
+    def reached(self, packs):
+        return [sum(self.steps.get(t.trial_id, 0) for t in pack.trials) for pack in packs]
 
     def last_words(self, pack):
         return self.words

@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 import urllib.request
-from contextlib import closing, contextmanager
+from contextlib import closing
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -32,6 +32,7 @@ from memsweep.results.tracking import Tracking, TrackingError
 from memsweep.schema import Status, cell
 from memsweep.sweep import Sweep, load_sweep
 from tests.cases import NOON, ended, step
+from tests.processes import free_port, mlflow_server
 
 pytestmark = pytest.mark.usefixtures("tracked")
 SMOKE = load_sweep("smoke")
@@ -501,12 +502,6 @@ def test_a_live_launch_is_a_running_sweep(store):
 # Servers that fail.
 
 
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
 def memsweep_(*arguments, **environment):
     return subprocess.run(
         [sys.executable, "-m", "memsweep", *map(str, arguments)],
@@ -586,39 +581,6 @@ class Unreliably(BaseHTTPRequestHandler):
         pass
 
     do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = hand_on
-
-
-@contextmanager
-def mlflow_server(folder, port, backend=None):
-    """At this port; yields a function that kills it."""
-    command = [sys.executable, "-m", "mlflow", "server", "--port", str(port), "--workers", "1"]
-    command += ["--backend-store-uri", backend or f"sqlite:///{folder}/server.db"]
-    command += ["--artifacts-destination", str(folder / "art")]
-    quiet = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
-    process = subprocess.Popen(
-        command, env={**os.environ, **quiet}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-
-    def kill():
-        if process.poll() is None:
-            family = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
-            for member in family:
-                member.kill()
-            process.wait()
-            psutil.wait_procs(family, 10)
-
-    try:
-        until = time.monotonic() + 60
-        while True:
-            try:
-                urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5).close()
-                break
-            except OSError:
-                assert time.monotonic() < until and process.poll() is None
-                time.sleep(0.2)
-        yield kill
-    finally:
-        kill()
 
 
 def test_a_server_that_fails_dies_and_comes_back_holds_each_run_once(store, tmp_path, monkeypatch):

@@ -146,9 +146,9 @@ class Driver:
         trials = tuple(trial for trial in missing if trial.trial_id not in failed)
         return replace(pack, trials=trials, slots=min(pack.slots, len(trials))) if trials else None
 
-    def reached(self, pack: Pack) -> int:
+    def reached(self, packs: Sequence[Pack]) -> list[int]:
         steps = checkpoints.steps(self.store)
-        return sum(steps.get(trial.trial_id, 0) for trial in pack.trials)
+        return [sum(steps.get(trial.trial_id, 0) for trial in pack.trials) for pack in packs]
 
     def last_words(self, pack: Pack) -> LastWords:
         from memsweep.launch import tune  # in memory already: it is who asks

@@ -20,7 +20,7 @@ class Turn:
     origin: str  # the planned pack that it is, or is a part of
     tries: int = TRIES
     deaths: int = 0  # in a row, without anything gained
-    reached: int = 0  # steps that checkpoints held of its trials when it was handed out
+    reached: int = 0  # steps that checkpoints held of its trials when it joined those that wait
 
 
 def has_gained(turn: Turn, rest: Pack, reached: int) -> bool:

@@ -50,6 +50,8 @@ ASK_SECONDS = 10.0
 HEALTH_SECONDS = 2.0
 PREEMPTED = 3
 """`DeathReason` in `ray.nodes()` of a machine that was taken away with notice (AUTOSCALER_DRAIN_PREEMPTED)."""
+NOTE_SECONDS = 2.0
+"""At the least, between notes of the trials at work, which are rewritten whole."""
 REPORT_SECONDS = 1.0
 """A worker reports its progress about this often, and first of all where it is."""
 
@@ -75,8 +77,8 @@ class Driver(Protocol):
     def remaining(self, pack: Pack) -> Pack | None:
         """The trials of a pack that have not ended."""
 
-    def reached(self, pack: Pack) -> int:
-        """Steps of its trials that checkpoints hold, in sum."""
+    def reached(self, packs: Sequence[Pack]) -> list[int]:
+        """Of each pack, the steps of its trials that checkpoints hold, in sum. Reads all of these."""
 
     def last_words(self, pack: Pack) -> LastWords:
         """What the dead worker of a pack has left behind."""
@@ -153,11 +155,13 @@ class PackQueue(Searcher):  # type: ignore[misc]
         super().__init__(metric="settled", mode="max")
         self.settings = settings
         self.driver = driver
-        self.waiting: list[Turn] = [Turn(pack, pack.pack_id) for pack in packs]
+        self.waiting: list[Turn] = self._turns(packs)
         self.running: dict[str, Turn] = {}
         self.deaths: Counter[str] = Counter()  # without a gain, by planned pack
-        self._tallies: dict[str, Tally] = {}
+        self.tally = Tally()
+        self._tallies: dict[str, Tally] = {}  # by Tune trial
         self._places: dict[str, str] = {}  # Tune trial -> the machine it is on, as its worker says
+        self._is_noted, self._note_at = True, 0.0  # the trials at work; when they may be told again
 
     def __getstate__(self) -> dict[str, Any]:
         """Tune copies what it is given into files that nobody reads here; they need no callables."""
@@ -165,19 +169,22 @@ class PackQueue(Searcher):  # type: ignore[misc]
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         if not self.waiting and not self.running:
-            self.waiting = [Turn(pack, pack.pack_id) for pack in self.driver.more()]
+            self.waiting = self._turns(self.driver.more())
         if self.waiting:
             turn = self.waiting.pop(0)
             pack = turn.pack
-            self.running[trial_id] = replace(turn, reached=self.driver.reached(pack))
-            self.driver.note_running([trial.trial_id for at in self.running.values() for trial in at.pack.trials])
+            self.running[trial_id] = turn
+            self._note_running(changed=True)
             return {"pack_id": pack.pack_id, "deaths": turn.deaths, "pack": pack.to_json(), **self.settings}
         return None if self.running else str(Searcher.FINISHED)
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
-        self._tallies[trial_id] = Tally(result["settled"], result["failed"])
+        before, told = self._tallies.get(trial_id, Tally()), Tally(result["settled"], result["failed"])
+        self._tallies[trial_id] = told
+        self.tally = Tally(*(all_ + now - then for all_, now, then in zip(self.tally, told, before, strict=True)))
         self._places[trial_id] = result["node_id"]
         self.driver.watch(self.tally)
+        self._note_running()
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         turn = self.running.pop(trial_id)
@@ -192,21 +199,31 @@ class PackQueue(Searcher):  # type: ignore[misc]
         if rest is None:
             return
         if node_id and self.driver.was_preempted(node_id):  # no fault of the pack's
-            self.waiting.append(replace(turn, pack=rest))
+            self.waiting += self._reached([replace(turn, pack=rest)])
             return
-        gained = has_gained(turn, rest, self.driver.reached(rest))
+        (reached,) = self.driver.reached([rest])
+        gained = has_gained(turn, rest, reached)
         self.deaths[turn.origin] += not gained
         deaths = self.deaths[turn.origin]
         again = after_death(turn, rest, gained=gained, hung=words.hung, is_spent=deaths >= DEATHS)
-        self.waiting += again
+        self.waiting += self._reached(again)
         if not again:
             self.driver.quarantine(rest, deaths, words)
 
-    @property
-    def tally(self) -> Tally:
-        return (
-            Tally(*(sum(column) for column in zip(*self._tallies.values(), strict=True))) if self._tallies else Tally()
-        )
+    def _turns(self, packs: Sequence[Pack]) -> list[Turn]:
+        return self._reached([Turn(pack, pack.pack_id) for pack in packs])
+
+    def _reached(self, turns: Sequence[Turn]) -> list[Turn]:
+        """With what checkpoints hold of them; only their own workers will change that."""
+        steps = self.driver.reached([turn.pack for turn in turns]) if turns else []
+        return [replace(turn, reached=reached) for turn, reached in zip(turns, steps, strict=True)]
+
+    def _note_running(self, *, changed: bool = False) -> None:
+        """Tells the trials at work if they have changed, at most once in NOTE_SECONDS."""
+        self._is_noted &= not changed
+        if not self._is_noted and time.monotonic() > self._note_at:
+            self.driver.note_running([trial.trial_id for turn in self.running.values() for trial in turn.pack.trials])
+            self._is_noted, self._note_at = True, time.monotonic() + NOTE_SECONDS
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing: what is left to do is read from the tables."""

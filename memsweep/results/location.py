@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple, TypeVar
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, parse_qsl, urlencode, urlsplit
 
 from pyarrow import ArrowException, NativeFile, fs
 
@@ -30,6 +30,8 @@ SECRETS = {"access_key", "secret_key", "session_token", "credentials", "json_cre
 """Options that an address must not hold."""
 PATIENCE_SECONDS = 120.0
 """How long a request is tried while an object store answers errors that may pass."""
+GCS_PATIENCE_SECONDS = 10.0
+"""Of those, how long its library tries by itself, by default for a quarter of an hour."""
 PAUSES = (0.5, 1.0, 2.0, 4.0, 8.0, 15.0)
 """Between tries, about; the last is repeated."""
 LASTING = ("ACCESS_DENIED", "NO_SUCH_BUCKET", "INVALID_ACCESS_KEY", "SIGNATURE", "Bucket name", "HTTP status 403")
@@ -56,6 +58,7 @@ class ObjectPath:
     scheme: str
     key: str  # bucket and path
     query: str = ""  # options, as pyarrow's file systems take them: endpoint_override=localhost:9000&scheme=http
+    # and, for GCS, anonymous=true: without credentials
 
     def __str__(self) -> str:
         return f"{self.scheme}://{self.key}" + (f"?{self.query}" if self.query else "")
@@ -236,10 +239,15 @@ def _bare(parts: Any) -> str:
 
 @lru_cache
 def _system(scheme: str, bucket: str, query: str) -> fs.FileSystem:
-    one_request = "allow_delayed_open=true" if scheme == "s3" else ""  # a small object, else three
-    options = "&".join(filter(None, [query, one_request]))
+    options = dict(parse_qsl(query, keep_blank_values=True))
+    if scheme == "s3":
+        options.setdefault("allow_delayed_open", "true")  # one request for a small object, else three
+    else:
+        options.setdefault("retry_limit_seconds", str(GCS_PATIENCE_SECONDS))
+        if options.pop("anonymous", "") == "true":
+            bucket = f"anonymous@{bucket}"  # as pyarrow has it
     try:
-        return fs.FileSystem.from_uri(f"{scheme}://{bucket}" + (f"?{options}" if options else ""))[0]
+        return fs.FileSystem.from_uri(f"{scheme}://{bucket}" + (f"?{urlencode(options)}" if options else ""))[0]
     except (ArrowException, ValueError) as error:
         raise LocationError(f"{scheme}://{bucket}: {str(error).splitlines()[0]}") from error
 

@@ -21,14 +21,12 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import secrets
-import socket
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
@@ -37,6 +35,7 @@ import psutil
 
 from memsweep.results.query import table
 from tests.bench import machine
+from tests.cluster.machines import LOOPBACK, Machines
 
 REPOSITORY = Path(__file__).parents[2]
 SETTINGS = 4
@@ -246,10 +245,13 @@ def crowd(workers: int, packs: int, pack_seconds: float) -> Crowd:
     members, trials = 8, 8 * packs
     with tempfile.TemporaryDirectory() as folder:
         sweep, results = written_sweep(folder, trials), Path(folder, "results")
-        with head(Path(folder), workers, stood_in(pack_seconds)) as (address, environment, own):
+        cluster = Machines([LOOPBACK], stood_in(pack_seconds), head_processors=workers)
+        try:
             words = ["launch", str(sweep), "--tracking-uri", "none", "--compile", "never", "--members", str(members)]
-            words += ["--address", address, "--results", str(results)]
-            launch, least = spent_beside(words, environment, own)
+            words += ["--address", cluster.address, "--results", str(results)]
+            launch, least = spent_beside(words, cluster.environment, psutil.Process(cluster.head.process.pid))
+        finally:
+            cluster.kill()
         ran = table("packs", results)
         end = ran["finished_at"].map(lambda when: when.timestamp())
         ran = ran.assign(begin=end - ran["wall_seconds"], end=end).sort_values("begin")
@@ -285,48 +287,6 @@ def stood_in(pack_seconds: float) -> dict[str, str]:
     """An environment in which Ray's workers only sleep."""
     path = os.pathsep.join([str(STAND_IN), *filter(None, [os.environ.get("PYTHONPATH")])])
     return {**os.environ, "PYTHONPATH": path, "SCALE_PACK_SECONDS": str(pack_seconds)}
-
-
-@contextmanager
-def head(
-    folder: Path, processors: int, environment: dict[str, str]
-) -> Iterator[tuple[str, dict[str, str], psutil.Process]]:
-    """A Ray cluster of this machine: its address, the environment of those who use it, its first process."""
-    port = free_port()
-    environment |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32), "RAY_USAGE_STATS_ENABLED": "0"}
-    environment |= {"SCALE_CLUSTER": environment["RAY_AUTH_TOKEN"]}  # by which its processes are found
-    command = [str(Path(sys.executable).with_name("ray")), "start", "--head", "--block", f"--port={port}"]
-    command += [f"--num-cpus={processors}", "--include-dashboard=false", "--node-ip-address=127.0.0.1"]
-    command += [f"--temp-dir=/tmp/scale-{port}", f"--object-store-memory={200 << 20}"]
-    with open(folder / "head.log", "wb") as log:
-        process = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
-        try:
-            until = time.monotonic() + 120
-            while not answers(port):
-                if process.poll() is not None or time.monotonic() > until:
-                    sys.exit(f"Ray's head has not started:\n{(folder / 'head.log').read_text()}")
-                time.sleep(0.5)
-            time.sleep(5.0)  # the raylet comes after the port
-            yield f"127.0.0.1:{port}", environment, psutil.Process(process.pid)
-        finally:
-            process.terminate()
-            process.wait(30)
-            for one in psutil.process_iter():
-                with suppress(psutil.Error):
-                    if one.environ().get("SCALE_CLUSTER") == environment["SCALE_CLUSTER"]:
-                        one.kill()
-
-
-def answers(port: int) -> bool:
-    with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
-        return True
-    return False
-
-
-def free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
 
 
 def spent(words: list[str], environment: dict[str, str]) -> Spent:

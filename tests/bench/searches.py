@@ -2,9 +2,10 @@
 
 Both searches, then both grids, on this machine, into --results; what is stored there already is not run again. Steps
 are those that trials took; seconds are those of the launches. Capacity: medians over seeds of the largest set fitted,
-with the sign test's interval. Boundary: the share of the grid's decided points (whose interval lies on one side of the
-level) that an answer puts on the other side, where an answer is linear between the points that it has; and the same for
-whole grids of every second, fourth and eighth value.
+with the sign test's interval. Boundary: how far an answer's level line is from the whole grid's, in steps of the grid's
+y axis, root mean square over its x values, where an answer is linear between the points that it has; and the share of
+the grid's decided points (whose interval lies on one side of the level) that it puts on the other side. Beside it, the
+same for whole grids of every second, fourth and eighth value, and how far from its line the grid's own interval ends.
 """
 
 from __future__ import annotations
@@ -74,11 +75,20 @@ def compare_boundary(searched: pd.DataFrame, grid: pd.DataFrame) -> None:
     decided = truth[truth["side"] != 0]
     level = truth["level"].iloc[0]
     print(f"{len(points)} of {len(truth)} points asked; {len(decided)} points of the grid are decided")
-    print(f"search: {wrong(points, decided, truth, level):.4f} of them on the wrong side")
-    for stride in (1, 2, 4, 8):
-        coarse = truth[on_stride(truth, "x", stride) & on_stride(truth, "y", stride)]
-        error = wrong(coarse, decided, truth, level)
-        print(f"every {stride}. value: {len(coarse) / len(truth):.3f} of the points, {error:.4f} on the wrong side")
+    line = crossings(filled(truth, truth, "estimate"), level)
+    ends = [crossings(filled(truth, truth, column), level) - line for column in ("low", "high")]
+    print(f"the grid's line lies {np.sqrt(np.nanmean(np.square(ends))):.2f} steps from the ends of its interval")
+    for stride in (0, 2, 4, 8):
+        answer = truth[on_stride(truth, "x", stride) & on_stride(truth, "y", stride)] if stride else points
+        told = filled(answer, truth, "estimate")
+        places = tuple(index(decided, truth, axis) for axis in ("x", "y"))
+        wrong = np.mean(np.sign(told[places] - level) != decided["side"].to_numpy())
+        off = crossings(told, level) - line
+        print(
+            f"{f'every {stride}. value' if stride else 'search':16} {len(answer) / len(truth):.3f} of the points, "
+            f"line {np.sqrt(np.nanmean(off**2)):.3f} steps off, at the most {np.nanmax(np.abs(off)):.2f}; "
+            f"{wrong:.4f} of the decided points on the wrong side"
+        )
 
 
 def on_stride(points: pd.DataFrame, axis: str, stride: int) -> pd.Series[bool]:
@@ -86,19 +96,29 @@ def on_stride(points: pd.DataFrame, axis: str, stride: int) -> pd.Series[bool]:
     return points[axis].isin(values[::stride])
 
 
-def wrong(points: pd.DataFrame, decided: pd.DataFrame, grid: pd.DataFrame, level: float) -> float:
-    """Share of the decided points that are on the other side by what is linear between these points."""
-    axes = [np.unique(grid[axis]) for axis in ("x", "y")]
+def filled(points: pd.DataFrame, grid: pd.DataFrame, column: str) -> np.ndarray:
+    """A column at all places of the grid, linear between these points: [x, y]."""
+    known = points.dropna(subset=[column])
+    places = [index(known, grid, axis).astype(float) for axis in ("x", "y")]
+    between = LinearTriInterpolator(Triangulation(*places), known[column].to_numpy(float))
+    everywhere = np.meshgrid(*(np.arange(grid[axis].nunique(), dtype=float) for axis in ("x", "y")), indexing="ij")
+    return np.asarray(between(*everywhere).filled(np.nan))
 
-    def places(rows: pd.DataFrame) -> list[np.ndarray]:
-        return [
-            np.searchsorted(values, rows[name]).astype(float) for values, name in zip(axes, ("x", "y"), strict=True)
-        ]
 
-    known = points.dropna(subset=["estimate"])
-    between = LinearTriInterpolator(Triangulation(*places(known)), known["estimate"].to_numpy(float))
-    told = np.asarray(between(*places(decided)).filled(np.nan))
-    return float(np.mean(np.sign(told - level) != decided["side"].to_numpy()))
+def index(points: pd.DataFrame, grid: pd.DataFrame, axis: str) -> np.ndarray:
+    """Place of each point on an axis of the grid, in steps."""
+    return np.searchsorted(np.unique(grid[axis]), points[axis])
+
+
+def crossings(values: np.ndarray, level: float) -> np.ndarray:
+    """Of values [x, y]: y, in steps, at which each row first meets the level, linear between steps; nan: nowhere."""
+    found = np.full(len(values), np.nan)
+    for i, row in enumerate(values - level):
+        (changes,) = np.nonzero(row[:-1] * row[1:] <= 0)
+        if len(changes):
+            j = changes[0]
+            found[i] = j + (row[j] / (row[j] - row[j + 1]) if row[j] != row[j + 1] else 0.0)
+    return found
 
 
 if __name__ == "__main__":

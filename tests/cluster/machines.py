@@ -6,7 +6,6 @@ import itertools
 import os
 import secrets
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
@@ -17,6 +16,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 import psutil
+
+from tests.processes import family, free_port, kill
 
 ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
@@ -60,7 +61,10 @@ class Machine:
             # --block: all are children of ours; never `ray stop`, which ends those of others
             self.process = subprocess.Popen(
                 [*host.prefix, *command, "--disable-usage-stats"],
-                **{"env": environment, "stdin": subprocess.DEVNULL, "stdout": log, "stderr": log},
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
             )
 
     def raylet(self, seconds: float = 60) -> psutil.Process:
@@ -86,10 +90,17 @@ class Machine:
 
 
 class Machines:
-    """A head without workers, where drivers run, and machines of one processor each."""
+    """A head, where drivers run, by default without workers, and machines of one processor each."""
 
-    def __init__(self, hosts: Sequence[Host], environment: Mapping[str, str] | None = None, dashboard: bool = False):
+    def __init__(
+        self,
+        hosts: Sequence[Host],
+        environment: Mapping[str, str] | None = None,
+        dashboard: bool = False,
+        head_processors: int = 0,
+    ):
         self.hosts = hosts
+        self.head_processors = head_processors
         self.environment = {**cluster_environment(), "RAY_AUTH_TOKEN": secrets.token_hex(32), **(environment or {})}
         self.dashboard = dashboard
         self.workers: list[Machine] = []
@@ -100,7 +111,8 @@ class Machines:
         first = self.hosts[0]
         port, page = (free_port(), free_port()) if first is LOOPBACK else (PORT, DASHBOARD)
         self.address, self.page = f"{first.address}:{port}", f"http://{first.address}:{page}"
-        words = ["--head", f"--port={port}", "--num-cpus=0", f"--dashboard-port={page}"]
+        words = ["--head", f"--port={port}", f"--dashboard-port={page}"]
+        words += [f"--num-cpus={self.head_processors}", f"--ray-client-server-port={free_port()}"]
         words += [f"--dashboard-host={first.address}", f"--include-dashboard={self.dashboard}"]
         self.head = Machine(first, words, self.environment)
         self.head.raylet()  # comes after what others talk to
@@ -159,27 +171,6 @@ def may_have_namespaces() -> bool:
     with suppress(subprocess.CalledProcessError, FileNotFoundError), in_namespaces(1) as hosts:
         return subprocess.run([*hosts[0].prefix, "true"], capture_output=True).returncode == 0
     return False
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-def family(pid: int) -> list[psutil.Process]:
-    """A process and all that come of it."""
-    with suppress(psutil.NoSuchProcess):
-        first = psutil.Process(pid)
-        return [first, *first.children(recursive=True)]
-    return []
-
-
-def kill(processes: Sequence[psutil.Process]) -> None:
-    for process in processes:
-        with suppress(psutil.NoSuchProcess):
-            process.kill()
-    psutil.wait_procs(processes, timeout=20)
 
 
 def _ip(*words: str | None, check: bool = True) -> None:

@@ -10,10 +10,11 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import psutil
 
-from tests.cluster.machines import family, free_port, kill
+from tests.processes import family, free_port, kill
 
 USER, PASSWORD = "memsweep", "password-that-nobody-stores-5d1e"
 _FOUND = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
@@ -65,10 +66,10 @@ class Server:
         return 0
 
     def start(self) -> None:
-        words = ["-D", self.folder / "data", "-h", "127.0.0.1", "-p", str(self.port), "-k", ""]
+        words = ["-D", str(self.folder / "data"), "-h", "127.0.0.1", "-p", str(self.port), "-k", ""]
         with open(self.folder / "log", "ab") as log:
             self.process = subprocess.Popen(
-                [*self._as, BIN / "postgres", *words], stdin=subprocess.DEVNULL, stdout=log, stderr=log
+                [*self._as, str(BIN / "postgres"), *words], stdin=subprocess.DEVNULL, stdout=log, stderr=log
             )
         until = time.monotonic() + 60
         while not self._answers():
@@ -85,7 +86,7 @@ class Server:
         self._administer(f"drop database {self.database} with (force)")
         self._administer(f"create database {self.database}")
 
-    def _administer(self, statement, database="postgres"):
+    def _administer(self, statement: str, database: str = "postgres") -> Any:
         """The first value of its answer."""
         import psycopg
 

@@ -18,7 +18,8 @@ import pytest
 
 from memsweep.results.location import ObjectPath, location
 from memsweep.results.store import Store
-from tests.cluster.machines import BIN, ROOT, Machines, family, in_namespaces, kill, may_have_namespaces, on_loopback
+from tests.cluster.machines import BIN, ROOT, Machines, in_namespaces, may_have_namespaces, on_loopback
+from tests.processes import family, kill
 from tests.test_launch import memsweep_, rows
 
 TABLE = Path(__file__).parent / "FAILURES.md"

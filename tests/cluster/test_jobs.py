@@ -1,69 +1,35 @@
 """Sweeps sent to a running cluster as jobs, with and without its token; the cluster is one of its own, on loopback."""
 
-import os
-import secrets
 import signal
-import socket
 import subprocess
-import sys
 import threading
 import time
 import urllib.error
 import urllib.request
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 
-import psutil
 import pytest
 
 import memsweep
 from memsweep.launch import cluster
+from tests.cluster.machines import LOOPBACK, Machines
 from tests.test_launch import ROOT, command, memsweep_
 
 TINY = ["smoke", "--limit", "4", "--tracking-uri", "none"]
 
 
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
 @pytest.fixture(scope="module")
-def head(tmp_path_factory):
+def head():
     """A Ray head with a dashboard that wants a token: address of the dashboard, environment with the token."""
-    port, folder = free_port(), tmp_path_factory.mktemp("ray")
-    token = secrets.token_hex(32)
-    own = {
-        **os.environ,
-        **{"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token, "RAY_USAGE_STATS_ENABLED": "0"},
-        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-        "MEMSWEEP_TEST_HEAD": token,  # by which its processes are found
-    }
-    # --block: the processes are children of ours, and end with it; never `ray stop`, which ends those of others
-    start = ["ray", "start", "--head", "--block", f"--port={free_port()}", f"--dashboard-port={port}", "--num-cpus=2"]
-    start += ["--dashboard-host=127.0.0.1", f"--temp-dir=/tmp/ray-{port}", "--node-ip-address=127.0.0.1"]
-    start += [f"--ray-client-server-port={free_port()}", "--disable-usage-stats"]
-    with (
-        open(folder / "head.log", "wb") as log,
-        subprocess.Popen(start, env=own, stdin=subprocess.DEVNULL, stdout=log, stderr=log) as process,
-    ):
-        try:
-            address, until = f"http://127.0.0.1:{port}", time.monotonic() + 120
-            while not answers(address):
-                assert process.poll() is None and time.monotonic() < until, (folder / "head.log").read_text()
-                time.sleep(0.5)
-            yield address, own
-        finally:
-            family = [*psutil.Process(process.pid).children(recursive=True)]
-            process.terminate()
-            psutil.wait_procs(family, timeout=20)
-            for one in psutil.process_iter():
-                try:
-                    if one.environ().get("MEMSWEEP_TEST_HEAD") == token:
-                        one.kill()
-                except psutil.Error:
-                    continue
+    machines = Machines([LOOPBACK], dashboard=True, head_processors=2)
+    try:
+        until = time.monotonic() + 120
+        while not answers(machines.page):
+            assert machines.head.process.poll() is None and time.monotonic() < until, machines.head.log.read_text()
+            time.sleep(0.5)
+        yield machines.page, machines.environment
+    finally:
+        machines.kill()
 
 
 def answers(address):
