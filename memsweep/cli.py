@@ -1,106 +1,49 @@
-"""The verbs. The only place that prints or exits; each verb imports its heavy rooms itself, so that help is instant."""
+"""The verbs. Only here anything is said or ended; each verb imports its heavy rooms itself, so that help is instant."""
 
 from __future__ import annotations
 
-import math
 import os
-import re
 import sys
-from collections.abc import Iterator
-from enum import StrEnum
-from numbers import Number
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-if TYPE_CHECKING:
-    import pyarrow as pa
+from memsweep.arguments import (
+    BudgetOption,
+    CheckpointOption,
+    Compile,
+    CompileOption,
+    DeviceOption,
+    FormatOption,
+    LimitOption,
+    MembersOption,
+    PatienceOption,
+    ResultsOption,
+    RetryOption,
+    SetOption,
+    SweepArgument,
+    SweepsArgument,
+    TrackingOption,
+    WorkersOption,
+    load,
+    parsed_budget,
+    parsed_seconds,
+    words_of,
+)
+from memsweep.printing import Format, print_rows, print_table
 
-    from memsweep.launch.driver import Budget
+if TYPE_CHECKING:
     from memsweep.results.location import Location
     from memsweep.results.store import Store
-    from memsweep.sweep import Sweep
 
 DONE, SOME_FAILED, WRONG, INTERRUPTED = 0, 1, 2, 130
 
 app = typer.Typer(
     help="Sweeps that measure memorization, capacity and generalization in deep networks.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-
-
-class Format(StrEnum):
-    """How rows are printed."""
-
-    TABLE = "table"
-    CSV = "csv"
-    JSONL = "jsonl"
-    PARQUET = "parquet"
-    MARKDOWN = "markdown"
-
-
-class Compile(StrEnum):
-    AUTO = "auto"
-    ALWAYS = "always"
-    NEVER = "never"
-
-    @property
-    def wish(self) -> bool | None:
-        return {Compile.ALWAYS: True, Compile.NEVER: False}.get(self)
-
-
-class Device(StrEnum):
-    CPU = "cpu"
-    CUDA = "cuda"
-
-
-SweepArgument = Annotated[str, typer.Argument(metavar="SWEEP", help="A sweep file, or its bare name.")]
-SweepsArgument = Annotated[list[str], typer.Argument(metavar="SWEEP", help="Sweep files, or their bare names.")]
-ResultsOption = Annotated[
-    str,
-    typer.Option(
-        "--results",
-        envvar="MEMSWEEP_RESULTS",
-        help="Folder of the results, or s3://bucket/prefix, gs://…",
-        metavar="URI",
-    ),
-]
-SetOption = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="FIELD=V1,V2", help="Replace or add an axis; seeds=0:5 sets the seeds. Repeatable."),
-]
-LimitOption = Annotated[int | None, typer.Option(min=1, help="Only the sweep's first trials.")]
-MembersOption = Annotated[int | None, typer.Option(min=1, help="Trials trained at a time in a pack, at most.")]
-DeviceOption = Annotated[Device | None, typer.Option(help="Default: a GPU where there is one.")]
-CompileOption = Annotated[
-    Compile,
-    typer.Option("--compile", help="Compile training programs; auto: where it pays, as chosen at their first launch."),
-]
-RetryOption = Annotated[bool, typer.Option("--retry", help="Run failed trials again.")]
-BudgetOption = Annotated[
-    str | None, typer.Option(metavar="30m", help="End after this time, 90s, 30m, 2h, or so many 500trials, 1e6steps.")
-]
-PatienceOption = Annotated[
-    str, typer.Option(metavar="10m", help="A worker that shows no progress for so long hangs, and is ended.")
-]
-CheckpointOption = Annotated[str, typer.Option(metavar="30s", help="Save packs in training about this often.")]
-WorkersOption = Annotated[
-    int | None, typer.Option(min=1, help="Packs at a time; default: what the cluster has room for when it starts.")
-]
-TrackingOption = Annotated[
-    str | None,
-    typer.Option(
-        "--tracking-uri",
-        envvar="MLFLOW_TRACKING_URI",
-        metavar="URI",
-        show_envvar=True,
-        help="Where MLflow is; default: a database in the results folder.",
-    ),
-]
-FormatOption = Annotated[Format, typer.Option("--format", help="How rows are printed.")]
 
 
 def main() -> None:
@@ -108,7 +51,7 @@ def main() -> None:
     from memsweep.config import ConfigError
 
     try:
-        app()
+        app(prog_name="memsweep")
     except ConfigError as error:
         _refuse(error)
     except KeyboardInterrupt:
@@ -144,7 +87,7 @@ def plan(
     from memsweep.launch import plan as planning
     from memsweep.launch.asking import Asking
 
-    loaded, store = _sweep(sweep, overrides), _store_if_there(results)
+    loaded, store = load(sweep, overrides), _store_if_there(results)
     asking = Asking(loaded, store, limit=limit, retry=retry)
     work, due = planning.work(list(asking.trials.values()), store, retry=retry), asking.missing(retry=retry)
     planning.check(due)
@@ -154,7 +97,9 @@ def plan(
         due, store, chosen, at_a_time, compiling=compiling.wish, calibrate=planning.calibrate_here
     )
     share = asking.round.share if asking.round else 1.0
-    packs = planning.packs(due, at_a_time, members, programs, checkpoints.stored(store) if store else (), share)
+    is_searched = loaded.search is not None
+    saved = checkpoints.stored(store) if store and not is_searched else ()
+    packs = planning.packs(due, at_a_time, members, programs, saved, share, is_searched)
     estimate = planning.estimate(packs, chosen, at_a_time)
     row = {
         "sweep": loaded.name,
@@ -178,7 +123,7 @@ def plan(
         _say(f"{asking.said}. Packs, memory and time are those of this round.")
     if hourly_price is not None:
         row["price"] = round(estimate.seconds / 3600 * min(at_a_time, len(packs)) * hourly_price, 2)
-    _print_rows([row], output, vertical=True)
+    print_rows([row], output, vertical=True)
 
 
 @app.command()
@@ -209,9 +154,10 @@ def launch(
     from memsweep.progress import Progress
     from memsweep.results.store import Store
 
-    loaded = [_sweep(sweep, overrides) for sweep in sweeps]
-    spent = _budget(budget)
-    patience_seconds, checkpoint_seconds = _seconds(patience, "--patience"), _seconds(checkpoint, "--checkpoint")
+    loaded = [load(sweep, overrides) for sweep in sweeps]
+    spent = parsed_budget(budget)
+    patience_seconds = parsed_seconds(patience, "--patience")
+    checkpoint_seconds = parsed_seconds(checkpoint, "--checkpoint")
     if compiling == Compile.ALWAYS and not address and not choices.has_compiler():
         raise typer.BadParameter("no C++ compiler is here: install g++, or name one in CXX.", param_hint="--compile")
     store = Store(results, create=True)
@@ -276,16 +222,16 @@ def submit(
     from memsweep.results.location import location
 
     for sweep in sweeps:
-        _sweep(sweep, overrides)  # mistakes are told here
-    _budget(budget)
+        load(sweep, overrides)  # mistakes are told here
+    parsed_budget(budget)
     for option, text in (("--patience", patience), ("--checkpoint", checkpoint)):
-        _seconds(text, option)
+        parsed_seconds(text, option)
     if tracking_uri and shown(tracking_uri) != tracking_uri:
         raise typer.BadParameter(
             "holds a password, which whoever sees the job would see: set MLFLOW_TRACKING_URI on the cluster instead.",
             param_hint="--tracking-uri",
         )
-    arguments = _options(
+    arguments = words_of(
         {
             "--set": overrides,
             "--members": members,
@@ -322,7 +268,7 @@ def status(results: ResultsOption = "results", output: FormatOption = Format.TAB
     from memsweep.results.store import Store
 
     store = Store(results)
-    _print_rows(overview(store), output)
+    print_rows(overview(store), output)
     for sweep, said in store.searches().items():
         _say(f"{sweep}: {said}")
     for trial_id, state, cause in failures(store):
@@ -355,7 +301,7 @@ def verify(
         sys.exit(SOME_FAILED if any(errors.values()) else DONE)
     problems = verification.incomplete(store)
     verdicts = list(verification.verify(store, whole, sample))
-    _print_rows([verdict._asdict() for verdict in verdicts], output)
+    print_rows([verdict._asdict() for verdict in verdicts], output)
     for problem in problems:
         print(problem, file=sys.stderr)
     wrong = sum(not verdict.holds for verdict in verdicts)
@@ -382,14 +328,14 @@ def missing(
     """
     from memsweep.launch.asking import Asking
 
-    loaded = _sweep(sweep, overrides)
+    loaded = load(sweep, overrides)
     asking = Asking(loaded, _store_if_there(results), limit=limit, retry=True)
     names = ["seed", *loaded.axis_names, *getattr(loaded.search, "space", ())]
     rows = [
         {"trial_id": trial.trial_id, **{name: trial.flat()[name] for name in names}}
         for trial in asking.missing(retry=True)
     ]
-    _print_rows(rows, output)
+    print_rows(rows, output)
 
 
 @app.command()
@@ -407,7 +353,7 @@ def query(
     """
     from memsweep.results.query import run
 
-    _print_table(run(statement, results), output)
+    print_table(run(statement, results), output)
 
 
 @app.command()
@@ -441,7 +387,7 @@ def claims(
     table = write(results, shuffles)
     if output in (Format.TABLE, Format.MARKDOWN):
         table = table[list(SHOWN)]
-    _print_table(pa.Table.from_pandas(table, preserve_index=False), output)
+    print_table(pa.Table.from_pandas(table, preserve_index=False), output)
     counts = ", ".join(f"{count} {verdict}" for verdict, count in table["verdict"].value_counts().items())
     _say(f"{len(table)} claims: {counts}; all columns in {location(results) / 'claims.csv'}")
 
@@ -455,7 +401,7 @@ def compact(results: ResultsOption = "results", output: FormatOption = Format.TA
     from memsweep.results.compaction import compact
     from memsweep.results.store import Store
 
-    _print_rows([merged._asdict() for merged in compact(Store(results))], output)
+    print_rows([merged._asdict() for merged in compact(Store(results))], output)
 
 
 @app.command()
@@ -509,25 +455,8 @@ def doctor(results: ResultsOption = "results", output: FormatOption = Format.TAB
     from memsweep.doctor import checks
 
     rows = checks(results)
-    _print_rows(rows, output)
+    print_rows(rows, output)
     sys.exit(WRONG if any(row["state"] == "wrong" for row in rows) else DONE)
-
-
-def _sweep(path_or_name: str, overrides: list[str] | None) -> Sweep:
-    from memsweep.sweep import load_sweep, parse_overrides
-
-    sweep = load_sweep(path_or_name)
-    return sweep.with_axes(parse_overrides(overrides)) if overrides else sweep
-
-
-def _options(values: dict[str, Any]) -> list[str]:
-    """Options and their values as words of a command; what is None or False is left out."""
-    words = []
-    for name, value in values.items():
-        for one in value if isinstance(value, list) else [value]:
-            if one not in (None, False):
-                words += [name] if one is True else [name, str(one)]
-    return words
 
 
 def _store_if_there(results: str) -> Store | None:
@@ -549,104 +478,6 @@ def _say(sentence: str) -> None:
     print(sentence, file=sys.stderr, flush=True)
 
 
-def _budget(text: str | None) -> Budget:
-    """A time, or so many `trials` or `steps`."""
-    from memsweep.launch.driver import Budget
-
-    found = re.fullmatch(r"(\d+\.?\d*(?:e\d+)?)(trials|steps)", text or "")
-    if found is None or float(found[1]) < 1:
-        return Budget(_seconds(text, "--budget")) if text else Budget()
-    return Budget(trials=int(float(found[1]))) if found[2] == "trials" else Budget(steps=float(found[1]))
-
-
-def _seconds(text: str, option: str) -> float:
-    """`90`, `90s`, `30m` and `2h` as seconds."""
-    units = {"s": 1, "m": 60, "h": 3600}
-    number, unit = (text[:-1], units[text[-1]]) if text[-1:] in units else (text, 1)
-    try:
-        seconds = float(number) * unit
-    except ValueError:
-        seconds = 0.0
-    if not 0 < seconds < float("inf"):
-        more = ", or such as 500trials or 1e6steps" if option == "--budget" else ""
-        raise typer.BadParameter(f"{text!r}: must be a time such as 90s, 30m or 2h{more}.", param_hint=option)
-    return seconds
-
-
 def _refuse(error: Exception) -> None:
     print(f"memsweep: {error}", file=sys.stderr)
     sys.exit(WRONG)
-
-
-def _print_rows(rows: list[dict[str, Any]], output: Format, *, vertical: bool = False) -> None:
-    """Rows of one shape; `vertical` shows a single row as a column, where people read it."""
-    import pyarrow as pa
-
-    if vertical and output is Format.TABLE:
-        width = max(map(len, rows[0]))
-        for name, value in rows[0].items():
-            print(f"{name:<{width}}  {value}")
-        return
-    _print_table(pa.Table.from_pylist([{k: _plain(v) for k, v in row.items()} for row in rows]), output)
-
-
-def _plain(value: Any) -> Any:
-    from memsweep.schema import cell
-
-    return cell(value)
-
-
-def _print_table(table: pa.Table, output: Format) -> None:
-    if output is Format.PARQUET:
-        import pyarrow.parquet as pq
-
-        pq.write_table(_plain_columns(table, nested=True), sys.stdout.buffer)
-    elif output is Format.CSV:
-        import pyarrow.csv
-
-        pyarrow.csv.write_csv(_plain_columns(table, nested=False), sys.stdout.buffer)
-    elif output is Format.JSONL:
-        import json
-
-        for row in table.to_pylist():
-            finite = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in row.items()}
-            print(json.dumps(finite, default=str, allow_nan=False))
-    elif output is Format.MARKDOWN:
-        for row in [table.column_names, ["---"] * table.num_columns, *zip(*map(_texts, table.columns), strict=True)]:
-            print("| " + " | ".join(text.replace("|", "\\|").replace("\n", " ") for text in row) + " |")
-    else:
-        for line in _aligned(table):
-            print(line)
-
-
-def _plain_columns(table: pa.Table, *, nested: bool) -> pa.Table:
-    import pyarrow as pa
-
-    for i, column in enumerate(table.columns):
-        kind = column.type
-        if pa.types.is_interval(kind) or (not nested and (pa.types.is_nested(kind) or pa.types.is_binary(kind))):
-            texts = [None if value is None else str(value) for value in column.to_pylist()]
-            table = table.set_column(i, table.column_names[i], pa.array(texts, pa.string()))
-    return table
-
-
-def _aligned(table: pa.Table) -> Iterator[str]:
-    """A header, a rule and rows, numbers to the right; plain text, so that it can be copied and compared."""
-    columns = []
-    for name, column in zip(table.column_names, table.columns, strict=True):
-        texts = _texts(column)
-        width = max(map(len, [name, *texts]))
-        to_right = all(isinstance(value, Number) or value is None for value in column.to_pylist()) and texts
-        columns.append([text.rjust(width) if to_right else text.ljust(width) for text in [name, "-" * width, *texts]])
-    for row in zip(*columns, strict=True):
-        yield "  ".join(row).rstrip()
-
-
-def _texts(column: pa.ChunkedArray) -> list[str]:
-    return [_shown(value) for value in column.to_pylist()]
-
-
-def _shown(value: Any) -> str:
-    if value is None:
-        return ""
-    return f"{value:.6g}" if isinstance(value, float) else str(value)

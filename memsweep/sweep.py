@@ -262,6 +262,8 @@ def parse_overrides(assignments: Iterable[str]) -> dict[str, tuple[Any, ...]]:
     return axes
 
 
+FOLDERS = (Path("sweeps"), Path(__file__).parent.parent / "sweeps")
+"""Where sweep files are looked for by their bare names."""
 SPACINGS: dict[str, Callable[..., tuple[Any, ...]]] = {"linspace": linspace, "logspace": logspace, "log2": log2}
 
 
@@ -294,17 +296,21 @@ def _parsed(text: str, kind: type) -> Any:
         raise ValueError(f"{text!r} is no {'whole ' * (kind is int)}number.") from None
 
 
+def known_sweeps() -> list[str]:
+    """Bare names of the sweep files at hand."""
+    return sorted({file.stem for folder in FOLDERS for file in folder.glob("[a-z]*.py")})
+
+
 def _sweep_path(path_or_name: str) -> Path:
     path = Path(path_or_name)
-    folders = [Path("sweeps"), Path(__file__).parent.parent / "sweeps"]
-    candidates = [path, *(folder / f"{path_or_name}.py" for folder in folders)]
+    candidates = [path, *(folder / f"{path_or_name}.py" for folder in FOLDERS)]
     for candidate in candidates:
         try:
             if candidate.is_file():
                 return candidate
         except OSError:  # no possible name
             continue
-    known = sorted({file.stem for folder in folders for file in folder.glob("[a-z]*.py")})
+    known = known_sweeps()
     near = difflib.get_close_matches(path.stem, known, 1)
     hint = f" Did you mean {near[0]!r}?" if near else f" Sweeps at hand: {', '.join(known) or 'none'}."
     raise SweepError([f"{path_or_name}: no such sweep file.{hint}"])

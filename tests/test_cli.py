@@ -11,7 +11,7 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
 
-from memsweep import cli
+from memsweep import arguments, cli
 from memsweep.launch import plan
 from memsweep.results.store import Store
 from memsweep.schema import Status
@@ -87,6 +87,11 @@ def store():
     return made
 
 
+def test_the_shell_completes_names_of_sweeps(process):
+    words = {"_MEMSWEEP_COMPLETE": "complete_bash", "COMP_WORDS": "memsweep plan gener", "COMP_CWORD": "2"}
+    assert process(**words).stdout.split() == ["generalization"]
+
+
 def snapshot(folder="."):
     found = {}
     for where, _, names in os.walk(folder):
@@ -155,7 +160,7 @@ def test_wrong_usage_ends_with_2_and_the_word_that_is_wrong(run, arguments):
 
 @pytest.mark.parametrize("text, seconds", [("90", 90), ("90s", 90), ("30m", 1800), ("2h", 7200), ("0.5m", 30)])
 def test_budgets_are_times(text, seconds):
-    assert cli._seconds(text, "--budget") == seconds
+    assert arguments.parsed_seconds(text, "--budget") == seconds
 
 
 # Plan, missing, status, query, doctor.

@@ -107,7 +107,7 @@ def launch(
                     packs: list[Pack] = []
                     for part in due:
                         if part.is_searched:
-                            packs += planned(part.trials, share=part.share, packs_a_worker=plan.PACKS_A_ROUND)
+                            packs += planned(part.trials, share=part.share, in_rounds=True)
                         else:
                             packs += planned(part.trials, saved=saved)
                     return packs

@@ -90,18 +90,19 @@ def packs(
     chosen: Mapping[str, Choice],
     saved: Sequence[Saved] = (),
     share: float = 1.0,
-    packs_a_worker: int = PACKS_A_WORKER,
+    in_rounds: bool = False,
 ) -> list[Pack]:
     """The packs in which these trials would run: those that were cut short first, then the rest, the longest first.
 
     chosen: as `choices.choose` finds it.  saved: checkpoints of the results folder whose packs are formed again.
-    share: of their budgets, at which trials are paused.  packs_a_worker: where there are as many programs, or fewer.
+    share: of their budgets, at which trials are paused.  in_rounds: a search asks for them.
     """
     cut_short = _as_they_were(trials, members, saved)
     taken = {trial.trial_id for pack in cut_short for trial in pack.trials}
     rest = by_program(trial for trial in trials if trial.trial_id not in taken)
     # a program is shared out among workers where there are few of them; where there are many, large packs are better
-    shares = min(workers, -(-packs_a_worker * workers // max(1, len(rest))))
+    wanted = (PACKS_A_ROUND if in_rounds else PACKS_A_WORKER) * workers
+    shares = min(workers, -(-wanted // max(1, len(rest))))
     slots = {name: members or chosen[name].slots for name in rest}
     anew = [pack for name, group in rest.items() for pack in make_packs(group, shares, slots[name], share)]
 

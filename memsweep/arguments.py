@@ -1,0 +1,130 @@
+"""What the verbs take: their arguments and options, and the texts in them as values."""
+
+from __future__ import annotations
+
+import re
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from memsweep.printing import Format
+
+if TYPE_CHECKING:
+    from memsweep.launch.driver import Budget
+    from memsweep.sweep import Sweep
+
+
+class Compile(StrEnum):
+    AUTO = "auto"
+    ALWAYS = "always"
+    NEVER = "never"
+
+    @property
+    def wish(self) -> bool | None:
+        return {Compile.ALWAYS: True, Compile.NEVER: False}.get(self)
+
+
+class Device(StrEnum):
+    CPU = "cpu"
+    CUDA = "cuda"
+
+
+def sweeps_beginning(text: str) -> list[str]:
+    """Names of sweeps, for the shell to complete."""
+    from memsweep.sweep import known_sweeps
+
+    return [name for name in known_sweeps() if name.startswith(text)]
+
+
+SweepArgument = Annotated[
+    str, typer.Argument(metavar="SWEEP", help="A sweep file, or its bare name.", autocompletion=sweeps_beginning)
+]
+SweepsArgument = Annotated[
+    list[str],
+    typer.Argument(metavar="SWEEP", help="Sweep files, or their bare names.", autocompletion=sweeps_beginning),
+]
+ResultsOption = Annotated[
+    str,
+    typer.Option(
+        "--results",
+        envvar="MEMSWEEP_RESULTS",
+        help="Folder of the results, or s3://bucket/prefix, gs://…",
+        metavar="URI",
+    ),
+]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="FIELD=V1,V2", help="Replace or add an axis; seeds=0:5 sets the seeds. Repeatable."),
+]
+LimitOption = Annotated[int | None, typer.Option(min=1, help="Only the sweep's first trials.")]
+MembersOption = Annotated[int | None, typer.Option(min=1, help="Trials trained at a time in a pack, at most.")]
+DeviceOption = Annotated[Device | None, typer.Option(help="Default: a GPU where there is one.")]
+CompileOption = Annotated[
+    Compile,
+    typer.Option("--compile", help="Compile training programs; auto: where it pays, as chosen at their first launch."),
+]
+RetryOption = Annotated[bool, typer.Option("--retry", help="Run failed trials again.")]
+BudgetOption = Annotated[
+    str | None, typer.Option(metavar="30m", help="End after this time, 90s, 30m, 2h, or so many 500trials, 1e6steps.")
+]
+PatienceOption = Annotated[
+    str, typer.Option(metavar="10m", help="A worker that shows no progress for so long hangs, and is ended.")
+]
+CheckpointOption = Annotated[str, typer.Option(metavar="30s", help="Save packs in training about this often.")]
+WorkersOption = Annotated[
+    int | None, typer.Option(min=1, help="Packs at a time; default: what the cluster has room for when it starts.")
+]
+TrackingOption = Annotated[
+    str | None,
+    typer.Option(
+        "--tracking-uri",
+        envvar="MLFLOW_TRACKING_URI",
+        metavar="URI",
+        show_envvar=True,
+        help="Where MLflow is; default: a database in the results folder.",
+    ),
+]
+FormatOption = Annotated[Format, typer.Option("--format", help="How rows are printed.")]
+
+
+def load(path_or_name: str, overrides: list[str] | None) -> Sweep:
+    """A sweep file's sweep, with the axes that --set names.  Raises SweepError."""
+    from memsweep.sweep import load_sweep, parse_overrides
+
+    sweep = load_sweep(path_or_name)
+    return sweep.with_axes(parse_overrides(overrides)) if overrides else sweep
+
+
+def words_of(values: dict[str, Any]) -> list[str]:
+    """Options and their values as words of a command; what is None or False is left out."""
+    words = []
+    for name, value in values.items():
+        for one in value if isinstance(value, list) else [value]:
+            if one not in (None, False):
+                words += [name] if one is True else [name, str(one)]
+    return words
+
+
+def parsed_budget(text: str | None) -> Budget:
+    """A time, or so many `trials` or `steps`."""
+    from memsweep.launch.driver import Budget
+
+    found = re.fullmatch(r"(\d+\.?\d*(?:e\d+)?)(trials|steps)", text or "")
+    if found is None or float(found[1]) < 1:
+        return Budget(parsed_seconds(text, "--budget")) if text else Budget()
+    return Budget(trials=int(float(found[1]))) if found[2] == "trials" else Budget(steps=float(found[1]))
+
+
+def parsed_seconds(text: str, option: str) -> float:
+    """`90`, `90s`, `30m` and `2h` as seconds."""
+    units = {"s": 1, "m": 60, "h": 3600}
+    number, unit = (text[:-1], units[text[-1]]) if text[-1:] in units else (text, 1)
+    try:
+        seconds = float(number) * unit
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < float("inf"):
+        more = ", or such as 500trials or 1e6steps" if option == "--budget" else ""
+        raise typer.BadParameter(f"{text!r}: must be a time such as 90s, 30m or 2h{more}.", param_hint=option)
+    return seconds

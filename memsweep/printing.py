@@ -1,0 +1,93 @@
+"""Rows as people and programs want them: a table, CSV, JSON lines, Parquet, Markdown."""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Iterator
+from enum import StrEnum
+from numbers import Number
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+class Format(StrEnum):
+    """How rows are printed."""
+
+    TABLE = "table"
+    CSV = "csv"
+    JSONL = "jsonl"
+    PARQUET = "parquet"
+    MARKDOWN = "markdown"
+
+
+def print_rows(rows: list[dict[str, Any]], output: Format, *, vertical: bool = False) -> None:
+    """Rows of one shape; `vertical` shows a single row as a column, where people read it."""
+    import pyarrow as pa
+
+    from memsweep.schema import cell
+
+    if vertical and output is Format.TABLE:
+        width = max(map(len, rows[0]))
+        for name, value in rows[0].items():
+            print(f"{name:<{width}}  {value}")
+        return
+    print_table(pa.Table.from_pylist([{k: cell(v) for k, v in row.items()} for row in rows]), output)
+
+
+def print_table(table: pa.Table, output: Format) -> None:
+    if output is Format.PARQUET:
+        import pyarrow.parquet as pq
+
+        pq.write_table(_plain_columns(table, nested=True), sys.stdout.buffer)
+    elif output is Format.CSV:
+        import pyarrow.csv
+
+        pyarrow.csv.write_csv(_plain_columns(table, nested=False), sys.stdout.buffer)
+    elif output is Format.JSONL:
+        import json
+
+        for row in table.to_pylist():
+            finite = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in row.items()}
+            print(json.dumps(finite, default=str, allow_nan=False))
+    elif output is Format.MARKDOWN:
+        for row in [table.column_names, ["---"] * table.num_columns, *zip(*map(_texts, table.columns), strict=True)]:
+            print("| " + " | ".join(text.replace("|", "\\|").replace("\n", " ") for text in row) + " |")
+    else:
+        for line in _aligned(table):
+            print(line)
+
+
+def _plain_columns(table: pa.Table, *, nested: bool) -> pa.Table:
+    import pyarrow as pa
+
+    for i, column in enumerate(table.columns):
+        kind = column.type
+        if pa.types.is_interval(kind) or (not nested and (pa.types.is_nested(kind) or pa.types.is_binary(kind))):
+            texts = [None if value is None else str(value) for value in column.to_pylist()]
+            table = table.set_column(i, table.column_names[i], pa.array(texts, pa.string()))
+    return table
+
+
+def _aligned(table: pa.Table) -> Iterator[str]:
+    """A header, a rule and rows, numbers to the right; plain text, so that it can be copied and compared."""
+    columns = []
+    for name, column in zip(table.column_names, table.columns, strict=True):
+        texts = _texts(column)
+        width = max(map(len, [name, *texts]))
+        to_right = all(isinstance(value, Number) or value is None for value in column.to_pylist()) and texts
+        columns.append([text.rjust(width) if to_right else text.ljust(width) for text in [name, "-" * width, *texts]])
+    for row in zip(*columns, strict=True):
+        yield "  ".join(row).rstrip()
+
+
+def _texts(column: pa.ChunkedArray) -> list[str]:
+    return [_shown(value) for value in column.to_pylist()]
+
+
+def _shown(value: Any) -> str:
+    if value is None:
+        return ""
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
