@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import importlib
-import importlib.util
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import jinja2
@@ -24,6 +20,7 @@ from analysis import figures, frames, interactive
 from analysis.claims import table
 from analysis.claims.claim import Paper
 from analysis.claims.verdicts import Verdict, papers
+from analysis.questions import Answer, answer, asked
 from memsweep.results import query
 from memsweep.results.location import Location
 from memsweep.results.status import failures, overview
@@ -32,10 +29,6 @@ from memsweep.schema import Status
 
 PAGE = "report.html"
 FIGURES = "figures"
-DEFAULT = "generalization"
-"""The question asked of a sweep that has none of its own name."""
-SEARCHES = {"capacity": "capacity_search", "boundary": "boundary", "best": "best"}
-"""The question asked of such a sweep with a search, by the search's name."""
 SHOWN_FAILURES = 20
 SHOWN_ROWS = 400
 
@@ -99,36 +92,21 @@ def write(results: str | Location) -> Location:
     return path
 
 
-def questions(sweep: str, search: str | None = None) -> dict[str, ModuleType]:
-    """Prefix of figures -> analysis module: a sweep's namesake, its search's, or the default, and those it names."""
-    is_there = sweep.isidentifier() and importlib.util.find_spec(f"analysis.{sweep}") is not None
-    module = importlib.import_module(f"analysis.{sweep}") if is_there else None
-    if module is None or not hasattr(module, "summarize"):
-        module = importlib.import_module(f"analysis.{SEARCHES.get(search or '', DEFAULT)}")
-    others = {name: importlib.import_module(f"analysis.{name}") for name in getattr(module, "ALSO", ())}
-    stem = re.sub(r"[^\w.-]", "_", sweep)  # whatever a part from elsewhere calls its sweep, files stay in their folder
-    return {f"{stem}-": module, **{f"{stem}-{name}-": other for name, other in others.items()}}
-
-
 def _section(store: Store, counts: dict[str, Any], causes: dict[str, tuple[str, str]], folder: Location) -> Section:
     sweep = counts["sweep"]
     trials = frames.read(frames.TRIALS, sweep, store)
     own = [(trial, *causes[trial]) for trial in trials["trial_id"] if trial in causes]
-    asked = questions(sweep, _search_of(sweep, store))
-    answered = [_answered(module, sweep, prefix, trials, store, folder) for prefix, module in asked.items()]
+    answered = [
+        _answered(answer(module, sweep, store), sweep, prefix, folder) for prefix, module in asked(sweep, store).items()
+    ]
     return Section(
         sweep,
         {name: value for name, value in counts.items() if name != "sweep"},
         list(_notices(trials)),
         own[:SHOWN_FAILURES],
-        [answer for i, answer in enumerate(answered) if answer.figures or i == 0],
+        [question for i, question in enumerate(answered) if question.figures or i == 0],
         _provenance(sweep, trials, store),
     )
-
-
-def _search_of(sweep: str, store: Store) -> str | None:
-    rows = zip(*(column.to_pylist() for column in store.current("wanted", ["sweep", "search"]).columns), strict=True)
-    return next((search for name, search in rows if name == sweep), None)
 
 
 def _papers(store: Store, folder: Location) -> list[tuple[Paper, Drawn]]:
@@ -152,19 +130,13 @@ def _notices(trials: pd.DataFrame) -> Iterator[str]:
             yield f"{count:,} of {len(trials):,} trials are {status.replace('_', ' ')}. {Status(status).advice}"
 
 
-def _answered(
-    module: ModuleType, sweep: str, prefix: str, trials: pd.DataFrame, store: Store, folder: Location
-) -> Question:
-    read = trials if module.QUERY == frames.TRIALS else frames.read(module.QUERY, sweep, store)
-    chosen = module.select(read) if hasattr(module, "select") else read
-    summary = module.summarize(chosen)
+def _answered(found: Answer, sweep: str, prefix: str, folder: Location) -> Question:
     return Question(
-        (module.__doc__ or "").strip().splitlines()[0],
-        frames.statement(module.QUERY, sweep),
+        (found.module.__doc__ or "").strip().splitlines()[0],
+        frames.statement(found.module.QUERY, sweep),
         [
-            _drawn(figure, summary, prefix, _behind(figure.about(chosen), figure.about(read)), folder)
-            for figure in module.FIGURES
-            if not figure.only or len(figure.about(chosen))
+            _drawn(figure, found.summary, prefix, _behind(figure.about(found.chosen), figure.about(found.read)), folder)
+            for figure in found.figures
         ],
     )
 

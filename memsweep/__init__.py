@@ -1,6 +1,7 @@
 """Hyperparameter sweeps that measure memorization, capacity and generalization in deep networks, trained in packs.
 
-From Python: `memsweep.launch(SWEEP)`, `memsweep.table("trials")` and `memsweep.sql("select ...")`.
+From Python: `memsweep.launch(SWEEP)`, `memsweep.table("trials")`, `memsweep.sql("select ...")` and
+`memsweep.figure("generalization")`.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from memsweep.sweep import Sweep, SweepError, linspace, log2, logspace
 
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.figure import Figure
 
     from memsweep.launch.launcher import Report
 
@@ -28,6 +30,7 @@ __all__ = [
     "Sweep",
     "SweepError",
     "TrialConfig",
+    "figure",
     "launch",
     "linspace",
     "log2",
@@ -66,3 +69,15 @@ def sql(statement: str, results: str | Path | None = None) -> pd.DataFrame:
     from memsweep.results import query
 
     return query.sql(statement, results or query.default_results())
+
+
+def figure(sweep: str, name: str | None = None, results: str | Path | None = None) -> Figure:
+    """A figure of a stored sweep as the report draws it: Matplotlib's, to change and to save into a paper.
+
+    name: as its files are called after the sweep (`generalization-gap.svg`: "gap"); default: the sweep's first.
+    Raises StoreError with the names that there are.
+    """
+    from analysis import questions
+    from memsweep.results.query import default_results
+
+    return questions.figure(sweep, name, results or default_results())

@@ -19,7 +19,7 @@ ROOMS = {
     "launch": ({"base", "data", "engine", "results", "launch"}, {"numpy", "torch", "ray", "optuna", "psutil"}),
     "face": (
         {"base", "data", "engine", "results", "launch", "analysis", "face"},
-        {"typer", "rich", "pyarrow", "pandas", "torch"},
+        {"typer", "rich", "pyarrow", "pandas", "matplotlib", "torch"},
     ),
     "sweeps": ({"base"}, set()),
     "analysis": (

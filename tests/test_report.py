@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 
 import pytest
 
+import memsweep
 from analysis import report
 from memsweep.config import FIELDS, TrialConfig
 from memsweep.results.store import Store, StoreError
@@ -146,6 +147,20 @@ def test_the_same_tables_make_the_same_figures(tmp_path):
         report.write(tmp_path / folder)
     for path in (tmp_path / "a" / "figures").iterdir():
         assert path.read_bytes() == (tmp_path / "b" / "figures" / path.name).read_bytes()
+
+
+@pytest.mark.parametrize("sweep", ["generalization", "of-my-own"])
+def test_a_figure_is_had_in_python_as_the_report_draws_it(tmp_path, sweep):
+    store_of(tmp_path, sweep, [(trial, {}) for trial in grid()])
+    drawn = memsweep.figure(sweep, "test-accuracy", tmp_path)
+    plot = plots(page_of(tmp_path))[f"{sweep}-test-accuracy"]
+    assert list(drawn.axes[0].lines[0].get_ydata()) == plot["data"][0]["y"]
+    drawn.savefig(tmp_path / "own.pdf")
+    assert memsweep.figure(sweep, results=tmp_path).axes
+    with pytest.raises(StoreError, match=r"has no figure 'gone'; it has .*test-accuracy"):
+        memsweep.figure(sweep, "gone", tmp_path)
+    with pytest.raises(StoreError, match=f"no sweep 'gone' in .*; there: {sweep}"):
+        memsweep.figure("gone", None, tmp_path)
 
 
 def test_the_verb_says_where_the_page_is(tmp_path):

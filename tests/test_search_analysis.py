@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from analysis import best, boundary, capacity_search
-from analysis.report import questions
+from analysis.questions import questions
 from tests.test_analysis import drawn, only, trials
 
 PLANE = json.dumps(

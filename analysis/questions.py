@@ -1,0 +1,89 @@
+"""Which analysis modules a sweep is asked by, and what each needs of it to draw its figures."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import re
+from dataclasses import dataclass
+from types import ModuleType
+
+import pandas as pd
+from matplotlib.figure import Figure as Canvas
+
+from analysis import figures, frames
+from memsweep.results.location import Location
+from memsweep.results.store import Snapshot, Store, StoreError
+
+DEFAULT = "generalization"
+"""The question asked of a sweep that has none of its own name."""
+SEARCHES = {"capacity": "capacity_search", "boundary": "boundary", "best": "best"}
+"""The question asked of such a sweep with a search, by the search's name."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What one module makes of a sweep's rows."""
+
+    module: ModuleType
+    read: pd.DataFrame  # all rows of its query
+    chosen: pd.DataFrame  # those that it is about
+    summary: pd.DataFrame
+
+    @property
+    def figures(self) -> list[figures.Figure]:
+        """Those that have anything to show."""
+        return [one for one in self.module.FIGURES if not one.only or len(one.about(self.chosen))]
+
+
+def questions(sweep: str, search: str | None = None) -> dict[str, ModuleType]:
+    """Prefix of figures -> analysis module: a sweep's namesake, its search's, or the default, and those it names."""
+    is_there = sweep.isidentifier() and importlib.util.find_spec(f"analysis.{sweep}") is not None
+    module = importlib.import_module(f"analysis.{sweep}") if is_there else None
+    if module is None or not hasattr(module, "summarize"):
+        module = importlib.import_module(f"analysis.{SEARCHES.get(search or '', DEFAULT)}")
+    others = {name: importlib.import_module(f"analysis.{name}") for name in getattr(module, "ALSO", ())}
+    stem = re.sub(r"[^\w.-]", "_", sweep)  # whatever a part from elsewhere calls its sweep, files stay in their folder
+    return {f"{stem}-": module, **{f"{stem}-{name}-": other for name, other in others.items()}}
+
+
+def asked(sweep: str, store: Store) -> dict[str, ModuleType]:
+    """The questions of a stored sweep."""
+    return questions(sweep, _searches(store).get(sweep))
+
+
+def answer(module: ModuleType, sweep: str, store: Store) -> Answer:
+    read = frames.read(module.QUERY, sweep, store)
+    chosen = module.select(read) if hasattr(module, "select") else read
+    return Answer(module, read, chosen, module.summarize(chosen))
+
+
+def figure(sweep: str, name: str | None, results: str | Location) -> Canvas:
+    """A figure of a stored sweep as the report draws it, to change and to save.
+
+    name: as its files are called after the sweep (`generalization-gap.svg`: gap); default: the sweep's first.
+    Raises StoreError with the names that there are.
+    """
+    store = Snapshot(results)
+    sweeps = _searches(store)
+    if sweep not in sweeps:
+        raise StoreError(f"no sweep {sweep!r} in {results}; there: {', '.join(sorted(sweeps)) or 'none'}.")
+    modules, known = asked(sweep, store), list[str]()
+    own = next(iter(modules))
+    for prefix, module in modules.items():
+        found = answer(module, sweep, store)
+        for one in found.figures:
+            known.append((prefix + one.name).removeprefix(own))
+            if name in (None, known[-1]):
+                with figures.canvas() as ax:
+                    one.draw(found.summary, ax)
+                    assert isinstance(ax.figure, Canvas)
+                    return ax.figure
+    raise StoreError(f"sweep {sweep!r} has no figure {name!r}; it has {', '.join(known) or 'none'}.")
+
+
+def _searches(store: Store) -> dict[str, str | None]:
+    """Stored sweep -> the name of its search."""
+    wanted = store.current("wanted", ["sweep", "search"])
+    rows = zip(*(column.to_pylist() for column in wanted.columns), strict=True)
+    return {sweep: search for sweep, search in rows}
