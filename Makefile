@@ -5,7 +5,7 @@ RESULTS ?= results
 
 SWEEPS := $(filter-out smoke,$(basename $(notdir $(wildcard sweeps/*.py))))
 
-.PHONY: demo test test-slow test-cluster test-failures node science bench data browser clean
+.PHONY: demo test fuzz test-slow test-cluster test-failures node science bench data browser clean
 
 demo: .venv/ready
 	$(BIN)/memsweep launch generalization --results $(RESULTS)
@@ -24,6 +24,10 @@ test: .venv/ready
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest
+
+# random commands, sweeps, parts and notes, for longer than make test tries them: a quarter of an hour
+fuzz: .venv/ready
+	FUZZ_EXAMPLES=$(or $(EXAMPLES),500) $(BIN)/python -m pytest --timeout 0 tests/test_fuzz.py
 
 # what takes minutes: every program compiled; kills at random
 test-slow: .venv/ready

@@ -12,7 +12,7 @@ import pandas as pd
 from memsweep.config import FIELDS, LATER_FIELDS
 from memsweep.results import query
 from memsweep.results.location import Location
-from memsweep.results.store import Store
+from memsweep.results.store import Store, StoreError
 from memsweep.schema import SETTLED, Status, cell
 
 TRIALS = """select w.trial_id, w.setting_id, w.seed, w.configuration, t.* exclude (trial_id, setting_id, seed)
@@ -73,7 +73,10 @@ def read(template: str, sweep: str, results: str | Location | Store) -> pd.DataF
     """
     frame = query.sql(statement(template, sweep), results)
     texts = frame["configuration"].unique()
-    fields = pd.DataFrame([_cells(json.loads(text)) for text in texts], index=texts, columns=[*_FIELDS])
+    try:
+        fields = pd.DataFrame([_cells(json.loads(text)) for text in texts], index=texts, columns=[*_FIELDS])
+    except (ValueError, TypeError, AttributeError) as error:
+        raise StoreError(f"table wanted: a configuration of sweep {sweep!r} can't be read ({error}).") from error
     stored = [column for column in [*_FIELDS, "configuration"] if column in frame]
     known = frame.drop(columns=stored).join(fields.reindex(frame["configuration"]).set_axis(frame.index))
     return known.assign(status=frame["status"].fillna(MISSING))
@@ -126,11 +129,7 @@ def ends(trials: pd.DataFrame) -> dict[str, int]:
 def _cells(configuration: Mapping[str, Any]) -> dict[str, Any]:
     """Dotted fields of stored JSON as the columns of `trials` hold them; what is older than a field has its default."""
     known = {name: FIELDS[name].default for name in LATER_FIELDS} | dict(configuration)
-    return {
-        FIELDS[name].column: cell(tuple(value) if isinstance(value, list) else value)
-        for name, value in known.items()
-        if name in FIELDS
-    }
+    return {FIELDS[name].column: cell(FIELDS[name].coerced(value)) for name, value in known.items() if name in FIELDS}
 
 
 def _is_number(value: Any) -> bool:

@@ -109,6 +109,8 @@ def _even(length: int, count: int) -> np.ndarray:
 def spaced(times: np.ndarray) -> np.ndarray:
     """At most POINTS of these positive times, in order, evenly chosen on a logarithmic scale."""
     positive = times[times > 0]
+    if not len(positive):
+        return positive
     wanted = np.geomspace(positive[0], positive[-1], POINTS)
     return np.unique(positive[np.abs(positive[:, None] - wanted).argmin(0)])
 

@@ -23,8 +23,9 @@ from analysis.claims.verdicts import Verdict, papers
 from analysis.questions import Answer, answer, asked
 from memsweep.results import query
 from memsweep.results.location import Location
+from memsweep.results.parts import write_whole
 from memsweep.results.status import failures, overview
-from memsweep.results.store import Snapshot, Store, StoreError, write_whole
+from memsweep.results.store import Snapshot, Store, StoreError
 from memsweep.schema import Status
 
 PAGE = "report.html"

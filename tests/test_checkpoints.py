@@ -10,7 +10,8 @@ from memsweep.launch import checkpoints, plan
 from memsweep.launch.choices import choose
 from memsweep.launch.launcher import _tidy
 from memsweep.launch.packing import Pack, make_packs
-from memsweep.results.store import Store, write_whole
+from memsweep.results.parts import write_whole
+from memsweep.results.store import Store
 from tests.cases import ended, trial
 
 TRIALS = tuple(trial(seed=seed) for seed in range(8))

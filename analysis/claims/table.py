@@ -13,7 +13,8 @@ from analysis.claims import controls
 from analysis.claims.claim import Paper
 from analysis.claims.verdicts import COLUMNS, Verdict, judge, reader
 from memsweep.results.location import Location, location
-from memsweep.results.store import Snapshot, StoreError, write_whole
+from memsweep.results.parts import write_whole
+from memsweep.results.store import Snapshot, StoreError
 
 FILE = "claims.csv"
 SHOWN = (

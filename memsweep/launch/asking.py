@@ -8,7 +8,8 @@ from typing import Any
 
 from memsweep.config import TrialConfig
 from memsweep.launch import plan
-from memsweep.results.store import Store, write_whole
+from memsweep.results.parts import write_whole
+from memsweep.results.store import Store
 from memsweep.schema import SCHEMAS, Status
 from memsweep.searches import BestSearch
 from memsweep.searches.rounds import Ends, Round, Rounds, once

@@ -26,7 +26,8 @@ from memsweep.launch.checkpoints import CHECKPOINT_SECONDS
 from memsweep.launch.choices import note_cached
 from memsweep.launch.ledger import Ledger, Row
 from memsweep.launch.packing import Pack, describe, program_name
-from memsweep.results.store import Store, StoreError, write_whole
+from memsweep.results.parts import write_whole
+from memsweep.results.store import Store, StoreError
 from memsweep.schema import Status, reproduction
 
 CHECKPOINT_COST = 0.05

@@ -14,7 +14,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from memsweep.results.location import Location, sizes
-from memsweep.results.store import PARTS, Store, attempt_pairs, unique
+from memsweep.results.parts import PARTS, attempt_pairs, unique
+from memsweep.results.store import Store
 from memsweep.schema import SCHEMAS
 
 TARGET_BYTES = 1 << 27

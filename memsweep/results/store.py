@@ -14,10 +14,9 @@ A results folder is one on a disk or a prefix in an object store, see location.p
 
 from __future__ import annotations
 
-import errno
-import hashlib
 import json
 import os
+import re
 import secrets
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -34,23 +33,30 @@ import pyarrow.parquet as pq
 from memsweep.config import recorded
 from memsweep.results import locks
 from memsweep.results.location import Location, LocationError, ObjectPath, location
+from memsweep.results.parts import (
+    KEYS,
+    PARTS,
+    RANKED,
+    attempt_pairs,
+    check_is_whole,
+    digest,
+    kept,
+    read_part,
+    unique,
+    write_whole,
+)
+from memsweep.results.parts import StoreError as StoreError
 from memsweep.schema import SCHEMAS, SETTLED
 
 RUNNING = "running.json"
 PROGRAMS = "programs.json"
 SEARCHES = "searches.json"
 IDENTITY = "identity"
-PARTS = "[!.]*.parquet"
-"""Their names, as a pattern."""
 _Piece = TypeVar("_Piece")
 LEFTOVER_SECONDS = 3600
 """Temporary files older than this belong to nobody."""
 READERS = 16
 """Parts of an object store that are read at a time: it takes long to answer, not to read."""
-
-
-class StoreError(Exception):
-    """What is wrong with a results folder, and what to do next."""
 
 
 class LockedError(StoreError):
@@ -90,7 +96,7 @@ class Store:
             part = pa.Table.from_pylist([dict(row) for row in rows], schema=schema)
             for column in schema:  # Arrow cuts 2.5 down to 2 without a word
                 if pa.types.is_integer(column.type):
-                    _check_is_whole(row.get(column.name) for row in rows)
+                    check_is_whole(row.get(column.name) for row in rows)
         except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
             raise StoreError(f"rows of table {table} don't fit its columns: {error}") from error
         return self.write_part(table, part)
@@ -100,7 +106,7 @@ class Store:
         sink = pa.BufferOutputStream()
         pq.write_table(rows, sink, compression="zstd")
         content = sink.getvalue()
-        path = self.results / table / f"{_hash(content)}.parquet"
+        path = self.results / table / f"{digest(content)}.parquet"
         if not path.exists():
             write_whole(path, content)
         return path
@@ -112,13 +118,13 @@ class Store:
         """All rows of all parts, typed by SCHEMAS, whoever wrote them. Columns that a part lacks are null."""
         schema = SCHEMAS[table]
         wanted = schema if columns is None else pa.schema([schema.field(name) for name in columns])
-        pieces = self._of_parts(table, lambda path: _read_part(path, wanted))
+        pieces = self._of_parts(table, lambda path: read_part(path, wanted))
         return pa.concat_tables([wanted.empty_table(), *pieces])
 
     def rows_in(self, table: str, parts: Sequence[Location]) -> pa.Table:
         """All rows of these parts, copies too."""
         schema = SCHEMAS[table]
-        return pa.concat_tables([schema.empty_table(), *self._each(partial(_read_part, schema=schema), parts)])
+        return pa.concat_tables([schema.empty_table(), *self._each(partial(read_part, schema=schema), parts)])
 
     def _of_parts(self, table: str, read: Callable[[Location], _Piece]) -> list[_Piece]:
         """What `read` gives of each part, also while parts are merged.
@@ -151,10 +157,10 @@ class Store:
         """Rows of these attempts, each once; parts that hold none of them are passed over."""
         schema = SCHEMAS[table]
         names = list(schema.names if columns is None else dict.fromkeys([*columns, "attempt_id"]))
-        wanted = pa.schema([schema.field(name) for name in dict.fromkeys([*names, *_KEYS[table]])])
+        wanted = pa.schema([schema.field(name) for name in dict.fromkeys([*names, *KEYS[table]])])
 
         def own(path: Location) -> pa.Table:
-            return wanted.empty_table() if attempts.isdisjoint(self._attempts_in(path)) else _read_part(path, wanted)
+            return wanted.empty_table() if attempts.isdisjoint(self._attempts_in(path)) else read_part(path, wanted)
 
         rows = pa.concat_tables([wanted.empty_table(), *self._of_parts(table, own)])
         rows = rows.filter(pc.is_in(rows["attempt_id"], value_set=pa.array(sorted(attempts), pa.string())))
@@ -164,8 +170,8 @@ class Store:
         """One attempt a trial: a settled one before others, then the one with most probes, then the first settled
         or the last of the others."""
         names = list(SCHEMAS["trials"].names if columns is None else columns)
-        table = self.read("trials", list(dict.fromkeys([*names, *_RANKED])))
-        return table.take(_kept(table.select(_RANKED))).select(names)
+        table = self.read("trials", list(dict.fromkeys([*names, *RANKED])))
+        return table.take(kept(table.select(RANKED))).select(names)
 
     def trial_rows(self, trial_ids: Collection[str]) -> dict[str, dict[str, Any]]:
         """trial_id -> its row of `trials`, of those that are stored."""
@@ -178,7 +184,7 @@ class Store:
         if table == "trials":
             return self.trials(columns)
         names = list(SCHEMAS[table].names if columns is None else columns)
-        keys = _KEYS[table]
+        keys = KEYS[table]
         rows = self.read(table, list(dict.fromkeys([*names, *keys])))
         if "attempt_id" in keys and "trial_id" in keys:
             kept = self.trials(["trial_id", "attempt_id"])
@@ -187,10 +193,9 @@ class Store:
 
     def lost_attempts(self) -> pa.Array:
         """Of trials that have several attempts, those that readers don't see, as `attempt_pairs` tells them."""
-        rows = self.read("trials", _RANKED)
-        kept = attempt_pairs(rows.take(_kept(rows)))
-        pairs = attempt_pairs(rows)
-        return pairs.filter(pc.invert(pc.is_in(pairs, value_set=kept)))
+        rows = self.read("trials", RANKED)
+        pairs, seen = attempt_pairs(rows), attempt_pairs(rows.take(kept(rows)))
+        return pairs.filter(pc.invert(pc.is_in(pairs, value_set=seen)))
 
     def settled(self) -> dict[str, frozenset[str]]:
         """Trials that are never run again -> the probes recorded with them."""
@@ -208,8 +213,8 @@ class Store:
         for table, schema in SCHEMAS.items():
             for path in self.parts(table):
                 try:
-                    _read_part(path, schema)
-                    if path.stem != _hash(path.read_bytes()):
+                    read_part(path, schema)
+                    if path.stem != digest(path.read_bytes()):
                         found.append((path, "its content is not what its name says"))
                 except (StoreError, OSError) as error:
                     found.append((path, str(error)))
@@ -240,7 +245,7 @@ class Store:
     def _attempts_in(self, path: Location) -> frozenset[str]:
         if path not in self._attempts:
             schema = pa.schema([SCHEMAS[path.parent.name].field("attempt_id")])
-            self._attempts[path] = frozenset(_read_part(path, schema)["attempt_id"].unique().to_pylist())
+            self._attempts[path] = frozenset(read_part(path, schema)["attempt_id"].unique().to_pylist())
         return self._attempts[path]
 
     def identity(self) -> str:
@@ -248,7 +253,10 @@ class Store:
         path = self.results / IDENTITY
         if not path.exists():
             write_whole(path, f"{secrets.token_hex(8)}\n".encode())
-        return path.read_text().strip()
+        name = path.read_text(errors="replace").strip()
+        if not re.fullmatch(r"[0-9a-f]+", name):
+            raise StoreError(f"{path} is no folder's name: delete it, and memsweep track gives the folder a new one.")
+        return name
 
     def note_running(self, trial_ids: Sequence[str]) -> None:
         """What the launch that holds the lock has handed to its workers."""
@@ -285,9 +293,13 @@ class Store:
         return self.results / PROGRAMS
 
     def running(self) -> set[str]:
-        """Trials that a live launch has handed to its workers."""
-        path = self.results / RUNNING
-        return set(json.loads(path.read_text())) if path.exists() and self.is_locked() else set()
+        """Trials that a live launch has handed to its workers; a file that is no list tells nothing."""
+        if not self.is_locked():
+            return set()
+        try:
+            return set(map(str, json.loads((self.results / RUNNING).read_text())))
+        except (OSError, ValueError, TypeError):
+            return set()
 
     def _create(self) -> None:
         try:
@@ -306,27 +318,6 @@ class Store:
             raise StoreError(
                 f"{self.results}: can't be written ({reason}); choose another folder with --results."
             ) from error
-
-
-_RANKED = ["trial_id", "attempt_id", "status", "probes", "probe_steps", "finished_at"]
-"""What `_kept` looks at."""
-
-_KEYS = {
-    "trials": ["trial_id", "attempt_id", "status"],  # a paused trial that is given up has two rows
-    "steps": ["trial_id", "attempt_id", "step"],
-    "examples": ["trial_id", "attempt_id", "example"],
-    "positions": ["trial_id", "attempt_id", "position"],
-    "class_sensitivity": ["trial_id", "attempt_id", "output_class", "input_class"],
-    "loss_sensitivity": ["trial_id", "attempt_id", "step"],
-    "critical_samples": ["trial_id", "attempt_id", "step", "part", "radius_multiple"],
-    "permutations": ["trial_id", "attempt_id", "step", "features", "validation", "rho"],
-    "jacobians": ["trial_id", "attempt_id", "layer"],
-    "readouts": ["trial_id", "attempt_id", "item", "fitted_step", "applied_step"],
-    "representations": ["trial_id", "attempt_id", "step", "part", "quantity", "layer"],
-    "packs": ["attempt_id"],
-    "wanted": ["sweep", "trial_id"],
-}
-"""What tells the rows of a table apart."""
 
 
 def store_if_there(results: str | Location) -> Store | None:
@@ -361,66 +352,6 @@ class Snapshot(Store):
         return self._tables[table].select(self._tables[table].column_names if columns is None else list(columns))
 
 
-def _read_part(path: Location, schema: pa.Schema) -> pa.Table:
-    """Raises StoreError where the file is no part, FileNotFoundError where there is none."""
-    try:
-        # one request for the whole of a small object takes less time than several for its columns
-        with pq.ParquetFile(path if isinstance(path, Path) else pa.BufferReader(path.read_bytes())) as file:
-            held = set(file.schema_arrow.names)  # built anew at each asking
-            present = [name for name in schema.names if name in held]
-            table = file.read(columns=present)
-        columns = [
-            table[field.name].cast(field.type) if field.name in held else pa.nulls(len(table), field.type)
-            for field in schema
-        ]
-        return pa.table(columns, schema=schema)
-    except FileNotFoundError:
-        raise
-    except (pa.ArrowException, OSError, UnicodeError) as error:
-        raise StoreError(
-            f"{path} is no whole Parquet part ({str(error).splitlines()[0]}). Move it out of the folder, e.g. into "
-            f"{path.parent.parent / 'damaged'}, then launch again: only what it held is run again."
-        ) from error
-
-
-def _kept(attempts: pa.Table) -> pa.Array:
-    """Rows of the attempts that readers see, in the order of their trials' first rows."""
-    best: dict[str, tuple[tuple[Any, ...], int]] = {}
-    columns = (attempts[name].to_pylist() for name in ("trial_id", "attempt_id", "status", "probes", "probe_steps"))
-    times = attempts["finished_at"].cast(pa.int64()).to_pylist()
-    for row, (trial, attempt, status, probes, steps, when) in enumerate(zip(*columns, times, strict=True)):
-        settled = status in SETTLED
-        probed = len(recorded(probes, steps))
-        rank = (not settled, -probed, (when or 0) if settled else -(when or 0), attempt)
-        if trial not in best or rank < best[trial][0]:
-            best[trial] = (rank, row)
-    return pa.array([row for _, row in best.values()], pa.int64())
-
-
-def _check_is_whole(values: Iterator[Any]) -> None:
-    for value in values:
-        if isinstance(value, float) and not value.is_integer():
-            raise ValueError(f"{value} is no whole number")
-
-
-def unique(rows: pa.Table, table: str) -> pa.Table:
-    """Rows of a table without copies, in order: what tells them apart is in their columns."""
-    keys = _KEYS[table]
-    numbered = rows.select(keys).append_column("row", pa.array(range(len(rows)), pa.int64()))
-    first = numbered.group_by(keys, use_threads=False).aggregate([("row", "min")])["row_min"]
-    return rows if len(first) == len(rows) else rows.take(_sorted(first))
-
-
-def attempt_pairs(table: pa.Table) -> pa.Array:
-    """Trial and attempt as one text.  table: with trial_id and attempt_id.  Returns [rows]."""
-    return pc.binary_join_element_wise(table["trial_id"], table["attempt_id"], "/").combine_chunks()
-
-
-def _sorted(values: pa.ChunkedArray) -> pa.Array:
-    array = values.combine_chunks()
-    return array.take(pc.array_sort_indices(array))
-
-
 def _is_dir(place: Location) -> bool:
     try:
         return place.is_dir()
@@ -438,39 +369,3 @@ def _check_answers(place: ObjectPath) -> None:
             f"{place}: the object store can't be used ({error}). Check the bucket's name, the credentials in the "
             "environment, and AWS_ENDPOINT_URL where it is not AWS."
         ) from error
-
-
-def _hash(content: Any) -> str:
-    return hashlib.blake2b(content, digest_size=12).hexdigest()
-
-
-def write_whole(path: Location, content: Any) -> None:
-    """The file appears under its name complete, or not at all, even if the machine stops meanwhile."""
-    try:
-        if isinstance(path, ObjectPath):
-            path.write_bytes(content)
-        else:
-            _write_whole(path, content)
-    except OSError as error:
-        full = " The disk is full." if error.errno == errno.ENOSPC else ""
-        raise StoreError(f"{path}: can't be written ({error.strerror or error}).{full}") from error
-
-
-def _write_whole(path: Path, content: Any) -> None:
-    temporary = path.parent / f".{path.stem}-{os.getpid()}.tmp"
-    try:
-        path.parent.mkdir(exist_ok=True)
-        with open(temporary, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
-    except OSError:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
-        raise

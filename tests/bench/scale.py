@@ -203,7 +203,7 @@ def parsed() -> argparse.Namespace:
 def measure(engine: str, trials: int) -> Size:
     with tempfile.TemporaryDirectory() as folder:
         sweep, results = written_sweep(folder, trials), Path(folder, "results")
-        environment = stood_in(SLEEP_SECONDS) if engine == "sleep" else dict(os.environ)
+        environment = {**os.environ, **(stood_in(SLEEP_SECONDS) if engine == "sleep" else {})}
 
         def run(*words: str) -> Spent:
             return spent([*words, "--results", str(results)], environment)
@@ -284,9 +284,9 @@ def written_sweep(folder: str, trials: int) -> Path:
 
 
 def stood_in(pack_seconds: float) -> dict[str, str]:
-    """An environment in which Ray's workers only sleep."""
+    """What in the environment makes Ray's workers only sleep."""
     path = os.pathsep.join([str(STAND_IN), *filter(None, [os.environ.get("PYTHONPATH")])])
-    return {**os.environ, "PYTHONPATH": path, "SCALE_PACK_SECONDS": str(pack_seconds)}
+    return {"PYTHONPATH": path, "SCALE_PACK_SECONDS": str(pack_seconds)}
 
 
 def spent(words: list[str], environment: dict[str, str]) -> Spent:

@@ -105,6 +105,7 @@ def finished(name: str, folder: Path, runs: int, points: int) -> Store:
     """A results folder of this name, whose only sweep has ended."""
     base = {
         "data.task": "gaussian",
+        "data.input_dim": 8,
         "data.label_scheme": "random",
         "data.noise_kind": "labels",
         "data.noise_fraction": 0.5,
@@ -186,15 +187,17 @@ def track(store: Store, uri: str) -> tuple[float, float]:
     """Wall and processor seconds of the command."""
     command = [sys.executable, "-m", "memsweep", "track", "--results", str(store.results)]
     environment = {**os.environ, "MLFLOW_TRACKING_URI": uri}
-    began = time.perf_counter()
-    with subprocess.Popen(
-        command, cwd=REPOSITORY, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL
-    ) as process:
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        sys.exit(f"{' '.join(command)} ended with {process.returncode}")
-    return time.perf_counter() - began, usage.ru_utime + usage.ru_stime
+    with tempfile.TemporaryFile("w+") as said:
+        began = time.perf_counter()
+        with subprocess.Popen(
+            command, cwd=REPOSITORY, env=environment, stdin=subprocess.DEVNULL, stdout=said, stderr=said
+        ) as process:
+            _, status, usage = os.wait4(process.pid, 0)
+            process.returncode = os.waitstatus_to_exitcode(status)
+        if process.returncode:
+            said.seek(0)
+            sys.exit(f"{' '.join(command)} ended with {process.returncode}:\n{said.read()[-4000:]}")
+        return time.perf_counter() - began, usage.ru_utime + usage.ru_stime
 
 
 def cpu_seconds(servers: list[psutil.Process]) -> float:

@@ -1,0 +1,157 @@
+"""Parts: whole or absent Parquet files. How one is read and written, and which of its rows a reader sees."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from memsweep.config import recorded
+from memsweep.results.location import Location, ObjectPath
+from memsweep.schema import SETTLED, Status
+
+PARTS = "[!.]*.parquet"
+"""Their names, as a pattern."""
+
+RANKED = ["trial_id", "attempt_id", "status", "probes", "probe_steps", "finished_at"]
+"""What `kept` looks at."""
+
+NEVER_NULL = frozenset(("trial_id", "attempt_id", "sweep", "status", "configuration"))
+"""What each row of a table with such a column has."""
+KEYS = {
+    "trials": ["trial_id", "attempt_id", "status"],  # a paused trial that is given up has two rows
+    "steps": ["trial_id", "attempt_id", "step"],
+    "examples": ["trial_id", "attempt_id", "example"],
+    "positions": ["trial_id", "attempt_id", "position"],
+    "class_sensitivity": ["trial_id", "attempt_id", "output_class", "input_class"],
+    "loss_sensitivity": ["trial_id", "attempt_id", "step"],
+    "critical_samples": ["trial_id", "attempt_id", "step", "part", "radius_multiple"],
+    "permutations": ["trial_id", "attempt_id", "step", "features", "validation", "rho"],
+    "jacobians": ["trial_id", "attempt_id", "layer"],
+    "readouts": ["trial_id", "attempt_id", "item", "fitted_step", "applied_step"],
+    "representations": ["trial_id", "attempt_id", "step", "part", "quantity", "layer"],
+    "packs": ["attempt_id"],
+    "wanted": ["sweep", "trial_id"],
+}
+"""What tells the rows of a table apart."""
+
+
+class StoreError(Exception):
+    """What is wrong with a results folder, and what to do next."""
+
+
+def read_part(path: Location, schema: pa.Schema) -> pa.Table:
+    """Raises StoreError where the file is no part, FileNotFoundError where there is none."""
+    try:
+        # one request for the whole of a small object takes less time than several for its columns
+        with pq.ParquetFile(path if isinstance(path, Path) else pa.BufferReader(path.read_bytes())) as file:
+            held = set(file.schema_arrow.names)  # built anew at each asking
+            present = [name for name in schema.names if name in held]
+            table = file.read(columns=present)
+        columns = [
+            table[field.name].cast(field.type) if field.name in held else pa.nulls(len(table), field.type)
+            for field in schema
+        ]
+        rows = pa.table(columns, schema=schema)
+        _check_means_something(rows)
+        return rows
+    except FileNotFoundError:
+        raise
+    except (pa.ArrowException, OSError, UnicodeError, ValueError) as error:
+        raise StoreError(
+            f"{path} is no whole Parquet part ({str(error).splitlines()[0]}). Move it out of the folder, e.g. into "
+            f"{path.parent.parent / 'damaged'}, then launch again: only what it held is run again."
+        ) from error
+
+
+def _check_means_something(rows: pa.Table) -> None:
+    """Raises ValueError where it isn't told of what a row is, or a trial ended in a way that we don't know."""
+    for name in NEVER_NULL & set(rows.column_names):
+        if rows[name].null_count:
+            raise ValueError(f"rows without {name}")
+    if "status" in rows.column_names:
+        unknown = set(rows["status"].unique().to_pylist()) - set(Status)
+        if unknown:
+            raise ValueError(f"status {min(unknown)!r}, which this version of memsweep does not know")
+
+
+def kept(attempts: pa.Table) -> pa.Array:
+    """Rows of the attempts that readers see, in the order of their trials' first rows."""
+    best: dict[str, tuple[tuple[Any, ...], int]] = {}
+    columns = (attempts[name].to_pylist() for name in ("trial_id", "attempt_id", "status", "probes", "probe_steps"))
+    times = attempts["finished_at"].cast(pa.int64()).to_pylist()
+    for row, (trial, attempt, status, probes, steps, when) in enumerate(zip(*columns, times, strict=True)):
+        settled = status in SETTLED
+        probed = len(recorded(probes, steps))
+        rank = (not settled, -probed, (when or 0) if settled else -(when or 0), attempt)
+        if trial not in best or rank < best[trial][0]:
+            best[trial] = (rank, row)
+    return pa.array([row for _, row in best.values()], pa.int64())
+
+
+def check_is_whole(values: Iterator[Any]) -> None:
+    for value in values:
+        if isinstance(value, float) and not value.is_integer():
+            raise ValueError(f"{value} is no whole number")
+
+
+def unique(rows: pa.Table, table: str) -> pa.Table:
+    """Rows of a table without copies, in order: what tells them apart is in their columns."""
+    keys = KEYS[table]
+    numbered = rows.select(keys).append_column("row", pa.array(range(len(rows)), pa.int64()))
+    first = numbered.group_by(keys, use_threads=False).aggregate([("row", "min")])["row_min"]
+    return rows if len(first) == len(rows) else rows.take(_sorted(first))
+
+
+def attempt_pairs(table: pa.Table) -> pa.Array:
+    """Trial and attempt as one text.  table: with trial_id and attempt_id.  Returns [rows]."""
+    return pc.binary_join_element_wise(table["trial_id"], table["attempt_id"], "/").combine_chunks()
+
+
+def _sorted(values: pa.ChunkedArray) -> pa.Array:
+    array = values.combine_chunks()
+    return array.take(pc.array_sort_indices(array))
+
+
+def digest(content: Any) -> str:
+    return hashlib.blake2b(content, digest_size=12).hexdigest()
+
+
+def write_whole(path: Location, content: Any) -> None:
+    """The file appears under its name complete, or not at all, even if the machine stops meanwhile."""
+    try:
+        if isinstance(path, ObjectPath):
+            path.write_bytes(content)
+        else:
+            _write_whole(path, content)
+    except OSError as error:
+        full = " The disk is full." if error.errno == errno.ENOSPC else ""
+        raise StoreError(f"{path}: can't be written ({error.strerror or error}).{full}") from error
+
+
+def _write_whole(path: Path, content: Any) -> None:
+    temporary = path.parent / f".{path.stem}-{os.getpid()}.tmp"
+    try:
+        path.parent.mkdir(exist_ok=True)
+        with open(temporary, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+    except OSError:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise
