@@ -1,13 +1,16 @@
-# make demo: sets up .venv, launches a real sweep, draws its report.   make test: sets up .venv, runs all checks.
+# make help tells what there is.
 PYTHON ?= python3
 BIN := .venv/bin
 RESULTS ?= results
 
 SWEEPS := $(filter-out smoke,$(basename $(notdir $(wildcard sweeps/*.py))))
 
-.PHONY: demo test fuzz test-slow test-cluster test-failures node science bench data browser clean
+.PHONY: help demo test fuzz test-slow test-cluster test-failures node science bench data browser clean
 
-demo: .venv/ready
+help: ## what there is
+	@grep -hE '^[a-z-]+:.* ## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 15
+
+demo: .venv/ready ## a real sweep and its report; sets up .venv
 	$(BIN)/memsweep launch generalization --results $(RESULTS)
 	@echo
 	$(BIN)/memsweep status --results $(RESULTS)
@@ -19,55 +22,48 @@ demo: .venv/ready
 	@echo "MLflow:                           $(BIN)/memsweep ui --results $(RESULTS)"
 	@echo "SQL:                              $(BIN)/memsweep query --results $(RESULTS) \"select ...\""
 
-test: .venv/ready
+test: .venv/ready ## all checks; sets up .venv
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest
 
-# random commands, sweeps, parts and notes, for longer than make test tries them: a quarter of an hour
-fuzz: .venv/ready
+fuzz: .venv/ready ## random commands, sweeps, parts and notes, for a quarter of an hour
 	FUZZ_EXAMPLES=$(or $(EXAMPLES),500) $(BIN)/python -m pytest --timeout 0 tests/test_fuzz.py
 
-# what takes minutes: every program compiled; kills at random
-test-slow: .venv/ready
+test-slow: .venv/ready ## what takes minutes: every program compiled; kills at random
 	$(BIN)/python -m pytest -m 'slow and not cluster'
 
-# what breaks while a sweep runs, broken for real; after make test-cluster
-test-failures: .venv/ready
+test-failures: .venv/ready ## what breaks while a sweep runs, broken for real; after make test-cluster
 	$(BIN)/python -m pytest -m 'cluster and slow' tests/cluster
 
-# what needs servers or several machines, played by this one: an object store, a Ray head that takes jobs, PostgreSQL
-test-cluster: .venv/ready
+test-cluster: .venv/ready ## what needs servers or machines, played by this one: object stores, a Ray head, PostgreSQL
 	@ls /usr/lib/postgresql/*/bin/initdb > /dev/null 2>&1 || command -v initdb > /dev/null || \
 	  { apt-get update && apt-get install -y --no-install-recommends postgresql; } > /dev/null 2>&1 < /dev/null || \
 	  echo "no PostgreSQL: its tests are skipped"
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,cluster,servers]'
 	$(BIN)/python -m pytest -m 'cluster and not slow' tests/cluster
 
-# a machine of a cluster: the pinned versions, without what only tests need
-node:
+node: ## a machine of a cluster: the pinned versions, without what only tests need
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[cluster]'
 
-# all default sweeps, then the verdicts on the claims; MLflow can be filled later: memsweep track
-science: .venv/ready
+science: .venv/ready ## all default sweeps, then the verdicts on the claims; MLflow later: memsweep track
 	$(BIN)/memsweep launch $(SWEEPS) --results $(RESULTS) --tracking-uri none
 	$(BIN)/memsweep claims --results $(RESULTS)
 	$(BIN)/memsweep report --results $(RESULTS)
 
-bench: .venv/ready
+bench: .venv/ready ## work A beside the plain loop and Ray Tune; others: tests/bench
 	$(BIN)/python -m tests.bench.work
 
-# the datasets that Debian ships; others go where MEMSWEEP_DATA says, as the Bible's text does: export MEMSWEEP_DATA=data
-data:
+# others go where MEMSWEEP_DATA says, as the Bible's text does: export MEMSWEEP_DATA=data
+data: ## the datasets that Debian ships
 	apt-get update && apt-get install -y dataset-fashion-mnist bible-kjv
 	mkdir -p data/characters
 	bible -f gen1:1-rev22:21 < /dev/null | cut -d' ' -f2- > data/characters/king_james_bible.txt
 
-# what the tests of pages need; they skip themselves without it
-browser:
+browser: ## Chromium, for the tests of pages, which skip themselves without it
 	apt-get update && apt-get install -y --no-install-recommends chromium chromium-driver
 
 .venv/ready: pyproject.toml constraints.txt
@@ -78,5 +74,5 @@ browser:
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	touch $@
 
-clean:
+clean: ## no .venv, no caches
 	rm -rf .venv build *.egg-info .pytest_cache .mypy_cache .ruff_cache

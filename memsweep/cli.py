@@ -280,6 +280,9 @@ def verify(
     trials: Annotated[list[str] | None, typer.Argument(metavar="[TRIAL ...]", help="Default: a sample.")] = None,
     results: ResultsOption = "results",
     sample: Annotated[int, typer.Option(min=1, help="Trials to run again where none are named.")] = 3,
+    own_code: Annotated[
+        bool, typer.Option("--own-code", help="Import and run what the tables name by import path: if you trust them.")
+    ] = False,
     output: FormatOption = Format.TABLE,
 ) -> None:
     """Run stored trials again, alone and in plain torch, and compare; check that the tables hold what is wanted.
@@ -294,13 +297,13 @@ def verify(
 
     store = Store(results)
     failed, whole = verification.failed_among(store, trials or [])
-    errors = {trial_id: verification.error_of(store, trial_id) for trial_id in failed}
+    errors = {trial_id: verification.error_of(store, trial_id, own_code=own_code) for trial_id in failed}
     for trial_id, error in errors.items():
         _say(f"{trial_id} alone: {error or 'it ran to its end, without an error.'}")
     if failed and not whole:
         sys.exit(SOME_FAILED if any(errors.values()) else DONE)
     problems = verification.incomplete(store)
-    verdicts = list(verification.verify(store, whole, sample))
+    verdicts = list(verification.verify(store, whole, sample, own_code=own_code))
     print_rows([verdict._asdict() for verdict in verdicts], output)
     for problem in problems:
         print(problem, file=sys.stderr)

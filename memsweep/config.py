@@ -290,6 +290,12 @@ class TrialConfig:
         return recorded(*(",".join(map(str, values)) for values in (self.probes, self.probe_steps)))
 
     @property
+    def imports(self) -> tuple[str, ...]:
+        """Import paths of a user's code that it names: task, network, penalty."""
+        named = (self.data.task, self.model.family, self.regularization.penalty)
+        return tuple(path for path in named if ":" in path)
+
+    @property
     def budget(self) -> int:
         """Steps of the whole training."""
         return self.stop.steps or -(-self.optimizer.epochs * self.data.examples // self.optimizer.batch_size)

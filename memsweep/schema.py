@@ -7,7 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from memsweep.config import FIELDS, FieldSpec
+from memsweep.config import FIELDS, FieldSpec, TrialConfig
 
 
 class Status(StrEnum):
@@ -332,9 +332,9 @@ NUMBERS = tuple(
 _REPRODUCTION = "To see it alone: memsweep verify "
 
 
-def reproduction(trial_id: str, results: Any) -> str:
+def reproduction(trial: TrialConfig, results: Any) -> str:
     """The last line of a failed trial's cause: the command that runs it alone."""
-    return f"{_REPRODUCTION}{trial_id} --results {results}"
+    return f"{_REPRODUCTION}{trial.trial_id} --results {results}" + " --own-code" * bool(trial.imports)
 
 
 def error_line(cause: str | None) -> str:

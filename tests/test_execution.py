@@ -227,7 +227,7 @@ def test_a_member_that_fits_nowhere_is_out_of_memory_and_the_rest_go_on(undistur
     (row,) = (row for row in store.trials().to_pylist() if row["trial_id"] == large)
     assert row["status"] == "out_of_memory"
     assert error_line(row["cause"]) == "MemoryError: no room" and "Traceback" in row["cause"]
-    assert row["cause"].splitlines()[-1] == reproduction(large, store.results)
+    assert row["cause"].splitlines()[-1] == reproduction(TRIALS[1], store.results)
 
 
 # Errors of users' code.
@@ -270,11 +270,12 @@ def test_only_the_guilty_fail(tmp_path, family, message):
     innocent = [t for t in trials if t not in guilty]
     assert 0 < len(guilty) < len(innocent)
     store = store_of(tmp_path / "mixed", Pack(trials, slots=4))
-    for row in store.trials().to_pylist():
-        if row["trial_id"] in [t.trial_id for t in guilty]:
-            assert row["status"] == "failed" and message in error_line(row["cause"])
-            assert "Traceback" in row["cause"]
-            assert row["cause"].splitlines()[-1] == reproduction(row["trial_id"], store.results)
+    rows = {row["trial_id"]: row for row in store.trials().to_pylist()}
+    for t in guilty:
+        row = rows[t.trial_id]
+        assert row["status"] == "failed" and message in error_line(row["cause"])
+        assert "Traceback" in row["cause"]
+        assert row["cause"].splitlines()[-1] == reproduction(t, store.results)
     assert numbers(store, innocent) == numbers(store_of(tmp_path / "pure", Pack(tuple(innocent), 4)), innocent)
 
 

@@ -143,7 +143,9 @@ def test_halving_pauses_gives_up_and_goes_on_with_the_numbers_of_one_never_pause
     steps = memsweep.table("steps", tmp_path / "results").groupby("trial_id")["step"].max()
     assert set(steps[pruned["trial_id"]]) <= {6, 18} and set(steps.drop(pruned["trial_id"])) == {54}
     assert not list((tmp_path / "results" / "checkpoints").glob("*.safetensors"))
-    exact = memsweep_("verify", "--sample", "9", "--results", tmp_path / "results", "--format", "jsonl", **own)
+    exact = memsweep_(
+        "verify", "--own-code", "--sample", "9", "--results", tmp_path / "results", "--format", "jsonl", **own
+    )
     verdicts = [json.loads(line) for line in exact.stdout.splitlines()]
     assert exact.returncode == 0 and verdicts, exact.stderr
     monkeypatch.syspath_prepend(tmp_path)

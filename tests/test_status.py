@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from memsweep.results.status import failures, overview
 from memsweep.results.store import Store
 from memsweep.schema import RETRIED, SETTLED, Status, reproduction
-from tests.cases import ended
+from tests.cases import ended, trial
 
 
 @pytest.fixture
@@ -101,6 +101,6 @@ def test_a_failure_that_was_mended_is_not_told(store):
 
 
 def test_the_error_is_told_and_not_the_command_that_shows_it(store):
-    cause = f"Traceback (most recent call last):\nValueError: too small\n\n{reproduction('a', 'results')}\n"
+    cause = f"Traceback (most recent call last):\nValueError: too small\n\n{reproduction(trial(), 'results')}\n"
     store.write("trials", [ended("a", "failed", cause=cause)])
     assert failures(store) == [("a", "failed", f"ValueError: too small. {Status.FAILED.advice}")]

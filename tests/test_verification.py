@@ -10,7 +10,7 @@ from memsweep.engine import optim
 from memsweep.launch import comparison, execution, verification
 from memsweep.launch.execution import run_pack
 from memsweep.launch.packing import Pack
-from memsweep.launch.verification import EXACT, incomplete, verify
+from memsweep.launch.verification import EXACT, error_of, incomplete, verify
 from memsweep.results.store import Store, StoreError
 from tests.cases import trial
 
@@ -142,10 +142,14 @@ def test_a_failed_trial_is_run_alone_and_its_error_told(store, runner_result):
     store.write("wanted", [wanted(broken, 9)])
     for _ in run_pack(Pack((broken,), slots=1), store):
         pass
-    code, out, err = runner_result("verify", broken.trial_id, "--results", str(store.results))
+    with pytest.raises(StoreError, match=r"name code that would be run, tests.test_verification:Broken: if you trust"):
+        error_of(store, broken.trial_id)
+    code, out, err = runner_result("verify", "--own-code", broken.trial_id, "--results", str(store.results))
     assert code == 1 and out == ""
     assert f"{broken.trial_id} alone: Traceback" in err and "RuntimeError: my own mistake" in err
-    code, out, err = runner_result("verify", broken.trial_id, TRIALS[0].trial_id, "--results", str(store.results))
+    code, out, err = runner_result(
+        "verify", "--own-code", broken.trial_id, TRIALS[0].trial_id, "--results", str(store.results)
+    )
     assert code == 1 and TRIALS[0].trial_id in out and "my own mistake" in err
 
 

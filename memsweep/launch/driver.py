@@ -165,7 +165,7 @@ class Driver:
         company = "it was alone" if len(pack.trials) == 1 else f"{len(pack.trials)} trials were left, given up together"
         what = f"its packs ended their workers {deaths} times without a gain; at the last, {company}: {words.told()}"
         for trial in pack.trials:
-            lines = [words.text, what, reproduction(trial.trial_id, self.store.results)]
+            lines = [words.text, what, reproduction(trial, self.store.results)]
             ledger.settle(trial, Status.QUARANTINED, {"cause": "\n".join(filter(None, lines))})
         ledger.flush()
 

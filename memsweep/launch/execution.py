@@ -124,7 +124,7 @@ class Attempt:
     def settle(self, trials: Sequence[TrialConfig], status: Status, cause: str | None) -> None:
         """The end of trials that have no numbers to tell."""
         for trial in trials:
-            command = f"\n{reproduction(trial.trial_id, self.store.results)}\n" if cause else ""
+            command = f"\n{reproduction(trial, self.store.results)}\n" if cause else ""
             self.ledger.settle(trial, status, {"cause": cause and cause + command})
             del self.left[trial.trial_id]
 

@@ -72,9 +72,7 @@ def check(trials: Sequence[TrialConfig]) -> None:
     """Raises SweepError with all that keeps the trials' data from being loaded, or a user's code from being found."""
     asked = {(trial.data, trial.stream_seed("inputs"), trial.model.family): trial for trial in trials}
     problems = [problem for trial in asked.values() for problem in tasks.check(trial)]
-    for path in {
-        path for trial in trials for path in (trial.model.family, trial.regularization.penalty) if ":" in path
-    }:
+    for path in {path for trial in trials for path in trial.imports}:
         try:
             imported(path)
         except ConfigError as error:

@@ -79,10 +79,14 @@ def incomplete(store: Store) -> list[str]:
     return problems
 
 
-def verify(store: Store, trial_ids: Sequence[str] = (), sample: int = 3) -> Iterator[Verdict]:
+def verify(
+    store: Store, trial_ids: Sequence[str] = (), sample: int = 3, *, own_code: bool = False
+) -> Iterator[Verdict]:
     """Trains stored trials again, alone, on a device of their own kind: these, or a sample spread over the wanted ones.
 
-    Raises StoreError for a trial that is not stored as finished, or was trained on a GPU where there is none.
+    own_code: what they name by import path is imported and run.
+    Raises StoreError for a trial that is not stored as finished, was trained on a GPU where there is none, or names
+    code without `own_code`.
     """
     torch.set_num_threads(1)  # as a worker has
     wanted = {row["trial_id"]: row for row in store.current("wanted").to_pylist()}
@@ -106,7 +110,7 @@ def verify(store: Store, trial_ids: Sequence[str] = (), sample: int = 3) -> Iter
             raise StoreError(
                 f"{trial_id}: trained on a GPU, and torch can use none here. Verify it on a machine that has one."
             )
-        yield _verdict(_trial(wanted[trial_id]), row, curves[trial_id], way)
+        yield _verdict(_trusted(_trial(wanted[trial_id]), own_code), row, curves[trial_id], way)
 
 
 def failed_among(store: Store, trial_ids: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -117,7 +121,7 @@ def failed_among(store: Store, trial_ids: Sequence[str]) -> tuple[list[str], lis
     return failed, [trial_id for trial_id in trial_ids if trial_id not in failed]
 
 
-def error_of(store: Store, trial_id: str) -> str | None:
+def error_of(store: Store, trial_id: str, *, own_code: bool = False) -> str | None:
     """Trains a failed trial alone, as its worker did; the error that ends it, with its traceback, or None.
 
     What crashes or hangs does so here too: a crash says where on stderr, and so does what hangs, after a while.
@@ -126,7 +130,7 @@ def error_of(store: Store, trial_id: str) -> str | None:
     wanted = {row["trial_id"]: row for row in store.current("wanted").to_pylist()}
     if trial_id not in wanted:
         raise StoreError(f"{trial_id}: no sweep of {store.results} wants it any more, so that nobody knows its fields.")
-    trial = _trial(wanted[trial_id])
+    trial = _trusted(_trial(wanted[trial_id]), own_code)
     choice = choices.stored(store).get(program_name(trial), choices.Choice())
     faulthandler.enable(STDERR)
     faulthandler.dump_traceback_later(PATIENCE_SECONDS, exit=True, file=STDERR)
@@ -166,6 +170,16 @@ def _told(difference: float) -> str:
 def _trial(wanted: dict[str, Any]) -> TrialConfig:
     fields = {**json.loads(wanted["configuration"]), "seed": wanted["seed"]}
     return TrialConfig.of({name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()})
+
+
+def _trusted(trial: TrialConfig, own_code: bool) -> TrialConfig:
+    """Whoever wrote the tables could name any code that can be imported here."""
+    if trial.imports and not own_code:
+        raise StoreError(
+            f"{trial.trial_id}: the tables name code that would be run, {', '.join(trial.imports)}: if you trust who "
+            "wrote them, memsweep verify --own-code."
+        )
+    return trial
 
 
 def _measured_steps(trial: TrialConfig, step_count: int) -> Iterator[int]:

@@ -24,7 +24,7 @@ PARTS = "[!.]*.parquet"
 RANKED = ["trial_id", "attempt_id", "status", "probes", "probe_steps", "finished_at"]
 """What `kept` looks at."""
 
-NEVER_NULL = frozenset(("trial_id", "attempt_id", "sweep", "status", "configuration"))
+NEVER_NULL = frozenset(("trial_id", "attempt_id", "sweep", "status"))
 """What each row of a table with such a column has."""
 KEYS = {
     "trials": ["trial_id", "attempt_id", "status"],  # a paused trial that is given up has two rows

@@ -1,0 +1,110 @@
+"""Results of older versions are read, extended, verified, merged and moved; a raised protocol sets them apart."""
+
+import shutil
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+import memsweep
+from memsweep.launch import plan
+from memsweep.results.store import Store
+from memsweep.schema import SCHEMAS
+from memsweep.sweep import Sweep, load_sweep
+from tests.test_launch import memsweep_
+
+GENERATIONS = sorted(path.name for path in (Path(__file__).parent / "stored").glob("2*"))
+TRIALS = load_sweep("smoke").trials[:4]
+NUMBERS = ["trial_id", "step", "train_correct_count", "validation_correct_count", "train_loss_sum_nats"]
+
+
+def copied(generation, results):
+    return shutil.copytree(Path(__file__).parent / "stored" / generation, results, dirs_exist_ok=True)
+
+
+@pytest.fixture(params=GENERATIONS)
+def results(request, tmp_path):
+    return copied(request.param, tmp_path / "results")
+
+
+def numbers(results):
+    frame = memsweep.table("steps", results)[NUMBERS].sort_values(["trial_id", "step"])
+    return frame.reset_index(drop=True)
+
+
+def test_there_are_two_generations_that_lack_columns_of_today():
+    assert len(GENERATIONS) >= 2
+    import pyarrow.parquet as pq
+
+    for generation in GENERATIONS:
+        (part, *_) = (Path(__file__).parent / "stored" / generation / "wanted").glob("*.parquet")
+        assert set(pq.read_schema(part).names) < set(SCHEMAS["wanted"].names)
+
+
+def test_every_table_is_read_with_todays_columns(results):
+    for table, schema in SCHEMAS.items():
+        assert list(memsweep.table(table, results).columns) == schema.names
+    trials = memsweep.table("trials", results)
+    assert set(trials["trial_id"]) == {trial.trial_id for trial in TRIALS} and set(trials["status"]) == {"finished"}
+    assert len(numbers(results)) == 40 and Store(results).damaged() == []
+
+
+def test_nothing_of_it_is_run_again(results):
+    work = plan.work(TRIALS, Store(results))
+    assert len(work.settled) == 4 and not work.missing
+    assert memsweep_("missing", "smoke", "--results", results, "--format", "csv").stdout.count("\n") == 1 + 8
+
+
+def test_it_is_verified_drawn_and_compacted(results):
+    before = numbers(results)
+    found = memsweep_("verify", "--sample", "1", "--results", results, "--format", "csv")
+    assert found.returncode == 0 and "exact" in found.stdout and "differ" not in found.stdout, found.stderr
+    assert memsweep_("report", "--results", results).returncode == 0
+    assert memsweep.figure("smoke", results=results).axes
+    assert memsweep_("compact", "--results", results).returncode == 0
+    assert numbers(results).equals(before) and len(list(results.glob("steps/*.parquet"))) == 1
+
+
+def test_it_is_extended_by_todays_trials(results):
+    launched = memsweep_("launch", "smoke", "--limit", "6", "--results", results)
+    assert launched.returncode == 0 and "2 of them run now" in launched.stderr, launched.stderr
+    assert len(memsweep.table("trials", results)) == 6 and len(memsweep.table("wanted", results)) == 6
+
+
+def test_all_generations_hold_the_same_numbers_and_can_be_copied_into_one_folder(tmp_path):
+    alone = [numbers(copied(generation, tmp_path / generation)) for generation in GENERATIONS]
+    assert all(frame.equals(alone[0]) for frame in alone)
+    for generation in GENERATIONS:
+        copied(generation, tmp_path / "all")
+    assert numbers(tmp_path / "all").equals(alone[0])
+    assert len(memsweep.table("trials", tmp_path / "all")) == len(memsweep.table("wanted", tmp_path / "all")) == 4
+    memsweep_("compact", "--results", tmp_path / "all")
+    assert numbers(tmp_path / "all").equals(alone[0])
+    assert Store(tmp_path / "all").read("trials", ["trial_id"]).num_rows == 4  # the others' attempts are dropped
+
+
+def test_a_raised_protocol_sets_old_rows_apart_and_leaves_them_readable(results, monkeypatch):
+    monkeypatch.setattr("memsweep.rules.PROTOCOL", 2)
+    smoke = load_sweep("smoke")
+    raised = Sweep("smoke", {**smoke.base, "protocol": 2}, axes=smoke.axes, seeds=smoke.seeds).trials[:4]
+    assert len(plan.work(raised, Store(results)).missing) == 4
+    assert memsweep.sql("select distinct protocol from trials", results)["protocol"].tolist() == [1]
+
+
+def test_it_is_read_where_there_is_neither_torch_nor_ray(results):
+    script = """
+        import sys
+        class Absent:
+            def find_spec(self, name, path=None, target=None):
+                if name.partition(".")[0] in ("torch", "ray", "mlflow", "optuna"):
+                    raise ModuleNotFoundError(f"no {name} here")
+        sys.meta_path.insert(0, Absent())
+        from memsweep.cli import main
+        main()
+    """
+    for words in (["status"], ["query", "select count(*) from steps"], ["report"], ["compact"], ["claims"]):
+        command = [sys.executable, "-c", textwrap.dedent(script), *words, "--results", str(results)]
+        found = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+        assert found.returncode == 0, found.stderr
