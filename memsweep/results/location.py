@@ -112,7 +112,10 @@ class ObjectPath:
     def read_bytes(self) -> bytes:
         def read() -> bytes:
             with self._system.open_input_file(self.key) as file:
-                content: bytes = file.read()
+                try:
+                    content: bytes = file.read()
+                except ValueError as error:  # GCS: it has gone since it was opened, as the next try will say
+                    raise OSError(str(error)) from error
             return content
 
         return _patiently(read)
