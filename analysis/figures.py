@@ -42,8 +42,11 @@ STYLE: dict[str, Any] = {
     "legend.frameon": False,
     "legend.handlelength": 1.8,
     "svg.fonttype": "none",  # text stays text
+    "pdf.fonttype": 42,  # and what journals accept
     "svg.hashsalt": "memsweep",  # the same figure makes the same file
 }
+UNDATED: dict[str, dict[str, Any]] = {"pdf": {"CreationDate": None}, "svg": {"Date": None}, "png": {}}
+"""Kinds of files, and what keeps the time out of them."""
 CATEGORIES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 """For things without an order (Okabe and Ito)."""
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*", "<", ">")
@@ -161,16 +164,17 @@ def legend(ax: Axes, title: str | None = None) -> None:
         ax.figure.legend(handles, labels, title=title, ncols=columns, loc="outside lower center", title_fontsize=7)
 
 
-def save(ax: Axes, folder: Location, name: str) -> list[Location]:
-    """The figure of this axis as SVG and PNG; returns their paths."""
+def save(ax: Axes, folder: Location, name: str, title: str) -> list[Location]:
+    """The figure of this axis as PDF, SVG and PNG, which know its title; returns their paths."""
     folder.mkdir(parents=True, exist_ok=True)
-    paths = [folder / f"{name}.svg", folder / f"{name}.png"]
+    paths = [folder / f"{name}.{kind}" for kind in UNDATED]
     assert isinstance(ax.figure, Canvas)
     if layout := ax.figure.get_layout_engine():
-        layout.execute(ax.figure)  # once for both files
+        layout.execute(ax.figure)  # once for all files
         ax.figure.set_layout_engine("none")
     for path in paths:
         content = io.BytesIO()
-        ax.figure.savefig(content, format=path.suffix[1:], metadata={"Date": None} if path.suffix == ".svg" else {})
+        kind = path.suffix[1:]
+        ax.figure.savefig(content, format=kind, metadata={"Title": title, **UNDATED[kind]})
         path.write_bytes(content.getvalue())
     return paths

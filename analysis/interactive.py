@@ -5,6 +5,7 @@ Knows lines, points, error bars and coloured squares, linear and logarithmic axe
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
@@ -45,6 +46,37 @@ def describe(ax: Axes) -> dict[str, Any]:
     }
 
 
+WORDS_OF_CURVES = 8
+"""Curves that are told in words; what is more is counted."""
+
+
+def words(plot: dict[str, Any]) -> str:
+    """What `describe` found, said for those who can't see it: axes, where curves begin and end, range of colours."""
+    layout, sentences = plot["layout"], list[str]()
+    titles = [layout[name]["title"]["text"].replace("<br>", " ") for name in ("xaxis", "yaxis")]
+    if any(titles):
+        sentences.append(f"Across: {titles[0] or 'no name'}. Up: {titles[1] or 'no name'}.")
+    curves = [sentence for trace in plot["data"] if (sentence := _in_words(trace))]
+    sentences += curves[:WORDS_OF_CURVES]
+    if len(curves) > WORDS_OF_CURVES:
+        sentences.append(f"{len(curves) - WORDS_OF_CURVES} more.")
+    if not curves:
+        sentences += [f"{one['text'].replace('<br>', ' ').rstrip('.')}." for one in layout["annotations"]]
+    return " ".join(sentences)
+
+
+def _in_words(trace: dict[str, Any]) -> str | None:
+    if trace["type"] == "heatmap":
+        values = [value for row in trace["z"] for value in row if value is not None]
+        name = trace["name"] or "colours"
+        return f"{name}: {min(values):.3g} to {max(values):.3g}." if values else None
+    points = [(x, y) for x, y in zip(trace["x"], trace["y"], strict=True) if None not in (x, y)]
+    if not points:
+        return None
+    ends = [f"{y:.3g} at {x:.3g}" for x, y in dict.fromkeys([points[0], points[-1]])]
+    return f"{trace['name'] or 'the curve'}: {' to '.join(ends)}."
+
+
 def _squares(mesh: QuadMesh) -> dict[str, Any]:
     """Colours by value between the edges of the mesh; no value, no colour."""
     values: np.ndarray = np.ma.filled(np.ma.asarray(mesh.get_array(), float), np.nan)
@@ -82,10 +114,11 @@ def _trace(line: Line2D, bars: ErrorbarContainer | None) -> dict[str, Any]:
     label = str(bars.get_label() if bars else line.get_label())
     has_line, has_points = line.get_linestyle() != "None", line.get_marker() in _SYMBOLS
     shown = not label.startswith("_")
+    name = "" if re.fullmatch(r"_(container|child)\d+", label) else label.lstrip("_")  # Matplotlib's own say nothing
     trace = {
         "type": "scatter",
         "mode": "+".join(["lines"] * has_line + ["markers"] * has_points),
-        "name": label if shown else label.lstrip("_"),
+        "name": name,
         "showlegend": shown,
         "x": _numbers(x),
         "y": _numbers(y),

@@ -1,15 +1,17 @@
-"""All sweeps of a results folder on one page that needs nothing but itself; each figure as SVG and PNG beside it."""
+"""All sweeps of a results folder on one page that needs nothing but itself; figures as PDF, SVG and PNG beside it."""
 
 from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
+from traceback import extract_tb
+from types import ModuleType
 from typing import Any
 
 import jinja2
@@ -20,7 +22,7 @@ from analysis import figures, frames, interactive
 from analysis.claims import table
 from analysis.claims.claim import Paper
 from analysis.claims.verdicts import Verdict, papers
-from analysis.questions import Answer, answer, asked
+from analysis.questions import answer, asked
 from memsweep.results import query
 from memsweep.results.location import Location
 from memsweep.results.parts import write_whole
@@ -41,9 +43,10 @@ class Drawn:
     anchor: str
     title: str
     note: str
+    words: str  # for those who can't see it
     count: str  # of trials behind it, and of those that are not
     plot: dict[str, Any]  # what Plotly draws
-    twins: dict[str, str]  # svg, png: as data addresses
+    twins: dict[str, str]  # pdf, svg, png: as data addresses
     columns: list[str]
     rows: list[list[str]]
     more: int  # rows not shown
@@ -56,6 +59,8 @@ class Question:
     text: str
     query: str
     figures: list[Drawn]
+    problem: str = ""
+    """Why there are no figures, where drawing them raised an error."""
 
 
 @dataclass(frozen=True)
@@ -70,13 +75,16 @@ class Section:
     provenance: dict[str, str]
 
 
-def write(results: str | Location) -> Location:
-    """Writes the figures and the page; returns the page's path. Raises StoreError when the folder can't be written."""
+def write(results: str | Location, warn: Callable[[str], None] = lambda problem: None) -> Location:
+    """Writes the figures and the page; returns the page's path. Raises StoreError when the folder can't be written.
+
+    warn: is told each question that could not be answered; the others are on the page all the same.
+    """
     store = Snapshot(results)
     folder = store.results / FIGURES
     causes = {trial: (state, cause) for trial, state, cause in failures(store)}
     try:
-        sections = [_section(store, row, causes, folder) for row in overview(store)]
+        sections = [_section(store, row, causes) for row in overview(store)]
         judged = _papers(store, folder)
     except OSError as error:
         raise StoreError(f"{folder}: figures can't be written ({error.strerror or error}).") from error
@@ -90,22 +98,22 @@ def write(results: str | Location) -> Location:
     )
     path = store.results / PAGE
     write_whole(path, page.encode())
+    for problem in (question.problem for section in sections for question in section.questions if question.problem):
+        warn(problem)
     return path
 
 
-def _section(store: Store, counts: dict[str, Any], causes: dict[str, tuple[str, str]], folder: Location) -> Section:
+def _section(store: Store, counts: dict[str, Any], causes: dict[str, tuple[str, str]]) -> Section:
     sweep = counts["sweep"]
     trials = frames.read(frames.TRIALS, sweep, store)
     own = [(trial, *causes[trial]) for trial in trials["trial_id"] if trial in causes]
-    answered = [
-        _answered(answer(module, sweep, store), sweep, prefix, folder) for prefix, module in asked(sweep, store).items()
-    ]
+    answered = [_answered(module, sweep, prefix, store) for prefix, module in asked(sweep, store).items()]
     return Section(
         sweep,
         {name: value for name, value in counts.items() if name != "sweep"},
         list(_notices(trials)),
         own[:SHOWN_FAILURES],
-        [question for i, question in enumerate(answered) if question.figures or i == 0],
+        [question for i, question in enumerate(answered) if question.figures or question.problem or i == 0],
         _provenance(sweep, trials, store),
     )
 
@@ -131,15 +139,29 @@ def _notices(trials: pd.DataFrame) -> Iterator[str]:
             yield f"{count:,} of {len(trials):,} trials are {status.replace('_', ' ')}. {Status(status).advice}"
 
 
-def _answered(found: Answer, sweep: str, prefix: str, folder: Location) -> Question:
-    return Question(
-        (found.module.__doc__ or "").strip().splitlines()[0],
-        frames.statement(found.module.QUERY, sweep),
-        [
-            _drawn(figure, found.summary, prefix, _behind(figure.about(found.chosen), figure.about(found.read)), folder)
+def _answered(module: ModuleType, sweep: str, prefix: str, store: Store) -> Question:
+    text, statement = (module.__doc__ or "").strip().splitlines()[0], frames.statement(module.QUERY, sweep)
+    try:
+        found = answer(module, sweep, store)
+        drawn = [
+            _drawn(
+                figure,
+                found.summary,
+                prefix,
+                _behind(figure.about(found.chosen), figure.about(found.read)),
+                store.results / FIGURES,
+            )
             for figure in found.figures
-        ],
-    )
+        ]
+    except OSError:  # the folder's fault, not the question's
+        raise
+    except Exception as error:  # a hundred figures are not lost for one
+        here = Path(__file__).parent
+        frame = [frame for frame in extract_tb(error.__traceback__) if Path(frame.filename).is_relative_to(here)][-1]
+        where = f"{here.name}/{Path(frame.filename).relative_to(here)}, line {frame.lineno}"
+        problem = f"{module.__name__} can't draw sweep {sweep!r}: {type(error).__name__}: {error} ({where})."
+        return Question(text, statement, [], problem)
+    return Question(text, statement, drawn)
 
 
 def _behind(chosen: pd.DataFrame, read: pd.DataFrame) -> str:
@@ -153,12 +175,13 @@ def _drawn(figure: figures.Figure, summary: pd.DataFrame, prefix: str, count: st
     rows = figure.rows(summary)
     with figures.canvas() as ax:
         figure.draw(summary, ax)
-        paths = figures.save(ax, folder, prefix + figure.name)
+        paths = figures.save(ax, folder, prefix + figure.name, figure.title)
         plot = interactive.describe(ax)
     return Drawn(
         prefix + figure.name,
         figure.title,
         figure.note,
+        interactive.words(plot),
         count,
         plot,
         {path.suffix[1:]: _address(path) for path in paths},
@@ -191,14 +214,14 @@ def _provenance(sweep: str, trials: pd.DataFrame, store: Store) -> dict[str, str
 
 @cache
 def _template() -> jinja2.Template:
-    loader = jinja2.FileSystemLoader(Path(__file__).parent)
+    loader = jinja2.FileSystemLoader(Path(__file__).parent / "page")
     environment = jinja2.Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True)
     return environment.get_template("report.html.j2")
 
 
 def _address(path: Location) -> str:
     """The file's content as an address that needs no other file."""
-    kind = {".svg": "image/svg+xml", ".png": "image/png"}[path.suffix]
+    kind = {".pdf": "application/pdf", ".svg": "image/svg+xml", ".png": "image/png"}[path.suffix]
     return f"data:{kind};base64,{base64.b64encode(path.read_bytes()).decode()}"
 
 

@@ -348,8 +348,8 @@ def test_the_same_figure_makes_the_same_files(tmp_path):
     for folder in ("a", "b"):
         with figures.canvas() as ax:
             figures.curve(ax, frame, "x", label="a", marker="o")
-            figures.save(ax, tmp_path / folder, "figure")
-    for name in ("figure.svg", "figure.png"):
+            figures.save(ax, tmp_path / folder, "figure", "A figure")
+    for name in ("figure.pdf", "figure.svg", "figure.png"):
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
 
 

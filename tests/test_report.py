@@ -9,7 +9,8 @@ from datetime import UTC, datetime
 import pytest
 
 import memsweep
-from analysis import report
+from analysis import capacity, report
+from memsweep import cli
 from memsweep.config import FIELDS, TrialConfig
 from memsweep.results.store import Store, StoreError
 from memsweep.schema import cell
@@ -62,9 +63,43 @@ def test_a_finished_sweep_is_drawn_with_its_twins(tmp_path):
     page = page_of(tmp_path)
     (curve, chance) = plots(page)["generalization-test-accuracy"]["data"]
     assert curve["x"] == [0.2, 0.4] and curve["y"] == [0.6, 0.6] and chance["name"] == "chance"
-    for kind in ("svg", "png"):
+    for kind in ("pdf", "svg", "png"):
         assert (tmp_path / "figures" / f"generalization-test-accuracy.{kind}").stat().st_size > 1000
     assert "4 of 4 trials" in page and 'class="notice"' not in page
+
+
+def test_a_figure_is_told_to_those_who_can_not_see_it(tmp_path):
+    store_of(tmp_path, "generalization", [(trial, {}) for trial in grid()])
+    label = re.search(
+        r'aria-label="(Test accuracy.*?)" data-plot="generalization-test-accuracy-data"', page_of(tmp_path)
+    )[1]
+    assert "Across: noise fraction." in label and "0.6 at 0.2 to 0.6 at 0.4." in label and "chance: 0.1 at" in label
+
+
+def test_one_question_that_fails_takes_no_other_with_it(tmp_path, monkeypatch):
+    def broken(frame):
+        raise ZeroDivisionError("by <nothing>")
+
+    monkeypatch.setattr(capacity, "summarize", broken)
+    store_of(tmp_path, "capacity", [(trial, {}) for trial in grid()])
+    store_of(tmp_path, "generalization", [(trial, {}) for trial in grid()])
+    problems = []
+    page = report.write(tmp_path, problems.append).read_text()
+    (problem,) = problems
+    assert problem.startswith(
+        "analysis.capacity can't draw sweep 'capacity': ZeroDivisionError: by <nothing> (analysis/"
+    )
+    assert "by &lt;nothing&gt;" in page and "generalization-test-accuracy" in plots(page)
+
+
+def test_the_verb_tells_a_question_that_fails(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(capacity, "summarize", lambda frame: {}["width"])
+    store_of(tmp_path, "capacity", [(trial, {}) for trial in grid()])
+    monkeypatch.setattr(sys, "argv", ["memsweep", "report", "--results", str(tmp_path)])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    out, err = capsys.readouterr()
+    assert ended.value.code == 1 and "KeyError: 'width'" in err and out.strip() == str(tmp_path / "report.html")
 
 
 def test_the_page_needs_nothing_else(tmp_path):
@@ -132,7 +167,7 @@ def test_provenance_is_told(tmp_path):
     store = store_of(tmp_path, "generalization", [(trial, {}) for trial in grid(seeds=3)], **outcome)
     pack = {"attempt_id": "a", "host": "there", "device_name": "abacus", "device": "cpu", "memsweep_commit": "c0ffee"}
     store.write("packs", [{**pack, "pack_id": "p", "member_step_count": 1200, "wall_seconds": 2.0}])
-    facts = dict(re.findall(r"<tr><th>(.*?)</th><td>(.*?)</td></tr>", page_of(tmp_path)))
+    facts = dict(re.findall(r"<tr><th scope=\"row\">(.*?)</th><td>(.*?)</td></tr>", page_of(tmp_path)))
     assert facts["trials"].startswith("6 wanted, 6 stored; hash of their ids ")
     assert facts["settings and seeds"] == "2 settings; seeds 0-2"
     assert facts["varied"] == "data.noise_fraction"
