@@ -5,7 +5,7 @@ RESULTS ?= results
 
 SWEEPS := $(filter-out smoke,$(basename $(notdir $(wildcard sweeps/*.py))))
 
-.PHONY: help demo test fuzz test-slow test-cluster test-failures node science bench data browser clean
+.PHONY: help demo test docs fuzz test-slow test-cluster test-failures node science bench data browser clean
 
 help: ## what there is
 	@grep -hE '^[a-z-]+:.* ## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 15
@@ -27,6 +27,9 @@ test: .venv/ready ## all checks; sets up .venv
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest
+
+docs: .venv/ready ## the pages that list every command, table and field
+	$(BIN)/python -m docs.reference
 
 fuzz: .venv/ready ## random commands, sweeps, parts and notes, for a quarter of an hour
 	FUZZ_EXAMPLES=$(or $(EXAMPLES),500) $(BIN)/python -m pytest --timeout 0 tests/test_fuzz.py

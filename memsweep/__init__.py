@@ -1,14 +1,15 @@
 """Hyperparameter sweeps that measure memorization, capacity and generalization in deep networks, trained in packs.
 
 From Python: `memsweep.launch(SWEEP)`, `memsweep.table("trials")`, `memsweep.sql("select ...")` and
-`memsweep.figure("generalization")`.
+`memsweep.figure("generalization")`. Each of them takes `results`, a folder or s3://bucket/prefix; without it, it is
+MEMSWEEP_RESULTS or ./results.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import memsweep.launch  # noqa: F401  imported first, so that `memsweep.launch` comes to mean the function below
 from memsweep.config import ConfigError, TrialConfig
@@ -19,7 +20,9 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
+    from memsweep.budget import Budget
     from memsweep.launch.launcher import Report
+    from memsweep.launch.packing import Tally
 
 __all__ = [
     "BestSearch",
@@ -40,32 +43,98 @@ __all__ = [
 ]
 
 
-def launch(sweep: Sweep | str | Sequence[Sweep | str], results: str | Path | None = None, **options: Any) -> Report:
+def launch(
+    sweep: Sweep | str | Sequence[Sweep | str],
+    results: str | Path | None = None,
+    *,
+    address: str | None = None,
+    workers: int | None = None,
+    members: int | None = None,
+    limit: int | None = None,
+    device: str | None = None,
+    compiling: bool | None = None,
+    retry: bool = False,
+    budget: str | Budget | None = None,
+    patience_seconds: float = 600.0,
+    checkpoint_seconds: float = 30.0,
+    tracking_uri: str | None = None,
+    watch: Callable[[int, int, Tally], None] | None = None,
+) -> Report:
     """Runs what is missing of a sweep, or of several, and stores it, as `memsweep launch` does.
 
     sweep: a Sweep, or the path or bare name of a sweep file; or several of them.
-    results: folder; default MEMSWEEP_RESULTS or ./results.
-    options: of `memsweep.launch.launcher.launch`, such as members=64, limit=10, device="cpu", retry=True.
+    address: of a running Ray cluster; default: one of its own, here, which ends with the launch.
+    workers: packs at a time; default: what there is room for.  members: trials trained at a time in a pack, at most.
+    limit: only the first so many trials of each sweep.
+    device: "cpu" or "cuda"; default: a GPU where there is one.
+    compiling: whether programs are compiled; default: where it pays.
+    retry: failed trials run again.
+    budget: what may be spent, "30m", "500trials" or "1e6steps"; the next launch goes on.
+    patience_seconds: a worker that shows no progress for so long is ended.
+    checkpoint_seconds: packs in training are saved about as often.
+    tracking_uri: where MLflow is filled, in the background; "none": nowhere; default: MLFLOW_TRACKING_URI, else a
+    database in the folder.
+    watch: told (trials settled before, trials wanted, tally of this launch) as it goes.
+
+    Returns how it ended, in counts of trials. Raises ConfigError for a sweep or budget that can't be, StoreError where
+    another launch holds the folder. A trial that fails raises nothing: its row says why.
+
+    >>> report = memsweep.launch("smoke")
+    >>> report.wanted, report.failed, report.missing
+    (12, 0, 0)
     """
+    from memsweep.budget import UNLIMITED, Budget
     from memsweep.launch import launcher
     from memsweep.results.query import default_results
     from memsweep.results.store import Store
     from memsweep.sweep import load_sweep
 
     asked = [sweep] if isinstance(sweep, Sweep | str) else sweep
-    chosen = [load_sweep(one) if isinstance(one, str) else one for one in asked]
-    return launcher.launch(chosen, Store(results or default_results(), create=True), **options)
+    return launcher.launch(
+        [load_sweep(one) if isinstance(one, str) else one for one in asked],
+        Store(results or default_results(), create=True),
+        address=address,
+        workers=workers,
+        members=members,
+        limit=limit,
+        device=device,
+        compiling=compiling,
+        retry=retry,
+        budget=Budget.of(budget) if isinstance(budget, str) else budget or UNLIMITED,
+        patience_seconds=patience_seconds,
+        checkpoint_seconds=checkpoint_seconds,
+        tracking_uri=tracking_uri,
+        watch=watch or (lambda settled, wanted, tally: None),
+    )
 
 
 def table(name: str, results: str | Path | None = None) -> pd.DataFrame:
-    """One table, each trial once, as pandas: trials, steps, examples, packs or wanted."""
+    """One table as pandas, each trial once: trials, steps, packs, wanted, or that of a probe.
+
+    Columns are counts, sums (losses in nats), seconds and names; docs/tables.md tells each. Raises QueryError for a
+    name that is no table, StoreError for a damaged part.
+
+    >>> trials = memsweep.table("trials")
+    >>> trials.shape[0], trials["status"].unique().tolist()
+    (12, ['finished'])
+    >>> accuracy = trials["validation_correct_count"] / trials["validation_count"]
+    >>> bool(accuracy.between(0, 1).all())
+    True
+    """
     from memsweep.results import query
 
     return query.table(name, results or query.default_results())
 
 
 def sql(statement: str, results: str | Path | None = None) -> pd.DataFrame:
-    """The answer to one SELECT over the tables, as pandas."""
+    """The answer to one SELECT over the tables, by DuckDB, as pandas. Read-only; it reaches nothing but the tables.
+
+    Raises QueryError, with what DuckDB says, for anything else.
+
+    >>> memsweep.sql("select status, count(*) as trials from trials group by 1")
+         status  trials
+    0  finished      12
+    """
     from memsweep.results import query
 
     return query.sql(statement, results or query.default_results())
@@ -75,7 +144,12 @@ def figure(sweep: str, name: str | None = None, results: str | Path | None = Non
     """A figure of a stored sweep as the report draws it: Matplotlib's, to change and to save into a paper.
 
     name: as its files are called after the sweep (`generalization-gap.svg`: "gap"); default: the sweep's first.
-    Raises StoreError with the names that there are.
+    3.5 inches wide, a paper's column. Raises StoreError with the names that there are.
+
+    >>> memsweep.figure("smoke", "memorized-share").savefig("memorized.pdf")
+    >>> memsweep.figure("smoke", "beauty")
+    Traceback (most recent call last):
+    memsweep.results.parts.StoreError: sweep 'smoke' has no figure 'beauty'; it has ...
     """
     from analysis import questions
     from memsweep.results.query import default_results

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import re
+from collections.abc import Callable
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
 from memsweep.printing import Format
 
 if TYPE_CHECKING:
-    from memsweep.launch.driver import Budget
+    from memsweep.budget import Budget
     from memsweep.sweep import Sweep
+
+T = TypeVar("T")
 
 
 class Compile(StrEnum):
@@ -107,24 +109,23 @@ def words_of(values: dict[str, Any]) -> list[str]:
 
 
 def parsed_budget(text: str | None) -> Budget:
-    """A time, or so many `trials` or `steps`."""
-    from memsweep.launch.driver import Budget
+    """What --budget says; nothing: no bound."""
+    from memsweep.budget import UNLIMITED, Budget
 
-    found = re.fullmatch(r"(\d+\.?\d*(?:e\d+)?)(trials|steps)", text or "")
-    if found is None or float(found[1]) < 1:
-        return Budget(parsed_seconds(text, "--budget")) if text else Budget()
-    return Budget(trials=int(float(found[1]))) if found[2] == "trials" else Budget(steps=float(found[1]))
+    return _parsed(Budget.of, text, "--budget") if text else UNLIMITED
 
 
 def parsed_seconds(text: str, option: str) -> float:
-    """`90`, `90s`, `30m` and `2h` as seconds."""
-    units = {"s": 1, "m": 60, "h": 3600}
-    number, unit = (text[:-1], units[text[-1]]) if text[-1:] in units else (text, 1)
+    """The time that this option says, in seconds."""
+    from memsweep.budget import seconds
+
+    return _parsed(seconds, text, option)
+
+
+def _parsed(parse: Callable[[str], T], text: str, option: str) -> T:
+    from memsweep.config import ConfigError
+
     try:
-        seconds = float(number) * unit
-    except ValueError:
-        seconds = 0.0
-    if not 0 < seconds < float("inf"):
-        more = ", or such as 500trials or 1e6steps" if option == "--budget" else ""
-        raise typer.BadParameter(f"{text!r}: must be a time such as 90s, 30m or 2h{more}.", param_hint=option)
-    return seconds
+        return parse(text)
+    except ConfigError as error:
+        raise typer.BadParameter(str(error), param_hint=option) from error

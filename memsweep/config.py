@@ -10,13 +10,13 @@ import hashlib
 import importlib
 import json
 import math
-import numbers
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, fields, is_dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from functools import cached_property
 from operator import attrgetter
-from typing import Any, NamedTuple, get_type_hints
+from typing import Any
 
+from memsweep.fields import FieldSpec, checked, choice, number, specs
 from memsweep.options import (
     ACTIVATIONS,
     CELLS,
@@ -54,110 +54,80 @@ class ConfigError(ValueError):
         super().__init__("\n".join(self.problems))
 
 
-def _number(default: Any, meaning: str, low: float = 0, high: float = math.inf, *, below: bool = False) -> Any:
-    """A number in [low, high], or in [low, high) with `below`."""
-    end = ")" if below or high == math.inf else "]"
-    allowed = f"must lie in [{low:g}, {high:g}{end}"
-
-    def is_allowed(value: Any) -> bool:
-        return low <= value <= high and abs(value) < LIMIT and not (below and value == high)
-
-    return field(default=default, metadata={"meaning": meaning, "allowed": allowed, "is_allowed": is_allowed})
-
-
-def _choice(default: str, options: tuple[str, ...], meaning: str, *, or_path: bool = False) -> Any:
-    """One of `options`, or with `or_path` also an import path `module:Name`."""
-    allowed = f"must be one of {', '.join(options)}" + (" or an import path such as my_lab.nets:MyNet" * or_path)
-
-    def is_allowed(value: str) -> bool:
-        return value in options or (or_path and IMPORT_PATH.fullmatch(value) is not None)
-
-    return field(
-        default=default,
-        metadata={"meaning": meaning, "allowed": allowed, "is_allowed": is_allowed, "options": options},
-    )
-
-
-def _checked(default: Any, meaning: str, allowed: str, is_allowed: Callable[[Any], bool]) -> Any:
-    return field(default=default, metadata={"meaning": meaning, "allowed": allowed, "is_allowed": is_allowed})
-
-
 @dataclass(frozen=True)
 class Data:
-    task: str = _choice("digits", TASKS, "where inputs and labels come from", or_path=True)
-    examples: int = _number(1000, "training examples (N)", 1)
-    validation_examples: int = _number(500, "validation examples, never corrupted")
-    test_examples: int = _number(0, "test examples, never corrupted, used once at the end")
-    input_dim: int = _number(0, "inputs of an example (D); 0: the task's own")
-    label_scheme: str = _choice(
+    task: str = choice("digits", TASKS, "where inputs and labels come from", or_path=True)
+    examples: int = number(1000, "training examples (N)", 1)
+    validation_examples: int = number(500, "validation examples, never corrupted")
+    test_examples: int = number(0, "test examples, never corrupted, used once at the end")
+    input_dim: int = number(0, "inputs of an example (D); 0: the task's own")
+    label_scheme: str = choice(
         "task", LABEL_SCHEMES, "task: the task's labels; random: uniform over the classes; unique: a class an example"
     )
-    noise_kind: str = _choice("none", NOISE_KINDS, "what is done to a fraction of the training examples")
-    noise_fraction: float = _number(0.0, "probability that a training example is corrupted", 0, 1)
-    sequence_length: int = _number(0, "time steps of an example (T); 0: no sequence")
-    classes: int = _number(0, "classes (K); 0: the task's own")
-    vocabulary: int = _number(0, "tokens (V) of copy, recall, strings; 0: the task's own")
-    items: int = _number(0, "symbols to copy, pairs to recall, things to permute; 0: the task's own")
+    noise_kind: str = choice("none", NOISE_KINDS, "what is done to a fraction of the training examples")
+    noise_fraction: float = number(0.0, "probability that a training example is corrupted", 0, 1)
+    sequence_length: int = number(0, "time steps of an example (T); 0: no sequence")
+    classes: int = number(0, "classes (K); 0: the task's own")
+    vocabulary: int = number(0, "tokens (V) of copy, recall, strings; 0: the task's own")
+    items: int = number(0, "symbols to copy, pairs to recall, things to permute; 0: the task's own")
 
 
 @dataclass(frozen=True)
 class Model:
-    family: str = _choice("mlp", FAMILIES, "kind of network", or_path=True)
-    width: int = _number(32, "units of a hidden layer (H); cnn: channels of a convolution", 1)
-    depth: int = _number(2, "hidden layers; 0: a linear classifier; cnn: its two convolutions, so only 2")
-    cell: str = _choice(
-        "none", ("none", *CELLS), "recurrent cell of family recurrent; PRU-style ones are reconstructed"
-    )
-    gate_bias: float = _number(1.0, "first bias of the gate that keeps a recurrent state", -100, 100)
-    activation: str = _choice("relu", ACTIVATIONS, "nonlinearity of hidden layers")
-    initialization: str = _choice(
+    family: str = choice("mlp", FAMILIES, "kind of network", or_path=True)
+    width: int = number(32, "units of a hidden layer (H); cnn: channels of a convolution", 1)
+    depth: int = number(2, "hidden layers; 0: a linear classifier; cnn: its two convolutions, so only 2")
+    cell: str = choice("none", ("none", *CELLS), "recurrent cell of family recurrent; PRU-style ones are reconstructed")
+    gate_bias: float = number(1.0, "first bias of the gate that keeps a recurrent state", -100, 100)
+    activation: str = choice("relu", ACTIVATIONS, "nonlinearity of hidden layers")
+    initialization: str = choice(
         "default",
         INITIALIZATIONS,
         "first weights; default: the layer's own in torch; memorizer: those that hold the training labels; "
         "interpolating: the layer's own, but a read-out whose answers to the training set are one-hot",
     )
-    perturbation: float = _number(0.0, "L2 norm of a random step that the first weights are moved by")
+    perturbation: float = number(0.0, "L2 norm of a random step that the first weights are moved by")
 
 
 @dataclass(frozen=True)
 class Regularization:
-    dropout: float = _number(0.0, "probability of dropping a hidden unit", 0, 1, below=True)
-    input_dropout: float = _number(0.0, "probability of dropping an input", 0, 1, below=True)
-    input_noise: float = _number(0.0, "standard deviation of Gaussian noise added to inputs")
-    hidden_noise: float = _number(0.0, "standard deviation of Gaussian noise added to hidden units")
-    weight_decay: float = _number(0.0, "weight decay, as torch.optim defines it for the optimizer")
-    label_smoothing: float = _number(0.0, "share of the target spread over all classes", 0, 1, below=True)
-    adversarial: float = _number(0.0, "weight of the loss on critical samples of the batch, found by LASS", 0, 1)
-    penalty: str = _checked(
+    dropout: float = number(0.0, "probability of dropping a hidden unit", 0, 1, below=True)
+    input_dropout: float = number(0.0, "probability of dropping an input", 0, 1, below=True)
+    input_noise: float = number(0.0, "standard deviation of Gaussian noise added to inputs")
+    hidden_noise: float = number(0.0, "standard deviation of Gaussian noise added to hidden units")
+    weight_decay: float = number(0.0, "weight decay, as torch.optim defines it for the optimizer")
+    label_smoothing: float = number(0.0, "share of the target spread over all classes", 0, 1, below=True)
+    adversarial: float = number(0.0, "weight of the loss on critical samples of the batch, found by LASS", 0, 1)
+    penalty: str = checked(
         "none",
         "a function of your own, added to the loss",
         "must be none or an import path such as my_lab.penalties:l1",
         lambda value: value == "none" or IMPORT_PATH.fullmatch(value) is not None,
     )
-    penalty_strength: float = _number(0.0, "factor of the penalty")
+    penalty_strength: float = number(0.0, "factor of the penalty")
 
 
 @dataclass(frozen=True)
 class Optimizer:
-    name: str = _choice("sgd", OPTIMIZERS, "update rule")
-    learning_rate: float = _number(0.1, "learning rate")
-    momentum: float = _number(0.0, "momentum of SGD", 0, 1, below=True)
-    betas: tuple[float, ...] = _checked(
+    name: str = choice("sgd", OPTIMIZERS, "update rule")
+    learning_rate: float = number(0.1, "learning rate")
+    momentum: float = number(0.0, "momentum of SGD", 0, 1, below=True)
+    betas: tuple[float, ...] = checked(
         (0.9, 0.999),
         "decay rates of AdamW's moments",
         "must be two numbers in [0, 1)",
         lambda value: len(value) == 2 and all(0 <= beta < 1 for beta in value),
     )
-    clip: float = _number(0.0, "largest norm of a member's gradient; 0: no clipping")
-    batch_size: int = _number(100, "examples of a step (B)", 1)
-    epochs: int = _number(30, "passes over the training set", 1)
-    truncation: int = _number(0, "steps of a sequence that gradients flow back through, in blocks; 0: all of them")
-    objective: str = _choice(
+    clip: float = number(0.0, "largest norm of a member's gradient; 0: no clipping")
+    batch_size: int = number(100, "examples of a step (B)", 1)
+    epochs: int = number(30, "passes over the training set", 1)
+    truncation: int = number(0, "steps of a sequence that gradients flow back through, in blocks; 0: all of them")
+    objective: str = choice(
         "cross_entropy",
         OBJECTIVES,
         "loss of labels; squared: mean over classes of the squared distance from one-hot answers",
     )
-    schedule: str = _checked(
+    schedule: str = checked(
         "constant",
         "learning rate over time",
         "must be constant or step:EPOCHS:FACTOR, such as step:15:0.5",
@@ -167,29 +137,29 @@ class Optimizer:
 
 @dataclass(frozen=True)
 class Compute:
-    dtype: str = _choice("float32", DTYPES, "precision of weights and activations")
-    matmul: str = _choice(
+    dtype: str = choice("float32", DTYPES, "precision of weights and activations")
+    matmul: str = choice(
         "highest", MATMULS, "float32 products: highest: in float32; high: may use tf32; medium: may use bf16"
     )
 
 
 @dataclass(frozen=True)
 class Stop:
-    fit: float = _number(0.0, "share of training examples at which a trial has fitted and ends; 0: never", 0, 1)
-    solve: str = _choice(
+    fit: float = number(0.0, "share of training examples at which a trial has fitted and ends; 0: never", 0, 1)
+    solve: str = choice(
         "never", ("never", "task"), "task: a trial ends when its validation data meets its sequence task's threshold"
     )
-    steps: int = _number(0, "budget in steps; 0: optimizer.epochs")
-    measure_steps: int = _number(0, "steps between measurements; 0: an epoch")
+    steps: int = number(0, "budget in steps; 0: optimizer.epochs")
+    measure_steps: int = number(0, "steps between measurements; 0: an epoch")
 
 
 @dataclass(frozen=True)
 class Seeds:
-    inputs: int | None = _number(None, "which examples are drawn, and synthetic inputs")
-    labels: int | None = _number(None, "random labels")
-    noise: int | None = _number(None, "which examples are corrupted, and how")
-    init: int | None = _number(None, "first weights")
-    order: int | None = _number(None, "order of examples, and the random numbers of regularizers")
+    inputs: int | None = number(None, "which examples are drawn, and synthetic inputs")
+    labels: int | None = number(None, "random labels")
+    noise: int | None = number(None, "which examples are corrupted, and how")
+    init: int | None = number(None, "first weights")
+    order: int | None = number(None, "order of examples, and the random numbers of regularizers")
 
 
 @dataclass(frozen=True)
@@ -212,21 +182,21 @@ class TrialConfig:
     optimizer: Optimizer = Optimizer()
     compute: Compute = Compute()
     stop: Stop = Stop()
-    seed: int = _number(0, "replicate; each of seeds.* follows it unless set")
+    seed: int = number(0, "replicate; each of seeds.* follows it unless set")
     seeds: Seeds = Seeds()
-    probes: tuple[str, ...] = _checked(
+    probes: tuple[str, ...] = checked(
         (),
         "tables recorded beside trials and steps; no part of a trial's identity",
         f"must be names among {', '.join(PROBES)}",
         lambda value: set(value) <= set(PROBES),
     )
-    probe_steps: tuple[int, ...] = _checked(
+    probe_steps: tuple[int, ...] = checked(
         (),
         "steps at which probes that can be repeated are asked beside the end, 0 before training; no part of identity",
         "must be whole numbers of 0 or more",
         lambda value: all(0 <= step < LIMIT for step in value),
     )
-    protocol: int = _number(PROTOCOL, "raised on purpose when numbers change", 1)
+    protocol: int = number(PROTOCOL, "raised on purpose when numbers change", 1)
 
     def __post_init__(self) -> None:
         problems = [*field_problems(self._explicit()), *cross_problems(self)]
@@ -324,55 +294,6 @@ class TrialConfig:
         return dict(zip(FIELDS, _read_fields(self), strict=True))
 
 
-class FieldSpec(NamedTuple):
-    """One dotted field of a trial."""
-
-    name: str
-    kind: type  # int, float, str or tuple
-    default: Any
-    meaning: str
-    allowed: str
-    is_allowed: Callable[[Any], bool]
-    options: tuple[str, ...]
-    item: type = str  # of a tuple's elements
-    optional: bool = False
-
-    @property
-    def group(self) -> str:
-        return self.name.rpartition(".")[0]
-
-    @property
-    def leaf(self) -> str:
-        return self.name.rpartition(".")[2]
-
-    @property
-    def column(self) -> str:
-        return self.name.replace(".", "_")
-
-    def coerced(self, value: Any) -> Any:
-        """The value in its field's type, so that 0, 0.0 and -0.0 are one trial. Raises TypeError for another type."""
-        if value is None and self.optional:
-            return None
-        if self.kind is tuple:
-            if isinstance(value, str) or not isinstance(value, Iterable):
-                raise TypeError
-            return tuple(_coerced_scalar(item, self.item) for item in value)
-        return _coerced_scalar(value, self.kind)
-
-    def problem(self, value: Any) -> str | None:
-        """Why this value can't stand here, or None."""
-        try:
-            value = self.coerced(value)
-        except (TypeError, ValueError, OverflowError):
-            expected = {int: "a whole number", float: "a number", str: "a text", tuple: "a list"}[self.kind]
-            return f"{self.name} = {value!r}: {self.meaning}; must be {expected}."
-        if value is None or self.is_allowed(value):
-            return None
-        near = difflib.get_close_matches(str(value), self.options, 1)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
-        return f"{self.name} = {value!r}: {self.meaning}; {self.allowed}.{hint}"
-
-
 def field_problems(values: Mapping[str, Any]) -> list[str]:
     """Unknown names and values out of range, each with what is allowed."""
     problems = []
@@ -422,20 +343,6 @@ def schedule_factor(schedule: str, epoch: float) -> float:
     return float(match["factor"]) ** (int(epoch) // int(match["epochs"]))
 
 
-def _coerced_scalar(value: Any, kind: type) -> Any:
-    if kind is str:
-        if not isinstance(value, str):
-            raise TypeError
-        return value
-    # int and float first, since asking an abstract class is slow; numpy's numbers are Real, its bools are not
-    if isinstance(value, bool) or not isinstance(value, int | float | numbers.Real):
-        raise TypeError
-    number = kind(value)
-    if number != value:  # 1.5 is no whole number; NaN is no number
-        raise TypeError
-    return number + 0  # -0.0 becomes 0.0
-
-
 def _is_same(one: Any, other: Any) -> bool:
     """Equal, and spelled alike: 0.0 is neither 0 nor -0.0."""
     return one is other or (type(one) is type(other) and repr(one) == repr(other))
@@ -446,30 +353,7 @@ def _digest(values: Mapping[str, Any]) -> str:
     return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 
 
-def _specs(owner: type, prefix: str = "") -> dict[str, FieldSpec]:
-    specs: dict[str, FieldSpec] = {}
-    hints = get_type_hints(owner)
-    for entry in fields(owner):
-        if is_dataclass(hints[entry.name]):
-            specs |= _specs(hints[entry.name], f"{entry.name}.")
-            continue
-        text = str(hints[entry.name])
-        kind = next(kind for kind in (tuple, int, float, str) if kind.__name__ in text)
-        specs[prefix + entry.name] = FieldSpec(
-            prefix + entry.name,
-            kind,
-            entry.default,
-            entry.metadata["meaning"],
-            entry.metadata["allowed"],
-            entry.metadata["is_allowed"],
-            entry.metadata.get("options", ()),
-            next((item for item in (float, int) if item.__name__ in text), str),
-            "None" in text,
-        )
-    return specs
-
-
-FIELDS: dict[str, FieldSpec] = _specs(TrialConfig)
+FIELDS: dict[str, FieldSpec] = specs(TrialConfig)
 """Every dotted field of a trial, in the order of the tables' columns."""
 
 GROUPS: dict[str, dict[str, str]] = {}

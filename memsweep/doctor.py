@@ -20,7 +20,10 @@ FREE_GIB = 1
 
 
 def checks(results: str) -> list[dict[str, Any]]:
-    """One row a check: what, state (ok, absent: not needed by all; wrong: must be mended), found and advice."""
+    """One row a check: what, state, found and advice.
+
+    States: ok; absent: not needed by all; harmless: left over, nothing is lost; wrong: must be mended.
+    """
     rows = [*_python(), *_packages(), *_compiler(), *_devices(), *_data(), *_results(results), *_ports()]
     return [dict(zip(("check", "state", "found"), row, strict=True)) for row in rows]
 
@@ -75,6 +78,7 @@ def _data() -> Iterator[tuple[str, str, str]]:
 
 
 def _results(results: str) -> Iterator[tuple[str, str, str]]:
+    from memsweep.launch.inspection import inspect
     from memsweep.results.location import local_folder
     from memsweep.results.store import store_if_there  # imports pyarrow
 
@@ -82,10 +86,10 @@ def _results(results: str) -> Iterator[tuple[str, str, str]]:
     if store is None:
         yield "results", "absent", f"{results}: made by the first launch"
         return
-    damaged = store.damaged()
-    for path, why in damaged:
-        yield "part", "wrong", f"{path}: {why}"
-    if not damaged:
+    findings = list(inspect(store))
+    for finding in findings:
+        yield finding.what, "wrong" if finding.is_wrong else "harmless", finding.said
+    if not any(finding.is_wrong for finding in findings):
         yield "results", "ok", f"{results}: every part is whole"
     yield "launch", "ok", "running" if store.is_locked() else "none running"
     free = shutil.disk_usage(local_folder(store.results)).free / 2**30

@@ -23,6 +23,11 @@ class Format(StrEnum):
     MARKDOWN = "markdown"
 
 
+def say(sentence: str) -> None:
+    """To people, beside the output."""
+    print(sentence, file=sys.stderr, flush=True)
+
+
 def print_rows(rows: list[dict[str, Any]], output: Format, *, vertical: bool = False) -> None:
     """Rows of one shape; `vertical` shows a single row as a column, where people read it."""
     import pyarrow as pa

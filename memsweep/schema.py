@@ -7,7 +7,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from memsweep.config import FIELDS, FieldSpec, TrialConfig
+from memsweep.config import FIELDS, TrialConfig
+from memsweep.fields import FieldSpec
 
 
 class Status(StrEnum):
@@ -324,6 +325,26 @@ SCHEMAS: dict[str, pa.Schema] = {
     ),
 }
 
+ROWS = {
+    "trials": "a trial: its fields (`data.noise_fraction` is `data_noise_fraction`), how it ended, counts at the end",
+    "steps": "a trial and measurement: counts, losses, gradient norm",
+    "examples": "a trial and training example: corrupted, labels, learned, forgotten, loss",
+    "class_sensitivity": "a trial, a class of the loss and one of the inputs: how the one depends on the other",
+    "critical_samples": "a trial, a step, a part and a box: how many examples have an input near them that is "
+    "predicted otherwise",
+    "loss_sensitivity": "a trial and step: how much, and how unequally, the loss depends on training examples",
+    "permutations": "a trial, a step, features and a validation set: how well a linear classifier of these tells "
+    "labels, and permuted ones",
+    "positions": "a trial and step of a sequence at which something is asked: recall and loss there",
+    "jacobians": "a trial and recurrent layer: how much dimensions of the state mix from step to step, gates held",
+    "readouts": "a trial of `copy`, a symbol, the step that a linear read-out of it was fitted at, and one that it was "
+    "applied at",
+    "representations": "a trial, a step, a part, and hidden layers, logits or input gradients: those of the same 200 "
+    "examples, in a list",
+    "packs": "an execution of a pack: members, device, seconds by purpose, memory",
+    "wanted": "a trial that a sweep wants",
+}
+"""What one row of each table is."""
 
 NUMBERS = tuple(
     column.name for column in SCHEMAS["trials"] if pa.types.is_integer(column.type) or pa.types.is_floating(column.type)

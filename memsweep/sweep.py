@@ -14,7 +14,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeAlias
 
-from memsweep.config import FIELDS, ConfigError, FieldSpec, TrialConfig, field_problems, unknown_field
+from memsweep.config import FIELDS, ConfigError, TrialConfig, field_problems, unknown_field
+from memsweep.fields import FieldSpec
 from memsweep.searches.rounds import Search
 
 Axes: TypeAlias = Mapping[Any, Iterable[Any]]  # a field, or a tuple of fields, -> values

@@ -3,8 +3,9 @@
 import pytest
 
 from memsweep import BestSearch, Sweep
+from memsweep.budget import Budget
 from memsweep.launch.asking import Asking
-from memsweep.launch.driver import Budget, Rounds
+from memsweep.launch.driver import Rounds
 from memsweep.results.compaction import compact
 from memsweep.results.store import Store
 from tests.cases import ended, step

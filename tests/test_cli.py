@@ -75,15 +75,21 @@ def process():
     return call
 
 
+def told(trial):
+    return {"trial_id": trial.trial_id, "seed": trial.seed, "configuration": json.dumps(trial.flat())}
+
+
 @pytest.fixture
 def store():
     """Four of the twelve trials of `smoke`, as if a launch had been cut short."""
     made = Store("results", create=True)
-    made.write("wanted", [{"sweep": "smoke", "trial_id": trial.trial_id} for trial in TRIALS])
+    made.write("wanted", [{"sweep": "smoke", **told(trial)} for trial in TRIALS])
     ends = zip(TRIALS, ("finished", "diverged", "failed", "interrupted"), strict=False)
     causes = {"failed": "Traceback\nValueError: no luck"}
-    made.write("trials", [ended(t.trial_id, end, cause=causes.get(end), train_count=7) for t, end in ends])
-    made.write("steps", [step(TRIALS[0].trial_id, number=n, train_count=7) for n in (1, 2)])
+    made.write(
+        "trials", [ended(t.trial_id, end, cause=causes.get(end), train_count=7, step_count=8) for t, end in ends]
+    )
+    made.write("steps", [step(TRIALS[0].trial_id, number=n, train_count=7) for n in (4, 8)])
     return made
 
 
@@ -424,6 +430,14 @@ def test_a_launch_of_a_finished_sweep_repeats_nothing(run, store):
     store.write("trials", [ended(t.trial_id, attempt_id="b") for t in TRIALS])
     code, out, err = run("launch", "smoke")
     assert (code, out) == (0, "") and "12 of 12 trials finished, 0 of them run now, 0 failed, 0 missing" in err
+
+
+def test_a_launch_tells_scripts_how_it_ended(run, store):
+    store.write("trials", [ended(t.trial_id, attempt_id="b") for t in TRIALS])
+    code, out, _ = run("launch", "smoke", "--format", "jsonl")
+    (row,) = read_back("jsonl", out)
+    counts = {"wanted": 12, "settled_before": 12, "ran": 0, "failed": 0, "missing": 0, "interrupted": False}
+    assert code == 0 and row == {"sweeps": "smoke", **counts}
 
 
 def test_errors_of_the_program_itself_are_not_hidden(run, monkeypatch):

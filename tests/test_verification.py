@@ -9,8 +9,9 @@ from memsweep.cli import app
 from memsweep.engine import optim
 from memsweep.launch import comparison, execution, verification
 from memsweep.launch.execution import run_pack
+from memsweep.launch.inspection import incomplete
 from memsweep.launch.packing import Pack
-from memsweep.launch.verification import EXACT, error_of, incomplete, verify
+from memsweep.launch.verification import EXACT, error_of, verify
 from memsweep.results.store import Store, StoreError
 from tests.cases import trial
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 from itertools import chain, pairwise
 from typing import Any, NamedTuple
 
+from memsweep.budget import UNLIMITED, Budget
 from memsweep.config import TrialConfig
 from memsweep.launch import checkpoints, plan
 from memsweep.launch.asking import Asking, give_up, unfinished
@@ -20,17 +21,6 @@ from memsweep.sweep import Sweep
 
 WANTED_ROWS = 5000
 """Of a part of `wanted`: a row takes 4 kB of memory on its way to the disk."""
-
-
-class Budget(NamedTuple):
-    """What a launch may spend; None: as much as it takes."""
-
-    seconds: float | None = None
-    trials: int | None = None  # that are begun
-    steps: float | None = None  # member steps of these, if none ends before its budget
-
-
-UNLIMITED = Budget()
 
 
 class Due(NamedTuple):

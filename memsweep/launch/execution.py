@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import gc
-import resource
 import time
 import traceback
 from collections.abc import Generator, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
 from typing import NamedTuple
 
 import numpy as np
@@ -21,17 +19,15 @@ from memsweep.engine.checkpoint import CheckpointError
 from memsweep.engine.evaluation import Measured
 from memsweep.engine.program import Program
 from memsweep.engine.state import State
-from memsweep.launch import checkpoints, comparison, probes, provenance
+from memsweep.launch import checkpoints, comparison, probes
+from memsweep.launch.attempt import Attempt, Progress
 from memsweep.launch.checkpoints import CHECKPOINT_SECONDS
-from memsweep.launch.choices import note_cached
-from memsweep.launch.ledger import Ledger, Row
-from memsweep.launch.packing import Pack, describe, program_name
+from memsweep.launch.ledger import Row
+from memsweep.launch.packing import Pack
 from memsweep.results.parts import write_whole
 from memsweep.results.store import Store, StoreError
-from memsweep.schema import Status, reproduction
+from memsweep.schema import Status
 
-CHECKPOINT_COST = 0.05
-"""Share of the time that saving may take; where it would take more, it is done less often."""
 CHUNK_SECONDS = 2.0
 """About how long a pack trains before it looks up: to tell its progress, and to be saved."""
 CHUNK_INDICES = 1 << 24
@@ -40,14 +36,6 @@ COMPARED_SHARE, COMPARED_SECONDS = 0.1, 0.2
 """A member is run again, alone, for such a share of the pack's time, or such a time if that is more."""
 FIRST_STEPS = 16
 """Steps of the first chunk, when nobody knows yet how long they take."""
-
-
-class Progress(NamedTuple):
-    """How far a pack is."""
-
-    settled: int  # trials that were written, whatever their status
-    failed: int  # of these, ended by an error
-    member_steps: int
 
 
 class Trouble(NamedTuple):
@@ -89,54 +77,6 @@ def run_pack(
     finally:
         attempt.close()
     yield attempt.progress
-
-
-class Attempt:
-    """One execution of a pack: what it has found, what is left of it, and when it is saved next."""
-
-    def __init__(self, pack: Pack, store: Store, device: str, checkpoint_seconds: float):
-        self.pack = pack
-        self.store = store
-        self.device = device
-        self.checkpoint_seconds = checkpoint_seconds
-        self.execution = checkpoints.execution(pack, device)
-        self.own = frozenset(trial.trial_id for trial in pack.trials)
-        self.ledger = Ledger(store, pack.pack_id)
-        self.clock = trainer.Clock()
-        self.left = {trial.trial_id: trial for trial in pack.trials}
-        self.paused: set[str] = set()  # of those that are not left; their checkpoints are kept
-        self.present: tuple[TrialConfig, ...] = ()  # in slots, or about to be: an error is one of theirs
-        self.member_steps = 0
-        self.causes: list[str] = []  # what went wrong without ending a trial
-        self.deviation: float | None = None  # of the member that was compared with its run alone
-        self.compare_seconds = 0.0
-        self.save_at = time.monotonic() + checkpoint_seconds
-        self._begun = time.monotonic()
-
-    @property
-    def progress(self) -> Progress:
-        return Progress(self.ledger.written, self.ledger.failed, self.member_steps)
-
-    def what_is_left_of(self, group: Pack) -> Pack:
-        trials = tuple(trial for trial in group.trials if trial.trial_id in self.left)
-        return replace(group, trials=trials, slots=min(group.slots, max(1, len(trials))))
-
-    def settle(self, trials: Sequence[TrialConfig], status: Status, cause: str | None) -> None:
-        """The end of trials that have no numbers to tell."""
-        for trial in trials:
-            command = f"\n{reproduction(trial, self.store.results)}\n" if cause else ""
-            self.ledger.settle(trial, status, {"cause": cause and cause + command})
-            del self.left[trial.trial_id]
-
-    def saved(self, seconds: float) -> None:
-        self.ledger.write_seconds += seconds
-        self.save_at = time.monotonic() + max(self.checkpoint_seconds, seconds / CHECKPOINT_COST)
-
-    def close(self) -> None:
-        self.ledger.flush()
-        if self.ledger.compiled:
-            note_cached(program_name(self.pack.trials[0]))
-        self.store.write("packs", [_pack_row(self, time.monotonic() - self._begun)])
 
 
 def _train(attempt: Attempt, group: Pack) -> Generator[Progress, None, Trouble | None]:
@@ -398,36 +338,6 @@ def _deviation(attempt: Attempt, program: Program, state: State, m: int, test: R
     attempt.deviation = max([apart, *comparison.differences(run, curve, test).values()])
     attempt.compare_seconds += time.perf_counter() - begun
     return attempt.deviation
-
-
-def _pack_row(attempt: Attempt, wall_seconds: float) -> Row:
-    pack, ledger, device = attempt.pack, attempt.ledger, attempt.device
-    on_gpu = device.startswith("cuda")
-    peak = torch.cuda.max_memory_allocated() if on_gpu else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    return {
-        "attempt_id": ledger.attempt_id,
-        "pack_id": pack.pack_id,
-        "program": describe(pack.trials[0]),
-        "members": len(pack.trials),
-        "slots": pack.slots,
-        "settled_count": ledger.written,
-        "device": "cuda" if on_gpu else "cpu",
-        "device_name": torch.cuda.get_device_name() if on_gpu else provenance.processor(),
-        "thread_count": torch.get_num_threads(),
-        "mode": attempt.pack.mode,
-        "compiled": ledger.compiled,
-        "member_step_count": attempt.member_steps,
-        **{f"{name}_seconds": seconds for name, seconds in attempt.clock.seconds.items()},
-        "write_seconds": ledger.write_seconds,
-        "compare_seconds": attempt.compare_seconds,
-        "deviation": attempt.deviation,
-        "wall_seconds": wall_seconds,
-        "peak_memory_bytes": peak,
-        "cause": "; ".join(attempt.causes) or None,
-        "finished_at": datetime.now(UTC),
-        "host": provenance.versions()["host"],
-        "memsweep_commit": provenance.commit(),
-    }
 
 
 def _broken(trials: Sequence[TrialConfig]) -> dict[str, str]:

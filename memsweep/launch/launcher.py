@@ -6,11 +6,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
+from memsweep.budget import UNLIMITED, Budget
 from memsweep.config import TrialConfig
 from memsweep.launch import checkpoints, choices, plan
 from memsweep.launch.asking import Asking
 from memsweep.launch.checkpoints import CHECKPOINT_SECONDS
-from memsweep.launch.driver import UNLIMITED, Budget, Driver, Due, Rounds
+from memsweep.launch.driver import Driver, Due, Rounds
 from memsweep.launch.packing import Pack, Tally
 from memsweep.launch.patience import PATIENCE_SECONDS, forget
 from memsweep.results import background

@@ -1,11 +1,9 @@
-"""Are the stored numbers those that a trial alone would give, and those of plain torch? Are the tables whole?"""
+"""Are the stored numbers those that a trial alone would give, and those of plain torch?"""
 
 from __future__ import annotations
 
 import faulthandler
-import json
 import traceback
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -16,11 +14,11 @@ from memsweep.engine import plain, trainer
 from memsweep.engine.program import Program
 from memsweep.launch import choices
 from memsweep.launch.comparison import alone, differences, weights_apart, weights_fingerprint
+from memsweep.launch.inspection import trial_of
 from memsweep.launch.packing import program_name
 from memsweep.launch.patience import PATIENCE_SECONDS, STDERR
-from memsweep.options import PROBES
 from memsweep.results.store import Store, StoreError
-from memsweep.schema import RETRIED, SETTLED, Status
+from memsweep.schema import RETRIED, Status
 
 EXACT = "exact"
 
@@ -50,33 +48,6 @@ class Verdict(NamedTuple):
     @property
     def holds(self) -> bool:
         return self.weights != "differ" and self.measurements == EXACT
-
-
-def incomplete(store: Store) -> list[str]:
-    """What the tables lack: wanted trials that are not settled, measurements and examples of those that are."""
-    wanted = {row["trial_id"]: row for row in store.current("wanted").to_pylist()}
-    ends = {row["trial_id"]: row for row in store.trials(["trial_id", "status", "step_count", "probes"]).to_pylist()}
-    counts = {
-        table: Counter(store.current(table, ["trial_id"])["trial_id"].to_pylist()) for table in ("steps", *PROBES)
-    }
-    problems = []
-    for trial_id, row in wanted.items():
-        end = ends.get(trial_id)
-        if end is None or end["status"] not in SETTLED:
-            problems.append(f"{trial_id} of {row['sweep']}: {end['status'] if end else 'missing'}")
-            continue
-        if end["status"] != Status.FINISHED:
-            continue
-        trial = _trial(row)
-        expected = len(list(_measured_steps(trial, end["step_count"])))
-        if counts["steps"][trial_id] != expected:
-            problems.append(f"{trial_id} of {row['sweep']}: {counts['steps'][trial_id]} rows in steps, not {expected}")
-        for probe in filter(None, (end["probes"] or "").split(",")):
-            rows, examples = counts[probe][trial_id], trial.data.examples
-            if rows == 0 or (probe == "examples" and rows != examples):
-                wanted_rows = f"not {examples}" if probe == "examples" else "where there must be some"
-                problems.append(f"{trial_id} of {row['sweep']}: {rows} rows in {probe}, {wanted_rows}")
-    return problems
 
 
 def verify(
@@ -110,7 +81,7 @@ def verify(
             raise StoreError(
                 f"{trial_id}: trained on a GPU, and torch can use none here. Verify it on a machine that has one."
             )
-        yield _verdict(_trusted(_trial(wanted[trial_id]), own_code), row, curves[trial_id], way)
+        yield _verdict(_trusted(trial_of(wanted[trial_id]), own_code), row, curves[trial_id], way)
 
 
 def failed_among(store: Store, trial_ids: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -130,7 +101,7 @@ def error_of(store: Store, trial_id: str, *, own_code: bool = False) -> str | No
     wanted = {row["trial_id"]: row for row in store.current("wanted").to_pylist()}
     if trial_id not in wanted:
         raise StoreError(f"{trial_id}: no sweep of {store.results} wants it any more, so that nobody knows its fields.")
-    trial = _trusted(_trial(wanted[trial_id]), own_code)
+    trial = _trusted(trial_of(wanted[trial_id]), own_code)
     choice = choices.stored(store).get(program_name(trial), choices.Choice())
     faulthandler.enable(STDERR)
     faulthandler.dump_traceback_later(PATIENCE_SECONDS, exit=True, file=STDERR)
@@ -167,11 +138,6 @@ def _told(difference: float) -> str:
     return f"{difference:.1e}"
 
 
-def _trial(wanted: dict[str, Any]) -> TrialConfig:
-    fields = {**json.loads(wanted["configuration"]), "seed": wanted["seed"]}
-    return TrialConfig.of({name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()})
-
-
 def _trusted(trial: TrialConfig, own_code: bool) -> TrialConfig:
     """Whoever wrote the tables could name any code that can be imported here."""
     if trial.imports and not own_code:
@@ -180,10 +146,3 @@ def _trusted(trial: TrialConfig, own_code: bool) -> TrialConfig:
             "wrote them, memsweep verify --own-code."
         )
     return trial
-
-
-def _measured_steps(trial: TrialConfig, step_count: int) -> Iterator[int]:
-    step = 0
-    while step < step_count:
-        step = trial.next_measurement(step)
-        yield step

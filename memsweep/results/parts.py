@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import re
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -20,6 +21,8 @@ from memsweep.schema import SETTLED, Status
 
 PARTS = "[!.]*.parquet"
 """Their names, as a pattern."""
+PART_NAME = re.compile("[0-9a-f]{24}")
+"""What we call them before the dot: by their content."""
 
 RANKED = ["trial_id", "attempt_id", "status", "probes", "probe_steps", "finished_at"]
 """What `kept` looks at."""

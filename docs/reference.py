@@ -1,0 +1,88 @@
+"""Writes the pages that list every command, table and field, from the program itself: `make docs`."""
+
+import subprocess
+import sys
+from collections.abc import Iterable
+from itertools import groupby
+from pathlib import Path
+
+from memsweep.config import FIELDS
+from memsweep.fields import FieldSpec
+from memsweep.options import STREAMS
+from memsweep.schema import ROWS, SCHEMAS
+
+FOLDER = Path(__file__).parent
+NOTE = "*Written by `make docs` from the program itself.*"
+EXIT_CODES = """\
+Exit codes: 0 done; 1 some trials failed, are missing or differ, or a question could not be answered; 2 the command or a
+file is wrong; 130 interrupted."""
+
+
+def commands() -> str:
+    """Every verb with its arguments and options, as Typer tells them."""
+    shown = subprocess.run(
+        [sys.executable, "-m", "typer", "memsweep.cli", "utils", "docs", "--name", "memsweep", "--title", "Commands"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    title, _, rest = shown.stdout.strip().partition("\n")
+    return f"{title}\n\n{NOTE}\n{EXIT_CODES}\n{rest}\n"
+
+
+def tables() -> str:
+    """Every column of every table: name, type, meaning."""
+    head = f"# Tables\n\n{NOTE}\nColumns hold counts and sums; divide when you ask."
+    sections = [
+        f"## {name}\n\nOne row is {ROWS[name]}.\n\n"
+        + _table(
+            ("column", "type", "meaning"),
+            ((f"`{column.name}`", str(column.type), column.metadata[b"meaning"].decode()) for column in schema),
+        )
+        for name, schema in SCHEMAS.items()
+    ]
+    return "\n\n".join([head, *sections]) + "\n"
+
+
+def fields() -> str:
+    """Every field of a trial: name, meaning, what is allowed, default."""
+    streams = ", ".join(f"`seeds.{stream}`" for stream in STREAMS)
+    head = f"""\
+# Fields
+
+{NOTE}
+What a sweep's base and axes, and `--set`, may name. Seeds are separate streams: {streams}
+each follow `seed` unless set, so that one can be varied and the others held."""
+    grouped = groupby(sorted(FIELDS.values(), key=lambda spec: not spec.group), lambda spec: spec.group)
+    sections = [
+        f"## {group or 'without a group'}\n\n"
+        + _table(
+            ("field", "meaning", "allowed", "default"),
+            ((f"`{spec.name}`", spec.meaning, _allowed(spec), _default(spec.default)) for spec in specs),
+        )
+        for group, specs in grouped
+    ]
+    return "\n\n".join([head, *sections]) + "\n"
+
+
+def _allowed(spec: FieldSpec) -> str:
+    kind = "whole numbers" if spec.kind is int else "numbers"
+    return spec.allowed.removeprefix("must ").removeprefix("be ").replace("lie in", f"{kind} in")
+
+
+def _default(value: object) -> str:
+    if value is None:
+        return "as `seed`"
+    return f"`{','.join(map(str, value)) if isinstance(value, tuple) else value}`" if value != () else "none"
+
+
+def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
+    lines = [head, ("---",) * len(head), *rows]
+    return "\n".join("| " + " | ".join(text.replace("|", "\\|") for text in line) + " |" for line in lines)
+
+
+PAGES = {"commands.md": commands, "tables.md": tables, "fields.md": fields}
+
+if __name__ == "__main__":
+    for name, page in PAGES.items():
+        (FOLDER / name).write_text(page())

@@ -1,0 +1,262 @@
+"""The verbs that run sweeps, and those that say what would be run."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from memsweep.arguments import (
+    BudgetOption,
+    CheckpointOption,
+    Compile,
+    CompileOption,
+    DeviceOption,
+    FormatOption,
+    LimitOption,
+    MembersOption,
+    PatienceOption,
+    ResultsOption,
+    RetryOption,
+    SetOption,
+    SweepArgument,
+    SweepsArgument,
+    TrackingOption,
+    WorkersOption,
+    load,
+    parsed_budget,
+    parsed_seconds,
+    words_of,
+)
+from memsweep.printing import Format, print_rows, say
+from memsweep.verbs import DONE, INTERRUPTED, SOME_FAILED
+
+if TYPE_CHECKING:
+    from memsweep.results.store import Store
+
+
+def plan(
+    sweep: SweepArgument,
+    results: ResultsOption = "results",
+    overrides: SetOption = None,
+    limit: LimitOption = None,
+    members: MembersOption = None,
+    device: DeviceOption = None,
+    compiling: CompileOption = Compile.AUTO,
+    retry: RetryOption = False,
+    workers: WorkersOption = None,
+    hourly_price: Annotated[float | None, typer.Option(min=0, help="Of the machine of one worker.")] = None,
+    output: FormatOption = Format.TABLE,
+) -> None:
+    """Show trials, packs, memory and time, by this machine's speed, and their price; start nothing.
+
+    Example: memsweep plan generalization --set seeds=0:50
+    """
+    from memsweep.launch import checkpoints, choices
+    from memsweep.launch import plan as planning
+    from memsweep.launch.asking import Asking
+
+    loaded, store = load(sweep, overrides), _store_if_there(results)
+    asking = Asking(loaded, store, limit=limit, retry=retry)
+    work, due = planning.work(list(asking.trials.values()), store, retry=retry), asking.missing(retry=retry)
+    planning.check(due)
+    chosen = device.value if device else planning.local_device()
+    at_a_time = workers or planning.local_workers(chosen)
+    programs = choices.choose(
+        due, store, chosen, at_a_time, compiling=compiling.wish, calibrate=planning.calibrate_here
+    )
+    share = asking.round.share if asking.round else 1.0
+    is_searched = loaded.search is not None
+    saved = checkpoints.stored(store) if store and not is_searched else ()
+    packs = planning.packs(due, at_a_time, members, programs, saved, share, is_searched)
+    estimate = planning.estimate(packs, chosen, at_a_time)
+    row = {
+        "sweep": loaded.name,
+        "wanted": len(work.wanted),
+        "settled": len(work.settled),
+        "failed": len(work.failed),
+        "missing": len(due),
+        "packs": len(packs),
+        "members_at_a_time": max((pack.slots for pack in packs), default=0),
+        "workers": min(at_a_time, len(packs)),
+        "device": chosen,
+        "programs": len(programs),
+        "compiled_programs": sum(choice.compiled for choice in programs.values()),
+        "programs_in_turn": sum(choice.mode == "serial" for choice in programs.values()),
+        "memory_mib_a_worker": round(estimate.bytes_a_worker / 2**20, 1),
+        "seconds": round(estimate.seconds, 1),
+        "seconds_error": round(estimate.seconds * estimate.error, 1),
+    }
+    if loaded.search is not None:
+        row |= {"search": loaded.search.name, "round": asking.number, "trials_at_most": loaded.search.most(loaded)}
+        say(f"{asking.said}. Packs, memory and time are those of this round.")
+    if hourly_price is not None:
+        row["price"] = round(estimate.seconds / 3600 * min(at_a_time, len(packs)) * hourly_price, 2)
+    print_rows([row], output, vertical=True)
+
+
+def launch(
+    sweeps: SweepsArgument,
+    results: ResultsOption = "results",
+    overrides: SetOption = None,
+    address: Annotated[str | None, typer.Option(help="A running Ray cluster; default: one of its own, here.")] = None,
+    members: MembersOption = None,
+    limit: LimitOption = None,
+    budget: BudgetOption = None,
+    patience: PatienceOption = "10m",
+    checkpoint: CheckpointOption = "30s",
+    workers: WorkersOption = None,
+    device: DeviceOption = None,
+    compiling: CompileOption = Compile.AUTO,
+    retry: RetryOption = False,
+    tracking_uri: TrackingOption = None,
+    output: Annotated[
+        Format | None, typer.Option("--format", help="Print how it ended as a row too; default: only as a sentence.")
+    ] = None,
+) -> None:
+    """Run what is missing of a sweep and store it. The same command again finishes the rest and repeats nothing.
+
+    Several sweeps run one after another, without a pause; a trial that several want runs once. MLflow is filled beside
+    them, in the background; --tracking-uri none fills none.
+
+    Example: memsweep launch generalization --results results --set model.width=16,32
+    """
+    from memsweep.launch import choices, launcher
+    from memsweep.progress import Progress
+    from memsweep.results.store import Store
+
+    loaded = [load(sweep, overrides) for sweep in sweeps]
+    spent = parsed_budget(budget)
+    patience_seconds = parsed_seconds(patience, "--patience")
+    checkpoint_seconds = parsed_seconds(checkpoint, "--checkpoint")
+    if compiling == Compile.ALWAYS and not address and not choices.has_compiler():
+        raise typer.BadParameter("no C++ compiler is here: install g++, or name one in CXX.", param_hint="--compile")
+    store = Store(results, create=True)
+    with Progress(launcher.title(loaded)) as progress:
+        report = launcher.launch(
+            loaded,
+            store,
+            address=address,
+            workers=workers,
+            members=members,
+            limit=limit,
+            device=device.value if device else None,
+            compiling=compiling.wish,
+            retry=retry,
+            budget=spent,
+            patience_seconds=patience_seconds,
+            checkpoint_seconds=checkpoint_seconds,
+            tracking_uri=tracking_uri,
+            watch=progress.update,
+        )
+    done = report.wanted - report.failed - report.missing
+    say(
+        f"{report.title}: {done} of {report.wanted} trials finished, {report.ran} of them run now, "
+        f"{report.failed} failed, {report.missing} missing; in {results}"
+    )
+    for sentence in filter(None, [*report.remarks, report.tracking]):
+        say(sentence)
+    if output:
+        names = ("wanted", "settled_before", "ran", "failed", "missing", "interrupted")
+        print_rows([{"sweeps": report.title, **{name: getattr(report, name) for name in names}}], output)
+    if report.failed:
+        say(f"The causes: memsweep status --results {results}; again: memsweep launch ... --retry")
+    if report.missing and not budget:
+        sys.exit(INTERRUPTED if report.interrupted else SOME_FAILED)
+    sys.exit(SOME_FAILED if report.failed else DONE)
+
+
+def submit(
+    sweeps: SweepsArgument,
+    address: Annotated[str, typer.Option(metavar="http://HEAD:8265", help="Of a running cluster's dashboard.")],
+    results: ResultsOption = "results",
+    overrides: SetOption = None,
+    members: MembersOption = None,
+    limit: LimitOption = None,
+    budget: BudgetOption = None,
+    patience: PatienceOption = "10m",
+    checkpoint: CheckpointOption = "30s",
+    workers: WorkersOption = None,
+    device: DeviceOption = None,
+    compiling: CompileOption = Compile.AUTO,
+    retry: RetryOption = False,
+    tracking_uri: TrackingOption = None,
+    follow: Annotated[bool, typer.Option(help="Show its progress until it ends; Ctrl-C leaves it running.")] = True,
+) -> None:
+    """Send a launch to a running Ray cluster as a job, with the current folder; it goes on without this terminal.
+
+    Results must be where all machines reach them. Exit code 1 when the job does not end well.
+
+    Example: memsweep submit generalization --address http://127.0.0.1:8265 --results s3://bucket/results --device cuda
+    """
+    from memsweep.launch import cluster
+    from memsweep.results.background import shown
+    from memsweep.results.location import location
+
+    for sweep in sweeps:
+        load(sweep, overrides)  # mistakes are told here
+    parsed_budget(budget)
+    for option, text in (("--patience", patience), ("--checkpoint", checkpoint)):
+        parsed_seconds(text, option)
+    if tracking_uri and shown(tracking_uri) != tracking_uri:
+        raise typer.BadParameter(
+            "holds a password, which whoever sees the job would see: set MLFLOW_TRACKING_URI on the cluster instead.",
+            param_hint="--tracking-uri",
+        )
+    arguments = words_of(
+        {
+            "--set": overrides,
+            "--members": members,
+            "--limit": limit,
+            "--budget": budget,
+            "--patience": patience,
+            "--checkpoint": checkpoint,
+            "--workers": workers,
+            "--device": device and device.value,
+            "--compile": compiling.value,
+            "--retry": retry,
+            "--tracking-uri": tracking_uri,
+        }
+    )
+    job = cluster.submit(sweeps, address, location(results), arguments, say)
+    print(job.name, flush=True)
+    say(f"{job.name} runs on {address}; {job.commands}")
+    if not follow:
+        return
+    try:
+        succeeded = job.follow(lambda text: print(text, end="", file=sys.stderr, flush=True))
+    except KeyboardInterrupt:
+        say(f"\n{job.name} goes on; {job.commands}")
+        return
+    sys.exit(DONE if succeeded else SOME_FAILED)
+
+
+def missing(
+    sweep: SweepArgument,
+    results: ResultsOption = "results",
+    overrides: SetOption = None,
+    limit: LimitOption = None,
+    members: MembersOption = None,
+    output: FormatOption = Format.TABLE,
+) -> None:
+    """List the trials still to run, one a line, with what tells them apart; of a search, those of the round at hand.
+
+    Example: memsweep missing generalization --format jsonl
+    """
+    from memsweep.launch.asking import Asking
+
+    loaded = load(sweep, overrides)
+    asking = Asking(loaded, _store_if_there(results), limit=limit, retry=True)
+    names = ["seed", *loaded.axis_names, *getattr(loaded.search, "space", ())]
+    rows = [
+        {"trial_id": trial.trial_id, **{name: trial.flat()[name] for name in names}}
+        for trial in asking.missing(retry=True)
+    ]
+    print_rows(rows, output)
+
+
+def _store_if_there(results: str) -> Store | None:
+    from memsweep.results.store import store_if_there
+
+    return store_if_there(results)

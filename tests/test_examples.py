@@ -1,0 +1,55 @@
+"""The examples in docstrings do what they say."""
+
+import doctest
+import importlib
+import inspect
+from pathlib import Path
+
+import pytest
+
+import memsweep
+from memsweep.launch.launcher import launch
+
+ROOT = Path(__file__).parents[1]
+FILES = [path for folder in ("memsweep", "analysis") for path in sorted((ROOT / folder).rglob("*.py"))]
+MODULES = [
+    ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+    for path in FILES
+    if ">>>" in path.read_text()
+]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A folder with the results of the smallest sweep, as examples find it."""
+    folder = tmp_path_factory.mktemp("examples")
+    memsweep.launch("smoke", folder / "results")
+    return folder
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_examples_in_docstrings(name, folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    module = importlib.import_module(name)
+    found = doctest.testmod(module, extraglobs={"memsweep": memsweep}, optionflags=doctest.ELLIPSIS)
+    assert found.attempted and not found.failed
+
+
+def test_there_are_examples_of_all_that_users_call():
+    assert "memsweep" in MODULES
+    for name in ("launch", "table", "sql", "figure", "Sweep", "TrialConfig", "linspace", "logspace", "log2"):
+        assert ">>>" in getattr(memsweep, name).__doc__, name
+
+
+def test_python_takes_what_the_launcher_takes():
+    """With the same defaults, but for those that are told in other words."""
+    ours, theirs = (
+        {
+            name: one.default
+            for name, one in inspect.signature(function).parameters.items()
+            if one.kind is one.KEYWORD_ONLY
+        }
+        for function in (memsweep.launch, launch)
+    )
+    assert ours.keys() == theirs.keys()
+    assert {name for name in ours if ours[name] != theirs[name]} == {"budget", "watch"}
