@@ -5,7 +5,7 @@ RESULTS ?= results
 
 SWEEPS := $(filter-out smoke,$(basename $(notdir $(wildcard sweeps/*.py))))
 
-.PHONY: help demo test docs fuzz test-slow test-cluster test-failures node science bench data browser clean
+.PHONY: help demo test docs fuzz coverage test-slow test-cluster test-failures node science bench data browser clean
 
 help: ## what there is
 	@grep -hE '^[a-z-]+:.* ## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 15
@@ -30,6 +30,12 @@ test: .venv/ready ## all checks; sets up .venv
 
 docs: .venv/ready ## the pages that list every command, table and field
 	$(BIN)/python -m docs.reference
+
+coverage: .venv/ready ## which lines no default test runs, in commands and workers too; takes twice as long as make test
+	rm -f .coverage .coverage.*
+	$(BIN)/python -m coverage run -m pytest --timeout 900
+	$(BIN)/python -m coverage combine --quiet
+	$(BIN)/python -m coverage report
 
 fuzz: .venv/ready ## random commands, sweeps, parts and notes, for a quarter of an hour
 	FUZZ_EXAMPLES=$(or $(EXAMPLES),500) $(BIN)/python -m pytest --timeout 0 tests/test_fuzz.py

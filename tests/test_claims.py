@@ -8,8 +8,9 @@ import pandas as pd
 import pytest
 
 from analysis import capacity, sequence_ablation, sequence_capacity
-from analysis.claims import background, controls, table, verdicts
+from analysis.claims import background_evidence as evidence
 from analysis.claims import claim as claim_module
+from analysis.claims import controls, table, verdicts
 from analysis.claims.claim import Basis, Claim, Fact, Margin, MissingTrialsError, Paper, paired
 from analysis.claims.verdicts import Verdict, as_tested, holm, judge_paper
 from memsweep import TrialConfig
@@ -295,6 +296,6 @@ def test_widths_of_the_ablation_are_those_that_its_figures_and_claims_name():
 
 def test_cells_are_labelled_at_the_lengths_that_claims_name():
     trials = [t for t in load_sweep("sequence_capacity").trials if t.data.task == "random_sequences"]
-    lengths = {cell: {t.data.sequence_length for t in trials if t.model.cell == cell} for cell in background.CELLS}
+    lengths = {cell: {t.data.sequence_length for t in trials if t.model.cell == cell} for cell in evidence.CELLS}
     assert all(sequence_capacity.COMPARED_AT in own for own in lengths.values())
-    assert set(background.LENGTHS) in lengths.values()
+    assert set(evidence.LENGTHS) in lengths.values()

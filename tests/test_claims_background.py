@@ -5,9 +5,10 @@ import pandas as pd
 import pytest
 
 from analysis import cover, figures, reconstruction, trainability
-from analysis.claims import background, controls
+from analysis.claims import background_evidence as evidence
+from analysis.claims import controls
 from analysis.claims.background import PAPER
-from analysis.claims.claim import Fact, ImpossibleError, MissingTrialsError
+from analysis.claims.claim import Fact, ImpossibleError, MissingTrialsError, Paper
 from analysis.claims.verdicts import ALPHA, Verdict, judge_paper
 
 SEEDS = range(15)
@@ -15,7 +16,7 @@ SEEDS = range(15)
 
 def judged(number, rows):
     """The verdict on a claim that is tested alone."""
-    own = background.Paper("p", "P", "", (PAPER.claims[number - 1],))
+    own = Paper("p", "P", "", (PAPER.claims[number - 1],))
     return judge_paper(own, lambda query, sweep: rows).iloc[0]["verdict"]
 
 
@@ -71,7 +72,7 @@ USUAL = {"rnn": 4.0, "gru": 3.6, "lstm": 3.2, "irnn": 3.0}
         (6, cell_rows(USUAL), Verdict.REPRODUCED),
         (6, cell_rows({**USUAL, "lstm": 1.5}), Verdict.CONTRADICTED),
         (6, cell_rows({**USUAL, "irnn": 3.9}), Verdict.CONTRADICTED),
-        (6, cell_rows({cell: USUAL[cell] for cell in background.CELLS}), Verdict.NOT_RUN),
+        (6, cell_rows({cell: USUAL[cell] for cell in evidence.CELLS}), Verdict.NOT_RUN),
         (7, cell_rows(USUAL), Verdict.REPRODUCED),
         (7, cell_rows({**USUAL, "gru": 4.5}), Verdict.CONTRADICTED),
         (7, cell_rows({**USUAL, "lstm": 2.0}), Verdict.CONTRADICTED),
@@ -106,7 +107,7 @@ def copied(rnn, gru=20, lstm=20, sizes=(1400, 1160, 1540)):
         }
         for seed in SEEDS
         for length in (10, 20, 40)
-        for cell, longest, size in zip(background.CELLS, (rnn, gru, lstm), sizes, strict=True)
+        for cell, longest, size in zip(evidence.CELLS, (rnn, gru, lstm), sizes, strict=True)
     ]
     return pd.DataFrame(rows)
 
@@ -204,7 +205,7 @@ def vectors(lost=lambda units: max(0.0, 1 - units), **of_cells):
             **{"validation_target_count": 1600, "validation_target_correct_count": 0, "status": "finished"},
             "validation_squared_error_sum": 1600 * of_cells.get(cell, lost)(width / 16) + 5 + seed % 3,
         }
-        for cell in background.CELLS
+        for cell in evidence.CELLS
         for width in (8, 12, 16, 24)
         for seed in SEEDS
     ]
@@ -299,8 +300,8 @@ def test_the_plateau_of_a_transformer(plateau, shortfall, verdict):
 
 
 def test_the_network_of_2n_and_d_weights_tells_all_labels(monkeypatch):
-    monkeypatch.setattr(background, "DRAWS", 3)
-    found = background.two_n_plus_d(*(np.random.default_rng(0).normal(size=shape) for shape in ((50, 3), 50, 3)))
+    monkeypatch.setattr(evidence, "DRAWS", 3)
+    found = evidence.two_n_plus_d(*(np.random.default_rng(0).normal(size=shape) for shape in ((50, 3), 50, 3)))
     assert found[0] < 1e-6 and found[1] == 2 * 50 + 3
     weights, errors = PAPER.claims[0].measure(pd.DataFrame())
     assert isinstance(weights, Fact) and weights.holds and len(errors.values) == 3

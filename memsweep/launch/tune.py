@@ -22,7 +22,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 # Tune's own log files, state files and console output are off: the tables and our progress take their place
 os.environ |= {"TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1", "TUNE_GLOBAL_CHECKPOINT_S": "3600", "RAY_AIR_NEW_OUTPUT": "0"}
-os.environ.setdefault("TUNE_MAX_PENDING_TRIALS_PG", "16")  # so many machines a growing cluster is asked for at once
 os.environ.setdefault("RAY_AUTH_MODE", "token")
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 
@@ -52,8 +51,8 @@ PREEMPTED = 3
 """`DeathReason` in `ray.nodes()` of a machine that was taken away with notice (AUTOSCALER_DRAIN_PREEMPTED)."""
 NOTE_SECONDS = 2.0
 """At the least, between notes of the trials at work, which are rewritten whole."""
-REPORT_SECONDS = 1.0
-"""A worker reports its progress about this often, and first of all where it is."""
+REPORT_SECONDS, REPORTS_A_SECOND = 1.0, 50.0
+"""A worker reports about this often, less often where all of them would report more; first of all where it is."""
 
 
 @dataclass(frozen=True)
@@ -107,6 +106,7 @@ class PackTrainable(tune.Trainable):  # type: ignore[misc]  # Ray is not type-ch
     _tally: Tally
     _node_id: str  # told first, for the case that it is taken away
     _is_known: bool
+    _report_seconds: float
 
     def setup(self, config: dict[str, Any]) -> None:
         import torch  # here, because the driver needs neither torch nor the time to import it
@@ -119,8 +119,8 @@ class PackTrainable(tune.Trainable):  # type: ignore[misc]  # Ray is not type-ch
         return True
 
     def step(self) -> dict[str, Any]:
-        """Trains for about REPORT_SECONDS."""
-        until = time.monotonic() + REPORT_SECONDS * self._is_known
+        """Trains until it reports again."""
+        until = time.monotonic() + self._report_seconds * self._is_known
         self._is_known = True
         while time.monotonic() < until:
             with self._patience.for_a_while():
@@ -142,6 +142,7 @@ class PackTrainable(tune.Trainable):  # type: ignore[misc]  # Ray is not type-ch
         from memsweep.launch.execution import run_pack  # imports torch, see above
 
         self._tally, self._is_known = Tally(), False
+        self._report_seconds = config["report_seconds"]
         self._node_id = ray.get_runtime_context().get_node_id()
         store, pack, care = Store(config["results"]), Pack.from_json(config["pack"]), Care(*config["care"])
         self._patience = Patience(store.results, pack.pack_id, care.patience_seconds, compiles=pack.compiled)
@@ -356,7 +357,15 @@ def run(
     driver: Driver,
 ) -> Outcome:
     """Runs these packs to their end, within `cluster()`. Ctrl-C or a spent budget ends it early and keeps the rest."""
-    settings = {"results": str(store.results.resolve()), "device": device, "care": list(care)}
+    # all workers start at once: a pack that ends gives its worker to a pack that waits for one to start, whose start is
+    # given up; where starts are fewer than ends, a cluster would never be full
+    os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(workers)
+    settings = {
+        "results": str(store.results.resolve()),
+        "device": device,
+        "care": list(care),
+        "report_seconds": max(REPORT_SECONDS, workers / REPORTS_A_SECOND),
+    }
     queue = PackQueue(packs, settings, driver)
     scratch = tempfile.mkdtemp(prefix="memsweep-tune-")
     try:

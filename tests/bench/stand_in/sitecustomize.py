@@ -15,6 +15,8 @@ STAND_INS = {
     "memsweep.launch.execution": "execution.py",
     "memsweep.engine.checkpoint": "checkpoint.py",
     "torch": "no_torch.py",
+    "pandas": "nothing.py",
+    "ray.data": "nothing.py",
 }
 
 
