@@ -33,8 +33,12 @@ def draw(summary: pd.DataFrame, ax: Axes, inputs: str = "real inputs") -> Axes:
     if chosen.empty:
         return figures.empty(ax, f"no finished trial with {inputs}")
     shares = chosen.pivot(index="output_class", columns="input_class", values="estimate")
-    image = ax.imshow(np.log10(shares.to_numpy(float)), cmap="viridis")
-    ax.figure.colorbar(image, ax=ax, label="share of the map (log10)")
+    named = "share of the map (log10)"
+    rows, columns = (np.arange(size + 1) - 0.5 for size in shares.shape)
+    image = ax.pcolormesh(columns, rows, np.log10(shares.to_numpy(float)), cmap="viridis", label=named)
+    ax.figure.colorbar(image, ax=ax, label=named)
+    ax.set_aspect("equal")
+    ax.invert_yaxis()
     ax.set(xlabel="class of the inputs", ylabel="class of the loss")
     figures.grid_ticks(ax.xaxis, range(shares.shape[1]), [str(name) for name in shares.columns])
     figures.grid_ticks(ax.yaxis, range(shares.shape[0]), [str(name) for name in shares.index])

@@ -31,7 +31,9 @@ have Matplotlib's."""
 
 
 def describe(ax: Axes) -> dict[str, Any]:
-    """data and layout of a Plotly figure that shows what is drawn on this axis."""
+    """data and layout of a Plotly figure that shows what is drawn on this axis.  Raises ValueError for an image."""
+    if ax.images:
+        raise ValueError("squares are drawn by pcolormesh: an image knows no edges.")
     bars = {container.lines[0]: container for container in ax.containers if isinstance(container, ErrorbarContainer)}
     legend = ax.figure.legends[0].get_title().get_text() if ax.figure.legends else ""
     squares = [_squares(mesh) for mesh in ax.collections if isinstance(mesh, QuadMesh)]
@@ -53,10 +55,11 @@ WORDS_OF_CURVES = 8
 def words(plot: dict[str, Any]) -> str:
     """What `describe` found, said for those who can't see it: axes, where curves begin and end, range of colours."""
     layout, sentences = plot["layout"], list[str]()
-    titles = [layout[name]["title"]["text"].replace("<br>", " ") for name in ("xaxis", "yaxis")]
+    axes = layout["xaxis"], layout["yaxis"]
+    titles = [axis["title"]["text"].replace("<br>", " ") for axis in axes]
     if any(titles):
         sentences.append(f"Across: {titles[0] or 'no name'}. Up: {titles[1] or 'no name'}.")
-    curves = [sentence for trace in plot["data"] if (sentence := _in_words(trace))]
+    curves = [sentence for trace in plot["data"] if (sentence := _in_words(trace, *axes))]
     sentences += curves[:WORDS_OF_CURVES]
     if len(curves) > WORDS_OF_CURVES:
         sentences.append(f"{len(curves) - WORDS_OF_CURVES} more.")
@@ -65,7 +68,7 @@ def words(plot: dict[str, Any]) -> str:
     return " ".join(sentences)
 
 
-def _in_words(trace: dict[str, Any]) -> str | None:
+def _in_words(trace: dict[str, Any], across: dict[str, Any], up: dict[str, Any]) -> str | None:
     if trace["type"] == "heatmap":
         values = [value for row in trace["z"] for value in row if value is not None]
         name = trace["name"] or "colours"
@@ -73,8 +76,14 @@ def _in_words(trace: dict[str, Any]) -> str | None:
     points = [(x, y) for x, y in zip(trace["x"], trace["y"], strict=True) if None not in (x, y)]
     if not points:
         return None
-    ends = [f"{y:.3g} at {x:.3g}" for x, y in dict.fromkeys([points[0], points[-1]])]
+    ends = [f"{_called(y, up)} at {_called(x, across)}" for x, y in dict.fromkeys([points[0], points[-1]])]
     return f"{trace['name'] or 'the curve'}: {' to '.join(ends)}."
+
+
+def _called(value: float, axis: dict[str, Any]) -> str:
+    """A number as the axis calls it, where it has a tick there."""
+    ticks = zip(axis.get("tickvals", ()), axis.get("ticktext", ()), strict=True)
+    return next((text for place, text in ticks if abs(place - value) < 1e-6), f"{value:.3g}")
 
 
 def _squares(mesh: QuadMesh) -> dict[str, Any]:

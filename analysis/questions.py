@@ -40,7 +40,7 @@ def questions(sweep: str, search: str | None = None) -> dict[str, ModuleType]:
     """Prefix of figures -> analysis module: a sweep's namesake, its search's, or the default, and those it names."""
     is_there = sweep.isidentifier() and importlib.util.find_spec(f"analysis.{sweep}") is not None
     module = importlib.import_module(f"analysis.{sweep}") if is_there else None
-    if module is None or not hasattr(module, "summarize"):
+    if module is None or not (hasattr(module, "QUERY") and hasattr(module, "FIGURES")):
         module = importlib.import_module(f"analysis.{SEARCHES.get(search or '', DEFAULT)}")
     others = {name: importlib.import_module(f"analysis.{name}") for name in getattr(module, "ALSO", ())}
     stem = re.sub(r"[^\w.-]", "_", sweep)  # whatever a part from elsewhere calls its sweep, files stay in their folder

@@ -25,7 +25,7 @@ class Budget(NamedTuple):
     def of(cls, text: str) -> Budget:
         """A time, or so many `trials` or `steps`.  Raises ConfigError."""
         found = re.fullmatch(r"(\d+\.?\d*(?:e\d+)?)(trials|steps)", text)
-        if found is None or float(found[1]) < 1:
+        if found is None or not 1 <= float(found[1]) < float("inf"):
             return cls(seconds(text, ", or such as 500trials or 1e6steps"))
         return cls(trials=int(float(found[1]))) if found[2] == "trials" else cls(steps=float(found[1]))
 

@@ -54,8 +54,11 @@ def _compiler() -> Iterator[tuple[str, str, str]]:
 
 
 def _devices() -> Iterator[tuple[str, str, str]]:
-    import torch  # slow to import; the other checks must not wait when it is missing
-
+    try:
+        import torch  # slow to import
+    except ImportError:  # told among the packages
+        yield "GPU", "absent", "torch is not installed; results can be read without it"
+        return
     names = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
     yield "GPU", "ok" if names else "absent", ", ".join(names) or "none that torch can use; packs run on the CPU"
 

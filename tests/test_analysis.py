@@ -343,6 +343,21 @@ def test_a_short_logarithmic_axis_has_whole_numbers(high, ticks):
     assert axis.get("ticktext") == ticks and ("dtick" in axis) == (ticks is None)
 
 
+def test_words_call_places_as_the_axis_does():
+    with figures.canvas() as ax:
+        ax.plot([0, 1], [0, 2], label="reached")
+        figures.grid_ticks(ax.yaxis, [0, 1, 2], ["claim 1", "claim 2", "claim 3"])
+        ax.set(xlabel="share")
+        plot = interactive.describe(ax)
+    assert interactive.words(plot) == "Across: share. Up: no name. reached: claim 1 at 0 to claim 3 at 1."
+
+
+def test_an_image_is_refused():
+    with figures.canvas() as ax, pytest.raises(ValueError, match="pcolormesh"):
+        ax.imshow([[0, 1]])
+        interactive.describe(ax)
+
+
 def test_the_same_figure_makes_the_same_files(tmp_path):
     frame = points(estimate=0.5, low=0.4, high=0.6)
     for folder in ("a", "b"):

@@ -154,6 +154,8 @@ def test_without_a_verb_help_is_shown(run):
         ["launch", "smoke", "--budget", "-3m"],
         ["launch", "smoke", "--budget", "inf"],
         ["launch", "smoke", "--budget", "nan"],
+        ["launch", "smoke", "--budget", "1e400trials"],
+        ["launch", "smoke", "--budget", "0steps"],
         ["launch", "smoke", "--patience", "0"],
         ["launch", "smoke", "--checkpoint", "often"],
     ],

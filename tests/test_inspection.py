@@ -1,7 +1,10 @@
 """What `doctor` says of a folder that a crash, a full disk or a careless copy left behind, and what becomes of it."""
 
 import json
+import os
+import re
 import shutil
+import subprocess
 
 import pytest
 
@@ -22,8 +25,8 @@ def launched(tmp_path_factory):
 @pytest.fixture
 def store(launched, tmp_path):
     """A copy of them, to be ill-treated."""
-    shutil.copytree(launched, tmp_path / "results")
-    return Store(tmp_path / "results")
+    shutil.copytree(launched, tmp_path / "my results")
+    return Store(tmp_path / "my results")
 
 
 def found(store):
@@ -64,11 +67,16 @@ def test_a_part_that_was_cut_off_is_wrong_and_launching_again_mends_it(store):
 
 def test_half_written_files_are_harmless(store):
     (store.results / "trials" / ".abc-17.tmp").write_bytes(b"PAR1")
+    (store.results / ".running-17.tmp").write_bytes(b"[")
     (store.results / "checkpoints").mkdir(exist_ok=True)
     (store.results / "checkpoints" / ".abc-17.tmp").write_bytes(b"x")
     findings = [finding for finding in inspect(store) if finding.what == "half written"]
     assert len(findings) == 2 and not any(finding.is_wrong for finding in findings)
-    assert all("launch deletes" in finding.said for finding in findings)
+    assert all("launch deletes" in finding.said for finding in findings) and "2 files" in findings[0].said
+    for path in store.results.rglob(".*.tmp"):
+        os.utime(path, (0, 0))
+    memsweep.launch("smoke", store.results, limit=5)
+    assert not list(store.results.rglob(".*.tmp"))
 
 
 def test_other_files_among_parts_are_told(store):
@@ -81,10 +89,13 @@ def test_results_copied_into_results_are_told_with_what_to_do(store, launched):
     """cp -r results elsewhere, where elsewhere was there already."""
     shutil.copytree(launched, store.results / "results")
     finding = found(store)["folder in folder"]
-    assert finding.is_wrong and f"cp -r {store.results / 'results'}/. {store.results}" in finding.said
-    shutil.copytree(store.results / "results", store.results, dirs_exist_ok=True)
+    (advice,) = re.findall(r"cp -rn .*(?=, then)", finding.said)
+    (store.results / "identity").write_text("0123\n")
+    (store.results / "results" / "identity").write_text("4567\n")
+    assert finding.is_wrong
+    subprocess.run(["sh", "-c", advice], check=True)
     shutil.rmtree(store.results / "results")
-    assert list(inspect(store)) == [] and len(store.trials()) == 4
+    assert list(inspect(store)) == [] and len(store.trials()) == 4 and store.identity() == "0123"
 
 
 @pytest.mark.parametrize(
@@ -116,7 +127,7 @@ def test_notes_that_a_full_disk_emptied(store, name, is_wrong):
 def test_a_copy_without_all_tables_is_told(store):
     shutil.rmtree(store.results / "steps")
     finding = found(store)["rows"]
-    assert finding.is_wrong and "4 finished trials lack rows" in finding.said
+    assert finding.is_wrong and "lack rows of 4 tables in all" in finding.said
     states = {row["check"]: row["state"] for row in checks(str(store.results))}
     assert states["rows"] == "wrong" and "results" not in states
 

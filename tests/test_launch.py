@@ -72,6 +72,12 @@ def undisturbed(tmp_path_factory):
     return results
 
 
+def test_a_device_that_is_none_is_refused_before_anything_is_written(tmp_path):
+    with pytest.raises(memsweep.ConfigError, match="device = 'gpu': must be cpu or cuda"):
+        memsweep.launch("smoke", tmp_path, device="gpu")
+    assert not list(tmp_path.rglob("*.parquet"))
+
+
 def test_each_trial_is_there_once_and_nothing_is_run_twice(undisturbed):
     assert len(rows(undisturbed, "trials")) == 32
     assert Store(undisturbed).read("trials").num_rows == 32

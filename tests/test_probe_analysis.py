@@ -8,6 +8,7 @@ from analysis import (
     class_sensitivity,
     critical_samples,
     figures,
+    interactive,
     learning_order,
     loss_sensitivity,
     noise_capacity,
@@ -123,7 +124,8 @@ def test_every_figure_shows_something_and_says_where_nothing_is(module, rows):
         assert len(figure.rows(summary)), figure.name
         with figures.canvas() as ax:
             figure.draw(summary, ax)
-            assert ax.lines or ax.images
+            plot = interactive.describe(ax)
+            assert plot["data"] and " to " in interactive.words(plot)
         with figures.canvas() as ax:
             figure.draw(nothing, ax)
             assert "no finished trial" in ax.texts[0].get_text()

@@ -136,7 +136,7 @@ def test_a_sweep_that_has_not_begun_is_on_the_page(tmp_path):
     assert all(figure["layout"]["annotations"] for figure in figures.values())
 
 
-@pytest.mark.parametrize("name", ["report", "my-own.sweep", "frames", "__init__"])
+@pytest.mark.parametrize("name", ["report", "my-own.sweep", "frames", "series", "__init__"])
 def test_a_sweep_without_a_question_of_its_own_is_drawn_as_any(tmp_path, name):
     """Also one that is called like a module of ours that is no question."""
     store_of(tmp_path, name, [(trial, {}) for trial in grid()])

@@ -165,7 +165,10 @@ def test_after_the_dark_curves_have_their_own_colours_again(page):
     WebDriverWait(page, 10).until(
         lambda b: b.execute_script(f"return document.querySelector({PLOT!r}).layout.paper_bgcolor") == "#ffffff"
     )
-    assert page.execute_script(f"return document.querySelector({PLOT!r}).data[0].line.color") != ""
+    drawn, own = page.execute_script(
+        f"const place = document.querySelector({PLOT!r}); return [place.data, described(place).data]"
+    )
+    assert [trace["line"]["color"] for trace in drawn] == [trace["line"]["color"] for trace in own]
 
 
 def said(page):
@@ -194,6 +197,17 @@ def test_by_keyboard_points_are_told_and_curves_hidden(page):
     WebDriverWait(page, 10).until(lambda b: visible(b) == [True, True])
 
 
+def test_plotlys_own_buttons_keep_their_keys(page):
+    button = page.find_element(By.CSS_SELECTOR, f"{PLOT} .modebar-btn[data-title^='Zoom in']")
+    before = page.execute_script(f"return document.querySelector({PLOT!r}).layout.xaxis.range")
+    page.execute_script("arguments[0].focus()", button)
+    ActionChains(page).send_keys(Keys.ENTER).perform()
+    WebDriverWait(page, 10).until(
+        lambda b: b.execute_script(f"return document.querySelector({PLOT!r}).layout.xaxis.range") != before
+    )
+    assert visible(page) == [True, True]
+
+
 def test_everything_is_reached_by_tab_and_has_a_name(page):
     """Links, plots, tables that scroll: each can be focused, and says what it is."""
     page.execute_script("document.activeElement.blur(); scrollTo(0, 0)")
@@ -201,8 +215,9 @@ def test_everything_is_reached_by_tab_and_has_a_name(page):
     skip = page.switch_to.active_element
     assert skip.text == "Skip to the figures" and skip.location["x"] >= 0
     nameless = page.execute_script(
-        "return [...document.querySelectorAll('a, summary, .plot, img')].filter("
-        "e => !(e.getAttribute('aria-label') || e.alt || e.textContent.trim() || e.dataset.title)).length"
+        "const named = e => e.matches('.plot, .scroll') ? e.getAttribute('aria-label') : "
+        "e.getAttribute('aria-label') || e.alt || e.textContent.trim() || e.dataset.title;"
+        "return [...document.querySelectorAll('a, summary, .plot, .scroll, img')].filter(e => !named(e)).length"
     )
     assert nameless == 0
     assert page.execute_script("return [...document.querySelectorAll('.plot')].every(e => e.tabIndex === 0)")

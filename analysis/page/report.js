@@ -69,22 +69,30 @@ function steer(place) {
     const [row, column] = [Math.floor(point / columns), point % columns];
     Plotly.Fx.hover(place, [{curveNumber: curve, pointNumber: isGrid ? [row, column] : point}]);
     const text = value => (typeof value === "number" ? Number(value.toPrecision(4)).toString() : value ?? "none");
+    const called = (value, axis) => {  // as the axis does, where it has a tick there
+      const i = (axis.tickvals ?? []).findIndex(tick => Math.abs(tick - value) < 1e-6);
+      return i < 0 ? text(value) : axis.ticktext[i];
+    };
+    const {xaxis, yaxis} = described(place).layout;
     const middle = (edges, i) => (edges[i] + edges[i + 1]) / 2;
     said.textContent = isGrid
-      ? `${text(trace.z[row][column])} at ${text(middle(trace.x, column))}, ${text(middle(trace.y, row))}`
-      : `${trace.name ? `${trace.name}: ` : ""}${text(trace.y[point])} at ${text(trace.x[point])}`;
+      ? `${text(trace.z[row][column])} at ${called(middle(trace.x, column), xaxis)}, ${called(middle(trace.y, row), yaxis)}`
+      : `${trace.name ? `${trace.name}: ` : ""}${called(trace.y[point], yaxis)} at ${called(trace.x[point], xaxis)}`;
   }
+  const isShown = trace => size(trace) > 0 && (trace.visible ?? true) === true;
   function turn(by) {  // to the next curve that has points and is shown
     const count = place.data.length;
     for (let i = 1; i <= count; i++) {
       const next = (curve + by * i + count * i) % count;
-      if (size(place.data[next]) && (place.data[next].visible ?? true) === true) { curve = next; return; }
+      if (isShown(place.data[next])) { curve = next; return; }
     }
   }
   place.addEventListener("keydown", event => {
-    if (!place.data?.length || event.ctrlKey || event.altKey || event.metaKey) return;
+    // Plotly's buttons are within the figure and have keys of their own
+    if (event.target !== place || !place.data?.length || event.ctrlKey || event.altKey || event.metaKey) return;
     const along = {ArrowRight: 1, ArrowLeft: -1}[event.key], across = {ArrowDown: 1, ArrowUp: -1}[event.key];
     if (along) {
+      if (!isShown(place.data[curve])) turn(1);
       const last = size(place.data[curve]) - 1;
       point = Math.min(last, Math.max(0, point + along));
     } else if (across) {
@@ -93,14 +101,14 @@ function steer(place) {
     } else if (event.key === "Enter") {
       const shown = (place.data[curve].visible ?? true) === true;
       Plotly.restyle(place, {visible: shown ? "legendonly" : true}, [curve]);
-      said.textContent = `${place.data[curve].name} ${shown ? "hidden" : "shown"}`;
+      said.textContent = `${place.data[curve].name || "the curve"} ${shown ? "hidden" : "shown"}`;
     } else if (event.key === "Escape") {
       point = -1;
       draw(place);
       Plotly.Fx.unhover(place);
     } else return;
     event.preventDefault();
-    if ((along || across) && size(place.data[curve])) show(place.data[curve]);
+    if ((along || across) && isShown(place.data[curve])) show(place.data[curve]);
   });
   place.addEventListener("blur", () => place.data && Plotly.Fx.unhover(place));
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -41,8 +42,7 @@ def inspect(store: Store) -> Iterator[Finding]:
 
 def incomplete(store: Store) -> list[str]:
     """What the tables lack: wanted trials that are not settled, measurements and examples of those that are."""
-    wanted = store.current("wanted").to_pylist()
-    ends = _ends(store)
+    wanted, ends = _wanted(store), _ends(store)
     problems = []
     for row in wanted:
         end = ends.get(row["trial_id"])
@@ -81,9 +81,9 @@ def _files_beside_parts(store: Store) -> Iterator[Finding]:
     others: list[Location] = [
         path for table in SCHEMAS for path in (store.results / table).glob("*") if path not in parts
     ]
-    cut = [path for path in others if path.suffix == ".tmp"]
-    if cut:
-        yield Finding("half written", False, f"{_files(cut)}; a launch deletes what is older than an hour")
+    cut = [path for path in others if path.name.startswith(".") and path.suffix == ".tmp"]
+    if half := [*cut, *store.results.glob(".*.tmp")]:
+        yield Finding("half written", False, f"{_files(half)}; a launch deletes what is older than an hour")
     if foreign := [path for path in others if path not in cut]:
         yield Finding("other files", False, f"{_files(foreign)}; not read: parts are called <table>/<hash>.parquet")
     if isinstance(store.results, Path):
@@ -92,8 +92,8 @@ def _files_beside_parts(store: Store) -> Iterator[Finding]:
             yield Finding(
                 "folder in folder",
                 True,
-                f"{folder} holds results that are not read here: to merge them, cp -r {folder}/. {store.results}, "
-                "then move it away",
+                f"{folder} holds results that are not read here: to merge them, "
+                f"cp -rn {shlex.quote(f'{folder}/.')} {shlex.quote(str(store.results))}, then move it away",
             )
 
 
@@ -134,7 +134,7 @@ def _notes(store: Store) -> Iterator[Finding]:
 
 
 def _tables(store: Store) -> Iterator[Finding]:
-    wanted, ends = store.current("wanted").to_pylist(), _ends(store)
+    wanted, ends = _wanted(store), _ends(store)
     try:
         lacking = _lacking(store, wanted, ends)
     except StoreError as error:
@@ -144,8 +144,8 @@ def _tables(store: Store) -> Iterator[Finding]:
         yield Finding(
             "rows",
             True,
-            f"{len(lacking)} finished trials lack rows, such as {lacking[0]}; memsweep verify lists them: copy the "
-            "folder again, with all its tables",
+            f"finished trials lack rows of {len(lacking)} tables in all, such as {lacking[0]}; memsweep verify lists "
+            "them: copy the folder again, with all its tables",
         )
     if orphans := ends.keys() - {row["trial_id"] for row in wanted}:
         yield Finding(
@@ -154,6 +154,11 @@ def _tables(store: Store) -> Iterator[Finding]:
             f"{len(orphans)} stored trials are wanted by no sweep here, and in no figure: launch their sweep, which "
             "runs none of them again, or copy the table wanted too",
         )
+
+
+def _wanted(store: Store) -> list[dict[str, Any]]:
+    """Each wanted trial once, whoever else wants it."""
+    return list({row["trial_id"]: row for row in store.current("wanted").to_pylist()}.values())
 
 
 def _ends(store: Store) -> dict[str, dict[str, Any]]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from memsweep.budget import UNLIMITED, Budget
-from memsweep.config import TrialConfig
+from memsweep.config import ConfigError, TrialConfig
 from memsweep.launch import checkpoints, choices, plan
 from memsweep.launch.asking import Asking
 from memsweep.launch.checkpoints import CHECKPOINT_SECONDS
@@ -68,8 +68,11 @@ def launch(
     tracking_uri: where MLflow is filled, beside the launch and after it, by a process of its own; default:
     MLFLOW_TRACKING_URI, else a database in the folder; "none": nowhere.
     watch: told (settled before, wanted, tally of this launch) as it goes.
-    Raises SweepError when data can't be loaded, StoreError when another launch holds the folder.
+    Raises ConfigError for another device, SweepError when data can't be loaded, StoreError when another launch holds
+    the folder.
     """
+    if device not in (None, "cpu", "cuda"):
+        raise ConfigError([f"device = {device!r}: must be cpu or cuda."])
     sweeps = [sweeps] if isinstance(sweeps, Sweep) else sweeps
     if len({sweep.name for sweep in sweeps}) < len(sweeps):
         raise SweepError([f"{title(sweeps)}: sweeps of one launch have names of their own."])

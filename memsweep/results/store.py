@@ -314,7 +314,7 @@ class Store:
             probe = self.results / f".writable-{os.getpid()}"
             probe.write_bytes(b"")
             probe.unlink()
-            for leftover in self.results.glob("*/.*.tmp"):
+            for leftover in (*self.results.glob(".*.tmp"), *self.results.glob("*/.*.tmp")):
                 if time.time() - leftover.stat().st_mtime > LEFTOVER_SECONDS:
                     leftover.unlink(missing_ok=True)
         except (OSError, ValueError) as error:

@@ -297,7 +297,7 @@ class Tracking:
     def _files(self, plan: Plan) -> dict[str, Artifact]:
         """The plan, and what `memsweep report` has drawn, by name."""
         results = self.store.results
-        drawn = [path for kind in ("svg", "png") for path in results.glob(f"figures/{plan.sweep}-*.{kind}")]
+        drawn = [path for kind in ("pdf", "svg", "png") for path in results.glob(f"figures/{plan.sweep}-*.{kind}")]
         found = {"plan.csv": Artifact(plan.digest)}
         for path in (results / "report.html", *sorted(drawn)):
             if path.is_file():
