@@ -350,6 +350,16 @@ def test_any_flipped_bit_is_found(store):
             assert str(path) in str(error)
 
 
+def test_a_text_that_is_none_is_told_with_its_part(store):
+    """A bit may flip within a text; Arrow takes whatever Parquet holds."""
+    path = store.write("trials", [ended("t", cause="x")])
+    rows = pq.read_table(path)
+    broken = pa.array([b"\x80"], pa.binary()).view(pa.string())
+    pq.write_table(rows.set_column(rows.schema.get_field_index("cause"), "cause", broken), path)
+    with pytest.raises(StoreError, match="no whole Parquet part"):
+        store.trials()
+
+
 def test_a_part_whose_content_was_replaced_is_found(store):
     path = store.write("trials", [ended("t")])
     other = store.write("trials", [ended("u")])

@@ -64,6 +64,7 @@ def read_part(path: Location, schema: pa.Schema) -> pa.Table:
             for field in schema
         ]
         rows = pa.table(columns, schema=schema)
+        rows.validate(full=True)  # a flipped bit may make a text that is none
         _check_means_something(rows)
         return rows
     except FileNotFoundError:
