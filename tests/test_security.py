@@ -2,6 +2,9 @@
 
 import ast
 import json
+import os
+import subprocess
+import sys
 
 import pytest
 import safetensors.torch
@@ -33,6 +36,20 @@ def test_nothing_is_pickled_or_unpickled(path):
 @pytest.mark.parametrize("name", RUNNERS)
 def test_only_sweep_files_are_run_from_text(name):
     assert {file for file, path in zip(NAMES, FILES, strict=True) if name in calls(path)} == RUNNERS[name]
+
+
+@pytest.mark.parametrize("first", ["import ray", "import memsweep"])
+def test_a_program_that_has_imported_ray_before_launches_and_is_told(first, tmp_path):
+    code = f"""{first}
+import os, memsweep
+report = memsweep.launch("smoke", "results", limit=2)
+print(report.ran, any("asks nobody" in remark for remark in report.remarks), os.environ["RAY_AUTH_MODE"])
+"""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    ended = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120
+    )
+    assert ended.stdout.split() == ["2", str(first == "import ray"), "token"], ended.stderr
 
 
 def test_a_results_folder_holds_formats_that_run_nothing(tmp_path):

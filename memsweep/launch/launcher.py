@@ -94,6 +94,7 @@ def launch(
             from memsweep.launch import tune  # Ray takes seconds to import, and there may be nothing to do
 
             with tune.cluster(address) as health:
+                remarks += health.remarks
                 chosen = device or ("cuda" if tune.has_gpu() else "cpu")
                 at_a_time = workers or tune.worker_count(chosen)
                 care = tune.Care(checkpoint_seconds, patience_seconds)

@@ -10,6 +10,7 @@ import os
 import secrets
 import shutil
 import signal
+import sys
 import tempfile
 import threading
 import time
@@ -22,6 +23,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 # Tune's own log files, state files and console output are off: the tables and our progress take their place
 os.environ |= {"TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1", "TUNE_GLOBAL_CHECKPOINT_S": "3600", "RAY_AIR_NEW_OUTPUT": "0"}
+# Ray decides when it is imported whether it asks for a token; a program of the user's may have done so before us
+IS_TOO_LATE = "ray" in sys.modules and "RAY_AUTH_MODE" not in os.environ
 os.environ.setdefault("RAY_AUTH_MODE", "token")
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 
@@ -258,6 +261,7 @@ class Health:
 
     def __init__(self) -> None:
         self.is_lost = False
+        self.remarks: list[str] = []
         self._own = ray.get_runtime_context().get_node_id()
         self._over = threading.Event()
 
@@ -281,11 +285,18 @@ def cluster(address: str | None = None) -> Iterator[Health]:
     with no_orphans() if address is None else nullcontext():
         if address is None:
             os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))  # this cluster's own, stored nowhere
+            if IS_TOO_LATE:
+                os.environ["RAY_AUTH_MODE"] = "disabled"
             # "local" on purpose: a bare ray.init() might join a stranger's cluster
             ray.init(address="local", num_cpus=os.cpu_count(), include_dashboard=False, **quiet)
         else:
             ray.init(address=address, **quiet)
         health = Health()
+        if address is None and IS_TOO_LATE:
+            health.remarks.append(
+                "Ray was imported before memsweep, and asks nobody on this machine for a token: set RAY_AUTH_MODE=token "
+                "first."
+            )
         watcher = threading.Thread(target=health.watch, daemon=True)
         watcher.start()
         try:
@@ -294,6 +305,8 @@ def cluster(address: str | None = None) -> Iterator[Health]:
             health.end()
             watcher.join()
             ray.shutdown()
+            if IS_TOO_LATE:
+                os.environ["RAY_AUTH_MODE"] = "token"  # of the next, or of what this program starts
 
 
 def worker_count(device: str) -> int:
