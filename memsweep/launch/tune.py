@@ -294,8 +294,8 @@ def cluster(address: str | None = None) -> Iterator[Health]:
         health = Health()
         if address is None and IS_TOO_LATE:
             health.remarks.append(
-                "Ray was imported before memsweep, and asks nobody on this machine for a token: set RAY_AUTH_MODE=token "
-                "first."
+                "Ray was imported before memsweep, and asks nobody on this machine for a token: "
+                "set RAY_AUTH_MODE=token first."
             )
         watcher = threading.Thread(target=health.watch, daemon=True)
         watcher.start()
