@@ -220,7 +220,7 @@ def load_sweep(path_or_name: str) -> Sweep:
     except SyntaxError as error:
         text = (error.text or "").strip()
         raise SweepError([f"{path}, line {error.lineno}: {error.msg}: {text}"]) from error
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:  # no text, or one with null bytes, which older Pythons tell so
         raise SweepError([f"{path}: can't be read ({error})."]) from error
     scope: dict[str, Any] = {"__name__": path.stem, "__file__": str(path)}
     try:
