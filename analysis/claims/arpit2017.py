@@ -7,29 +7,31 @@ threshold is ours unless a claim says otherwise. All is tested on digits and MLP
 from __future__ import annotations
 
 from analysis import class_sensitivity, frames
+from analysis.claims.arpit2017_critical import (
+    denser_as_noise_is_fitted,
+    denser_with_noise,
+    noise_is_denser,
+    rises_then_falls,
+    rises_then_stays,
+)
 from analysis.claims.arpit2017_evidence import (
     FITTING,
-    NOISE,
     REPLICATES,
     RUN_COUNT,
     TOLERANCE,
     cross_class,
-    denser_as_noise_is_fitted,
-    denser_with_noise,
     dispersion,
     dropout_keeps_most,
     examples_hurt_noise,
     gini,
     noise_costs,
-    noise_is_denser,
     noise_needs_width,
     patterns_first,
     random_labels_take_longer,
-    rises_then_falls,
-    rises_then_stays,
     slowed,
     width_helps_noise,
 )
+from analysis.claims.arpit2017_noise import NOISE
 from analysis.claims.claim import Basis, Claim, Paper
 from analysis.critical_samples import MULTIPLE
 from analysis.critical_samples import QUERY as CRITICAL_SAMPLES

@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import pandas as pd
 from scipy import stats
 
 from analysis import frames, learning_curves, regularization, statistics
+from analysis.claims.arpit2017_noise import CLEAN, KINDS, NOISES, fractions, shares, trend, values, with_noise
 from analysis.claims.claim import Margin, MissingTrialsError, Tested, paired
 from analysis.critical_samples import MULTIPLE
-from analysis.learning_curves import FIT, LOST, PEAK, TRAIN, VALIDATION
+from analysis.learning_curves import FIT, LOST, PEAK, VALIDATION
 
-KINDS = {"gaussian_inputs": "noise inputs", "labels": "random labels"}
-NOISE = ("data_noise_kind", "data_noise_fraction")
-CLEAN, NOISES = "clean", ("gaussian_inputs 1", "labels 1")
-"""Real data, and data of which all examples are noise, as `_named` calls them."""
 REPLICATES = 12
 
 FITTING = f"""select w.trial_id, w.setting_id, w.seed, w.configuration, t.status, s.step, s.epoch,
@@ -27,40 +22,6 @@ where w.sweep = '{{sweep}}' order by w.position, s.step"""
 """All measurements of a sweep's trials, with critical validation samples where they were sought."""
 
 
-def _named(rows: pd.DataFrame) -> pd.DataFrame:
-    """With a column `noise`: kind and fraction, or CLEAN."""
-    pairs = zip(rows["data_noise_kind"], rows["data_noise_fraction"], strict=True)
-    return rows.assign(noise=[f"{kind} {fraction:g}" if fraction else CLEAN for kind, fraction in pairs])
-
-
-def _fractions(found: pd.DataFrame, kind: str) -> list[str]:
-    """The paper's partial fractions of a kind that are there, least noise first, as `_named` calls them."""
-    named = [f"{kind} {fraction:g}" for fraction in (0.2, 0.4, 0.6, 0.8)]
-    there = [noise for noise in named if noise in set(found["noise"])]
-    if len(there) < 3:
-        raise MissingTrialsError(f"fewer than 3 fractions of {KINDS[kind]} between 0.2 and 0.8")
-    return there
-
-
-def _values(found: pd.DataFrame, noise: str, column: str) -> np.ndarray:
-    """[S] of one noise, a seed each, in the order of seeds."""
-    chosen = found[found["noise"] == noise].sort_values("seed")
-    if chosen.empty:
-        raise MissingTrialsError(f"no result with noise {noise}")
-    return chosen[column].to_numpy(float)
-
-
-def _rank_correlation(x: Sequence[float] | np.ndarray, y: Sequence[float] | np.ndarray) -> float:
-    """Spearman's; 0 where either is constant, since nothing rises then."""
-    return 0.0 if np.ptp(x) == 0 or np.ptp(y) == 0 else float(stats.spearmanr(x, y).statistic)
-
-
-def _trend(found: pd.DataFrame, kind: str, column: str) -> np.ndarray:
-    """[S] rank correlation of a column with the fraction of noise, of each seed that has all fractions."""
-    table = found.pivot(index="seed", columns="noise", values=column)[_fractions(found, kind)].dropna()
-    return np.array([_rank_correlation(np.arange(len(row)), row) for row in table.to_numpy(float)])
-
-
 # Easy and hard examples.
 
 RUN_COUNT = 100
@@ -69,7 +30,7 @@ RESAMPLES = 9999
 
 def dispersion(rows: pd.DataFrame) -> list[Tested]:
     """Variance of examples' shares of right runs within their classes, over what runs alone would give."""
-    found = {noise: own for noise, own in _named(rows).groupby("noise")}
+    found = {noise: own for noise, own in with_noise(rows).groupby("noise")}
     draws = {}
     for noise in (CLEAN, *NOISES):
         if noise not in found:
@@ -118,7 +79,7 @@ def cross_class(rows: pd.DataFrame) -> list[Margin]:
     return [
         Margin("share of sensitivity to other classes' inputs, real - random inputs", difference),
         *(
-            Margin(f"sensitivity to own over others' inputs (mean, log), {name}", _values(named, kind, "ratio"))
+            Margin(f"sensitivity to own over others' inputs (mean, log), {name}", values(named, kind, "ratio"))
             for kind, name in (("none", "real inputs"), ("gaussian_inputs", "random inputs"))
         ),
     ]
@@ -136,7 +97,7 @@ def _fits(rows: pd.DataFrame) -> pd.DataFrame:
     per_epoch = rows["data_examples"] / rows["optimizer_batch_size"]
     best = frames.share(rows["best_count"], rows["best_of"])
     least = np.log2(steps.fillna(rows["step_count"]) / per_epoch)
-    return _named(rows.assign(time=np.log2(steps / per_epoch), least=least, best=best))
+    return with_noise(rows.assign(time=np.log2(steps / per_epoch), least=least, best=best))
 
 
 def _by_seed(found: pd.DataFrame, noise: str, column: str, by: str) -> pd.DataFrame:
@@ -214,125 +175,11 @@ def random_labels_take_longer(rows: pd.DataFrame) -> list[Margin]:
     ]
 
 
-# Critical samples.
-
-
-def _critical(rows: pd.DataFrame, part: str) -> pd.DataFrame:
-    """Share of critical samples of trained networks, by noise, seed and step."""
-    chosen = rows[(rows["part"] == part) & (rows["radius_multiple"] == MULTIPLE) & (rows["step"] > 0)]
-    return _named(chosen.assign(critical=frames.share(chosen["critical_count"], chosen["example_count"])))
-
-
-def _at_end(rows: pd.DataFrame) -> pd.DataFrame:
-    found = _critical(rows, "validation")
-    last: pd.DataFrame = found[found["step"] == found["step"].max()]
-    return last
-
-
-def noise_is_denser(rows: pd.DataFrame) -> list[Margin]:
-    found = _at_end(rows)
-    return [
-        Margin(
-            f"critical validation samples (share), {noise} - clean", paired(found, "critical", "noise", noise, CLEAN)
-        )
-        for noise in NOISES
-    ]
-
-
-def rises_then_stays(rows: pd.DataFrame) -> list[Margin]:
-    found = statistics.by_group(_critical(rows, "validation"), ["noise", "seed"], _rise)
-    return [
-        part
-        for noise in (CLEAN, *NOISES)
-        for part in (
-            Margin(f"rank correlation with step in the first half, {noise}", _values(found, noise, "rise")),
-            Margin(f"a tenth of the first quarter's slope - the last's, {noise}", _values(found, noise, "levels")),
-        )
-    ]
-
-
-def _rise(curve: pd.DataFrame) -> dict[str, float]:
-    step, share = curve["step"].to_numpy(float), curve["critical"].to_numpy(float)
-    part = step / step.max()
-    first, last = (np.polyfit(part[which], share[which], 1)[0] for which in (part <= 0.25, part >= 0.75))
-    return {"rise": _rank_correlation(step[part <= 0.5], share[part <= 0.5]), "levels": abs(first) / 10 - abs(last)}
-
-
-def rises_then_falls(rows: pd.DataFrame) -> list[Margin]:
-    found = statistics.by_group(_critical(rows, "train"), ["noise", "seed"], _peak)
-    return [
-        Margin(
-            f"critical training samples (share), peak - {end} - 2 standard errors, {noise}", _values(found, noise, end)
-        )
-        for noise in (CLEAN, *NOISES)
-        for end in ("first", "last")
-    ]
-
-
-def _peak(curve: pd.DataFrame) -> dict[str, float]:
-    curve = curve.sort_values("step")
-    share = curve["critical"].to_numpy(float)
-    variance = share * (1 - share) / curve["example_count"].to_numpy(float)
-    peak = int(share.argmax())
-    return {
-        name: share[peak] - share[end] - 2 * np.sqrt(variance[peak] + variance[end])
-        for name, end in (("first", 0), ("last", -1))
-    }
-
-
-def denser_with_noise(rows: pd.DataFrame) -> list[Margin]:
-    found = _at_end(rows)
-    steps = [pair for kind in KINDS for pair in zip(_fractions(found, kind), _fractions(found, kind)[1:], strict=False)]
-    return [
-        Margin(f"critical validation samples (share), {more} - {less}", paired(found, "critical", "noise", more, less))
-        for less, more in steps
-    ]
-
-
-def denser_as_noise_is_fitted(rows: pd.DataFrame) -> list[Margin]:
-    named = _named(_shares(rows).assign(critical=frames.share(rows["critical_count"], rows["example_count"])))
-    curves = {key: curve.sort_values("epoch") for key, curve in named.groupby(["noise", "seed"])}
-    found = pd.DataFrame(
-        [
-            {"noise": noise, "seed": seed, **_fitting(curve, curves.get((CLEAN, seed)))}
-            for (noise, seed), curve in curves.items()
-        ]
-    )
-    return [
-        Margin(f"{what}, {noise}", _values(found, noise, column))
-        for noise in _fractions(found, "labels")
-        for what, column in (
-            ("critical validation samples (share), when fitted - at best validation", "rise"),
-            ("the same, above the clean run's over these epochs", "excess"),
-        )
-    ]
-
-
-def _fitting(curve: pd.DataFrame, clean: pd.DataFrame | None) -> dict[str, float]:
-    """Rise from the epoch of best validation to that of fit; NaN where 90 % are never fitted."""
-    turns = learning_curves.turns(curve)
-    if turns["censored"]:
-        return {"rise": np.nan, "excess": np.nan}
-
-    def rise(of: pd.DataFrame) -> float:
-        sought = of.dropna(subset="critical")
-        at = np.interp([turns[PEAK], turns[FIT]], sought["epoch"], sought["critical"])
-        return float(at[1] - at[0])
-
-    return {"rise": rise(curve), "excess": rise(curve) - rise(clean) if clean is not None else np.nan}
-
-
 # Learning curves.
 
 
-def _shares(rows: pd.DataFrame) -> pd.DataFrame:
-    """With the columns that `learning_curves.turns` reads."""
-    named = {name: learning_curves.SHARES[name] for name in (VALIDATION, TRAIN)}
-    return rows.assign(**{name: frames.share(rows[a], rows[b]) for name, (a, b) in named.items()})
-
-
 def _turned(rows: pd.DataFrame) -> pd.DataFrame:
-    return statistics.by_group(_named(_shares(rows)), ["noise", "seed"], _turn)
+    return statistics.by_group(with_noise(shares(rows)), ["noise", "seed"], _turn)
 
 
 def _turn(curve: pd.DataFrame) -> dict[str, float]:
@@ -354,7 +201,7 @@ def noise_costs(rows: pd.DataFrame) -> list[Margin]:
     return [
         Margin(
             f"- rank correlation of {which} validation accuracy with the fraction of {KINDS[kind]}",
-            -_trend(found, kind, which),
+            -trend(found, kind, which),
         )
         for kind in KINDS
         for which in ("peak", "final")
@@ -365,18 +212,18 @@ def patterns_first(rows: pd.DataFrame) -> list[Margin]:
     found = _turned(rows)
     by_noise = [
         part
-        for noise in _fractions(found, "labels")
+        for noise in fractions(found, "labels")
         for part in (
             Margin(
-                f"epochs from best validation to fit, {noise}", _values(found, noise, FIT) - _values(found, noise, PEAK)
+                f"epochs from best validation to fit, {noise}", values(found, noise, FIT) - values(found, noise, PEAK)
             ),
             Margin(
                 f"validation accuracy lost after its peak, {noise} - clean", paired(found, LOST, "noise", noise, CLEAN)
             ),
-            Margin(f"accuracy at the peak, true - wrong labels, {noise}", _values(found, noise, "preferred")),
+            Margin(f"accuracy at the peak, true - wrong labels, {noise}", values(found, noise, "preferred")),
         )
     ]
-    return [*by_noise, Margin("rank correlation of what is lost with the fraction", _trend(found, "labels", LOST))]
+    return [*by_noise, Margin("rank correlation of what is lost with the fraction", trend(found, "labels", LOST))]
 
 
 # Regularizers.
@@ -432,7 +279,7 @@ def dropout_keeps_most(rows: pd.DataFrame) -> list[Margin]:
 
 
 def slowed(rows: pd.DataFrame) -> list[Margin]:
-    named = regularization.named(_shares(rows))
+    named = regularization.named(shares(rows))
     keys = ["regularizer", "strength", "seed"]
     is_random = _is_random(named)
     sides = {

@@ -1,0 +1,126 @@
+"""What the claims of Arpit et al. (2017) about critical samples are tested on."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from analysis import frames, learning_curves, statistics
+from analysis.claims.arpit2017_noise import (
+    CLEAN,
+    KINDS,
+    NOISES,
+    fractions,
+    rank_correlation,
+    shares,
+    values,
+    with_noise,
+)
+from analysis.claims.claim import Margin, paired
+from analysis.critical_samples import MULTIPLE
+from analysis.learning_curves import FIT, PEAK
+
+
+def _critical(rows: pd.DataFrame, part: str) -> pd.DataFrame:
+    """Share of critical samples of trained networks, by noise, seed and step."""
+    chosen = rows[(rows["part"] == part) & (rows["radius_multiple"] == MULTIPLE) & (rows["step"] > 0)]
+    return with_noise(chosen.assign(critical=frames.share(chosen["critical_count"], chosen["example_count"])))
+
+
+def _at_end(rows: pd.DataFrame) -> pd.DataFrame:
+    found = _critical(rows, "validation")
+    last: pd.DataFrame = found[found["step"] == found["step"].max()]
+    return last
+
+
+def noise_is_denser(rows: pd.DataFrame) -> list[Margin]:
+    found = _at_end(rows)
+    return [
+        Margin(
+            f"critical validation samples (share), {noise} - clean", paired(found, "critical", "noise", noise, CLEAN)
+        )
+        for noise in NOISES
+    ]
+
+
+def rises_then_stays(rows: pd.DataFrame) -> list[Margin]:
+    found = statistics.by_group(_critical(rows, "validation"), ["noise", "seed"], _rise)
+    return [
+        part
+        for noise in (CLEAN, *NOISES)
+        for part in (
+            Margin(f"rank correlation with step in the first half, {noise}", values(found, noise, "rise")),
+            Margin(f"a tenth of the first quarter's slope - the last's, {noise}", values(found, noise, "levels")),
+        )
+    ]
+
+
+def _rise(curve: pd.DataFrame) -> dict[str, float]:
+    step, share = curve["step"].to_numpy(float), curve["critical"].to_numpy(float)
+    part = step / step.max()
+    first, last = (np.polyfit(part[which], share[which], 1)[0] for which in (part <= 0.25, part >= 0.75))
+    return {"rise": rank_correlation(step[part <= 0.5], share[part <= 0.5]), "levels": abs(first) / 10 - abs(last)}
+
+
+def rises_then_falls(rows: pd.DataFrame) -> list[Margin]:
+    found = statistics.by_group(_critical(rows, "train"), ["noise", "seed"], _peak)
+    return [
+        Margin(
+            f"critical training samples (share), peak - {end} - 2 standard errors, {noise}", values(found, noise, end)
+        )
+        for noise in (CLEAN, *NOISES)
+        for end in ("first", "last")
+    ]
+
+
+def _peak(curve: pd.DataFrame) -> dict[str, float]:
+    curve = curve.sort_values("step")
+    share = curve["critical"].to_numpy(float)
+    variance = share * (1 - share) / curve["example_count"].to_numpy(float)
+    peak = int(share.argmax())
+    return {
+        name: share[peak] - share[end] - 2 * np.sqrt(variance[peak] + variance[end])
+        for name, end in (("first", 0), ("last", -1))
+    }
+
+
+def denser_with_noise(rows: pd.DataFrame) -> list[Margin]:
+    found = _at_end(rows)
+    steps = [pair for kind in KINDS for pair in zip(fractions(found, kind), fractions(found, kind)[1:], strict=False)]
+    return [
+        Margin(f"critical validation samples (share), {more} - {less}", paired(found, "critical", "noise", more, less))
+        for less, more in steps
+    ]
+
+
+def denser_as_noise_is_fitted(rows: pd.DataFrame) -> list[Margin]:
+    named = with_noise(shares(rows).assign(critical=frames.share(rows["critical_count"], rows["example_count"])))
+    curves = {key: curve.sort_values("epoch") for key, curve in named.groupby(["noise", "seed"])}
+    found = pd.DataFrame(
+        [
+            {"noise": noise, "seed": seed, **_fitting(curve, curves.get((CLEAN, seed)))}
+            for (noise, seed), curve in curves.items()
+        ]
+    )
+    return [
+        Margin(f"{what}, {noise}", values(found, noise, column))
+        for noise in fractions(found, "labels")
+        for what, column in (
+            ("critical validation samples (share), when fitted - at best validation", "rise"),
+            ("the same, above the clean run's over these epochs", "excess"),
+        )
+    ]
+
+
+def _fitting(curve: pd.DataFrame, clean: pd.DataFrame | None) -> dict[str, float]:
+    """Rise from the epoch of best validation to that of fit; NaN where 90 % are never fitted."""
+    turns = learning_curves.turns(curve)
+    if turns["censored"]:
+        return {"rise": np.nan, "excess": np.nan}
+
+    def rise(of: pd.DataFrame) -> float:
+        sought = of.dropna(subset="critical")
+        at = np.interp([turns[PEAK], turns[FIT]], sought["epoch"], sought["critical"])
+        return float(at[1] - at[0])
+
+    return {"rise": rise(curve), "excess": rise(curve) - rise(clean) if clean is not None else np.nan}
