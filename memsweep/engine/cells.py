@@ -26,7 +26,7 @@ Gate = Callable[[Tensor], Tensor]
 class Kind(NamedTuple):
     """What tells cells apart. Pre-activations come in blocks of H rows, recurrent ones first."""
 
-    update: str  # the elementwise part, one of scan.UPDATES
+    update: str  # the elementwise part, one of updates.UPDATES
     blocks: int  # G
     recurrent: int  # R, blocks that read what is fed back
     keeps: int | None = None  # the block of the gate that keeps the state; its bias starts at model.gate_bias

@@ -8,7 +8,7 @@ contiguous. Under `vmap` the members' products are one batched product. `cells.p
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -16,9 +16,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-_sigmoid_backward = torch.ops.aten.sigmoid_backward.grad_input
-_tanh_backward = torch.ops.aten.tanh_backward.grad_input
-_relu_backward = torch.ops.aten.threshold_backward.grad_input
+from memsweep.engine.updates import UPDATES, Gradients, Step, tanh_, tanh_backward
 
 
 @dataclass(frozen=True)  # no tuple, which torch.func would take apart at each call
@@ -175,7 +173,7 @@ def _forward(spec: Spec, inputs: Tensor, weights: Weights) -> tuple[Tensor, ...]
             step.others.addcmul_(weights.peephole[:, :, None], outputs[t])
         update.forward(step)
         if has_plus:
-            feds[t + 1].copy_(_tanh_(torch.baddbmm(weights.plus_bias[:, :, None], weights.plus_weight, outputs[t + 1])))
+            feds[t + 1].copy_(tanh_(torch.baddbmm(weights.plus_bias[:, :, None], weights.plus_weight, outputs[t + 1])))
         elif has_peephole:
             feds[t + 1].copy_(outputs[t + 1])
     return read[1:, :, :width].clone(), *kept
@@ -195,7 +193,7 @@ def _backward(spec: Spec, gradient: Tensor, weights: Weights, kept: Kept) -> tup
     others_back, candidate_back, plus_back = (
         matrix.mT.contiguous() for matrix in (matrices.others[:, :, :-1], matrices.candidate, weights.plus_weight)
     )
-    of = Gradients.room(spec, kept)
+    of = _room(spec, kept)
     of_fed: Tensor | None = None  # by the step after this one
     of_output: Tensor | None = None  # likewise, by its peephole
     reads, inputs_read, feds = (
@@ -207,7 +205,7 @@ def _backward(spec: Spec, gradient: Tensor, weights: Weights, kept: Kept) -> tup
     for t in reversed(range(spec.steps)):
         total = gradients[t] if of_fed is None else gradients[t] + of_fed
         if has_plus:
-            of_sum = _tanh_backward(total, feds[t + 1].mT, grad_input=torch.empty_like(of.state))
+            of_sum = tanh_backward(total, feds[t + 1].mT, grad_input=torch.empty_like(of.state))
             own.plus_weight.baddbmm_(of_sum, outputs[t + 1].mT)
             own.plus_bias.add_(of_sum.sum(2))
             total = torch.bmm(plus_back, of_sum)
@@ -243,39 +241,11 @@ def _backward(spec: Spec, gradient: Tensor, weights: Weights, kept: Kept) -> tup
     )
 
 
-# The elementwise parts, in place. Forward turns pre-activations into activations and finds state and output; backward
-# turns the gradient of the new state into that of the old one, and finds the gradients of pre-activations.
-
-
-class Step(NamedTuple):
-    """What a step keeps, [M, H, B] a block."""
-
-    gates: Tensor  # [M, G' H, B]
-    others: Tensor  # [M, (G - G') H, B]
-    blocks: tuple[Tensor, ...]  # of both, in the order of the weights
-    sigmoids: Tensor  # the first blocks, which are gates and lie together
-    state: Tensor
-    new: Tensor  # state
-    output: Tensor
-    extra: Tensor
-
-
-class Gradients(NamedTuple):
-    """Of a step, in memory that all steps share; `extra` is free to write on where the update has none."""
-
-    gates: Tensor
-    others: Tensor
-    blocks: tuple[Tensor, ...]
-    sigmoids: Tensor
-    state: Tensor
-    extra: Tensor
-
-    @classmethod
-    def room(cls, spec: Spec, kept: Kept) -> Gradients:
-        gates, others = torch.empty_like(kept.gates[0]), torch.empty_like(kept.others[0])
-        state = torch.zeros_like(kept.states[0])
-        sigmoids = _sigmoids(spec, gates, others)
-        return cls(gates, others, _blocks(spec, gates, others), sigmoids, state, torch.empty_like(state))
+def _room(spec: Spec, kept: Kept) -> Gradients:
+    gates, others = torch.empty_like(kept.gates[0]), torch.empty_like(kept.others[0])
+    state = torch.zeros_like(kept.states[0])
+    sigmoids = _sigmoids(spec, gates, others)
+    return Gradients(gates, others, _blocks(spec, gates, others), sigmoids, state, torch.empty_like(state))
 
 
 def _steps(spec: Spec, kept: Kept, outputs: Sequence[Tensor]) -> Iterator[Step]:
@@ -293,124 +263,3 @@ def _blocks(spec: Spec, *buffers: Tensor) -> tuple[Tensor, ...]:
 def _sigmoids(spec: Spec, gates: Tensor, others: Tensor) -> Tensor:
     rows = gates if gates.numel() else others
     return rows[..., : UPDATES[spec.update].sigmoids * spec.width, :]
-
-
-class Update(NamedTuple):
-    forward: Callable[[Step], None]
-    backward: Callable[[Step, Tensor, Gradients], None]  # (what it kept, gradient of the output, of the new state)
-    sigmoids: int  # of the first blocks
-    has_extra: bool = False
-
-
-def _lstm(step: Step) -> None:
-    """c = f c + i g, h = o tanh(c); extra is tanh(c)."""
-    i, f, o, g = step.blocks
-    step.sigmoids.sigmoid_()
-    torch.mul(f, step.state, out=step.new).addcmul_(i, _tanh_(g))
-    torch.mul(o, _tanh(step.new, out=step.extra), out=step.output)
-
-
-def _lstm_backward(step: Step, total: Tensor, of: Gradients) -> None:
-    torch.mul(total, step.extra, out=of.blocks[2])
-    torch.mul(total, step.blocks[2], out=of.extra)
-    of.state.add_(_tanh_backward(of.extra, step.extra, grad_input=of.extra))
-    _of_gated_sum(step, of)
-
-
-def _of_gated_sum(step: Step, of: Gradients) -> None:
-    """Of f state + i g, first, second and last block; then of all gates, before their nonlinearity."""
-    (i, f, *_, g), (of_i, of_f, *_, of_g) = step.blocks, of.blocks
-    torch.mul(of.state, g, out=of_i)
-    torch.mul(of.state, step.state, out=of_f)
-    torch.mul(of.state, i, out=of_g)
-    of.state.mul_(f)
-    _sigmoid_backward(of.sigmoids, step.sigmoids, grad_input=of.sigmoids)
-    _tanh_backward(of_g, g, grad_input=of_g)
-
-
-def _pru_d(step: Step) -> None:
-    """h = f h + i g."""
-    i, f, g = step.blocks
-    step.sigmoids.sigmoid_()
-    torch.mul(f, step.state, out=step.new).addcmul_(i, _tanh_(g))
-    step.output.copy_(step.new)
-
-
-def _pru_d_backward(step: Step, total: Tensor, of: Gradients) -> None:
-    of.state.add_(total)
-    _of_gated_sum(step, of)
-
-
-def _ugrnn(step: Step) -> None:
-    """h = g h + (1 - g) c."""
-    g, c = step.blocks[-2:]
-    step.sigmoids.sigmoid_()
-    torch.lerp(_tanh_(c), step.state, g, out=step.new)
-    step.output.copy_(step.new)
-
-
-def _ugrnn_backward(step: Step, total: Tensor, of: Gradients) -> None:
-    _of_mixture(step, total, of)
-    _sigmoid_backward(of.sigmoids, step.sigmoids, grad_input=of.sigmoids)
-
-
-def _of_mixture(step: Step, total: Tensor, of: Gradients) -> None:
-    """Of h = g h + (1 - g) tanh(c), the last two blocks; of the gate itself, before its own nonlinearity."""
-    (g, c), (of_g, of_c) = step.blocks[-2:], of.blocks[-2:]
-    of.state.add_(total)
-    torch.mul(of.state, torch.sub(step.state, c, out=of_c), out=of_g)
-    torch.mul(of.state, g, out=of.extra)
-    torch.sub(of.state, of.extra, out=of_c)
-    of.state.copy_(of.extra)
-    _tanh_backward(of_c, c, grad_input=of_c)
-
-
-def _gru(step: Step) -> None:
-    """n = tanh(W x + b + r U h), h = z h + (1 - z) n; extra is U h."""
-    _, z, n = step.blocks
-    step.sigmoids.sigmoid_()
-    n.addcmul_(step.blocks[0], step.extra)
-    torch.lerp(_tanh_(n), step.state, z, out=step.new)
-    step.output.copy_(step.new)
-
-
-def _gru_backward(step: Step, total: Tensor, of: Gradients) -> None:
-    _of_mixture(step, total, of)
-    torch.mul(of.blocks[2], step.extra, out=of.blocks[0])
-    torch.mul(of.blocks[2], step.blocks[0], out=of.extra)
-    _sigmoid_backward(of.sigmoids, step.sigmoids, grad_input=of.sigmoids)
-
-
-def _tanh_of_sum(step: Step) -> None:
-    step.output.copy_(_tanh_(step.gates))
-
-
-def _tanh_of_sum_backward(step: Step, total: Tensor, of: Gradients) -> None:
-    _tanh_backward(total, step.gates, grad_input=of.gates)
-
-
-def _relu_of_sum(step: Step) -> None:
-    step.output.copy_(step.gates.relu_())
-
-
-def _relu_of_sum_backward(step: Step, total: Tensor, of: Gradients) -> None:
-    _relu_backward(total, step.gates, 0, grad_input=of.gates)
-
-
-def _tanh(x: Tensor, out: Tensor) -> Tensor:
-    """tanh by way of the logistic function, which the library computes three times as fast on a CPU."""
-    return torch.mul(x, 2, out=out).sigmoid_().mul_(2).sub_(1)
-
-
-def _tanh_(x: Tensor) -> Tensor:
-    return _tanh(x, out=x)
-
-
-UPDATES: dict[str, Update] = {
-    "lstm": Update(_lstm, _lstm_backward, 3, has_extra=True),
-    "gru": Update(_gru, _gru_backward, 2, has_extra=True),
-    "ugrnn": Update(_ugrnn, _ugrnn_backward, 1),
-    "pru_d": Update(_pru_d, _pru_d_backward, 2),
-    "tanh": Update(_tanh_of_sum, _tanh_of_sum_backward, 0),
-    "relu": Update(_relu_of_sum, _relu_of_sum_backward, 0),
-}
