@@ -15,8 +15,8 @@ from memsweep.launch.driver import write_wanted
 from memsweep.results.store import Store
 from memsweep.sweep import load_sweep
 from tests.cluster import postgres
+from tests.mlflow_store import ROOT, end, followers, the_parent, trial_runs, uri_of, wait_until, whole
 from tests.processes import free_port, mlflow_server
-from tests.test_tracking import ROOT, end, followers, the_parent, trial_runs, uri_of, wait_until, whole
 
 pytestmark = [
     pytest.mark.skipif(not postgres.is_here(), reason="no PostgreSQL here: apt-get install postgresql"),
