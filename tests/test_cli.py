@@ -1,123 +1,26 @@
-"""The command line: what it prints, its exit codes, and one message for whatever is wrong."""
+"""The command line: what it prints, and its exit codes."""
 
-import io
 import json
 import os
 import subprocess
 import sys
 
-import pyarrow as pa
-import pyarrow.csv
-import pyarrow.parquet as pq
 import pytest
 
 from memsweep import arguments, cli
 from memsweep.launch import plan
-from memsweep.results.store import Store
 from memsweep.schema import Status
-from memsweep.sweep import load_sweep
-from tests.cases import ended, step
+from tests.cases import ended
+from tests.commands import TRIALS, own_folder, process, read_back, run, snapshot, store
 from tests.test_launch import memsweep_
 
 VERBS = [command.name or command.callback.__name__ for command in cli.app.registered_commands]
 FORMATS = ("table", "csv", "jsonl", "parquet")
-TRIALS = load_sweep("smoke").trials
-
-
-@pytest.fixture(autouse=True)
-def own_folder(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("MEMSWEEP_RESULTS", raising=False)
-    monkeypatch.delenv("MEMSWEEP_DATA", raising=False)
-    monkeypatch.setenv("COLUMNS", "200")
-
-
-@pytest.fixture
-def run(monkeypatch, capfdbinary):
-    """`memsweep ...` in this process: exit code, stdout and stderr. An error that would print a traceback is raised."""
-
-    def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["memsweep", *map(str, arguments)])
-        capfdbinary.readouterr()
-        code = 0
-        try:
-            cli.main()
-        except SystemExit as end:
-            code = end.code or 0
-        sys.stdout.flush()
-        out, err = capfdbinary.readouterr()
-        return code, out if "parquet" in arguments else out.decode(), err.decode()
-
-    return call
-
-
-@pytest.fixture
-def refused(run):
-    """`memsweep ...`, which must end with exit code 2, one message and no rows."""
-
-    def call(*arguments):
-        code, out, err = run(*arguments)
-        assert code == 2 and len(out) == 0
-        assert err.startswith("memsweep: ") and "Traceback" not in err
-        return err.removeprefix("memsweep: ").strip()
-
-    return call
-
-
-@pytest.fixture
-def process():
-    """`python -m memsweep ...` in a process of its own."""
-
-    def call(*arguments, **environment):
-        command = [sys.executable, "-m", "memsweep", *map(str, arguments)]
-        return subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, **environment})
-
-    return call
-
-
-def told(trial):
-    return {"trial_id": trial.trial_id, "seed": trial.seed, "configuration": json.dumps(trial.flat())}
-
-
-@pytest.fixture
-def store():
-    """Four of the twelve trials of `smoke`, as if a launch had been cut short."""
-    made = Store("results", create=True)
-    made.write("wanted", [{"sweep": "smoke", **told(trial)} for trial in TRIALS])
-    ends = zip(TRIALS, ("finished", "diverged", "failed", "interrupted"), strict=False)
-    causes = {"failed": "Traceback\nValueError: no luck"}
-    made.write(
-        "trials", [ended(t.trial_id, end, cause=causes.get(end), train_count=7, step_count=8) for t, end in ends]
-    )
-    made.write("steps", [step(TRIALS[0].trial_id, number=n, train_count=7) for n in (4, 8)])
-    return made
 
 
 def test_the_shell_completes_names_of_sweeps(process):
     words = {"_MEMSWEEP_COMPLETE": "complete_bash", "COMP_WORDS": "memsweep plan gener", "COMP_CWORD": "2"}
     assert process(**words).stdout.split() == ["generalization"]
-
-
-def snapshot(folder="."):
-    found = {}
-    for where, _, names in os.walk(folder):
-        for name in names:
-            with open(os.path.join(where, name), "rb") as file:
-                found[os.path.join(where, name)] = file.read()
-    return found
-
-
-def read_back(output, text):
-    """Rows of a printed answer."""
-    if output == "parquet":
-        return pq.read_table(io.BytesIO(text)).to_pylist()
-    if output == "csv":
-        return pa.csv.read_csv(io.BytesIO(text.encode())).to_pylist()
-    if output == "jsonl":
-        return [json.loads(line, parse_constant=pytest.fail) for line in text.splitlines()]
-    header, rule, *lines = text.splitlines()
-    assert set(rule) <= {"-", " "}
-    return [dict(zip(header.split(), line.split(), strict=True)) for line in lines]
 
 
 # Help.
@@ -315,140 +218,6 @@ def test_doctor_finds_a_damaged_part(run, store):
     (row,) = [row for row in read_back("jsonl", out) if row["state"] == "wrong"]
     assert code == 2 and part.name in row["found"] and "Move it out of the folder" in row["found"]
     assert snapshot() == before
-
-
-# What is wrong with what the user gave.
-
-SWEEP = "from memsweep import Sweep\nSWEEP = Sweep('q', {base}, axes={axes})\n"
-WRONG_FILES = {
-    "wrong key": (SWEEP.format(base={}, axes={"model.witdh": [1]}), "Did you mean 'model.width'?"),
-    "wrong value": (SWEEP.format(base={"data.noise_fraction": 1.2}, axes={}), "must lie in [0, 1]"),
-    "empty axis": (SWEEP.format(base={}, axes={"model.width": []}), "axis 'model.width' is empty"),
-    "syntax error": ("SWEEP = = 3\n", "line 1: invalid syntax"),
-    "exception": ("\n1 / 0\n", "line 2: ZeroDivisionError"),
-    "no sweep": ("x = 3\n", "has no SWEEP"),
-    "too many examples": (SWEEP.format(base={"data.examples": 5000}, axes={}), "use fewer"),
-}
-
-
-@pytest.mark.parametrize("verb", ["plan", "launch"])
-@pytest.mark.parametrize("text, word", WRONG_FILES.values(), ids=WRONG_FILES)
-def test_a_wrong_sweep_file_is_one_message(refused, tmp_path, verb, text, word):
-    (tmp_path / "mine.py").write_text(text)
-    message = refused(verb, "mine.py")
-    assert word in message and ("mine.py" in message or "data.examples" in message)
-    assert not list(tmp_path.rglob("*.parquet"))
-
-
-@pytest.mark.parametrize("verb", ["plan", "missing", "launch"])
-@pytest.mark.parametrize(
-    "arguments, word",
-    [
-        (["smok"], "Did you mean 'smoke'?"),
-        (["smoke", "--set", "model.witdh=3"], "Did you mean 'model.width'?"),
-        (["smoke", "--set", "model.width=wide"], "'wide' is no whole number"),
-        (["smoke", "--set", "model.width=-3"], "model.width = -3"),
-        (["smoke", "--set", "model.width=8,8"], "duplicate trial"),
-        (["smoke", "--set", "seeds=3:3"], "seeds is empty"),
-        (["smoke", "--set", "data.noise_kind=none"], "data.noise_kind"),
-    ],
-)
-def test_wrong_words_are_one_message(refused, verb, arguments, word):
-    assert word in refused(verb, *arguments)
-    assert snapshot() == {}
-
-
-@pytest.mark.parametrize("verb", ["plan", "launch"])
-def test_a_missing_dataset_is_told_with_what_to_do(refused, tmp_path, monkeypatch, verb):
-    (tmp_path / "datasets").mkdir()
-    monkeypatch.setenv("MEMSWEEP_DATA", str(tmp_path / "datasets"))
-    message = refused(verb, "smoke", "--set", "data.task=mnist")
-    assert "train-images-idx3-ubyte" in message and str(tmp_path / "datasets") in message and "\n" not in message
-    assert not list(tmp_path.rglob("*.parquet"))
-
-
-@pytest.mark.parametrize("verb", ["plan", "launch"])
-def test_all_that_is_wrong_with_the_data_is_told_at_once(refused, verb):
-    message = refused(verb, "smoke", "--set", "data.examples=5000,6000")
-    assert "data.examples = 5000" in message and "data.examples = 6000" in message
-
-
-@pytest.mark.parametrize("results", ["taken", "taken/below"])
-def test_results_that_cannot_be_written_are_told_before_anything_starts(refused, tmp_path, results):
-    (tmp_path / "taken").write_text("a file of mine")
-    assert "--results" in refused("launch", "smoke", "--results", results)
-    assert snapshot() == {"./taken": b"a file of mine"}
-
-
-@pytest.mark.parametrize("arguments", [["status"], ["query", "select 1"]])
-def test_results_that_are_not_there_are_told(refused, arguments):
-    assert refused(*arguments, "--results", "nowhere") == (
-        "no results at nowhere: launch a sweep first, or name another folder with --results."
-    )
-    assert snapshot() == {}
-
-
-@pytest.mark.parametrize(
-    "arguments", [["status"], ["query", "from trials"], ["missing", "smoke"], ["plan", "smoke"], ["launch", "smoke"]]
-)
-def test_a_damaged_part_is_told_and_nothing_is_lost(refused, store, arguments):
-    (part,) = store.parts("trials")
-    part.write_bytes(part.read_bytes()[:-9])
-    before = snapshot()
-    message = refused(*arguments)
-    assert part.name in message and "Move it out of the folder" in message and "\n" not in message
-    after = snapshot()
-    after.pop("./results/launch.lock", None)
-    assert after == before
-
-
-@pytest.mark.parametrize(
-    "statement, word",
-    [
-        ("selec 1", "syntax error"),
-        ("select * from tirals", "Did you mean 'trials'?"),
-        ("select sead from trials", "seed"),
-        ("delete from trials", "only SELECT"),
-        ("drop table trials", "only SELECT"),
-        ("copy trials to 'stolen.csv'", "only SELECT"),
-        ("select 1; select 2", "found 2 statements"),
-        ("", "found 0 statements"),
-        ("select * from read_csv('results/x.csv')", "Permission Error"),
-        ("\udcff", ""),
-    ],
-)
-def test_a_wrong_statement_is_one_message_and_changes_nothing(refused, store, statement, word):
-    before = snapshot()
-    assert word in refused("query", statement)
-    assert snapshot() == before
-
-
-def test_a_launch_beside_another_is_refused(refused, store):
-    with store.lock("launch"):
-        assert f"process {os.getpid()} " in refused("launch", "smoke")
-
-
-def test_a_launch_of_a_finished_sweep_repeats_nothing(run, store):
-    store.write("trials", [ended(t.trial_id, attempt_id="b") for t in TRIALS])
-    code, out, err = run("launch", "smoke")
-    assert (code, out) == (0, "") and "12 of 12 trials finished, 0 of them run now, 0 failed, 0 missing" in err
-
-
-def test_a_launch_tells_scripts_how_it_ended(run, store):
-    store.write("trials", [ended(t.trial_id, attempt_id="b") for t in TRIALS])
-    code, out, _ = run("launch", "smoke", "--format", "jsonl")
-    (row,) = read_back("jsonl", out)
-    counts = {"wanted": 12, "settled_before": 12, "ran": 0, "failed": 0, "missing": 0, "interrupted": False}
-    assert code == 0 and row == {"sweeps": "smoke", **counts}
-
-
-def test_errors_of_the_program_itself_are_not_hidden(run, monkeypatch):
-    def fail(_):
-        raise RuntimeError("a bug")
-
-    monkeypatch.setattr("memsweep.sweep.load_sweep", fail)
-    with pytest.raises(RuntimeError, match="a bug"):
-        run("plan", "smoke")
 
 
 # The same in processes of their own.

@@ -1,0 +1,139 @@
+"""What is wrong with what the user gave is one message: where, what was found, what is allowed, what to do next."""
+
+import os
+
+import pytest
+
+from tests.cases import ended
+from tests.commands import TRIALS, own_folder, process, read_back, refused, run, snapshot, store
+
+SWEEP = "from memsweep import Sweep\nSWEEP = Sweep('q', {base}, axes={axes})\n"
+WRONG_FILES = {
+    "wrong key": (SWEEP.format(base={}, axes={"model.witdh": [1]}), "Did you mean 'model.width'?"),
+    "wrong value": (SWEEP.format(base={"data.noise_fraction": 1.2}, axes={}), "must lie in [0, 1]"),
+    "empty axis": (SWEEP.format(base={}, axes={"model.width": []}), "axis 'model.width' is empty"),
+    "syntax error": ("SWEEP = = 3\n", "line 1: invalid syntax"),
+    "exception": ("\n1 / 0\n", "line 2: ZeroDivisionError"),
+    "no sweep": ("x = 3\n", "has no SWEEP"),
+    "too many examples": (SWEEP.format(base={"data.examples": 5000}, axes={}), "use fewer"),
+}
+
+
+@pytest.mark.parametrize("verb", ["plan", "launch"])
+@pytest.mark.parametrize("text, word", WRONG_FILES.values(), ids=WRONG_FILES)
+def test_a_wrong_sweep_file_is_one_message(refused, tmp_path, verb, text, word):
+    (tmp_path / "mine.py").write_text(text)
+    message = refused(verb, "mine.py")
+    assert word in message and ("mine.py" in message or "data.examples" in message)
+    assert not list(tmp_path.rglob("*.parquet"))
+
+
+@pytest.mark.parametrize("verb", ["plan", "missing", "launch"])
+@pytest.mark.parametrize(
+    "arguments, word",
+    [
+        (["smok"], "Did you mean 'smoke'?"),
+        (["smoke", "--set", "model.witdh=3"], "Did you mean 'model.width'?"),
+        (["smoke", "--set", "model.width=wide"], "'wide' is no whole number"),
+        (["smoke", "--set", "model.width=-3"], "model.width = -3"),
+        (["smoke", "--set", "model.width=8,8"], "duplicate trial"),
+        (["smoke", "--set", "seeds=3:3"], "seeds is empty"),
+        (["smoke", "--set", "data.noise_kind=none"], "data.noise_kind"),
+    ],
+)
+def test_wrong_words_are_one_message(refused, verb, arguments, word):
+    assert word in refused(verb, *arguments)
+    assert snapshot() == {}
+
+
+@pytest.mark.parametrize("verb", ["plan", "launch"])
+def test_a_missing_dataset_is_told_with_what_to_do(refused, tmp_path, monkeypatch, verb):
+    (tmp_path / "datasets").mkdir()
+    monkeypatch.setenv("MEMSWEEP_DATA", str(tmp_path / "datasets"))
+    message = refused(verb, "smoke", "--set", "data.task=mnist")
+    assert "train-images-idx3-ubyte" in message and str(tmp_path / "datasets") in message and "\n" not in message
+    assert not list(tmp_path.rglob("*.parquet"))
+
+
+@pytest.mark.parametrize("verb", ["plan", "launch"])
+def test_all_that_is_wrong_with_the_data_is_told_at_once(refused, verb):
+    message = refused(verb, "smoke", "--set", "data.examples=5000,6000")
+    assert "data.examples = 5000" in message and "data.examples = 6000" in message
+
+
+@pytest.mark.parametrize("results", ["taken", "taken/below"])
+def test_results_that_cannot_be_written_are_told_before_anything_starts(refused, tmp_path, results):
+    (tmp_path / "taken").write_text("a file of mine")
+    assert "--results" in refused("launch", "smoke", "--results", results)
+    assert snapshot() == {"./taken": b"a file of mine"}
+
+
+@pytest.mark.parametrize("arguments", [["status"], ["query", "select 1"]])
+def test_results_that_are_not_there_are_told(refused, arguments):
+    assert refused(*arguments, "--results", "nowhere") == (
+        "no results at nowhere: launch a sweep first, or name another folder with --results."
+    )
+    assert snapshot() == {}
+
+
+@pytest.mark.parametrize(
+    "arguments", [["status"], ["query", "from trials"], ["missing", "smoke"], ["plan", "smoke"], ["launch", "smoke"]]
+)
+def test_a_damaged_part_is_told_and_nothing_is_lost(refused, store, arguments):
+    (part,) = store.parts("trials")
+    part.write_bytes(part.read_bytes()[:-9])
+    before = snapshot()
+    message = refused(*arguments)
+    assert part.name in message and "Move it out of the folder" in message and "\n" not in message
+    after = snapshot()
+    after.pop("./results/launch.lock", None)
+    assert after == before
+
+
+@pytest.mark.parametrize(
+    "statement, word",
+    [
+        ("selec 1", "syntax error"),
+        ("select * from tirals", "Did you mean 'trials'?"),
+        ("select sead from trials", "seed"),
+        ("delete from trials", "only SELECT"),
+        ("drop table trials", "only SELECT"),
+        ("copy trials to 'stolen.csv'", "only SELECT"),
+        ("select 1; select 2", "found 2 statements"),
+        ("", "found 0 statements"),
+        ("select * from read_csv('results/x.csv')", "Permission Error"),
+        ("\udcff", ""),
+    ],
+)
+def test_a_wrong_statement_is_one_message_and_changes_nothing(refused, store, statement, word):
+    before = snapshot()
+    assert word in refused("query", statement)
+    assert snapshot() == before
+
+
+def test_a_launch_beside_another_is_refused(refused, store):
+    with store.lock("launch"):
+        assert f"process {os.getpid()} " in refused("launch", "smoke")
+
+
+def test_a_launch_of_a_finished_sweep_repeats_nothing(run, store):
+    store.write("trials", [ended(t.trial_id, attempt_id="b") for t in TRIALS])
+    code, out, err = run("launch", "smoke")
+    assert (code, out) == (0, "") and "12 of 12 trials finished, 0 of them run now, 0 failed, 0 missing" in err
+
+
+def test_a_launch_tells_scripts_how_it_ended(run, store):
+    store.write("trials", [ended(t.trial_id, attempt_id="b") for t in TRIALS])
+    code, out, _ = run("launch", "smoke", "--format", "jsonl")
+    (row,) = read_back("jsonl", out)
+    counts = {"wanted": 12, "settled_before": 12, "ran": 0, "failed": 0, "missing": 0, "interrupted": False}
+    assert code == 0 and row == {"sweeps": "smoke", **counts}
+
+
+def test_errors_of_the_program_itself_are_not_hidden(run, monkeypatch):
+    def fail(_):
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr("memsweep.sweep.load_sweep", fail)
+    with pytest.raises(RuntimeError, match="a bug"):
+        run("plan", "smoke")
