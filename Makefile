@@ -37,7 +37,7 @@ coverage: .venv/ready ## which lines no default test runs, in commands and worke
 	$(BIN)/python -m coverage combine --quiet
 	$(BIN)/python -m coverage report
 
-fuzz: .venv/ready ## random commands, sweeps, parts and notes, for a quarter of an hour
+fuzz: .venv/ready ## random commands, sweeps, parts and notes, for five minutes; EXAMPLES=1500: for fifteen
 	FUZZ_EXAMPLES=$(or $(EXAMPLES),500) $(BIN)/python -m pytest --timeout 0 tests/test_fuzz.py
 
 test-slow: .venv/ready ## what takes minutes: every program compiled; kills at random

@@ -46,7 +46,7 @@ def draw(summary: pd.DataFrame, ax: Axes, inputs: str = "real inputs") -> Axes:
     return ax
 
 
-def _figure(inputs: str) -> figures.Figure:
+def _figure(kind: str, inputs: str) -> figures.Figure:
     return figures.Figure(
         inputs.replace(" ", "-"),
         f"Which classes the loss depends on, {inputs}",
@@ -54,7 +54,8 @@ def _figure(inputs: str) -> figures.Figure:
         "How the part of the mean training loss that belongs to a class (rows) depends on training inputs of a class "
         "(columns), through all of training: L1 norm, as a share of the whole map. Mean over seeds.",
         rows=lambda summary: summary[summary["inputs"] == inputs],
+        only={"data_noise_kind": kind},
     )
 
 
-FIGURES = tuple(_figure(inputs) for inputs in INPUTS.values())
+FIGURES = tuple(_figure(kind, inputs) for kind, inputs in INPUTS.items())

@@ -25,6 +25,8 @@ _SYMBOLS = {
 }  # fmt: skip
 
 
+WORDS_OF_CURVES = 8
+"""Curves that are told in words; what is more is counted."""
 _DECADES = 2.5
 """Longer logarithmic axes have ticks at powers of ten alone; those of less than one, whose only number may be a lone 2,
 have Matplotlib's."""
@@ -46,10 +48,6 @@ def describe(ax: Axes) -> dict[str, Any]:
             "annotations": [_annotation(text, ax) for text in ax.texts],
         },
     }
-
-
-WORDS_OF_CURVES = 8
-"""Curves that are told in words; what is more is counted."""
 
 
 def words(plot: dict[str, Any]) -> str:
@@ -100,7 +98,8 @@ def _squares(mesh: QuadMesh) -> dict[str, Any]:
         "zmin": low,
         "zmax": high,
         "colorscale": [[float(shade), to_hex(mesh.cmap(shade))] for shade in shades],
-        "showscale": False,
+        "showscale": mesh.colorbar is not None,
+        "colorbar": {"title": {"text": str(mesh.get_label()).lstrip("_"), "side": "right"}, "thickness": 14},
         "name": str(mesh.get_label()).lstrip("_"),
     }
 

@@ -161,7 +161,12 @@ def test_in_the_dark_the_page_and_its_curves_can_be_seen(page, dark):
         assert contrast(page, colour, ground) > 4.5, name
 
 
-def test_after_the_dark_curves_have_their_own_colours_again(page):
+def test_after_the_dark_curves_have_their_own_colours_again(page, dark):
+    WebDriverWait(page, 10).until(
+        lambda b: b.execute_script(f"return document.querySelector({PLOT!r}).layout.paper_bgcolor") == "#15191f"
+    )
+    lightened = page.execute_script(f"return document.querySelector({PLOT!r}).data.map(t => t.line.color)")
+    page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
     WebDriverWait(page, 10).until(
         lambda b: b.execute_script(f"return document.querySelector({PLOT!r}).layout.paper_bgcolor") == "#ffffff"
     )
@@ -169,6 +174,7 @@ def test_after_the_dark_curves_have_their_own_colours_again(page):
         f"const place = document.querySelector({PLOT!r}); return [place.data, described(place).data]"
     )
     assert [trace["line"]["color"] for trace in drawn] == [trace["line"]["color"] for trace in own]
+    assert any(trace["line"]["color"] != in_the_dark for trace, in_the_dark in zip(own, lightened, strict=True))
 
 
 def said(page):

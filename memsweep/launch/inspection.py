@@ -14,7 +14,7 @@ from memsweep.launch import checkpoints
 from memsweep.options import PROBES
 from memsweep.results.location import Location
 from memsweep.results.parts import PART_NAME
-from memsweep.results.store import RUNNING, SEARCHES, Store, StoreError
+from memsweep.results.store import IDENTITY, RUNNING, SEARCHES, Store, StoreError
 from memsweep.schema import SCHEMAS, SETTLED, Status
 
 
@@ -118,11 +118,15 @@ def _checkpoints(store: Store, settled: frozenset[str]) -> Iterator[Finding]:
 
 
 def _notes(store: Store) -> Iterator[Finding]:
-    for read in (store.programs, store.identity if (store.results / "identity").exists() else lambda: None):
-        try:
-            read()
-        except StoreError as error:
-            yield Finding("note", True, str(error))
+    try:
+        store.programs()
+    except StoreError as error:
+        yield Finding("note", True, str(error))
+    try:
+        if (store.results / IDENTITY).exists():
+            store.identity()
+    except StoreError as error:
+        yield Finding("note", True, str(error))
     for name, kind in ((RUNNING, list), (SEARCHES, dict)):
         path = store.results / name
         try:

@@ -15,6 +15,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -40,6 +41,7 @@ def main() -> None:
         store = Store(Path(folder, "results"), create=True)
         fill(store, parts // 2)
         count = len(store.parts("trials")) + len(store.parts("steps"))
+        reading = {table: timed(partial(store.read, table))[0] for table in ("trials", "steps")}
         before, answer = timed(lambda: run(QUERY, store.results).to_pylist())
         first, merged = timed(lambda: compact(store))
         after, same = timed(lambda: run(QUERY, store.results).to_pylist())
@@ -47,9 +49,11 @@ def main() -> None:
         assert same == answer and not any(one.rows_dropped for one in merged)
         assert all(one.parts == one.parts_before for one in nothing)
         left = len(store.parts("trials")) + len(store.parts("steps"))
+    for table, seconds in reading.items():
+        print(f"a part of {table}: {seconds / (count / 2) * 1e3:.2f} ms to read, all its columns")
     print(f"{count} parts: query {before:.2f} s, compact {first:.1f} s")
     print(f"{left} parts: query {after:.2f} s, compact again {again:.2f} s")
-    found = {"parts": count, "left": left, "query": [before, after], "compact": [first, again]}
+    found = {"parts": count, "left": left, "reading": reading, "query": [before, after], "compact": [first, again]}
     print(json.dumps({"benchmark": "compaction", "machine": machine.describe(), **found}))
 
 
