@@ -52,11 +52,8 @@ def print_table(table: pa.Table, output: Format) -> None:
 
         pyarrow.csv.write_csv(_plain_columns(table, nested=False), sys.stdout.buffer)
     elif output is Format.JSONL:
-        import json
-
         for row in table.to_pylist():
-            finite = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in row.items()}
-            print(json.dumps(finite, default=str, allow_nan=False))
+            print(_json(row))
     elif output is Format.MARKDOWN:
         for row in [table.column_names, ["---"] * table.num_columns, *zip(*map(_texts, table.columns), strict=True)]:
             print("| " + " | ".join(text.replace("|", "\\|").replace("\n", " ") for text in row) + " |")
@@ -66,12 +63,14 @@ def print_table(table: pa.Table, output: Format) -> None:
 
 
 def _plain_columns(table: pa.Table, *, nested: bool) -> pa.Table:
+    """What the format has no type for, as text."""
     import pyarrow as pa
 
     for i, column in enumerate(table.columns):
         kind = column.type
-        if pa.types.is_interval(kind) or (not nested and (pa.types.is_nested(kind) or pa.types.is_binary(kind))):
-            texts = [None if value is None else str(value) for value in column.to_pylist()]
+        is_text = pa.types.is_nested(kind) or pa.types.is_binary(kind) or pa.types.is_duration(kind)
+        if "interval" in str(kind) or (is_text and not nested):
+            texts = [None if value is None else _shown(value) for value in column.to_pylist()]
             table = table.set_column(i, table.column_names[i], pa.array(texts, pa.string()))
     return table
 
@@ -95,4 +94,21 @@ def _texts(column: pa.ChunkedArray) -> list[str]:
 def _shown(value: Any) -> str:
     if value is None:
         return ""
+    if isinstance(value, list | dict):
+        return _json(value)
     return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def _json(value: Any) -> str:
+    """The value as JSON, which has no infinite numbers: null stands for them."""
+    import json
+
+    return json.dumps(_finite(value), default=str, allow_nan=False)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _finite(part) for name, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(part) for part in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import os
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import duckdb
 import pyarrow as pa
@@ -26,6 +26,11 @@ LOCKED_DOWN: dict[str, str | bool | int | float | list[str]] = {
     "temp_directory": "",
 }
 """Settings of DuckDB under which a statement reaches no file, no network and no variable of ours."""
+
+
+NOT_PRINTABLE = re.compile(r"\b(BIT|BIGNUM|UNION|VARIANT|TIME WITH TIME ZONE)\b")
+"""Types of DuckDB that reach Arrow as bytes without a meaning, or without a part of it."""
+DAY_MICROSECONDS = 24 * 3600 * 1_000_000
 
 
 class QueryError(Exception):
@@ -54,6 +59,8 @@ def sql(statement: str, results: str | Location | Store) -> pd.DataFrame:
 def run(statement: str, results: str | Location | Store) -> pa.Table:
     """The answer to one SELECT over trials, steps, packs, wanted and the tables of probes.
 
+    Whole numbers are int64, as far as they fit, and other decimals float64: DuckDB's sum of whole numbers is a decimal.
+    Spans of time are durations, or ISO 8601 texts where one has months.
     results: a folder, or what is known of it (a Snapshot answers many statements and reads each table once).
     Raises QueryError, with DuckDB's own words, for anything else; StoreError for a damaged part.
     """
@@ -66,7 +73,9 @@ def run(statement: str, results: str | Location | Store) -> pa.Table:
                     connection.register(name, store.current(name))
             connection.execute("set timezone = 'UTC'")
             connection.execute("set lock_configuration = true")
-            return _told_apart(connection.sql(statement).to_arrow_table())
+            answer = connection.sql(statement)
+            _check_is_printable(answer)
+            return _as_numbers(_told_apart(answer.to_arrow_table()))
         except duckdb.CatalogException as error:
             raise QueryError(_explained(str(error))) from error
         except (duckdb.Error, RuntimeError, UnicodeError, TypeError) as error:
@@ -87,6 +96,51 @@ def _told_apart(table: pa.Table) -> pa.Table:
             free = f"{name}_{number}"
         names.append(free)
     return table.rename_columns(names)
+
+
+def _as_numbers(table: pa.Table) -> pa.Table:
+    """The table without decimals and intervals, which pandas holds as objects; nulls stay nulls."""
+    for i, column in enumerate(table.columns):
+        if pa.types.is_interval(column.type):
+            column = pa.chunked_array([_durations(column.to_pylist())])
+        elif not column.type.equals(_number(column.type, pa.int64())):
+            try:
+                column = column.cast(_number(column.type, pa.int64()))
+            except pa.ArrowInvalid:  # a whole number beyond int64
+                column = column.cast(_number(column.type, pa.float64()))
+        table = table.set_column(i, table.column_names[i], column)
+    return table
+
+
+def _number(kind: pa.DataType, whole: pa.DataType) -> pa.DataType:
+    """The type without decimals, at any depth.  whole: of those without a fraction."""
+    if pa.types.is_decimal(kind):
+        return whole if kind.scale == 0 else pa.float64()
+    if pa.types.is_map(kind):
+        return pa.map_(_number(kind.key_type, whole), _number(kind.item_type, whole))
+    if pa.types.is_struct(kind):
+        return pa.struct([field.with_type(_number(field.type, whole)) for field in kind])
+    if pa.types.is_fixed_size_list(kind):
+        return pa.list_(kind.value_field.with_type(_number(kind.value_type, whole)), kind.list_size)
+    if pa.types.is_list(kind):
+        return pa.list_(kind.value_field.with_type(_number(kind.value_type, whole)))
+    return kind
+
+
+def _durations(spans: list[Any]) -> pa.Array:
+    """Spans of months, days and nanoseconds as microseconds, to which DuckDB counts; as texts where one has months."""
+    if any(span is not None and span.months for span in spans):
+        texts = [span and f"P{span.months}M{span.days}DT{span.nanoseconds / 1e9:.6f}S" for span in spans]
+        return pa.array(texts, pa.string())
+    lengths = [None if span is None else span.days * DAY_MICROSECONDS + span.nanoseconds // 1000 for span in spans]
+    return pa.array(lengths, pa.duration("us"))
+
+
+def _check_is_printable(answer: duckdb.DuckDBPyRelation) -> None:
+    """Raises QueryError for types that neither pandas nor Parquet has."""
+    for name, kind in zip(answer.columns, answer.types, strict=True):
+        if NOT_PRINTABLE.search(str(kind)):
+            raise QueryError(f"column {name!r} is a {kind}, which pandas and Parquet don't have: cast it to varchar.")
 
 
 def _check_is_one_select(connection: duckdb.DuckDBPyConnection, statement: str) -> None:
