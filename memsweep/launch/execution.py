@@ -26,7 +26,7 @@ from memsweep.launch.ledger import Row
 from memsweep.launch.packing import Pack
 from memsweep.results.parts import write_whole
 from memsweep.results.store import Store, StoreError
-from memsweep.schema import Status
+from memsweep.schema import Status, cell
 
 CHUNK_SECONDS = 2.0
 """About how long a pack trains before it looks up: to tell its progress, and to be saved."""
@@ -293,6 +293,7 @@ def _record(attempt: Attempt, program: Program, state: State, measured: Measured
             "solved_step": _solved_step(member.trial, ledger.curve(member.trial)),
             "input_count": program.input_dim,
             "class_count": program.classes,
+            "class_labels": cell(member.data.class_labels) or None,
             "parameter_count": member.parameter_count,
             "data_fingerprint": member.data.fingerprint,
             "weights_fingerprint": comparison.weights_fingerprint(state, int(m)),

@@ -1,0 +1,187 @@
+"""A task of the user's own: its labels become classes, what is unusual is remarked, and what changes is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from memsweep.config import TrialConfig
+from memsweep.data import tasks
+from memsweep.data.tasks import DataError
+from memsweep.launch.execution import run_pack
+from memsweep.launch.packing import Pack
+from memsweep.results.store import Store
+
+MODULE = """
+import numpy as np
+
+INPUTS = np.random.default_rng(1).normal(size=(200, 3))
+CLASSES = np.arange(200) % 4
+
+def from_zero(config, rng): return INPUTS, CLASSES
+def from_one(config, rng): return INPUTS, CLASSES + 1
+def with_gaps(config, rng): return INPUTS, np.array([2, 3, 10**9, 5])[CLASSES]
+def negative(config, rng): return INPUTS, CLASSES - 2
+def booleans(config, rng): return INPUTS, CLASSES % 2 == 1
+def unsigned(config, rng): return INPUTS, np.array([0, 7, 2**64 - 1, 9], np.uint64)[CLASSES]
+def one_value(config, rng): return INPUTS, np.full(200, 3)
+def rare(config, rng): return INPUTS, np.where(np.arange(200) == 7, 9, CLASSES)
+def identifiers(config, rng): return INPUTS, np.arange(200)
+
+def floats(config, rng): return INPUTS, CLASSES.astype(float)
+def column(config, rng): return INPUTS, CLASSES[:, None]
+def one_hot(config, rng): return INPUTS, np.eye(4, dtype=int)[CLASSES]
+def names(config, rng): return INPUTS, np.array(["cat", "dog", "cow", "hen"])[CLASSES]
+def short(config, rng): return INPUTS, CLASSES[:7]
+def masked(config, rng): return np.ma.masked_greater(INPUTS, 2), CLASSES
+
+def unscaled(config, rng): return (INPUTS * 40 + 100).clip(0, 255).astype(np.uint8), CLASSES
+def bytes_as_floats(config, rng): return (INPUTS * 40 + 100).clip(0, 255).astype(np.uint8).astype(float), CLASSES
+def years(config, rng): return INPUTS + np.array([0, 2000, 0]), CLASSES
+def tiny(config, rng): return INPUTS * 1e-4, CLASSES
+def binary(config, rng): return (INPUTS > 0).astype(np.uint8), CLASSES
+"""
+
+
+@pytest.fixture(autouse=True)
+def my_tasks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    (tmp_path / "tasks_of_test_custom.py").write_text(MODULE)
+    monkeypatch.syspath_prepend(tmp_path)
+    return tmp_path / "tasks_of_test_custom.py"
+
+
+def of(name: str, **fields: Any) -> TrialConfig:
+    small = {"data.examples": 100, "data.validation_examples": 50, "data.test_examples": 50}
+    others = {name.replace("__", "."): value for name, value in fields.items()}
+    return TrialConfig.of({"data.task": f"tasks_of_test_custom:{name}", **small, **others})
+
+
+# Labels.
+
+
+@pytest.mark.parametrize(
+    ("name", "labels"),
+    [
+        ("from_one", (1, 2, 3, 4)),
+        ("negative", (-2, -1, 0, 1)),
+        ("with_gaps", (2, 3, 5, 10**9)),
+        ("unsigned", (0, 7, 9, 2**64 - 1)),
+    ],
+)
+@pytest.mark.parametrize("noise", ["none", "labels", "wrong_labels"])
+def test_classes_are_the_labels_that_occur(name: str, labels: tuple[int, ...], noise: str) -> None:
+    fields = {"data__noise_kind": noise, "data__noise_fraction": 0.0 if noise == "none" else 0.6}
+    data, plain = tasks.load(of(name, **fields)), tasks.load(of("from_zero", **fields))
+    assert data.classes == 4
+    assert data.class_labels == labels
+    assert tasks.shape(of(name)) == (3, 4)
+    order = np.argsort(np.array({"with_gaps": [2, 3, 10**9, 5], "unsigned": [0, 7, 2**64 - 1, 9]}.get(name, labels)))
+    for part in ("labels", "true_labels", "held_out_labels"):
+        if noise == "none":
+            np.testing.assert_array_equal(order[getattr(data, part)], getattr(plain, part))
+        assert set(np.unique(getattr(data, part))) == {0, 1, 2, 3}
+    if (order == np.arange(4)).all():  # then noise draws the very same classes
+        np.testing.assert_array_equal(data.corrupted, plain.corrupted)
+    assert data.fingerprint != plain.fingerprint
+
+
+def test_labels_from_zero_on_stay_as_they_are() -> None:
+    data = tasks.load(of("from_zero"))
+    assert (data.classes, data.class_labels) == (4, ())
+    np.testing.assert_array_equal(data.labels, data.source_index % 4)
+    booleans = tasks.load(of("booleans"))
+    assert (booleans.classes, booleans.class_labels, booleans.labels.dtype) == (2, (), np.int64)
+
+
+def test_a_pool_of_one_label_has_one_class() -> None:
+    data = tasks.load(of("one_value"))
+    assert (data.classes, data.class_labels) == (1, (3,))
+    assert not data.labels.any()
+
+
+def test_parts_that_lack_a_label_keep_the_pools_classes() -> None:
+    data = tasks.load(of("rare"))
+    assert data.class_labels == (0, 1, 2, 3, 9)
+    seen = np.concatenate([data.labels, data.held_out_labels])
+    assert np.bincount(seen, minlength=5)[4] == 1
+    assert min(len(np.unique(part)) for part in (data.labels, data.held_out_labels)) == 4
+
+
+def test_random_labels_are_drawn_from_the_classes_that_occur() -> None:
+    data = tasks.load(of("from_one", data__label_scheme="random"))
+    assert (data.classes, set(np.unique(data.labels)), data.class_labels) == (4, {0, 1, 2, 3}, ())
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({}, True),
+        ({"data__label_scheme": "random"}, True),
+        ({"data__label_scheme": "random", "data__classes": 5}, False),
+        ({"data__label_scheme": "unique", "data__validation_examples": 0, "data__test_examples": 0}, False),
+    ],
+)
+def test_only_trials_whose_numbers_follow_from_renumbered_labels_have_other_numbers(
+    fields: dict[str, Any], expected: bool
+) -> None:
+    assert tasks.renumbers_labels(of("from_one", **fields)) is expected
+    assert not tasks.renumbers_labels(of("from_zero", **fields))
+    assert not tasks.renumbers_labels(TrialConfig())
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("floats", r"labels are float64 \(200,\); .* return labels.astype\(int\)"),
+        ("column", r"labels are int64 \(200, 1\); .* return labels.ravel\(\)"),
+        ("one_hot", r"labels are int64 \(200, 4\); .* return labels.argmax\(axis=1\)"),
+        ("names", r"labels are <U3 \(200,\); .* numbers names"),
+        ("short", r"labels are int64 \(7,\); .* return a label for each of the 200 rows"),
+        ("masked", "masked values have no number"),
+    ],
+)
+def test_labels_of_another_form_are_refused_with_what_to_return(name: str, expected: str) -> None:
+    with pytest.raises(DataError, match=expected):
+        tasks.load(of(name))
+
+
+def test_the_labels_of_classes_are_stored_with_a_trial(tmp_path: Path) -> None:
+    fields = {"probes": ("examples",), "optimizer.epochs": 1, "model.width": 4}
+    trials = tuple(of(name).with_fields(fields) for name in ("from_one", "from_zero"))
+    store = Store(tmp_path / "results", create=True)
+    for trial in trials:
+        assert list(run_pack(Pack((trial,), 1), store))[-1].failed == 0
+    rows = store.trial_rows({trial.trial_id for trial in trials})
+    assert [rows[trial.trial_id]["class_labels"] for trial in trials] == ["1,2,3,4", None]
+    assert {rows[trial.trial_id]["class_count"] for trial in trials} == {4}
+    for part in ("given_label", "true_label"):
+        assert set(store.current("examples", [part])[part].to_pylist()) == {0, 1, 2, 3}
+
+
+# Remarks.
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("unscaled", ["inputs lie between 0 and 2", "return inputs / 255."]),
+        ("bytes_as_floats", ["return inputs / 255."]),
+        ("years", ["inputs lie between", "return (inputs - inputs.mean(axis=0)) / inputs.std(axis=0)."]),
+        ("tiny", ["are not scaled", "return inputs / inputs.std()."]),
+        ("from_one", ["labels 1, 2, 3, 4 are classes 0 to 3", "class_labels"]),
+        ("one_value", ["all labels are 3: there is one class"]),
+        ("identifiers", ["labels take 200 values in 200 rows"]),
+    ],
+)
+def test_what_is_unusual_about_a_pool_is_remarked_with_the_remedy(name: str, expected: list[str]) -> None:
+    [remark] = tasks.remarks([of(name, seed=seed) for seed in range(3)])
+    assert remark.startswith(f"data.task = 'tasks_of_test_custom:{name}': ")
+    assert all(part in remark for part in expected)
+
+
+def test_ordinary_pools_have_no_remarks() -> None:
+    random = of("from_one", data__label_scheme="random", data__classes=3)
+    assert tasks.remarks([of("from_zero"), of("binary"), random, TrialConfig()]) == []
