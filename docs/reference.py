@@ -58,7 +58,7 @@ each follow `seed` unless set, so that one can be varied and the others held."""
         f"## {group or 'without a group'}\n\n"
         + _table(
             ("field", "meaning", "allowed", "default"),
-            ((f"`{spec.name}`", spec.meaning, _allowed(spec), _default(spec.default)) for spec in specs),
+            ((f"`{spec.name}`", spec.meaning, _allowed(spec), _default(spec)) for spec in specs),
         )
         for group, specs in grouped
     ]
@@ -70,9 +70,10 @@ def _allowed(spec: FieldSpec) -> str:
     return spec.allowed.removeprefix("must ").removeprefix("be ").replace("lie in", f"{kind} in")
 
 
-def _default(value: object) -> str:
+def _default(spec: FieldSpec) -> str:
+    value = spec.default
     if value is None:
-        return "as `seed`"
+        return "as `seed`" if spec.group == "seeds" else "unset"
     return f"`{','.join(map(str, value)) if isinstance(value, tuple) else value}`" if value != () else "none"
 
 

@@ -31,12 +31,11 @@ from memsweep.options import (
     OBJECTIVES,
     OPTIMIZERS,
     PROBES,
-    PROTOCOL,
     SCHEDULE,
     STREAMS,
     TASKS,
 )
-from memsweep.rules import cross_problems
+from memsweep.rules import cross_problems, protocol_of
 
 LATER_FIELDS = (
     *("regularization.penalty", "regularization.penalty_strength", "compute.matmul"),
@@ -196,7 +195,7 @@ class TrialConfig:
         "must be whole numbers of 0 or more",
         lambda value: all(0 <= step < LIMIT for step in value),
     )
-    protocol: int = number(PROTOCOL, "raised on purpose when numbers change", 1)
+    protocol: int | None = number(None, "raised on purpose when numbers change; unset: that of this version", 1)
 
     def __post_init__(self) -> None:
         problems = [*field_problems(self._explicit()), *cross_problems(self)]
@@ -232,10 +231,12 @@ class TrialConfig:
         return replace(self, **top, **{name: replace(getattr(self, name), **leaves) for name, leaves in groups.items()})
 
     def flat(self) -> dict[str, Any]:
-        """Dotted field -> value, in the order of FIELDS, with each of seeds.* resolved to a number."""
+        """Dotted field -> value, in the order of FIELDS, with each of seeds.* and protocol resolved to a number."""
         values = self._explicit()
         for stream in STREAMS:
             values[f"seeds.{stream}"] = self.stream_seed(stream)
+        if self.protocol is None:
+            values["protocol"] = protocol_of(values)
         return values
 
     def stream_seed(self, stream: str) -> int:
@@ -246,13 +247,12 @@ class TrialConfig:
     @cached_property
     def trial_id(self) -> str:
         """16 hexadecimal digits that name the content; the same on every machine, whatever the order of axes."""
-        return _digest({name: value for name, value in self._content().items() if name != "seed"})
+        return trial_id_of(self.flat())
 
     @cached_property
     def setting_id(self) -> str:
         """Like trial_id, without the seeds: replicates of one setting share it."""
-        unseeded = {name: value for name, value in self._content().items() if not name.startswith("seed")}
-        return _digest(unseeded)
+        return _digest({name: value for name, value in _content(self.flat()).items() if not name.startswith("seed")})
 
     @property
     def recorded(self) -> frozenset[str]:
@@ -282,16 +282,13 @@ class TrialConfig:
         """The first step at which it is measured after so much of its budget, in (0, 1]."""
         return self.next_measurement(math.ceil(share * self.budget) - 1)
 
-    def _content(self) -> dict[str, Any]:
-        """What names the trial: all its fields but those of probes, and later ones that are at their defaults."""
-        return {
-            name: value
-            for name, value in self.flat().items()
-            if not name.startswith("probe") and (name not in LATER_FIELDS or value != FIELDS[name].default)
-        }
-
     def _explicit(self) -> dict[str, Any]:
         return dict(zip(FIELDS, _read_fields(self), strict=True))
+
+
+def trial_id_of(fields: Mapping[str, Any]) -> str:
+    """The trial_id of these fields, resolved as by `TrialConfig.flat()`, or read from `wanted.configuration`."""
+    return _digest({name: value for name, value in _content(fields).items() if name != "seed"})
 
 
 def field_problems(values: Mapping[str, Any]) -> list[str]:
@@ -346,6 +343,15 @@ def schedule_factor(schedule: str, epoch: float) -> float:
 def _is_same(one: Any, other: Any) -> bool:
     """Equal, and spelled alike: 0.0 is neither 0 nor -0.0."""
     return one is other or (type(one) is type(other) and repr(one) == repr(other))
+
+
+def _content(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """What names a trial: all its fields but those of probes, and later ones that are at their defaults."""
+    return {
+        name: value
+        for name, value in fields.items()
+        if not name.startswith("probe") and (name not in LATER_FIELDS or value != FIELDS[name].default)
+    }
 
 
 def _digest(values: Mapping[str, Any]) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from memsweep.options import (
     CELLS,
@@ -18,6 +19,23 @@ from memsweep.options import (
 
 if TYPE_CHECKING:
     from memsweep.config import TrialConfig
+
+
+class Mend(NamedTuple):
+    """A change of the numbers of some configurations, which fields alone single out."""
+
+    reason: str  # what is mended, for people
+    fields: tuple[str, ...]  # dotted names that `concerns` reads; no lists, which tables hold as text
+    concerns: Callable[..., bool]  # of the values of `fields`, in their order
+
+
+MENDS: tuple[Mend, ...] = ()
+"""What sets protocol 2 apart from 1. What only a user's code or data can say is in `launch/protocols.py`."""
+
+
+def protocol_of(values: Mapping[str, Any]) -> int:
+    """The protocol of this version's numbers: 2 where a mend concerns these dotted fields, else 1."""
+    return PROTOCOL if any(mend.concerns(*(values[name] for name in mend.fields)) for mend in MENDS) else 1
 
 
 def cross_problems(config: TrialConfig) -> list[str]:
@@ -68,7 +86,7 @@ def cross_problems(config: TrialConfig) -> list[str]:
     if config.optimizer.name == "adamw" and config.optimizer.momentum:
         problems.append("optimizer.momentum: AdamW has none; use optimizer.betas.")
     problems += probe_problems(config)
-    if config.protocol > PROTOCOL:
+    if config.protocol is not None and config.protocol > PROTOCOL:
         problems.append(f"protocol = {config.protocol}: this version knows protocols up to {PROTOCOL}.")
     return problems
 

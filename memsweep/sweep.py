@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import copy
 import difflib
 import itertools
 import math
@@ -117,6 +118,12 @@ class Sweep:
                 )
             axes[name] = values
         return Sweep(self.name, self.base, axes=axes, seeds=seeds, search=self.search)
+
+    def mapped(self, change: Callable[[TrialConfig], TrialConfig]) -> Sweep:
+        """The same sweep, whose trials are what `change` makes of each."""
+        other = copy.copy(self)
+        other.trials = tuple(map(change, self.trials))
+        return other
 
     @property
     def axis_names(self) -> list[str]:

@@ -11,7 +11,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from memsweep import rules
 from memsweep.config import (
     FIELDS,
     ConfigError,
@@ -79,11 +78,10 @@ OTHER = {
     "data.items": (3, COPY),
     "optimizer.truncation": (4, COPY),
     "stop.solve": ("task", COPY),
+    "protocol": (PROTOCOL, {}),
     **{f"seeds.{stream}": (5, {}) for stream in STREAMS},
 }
 """Field -> another allowed value, and the fields that it needs beside it."""
-ONE_VALUE = {"protocol"}
-"""Fields that allow one value today."""
 
 
 def of(**values):
@@ -100,7 +98,7 @@ def problems_of(values):
 
 
 def test_every_field_has_another_value_here():
-    assert OTHER.keys() | ONE_VALUE | {"seed", "probes", "probe_steps"} == FIELDS.keys()
+    assert OTHER.keys() | {"seed", "probes", "probe_steps"} == FIELDS.keys()
 
 
 @pytest.mark.parametrize("name", OTHER)
@@ -114,11 +112,6 @@ def test_setting_id_depends_on_every_field_but_seeds(name):
     value, beside = OTHER[name]
     same = TrialConfig.of({**beside, name: value}).setting_id == TrialConfig.of(beside).setting_id
     assert same == name.startswith("seeds.")
-
-
-def test_trial_id_depends_on_protocol(monkeypatch):
-    monkeypatch.setattr(rules, "PROTOCOL", PROTOCOL + 1)
-    assert of(protocol=PROTOCOL + 1).trial_id != of().trial_id
 
 
 def test_fields_that_came_later_leave_old_names_alone():

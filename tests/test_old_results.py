@@ -85,8 +85,7 @@ def test_all_generations_hold_the_same_numbers_and_can_be_copied_into_one_folder
     assert Store(tmp_path / "all").read("trials", ["trial_id"]).num_rows == 4  # the others' attempts are dropped
 
 
-def test_a_raised_protocol_sets_old_rows_apart_and_leaves_them_readable(results, monkeypatch):
-    monkeypatch.setattr("memsweep.rules.PROTOCOL", 2)
+def test_a_raised_protocol_sets_old_rows_apart_and_leaves_them_readable(results):
     smoke = load_sweep("smoke")
     raised = Sweep("smoke", {**smoke.base, "protocol": 2}, axes=smoke.axes, seeds=smoke.seeds).trials[:4]
     assert len(plan.work(raised, Store(results)).missing) == 4

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from memsweep.config import TrialConfig
-from memsweep.launch import plan
+from memsweep.launch import plan, protocols
 from memsweep.results.parts import write_whole
 from memsweep.results.store import Store
 from memsweep.schema import SCHEMAS, Status
@@ -107,12 +107,13 @@ def give_up(trials: Sequence[TrialConfig], store: Store) -> None:
 
 
 def _begin(sweep: Sweep, keep: Callable[[bytes], None]) -> Rounds:
-    if sweep.search is None:
-        return once(sweep.trials)
     if isinstance(sweep.search, BestSearch):
         from memsweep.launch import search  # Optuna takes a second to import
 
         return search.rounds(sweep.search, sweep, keep)
+    sweep = sweep.mapped(protocols.current)
+    if sweep.search is None:
+        return once(sweep.trials)
     rounds: Rounds = sweep.search.rounds(sweep)  # type: ignore[attr-defined]
     return rounds
 

@@ -8,7 +8,7 @@ from functools import partial
 
 from memsweep.budget import UNLIMITED, Budget
 from memsweep.config import ConfigError, TrialConfig
-from memsweep.launch import checkpoints, choices, plan
+from memsweep.launch import checkpoints, choices, plan, protocols
 from memsweep.launch.asking import Asking
 from memsweep.launch.checkpoints import CHECKPOINT_SECONDS
 from memsweep.launch.driver import Driver, Due, Rounds
@@ -82,7 +82,7 @@ def launch(
         missing = rounds.missing
         plan.check(missing)
         rounds.note()
-        remarks = _tidy(missing, store)
+        remarks = [*filter(None, [protocols.remark(missing, store)]), *_tidy(missing, store)]
 
         def told(tally: Tally) -> None:
             watch(len(before.settled), len(rounds.asked), tally)

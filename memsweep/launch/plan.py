@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from memsweep.config import ConfigError, TrialConfig, imported
 from memsweep.data import tasks
+from memsweep.launch import protocols
 from memsweep.launch.checkpoints import Saved
 from memsweep.launch.choices import Choice, compile_seconds, guessed_seconds, saved_seconds
 from memsweep.launch.packing import Pack, by_program, make_packs, program_name
@@ -77,6 +78,7 @@ def check(trials: Sequence[TrialConfig]) -> None:
             imported(path)
         except ConfigError as error:
             problems += error.problems
+    problems += protocols.problems(trials)
     if problems:
         raise SweepError(problems)
 

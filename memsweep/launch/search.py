@@ -20,6 +20,7 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import Trial, TrialState
 
 from memsweep.config import FIELDS, ConfigError, TrialConfig
+from memsweep.launch import protocols
 from memsweep.searches import objectives
 from memsweep.searches.best import BestSearch, Range
 from memsweep.searches.rounds import Ends, Round, Rounds
@@ -35,7 +36,7 @@ class Proposal:
         self.asked = asked
         self.trials: tuple[TrialConfig, ...] = ()
         try:
-            self.trials = tuple(base.with_fields(asked.params) for base in sweep.trials)
+            self.trials = tuple(protocols.current(base.with_fields(asked.params)) for base in sweep.trials)
         except ConfigError as error:
             asked.set_user_attr("refused", str(error))
 

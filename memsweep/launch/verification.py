@@ -12,7 +12,7 @@ import torch
 from memsweep.config import TrialConfig
 from memsweep.engine import plain, trainer
 from memsweep.engine.program import Program
-from memsweep.launch import choices
+from memsweep.launch import choices, protocols
 from memsweep.launch.comparison import alone, differences, weights_apart, weights_fingerprint
 from memsweep.launch.inspection import trial_of
 from memsweep.launch.packing import program_name
@@ -21,6 +21,8 @@ from memsweep.results.store import Store, StoreError
 from memsweep.schema import RETRIED, Status
 
 EXACT = "exact"
+OLDER = "older protocol"
+"""Of a trial whose numbers this version gives otherwise on purpose; it is not run again."""
 
 
 class Way(NamedTuple):
@@ -40,14 +42,18 @@ class Verdict(NamedTuple):
     trial_id: str
     mode: str  # as it was when it was stored, and as it ran again
     compiled: bool  # likewise
-    weights: str  # EXACT or "differ", against the stored fingerprint; "not stored" in tables of older versions
-    measurements: str  # EXACT or the largest relative difference from what is stored
+    weights: str  # EXACT or "differ", against the stored fingerprint; "not stored" in old tables; OLDER
+    measurements: str  # EXACT or the largest relative difference from what is stored; OLDER
     worst: str  # the column that differs most
-    plain_weights: str  # EXACT or the largest difference from the weights that plain torch reaches, uncompiled
+    plain_weights: str  # EXACT or the largest difference from the weights that plain torch reaches, uncompiled; OLDER
 
     @property
     def holds(self) -> bool:
-        return self.weights != "differ" and self.measurements == EXACT
+        return self.is_older or (self.weights != "differ" and self.measurements == EXACT)
+
+    @property
+    def is_older(self) -> bool:
+        return self.weights == OLDER
 
 
 def verify(
@@ -115,6 +121,8 @@ def error_of(store: Store, trial_id: str, *, own_code: bool = False) -> str | No
 
 
 def _verdict(trial: TrialConfig, row: dict[str, Any], curve: dict[int, dict[str, Any]], way: Way) -> Verdict:
+    if protocols.is_older(trial):
+        return Verdict(trial.trial_id, way.mode, way.compiled, OLDER, OLDER, "", OLDER)
     again = alone(trial, way.program(trial))
     found = differences(again, curve, row)
     worst = max(found, key=lambda name: found[name], default="")

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 
-from memsweep.config import FIELDS
+from memsweep.config import TrialConfig
 from memsweep.options import SHARES, SHARES_AT_END
 from memsweep.schema import RETRIED, SETTLED, Status, cell, error_line
 
@@ -216,8 +216,11 @@ def _is_seed(name: str) -> bool:
     return name.startswith(("seed", "probe"))
 
 
+_DEFAULTS = TrialConfig().flat()
+
+
 def _default(name: str) -> str:
-    return _text(FIELDS[name].default) if name in FIELDS else ""
+    return _text(_DEFAULTS.get(name, ""))
 
 
 def _text(value: Any) -> str:

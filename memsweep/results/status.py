@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from typing import Any
 
+import pyarrow.compute as pc
+
+from memsweep import rules
+from memsweep.config import FIELDS, trial_id_of
+from memsweep.options import PROTOCOL
 from memsweep.results.store import Store
 from memsweep.schema import RETRIED, SETTLED, Status, error_line
 
@@ -29,6 +35,33 @@ def overview(store: Store) -> list[dict[str, Any]]:
         {"sweep": sweep, "wanted": counts.total(), **{name: counts[name] for name in names}}
         for sweep, counts in sorted(sweeps.items())
     ]
+
+
+def older(store: Store) -> str:
+    """A sentence on settled trials whose numbers this version gives otherwise; empty where there are none.
+
+    What only a user's code or data can say is known once a launch has stored what it wants.
+    """
+    names = list(dict.fromkeys(name for mend in rules.MENDS for name in mend.fields))
+    columns = ["trial_id", "status", "protocol", *(FIELDS[name].column for name in names)]
+    settled, old = set(), set()
+    for trial_id, status, number, *values in zip(*store.trials(columns).to_pydict().values(), strict=True):
+        if status in SETTLED:
+            settled.add(trial_id)
+            if (number or 1) < rules.protocol_of(dict(zip(names, values, strict=True))):
+                old.add(trial_id)
+    wanted = store.current("wanted", ["configuration"])["configuration"]
+    for number in range(2, PROTOCOL + 1):
+        for text in wanted.filter(pc.match_substring(wanted, f'"protocol":{number}')).to_pylist():
+            fields = json.loads(text)
+            old |= {trial_id_of({**fields, "protocol": lower}) for lower in range(1, number)} & settled
+    return older_protocol(len(old))
+
+
+def older_protocol(count: int) -> str:
+    """A sentence on so many stored trials of an older protocol; empty for none."""
+    trials, they = ("trial is", "it stays") if count == 1 else ("trials are", "they stay")
+    return f"{count} stored {trials} of an older protocol: {they} readable, trained anew when wanted" if count else ""
 
 
 def failures(store: Store) -> list[tuple[str, str, str]]:

@@ -17,13 +17,15 @@ def status(results: ResultsOption = "results", output: FormatOption = Format.TAB
 
     Example: memsweep status --results results
     """
-    from memsweep.results.status import failures, overview
+    from memsweep.results.status import failures, older, overview
     from memsweep.results.store import Store
 
     store = Store(results)
     print_rows(overview(store), output)
     for sweep, said in store.searches().items():
         say(f"{sweep}: {said}")
+    if sentence := older(store):
+        say(sentence)
     for trial_id, state, cause in failures(store):
         say(f"{trial_id} {state}: {cause}")
 
@@ -117,8 +119,10 @@ def verify(
     for problem in problems:
         say(problem)
     wrong = sum(not verdict.holds for verdict in verdicts)
+    older = sum(verdict.is_older for verdict in verdicts)
     say(
-        f"{len(verdicts)} trials run again: {len(verdicts) - wrong} exact, {wrong} differ; "
-        f"{len(problems)} trials incomplete"
+        f"{len(verdicts) - older} trials run again: {len(verdicts) - wrong - older} exact, {wrong} differ; "
+        + f"{older} of an older protocol, not run again; " * bool(older)
+        + f"{len(problems)} trials incomplete"
     )
     sys.exit(SOME_FAILED if wrong or problems or any(errors.values()) else DONE)

@@ -1,0 +1,79 @@
+"""Which protocol a trial's numbers are of, where only a user's code or data can say; what is stored of older ones.
+
+Fields of ours say it by themselves (`rules.MENDS`). A user's network or task is looked at, once for all trials that it
+is the same for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from dataclasses import replace
+from typing import NamedTuple
+
+from memsweep.config import TrialConfig, trial_id_of
+from memsweep.options import PROTOCOL
+from memsweep.results.status import older_protocol
+from memsweep.results.store import Store
+from memsweep.schema import SETTLED
+
+
+class Examiner(NamedTuple):
+    """One mend that concerns trials of a user's network or task. Imports torch, if it must, only when it is called."""
+
+    key: Callable[[TrialConfig], Hashable]  # what the reason depends on; None: the mend does not concern the trial
+    reason: Callable[[TrialConfig], str]  # why its numbers are not those of protocol 1; "": they are
+
+
+EXAMINERS: tuple[Examiner, ...] = ()
+_reasons: dict[tuple[Examiner, Hashable], str] = {}
+
+
+def current(trial: TrialConfig) -> TrialConfig:
+    """The trial under the protocol of this version's numbers; one that names its protocol stays as it is."""
+    if trial.protocol is not None or not trial.imports:
+        return trial
+    is_raised = any(_reason(examiner, trial) for examiner in EXAMINERS)
+    return trial.with_fields({"protocol": PROTOCOL}) if is_raised else trial
+
+
+def is_older(trial: TrialConfig) -> bool:
+    """Whether it names a protocol whose numbers this version does not give any more."""
+    return trial.protocol is not None and trial.protocol < _number(current(replace(trial, protocol=None)))
+
+
+def problems(trials: Iterable[TrialConfig]) -> Iterator[str]:
+    """A sentence for each protocol that trials name and this version can't train."""
+    for number in sorted({trial.protocol or 0 for trial in trials if is_older(trial)}):
+        yield (
+            f"protocol = {number}: this version gives other numbers for these fields, and stores them as protocol "
+            f"{PROTOCOL}: leave protocol unset. What is stored stays readable."
+        )
+
+
+def remark(trials: Sequence[TrialConfig], store: Store | None) -> str:
+    """A sentence on those of these trials, which are to be run, that are settled under an older protocol; or none."""
+    raised = [fields for trial in trials if (fields := trial.flat())["protocol"] > 1]
+    ends = store.ends() if store is not None and raised else {}
+    count = 0
+    for fields in raised:
+        older = (trial_id_of({**fields, "protocol": number}) for number in range(1, fields["protocol"]))
+        count += any(trial_id in ends and ends[trial_id][0] in SETTLED for trial_id in older)
+    return older_protocol(count)
+
+
+def _number(trial: TrialConfig) -> int:
+    number: int = trial.flat()["protocol"]
+    return number
+
+
+def _reason(examiner: Examiner, trial: TrialConfig) -> str:
+    """What the examiner says of the trial; nothing where the user's code or data fails, which the launch reports."""
+    try:
+        key = examiner.key(trial)
+        if key is None:
+            return ""
+        if (examiner, key) not in _reasons:
+            _reasons[examiner, key] = examiner.reason(trial)
+    except Exception:
+        return ""
+    return _reasons[examiner, key]

@@ -1,0 +1,116 @@
+"""A mend that changes numbers raises the protocol of the configurations concerned, and of no others."""
+
+import pytest
+
+from memsweep import rules
+from memsweep.config import TrialConfig, trial_id_of
+from memsweep.launch import plan, protocols, verification
+from memsweep.launch.asking import Asking
+from memsweep.launch.protocols import Examiner
+from memsweep.results.status import older
+from memsweep.results.store import Store
+from memsweep.searches import BestSearch
+from memsweep.sweep import Sweep, SweepError
+from tests.cases import SMALL, ended, trial
+
+NARROW = rules.Mend("products with one column", ("model.width", "model.family"), lambda width, family: width == 1)
+DEPTH = Examiner(
+    lambda trial: trial.model if ":" in trial.model.family else None,
+    lambda trial: "two layers" if trial.model.depth == 2 else "",
+)
+OWN = "tests.cases:Normalized"
+
+
+@pytest.fixture
+def mended(monkeypatch):
+    """Width 1 gives other numbers, and so do own networks of depth 2."""
+    monkeypatch.setattr(rules, "MENDS", (NARROW,))
+    monkeypatch.setattr(protocols, "EXAMINERS", (DEPTH,))
+    monkeypatch.setattr(protocols, "_reasons", {})
+
+
+def number(config):
+    return config.flat()["protocol"]
+
+
+def sweep(**axes):
+    return Sweep("widths", SMALL, axes={name.replace("__", "."): values for name, values in axes.items()})
+
+
+def test_a_mend_raises_the_protocol_of_its_own_configurations_alone(mended):
+    narrow, wide = TrialConfig.of({"model.width": 1}), TrialConfig.of({"model.width": 8})
+    assert (number(narrow), number(wide)) == (2, 1)
+    old = TrialConfig.of({"model.width": 1, "protocol": 1})
+    assert number(old) == 1 and old.trial_id != narrow.trial_id
+    assert trial_id_of({**narrow.flat(), "protocol": 1}) == old.trial_id
+    assert narrow.with_fields({"model.width": 8}).trial_id == wide.trial_id  # as searches propose trials
+    assert TrialConfig.of({"model.width": 8, "protocol": 1}).trial_id == wide.trial_id
+
+
+def test_unset_names_the_trial_that_it_named_before():
+    assert TrialConfig().trial_id == TrialConfig.of({"protocol": 1}).trial_id == "1cb3114809f0ddbf"
+
+
+def test_an_own_network_is_examined_once_and_raised_alone(mended, monkeypatch):
+    seen = []
+    counted = DEPTH._replace(reason=lambda trial: seen.append(trial) or DEPTH.reason(trial))
+    monkeypatch.setattr(protocols, "EXAMINERS", (counted,))
+    asked = Asking(sweep(model__family=("mlp", OWN), model__depth=(1, 2), seeds__order=(0, 1, 2)), None)
+    trials = list(asked.trials.values())
+    raised = [trial for trial in trials if number(trial) == 2]
+    assert len(trials) == 12 and len(seen) == 2
+    assert {(trial.model.family, trial.model.depth) for trial in raised} == {(OWN, 2)} and len(raised) == 3
+
+
+def test_an_own_network_that_cannot_be_examined_is_left_to_the_launch_to_report(mended, monkeypatch):
+    monkeypatch.setattr(protocols, "EXAMINERS", (DEPTH._replace(reason=lambda trial: 1 / 0),))
+    assert [number(t) for t in Asking(sweep(model__family=(OWN,)), None).trials.values()] == [1]
+
+
+def test_a_search_raises_what_it_proposes_alone(mended):
+    search = BestSearch({"model.family": ("mlp", OWN), "model.width": (1, 8)}, sampler="grid", configurations=4)
+    asked = Asking(Sweep("best", SMALL, search=search), None)
+    found = {(t.model.family, t.model.width): number(t) for t in asked.trials.values()}
+    assert found == {("mlp", 1): 2, ("mlp", 8): 1, (OWN, 1): 2, (OWN, 8): 2}  # SMALL has depth 2
+
+
+def test_what_is_settled_under_an_older_protocol_is_missing_and_said(mended, tmp_path):
+    store = Store(tmp_path, create=True)
+    old = [trial(seed=seed, model__width=1, protocol=1) for seed in range(3)]
+    same = [trial(seed=seed, model__width=8) for seed in range(2)]
+    store.write("trials", [stored(t) for t in (*old, *same)])
+    wanted = [*(t.with_fields({"protocol": None}) for t in old), *same]
+    work = plan.work(wanted, store)
+    assert [t.trial_id for t in work.settled] == [t.trial_id for t in same] and len(work.missing) == 3
+    sentence = "3 stored trials are of an older protocol: they stay readable, trained anew when wanted"
+    assert protocols.remark(work.missing, store) == older(store) == sentence
+    assert protocols.remark(work.settled, store) == "" == protocols.remark(work.missing, None)
+
+
+def test_an_own_networks_older_trials_are_said_once_its_newer_ones_are_wanted(mended, tmp_path):
+    store = Store(tmp_path, create=True)
+    (new,) = Asking(sweep(model__family=(OWN,)), store).trials.values()
+    store.write("trials", [stored(new.with_fields({"protocol": 1}))])
+    assert older(store) == ""
+    from memsweep.launch.driver import write_wanted
+
+    write_wanted(sweep(model__family=(OWN,)), [new], store)
+    assert older(store).startswith("1 stored trial is of an older protocol: it stays readable")
+
+
+def test_an_older_protocol_that_is_named_is_trained_no_more(mended):
+    old, fine = trial(model__width=1, protocol=1), trial(model__width=8, protocol=1)
+    plan.check([fine, trial(model__width=1)])
+    with pytest.raises(SweepError, match=r"^protocol = 1: this version gives other numbers .* leave protocol unset"):
+        plan.check([old, fine])
+
+
+def test_verify_says_older_protocol(mended):
+    old = trial(model__width=1, protocol=1)
+    verdict = verification._verdict(old, {}, {}, verification.Way())
+    assert (verdict.weights, verdict.measurements, verdict.holds) == ("older protocol", "older protocol", True)
+
+
+def stored(config):
+    fields = {name.replace(".", "_"): value for name, value in config.flat().items() if not isinstance(value, tuple)}
+    return ended(config.trial_id, "finished", **fields)
