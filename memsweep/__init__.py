@@ -8,6 +8,7 @@ MEMSWEEP_RESULTS or ./results.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -58,6 +59,7 @@ def launch(
     patience_seconds: float = 600.0,
     checkpoint_seconds: float = 30.0,
     tracking_uri: str | None = None,
+    progress: bool = True,
     watch: Callable[[int, int, Tally], None] | None = None,
 ) -> Report:
     """Runs what is missing of a sweep, or of several, and stores it, as `memsweep launch` does.
@@ -74,10 +76,12 @@ def launch(
     checkpoint_seconds: packs in training are saved about as often.
     tracking_uri: where MLflow is filled, in the background; "none": nowhere; default: MLFLOW_TRACKING_URI, else a
     database in the folder.
-    watch: told (trials settled before, trials wanted, tally of this launch) as it goes.
+    progress: whether stderr shows how far it is: a bar on a terminal, else a line now and then.
+    watch: called with (trials settled before, trials wanted, tally of this launch) as it goes.
 
-    Returns how it ended, in counts of trials. Raises ConfigError for a sweep or budget that can't be, StoreError where
-    another launch holds the folder. A trial that fails raises nothing: its row says why.
+    Returns how it ended, in counts of trials, with the causes of failures; as text, a few sentences. Raises ConfigError
+    for a sweep or budget that can't be, StoreError where another launch holds the folder. A trial that fails raises
+    nothing: its row says why.
 
     >>> report = memsweep.launch("smoke")
     >>> report.wanted, report.failed, report.missing
@@ -85,27 +89,38 @@ def launch(
     """
     from memsweep.budget import UNLIMITED, Budget
     from memsweep.launch import launcher
+    from memsweep.progress import Progress
     from memsweep.results.query import default_results
     from memsweep.results.store import Store
     from memsweep.sweep import load_sweep
 
     asked = [sweep] if isinstance(sweep, Sweep | str) else sweep
-    return launcher.launch(
-        [load_sweep(one) if isinstance(one, str) else one for one in asked],
-        Store(results or default_results(), create=True),
-        address=address,
-        workers=workers,
-        members=members,
-        limit=limit,
-        device=device,
-        compiling=compiling,
-        retry=retry,
-        budget=Budget.of(budget) if isinstance(budget, str) else budget or UNLIMITED,
-        patience_seconds=patience_seconds,
-        checkpoint_seconds=checkpoint_seconds,
-        tracking_uri=tracking_uri,
-        watch=watch or (lambda settled, wanted, tally: None),
-    )
+    sweeps = [load_sweep(one) if isinstance(one, str) else one for one in asked]
+    spent = Budget.of(budget) if isinstance(budget, str) else budget or UNLIMITED
+    store = Store(results or default_results(), create=True)
+    with Progress(launcher.title(sweeps)) if progress else nullcontext() as shown:
+
+        def update(settled: int, wanted: int, tally: Tally) -> None:
+            for each in (shown.update if shown else None, watch):
+                if each:
+                    each(settled, wanted, tally)
+
+        return launcher.launch(
+            sweeps,
+            store,
+            address=address,
+            workers=workers,
+            members=members,
+            limit=limit,
+            device=device,
+            compiling=compiling,
+            retry=retry,
+            budget=spent,
+            patience_seconds=patience_seconds,
+            checkpoint_seconds=checkpoint_seconds,
+            tracking_uri=tracking_uri,
+            watch=update,
+        )
 
 
 def table(name: str, results: str | Path | None = None) -> pd.DataFrame:

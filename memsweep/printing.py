@@ -28,6 +28,16 @@ def say(sentence: str) -> None:
     print(sentence, file=sys.stderr, flush=True)
 
 
+def duration(seconds: float) -> str:
+    """A time for people, in its two largest units: 9.6 s, 48 s, 4 min 10 s, 2 h 5 min, 3 d 4 h."""
+    for unit, size, smaller, part in (("d", 86400, "h", 3600), ("h", 3600, "min", 60), ("min", 60, "s", 1)):
+        whole = round(seconds / part) * part
+        if whole >= size:
+            rest = whole % size // part
+            return f"{whole // size} {unit}" + (f" {rest} {smaller}" if rest else "")
+    return f"{seconds:.1f} s" if 0 < seconds < 9.95 else f"{seconds:.0f} s"
+
+
 def print_rows(rows: list[dict[str, Any]], output: Format, *, vertical: bool = False) -> None:
     """Rows of one shape; `vertical` shows a single row as a column, where people read it."""
     import pyarrow as pa

@@ -7,7 +7,6 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import NamedTuple
 
 import torch
 
@@ -16,20 +15,12 @@ from memsweep.engine import trainer
 from memsweep.launch import checkpoints, provenance
 from memsweep.launch.choices import note_cached
 from memsweep.launch.ledger import Ledger, Row
-from memsweep.launch.packing import Pack, describe, program_name
+from memsweep.launch.packing import Pack, Tally, describe, program_name
 from memsweep.results.store import Store
 from memsweep.schema import Status, reproduction
 
 CHECKPOINT_COST = 0.05
 """Share of the time that saving may take; where it would take more, it is done less often."""
-
-
-class Progress(NamedTuple):
-    """How far a pack is."""
-
-    settled: int  # trials that were written, whatever their status
-    failed: int  # of these, ended by an error
-    member_steps: int
 
 
 class Attempt:
@@ -48,6 +39,7 @@ class Attempt:
         self.paused: set[str] = set()  # of those that are not left; their checkpoints are kept
         self.present: tuple[TrialConfig, ...] = ()  # in slots, or about to be: an error is one of theirs
         self.member_steps = 0
+        self.steps: dict[str, int] = {}  # how far trials have come that are left
         self.causes: list[str] = []  # what went wrong without ending a trial
         self.deviation: float | None = None  # of the member that was compared with its run alone
         self.compare_seconds = 0.0
@@ -55,8 +47,10 @@ class Attempt:
         self._begun = time.monotonic()
 
     @property
-    def progress(self) -> Progress:
-        return Progress(self.ledger.written, self.ledger.failed, self.member_steps)
+    def progress(self) -> Tally:
+        ahead = (trial.pause(self.pack.share) - self.steps.get(trial_id, 0) for trial_id, trial in self.left.items())
+        left = sum(steps for steps in ahead if steps > 0)
+        return Tally(self.ledger.written, self.ledger.failed, self.member_steps, left)
 
     def what_is_left_of(self, group: Pack) -> Pack:
         trials = tuple(trial for trial in group.trials if trial.trial_id in self.left)

@@ -20,10 +20,10 @@ from memsweep.engine.evaluation import Measured
 from memsweep.engine.program import Program
 from memsweep.engine.state import State
 from memsweep.launch import checkpoints, comparison, probes
-from memsweep.launch.attempt import Attempt, Progress
+from memsweep.launch.attempt import Attempt
 from memsweep.launch.checkpoints import CHECKPOINT_SECONDS
 from memsweep.launch.ledger import Row
-from memsweep.launch.packing import Pack
+from memsweep.launch.packing import Pack, Tally
 from memsweep.results.parts import write_whole
 from memsweep.results.store import Store, StoreError
 from memsweep.schema import Status, cell
@@ -47,7 +47,7 @@ class Trouble(NamedTuple):
 
 def run_pack(
     pack: Pack, store: Store, device: str = "cpu", *, checkpoint_seconds: float = CHECKPOINT_SECONDS
-) -> Generator[Progress, None, None]:
+) -> Generator[Tally, None, None]:
     """Trains every trial of the pack, yielding its progress now and then; all is written when it ends.
 
     A member that fits, diverges or finishes leaves, and a waiting trial takes its slot. Members go on from checkpoints
@@ -79,7 +79,7 @@ def run_pack(
     yield attempt.progress
 
 
-def _train(attempt: Attempt, group: Pack) -> Generator[Progress, None, Trouble | None]:
+def _train(attempt: Attempt, group: Pack) -> Generator[Tally, None, Trouble | None]:
     """Trains these trials of the pack to their ends. Returns the error that stopped it, if any."""
     training = Training(attempt, group)
     try:
@@ -135,6 +135,8 @@ class Training:
         self.group = group
         self.waiting = list(group.trials)
         self.saved = [s for s in checkpoints.stored(attempt.store) if s.execution == attempt.execution]
+        for saved in reversed(self.saved):  # the furthest last
+            attempt.steps |= saved.steps
         self.chunk = FIRST_STEPS
         attempt.present = ()
 
@@ -167,6 +169,7 @@ class Training:
         attempt.ledger.compiled = compilation.is_compiled(self.program)
         _record(attempt, self.program, self.state, measured)
         attempt.member_steps += steps * len(self.state.members)
+        self._note_steps()
         self.chunk = self._steps_ahead((clock.seconds["train"] - before) / steps)
         begun = time.perf_counter()
         entered = self._refill(measured)
@@ -244,6 +247,11 @@ class Training:
                 saved.path.unlink(missing_ok=True)
         for trial in entering:
             self.attempt.ledger.enter(trial, records.get(trial.trial_id))
+        self._note_steps()
+
+    def _note_steps(self) -> None:
+        members = zip(self.state.members, self.state.step.tolist(), strict=True)
+        self.attempt.steps.update((member.trial.trial_id, int(step)) for member, step in members)
 
     def _probe_newcomers(self, entered: Sequence[TrialConfig]) -> None:
         """Asks those who have yet to take their first step; others were asked before they were saved."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 
 from memsweep.budget import UNLIMITED, Budget
@@ -14,20 +15,21 @@ from memsweep.launch.checkpoints import CHECKPOINT_SECONDS
 from memsweep.launch.driver import Driver, Due, Rounds
 from memsweep.launch.packing import Pack, Tally
 from memsweep.launch.patience import PATIENCE_SECONDS, forget
-from memsweep.results import background
+from memsweep.results import background, status
 from memsweep.results.store import Store
 from memsweep.schema import Status
 from memsweep.sweep import Sweep, SweepError
 
 NAMED = 3
-"""So many sweeps are told by name, more by their number."""
+"""So many sweeps are told by name, more by their number; so many causes are shown."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Report:
-    """How a launch ended; the trials' own ends are in the tables."""
+    """How a launch ended; the trials' own ends are in the tables. As text, what the command line prints at the end."""
 
     title: str  # the sweeps
+    results: str  # the folder
     wanted: int
     settled_before: int
     ran: int  # trials that this launch wrote, whatever their status
@@ -36,6 +38,29 @@ class Report:
     interrupted: bool
     remarks: tuple[str, ...] = ()  # what was out of order in the folder, for people
     tracking: str | None = None  # where MLflow is filled in the background, or why it is not, for people
+    causes: Mapping[str, int] = field(default_factory=dict)  # of failures, with advice -> trials, the most first
+    saved: tuple[int, int, int] = (0, 0, 0)  # of the missing: trials that checkpoints hold, their steps, those of all
+
+    def __str__(self) -> str:
+        done = self.wanted - self.failed - self.missing
+        lines = [
+            f"{self.title}: {done} of {self.wanted} trials finished, {self.ran} of them run now, {self.failed} failed, "
+            f"{self.missing} missing; in {self.results}"
+        ]
+        for cause, count in list(self.causes.items())[:NAMED]:
+            lines.append(f"{count} {cause}")
+        if self.failed:
+            others = f"{len(self.causes) - NAMED} other causes: " if len(self.causes) > NAMED else "Which trials: "
+            lines.append(f"{others}memsweep status --results {self.results}; again: launch with --retry (retry=True)")
+        if self.missing:
+            trials, steps, all_steps = self.saved
+            how_far = (
+                f"{trials} saved, with {steps:,} of all {all_steps:,} steps" if trials else "none saved in training"
+            )
+            lines.append(f"Launch again to go on with the {self.missing} missing trials: {how_far}.")
+        return "\n".join([*lines, *filter(None, [*self.remarks, self.tracking])])
+
+    __repr__ = __str__
 
 
 def launch(
@@ -127,8 +152,10 @@ def launch(
         after = plan.work(rounds.asked, store)
         _tidy(after.missing, store)
         remarks += rounds.said()
+        causes, saved = _causes(after.failed, store), _saved(after.missing, store)
     return Report(
         title(sweeps),
+        str(store.results),
         len(after.wanted),
         len(before.settled),
         ran,
@@ -137,12 +164,30 @@ def launch(
         interrupted,
         tuple(dict.fromkeys(remarks)),
         tracking,
+        causes,
+        saved,
     )
 
 
 def title(sweeps: Sequence[Sweep]) -> str:
     """Their names, or their number."""
     return ", ".join(sweep.name for sweep in sweeps) if len(sweeps) <= NAMED else f"{len(sweeps)} sweeps"
+
+
+def _causes(failed: Sequence[TrialConfig], store: Store) -> dict[str, int]:
+    """Causes of these trials' ends, as `status` prints them -> trials, the most first."""
+    if not failed:
+        return {}
+    trial_ids = {trial.trial_id for trial in failed}
+    counts = Counter(f"{end}: {cause}" for trial_id, end, cause in status.failures(store) if trial_id in trial_ids)
+    return dict(counts.most_common())
+
+
+def _saved(missing: Sequence[TrialConfig], store: Store) -> tuple[int, int, int]:
+    """Of these trials: how many are in checkpoints, how many steps these hold, and how many all of them take."""
+    steps = checkpoints.steps(store)
+    saved = [steps[trial.trial_id] for trial in missing if trial.trial_id in steps]
+    return len(saved), sum(saved), sum(trial.budget for trial in missing)
 
 
 def _tidy(missing: Sequence[TrialConfig], store: Store) -> list[str]:

@@ -33,6 +33,11 @@ class Pack:
         text = ",".join([str(self.slots), *(trial.trial_id for trial in self.trials)])
         return hashlib.blake2b(text.encode(), digest_size=6).hexdigest()
 
+    @property
+    def steps(self) -> int:
+        """Steps of all its members, as far as their share goes."""
+        return sum(trial.pause(self.share) for trial in self.trials)
+
     def to_json(self) -> str:
         """The pack as text: the first trial's fields, then how each trial differs from it."""
         flat = [{**trial.flat(), "seed": trial.seed} for trial in self.trials]
@@ -52,10 +57,13 @@ _HOW = ("slots", "mode", "compiled", "compared", "share")
 
 
 class Tally(NamedTuple):
-    """Trials that a launch has written so far, and how many of them ended by an error."""
+    """How far a launch is, or one pack of it. A step is one of a member."""
 
-    settled: int = 0
-    failed: int = 0
+    settled: int = 0  # trials that were written, whatever their status
+    failed: int = 0  # of these, ended by an error
+    trained: int = 0  # steps
+    left: int = 0  # steps still to be trained; a trial that ends early leaves none
+    steps: int = 0  # in all, of the packs that were asked for so far, with those that checkpoints held
 
 
 ADVERSARIAL = "adversarial"

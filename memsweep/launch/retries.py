@@ -21,6 +21,7 @@ class Turn:
     tries: int = TRIES
     deaths: int = 0  # in a row, without anything gained
     reached: int = 0  # steps that checkpoints held of its trials when it joined those that wait
+    left: int = 0  # steps of its trials still to be trained, as far as its worker has reported
 
 
 def has_gained(turn: Turn, rest: Pack, reached: int) -> bool:

@@ -131,7 +131,7 @@ class PackTrainable(tune.Trainable):  # type: ignore[misc]  # Ray is not type-ch
             if progress is None:
                 self._patience.close()
                 return self._report(done=True)
-            self._tally = Tally(progress.settled, progress.failed)
+            self._tally = progress
         return self._report(done=False)
 
     def cleanup(self) -> None:
@@ -163,6 +163,7 @@ class PackQueue(Searcher):  # type: ignore[misc]
         self.running: dict[str, Turn] = {}
         self.deaths: Counter[str] = Counter()  # without a gain, by planned pack
         self.tally = Tally()
+        self._steps = sum(turn.pack.steps for turn in self.waiting)  # of all that were asked for
         self._tallies: dict[str, Tally] = {}  # by Tune trial
         self._places: dict[str, str] = {}  # Tune trial -> the machine it is on, as its worker says
         self._is_noted, self._note_at = True, 0.0  # the trials at work; when they may be told again
@@ -174,6 +175,7 @@ class PackQueue(Searcher):  # type: ignore[misc]
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         if not self.waiting and not self.running:
             self.waiting = self._turns(self.driver.more())
+            self._steps += sum(turn.pack.steps for turn in self.waiting)
         if self.waiting:
             turn = self.waiting.pop(0)
             pack = turn.pack
@@ -183,9 +185,15 @@ class PackQueue(Searcher):  # type: ignore[misc]
         return None if self.running else str(Searcher.FINISHED)
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
-        before, told = self._tallies.get(trial_id, Tally()), Tally(result["settled"], result["failed"])
-        self._tallies[trial_id] = told
-        self.tally = Tally(*(all_ + now - then for all_, now, then in zip(self.tally, told, before, strict=True)))
+        told = Tally(*(result.get(name, 0) for name in Tally._fields))
+        before, self._tallies[trial_id] = self._tallies.get(trial_id, Tally()), told
+        if told.trained and trial_id in self.running:  # else it has not looked into checkpoints yet
+            self.running[trial_id] = replace(self.running[trial_id], left=told.left)
+        settled, failed, trained = (
+            all_ + now - then for all_, now, then in zip(self.tally[:3], told[:3], before[:3], strict=True)
+        )
+        left = sum(turn.left for turn in (*self.waiting, *self.running.values()))
+        self.tally = Tally(settled, failed, trained, left, self._steps)
         self._places[trial_id] = result["node_id"]
         self.driver.watch(self.tally)
         self._note_running()
@@ -220,7 +228,8 @@ class PackQueue(Searcher):  # type: ignore[misc]
     def _reached(self, turns: Sequence[Turn]) -> list[Turn]:
         """With what checkpoints hold of them; only their own workers will change that."""
         steps = self.driver.reached([turn.pack for turn in turns]) if turns else []
-        return [replace(turn, reached=reached) for turn, reached in zip(turns, steps, strict=True)]
+        rows = zip(turns, steps, strict=True)
+        return [replace(turn, reached=reached, left=turn.pack.steps - reached) for turn, reached in rows]
 
     def _note_running(self, *, changed: bool = False) -> None:
         """Tells the trials at work if they have changed, at most once in NOTE_SECONDS."""

@@ -135,35 +135,32 @@ def launch(
     if compiling == Compile.ALWAYS and not address and not choices.has_compiler():
         raise typer.BadParameter("no C++ compiler is here: install g++, or name one in CXX.", param_hint="--compile")
     store = Store(results, create=True)
-    with Progress(launcher.title(loaded)) as progress:
-        report = launcher.launch(
-            loaded,
-            store,
-            address=address,
-            workers=workers,
-            members=members,
-            limit=limit,
-            device=device.value if device else None,
-            compiling=compiling.wish,
-            retry=retry,
-            budget=spent,
-            patience_seconds=patience_seconds,
-            checkpoint_seconds=checkpoint_seconds,
-            tracking_uri=tracking_uri,
-            watch=progress.update,
-        )
-    done = report.wanted - report.failed - report.missing
-    say(
-        f"{report.title}: {done} of {report.wanted} trials finished, {report.ran} of them run now, "
-        f"{report.failed} failed, {report.missing} missing; in {results}"
-    )
-    for sentence in filter(None, [*report.remarks, report.tracking]):
-        say(sentence)
+    title = launcher.title(loaded)
+    try:
+        with Progress(title) as progress:
+            report = launcher.launch(
+                loaded,
+                store,
+                address=address,
+                workers=workers,
+                members=members,
+                limit=limit,
+                device=device.value if device else None,
+                compiling=compiling.wish,
+                retry=retry,
+                budget=spent,
+                patience_seconds=patience_seconds,
+                checkpoint_seconds=checkpoint_seconds,
+                tracking_uri=tracking_uri,
+                watch=progress.update,
+            )
+    except KeyboardInterrupt:  # while no pack was in training
+        say(f"{title}: interrupted; what was finished is stored. Launch again to go on.")
+        sys.exit(INTERRUPTED)
+    say(str(report))
     if output:
         names = ("wanted", "settled_before", "ran", "failed", "missing", "interrupted")
         print_rows([{"sweeps": report.title, **{name: getattr(report, name) for name in names}}], output)
-    if report.failed:
-        say(f"The causes: memsweep status --results {results}; again: memsweep launch ... --retry")
     if report.missing and not budget:
         sys.exit(INTERRUPTED if report.interrupted else SOME_FAILED)
     sys.exit(SOME_FAILED if report.failed else DONE)

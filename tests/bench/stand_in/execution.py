@@ -9,11 +9,11 @@ import os
 import time
 from collections.abc import Generator
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from typing import Any
 
 from memsweep.config import TrialConfig
 from memsweep.launch.ledger import Ledger
-from memsweep.launch.packing import Pack, describe
+from memsweep.launch.packing import Pack, Tally, describe
 from memsweep.results.store import Store
 from memsweep.schema import Status
 
@@ -21,15 +21,7 @@ NAP_SECONDS = 0.5
 """A pack looks up at least this often, as packs in training do."""
 
 
-class Progress(NamedTuple):
-    """How far a pack is, as the engine tells it."""
-
-    settled: int
-    failed: int
-    member_steps: int
-
-
-def run_pack(pack: Pack, store: Store, device: str, *, checkpoint_seconds: float) -> Generator[Progress, None, None]:
+def run_pack(pack: Pack, store: Store, device: str, *, checkpoint_seconds: float) -> Generator[Tally, None, None]:
     """Sleeps, then ends every trial as finished."""
     begun, until = time.monotonic(), time.monotonic() + float(os.environ["SCALE_PACK_SECONDS"])
     ledger = Ledger(store, pack.pack_id)
@@ -37,7 +29,7 @@ def run_pack(pack: Pack, store: Store, device: str, *, checkpoint_seconds: float
         ledger.enter(trial)
     while (left := until - time.monotonic()) > 0:
         time.sleep(min(left, NAP_SECONDS))
-        yield Progress(0, 0, 0)
+        yield Tally(left=pack.steps)
     for trial in pack.trials:
         for step in measured_steps(trial):
             ledger.measure(trial, step, counts(trial, step))
@@ -57,7 +49,7 @@ def run_pack(pack: Pack, store: Store, device: str, *, checkpoint_seconds: float
         "finished_at": datetime.now(UTC),
     }
     store.write("packs", [row])
-    yield Progress(ledger.written, ledger.failed, 0)
+    yield Tally(ledger.written, ledger.failed)
 
 
 def measured_steps(trial: TrialConfig) -> list[int]:
