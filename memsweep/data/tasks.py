@@ -54,6 +54,7 @@ class TrialData:
     fingerprint: str  # 16 hexadecimal digits over all that training and evaluation read
     targets: Array  # [N, L * ...] of a task that asks for more than a label, else [N, 0]; see sequences.py
     held_out_targets: Array  # [V + S, L * ...]
+    source: str  # fingerprint of all that the examples are cut from, as `source` returns it
     split: object = field(default=None, repr=False)  # while it is held, trials of this split share its arrays
 
     @property
@@ -101,6 +102,48 @@ def renumbers_labels(config: TrialConfig) -> bool:
 def is_custom(config: TrialConfig) -> bool:
     """Whether a trial's task is a user's own, by import path."""
     return ":" in config.data.task
+
+
+def can_change(config: TrialConfig) -> bool:
+    """Whether a trial's data may be other data one day: that of other tasks is drawn, or has a checksum."""
+    return is_custom(config) or config.data.task == "characters"
+
+
+def split_name(config: TrialConfig) -> str:
+    """Return 16 hexadecimal digits that name what a trial's examples are cut from; trials of one split share them."""
+    data, seed, _ = _split_key(config)
+    return hashlib.blake2b(repr((data, seed)).encode(), digest_size=8).hexdigest()
+
+
+def source(config: TrialConfig) -> str:
+    """Return the fingerprint of all that a trial's examples are cut from; "" where it cannot change.
+
+    Raises DataError.
+    """
+    if config.data.task == "characters":
+        return texts.text(os.environ.get(FOLDER_VARIABLE, "")).fingerprint
+    return facts_of(*_split_key(config)).custom.fingerprint if is_custom(config) else ""
+
+
+def origin(config: TrialConfig) -> str:
+    """Name the files that the data of a task comes from which can change."""
+    if config.data.task == "characters":
+        return str(texts.text(os.environ.get(FOLDER_VARIABLE, "")).path)
+    return custom.origin(*_split_key(config)[:2])
+
+
+def repeat_problems(trials: Iterable[TrialConfig]) -> list[str]:
+    """Return why users' own tasks among these trials cannot be used that give other data at each call.
+
+    The first and the last split of each task are asked for twice.
+    """
+    splits: dict[str, dict[_Key, None]] = {}
+    for trial in trials:
+        if is_custom(trial):
+            splits.setdefault(trial.data.task, {})[_split_key(trial)] = None
+    ends = [key for keys in splits.values() for key in dict.fromkeys((next(iter(keys)), next(reversed(keys))))]
+    problems = (custom.repeat_problem(data, seed) for data, seed, _ in ends)
+    return list(dict.fromkeys(problem for problem in problems if problem))
 
 
 def remarks(trials: Iterable[TrialConfig]) -> list[str]:
@@ -210,6 +253,7 @@ class _Split:
     held_out_digest: str
     targets: Array  # as in TrialData
     held_out_targets: Array
+    source: str
 
     @property
     def nbytes(self) -> int:
@@ -258,6 +302,7 @@ def _load(config: TrialConfig) -> TrialData:
         fingerprint=hashlib.blake2b(text.encode(), digest_size=8).hexdigest(),
         targets=split.targets,
         held_out_targets=split.held_out_targets,
+        source=split.source,
         split=split,
     )
 
@@ -267,6 +312,7 @@ def _split(data: Data, seed: int, root: str) -> _Split:
     if problems := _size_problems(data, facts):
         raise DataError("\n".join(problems))
     targets, held_out_targets = np.empty((data.examples, 0)), np.empty((0, 0))
+    fingerprint = texts.text(root).fingerprint if data.task == "characters" else ""
     if data.task in (*SYNTHETIC_TASKS, *TARGET_TASKS):
         index = np.arange(data.examples)
         inputs, targets = _drawn(data, seed, "train", data.examples)
@@ -282,13 +328,14 @@ def _split(data: Data, seed: int, root: str) -> _Split:
         inputs /= np.float32(facts.scale)
         held_out_inputs /= np.float32(facts.scale)
         labels, held_out_labels = pool.labels[index], pool.labels[held_out]
+        fingerprint = pool.custom.fingerprint
     for array in (inputs, labels, index, held_out_inputs, held_out_labels, targets, held_out_targets):
         array.flags.writeable = False
     # images span [0, 1] whether or not a sample does; other inputs what the uncorrupted training set spans
     span = 1.0 if data.task in FILE_TASKS else float(np.ptp(inputs))
     digests = _digest(inputs), _digest(held_out_inputs)
     own = inputs, labels, index, held_out_inputs, held_out_labels, facts.classes, facts.custom.class_labels, span
-    return _Split(*own, *digests, targets, held_out_targets)
+    return _Split(*own, *digests, targets, held_out_targets, fingerprint)
 
 
 def _rows(data: Data, seed: int, facts: Facts) -> tuple[Array, Array]:

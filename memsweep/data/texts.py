@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
@@ -25,6 +26,8 @@ class Text(NamedTuple):
 
     tokens: Array  # [characters] int64
     characters: str  # one of each, in their order
+    path: Path
+    fingerprint: str  # 16 hexadecimal digits over the text
 
     def region(self, part: str) -> Array:
         begin, end = (int(share * len(self.tokens)) for share in REGIONS[part])
@@ -48,4 +51,6 @@ def text(root: str) -> Text:
         raise DataError(f"data.task = 'characters': {files[0]} can't be read as UTF-8 ({error}).") from error
     characters = sorted(set(content))
     numbers = {character: number for number, character in enumerate(characters)}
-    return Text(np.array([numbers[character] for character in content], dtype=np.int64), "".join(characters))
+    tokens = np.array([numbers[character] for character in content], dtype=np.int64)
+    fingerprint = hashlib.blake2b(content.encode(), digest_size=8).hexdigest()
+    return Text(tokens, "".join(characters), files[0], fingerprint)

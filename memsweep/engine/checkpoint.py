@@ -44,7 +44,8 @@ def dump(state: State, records: Sequence[Record], note: Mapping[str, Any]) -> by
     text = json.dumps([record.probed for record in records], separators=(",", ":"))
     tensors["probed"] = torch.frombuffer(bytearray(text.encode()), dtype=torch.uint8)
     members = [member.trial.trial_id for member in state.members]
-    header = {**note, "members": members, "steps": state.step.tolist(), "digest": _digest(tensors)}
+    data = [member.data.fingerprint for member in state.members]
+    header = {**note, "members": members, "data": data, "steps": state.step.tolist(), "digest": _digest(tensors)}
     return save(tensors, {"memsweep": json.dumps(header, separators=(",", ":"))})
 
 
@@ -52,10 +53,12 @@ def restore(program: Program, state: State, content: bytes) -> tuple[State, dict
     """The state in which every member that the checkpoint has further on stands as it stood there, and their records.
 
     state: as `init` or `admit` returns it; its memory may be reused.  Returns records by trial.
-    Raises CheckpointError when the content is damaged, or of another program.
+    Raises CheckpointError when the content is damaged, of another program, or of other data.
     """
-    members, tensors = _read(content)
+    members, data, tensors = _read(content)
     saved = {trial_id: row for row, trial_id in enumerate(members)}
+    if any(data.get(m.trial.trial_id, m.data.fingerprint) != m.data.fingerprint for m in state.members):
+        raise CheckpointError("its trials were trained on other data than their task gives now")
     steps = tensors["step"].numpy()
     rows = [
         (slot, saved[member.trial.trial_id])
@@ -129,18 +132,19 @@ def _unpacked(tensors: Mapping[str, Tensor]) -> list[list[Point]]:
     return [points[end - length : end] for end, length in zip(ends, tensors["curve_lengths"].tolist(), strict=True)]
 
 
-def _read(content: bytes) -> tuple[list[str], dict[str, Tensor]]:
-    """Members and tensors, as they were written."""
+def _read(content: bytes) -> tuple[list[str], dict[str, str], dict[str, Tensor]]:
+    """Return members, the fingerprints of their data (none where an older version wrote it), and tensors."""
     try:
         tensors = load(content)
         size = int.from_bytes(content[:8], "little")
         header = json.loads(json.loads(content[8 : 8 + size])["__metadata__"]["memsweep"])
         members, digest = header["members"], header["digest"]
+        data = dict(zip(members, header.get("data", ()), strict=False))
     except (SafetensorError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"it is damaged ({error})") from error
     if _digest(tensors) != digest:
         raise CheckpointError("it is damaged (its content is not what its header says)")
-    return members, tensors
+    return members, data, tensors
 
 
 def _digest(tensors: Mapping[str, Tensor]) -> str:

@@ -42,7 +42,7 @@ def path_of(store: Store, pack: Pack) -> Location:
 
 def execution(pack: Pack, device: str) -> dict[str, Any]:
     """What must be the same for a pack to go on from a checkpoint with the bits of one never stopped."""
-    names = {entry.name for entry in fields(pack)} - {"trials", "slots", "compared", "share"}
+    names = {entry.name for entry in fields(pack)} - {"trials", "slots", "compared", "share", "sources"}
     how = {name: getattr(pack, name) for name in sorted(names)}
     return {**how, "device": device.partition(":")[0], "torch": version("torch")}
 

@@ -19,7 +19,7 @@ from memsweep.engine.checkpoint import CheckpointError
 from memsweep.engine.evaluation import Measured
 from memsweep.engine.program import Program
 from memsweep.engine.state import State
-from memsweep.launch import checkpoints, comparison, probes
+from memsweep.launch import checkpoints, comparison, probes, sources
 from memsweep.launch.attempt import Attempt
 from memsweep.launch.checkpoints import CHECKPOINT_SECONDS
 from memsweep.launch.ledger import Row
@@ -149,6 +149,7 @@ class Training:
             try:
                 trials = [entering[0], *attempt.pack.trials]  # all of them, so that the program stays the same
                 mode, compiled = attempt.pack.mode, attempt.pack.compiled
+                sources.check(entering, attempt.pack)
                 self.program = trainer.compose(trials, attempt.device, mode=mode, compiled=compiled)
                 self.state = trainer.init(self.program, entering)
             except Exception as error:
@@ -220,6 +221,7 @@ class Training:
         while len(free) and (entering := self._next_in_line(len(free))):
             self.attempt.present = (*(member.trial for member in self.state.members), *entering)
             try:
+                sources.check(entering, self.attempt.pack)
                 self.state = trainer.admit(self.program, self.state, free[: len(entering)], entering)
             except Exception as error:
                 self._settle_broken(entering, error)
@@ -261,7 +263,7 @@ class Training:
 
     def _settle_broken(self, entering: Sequence[TrialConfig], error: Exception) -> None:
         """Settles those whose own network or data can't be made; raises the error where it is none of theirs."""
-        broken = {} if _is_out_of_memory(error) else _broken(entering)
+        broken = {} if _is_out_of_memory(error) else _broken(entering, self.attempt.pack)
         if not broken:
             raise error
         for trial in entering:
@@ -349,13 +351,14 @@ def _deviation(attempt: Attempt, program: Program, state: State, m: int, test: R
     return attempt.deviation
 
 
-def _broken(trials: Sequence[TrialConfig]) -> dict[str, str]:
+def _broken(trials: Sequence[TrialConfig], pack: Pack) -> dict[str, str]:
     """Trials whose network or data can't be made, each by itself -> the error with its traceback."""
     found = {}
     for trial in trials:
         try:
             models.build(trial, *tasks.shape(trial))
             tasks.load(trial)
+            sources.check([trial], pack)
         except Exception as error:
             found[trial.trial_id] = "".join(traceback.format_exception(error))
     return found

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 from memsweep.budget import UNLIMITED, Budget
 from memsweep.config import ConfigError, TrialConfig
-from memsweep.launch import checkpoints, choices, plan, protocols
+from memsweep.data import tasks
+from memsweep.launch import checkpoints, choices, plan, protocols, sources
 from memsweep.launch.asking import Asking
 from memsweep.launch.checkpoints import CHECKPOINT_SECONDS
 from memsweep.launch.driver import Driver, Due, Rounds
@@ -101,13 +102,16 @@ def launch(
     sweeps = [sweeps] if isinstance(sweeps, Sweep) else sweeps
     if len({sweep.name for sweep in sweeps}) < len(sweeps):
         raise SweepError([f"{title(sweeps)}: sweeps of one launch have names of their own."])
+    tasks.forget()  # what this process has read before may have changed
     with store.lock("launch"):
         rounds = Rounds([Asking(sweep, store, limit=limit, retry=retry) for sweep in sweeps], store, budget, retry)
         before = plan.work(rounds.asked, store)
         missing = rounds.missing
         plan.check(missing)
+        if changes := sources.changed(rounds.asked, store):
+            raise SweepError(changes)
         rounds.note()
-        remarks = [*filter(None, [protocols.remark(missing, store)]), *_tidy(missing, store)]
+        remarks = [*filter(None, [protocols.remark(missing, store)]), *_tidy(missing, store), *tasks.remarks(missing)]
 
         def told(tally: Tally) -> None:
             watch(len(before.settled), len(rounds.asked), tally)
@@ -140,7 +144,7 @@ def launch(
                             packs += planned(part.trials, share=part.share, in_rounds=True)
                         else:
                             packs += planned(part.trials, saved=saved)
-                    return packs
+                    return [replace(pack, sources=sources.of(pack.trials)) for pack in packs]
 
                 driver = Driver(store, told, lambda: packed(rounds.next(), later=True))
                 packs = packed(rounds.due)

@@ -26,6 +26,7 @@ class Pack:
     compiled: bool = False
     compared: bool = False  # one of its members is run again, alone
     share: float = 1.0  # of their budgets, at which its trials are paused
+    sources: tuple[tuple[str, str], ...] = ()  # (split, fingerprint of its data as the launch began); see sources.py
 
     @property
     def pack_id(self) -> str:
@@ -43,14 +44,14 @@ class Pack:
         flat = [{**trial.flat(), "seed": trial.seed} for trial in self.trials]
         changes = [{name: value for name, value in fields.items() if value != flat[0][name]} for fields in flat]
         how = {name: getattr(self, name) for name in _HOW}
-        return json.dumps({"base": flat[0], "changes": changes, **how}, separators=(",", ":"))
+        return json.dumps({"base": flat[0], "changes": changes, **how, "sources": self.sources}, separators=(",", ":"))
 
     @classmethod
     def from_json(cls, text: str) -> Pack:
         values = json.loads(text)
         base = TrialConfig.of(values["base"])
         trials = tuple(base.with_fields(change) for change in values["changes"])
-        return cls(trials, *(values[name] for name in _HOW))
+        return cls(trials, *(values[name] for name in _HOW), tuple((split, data) for split, data in values["sources"]))
 
 
 _HOW = ("slots", "mode", "compiled", "compared", "share")

@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from memsweep.config import TrialConfig, trial_id_of
+from memsweep.data import tasks
 from memsweep.options import PROTOCOL
 from memsweep.results.status import older_protocol
 from memsweep.results.store import Store
@@ -24,7 +25,12 @@ class Examiner(NamedTuple):
     reason: Callable[[TrialConfig], str]  # why its numbers are not those of protocol 1; "": they are
 
 
-EXAMINERS: tuple[Examiner, ...] = ()
+EXAMINERS: tuple[Examiner, ...] = (
+    Examiner(
+        lambda trial: tasks.renumbers_labels(trial) or None,
+        lambda trial: "labels of its task are not 0...K-1, and are numbered so since",
+    ),
+)
 _reasons: dict[tuple[Examiner, Hashable], str] = {}
 
 

@@ -53,7 +53,8 @@ def plan(
 
     Example: memsweep plan generalization --set seeds=0:50
     """
-    from memsweep.launch import checkpoints, choices, protocols
+    from memsweep.data import tasks
+    from memsweep.launch import checkpoints, choices, protocols, sources
     from memsweep.launch import plan as planning
     from memsweep.launch.asking import Asking
 
@@ -61,8 +62,9 @@ def plan(
     asking = Asking(loaded, store, limit=limit, retry=retry)
     work, due = planning.work(list(asking.trials.values()), store, retry=retry), asking.missing(retry=retry)
     planning.check(due)
-    if remark := protocols.remark(due, store):
-        say(remark)
+    for sentence in (protocols.remark(due, store), *sources.changed(work.wanted, store), *tasks.remarks(due)):
+        if sentence:
+            say(sentence)
     chosen = device.value if device else planning.local_device()
     at_a_time = workers or planning.local_workers(chosen)
     programs = choices.choose(
