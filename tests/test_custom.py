@@ -11,10 +11,16 @@ import pytest
 from memsweep.config import TrialConfig
 from memsweep.data import tasks
 from memsweep.data.tasks import DataError
+from memsweep.launch import plan, protocols
+from memsweep.launch.asking import Asking
 from memsweep.launch.execution import run_pack
 from memsweep.launch.packing import Pack
 from memsweep.results.store import Store
+from memsweep.sweep import Sweep
+from tests.cases import ended
 
+FROM_ZERO_ID, FROM_ONE_ID = "b93e3d782cd6dd2b", "0f2d71a4bd016fcc"
+"""Names that trials of these two tasks had while there was one protocol."""
 MODULE = """
 import numpy as np
 
@@ -42,7 +48,9 @@ def unscaled(config, rng): return (INPUTS * 40 + 100).clip(0, 255).astype(np.uin
 def bytes_as_floats(config, rng): return (INPUTS * 40 + 100).clip(0, 255).astype(np.uint8).astype(float), CLASSES
 def years(config, rng): return INPUTS + np.array([0, 2000, 0]), CLASSES
 def tiny(config, rng): return INPUTS * 1e-4, CLASSES
-def binary(config, rng): return (INPUTS > 0).astype(np.uint8), CLASSES
+def binary(config, rng): return np.arange(200)[:, None] >> np.arange(8) & 1, CLASSES
+def repeated(config, rng): return np.where(np.arange(200)[:, None] < 7, INPUTS[:1], INPUTS), CLASSES
+def images(config, rng): return rng.random((200, 32, 32, 3)).reshape(200, -1), CLASSES
 """
 
 
@@ -132,6 +140,21 @@ def test_only_trials_whose_numbers_follow_from_renumbered_labels_have_other_numb
     assert not tasks.renumbers_labels(TrialConfig())
 
 
+def test_only_trials_of_renumbered_labels_are_of_a_newer_protocol(tmp_path: Path) -> None:
+    fields = {"data.examples": 100, "data.validation_examples": 50, "data.test_examples": 50}
+    names = [f"tasks_of_test_custom:{name}" for name in ("from_zero", "from_one")]
+    sweep = Sweep("mine", fields, axes={"data.task": names}, seeds=(0,))
+    same, renumbered = Asking(sweep, None).trials.values()
+    assert (same.flat()["protocol"], same.trial_id) == (1, FROM_ZERO_ID)
+    assert renumbered.flat()["protocol"] == 2
+    assert of("from_one", protocol=1).trial_id == FROM_ONE_ID
+    store = Store(tmp_path / "results", create=True)
+    store.write("trials", [ended(trial_id, "finished", protocol=1) for trial_id in (FROM_ZERO_ID, FROM_ONE_ID)])
+    work = plan.work((same, renumbered), store)
+    assert (work.settled, work.missing) == ((same,), (renumbered,))
+    assert "1 stored trial is of an older protocol" in protocols.remark(work.missing, store)
+
+
 @pytest.mark.parametrize(
     ("name", "expected"),
     [
@@ -173,6 +196,7 @@ def test_the_labels_of_classes_are_stored_with_a_trial(tmp_path: Path) -> None:
         ("tiny", ["are not scaled", "return inputs / inputs.std()."]),
         ("from_one", ["labels 1, 2, 3, 4 are classes 0 to 3", "class_labels"]),
         ("one_value", ["all labels are 3: there is one class"]),
+        ("repeated", ["7 of 200 rows of inputs occur more than once", "return each row once"]),
         ("identifiers", ["labels take 200 values in 200 rows"]),
     ],
 )
@@ -180,6 +204,11 @@ def test_what_is_unusual_about_a_pool_is_remarked_with_the_remedy(name: str, exp
     [remark] = tasks.remarks([of(name, seed=seed) for seed in range(3)])
     assert remark.startswith(f"data.task = 'tasks_of_test_custom:{name}': ")
     assert all(part in remark for part in expected)
+
+
+def test_colour_images_of_ones_own_are_read_channel_first() -> None:
+    [remark] = tasks.remarks([of("images"), of("images", model__family="cnn", model__width=8)])
+    assert "channel first, as [R, 3, 32, 32]: of images [R, 32, 32, 3] return images.transpose(0, 3, 1, 2)" in remark
 
 
 def test_ordinary_pools_have_no_remarks() -> None:

@@ -11,6 +11,7 @@ import inspect
 import os
 import sys
 import sysconfig
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import lru_cache
@@ -62,6 +63,8 @@ def pool_of_user(data: Data, seed: int) -> Pool:
     if class_labels == tuple(range(len(values))):
         class_labels = ()
     remarks = [*_input_remarks(inputs)]
+    if data.validation_examples or data.test_examples:
+        remarks += _copy_remarks(inputs)
     if data.label_scheme == "task":
         remarks += _label_remarks(values, class_labels, rows)
     pool = Pool(inputs.astype(np.float32), numbers.astype(np.int64))
@@ -147,6 +150,16 @@ def _input_remarks(inputs: Array) -> Iterator[str]:
         f"inputs lie between {low:g} and {high:g} and are not scaled; "
         f"networks learn best from numbers of about 1: return {fix}."
     )
+
+
+def _copy_remarks(inputs: Array) -> Iterator[str]:
+    """Rows that occur more than once, which splits may share."""
+    counts = Counter(row.tobytes() for row in np.ascontiguousarray(inputs))
+    if copies := sum(count for count in counts.values() if count > 1):
+        yield (
+            f"{copies} of {len(inputs)} rows of inputs occur more than once, so that training and held-out data may "
+            "share examples: return each row once."
+        )
 
 
 def _label_remarks(values: Array, class_labels: tuple[int, ...], rows: int) -> Iterator[str]:

@@ -148,8 +148,17 @@ def repeat_problems(trials: Iterable[TrialConfig]) -> list[str]:
 
 def remarks(trials: Iterable[TrialConfig]) -> list[str]:
     """What is unusual about the pools of users' own tasks among these trials; one pool of each task is looked at."""
-    firsts = {trial.data.task: trial for trial in reversed(list(trials)) if is_custom(trial)}
-    return [text for trial in reversed(firsts.values()) for text in facts_of(*_split_key(trial)).custom.remarks]
+    own = [trial for trial in trials if is_custom(trial)]
+    firsts = {trial.data.task: trial for trial in reversed(own)}
+    sentences = [text for trial in reversed(firsts.values()) for text in facts_of(*_split_key(trial)).custom.remarks]
+    for task in dict.fromkeys(trial.data.task for trial in own if trial.model.family == "cnn"):
+        channels, side = image_shape(shape(firsts[task])[0])
+        if channels > 1:
+            sentences.append(
+                f"data.task = {task!r}: model.family = 'cnn' reads inputs channel first, as [R, {channels}, {side}, "
+                f"{side}]: of images [R, {side}, {side}, {channels}] return images.transpose(0, 3, 1, 2), flattened."
+            )
+    return sentences
 
 
 def form(config: TrialConfig) -> Form:
