@@ -79,7 +79,7 @@ def check(trials: Sequence[TrialConfig]) -> None:
         except ConfigError as error:
             problems += error.problems
     problems += protocols.problems(trials)
-    if problems := problems or tasks.repeat_problems(trials):
+    if problems := problems or tasks.repeat_problems(asked.values()):
         raise SweepError(problems)
 
 
