@@ -51,7 +51,8 @@ class Pack:
         values = json.loads(text)
         base = TrialConfig.of(values["base"])
         trials = tuple(base.with_fields(change) for change in values["changes"])
-        return cls(trials, *(values[name] for name in _HOW), tuple((split, data) for split, data in values["sources"]))
+        sources = tuple((split, data) for split, data in values["sources"])
+        return cls(trials, *(values[name] for name in _HOW), sources=sources)
 
 
 _HOW = ("slots", "mode", "compiled", "compared", "share")

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 
 from memsweep.config import FIELDS, TrialConfig
 from memsweep.data import tasks
-from memsweep.data.tasks import DataError
+from memsweep.data.texts import DataError
 from memsweep.launch.packing import Pack
 from memsweep.results.store import Store
 from memsweep.schema import SETTLED
