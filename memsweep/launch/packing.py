@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -52,7 +52,7 @@ class Pack:
         base = TrialConfig.of(values["base"])
         trials = tuple(base.with_fields(change) for change in values["changes"])
         sources = tuple((split, data) for split, data in values["sources"])
-        return cls(trials, *(values[name] for name in _HOW), sources=sources)
+        return replace(cls(trials, *(values[name] for name in _HOW)), sources=sources)
 
 
 _HOW = ("slots", "mode", "compiled", "compared", "share")

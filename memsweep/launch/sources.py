@@ -9,9 +9,6 @@ import time
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.compute as pc
-
 from memsweep.config import FIELDS, TrialConfig
 from memsweep.data import tasks
 from memsweep.data.texts import DataError
@@ -67,7 +64,7 @@ def changed(trials: Sequence[TrialConfig], store: Store | None) -> list[str]:
     if store is None or not wanted:
         return []
     splits: dict[str, dict[str, list[_Key]]] = {}
-    stored = _stored(store, {trial.data.task for trial in wanted.values()}, wanted.keys())
+    stored = _stored(store, wanted.keys())
     for key in stored:
         by_name = splits.setdefault(wanted[key].data.task, {})
         by_name.setdefault(tasks.split_name(wanted[key]), []).append(key)
@@ -110,19 +107,21 @@ def _differing(trial: TrialConfig, stored: dict[str, str]) -> list[str]:
     return [trial_id for trial_id, fingerprint in stored.items() if fingerprint != now]
 
 
-def _stored(store: Store, names: Collection[str], keys: Collection[_Key]) -> dict[_Key, dict[str, str]]:
-    """Return key -> settled trial -> fingerprint, of these tasks and keys."""
+def _stored(store: Store, keys: Collection[_Key]) -> dict[_Key, dict[str, str]]:
+    """Return key -> settled trial -> fingerprint, of these keys."""
     fields = [FIELDS[name] for name in _FIELDS]
-    rows = store.trials([*(spec.column for spec in fields), "trial_id", "status", "data_fingerprint"])
-    is_settled = pc.is_in(rows["status"], value_set=pa.array([status.value for status in SETTLED]))
-    is_named = pc.is_in(rows["data_task"], value_set=pa.array(sorted(names)))
-    rows = rows.filter(pc.and_(pc.and_(is_settled, is_named), pc.is_valid(rows["data_fingerprint"])))
+    rows = store.trials(["trial_id", "status", "data_fingerprint", *(spec.column for spec in fields)])
+    trial_ids, statuses, fingerprints, *columns = (column.to_pylist() for column in rows.columns)
     # columns that older tables lack are at their defaults
-    columns = [[spec.default if value is None else value for value in rows[spec.column].to_pylist()] for spec in fields]
-    trial_ids, fingerprints = (rows[name].to_pylist() for name in ("trial_id", "data_fingerprint"))
+    columns = [
+        [spec.default if value is None else value for value in column]
+        for spec, column in zip(fields, columns, strict=True)
+    ]
     stored: dict[_Key, dict[str, str]] = {}
-    for key, trial_id, fingerprint in zip(zip(*columns, strict=True), trial_ids, fingerprints, strict=True):
-        if key in keys:
+    for key, trial_id, status, fingerprint in zip(
+        zip(*columns, strict=True), trial_ids, statuses, fingerprints, strict=True
+    ):
+        if status in SETTLED and fingerprint and key in keys:
             stored.setdefault(key, {})[trial_id] = fingerprint
     return stored
 
