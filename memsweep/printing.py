@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from enum import StrEnum
 from numbers import Number
 from typing import TYPE_CHECKING, Any
@@ -38,8 +38,13 @@ def duration(seconds: float) -> str:
     return f"{seconds:.1f} s" if 0 < seconds < 9.95 else f"{seconds:.0f} s"
 
 
-def print_rows(rows: list[dict[str, Any]], output: Format, *, vertical: bool = False) -> None:
-    """Rows of one shape; `vertical` shows a single row as a column, where people read it."""
+def print_rows(
+    rows: list[dict[str, Any]], output: Format, *, columns: Sequence[str] = (), vertical: bool = False
+) -> None:
+    """Rows of one shape; `vertical` shows a single row as a column, where people read it.
+
+    columns: their names, which an answer without rows keeps where programs read it.
+    """
     import pyarrow as pa
 
     from memsweep.schema import cell
@@ -49,7 +54,10 @@ def print_rows(rows: list[dict[str, Any]], output: Format, *, vertical: bool = F
         for name, value in rows[0].items():
             print(f"{name:<{width}}  {value}")
         return
-    print_table(pa.Table.from_pylist([{k: cell(v) for k, v in row.items()} for row in rows]), output)
+    if rows:
+        print_table(pa.Table.from_pylist([{k: cell(v) for k, v in row.items()} for row in rows]), output)
+    elif output is not Format.TABLE:
+        print_table(pa.table({name: pa.nulls(0) for name in columns}), output)
 
 
 def print_table(table: pa.Table, output: Format) -> None:

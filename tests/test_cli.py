@@ -1,14 +1,17 @@
 """The command line: what it prints, and its exit codes."""
 
+import io
 import json
 import os
 import subprocess
 import sys
 
+import pyarrow.parquet as pq
 import pytest
 
 from memsweep import arguments, cli
 from memsweep.launch import plan
+from memsweep.results.store import Store
 from memsweep.schema import Status
 from tests.cases import ended
 from tests.commands import TRIALS, own_folder, process, read_back, run, snapshot, store
@@ -102,6 +105,16 @@ def test_plan_is_read_by_people_as_a_column(run, monkeypatch):
     assert snapshot() == {}
 
 
+def test_plan_writes_minutes_for_people_and_seconds_for_programs(run, monkeypatch):
+    monkeypatch.setattr(plan, "estimate", lambda *_, **__: plan.Estimate(250.2, 0.08, 1 << 20))
+    _, out, _ = run("plan", "smoke", "--device", "cpu")
+    lines = dict(line.split(maxsplit=1) for line in out.splitlines())
+    assert (lines["time"], lines["time_error"]) == ("4 min 10 s", "20 s") and "seconds" not in lines
+    _, out, _ = run("plan", "smoke", "--device", "cpu", "--format", "jsonl")
+    (row,) = read_back("jsonl", out)
+    assert (row["seconds"], row["seconds_error"]) == (250.2, 20.0) and "time" not in row
+
+
 def test_plan_of_a_finished_sweep_is_empty(run, store):
     store.write("trials", [ended(t.trial_id, attempt_id="b") for t in TRIALS])
     code, out, _ = run("plan", "smoke", "--format", "csv")
@@ -119,6 +132,24 @@ def test_missing_lists_trials_with_what_tells_them_apart(run, store):
 def test_missing_where_nothing_is_stored_is_everything(run):
     code, out, _ = run("missing", "smoke", "--results", "nowhere", "--limit", 5)
     assert code == 0 and len(read_back("table", out)) == 5 and snapshot() == {}
+
+
+@pytest.mark.parametrize("verb", ["status", "missing", "verify"])
+def test_rows_that_are_none_keep_their_columns(run, verb):
+    made = Store("results", create=True)
+    made.write("trials", [ended(t.trial_id) for t in TRIALS] if verb == "missing" else [])
+    words = ["smoke"] if verb == "missing" else []
+    _, out, _ = run(verb, *words, "--format", "csv")
+    first = {"status": "sweep", "missing": "trial_id", "verify": "trial_id"}[verb]
+    assert out.startswith(f'"{first}","') and len(out.splitlines()) == 1
+    _, out, _ = run(verb, *words, "--format", "parquet")
+    assert first in pq.read_schema(io.BytesIO(out)).names
+    assert run(verb, *words, "--format", "jsonl")[1] == run(verb, *words)[1] == ""
+
+
+def test_status_of_an_empty_folder_says_so(run):
+    os.mkdir("results")
+    assert run("status") == (0, "", "No sweep was launched in results.\n")
 
 
 def test_status_counts_and_tells_causes(run, store):

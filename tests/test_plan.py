@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 
 from memsweep.launch import plan
 from memsweep.launch.choices import choose
-from memsweep.launch.plan import check, estimate, packs, work
+from memsweep.launch.packing import Pack
+from memsweep.launch.plan import Cost, check, composed, estimate, packs, work
 from memsweep.results.store import Store
 from memsweep.schema import RETRIED, SETTLED, Status
 from memsweep.sweep import SweepError
@@ -133,7 +134,95 @@ def test_an_estimate_says_how_wrong_it_may_be(monkeypatch):
 
 
 def test_an_estimate_of_nothing_is_nothing():
-    assert estimate([], "cpu", 2).seconds == 0
+    assert estimate([], "cpu", 2).seconds == 0 and composed([], 2, measuring=5.0).seconds == 0
+
+
+def test_a_launch_is_no_shorter_than_its_start_and_end(monkeypatch):
+    monkeypatch.setattr(plan, "CALIBRATION_SECONDS", 0.0)
+    assert estimate(planned(TRIALS[:1]), "cpu", 2).seconds > plan.START_SECONDS + plan.END_SECONDS
+
+
+def test_probes_are_asked_for_an_estimate(monkeypatch):
+    monkeypatch.setattr(plan, "CALIBRATION_SECONDS", 0.0)
+    (bare,) = planned([trial(seed=seed) for seed in range(3)])
+    probed = planned([trial(seed=seed, probes=("critical_samples",), probe_steps=(1, 2)) for seed in range(3)])[0]
+    cost = plan.measured_cost(probed, "cpu")
+    assert cost.probes > 0 and cost.repeated > 0
+    without = plan.measured_cost(bare, "cpu")
+    assert (without.probes, without.repeated) == (0, 0)
+
+
+# What an estimate is composed of, with costs that can be added by hand. A trial's budget is STEPS.
+
+STEPS = TRIALS[0].budget
+AROUND = plan.START_SECONDS + plan.END_SECONDS
+
+
+@pytest.fixture
+def seconds(monkeypatch):
+    """What packs of so many trials each take on so many workers, without start and end."""
+    for name in ("TRIAL_SECONDS", "PLANNED_SECONDS"):
+        monkeypatch.setattr(plan, name, 0.0)
+
+    def call(sizes, workers, cost, options=None, **fields):
+        packs = [Pack(tuple(trial(seed=seed, **fields) for seed in range(size)), size) for size in sizes]
+        return composed([(pack, cost) for pack in packs], workers, **(options or {})).seconds - AROUND
+
+    return call
+
+
+def test_steps_and_starts_add_up_on_one_worker(seconds):
+    assert seconds([3, 2], 1, Cost(step=0.1, start=2.0)) == pytest.approx(5 * STEPS * 0.1 + 2 * 2.0)
+
+
+def test_the_worker_with_the_most_to_do_decides(seconds):
+    assert seconds([3, 3], 2, Cost(step=0.1)) == pytest.approx(3 * STEPS * 0.1)
+    assert seconds([4, 2, 2, 1], 2, Cost(step=0.1)) == pytest.approx(5 * STEPS * 0.1)
+    assert seconds([4], 2, Cost(step=0.1)) == pytest.approx(4 * STEPS * 0.1)  # nobody helps
+
+
+def test_each_worker_compiles_a_program_once(seconds):
+    assert seconds([1, 1, 1], 1, Cost(step=0.0, compiling=7.0)) == pytest.approx(7.0)
+    assert seconds([1, 1, 1], 3, Cost(step=0.0, compiling=7.0)) == pytest.approx(7.0)
+    two = [(Pack((trial(model__width=width),), 1), Cost(step=0.0, compiling=7.0)) for width in (8, 9)]
+    assert composed(two, 1).seconds == pytest.approx(AROUND + 14.0, abs=0.01)
+
+
+def test_probes_count_at_the_end_and_at_their_steps(seconds):
+    cost = Cost(step=0.0, probes=3.0, repeated=2.0)
+    assert seconds([4], 1, cost) == 0
+    assert seconds([4], 1, cost, probes=("critical_samples",)) == pytest.approx(4 * 3.0)
+    assert seconds([4], 1, cost, probes=("critical_samples",), probe_steps=(1, 5)) == pytest.approx(4 * (3.0 + 2 * 2.0))
+
+
+def test_what_is_compared_with_its_run_alone_takes_a_tenth(monkeypatch):
+    pack = Pack(TRIALS, 6, compared=True)
+    training = 6 * STEPS * 0.1
+    for name in ("TRIAL_SECONDS", "PLANNED_SECONDS"):
+        monkeypatch.setattr(plan, name, 0.0)
+    assert composed([(pack, Cost(step=0.1))], 1).seconds == pytest.approx(AROUND + 1.1 * training)
+    short = composed([(pack, Cost(step=1e-9))], 1).seconds
+    assert short == pytest.approx(AROUND, abs=1e-3)  # it has ended before
+
+
+def test_steps_in_checkpoints_are_done(seconds):
+    saved = {"reached": {TRIALS[0].trial_id: STEPS // 2}}
+    assert seconds([2], 1, Cost(step=0.1), saved) == pytest.approx((2 * STEPS - STEPS // 2) * 0.1)
+
+
+def test_measuring_new_programs_counts_with_the_start_of_its_workers(seconds):
+    measured = seconds([1], 1, Cost(step=0.0), {"measuring": 5.0})
+    assert measured == pytest.approx(5.0 + plan.MEASURING_SECONDS)
+
+
+def test_rows_and_planning_count_by_trials():
+    few, many = (composed([(Pack(TRIALS[:n], n), Cost(step=0.0))], 1).seconds for n in (1, 5))
+    assert many - few == pytest.approx(4 * (plan.TRIAL_SECONDS + plan.PLANNED_SECONDS))
+
+
+def test_a_round_of_a_search_trains_to_its_pause(seconds):
+    pack = Pack(TRIALS[:1], 1, share=0.5)
+    assert composed([(pack, Cost(step=1.0))], 1).seconds == pytest.approx(AROUND + TRIALS[0].pause(0.5), abs=0.01)
 
 
 def test_a_program_is_shared_out_only_where_there_are_few():

@@ -24,6 +24,7 @@ from memsweep.launch.attempt import Attempt
 from memsweep.launch.checkpoints import CHECKPOINT_SECONDS
 from memsweep.launch.ledger import Row
 from memsweep.launch.packing import Pack, Tally
+from memsweep.launch.plan import COMPARED_SECONDS, COMPARED_SHARE
 from memsweep.results.parts import write_whole
 from memsweep.results.store import Store, StoreError
 from memsweep.schema import Status, cell
@@ -32,8 +33,6 @@ CHUNK_SECONDS = 2.0
 """About how long a pack trains before it looks up: to tell its progress, and to be saved."""
 CHUNK_INDICES = 1 << 24
 """Numbers of examples that are drawn ahead at most: 128 MiB."""
-COMPARED_SHARE, COMPARED_SECONDS = 0.1, 0.2
-"""A member is run again, alone, for such a share of the pack's time, or such a time if that is more."""
 FIRST_STEPS = 16
 """Steps of the first chunk, when nobody knows yet how long they take."""
 

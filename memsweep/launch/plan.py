@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from memsweep.config import ConfigError, TrialConfig, imported
@@ -28,8 +29,20 @@ PACKS_A_ROUND = 2
 """In a round of a search, which is short, and whose steps cost a small pack as much as one of twice its members."""
 COMPARED_PACKS = 16
 """Of so many packs of a program, one member of one is run again, alone."""
+COMPARED_SHARE, COMPARED_SECONDS = 0.1, 0.2
+"""It is run for such a share of the pack's time, or such a time if that is more."""
 CALIBRATION_SECONDS = 1.0
 """How long a program is tried for an estimate, apart from loading it."""
+START_SECONDS, END_SECONDS = 8.2, 2.8
+"""Before the first pack and after the last: Ray, and its workers' imports; work A on two quiet cores, of 37.5 s."""
+START_SPREAD_SECONDS = 2.0
+"""How much start and end differ from launch to launch, one standard deviation."""
+MEASURING_SECONDS = 4.0
+"""The start of the workers that measure new programs before the first pack."""
+TRIAL_SECONDS, PLANNED_SECONDS = 1.7e-3, 1e-3
+"""A trial's rows and what else a worker does for it; reading and planning it. Work B, 10,000 trials."""
+PROBED_MEMBERS = 8
+"""So many members are asked, to learn what a probe costs."""
 
 
 @dataclass(frozen=True)
@@ -46,9 +59,22 @@ class Work:
 class Estimate:
     """Seconds and bytes, measured on this machine by training the largest pack of each program for a moment."""
 
-    seconds: float
-    error: float  # relative, one standard deviation of the timed stretches
+    seconds: float  # of the whole launch
+    error: float  # relative, one standard deviation
     bytes_a_worker: int
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What packs of one program take of a worker, in seconds."""
+
+    step: float  # of one member, with its share of measuring
+    step_spread: float = 0.0  # one standard deviation
+    start: float = 0.0  # of a pack
+    compiling: float = 0.0  # of each worker
+    probes: float = 0.0  # of one member at its end
+    repeated: float = 0.0  # of one member at each of its probe_steps
+    bytes: int = 0  # of a pack
 
 
 def work(wanted: Sequence[TrialConfig], store: Store | None, *, retry: bool = False) -> Work:
@@ -161,48 +187,119 @@ def local_workers(device: str) -> int:
     return max(1, torch.cuda.device_count())
 
 
-def estimate(planned: Sequence[Pack], device: str, workers: int) -> Estimate:
-    """Times a few steps of the largest pack of each program, alone on this machine's cores.
+def estimate(
+    planned: Sequence[Pack],
+    device: str,
+    workers: int,
+    *,
+    measuring: float = 0.0,
+    reached: Mapping[str, int] = MappingProxyType({}),
+) -> Estimate:
+    """What a launch of these packs takes, by training the largest of each program for a moment and probing members.
 
-    The start of Ray and of its workers is not in it. A program that will be compiled is timed as it is, and what
-    compiling costs and saves is taken into account as `choices` does.
+    A program that will be compiled is timed as it is, and what compiling costs and saves is taken into account as
+    `choices` does. A trial that may end early is taken to need its whole budget.
+    measuring: seconds that choosing how to run new programs has taken here, which a launch does too.
+    reached: trial -> steps that checkpoints hold of it.
     """
+    programs: dict[tuple[object, ...], list[Pack]] = {}
+    for pack in planned:
+        programs.setdefault(_alike(pack), []).append(pack)
+    costs = {key: measured_cost(max(group, key=lambda pack: pack.slots), device) for key, group in programs.items()}
+    return composed([(pack, costs[_alike(pack)]) for pack in planned], workers, measuring=measuring, reached=reached)
+
+
+def composed(
+    packs: Sequence[tuple[Pack, Cost]],
+    workers: int,
+    *,
+    measuring: float = 0.0,
+    reached: Mapping[str, int] = MappingProxyType({}),
+) -> Estimate:
+    """Start, packs on their workers, and end; arguments as of `estimate`.
+
+    Each pack goes to the worker that is free first, in this order, as Tune hands them out.
+    """
+    if not packs:
+        return Estimate(0.0, 0.0, 0)
+    busy, variance = [0.0] * min(workers, len(packs)), [0.0] * min(workers, len(packs))
+    compiled: set[tuple[int, str]] = set()
+    for pack, cost in packs:
+        w = busy.index(min(busy))
+        program = program_name(pack.trials[0])
+        steps = sum(max(trial.pause(pack.share) - reached.get(trial.trial_id, 0), 0) for trial in pack.trials)
+        busy[w] += _pack_seconds(pack, cost, steps) + cost.compiling * ((w, program) not in compiled)
+        variance[w] += (steps * cost.step_spread) ** 2
+        compiled.add((w, program))
+    last = busy.index(max(busy))
+    around = START_SECONDS + END_SECONDS + PLANNED_SECONDS * sum(len(pack.trials) for pack, _ in packs)
+    seconds = around + busy[last] + (measuring + MEASURING_SECONDS if measuring else 0.0)
+    error = (variance[last] + START_SPREAD_SECONDS**2) ** 0.5 / seconds
+    return Estimate(seconds, error, max(cost.bytes for _, cost in packs))
+
+
+def _pack_seconds(pack: Pack, cost: Cost, steps: int) -> float:
+    """Of one pack whose members have so many steps to go, once its program is compiled."""
+    training = steps * cost.step
+    alone = (
+        min(max(COMPARED_SHARE * training, COMPARED_SECONDS), training / len(pack.trials) * pack.slots)
+        if pack.compared
+        else 0.0
+    )
+    asked = sum(bool(trial.probes) for trial in pack.trials) * cost.probes
+    repeated = sum(len(trial.probe_steps) for trial in pack.trials) * cost.repeated
+    return cost.start + training + alone + asked + repeated + len(pack.trials) * TRIAL_SECONDS
+
+
+def _alike(pack: Pack) -> tuple[object, ...]:
+    """What packs have in common that cost the same."""
+    first = pack.trials[0]
+    size = (first.optimizer.batch_size, first.data.examples)
+    return (program_name(first), *size, first.probes, bool(first.probe_steps), pack.mode, pack.compiled)
+
+
+def measured_cost(pack: Pack, device: str) -> Cost:
+    """Trains a pack for a moment on one of this machine's cores, and asks some of its members its probes."""
     import torch  # here, because a plan without an estimate needs no torch
 
     from memsweep.engine import trainer
+    from memsweep.launch import probes
 
     torch.set_num_threads(1)  # as a worker has
-
-    seconds, variance, size = 0.0, 0.0, 0
-    programs: dict[tuple[object, ...], list[Pack]] = {}
-    for pack in planned:
-        first = pack.trials[0]
-        key = (first.model, first.optimizer.batch_size, first.optimizer.name, first.data.examples)
-        programs.setdefault(key, []).append(pack)
-    for group in programs.values():
-        largest = max(group, key=lambda pack: pack.slots)
+    began = time.perf_counter()
+    program = trainer.compose(pack.trials, device, mode=pack.mode)
+    state = trainer.init(program, pack.trials[: pack.slots])
+    start = time.perf_counter() - began
+    rates: list[float] = []
+    until = time.perf_counter() + CALIBRATION_SECONDS
+    while len(rates) < 3 or time.perf_counter() < until:
         began = time.perf_counter()
-        program = trainer.compose(largest.trials, device, mode=largest.mode)
-        state = trainer.init(program, largest.trials[: largest.slots])
-        start = time.perf_counter() - began
-        size = max(size, trainer.state_bytes(state))
-        rates: list[float] = []
-        until = time.perf_counter() + CALIBRATION_SECONDS
-        while len(rates) < 3 or time.perf_counter() < until:
+        steps = trainer.steps_to_measurement(state)
+        state, measured = trainer.advance(program, state, steps)
+        rates.append((time.perf_counter() - began) / (steps * pack.slots))
+        if not measured.active.all():
+            break
+    rates = rates[1:] or rates  # torch warms up in the first
+    rate = sum(rates) / len(rates)
+    spread = sum((r - rate) ** 2 for r in rates) / (len(rates) - 1) if len(rates) > 1 else rate**2
+    asked = list(range(min(PROBED_MEMBERS, pack.slots)))
+
+    def probe_seconds(*, repeated: bool) -> float:
+        """Of one member. The first question warms torch up, and is the answer where it takes long."""
+        for members in (asked[:1], asked):
             began = time.perf_counter()
-            steps = trainer.steps_to_measurement(state)
-            state, measured = trainer.advance(program, state, steps)
-            rates.append((time.perf_counter() - began) / (steps * largest.slots))
-            if not measured.active.all():
+            probes.rows(program, state, members, repeated=repeated)
+            seconds = (time.perf_counter() - began) / len(members)
+            if seconds > CALIBRATION_SECONDS:
                 break
-        rates = rates[1:] or rates  # torch warms up in the first
-        rate = sum(rates) / len(rates)
-        spread = sum((r - rate) ** 2 for r in rates) / (len(rates) - 1) if len(rates) > 1 else rate**2
-        member_steps = sum(trial.budget for pack in group for trial in pack.trials)
-        if largest.compiled:
-            rate -= saved_seconds(rate)
-            seconds += compile_seconds(program_name(largest.trials[0])) * min(workers, len(group))
-        seconds += member_steps * rate + len(group) * start
-        variance += member_steps**2 * spread
-    busy = min(workers, len(planned)) or 1
-    return Estimate(seconds / busy, variance**0.5 / seconds if seconds else 0.0, size)
+        return seconds
+
+    return Cost(
+        step=rate - saved_seconds(rate) if pack.compiled else rate,
+        step_spread=spread**0.5,
+        start=start,
+        compiling=compile_seconds(program_name(pack.trials[0])) if pack.compiled else 0.0,
+        probes=probe_seconds(repeated=False) if pack.trials[0].probes else 0.0,
+        repeated=probe_seconds(repeated=True) if pack.trials[0].probe_steps else 0.0,
+        bytes=trainer.state_bytes(state),
+    )

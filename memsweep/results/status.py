@@ -14,6 +14,9 @@ from memsweep.options import PROTOCOL
 from memsweep.results.store import Store
 from memsweep.schema import RETRIED, SETTLED, Status, error_line
 
+COLUMNS = ("sweep", "wanted", "finished", "pruned", "diverged", "running", "failed", "missing")
+"""Of the overview."""
+
 
 def overview(store: Store) -> list[dict[str, Any]]:
     """One row a sweep: wanted, finished, other ends, running, failed and missing trials."""

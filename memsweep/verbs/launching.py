@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -29,10 +30,12 @@ from memsweep.arguments import (
     parsed_seconds,
     words_of,
 )
-from memsweep.printing import Format, print_rows, say
+from memsweep.printing import Format, duration, print_rows, say
 from memsweep.verbs import DONE, INTERRUPTED, SOME_FAILED
 
 if TYPE_CHECKING:
+    from memsweep.config import TrialConfig
+    from memsweep.launch.calibration import Calibration
     from memsweep.results.store import Store
 
 
@@ -67,14 +70,22 @@ def plan(
             say(sentence)
     chosen = device.value if device else planning.local_device()
     at_a_time = workers or planning.local_workers(chosen)
-    programs = choices.choose(
-        due, store, chosen, at_a_time, compiling=compiling.wish, calibrate=planning.calibrate_here
-    )
+    measuring = 0.0
+
+    def calibrate(asked: list[list[TrialConfig]], where: str) -> list[Calibration | None]:
+        nonlocal measuring
+        began = time.perf_counter()
+        found = planning.calibrate_here(asked, where)
+        measuring = (time.perf_counter() - began) / min(at_a_time, len(asked))  # as workers share them
+        return found
+
+    programs = choices.choose(due, store, chosen, at_a_time, compiling=compiling.wish, calibrate=calibrate)
     share = asking.round.share if asking.round else 1.0
     is_searched = loaded.search is not None
     saved = checkpoints.stored(store) if store and not is_searched else ()
     packs = planning.packs(due, at_a_time, members, programs, saved, share, is_searched)
-    estimate = planning.estimate(packs, chosen, at_a_time)
+    reached = checkpoints.steps(store) if store else {}
+    estimate = planning.estimate(packs, chosen, at_a_time, measuring=measuring, reached=reached)
     row = {
         "sweep": loaded.name,
         "wanted": len(work.wanted),
@@ -92,6 +103,9 @@ def plan(
         "seconds": round(estimate.seconds, 1),
         "seconds_error": round(estimate.seconds * estimate.error, 1),
     }
+    if output is Format.TABLE:
+        del row["seconds"], row["seconds_error"]
+        row |= {"time": duration(estimate.seconds), "time_error": duration(estimate.seconds * estimate.error)}
     if loaded.search is not None:
         row |= {"search": loaded.search.name, "round": asking.number, "trials_at_most": loaded.search.most(loaded)}
         say(f"{asking.said}. Packs, memory and time are those of this round.")
@@ -254,7 +268,7 @@ def missing(
         {"trial_id": trial.trial_id, **{name: trial.flat()[name] for name in names}}
         for trial in asking.missing(retry=True)
     ]
-    print_rows(rows, output)
+    print_rows(rows, output, columns=("trial_id", *names))
 
 
 def _store_if_there(results: str) -> Store | None:

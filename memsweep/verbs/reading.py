@@ -17,11 +17,14 @@ def status(results: ResultsOption = "results", output: FormatOption = Format.TAB
 
     Example: memsweep status --results results
     """
-    from memsweep.results.status import failures, older, overview
+    from memsweep.results.status import COLUMNS, failures, older, overview
     from memsweep.results.store import Store
 
     store = Store(results)
-    print_rows(overview(store), output)
+    sweeps = overview(store)
+    print_rows(sweeps, output, columns=COLUMNS)
+    if not sweeps:
+        say(f"No sweep was launched in {store.results}.")
     for sweep, said in store.searches().items():
         say(f"{sweep}: {said}")
     if sentence := older(store):
@@ -115,7 +118,7 @@ def verify(
         sys.exit(SOME_FAILED if any(errors.values()) else DONE)
     problems = inspection.incomplete(store)
     verdicts = list(verification.verify(store, whole, sample, own_code=own_code))
-    print_rows([verdict._asdict() for verdict in verdicts], output)
+    print_rows([verdict._asdict() for verdict in verdicts], output, columns=verification.Verdict._fields)
     for problem in problems:
         say(problem)
     wrong = sum(not verdict.holds for verdict in verdicts)
