@@ -122,6 +122,7 @@ SCHEMAS: dict[str, pa.Schema] = {
                 "label that a task of one's own gives each class, in the order of the classes 0...K-1; null: the same",
             ),
             _column("parameter_count", pa.int64(), "trained parameters (P)"),
+            _column("frozen_parameter_count", pa.int64(), "parameters that stay as the network made them, not in P"),
             _column("data_fingerprint", pa.string(), "hash of everything that training and evaluation read"),
             _column("weights_fingerprint", pa.string(), "hash of the final weights' bits"),
             _PACK,

@@ -87,6 +87,20 @@ CASES: dict[str, dict[str, Any]] = {
     "adversarial, dropout": {**ADAMW, "regularization.adversarial": 0.3, "regularization.dropout": 0.2},
     "penalty": {"regularization.penalty": "tests.cases:sharpness", "regularization.penalty_strength": 0.01},
     "own buffers": {"model.family": "tests.cases:Normalized", "optimizer.momentum": 0.9},
+    "own frozen layer": {
+        "model.family": "tests.cases:HalfFrozen",
+        "model.perturbation": 0.5,
+        "optimizer.momentum": 0.9,
+        "optimizer.clip": 0.5,
+        "regularization.weight_decay": 0.01,
+        "regularization.penalty": "tests.cases:sharpness",
+        "regularization.penalty_strength": 0.001,
+    },
+    "own frozen layer, adamw": {
+        **ADAMW,
+        "model.family": "tests.cases:HalfFrozen",
+        "regularization.weight_decay": 0.1,
+    },
     "linear": {"model.depth": 0},
     "deep tanh": {"model.depth": 3, "model.activation": "tanh", "model.initialization": "glorot"},
     "wide": {"model.width": 41, "model.depth": 1, "model.activation": "gelu"},
@@ -170,6 +184,20 @@ class Normalized(nn.Module):
         if self.training:
             self.scale = 0.9 * self.scale + 0.1 * h.detach().abs().mean()
         logits: Tensor = self.leave(h / self.scale)
+        return logits
+
+
+class HalfFrozen(nn.Module):
+    """A network as a user might write it, with a layer that stays as it is drawn, between two that are trained."""
+
+    def __init__(self, model: Model, input_dim: int, classes: int):
+        super().__init__()
+        self.enter, self.leave = nn.Linear(input_dim, model.width), nn.Linear(model.width, classes)
+        self.features = nn.Linear(model.width, model.width).requires_grad_(False)
+        self.leave.bias.requires_grad_(False)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        logits: Tensor = self.leave(torch.tanh(self.features(self.enter(inputs))))
         return logits
 
 

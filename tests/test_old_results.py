@@ -15,7 +15,7 @@ from memsweep.schema import SCHEMAS
 from memsweep.sweep import Sweep, load_sweep
 from tests.test_launch import memsweep_
 
-GENERATIONS = sorted(path.name for path in (Path(__file__).parent / "stored").glob("2*"))
+GENERATIONS = ("2026-11-23", "2026-11-26")
 TRIALS = load_sweep("smoke").trials[:4]
 NUMBERS = ["trial_id", "step", "train_correct_count", "validation_correct_count", "train_loss_sum_nats"]
 

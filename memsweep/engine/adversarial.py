@@ -11,11 +11,10 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.func import functional_call
 
 from memsweep.engine import streams
 from memsweep.engine.evaluation import numbers_of
-from memsweep.engine.lifting import lifted_gradient
+from memsweep.engine.lifting import call, lifted_gradient
 from memsweep.engine.losses import cross_entropy
 from memsweep.engine.optim import Tensors
 from memsweep.engine.program import Program
@@ -76,7 +75,7 @@ def climber(program: Program, numbers: Tensors) -> Climb:
         return lambda inputs, labels: _climb_alone(program, inputs, labels)
 
     def loss(x: Tensor, own: Tensors, y: Tensor) -> tuple[Tensor, Tensor]:
-        logits = functional_call(program.evaluated, own, (x,))
+        logits = call(program, program.evaluated, own, x)
         return cross_entropy(logits, y, None), logits
 
     def climb(inputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:

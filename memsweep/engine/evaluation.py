@@ -13,6 +13,7 @@ from torch.func import functional_call, vmap
 from memsweep.data import sequences
 from memsweep.data.sequences import Form
 from memsweep.engine import compilation, metrics, optim
+from memsweep.engine.lifting import call
 from memsweep.engine.optim import Tensors
 from memsweep.engine.program import Program
 from memsweep.engine.state import Examples, History, State, rows_of, select
@@ -148,8 +149,7 @@ def outputs_of(program: Program, numbers: Tensors, asked: Asked) -> Tensor:
     """What members with these numbers answer, [M, E, ...], by the network in evaluation mode."""
 
     def answer(own: Tensors, inputs: Tensor) -> Tensor:
-        outputs: Tensor = functional_call(program.evaluated, own, (inputs,))
-        return outputs
+        return call(program, program.evaluated, own, inputs)
 
     return of_members(program, answer, numbers, rows_of(asked.bank, asked.rows))
 

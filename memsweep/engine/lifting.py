@@ -6,11 +6,26 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor
-from torch.func import grad_and_value, vmap
+from torch import Tensor, nn
+from torch.func import functional_call, grad_and_value, vmap
 
+from memsweep.engine.optim import Tensors
 from memsweep.engine.program import Program
 from memsweep.engine.state import map_tensors
+
+
+def call(program: Program, module: nn.Module, numbers: Tensors, inputs: Tensor, **changes: Any) -> Tensor:
+    """What one member's module answers with these numbers; buffers that it replaces are replaced in `numbers`.
+
+    Where a sub-module has several names, torch's functional_call would leave numbers of one call behind in the module.
+    """
+    if not program.places:
+        answer: Tensor = functional_call(module, numbers, (inputs,), changes)
+        return answer
+    given = {place: numbers[name] for place, name in program.places}
+    answer = functional_call(module, given, (inputs,), changes, tie_weights=False)
+    numbers.update({name: given[name] for name in numbers})
+    return answer
 
 
 def lifted_gradient(program: Program, loss: Callable[..., tuple[Tensor, Any]], wanted: Any, *others: Any) -> Any:

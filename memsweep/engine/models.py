@@ -143,7 +143,7 @@ def build(config: TrialConfig, input_dim: int, classes: int) -> nn.Module:
         raise ConfigError(
             [f"model.family = {config.model.family!r}: regularization of hidden units needs forward(inputs, hidden)."]
         )
-    module = module.to(torch.float64 if config.compute.dtype == "float64" else torch.float32)
+    module = module.to(dtype(config))
     if isinstance(module, MLP) and model.initialization == "memorizer":
         _memorize(module, config, classes)
     if isinstance(module, MLP) and model.initialization == "interpolating":
@@ -151,6 +151,42 @@ def build(config: TrialConfig, input_dim: int, classes: int) -> nn.Module:
     if model.perturbation:
         _perturb(module, model.perturbation, generator(config.stream_seed("init"), "init/perturbation"))
     return module
+
+
+def dtype(config: TrialConfig) -> torch.dtype:
+    """Precision of a trial's weights and activations."""
+    return torch.float64 if config.compute.dtype == "float64" else torch.float32
+
+
+def trained(module: nn.Module) -> dict[str, nn.Parameter]:
+    """Parameters that training moves, by name: those that a user's network has not frozen by requires_grad_(False)."""
+    return {name: parameter for name, parameter in module.named_parameters() if parameter.requires_grad}
+
+
+def frozen(module: nn.Module) -> dict[str, nn.Parameter]:
+    """Parameters that stay as the network made them, by name."""
+    return {name: parameter for name, parameter in module.named_parameters() if not parameter.requires_grad}
+
+
+def has_aliases(module: nn.Module) -> bool:
+    """Whether a sub-module has several names."""
+    names = list(module.named_modules(remove_duplicate=False))
+    return len({id(part) for _, part in names}) < len(names)
+
+
+def places(module: nn.Module) -> tuple[tuple[str, str], ...]:
+    """Each place of a parameter or buffer once, with the name that `named_parameters` has for it."""
+    names = {id(value): name for name, value in chain(module.named_parameters(), module.named_buffers())}
+    return tuple(
+        (f"{path}.{leaf}" if path else leaf, names[id(value)])
+        for path, part in module.named_modules()
+        for leaf, value in chain(part.named_parameters(recurse=False), part.named_buffers(recurse=False))
+    )
+
+
+def frozen_names(trial: TrialConfig) -> list[str]:
+    """Names of the frozen parameters of a trial's network."""
+    return list(frozen(build(trial, *tasks.shape(trial))))
 
 
 def takes_hidden(module: nn.Module) -> bool:
@@ -161,7 +197,7 @@ def _initialize(module: nn.Module, model: Model) -> None:
     """Overwrites weight matrices and zeroes biases, unless the module's own initialization is wanted."""
     if model.initialization in ("default", "memorizer", "interpolating"):
         return
-    for name, parameter in module.named_parameters():
+    for name, parameter in trained(module).items():
         if parameter.dim() < 2:
             if name.endswith("bias"):  # the others are scales of normalizations, which begin at one
                 nn.init.zeros_(parameter)
@@ -212,8 +248,8 @@ def _interpolate(module: MLP, config: TrialConfig, classes: int) -> None:
 
 
 def _perturb(module: nn.Module, norm: float, rng: np.random.Generator) -> None:
-    """Moves all parameters together by a step of this L2 norm in a uniformly random direction."""
-    parameters = list(module.parameters())
+    """Moves all trained parameters together by a step of this L2 norm in a uniformly random direction."""
+    parameters = list(trained(module).values())
     steps = [rng.standard_normal(tuple(parameter.shape)) for parameter in parameters]
     length = np.sqrt(sum(float(np.square(step).sum()) for step in steps))
     with torch.no_grad():

@@ -35,6 +35,8 @@ class Program(NamedTuple):
     device: torch.device
     hidden_shapes: tuple[tuple[int, ...], ...]  # of one member's hidden activations, [B, *units] a layer
     uses: frozenset[str]  # regularizers that at least one member has
+    names: tuple[str, ...]  # of a member's parameters, trained or frozen, in the module's order
+    places: tuple[tuple[str, str], ...]  # as `models.places`; empty unless a sub-module has several names
     model: Model
     matmul: str  # precision of float32 products, as torch.set_float32_matmul_precision names it
     objective: str = "cross_entropy"  # of labels
@@ -66,7 +68,7 @@ def compose(
     if compiled or first.model.family == "recurrent":  # there, also because the other way rounds as M pleases
         models.speed_up_narrow_layers(module)
     penalty = first.regularization.penalty
-    dtype = next(module.parameters()).dtype
+    dtype = models.dtype(first)
     hidden_shapes = _hidden_shapes(evaluated, (first.optimizer.batch_size, input_dim), dtype)
     return Program(
         module=module.to(device),
@@ -80,6 +82,8 @@ def compose(
         device=torch.device(device),
         hidden_shapes=hidden_shapes,
         uses=frozenset(name for trial in trials for name, strength in strengths(trial).items() if strength),
+        names=tuple(name for name, _ in module.named_parameters()),
+        places=models.places(module) if models.has_aliases(module) else (),
         model=first.model,
         matmul=first.compute.matmul,
         objective=first.optimizer.objective,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,7 +23,8 @@ class Member(NamedTuple):
 
     trial: TrialConfig
     data: tasks.TrialData
-    parameter_count: int
+    parameter_count: int  # trained
+    frozen_count: int
 
 
 class Examples(NamedTuple):
@@ -57,8 +58,8 @@ class State(NamedTuple):
 
     members: tuple[Member, ...]  # [M]
     step: np.ndarray  # [M] int64, steps trained
-    parameters: Tensors  # name -> [M, *shape]
-    buffers: Tensors  # name -> [M, *shape], what a module changes itself, such as the statistics of a normalization
+    parameters: Tensors  # name -> [M, *shape], trained
+    buffers: Tensors  # name -> [M, *shape], what a module changes itself, such as statistics, and frozen parameters
     moments: dict[str, Tensors]  # the optimizer's own
     examples: Examples
     history: History
@@ -82,12 +83,13 @@ def init(program: Program, trials: Sequence[TrialConfig]) -> State:
     origins: list[Tensors] = []
     for trial in trials:
         module = models.build(trial, program.input_dim, program.classes)
-        parameters.append(dict(module.named_parameters()))
-        buffers.append(dict(module.named_buffers()))
+        own, frozen = models.trained(module), models.frozen(module)
+        parameters.append(dict(own))
+        buffers.append({**dict(module.named_buffers()), **frozen})
         if "perturbation" in program.uses:
             unmoved = trial.with_fields({"model.perturbation": 0.0})
-            origins.append(dict(models.build(unmoved, program.input_dim, program.classes).named_parameters()))
-        members.append(Member(trial, tasks.load(trial), sum(value.numel() for value in module.parameters())))
+            origins.append(dict(models.trained(models.build(unmoved, program.input_dim, program.classes))))
+        members.append(Member(trial, tasks.load(trial), *(_size(each) for each in (own, frozen))))
     stacked = _stacked(program, parameters)
     examples = _examples(program, members)
     return State(
@@ -192,6 +194,10 @@ def admit(program: Program, state: State, slots: np.ndarray, trials: Sequence[Tr
         history=placed(fitted_to(state.history, width), fitted_to(new.history, width)),
         **{n: placed(getattr(state, n), getattr(new, n)) for n in _PER_MEMBER if n != "history"},
     )
+
+
+def _size(parameters: Mapping[str, Tensor]) -> int:
+    return sum(value.numel() for value in parameters.values())
 
 
 def _stacked(program: Program, own: Sequence[Tensors]) -> Tensors:

@@ -10,10 +10,9 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 
-from memsweep.engine import adversarial, optim, streams
-from memsweep.engine.lifting import lifted_gradient
+from memsweep.engine import adversarial, models, optim, streams
+from memsweep.engine.lifting import call, lifted_gradient
 from memsweep.engine.losses import answer_loss
 from memsweep.engine.optim import Tensors
 from memsweep.engine.program import Program
@@ -73,14 +72,14 @@ def train_step(program: Program, state: State, batch: Batch) -> Tensor:
 def hold(module: nn.Module, one: State) -> None:
     """Makes a module's numbers those of a state of one member, in the same memory."""
     for name, parameter in module.named_parameters():
-        parameter.data = one.parameters[name][0]
+        parameter.data = (one.parameters if parameter.requires_grad else one.buffers)[name][0]
     for name, buffer in module.named_buffers():
         buffer.data = one.buffers[name][0]
 
 
 def release(module: nn.Module, one: State) -> None:
-    """Takes over buffers that the module has replaced instead of changed in place."""
-    for name, buffer in module.named_buffers():
+    """Takes over buffers, or frozen parameters, that the module has replaced instead of changed in place."""
+    for name, buffer in (*module.named_buffers(), *models.frozen(module).items()):
         if buffer.data_ptr() != one.buffers[name].data_ptr():
             one.buffers[name][0].copy_(buffer)
 
@@ -90,10 +89,9 @@ def _lifted_gradients(program: Program, state: State, sample: Sample) -> Tensors
         numbers = {**own, **buffers}
 
         def forward(inputs: Tensor, **changes: Any) -> Tensor:
-            logits: Tensor = functional_call(program.module, numbers, (inputs,), changes)
-            return logits
+            return call(program, program.module, numbers, inputs, **changes)
 
-        value = member_loss(program, forward, own, sample)
+        value = member_loss(program, forward, {name: numbers[name] for name in program.names}, sample)
         return value, {name: numbers[name] for name in buffers}
 
     gradients, buffers = lifted_gradient(program, loss, state.parameters, state.buffers, sample)
@@ -103,8 +101,9 @@ def _lifted_gradients(program: Program, state: State, sample: Sample) -> Tensors
 
 
 def _gradients_alone(program: Program, _state: State, sample: Sample) -> Tensors:
-    own: Tensors = dict(program.module.named_parameters())
-    loss = member_loss(program, program.module, own, map_tensors(lambda tensor: tensor[0], sample))
+    own: Tensors = dict(models.trained(program.module))
+    every: Tensors = dict(program.module.named_parameters())
+    loss = member_loss(program, program.module, every, map_tensors(lambda tensor: tensor[0], sample))
     gradients = torch.autograd.grad(loss, list(own.values()), materialize_grads=True)
     return {name: gradient[None] for name, gradient in zip(own, gradients, strict=True)}
 

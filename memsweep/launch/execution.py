@@ -304,6 +304,7 @@ def _record(attempt: Attempt, program: Program, state: State, measured: Measured
             "class_count": program.classes,
             "class_labels": cell(member.data.class_labels) or None,
             "parameter_count": member.parameter_count,
+            "frozen_parameter_count": member.frozen_count,
             "data_fingerprint": member.data.fingerprint,
             "weights_fingerprint": comparison.weights_fingerprint(state, int(m)),
             "deviation": deviation,

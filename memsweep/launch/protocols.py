@@ -12,17 +12,28 @@ from typing import NamedTuple
 
 from memsweep.config import TrialConfig, trial_id_of
 from memsweep.data import tasks
-from memsweep.options import PROTOCOL
+from memsweep.launch import apart
+from memsweep.options import FAMILIES, PROTOCOL
 from memsweep.results.status import older_protocol
 from memsweep.results.store import Store
 from memsweep.schema import SETTLED
 
 
 class Examiner(NamedTuple):
-    """One mend that concerns trials of a user's network or task. Imports torch, if it must, only when it is called."""
+    """One mend that concerns trials of a user's network or task. What runs a user's network asks it `apart`."""
 
     key: Callable[[TrialConfig], Hashable]  # what the reason depends on; None: the mend does not concern the trial
     reason: Callable[[TrialConfig], str]  # why its numbers are not those of protocol 1; "": they are
+
+
+def _network(trial: TrialConfig) -> Hashable:
+    """What a user's network depends on; None: it is one of ours."""
+    return (trial.model, *tasks.shape(trial)) if trial.model.family not in FAMILIES else None
+
+
+def _frozen(trial: TrialConfig) -> str:
+    names = apart.ask("memsweep.engine.models:frozen_names", trial)
+    return f"its network has frozen parameters, which were trained: {', '.join(names)}" if names else ""
 
 
 EXAMINERS: tuple[Examiner, ...] = (
@@ -30,6 +41,7 @@ EXAMINERS: tuple[Examiner, ...] = (
         lambda trial: tasks.renumbers_labels(trial) or None,
         lambda trial: "labels of its task are not 0...K-1, and are numbered so since",
     ),
+    Examiner(_network, _frozen),
 )
 _reasons: dict[tuple[Examiner, Hashable], str] = {}
 

@@ -1,0 +1,104 @@
+"""A folder of protocol 1, some of whose configurations have other numbers since: nothing is lost, the rest is anew."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+import memsweep
+from memsweep.cli import app
+from memsweep.launch import plan, protocols
+from memsweep.launch.asking import Asking
+from memsweep.launch.driver import write_wanted
+from memsweep.launch.execution import run_pack
+from memsweep.launch.packing import Pack
+from memsweep.results.status import older
+from memsweep.results.store import Store
+from tests.stored_code import FROZEN, SKIPPING, SWEEP
+
+STORED = Path(__file__).parent / "stored" / "2026-11-28"
+OLD_IDS = {
+    ("mlp", "digits", 8): "f65d654297bc93ea",
+    ("mlp", "digits", 1): "c133caa4c019b3b9",
+    (FROZEN, "digits", 8): "59977e2468cd25ac",
+    ("mlp", SKIPPING, 8): "e65bf81b59446f87",
+}
+MENDED = [(FROZEN, "digits", 8), ("mlp", SKIPPING, 8)]
+"""Whose numbers protocol 2 gives otherwise."""
+
+
+@pytest.fixture
+def store(tmp_path):
+    return Store(shutil.copytree(STORED, tmp_path / "results"))
+
+
+@pytest.fixture
+def runner(store):
+    from typer.testing import CliRunner
+
+    def run(*arguments):
+        return CliRunner().invoke(app, [*arguments, "--results", str(store.results)])
+
+    return run
+
+
+def named(trial):
+    return trial.model.family, trial.data.task, trial.model.width
+
+
+def train_anew(store):
+    """What a launch does with the sweep, without Ray."""
+    asking = Asking(SWEEP, store)
+    write_wanted(SWEEP, list(asking.trials.values()), store)
+    for trial in asking.missing():
+        for _ in run_pack(Pack((trial,), slots=1), store):
+            pass
+    return asking
+
+
+def test_old_rows_are_read_and_exported_as_before(store):
+    trials = memsweep.table("trials", store.results)
+    assert set(trials["trial_id"]) == set(OLD_IDS.values()) and set(trials["protocol"]) == {1}
+    assert memsweep.sql("select count(*) as n from steps", store.results)["n"].tolist() == [12]
+
+
+def test_only_what_a_mend_concerns_is_missing(store):
+    asking = Asking(SWEEP, store)
+    assert {named(trial) for trial in asking.missing()} == set(MENDED)
+    for trial in asking.trials.values():
+        assert (trial.trial_id == OLD_IDS[named(trial)]) == (named(trial) not in MENDED)
+        assert trial.with_fields({"protocol": 1}).trial_id == OLD_IDS[named(trial)]
+    assert protocols.remark(asking.missing(), store).startswith(f"{len(MENDED)} stored trial")
+
+
+def test_it_is_trained_anew_beside_the_old_rows(store):
+    before = memsweep.table("trials", store.results).set_index("trial_id")
+    asking = train_anew(store)
+    assert not Asking(SWEEP, store).missing() and not plan.work(list(asking.trials.values()), store).missing
+    after = memsweep.table("trials", store.results).set_index("trial_id")
+    assert len(after) == len(before) + len(MENDED) and set(after["protocol"]) == {1, 2}
+    names = ["train_correct_count", "validation_correct_count", "weights_fingerprint", "protocol", "class_count"]
+    assert after.loc[before.index, names].equals(before[names])
+    for number, count in ((1, 4), (2, len(MENDED))):
+        where = f"select count(*) as n from trials where protocol = {number}"
+        assert memsweep.sql(where, store.results)["n"].tolist() == [count]
+    assert older(store).startswith(f"{len(MENDED)} stored trial")
+
+
+def test_verify_says_older_protocol_and_not_different(store, runner):
+    for mended in MENDED:
+        found = runner("verify", "--own-code", OLD_IDS[mended], "--format", "jsonl")
+        assert found.exit_code == 0 and '"older protocol"' in found.stdout, found.output
+        assert "0 differ; 1 of an older protocol" in found.stderr
+    unmended = runner("verify", "--own-code", OLD_IDS["mlp", "digits", 8], "--format", "jsonl")
+    assert unmended.exit_code == 0 and "1 exact, 0 differ" in unmended.stderr, unmended.output
+
+
+def test_status_and_plan_say_how_many_are_of_an_older_protocol(store, runner):
+    train_anew(store)
+    assert f"{len(MENDED)} stored trial" in runner("status").stderr
+
+
+def test_plan_says_what_it_trains_anew(runner):
+    found = runner("plan", "tests/stored_code.py", "--device", "cpu", "--workers", "1", "--compile", "never")
+    assert found.exit_code == 0 and "of an older protocol" in found.stderr, found.output
