@@ -15,7 +15,7 @@ FOLDER = Path(__file__).parent
 NOTE = "*Written by `make docs` from the program itself.*"
 EXIT_CODES = """\
 Exit codes: 0 done; 1 some trials failed, are missing or differ, or a question could not be answered; 2 the command or a
-file is wrong; 130 interrupted."""
+file is wrong; 3 stored numbers differ by rounding alone (`verify`); 130 interrupted."""
 
 
 def commands() -> str:

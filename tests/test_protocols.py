@@ -108,7 +108,7 @@ def test_an_older_protocol_that_is_named_is_trained_no_more(mended):
 def test_verify_says_older_protocol(mended):
     old = trial(model__width=1, protocol=1)
     verdict = verification._verdict(old, {}, {}, verification.Way())
-    assert (verdict.weights, verdict.measurements, verdict.holds) == ("older protocol", "older protocol", True)
+    assert (verdict.outcome, verdict.holds) == ("older protocol", True)
 
 
 def stored(config):

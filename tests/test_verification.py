@@ -122,9 +122,109 @@ def test_the_command_says_what_it_found(store, runner_result):
     code, out, err = runner_result("verify", "--results", str(store.results), "--format", "jsonl")
     assert code == 0 and len(out.splitlines()) == 3
     assert "3 trials run again: 3 exact, 0 differ; 0 trials incomplete" in err
+
+
+def changed(store, table, factor):
+    """The first measured losses of a trial are others."""
+    first = TRIALS[0].trial_id
+    rewritten(
+        store,
+        table,
+        lambda row: (
+            {**row, "train_loss_sum_nats": row["train_loss_sum_nats"] * factor} if row["trial_id"] == first else row
+        ),
+    )
+
+
+def test_rounding_and_another_training_have_exit_codes_of_their_own(store, runner_result):
+    words = ("verify", TRIALS[0].trial_id, "--results", str(store.results), "--format", "jsonl")
+    changed(store, "steps", 1 + 1e-6)
+    code, out, err = runner_result(*words)
+    assert code == 3 and '"rounding"' in out and "0 exact, 1 by rounding, 0 differ" in err
+    changed(store, "steps", 1.01)
+    code, out, err = runner_result(*words)
+    assert code == 1 and '"different"' in out and '"train_loss_sum_nats"' in out and "0 exact, 1 differ" in err
+
+
+def test_weights_that_alone_differ_are_named(store, runner_result):
     rewritten(store, "trials", lambda row: {**row, "weights_fingerprint": "0" * 16})
+    code, out, err = runner_result("verify", "--results", str(store.results), "--sample", "1", "--format", "jsonl")
+    assert code == 3 and json.loads(out)["worst"] == "weights_fingerprint" and "1 by rounding, 0 differ" in err
+
+
+def test_data_that_is_not_what_was_trained_on_is_named(store, runner_result):
+    """As of a task that ignores rng, or a file that has changed."""
+    rewritten(store, "trials", lambda row: {**row, "data_fingerprint": "0" * 16})
+    (verdict,) = verify(store, sample=1)
+    assert (verdict.outcome, verdict.worst) == ("different", "data_fingerprint")
     code, _, err = runner_result("verify", "--results", str(store.results), "--sample", "1")
-    assert code == 1 and "0 exact, 1 differ" in err
+    assert code == 1 and "data_fingerprint is " in err and "stored is 0000000000000000" in err
+
+
+class Shared(torch.nn.Module):
+    """Two names for one sub-module, tied weights, and a buffer of truth values."""
+
+    def __init__(self, model, input_dim, classes):
+        super().__init__()
+        self.enter = torch.nn.Linear(input_dim, input_dim)
+        self.again = self.enter
+        self.third = torch.nn.Linear(input_dim, input_dim)
+        self.third.weight = self.enter.weight
+        self.leave = torch.nn.Linear(input_dim, classes)
+        self.register_buffer("mask", torch.ones(input_dim, dtype=torch.bool))
+        self.register_buffer("of_no_state", torch.ones(()), persistent=False)
+
+    def forward(self, inputs):
+        h = torch.tanh(self.third(torch.tanh(self.again(torch.tanh(self.enter(inputs))))))
+        return self.leave(h * self.mask * self.of_no_state)
+
+
+def add(store, *trials):
+    store.write("wanted", [wanted(t, 9) for t in trials])
+    for one in trials:
+        for _ in run_pack(Pack((one,), slots=1), store):
+            pass
+
+
+def test_shared_submodules_and_tied_weights_are_verified(store):
+    shared = trial("decay", model__family="tests.test_verification:Shared", model__initialization="he")
+    add(store, shared)
+    (verdict,) = verify(store, [shared.trial_id], own_code=True)
+    assert (verdict.outcome, verdict.weights) == (EXACT, EXACT)
+    assert verdict.plain_weights == EXACT or float(verdict.plain_weights) < 1e-6
+
+
+class Forgetful(torch.nn.Linear):
+    """Works until it does not."""
+
+    is_broken = False
+
+    def __init__(self, model, input_dim, classes):
+        super().__init__(input_dim, classes)
+
+    def forward(self, inputs):
+        if Forgetful.is_broken:
+            raise RuntimeError("my own mistake")
+        return super().forward(inputs)
+
+
+def test_the_error_of_one_trial_is_a_row_and_the_rest_is_verified(store, runner_result, monkeypatch):
+    own = trial(model__family="tests.test_verification:Forgetful")
+    add(store, own)
+    monkeypatch.setattr(Forgetful, "is_broken", True)
+    words = ("--results", str(store.results), "--format", "jsonl")
+    code, out, err = runner_result("verify", "--own-code", own.trial_id, TRIALS[0].trial_id, *words)
+    assert code == 1 and [json.loads(line)["outcome"] for line in out.splitlines()] == ["error", "exact"]
+    assert "RuntimeError: my own mistake" in err and "1 exact, 0 differ; 1 ended in an error" in err
+
+
+def test_a_trial_that_needs_trust_does_not_hide_the_others(store, runner_result):
+    own = trial(model__family="tests.test_verification:Forgetful")
+    add(store, own)
+    words = ("--results", str(store.results), "--format", "jsonl")
+    code, out, err = runner_result("verify", own.trial_id, TRIALS[0].trial_id, *words)
+    assert code == 1 and [json.loads(line)["outcome"] for line in out.splitlines()] == ["error", "exact"]
+    assert "memsweep verify --own-code" in err
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ import time
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor
 
 from memsweep.config import TrialConfig
@@ -69,6 +70,16 @@ def differences(run: Run, curve: Mapping[int, Mapping[str, Any]], test: Mapping[
 
 
 def weights_apart(run: Run, others: Mapping[str, Tensor]) -> float:
-    """The largest absolute difference between final weights."""
+    """The largest absolute difference between final weights; 0 where all are equal to the bit.
+
+    others: by name, as `weights` has them.
+    """
     mine = weights(run.state, 0)
-    return max((mine[name] - value.to(mine[name].device)).abs().max().item() for name, value in others.items())
+    apart = 0.0
+    for name, value in others.items():
+        own, other = mine[name], value.detach().to(mine[name].device)
+        if not torch.equal(own, other):
+            apart = max(
+                apart, float((own.to(torch.complex128) - other.to(torch.complex128)).abs().nan_to_num(math.inf).max())
+            )
+    return apart

@@ -21,8 +21,15 @@ from memsweep.results.store import Store, StoreError
 from memsweep.schema import RETRIED, Status
 
 EXACT = "exact"
+ROUNDED, DIFFERENT = "rounding", "different"
+"""Not equal to the bit: as machines and versions of libraries differ; or as two trainings do."""
+ROUNDING = 1e-3
+"""The largest relative difference of a measurement that rounding alone is taken to make."""
 OLDER = "older protocol"
 """Of a trial whose numbers this version gives otherwise on purpose; it is not run again."""
+ERROR = "error"
+"""Of a trial that can't be run again here."""
+DATA, WEIGHTS = "data_fingerprint", "weights_fingerprint"
 
 
 class Way(NamedTuple):
@@ -40,20 +47,18 @@ class Verdict(NamedTuple):
     """What running a trial again showed."""
 
     trial_id: str
+    outcome: str  # EXACT, ROUNDED, DIFFERENT, OLDER or ERROR
     mode: str  # as it was when it was stored, and as it ran again
     compiled: bool  # likewise
-    weights: str  # EXACT or "differ", against the stored fingerprint; "not stored" in old tables; OLDER
-    measurements: str  # EXACT or the largest relative difference from what is stored; OLDER
-    worst: str  # the column that differs most
-    plain_weights: str  # EXACT or the largest difference from the weights that plain torch reaches, uncompiled; OLDER
+    weights: str = ""  # EXACT or "differ", against the stored fingerprint; "not stored" in tables of older versions
+    measurements: str = ""  # EXACT or the largest relative difference from what is stored
+    worst: str = ""  # the column that differs most: DATA where the data does, WEIGHTS where they alone do
+    plain_weights: str = ""  # EXACT or the largest difference from the weights that plain torch reaches, uncompiled
+    sentence: str = ""  # what differs or went wrong, for people
 
     @property
     def holds(self) -> bool:
-        return self.is_older or (self.weights != "differ" and self.measurements == EXACT)
-
-    @property
-    def is_older(self) -> bool:
-        return self.weights == OLDER
+        return self.outcome in (EXACT, OLDER)
 
 
 def verify(
@@ -62,8 +67,9 @@ def verify(
     """Trains stored trials again, alone, on a device of their own kind: these, or a sample spread over the wanted ones.
 
     own_code: what they name by import path is imported and run.
-    Raises StoreError for a trial that is not stored as finished, was trained on a GPU where there is none, or names
-    code without `own_code`.
+    A trial whose run ends in an error has the outcome ERROR, and the others are run all the same.
+    Raises StoreError for a trial that is not stored as finished, and where all of them were trained on a GPU and there
+    is none, or name code without `own_code`.
     """
     torch.set_num_threads(1)  # as a worker has
     wanted = {row["trial_id"]: row for row in store.current("wanted").to_pylist()}
@@ -80,14 +86,22 @@ def verify(
     for row in store.rows_of("steps", attempts).to_pylist():
         if row["trial_id"] in curves:
             curves[row["trial_id"]][row["step"]] = row
+    refused: list[StoreError] = []
     for trial_id in chosen:
         row = stored[trial_id]
         way = ways.get(row["attempt_id"], Way())
-        if way.device == "cuda" and not torch.cuda.is_available():
-            raise StoreError(
-                f"{trial_id}: trained on a GPU, and torch can use none here. Verify it on a machine that has one."
-            )
-        yield _verdict(_trusted(trial_of(wanted[trial_id]), own_code), row, curves[trial_id], way)
+        try:
+            if way.device == "cuda" and not torch.cuda.is_available():
+                raise StoreError(
+                    f"{trial_id}: trained on a GPU, and torch can use none here. Verify it on a machine that has one."
+                )
+            yield _verdict(_trusted(trial_of(wanted[trial_id]), own_code), row, curves[trial_id], way)
+        except Exception as error:
+            refused += [error] if isinstance(error, StoreError) else []
+            if len(refused) == len(chosen):
+                raise
+            text = str(error) if isinstance(error, StoreError) else "".join(traceback.format_exception(error))
+            yield Verdict(trial_id, ERROR, way.mode, way.compiled, sentence=text.strip())
 
 
 def failed_among(store: Store, trial_ids: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -122,23 +136,27 @@ def error_of(store: Store, trial_id: str, *, own_code: bool = False) -> str | No
 
 def _verdict(trial: TrialConfig, row: dict[str, Any], curve: dict[int, dict[str, Any]], way: Way) -> Verdict:
     if protocols.is_older(trial):
-        return Verdict(trial.trial_id, way.mode, way.compiled, OLDER, OLDER, "", OLDER)
+        return Verdict(trial.trial_id, OLDER, way.mode, way.compiled)
     again = alone(trial, way.program(trial))
     found = differences(again, curve, row)
-    worst = max(found, key=lambda name: found[name], default="")
-    fingerprint = row["weights_fingerprint"]
-    same = fingerprint == weights_fingerprint(again.state, 0)
+    apart, worst = max(((apart, name) for name, apart in found.items()), default=(0.0, ""))
+    data, fingerprint = again.state.members[0].data.fingerprint, row[WEIGHTS]
+    same_data, same = row[DATA] in (None, data), fingerprint in (None, weights_fingerprint(again.state, 0))
+    outcome = DIFFERENT if apart > ROUNDING or not same_data else ROUNDED if found or not same else EXACT
+    worst = worst if same_data else DATA
     reference = alone(trial, way._replace(compiled=False).program(trial)) if way.compiled else again
     model, _ = plain.train(trial, int(again.state.step[0]), way.device)
-    far = weights_apart(reference, model.state_dict())
+    far = weights_apart(reference, {**dict(model.named_parameters()), **dict(model.named_buffers())})
     return Verdict(
         trial.trial_id,
+        outcome,
         way.mode,
         way.compiled,
         "not stored" if fingerprint is None else EXACT if same else "differ",
-        _told(found[worst]) if worst else EXACT,
-        worst,
+        _told(apart) if found else EXACT,
+        worst or WEIGHTS * (not same),
         _told(far) if far else EXACT,
+        "" if same_data else f"{DATA} is {data}, stored is {row[DATA]}: the data is not what it was trained on",
     )
 
 

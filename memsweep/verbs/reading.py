@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from typing import Annotated
 
 import typer
 
 from memsweep.arguments import FormatOption, ResultsOption
 from memsweep.printing import Format, print_rows, print_table, say
-from memsweep.verbs import DONE, SOME_FAILED
+from memsweep.verbs import DONE, ROUNDED, SOME_FAILED
 
 
 def status(results: ResultsOption = "results", output: FormatOption = Format.TABLE) -> None:
@@ -102,7 +103,7 @@ def verify(
     """Run stored trials again, alone and in plain torch, and compare; check that the tables hold what is wanted.
 
     A trial that failed, or was quarantined, is run alone to show its error. Exit code 1 when there is one, when a
-    number differs from what is stored, or something is missing.
+    training is another one than what is stored, or something is missing; 3 when numbers differ by rounding alone.
 
     Example: memsweep verify --sample 10
     """
@@ -118,14 +119,26 @@ def verify(
         sys.exit(SOME_FAILED if any(errors.values()) else DONE)
     problems = inspection.incomplete(store)
     verdicts = list(verification.verify(store, whole, sample, own_code=own_code))
-    print_rows([verdict._asdict() for verdict in verdicts], output, columns=verification.Verdict._fields)
+    names = [name for name in verification.Verdict._fields if name != "sentence"]
+    print_rows([{name: getattr(verdict, name) for name in names} for verdict in verdicts], output, columns=names)
+    for verdict in verdicts:
+        if verdict.sentence:
+            say(f"{verdict.trial_id}: {verdict.sentence}")
     for problem in problems:
         say(problem)
-    wrong = sum(not verdict.holds for verdict in verdicts)
-    older = sum(verdict.is_older for verdict in verdicts)
-    say(
-        f"{len(verdicts) - older} trials run again: {len(verdicts) - wrong - older} exact, {wrong} differ; "
-        + f"{older} of an older protocol, not run again; " * bool(older)
-        + f"{len(problems)} trials incomplete"
-    )
-    sys.exit(SOME_FAILED if wrong or problems or any(errors.values()) else DONE)
+    counts = Counter(verdict.outcome for verdict in verdicts)
+    run = len(verdicts) - counts[verification.OLDER] - counts[verification.ERROR]
+    compared = [
+        f"{run} trials run again: {counts[verification.EXACT]} exact",
+        f"{counts[verification.ROUNDED]} by rounding" * bool(counts[verification.ROUNDED]),
+        f"{counts[verification.DIFFERENT]} differ",
+    ]
+    rest = [
+        f"{counts[verification.OLDER]} of an older protocol, not run again" * bool(counts[verification.OLDER]),
+        f"{counts[verification.ERROR]} ended in an error" * bool(counts[verification.ERROR]),
+        f"{len(problems)} trials incomplete",
+    ]
+    say("; ".join([", ".join(filter(None, compared)), *filter(None, rest)]))
+    if counts[verification.DIFFERENT] or counts[verification.ERROR] or problems or any(errors.values()):
+        sys.exit(SOME_FAILED)
+    sys.exit(ROUNDED if counts[verification.ROUNDED] else DONE)
