@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any, NamedTuple
 
-from memsweep.config import TrialConfig
+from memsweep.config import Model, TrialConfig
 from memsweep.data import tasks
 
 WAVES = 4
@@ -80,10 +80,17 @@ def program_key(trial: TrialConfig) -> tuple[Any, ...]:
     # what most trials do not have is told where it differs, so that names of programs stay
     later = (trial.regularization.penalty, trial.compute.matmul)
     own = (optimizer.objective, "perturbed" if model.perturbation else "")
+    if ":" in model.family:  # it may read any field of the model, and all members share one module
+        own += tuple(f"{name}={getattr(model, name)}" for name in _OTHERS if getattr(model, name) != _DEFAULT[name])
     steps = (form.kind, form.vocabulary, form.given_steps, form.positions, optimizer.truncation)
     rare = (*(() if later == ("none", "highest") else later), *(() if own == ("cross_entropy", "") else own))
     sought = (ADVERSARIAL,) if trial.regularization.adversarial else ()  # a search that would make others' steps long
     return (*key, *rare, *(steps if form.steps else ()), *sought)
+
+
+_OTHERS = ("gate_bias", "initialization")
+"""Fields of the model that are no part of the program of a network of ours."""
+_DEFAULT = {name: getattr(Model(), name) for name in _OTHERS}
 
 
 def program_name(trial: TrialConfig) -> str:

@@ -5,17 +5,18 @@ from __future__ import annotations
 import os
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from memsweep.config import ConfigError, TrialConfig, imported
 from memsweep.data import tasks
-from memsweep.launch import protocols
+from memsweep.launch import apart, protocols
 from memsweep.launch.checkpoints import Saved
 from memsweep.launch.choices import Choice, compile_seconds, guessed_seconds, saved_seconds
 from memsweep.launch.packing import Pack, by_program, make_packs, program_name
+from memsweep.options import FAMILIES
 from memsweep.results.store import Store
 from memsweep.schema import RETRIED, SETTLED
 from memsweep.sweep import SweepError
@@ -105,8 +106,29 @@ def check(trials: Sequence[TrialConfig]) -> None:
         except ConfigError as error:
             problems += error.problems
     problems += protocols.problems(trials)
-    if problems := problems or tasks.repeat_problems(asked.values()):
+    problems = problems or [*tasks.repeat_problems(asked.values())] or _own_code_problems(trials)
+    if problems:
         raise SweepError(problems)
+
+
+def _own_code_problems(trials: Sequence[TrialConfig]) -> list[str]:
+    """What is wrong with users' networks and penalties, each tried on a few examples, in a process beside this one."""
+    asked: dict[Hashable, TrialConfig] = {}
+    for trial in trials:
+        r, optimizer = trial.regularization, trial.optimizer
+        penalty = r.penalty if r.penalty_strength else "none"
+        if trial.model.family not in FAMILIES or penalty != "none":
+            program = (trial.model, tasks.form(trial), *tasks.shape(trial), optimizer.batch_size, trial.compute.dtype)
+            asked.setdefault((*program, penalty), trial)
+    problems: list[str] = []
+    silent: set[tuple[str, ...]] = set()  # whose code crashes or hangs: the launch will show where
+    for trial in asked.values():
+        found = apart.ask("memsweep.engine.door:problems", trial) if trial.imports not in silent else None
+        if found is None:
+            silent.add(trial.imports)
+        problems += found or []
+    apart.end()
+    return problems
 
 
 def packs(

@@ -1,0 +1,208 @@
+"""What is wrong with a user's network or penalty before anything is trained: what forward returns, what is drawn where.
+
+A network that raises an error by itself is not judged here: its trials fail, each with its cause.
+"""
+
+from __future__ import annotations
+
+import copy
+import random
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from memsweep.config import TrialConfig, imported
+from memsweep.data import tasks
+from memsweep.engine import models
+from memsweep.engine.evaluation import rows_at_a_time
+from memsweep.options import FAMILIES
+
+MOST_NAMES = 5
+"""Attributes that a sentence names."""
+
+
+def problems(trial: TrialConfig) -> list[str]:
+    """Sentences on what a trial's own network or penalty can't be used with; empty where there is nothing to say."""
+    shape = tasks.shape(trial)
+    with torch.random.fork_rng(devices=[]):
+        try:
+            module = models.build(trial, *shape)
+            inputs = _inputs(trial, trial.optimizer.batch_size)
+            answers = _run(module, inputs, training=True)
+        except Exception:  # stored as the trial's cause, with its traceback
+            return []
+        if trial.model.family not in FAMILIES:
+            found = [*_answer_problems(trial, answers, len(inputs)), *_parameter_problems(trial, module, answers)]
+            found = found or [*_evaluation_problems(trial, module), *_drawing_problems(trial, module, inputs)]
+            if found:
+                return found
+        r = trial.regularization
+        return list(_penalty_problems(trial, module, inputs)) if r.penalty != "none" and r.penalty_strength else []
+
+
+def _answer_problems(trial: TrialConfig, answers: Any, rows: int, how: str = "") -> Iterator[str]:
+    """What forward returns where it is not what the loss and the measurements read."""
+    form, classes = tasks.form(trial), tasks.shape(trial)[1]
+    if form.kind == "label":
+        wanted, said = [(rows, classes)], f"[B, classes] = {[rows, classes]}, a number for each class"
+    else:
+        wanted = [(rows, form.positions, form.outputs)]
+        said = f"[B, positions, outputs] = {list(wanted[0])}"
+        if form.kind == "values":
+            wanted.append((rows, form.positions * form.outputs))
+    if not isinstance(answers, Tensor):
+        what = type(answers).__name__
+    elif tuple(answers.shape) not in wanted or not answers.is_floating_point():
+        what = f"{str(answers.dtype).removeprefix('torch.')} {list(answers.shape)}"
+    else:
+        return
+    yield f"model.family = {trial.model.family!r}: forward returns {what} for {rows} examples{how}; must return {said}."
+
+
+def _parameter_problems(trial: TrialConfig, module: nn.Module, answers: Any) -> Iterator[str]:
+    where = f"model.family = {trial.model.family!r}"
+    if not models.trained(module):
+        yield f"{where}: has no parameter to train; give it an nn.Parameter, not frozen by requires_grad_(False)."
+    elif isinstance(answers, Tensor) and answers.is_floating_point() and not answers.requires_grad:
+        yield (
+            f"{where}: what forward returns has no gradient, so that nothing would be trained; "
+            "compute it without detach(), item(), numpy() and torch.no_grad()."
+        )
+
+
+def _evaluation_problems(trial: TrialConfig, module: nn.Module) -> Iterator[str]:
+    """What goes wrong in evaluation mode alone, or with its number of examples."""
+    inputs = _inputs(trial, rows_at_a_time(tasks.form(trial)))
+    how = " in evaluation mode"
+    try:
+        answers = _run(module, inputs, training=False)
+    except Exception as error:
+        text = " ".join(f"{type(error).__name__}: {error}".split())
+        yield (
+            f"model.family = {trial.model.family!r}: forward fails for {len(inputs)} examples{how}, although not for "
+            f"{trial.optimizer.batch_size} in training ({text}); it must take any number of examples in both."
+        )
+        return
+    yield from _answer_problems(trial, answers, len(inputs), how)
+
+
+def _drawing_problems(trial: TrialConfig, module: nn.Module, inputs: Tensor) -> Iterator[str]:
+    """Numbers that members would share, or that differ each time: neither parameters nor buffers, or not torch's."""
+    where, shape = f"model.family = {trial.model.family!r}", tasks.shape(trial)
+    state = random.getstate(), np.random.get_state()
+    again = models.build(trial, *shape)
+    if names := _unequal(_numbers(module), _numbers(again)):
+        yield (
+            f"{where}: {_listed(names)} begin otherwise each time it is made with the same seed; "
+            "draw them by torch's own functions, which the trial's seed governs."
+        )
+        return
+    try:
+        other = models.build(trial.with_fields({"seeds.init": trial.stream_seed("init") + 1}), *shape)
+    except Exception:
+        return
+    _give(_numbers(module), other)
+    for training in (False, True):
+        runs = [_run(one, inputs, training) for one in (module, module, other)]
+        if not _are_same(runs[0], runs[1]):
+            yield (
+                f"{where}: forward returns other numbers for the same inputs when it is called again; "
+                "draw by torch's own functions, which the trial's seed governs."
+            )
+        elif not _are_same(runs[0], runs[2]):
+            names = _unequal(_attributes(module), _attributes(other)) or ["something"]
+            yield (
+                f"{where}: the seed sets {_listed(names)}, neither parameter nor buffer, so that all members of a pack "
+                "would share what one of them has; use register_buffer or nn.Parameter."
+            )
+        else:
+            continue
+        break
+    random.setstate(state[0])
+    np.random.set_state(state[1])
+
+
+def _penalty_problems(trial: TrialConfig, module: nn.Module, inputs: Tensor) -> Iterator[str]:
+    """What a penalty returns where it is no scalar, or none that trains anything."""
+    where, module = f"regularization.penalty = {trial.regularization.penalty!r}", copy.deepcopy(module).train()
+    try:
+        value = imported(trial.regularization.penalty)(dict(module.named_parameters()), inputs, module(inputs))
+    except Exception:  # as above
+        return
+    if not isinstance(value, Tensor):
+        yield (
+            f"{where}: returns {type(value).__name__}, which has no gradient, so that it would change nothing; "
+            "must return a scalar tensor, computed without item(), float() and numpy()."
+        )
+    elif value.dim() or not value.is_floating_point():
+        what = f"{str(value.dtype).removeprefix('torch.')} {list(value.shape)}"
+        yield f"{where}: returns {what}; must return a floating scalar, such as by .sum() or .mean()."
+    elif not value.requires_grad:
+        yield (
+            f"{where}: what it returns has no gradient, so that it would change nothing; "
+            "compute it of the parameters or logits, without item(), detach() and torch.no_grad()."
+        )
+
+
+def _inputs(trial: TrialConfig, rows: int) -> Tensor:
+    """So many of the trial's own examples, [rows, D], repeated where it has fewer."""
+    own = tasks.load(trial).inputs
+    return torch.from_numpy(own[np.arange(rows) % len(own)]).to(models.dtype(trial))
+
+
+def _run(module: nn.Module, inputs: Tensor, training: bool) -> Any:
+    """What a copy of the module answers; the same random numbers of torch's at each call."""
+    torch.default_generator.manual_seed(0)
+    return copy.deepcopy(module).train(training)(inputs)
+
+
+def _are_same(one: Tensor, other: Tensor) -> bool:
+    return bool(((one == other) | (one.isnan() & other.isnan())).all())
+
+
+def _numbers(module: nn.Module) -> dict[str, Tensor]:
+    return {**dict(module.named_parameters()), **dict(module.named_buffers())}
+
+
+def _give(numbers: Mapping[str, Tensor], module: nn.Module) -> None:
+    """Makes the module's parameters and buffers equal to these."""
+    with torch.no_grad():
+        for name, own in _numbers(module).items():
+            own.copy_(numbers[name])
+
+
+def _attributes(module: nn.Module) -> dict[str, Any]:
+    """Dotted name -> what a module and those within hold beside parameters, buffers and each other."""
+    return {
+        f"{path}.{name}" if path else name: value
+        for path, part in module.named_modules()
+        for name, value in vars(part).items()
+        if name not in _OF_MODULES
+    }
+
+
+_OF_MODULES = frozenset(vars(nn.Module()))
+
+
+def _unequal(ones: Mapping[str, Any], others: Mapping[str, Any]) -> list[str]:
+    return [name for name, value in ones.items() if not _are_equal(value, others.get(name))]
+
+
+def _are_equal(one: Any, other: Any) -> bool:
+    """As far as it can be seen: numbers and texts, and tensors, arrays, lists and dicts of them."""
+    if isinstance(one, Tensor):
+        return isinstance(other, Tensor) and one.shape == other.shape and torch.equal(one, other)
+    if isinstance(one, np.ndarray):
+        return isinstance(other, np.ndarray) and np.array_equal(one, other)
+    if isinstance(one, dict):
+        return isinstance(other, dict) and one.keys() == other.keys() and not _unequal(one, other)
+    if isinstance(one, list | tuple):
+        return isinstance(other, list | tuple) and len(one) == len(other) and all(map(_are_equal, one, other))
+    return type(one) not in (bool, int, float, complex, str, np.float64, np.float32) or one == other
+
+
+def _listed(names: list[str]) -> str:
+    return ", ".join(names[:MOST_NAMES]) + ", ..." * (len(names) > MOST_NAMES)
