@@ -1,6 +1,7 @@
 """Stored trials are run again, alone and in plain torch; what differs or is missing is told."""
 
 import json
+import os
 
 import pytest
 import torch
@@ -197,13 +198,11 @@ def test_shared_submodules_and_tied_weights_are_verified(store):
 class Forgetful(torch.nn.Linear):
     """Works until it does not."""
 
-    is_broken = False
-
     def __init__(self, model, input_dim, classes):
         super().__init__(input_dim, classes)
 
     def forward(self, inputs):
-        if Forgetful.is_broken:
+        if "FORGETFUL" in os.environ:
             raise RuntimeError("my own mistake")
         return super().forward(inputs)
 
@@ -211,7 +210,7 @@ class Forgetful(torch.nn.Linear):
 def test_the_error_of_one_trial_is_a_row_and_the_rest_is_verified(store, runner_result, monkeypatch):
     own = trial(model__family="tests.test_verification:Forgetful")
     add(store, own)
-    monkeypatch.setattr(Forgetful, "is_broken", True)
+    monkeypatch.setenv("FORGETFUL", "1")
     words = ("--results", str(store.results), "--format", "jsonl")
     code, out, err = runner_result("verify", "--own-code", own.trial_id, TRIALS[0].trial_id, *words)
     assert code == 1 and [json.loads(line)["outcome"] for line in out.splitlines()] == ["error", "exact"]

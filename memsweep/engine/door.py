@@ -46,20 +46,21 @@ def problems(trial: TrialConfig) -> list[str]:
 def _answer_problems(trial: TrialConfig, answers: Any, rows: int, how: str = "") -> Iterator[str]:
     """What forward returns where it is not what the loss and the measurements read."""
     form, classes = tasks.form(trial), tasks.shape(trial)[1]
-    if form.kind == "label":
-        wanted, said = [(rows, classes)], f"[B, classes] = {[rows, classes]}, a number for each class"
-    else:
-        wanted = [(rows, form.positions, form.outputs)]
-        said = f"[B, positions, outputs] = {list(wanted[0])}"
-        if form.kind == "values":
-            wanted.append((rows, form.positions * form.outputs))
+    shapes: list[tuple[int, ...]] = [(rows, classes)]
+    wanted = f"[B, classes] = {[rows, classes]}, a number for each class"
+    if form.kind != "label":
+        shapes = [(rows, form.positions, form.outputs)]
+        wanted = f"[B, positions, outputs] = {list(shapes[0])}"
+    if form.kind == "values":
+        shapes.append((rows, form.positions * form.outputs))
     if not isinstance(answers, Tensor):
         what = type(answers).__name__
-    elif tuple(answers.shape) not in wanted or not answers.is_floating_point():
+    elif tuple(answers.shape) not in shapes or not answers.is_floating_point():
         what = f"{str(answers.dtype).removeprefix('torch.')} {list(answers.shape)}"
     else:
         return
-    yield f"model.family = {trial.model.family!r}: forward returns {what} for {rows} examples{how}; must return {said}."
+    where = f"model.family = {trial.model.family!r}"
+    yield f"{where}: forward returns {what} for {rows} examples{how}; must return {wanted}."
 
 
 def _parameter_problems(trial: TrialConfig, module: nn.Module, answers: Any) -> Iterator[str]:

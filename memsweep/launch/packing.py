@@ -79,7 +79,7 @@ def program_key(trial: TrialConfig) -> tuple[Any, ...]:
     key = (*layout, *tasks.shape(trial), optimizer.name, optimizer.batch_size, trial.compute.dtype)
     # what most trials do not have is told where it differs, so that names of programs stay
     later = (trial.regularization.penalty, trial.compute.matmul)
-    own = (optimizer.objective, "perturbed" if model.perturbation else "")
+    own: tuple[str, ...] = (optimizer.objective, "perturbed" if model.perturbation else "")
     if ":" in model.family:  # it may read any field of the model, and all members share one module
         own += tuple(f"{name}={getattr(model, name)}" for name in _OTHERS if getattr(model, name) != _DEFAULT[name])
     steps = (form.kind, form.vocabulary, form.given_steps, form.positions, optimizer.truncation)
