@@ -106,7 +106,7 @@ def check(trials: Sequence[TrialConfig]) -> None:
         except ConfigError as error:
             problems += error.problems
     problems += protocols.problems(trials)
-    problems = problems or [*tasks.repeat_problems(asked.values())] or _own_code_problems(trials)
+    problems = problems or tasks.repeat_problems(asked.values()) or _own_code_problems(trials)
     if problems:
         raise SweepError(problems)
 
