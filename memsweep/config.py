@@ -5,7 +5,6 @@ It does not know what a task or a model needs: shapes and sizes are checked wher
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import importlib
 import json
@@ -17,6 +16,7 @@ from operator import attrgetter
 from typing import Any
 
 from memsweep.fields import FieldSpec, checked, choice, number, specs
+from memsweep.hints import fields_meant, hint
 from memsweep.options import (
     ACTIVATIONS,
     CELLS,
@@ -172,7 +172,7 @@ class TrialConfig:
     64
     >>> TrialConfig.of({"model.witdh": 64})
     Traceback (most recent call last):
-    memsweep.config.ConfigError: 'model.witdh' is no field of TrialConfig. Did you mean 'model.width'?
+    memsweep.config.ConfigError: 'model.witdh' is no field of a trial. Did you mean 'model.width'?
     """
 
     data: Data = Data()
@@ -303,14 +303,16 @@ def field_problems(values: Mapping[str, Any]) -> list[str]:
     return problems
 
 
-def unknown_field(name: str) -> str:
-    near = difflib.get_close_matches(str(name), FIELDS, 1)
-    hint = (
-        f"Did you mean {near[0]!r}?"
-        if near
-        else f"Groups: {', '.join(dict.fromkeys(s.group or s.name for s in FIELDS.values()))}."
-    )
-    return f"{name!r} is no field of TrialConfig. {hint}"
+def unknown_field(name: Any) -> str:
+    """The sentence about a name that is no field: with the fields it may mean, else with what there is in its group."""
+    group, meant = str(name).partition(".")[0], fields_meant(str(name), FIELDS)
+    if meant:
+        advice = hint(meant)
+    elif group and group in GROUPS:
+        advice = f"{group} has {', '.join(GROUPS[group])}."
+    else:
+        advice = f"Groups: {', '.join(dict.fromkeys(s.group or s.name for s in FIELDS.values()))}."
+    return f"{name!r} is no field of a trial. {advice}"
 
 
 def recorded(probes: str | None, steps: str | None) -> frozenset[str]:

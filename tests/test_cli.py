@@ -257,7 +257,7 @@ def test_doctor_finds_a_damaged_part(run, store):
 def test_a_wrong_word_ends_a_process_with_2(process):
     found = process("plan", "smoke", "--set", "model.witdh=3")
     assert (found.returncode, found.stdout) == (2, "")
-    assert found.stderr == "memsweep: --set 'model.witdh' is no field of TrialConfig. Did you mean 'model.width'?\n"
+    assert found.stderr == "memsweep: --set 'model.witdh' is no field of a trial. Did you mean 'model.width'?\n"
 
 
 def test_a_writing_statement_ends_a_process_with_2(process, store):

@@ -289,7 +289,7 @@ def test_all_problems_are_told_at_once_with_nearest_names():
         {"model.witdh": 3, "data.noise_fraction": 1.2, "optimizer.name": "sgdd", "model.depth": 1.5, "nothing.like": 1}
     )
     assert len(found) == 5
-    assert found[0] == "'model.witdh' is no field of TrialConfig. Did you mean 'model.width'?"
+    assert found[0] == "'model.witdh' is no field of a trial. Did you mean 'model.width'?"
     assert found[1].startswith("data.noise_fraction = 1.2: ") and "must lie in [0, 1]" in found[1]
     assert "Did you mean 'sgd'?" in found[2]
     assert "model.depth = 1.5: " in found[3] and "whole number" in found[3]

@@ -410,7 +410,7 @@ def test_a_file_that_is_no_text_is_refused(tmp_path, content):
 def test_problems_of_a_file_are_told_together_with_its_name(file):
     path = file("from memsweep import Sweep\nSWEEP = Sweep('q', {'model.witdh': 1}, axes={'model.depth': ()})\n")
     assert problems(load_sweep, path) == (
-        f"{path}: 'model.witdh' is no field of TrialConfig. Did you mean 'model.width'?",
+        f"{path}: 'model.witdh' is no field of a trial. Did you mean 'model.width'?",
         f"{path}: axis 'model.depth' is empty: give it at least one value.",
     )
 

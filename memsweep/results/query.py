@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import duckdb
 import pyarrow as pa
 
+from memsweep.results import columns
 from memsweep.results.location import Location
 from memsweep.results.store import Store
 from memsweep.schema import SCHEMAS
@@ -68,9 +69,9 @@ def run(statement: str, results: str | Location | Store) -> pa.Table:
     with duckdb.connect(":memory:", config=LOCKED_DOWN) as connection:
         try:
             _check_is_one_select(connection, statement)
-            for name in SCHEMAS:
-                if re.search(rf"\b{name}\b", statement, re.IGNORECASE):
-                    connection.register(name, store.current(name))
+            tables = [name for name in SCHEMAS if re.search(rf"\b{name}\b", statement, re.IGNORECASE)]
+            for name in tables:
+                connection.register(name, store.current(name))
             connection.execute("set timezone = 'UTC'")
             connection.execute("set lock_configuration = true")
             answer = connection.sql(statement)
@@ -78,6 +79,9 @@ def run(statement: str, results: str | Location | Store) -> pa.Table:
             return _as_numbers(_told_apart(answer.to_arrow_table()))
         except duckdb.CatalogException as error:
             raise QueryError(_explained(str(error))) from error
+        except duckdb.BinderException as error:
+            better = columns.advice(str(error), statement, tables)
+            raise QueryError(better or f"the statement can't be answered. {error}") from error
         except (duckdb.Error, RuntimeError, UnicodeError, TypeError) as error:
             raise QueryError(f"the statement can't be answered. {error}") from error
 

@@ -1,0 +1,54 @@
+"""Which column a SQL statement may have meant by a name that none has. Reads DuckDB's messages, and no table."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable, Sequence
+
+from memsweep.config import FIELDS
+from memsweep.hints import LIKENESS, fields_meant, hint
+from memsweep.options import SHARES, SHARES_AT_END
+from memsweep.schema import SCHEMAS
+
+_NO_TABLE = re.compile(r'Referenced table "([^"]+)" not found')
+_NO_COLUMN = re.compile(r'(?:Referenced column|does not have a column named) "([^"]+)"')
+
+
+def advice(message: str, statement: str, tables: Iterable[str]) -> str:
+    """What to write instead of the column that DuckDB does not know; nothing where the message is about another thing.
+
+    tables: those that the statement names.
+
+    >>> advice('Referenced table "model" not found!', "select model.width from trials", ["trials"])
+    "there is no column 'model.width'. Did you mean 'model_width'?"
+    """
+    table, column = _NO_TABLE.search(message), _NO_COLUMN.search(message)
+    if not table and not column:
+        return ""
+    first = (table or column)[1]  # type: ignore[index]
+    dotted = re.search(rf'\b{re.escape(first)}"?\s*\.\s*"?(\w+)', statement, re.IGNORECASE)
+    name = f"{first}.{dotted[1]}" if dotted else first
+    known = [column for table in tables for column in SCHEMAS[table].names]
+    if table and (not dotted or dotted[1] in known):  # it is the table's name that is wrong
+        return ""
+    if share := {**SHARES, **SHARES_AT_END}.get(name):
+        return f"there is no column {name!r}: a share is {share[0]} * 1.0 / {share[1]}."
+    aliases = re.findall(r'"([^"]+)"', message.partition("Candidate bindings:")[2])  # those of the statement among them
+    if near := _near(name, [*known, *aliases]):
+        return f"there is no column {name!r}. {hint(near)}"
+    elsewhere = _near(name, [column for schema in SCHEMAS.values() for column in schema.names])
+    if not elsewhere:
+        return f"there is no column {name!r}; docs/tables.md lists all columns."
+    homes = [table for table, schema in SCHEMAS.items() if elsewhere[0] in schema.names]
+    return f"there is no column {name!r} in these tables; {elsewhere[0]!r} is one of {', '.join(homes)}."
+
+
+def _near(name: str, columns: Sequence[str]) -> list[str]:
+    """Columns that a name may mean: its own spelling with underscores, a field's, or one spelled alike."""
+    plain = name.lower().replace(".", "_")
+    if plain in columns:
+        return [plain]
+    fields = [FIELDS[field].column for field in fields_meant(name, FIELDS)]
+    spelled = difflib.get_close_matches(plain, dict.fromkeys(columns), 3, LIKENESS)
+    return [field for field in fields if field in columns] or spelled
