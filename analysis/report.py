@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import errno
 import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -32,6 +33,8 @@ from memsweep.schema import Status
 
 PAGE = "report.html"
 FIGURES = "figures"
+UNNAMEABLE = (errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ)
+"""Errors of a file's name."""
 SHOWN_FAILURES = 20
 SHOWN_ROWS = 400
 
@@ -153,8 +156,11 @@ def _answered(module: ModuleType, sweep: str, prefix: str, store: Store) -> Ques
             )
             for figure in found.figures
         ]
-    except OSError:  # the folder's fault, not the question's
-        raise
+    except OSError as error:
+        if error.errno not in UNNAMEABLE:
+            raise  # the folder's fault, not the question's
+        problem = f"{module.__name__} can't store figures of sweep {sweep!r}: {error.strerror}."
+        return Question(text, statement, [], problem)
     except Exception as error:  # a hundred figures are not lost for one
         here = Path(__file__).parent
         frame = [frame for frame in extract_tb(error.__traceback__) if Path(frame.filename).is_relative_to(here)][-1]

@@ -55,6 +55,7 @@ def launch(
     device: str | None = None,
     compiling: bool | None = None,
     retry: bool = False,
+    yes: bool = False,
     budget: str | Budget | None = None,
     patience_seconds: float = 600.0,
     checkpoint_seconds: float = 30.0,
@@ -64,13 +65,15 @@ def launch(
 ) -> Report:
     """Runs what is missing of a sweep, or of several, and stores it, as `memsweep launch` does.
 
-    sweep: a Sweep, or the path or bare name of a sweep file; or several of them.
+    sweep: a Sweep, or the path or bare name of a sweep file, with `:NAME` behind it only that one of its sweeps; or
+    several of them.
     address: of a running Ray cluster; default: one of its own, here, which ends with the launch.
     workers: packs at a time; default: what there is room for.  members: trials trained at a time in a pack, at most.
     limit: only the first so many trials of each sweep.
     device: "cpu" or "cuda"; default: a GPU where there is one.
     compiling: whether programs are compiled; default: where it pays.
     retry: failed trials run again.
+    yes: sweeps of more than 1,000,000 trials are launched too.
     budget: what may be spent, "30m", "500trials" or "1e6steps"; the next launch goes on.
     patience_seconds: a worker that shows no progress for so long is ended.
     checkpoint_seconds: packs in training are saved about as often.
@@ -92,10 +95,12 @@ def launch(
     from memsweep.progress import Progress
     from memsweep.results.query import default_results
     from memsweep.results.store import Store
-    from memsweep.sweep import load_sweep
+    from memsweep.sweep import check_size, load_sweeps
 
     asked = [sweep] if isinstance(sweep, Sweep | str) else sweep
-    sweeps = [load_sweep(one) if isinstance(one, str) else one for one in asked]
+    sweeps = [each for one in asked for each in (load_sweeps(one).values() if isinstance(one, str) else [one])]
+    if not yes:
+        check_size(sweeps)
     spent = Budget.of(budget) if isinstance(budget, str) else budget or UNLIMITED
     store = Store(results or default_results(), create=True)
     with Progress(launcher.title(sweeps)) if progress else nullcontext() as shown:
@@ -115,6 +120,7 @@ def launch(
             device=device,
             compiling=compiling,
             retry=retry,
+            yes=yes,
             budget=spent,
             patience_seconds=patience_seconds,
             checkpoint_seconds=checkpoint_seconds,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
@@ -40,7 +41,12 @@ def sweeps_beginning(text: str) -> list[str]:
 
 
 SweepArgument = Annotated[
-    str, typer.Argument(metavar="SWEEP", help="A sweep file, or its bare name.", autocompletion=sweeps_beginning)
+    str,
+    typer.Argument(
+        metavar="SWEEP",
+        help="A sweep file, or its bare name; of several sweeps, FILE:NAME.",
+        autocompletion=sweeps_beginning,
+    ),
 ]
 SweepsArgument = Annotated[
     list[str],
@@ -67,6 +73,7 @@ CompileOption = Annotated[
     typer.Option("--compile", help="Compile training programs; auto: where it pays, as chosen at their first launch."),
 ]
 RetryOption = Annotated[bool, typer.Option("--retry", help="Run failed trials again.")]
+YesOption = Annotated[bool, typer.Option("--yes", help="Launch also more than 1,000,000 trials, unasked.")]
 BudgetOption = Annotated[
     str | None, typer.Option(metavar="30m", help="End after this time, 90s, 30m, 2h, or so many 500trials, 1e6steps.")
 ]
@@ -96,6 +103,37 @@ def load(path_or_name: str, overrides: list[str] | None) -> Sweep:
 
     sweep = load_sweep(path_or_name)
     return sweep.with_axes(parse_overrides(overrides)) if overrides else sweep
+
+
+def load_all(paths_or_names: list[str], overrides: list[str] | None) -> list[Sweep]:
+    """All sweeps of these files, with the axes that --set names.  Raises SweepError."""
+    from memsweep.sweep import load_sweeps, parse_overrides
+
+    axes = parse_overrides(overrides or [])
+    loaded = [sweep for path_or_name in paths_or_names for sweep in load_sweeps(path_or_name).values()]
+    return [sweep.with_axes(axes) if axes else sweep for sweep in loaded]
+
+
+def confirmed(sweeps: list[Sweep], yes: bool) -> bool:
+    """Whether sweeps may be as large as they are: by --yes, or asked on a terminal.  Raises SweepError where not."""
+    from memsweep.sweep import SweepError, check_size
+
+    try:
+        if not yes:
+            check_size(sweeps)
+    except SweepError as error:
+        if not sys.stdin.isatty():
+            raise
+        return typer.confirm(f"{error} Launch all of them?", abort=True, err=True)
+    return yes
+
+
+def check_shown(sweep: Sweep, limit: int | None) -> None:
+    """Raises SweepError for a sweep of which more trials would be shown than anybody looks at."""
+    from memsweep.sweep import MOST_TRIALS, SweepError
+
+    if limit is None and len(sweep) > MOST_TRIALS:
+        raise SweepError([f"{sweep.name} has {len(sweep):,} trials, more than {MOST_TRIALS:,}: add --limit 1000."])
 
 
 def words_of(values: dict[str, Any]) -> list[str]:

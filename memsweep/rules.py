@@ -21,6 +21,31 @@ if TYPE_CHECKING:
     from memsweep.config import TrialConfig
 
 
+READ = frozenset(
+    [
+        *(f"data.{name}" for name in ("task", "validation_examples", "test_examples", "input_dim", "label_scheme")),
+        *(f"data.{name}" for name in ("noise_kind", "noise_fraction", "sequence_length", "classes", "vocabulary")),
+        *("data.items", "model.family", "model.depth", "model.cell", "model.activation", "model.initialization"),
+        *(f"regularization.{name}" for name in ("dropout", "input_dropout", "input_noise", "hidden_noise")),
+        *(f"regularization.{name}" for name in ("label_smoothing", "adversarial", "penalty", "penalty_strength")),
+        *("optimizer.name", "optimizer.momentum", "optimizer.clip", "optimizer.truncation", "optimizer.objective"),
+        *("stop.solve", "probes", "probe_steps", "protocol"),
+    ]
+)
+"""Fields that `cross_problems` looks at; others go together with everything."""
+TOLD_APART = 4
+"""Whole numbers from here on are alike to `cross_problems`, and so are all fractions above 0."""
+
+
+def kind(name: str, value: Any) -> Any:
+    """What `cross_problems` makes of a field's value: values of a kind are right, or wrong, with the same others."""
+    if name not in READ:
+        return None
+    if isinstance(value, float):
+        return value > 0
+    return min(value, TOLD_APART) if isinstance(value, int) and name != "protocol" else value
+
+
 class Mend(NamedTuple):
     """A change of the numbers of some configurations, which fields alone single out."""
 

@@ -391,6 +391,11 @@ def test_what_cannot_be_imported_is_named(path):
         imported(path)
 
 
+def test_what_the_program_itself_defines_is_refused_with_the_remedy():
+    with pytest.raises(ConfigError, match="and name it my_lab:Net"):
+        imported("__main__:Net")
+
+
 def test_what_can_be_imported_is_found():
     assert imported("math:sqrt") is math.sqrt
 

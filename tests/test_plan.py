@@ -102,6 +102,12 @@ def test_data_that_cannot_be_loaded_is_told_all_at_once():
     assert "data.examples = 5000" in caught.value.problems[0] and "data.input_dim = 3" in caught.value.problems[1]
 
 
+@pytest.mark.parametrize("field", ["data.task", "model.family", "regularization.penalty"])
+def test_code_of_the_program_itself_is_refused_before_anything_starts(field):
+    with pytest.raises(SweepError, match="__main__:mine: is defined in the program itself"):
+        check([trial(**{field.replace(".", "__"): "__main__:mine"})])
+
+
 def planned(trials, members=None):
     return packs(trials, 1, members, choose(trials, None, "cpu", 1))
 

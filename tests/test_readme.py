@@ -8,13 +8,14 @@ import sys
 from pathlib import Path
 
 import pytest
+from typer.main import get_command
 
 import memsweep
 from docs import reference
 from memsweep.cli import app
 from memsweep.config import FIELDS
 from memsweep.schema import SCHEMAS
-from memsweep.sweep import load_sweep
+from memsweep.sweep import load_sweep, load_sweeps
 from tests.test_imports import ROOMS
 
 ROOT = Path(__file__).parents[1]
@@ -94,6 +95,32 @@ def test_the_examples_of_sweeps_are_sweeps():
     assert len(scope["SWEEP"].trials) == 5 * 2 * 10
     exec(blocks("Search instead of a grid", "python")[0], scope)
     assert [scope[name].search.name for name in ("CAPACITY", "BOUNDARY", "BEST")] == ["capacity", "boundary", "best"]
+
+
+@pytest.mark.parametrize(
+    "program", [block for block in re.findall(r"```python\n(.*?)```", README, re.DOTALL) if "Sweep(" in block]
+)
+def test_every_block_with_sweeps_is_a_sweep_file_as_it_is_printed(program, tmp_path):
+    (tmp_path / "mine.py").write_text(program)
+    sweeps = load_sweeps(str(tmp_path / "mine.py"))
+    assert len(sweeps) == program.count("= Sweep(")
+    assert all(next(iter(sweep)).trial_id for sweep in sweeps.values())
+
+
+def commands():
+    """Each command of ours that a page shows, in words, whatever follows it."""
+    for page in PAGES:
+        for block in re.findall(r"```(?:console|sh|bash)\n(.*?)```", page.read_text(), re.DOTALL):
+            for line in block.replace("\\\n", " ").splitlines():
+                if match := re.match(r"\s*(?:\$ )?memsweep ([^#|;&>]*)", line):
+                    yield match[1]
+
+
+@pytest.mark.parametrize("text", dict.fromkeys(commands()))
+def test_every_command_of_a_page_is_one_that_the_program_takes(text):
+    words = shlex.split(text + '"' * (text.count('"') % 2))  # a statement may go on in the next line
+    verb = get_command(app).commands[words[0]]
+    verb.make_context(words[0], words[1:])
 
 
 @pytest.mark.parametrize("name", [command.callback.__name__ for command in app.registered_commands])

@@ -12,6 +12,7 @@ import memsweep
 from analysis import capacity, report
 from memsweep import cli
 from memsweep.config import FIELDS, TrialConfig
+from memsweep.results.projection import drawn
 from memsweep.results.store import Store, StoreError
 from memsweep.schema import cell
 
@@ -153,6 +154,26 @@ def test_a_name_that_would_leave_the_folder_stays_in_it(tmp_path):
     report.write(tmp_path / "results")
     drawn = {path.parent for path in tmp_path.rglob("*.svg")}
     assert drawn == {tmp_path / "results" / "figures"}
+
+
+def test_a_name_too_long_for_files_costs_its_own_figures_alone(tmp_path):
+    """As older versions took it."""
+    store_of(tmp_path, "x" * 280, [(trial, {}) for trial in grid()])
+    store_of(tmp_path, "other", [(trial, {}) for trial in grid()])
+    problems = []
+    there = plots(report.write(tmp_path, problems.append).read_text())
+    assert "other-test-accuracy" in there and not any(name.startswith("x") for name in there)
+    (problem,) = problems
+    assert problem.endswith("File name too long.") and "\n" not in problem
+
+
+def test_figures_of_a_sweep_are_those_of_no_longer_name(tmp_path):
+    names = ("x-gap", "x-y-gap", "x-y-z-gap", "xy-gap")
+    (tmp_path / "figures").mkdir()
+    for name in names:
+        (tmp_path / f"figures/{name}.svg").touch()
+    found = {name: [path.stem for path in drawn(tmp_path, name, ("x", "x-y", "xy"))] for name in ("x", "x-y", "xy")}
+    assert found == {"x": ["x-gap"], "x-y": ["x-y-gap", "x-y-z-gap"], "xy": ["xy-gap"]}
 
 
 def test_figures_that_can_not_be_written_are_one_message(tmp_path):

@@ -189,7 +189,8 @@ def test_intervals():
 def best_sweep(seeds=2, **search):
     space = {"optimizer.learning_rate": Range(1e-3, 1, log=True), "model.width": (8, 16, 32)}
     search = {"configurations": 32, "at_a_time": 8, **search}
-    return Sweep("o", {}, seeds=range(seeds), search=BestSearch(search.pop("space", space), **search))
+    noise = {"data.noise_kind": "labels", "data.noise_fraction": 0.5}
+    return Sweep("o", noise, seeds=range(seeds), search=BestSearch(search.pop("space", space), **search))
 
 
 def accuracy(trial):

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from memsweep.config import FIELDS, TrialConfig
-from memsweep.sweep import Sweep, SweepError, linspace, load_sweep, log2, logspace, parse_overrides
+from memsweep.sweep import Sweep, SweepError, linspace, load_sweep, load_sweeps, log2, logspace, parse_overrides
 
 NOISE = {"data.noise_kind": "labels"}
 
@@ -163,6 +163,11 @@ def test_names_that_are_no_file_names_are_refused(name):
     assert problem(Sweep, name).startswith("name ")
 
 
+def test_names_longer_than_files_can_carry_are_refused():
+    assert problem(Sweep, "x" * 280).endswith("has 280 characters; at most 100, since files are called by it.")
+    assert Sweep("x" * 100).name == "x" * 100
+
+
 @pytest.mark.parametrize(
     "options",
     [
@@ -292,6 +297,27 @@ def test_overrides_beyond_reason_are_refused(text):
     problem(parse_overrides, [text])
 
 
+@pytest.mark.parametrize(
+    "assignments, words",
+    [
+        (
+            ["model.width=16", "model.width=32"],
+            "--set model.width=16 and --set model.width=32: a field is set once; "
+            "give all values at once: --set model.width=16,32.",
+        ),
+        (["seeds=0:3", "seed=5"], "--set seeds=0:3 and --set seed=5: a field is set once; keep one of them."),
+        (["model.width=log2(8,64)", "model.width=9"], "keep one of them"),
+        (["optimizer.betas=0.9,0.99", "optimizer.betas=0.8,0.99"], "keep one of them"),
+    ],
+)
+def test_a_field_that_is_set_twice_is_refused(assignments, words):
+    assert words in problem(parse_overrides, assignments)
+
+
+def test_seeds_under_both_their_names_are_refused():
+    assert "give one of them" in problem(Sweep("s").with_axes, {"seed": (1,), "seeds": (2,)})
+
+
 def test_all_wrong_overrides_are_told_at_once():
     assert len(problems(parse_overrides, ["model.width=a", "seeds=0:2", "model.dpeth=1", "x"])) == 3
 
@@ -412,6 +438,35 @@ def test_problems_of_a_file_are_told_together_with_its_name(file):
     assert problems(load_sweep, path) == (
         f"{path}: 'model.witdh' is no field of a trial. Did you mean 'model.width'?",
         f"{path}: axis 'model.depth' is empty: give it at least one value.",
+    )
+
+
+SEVERAL = """\
+    from memsweep import Sweep
+    FEW = Sweep("few", seeds=range(2))
+    MANY = Sweep("many", seeds=range(9))
+    AGAIN = FEW
+"""
+
+
+def test_a_file_may_hold_several_sweeps(file):
+    path = file(SEVERAL)
+    assert [sweep.name for sweep in load_sweeps(path).values()] == ["few", "many"]
+    assert load_sweep(f"{path}:MANY").name == "many"
+    assert problem(load_sweep, path) == f"{path}: defines FEW, MANY: name one of them, such as {path}:FEW."
+    assert problem(load_sweep, f"{path}:MAYN") == f"{path}: has no MAYN = Sweep(...); it has FEW, MANY, AGAIN."
+
+
+def test_sweep_is_the_one_of_a_file_that_has_it(file):
+    path = file(SEVERAL + "    SWEEP = MANY\n")
+    assert list(load_sweeps(path)) == ["SWEEP"] and load_sweep(path).name == "many"
+
+
+def test_a_field_that_a_file_gives_twice_is_refused(file):
+    """Python keeps the last of equal keys."""
+    path = file("from memsweep import Sweep\nSWEEP = Sweep('q', axes={'model.width': (8,),\n'model.width': (16,)})\n")
+    assert (
+        problem(load_sweep, path) == f"{path}, line 2: 'model.width' is given twice in one {{...}}; keep one of them."
     )
 
 

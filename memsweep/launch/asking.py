@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from itertools import islice
 from typing import Any
 
 from memsweep.config import TrialConfig
 from memsweep.launch import plan, protocols
+from memsweep.launch.spelling import as_stored
 from memsweep.results.parts import write_whole
 from memsweep.results.store import Store
 from memsweep.schema import SCHEMAS, Status
@@ -27,7 +29,7 @@ class Asking:
     """
 
     def __init__(self, sweep: Sweep, store: Store | None, *, limit: int | None = None, retry: bool = False):
-        self.sweep = sweep
+        self.sweep, self.remarks = as_stored(sweep, store) if store is not None else (sweep, [])
         self.store = store
         self.limit = limit
         self.trials: dict[str, TrialConfig] = {}  # by trial_id, in the order of being asked for
@@ -35,7 +37,7 @@ class Asking:
         self.round: Round | None = None  # None: the search is over
         self.given_up: list[TrialConfig] = []  # in any round so far
         self.said = ""  # how far it is, or what it has found
-        self._rounds = _begin(sweep, self._keep)
+        self._rounds = _begin(self.sweep, self._keep, limit)
         self._is_cut = False
         self._step(None)
         self.advance(retry=retry)
@@ -106,14 +108,14 @@ def give_up(trials: Sequence[TrialConfig], store: Store) -> None:
         store.write("trials", [{**row, "status": Status.PRUNED.value} for row in rows])
 
 
-def _begin(sweep: Sweep, keep: Callable[[bytes], None]) -> Rounds:
+def _begin(sweep: Sweep, keep: Callable[[bytes], None], limit: int | None) -> Rounds:
     if isinstance(sweep.search, BestSearch):
         from memsweep.launch import search  # Optuna takes a second to import
 
         return search.rounds(sweep.search, sweep, keep)
     sweep = sweep.mapped(protocols.current)
     if sweep.search is None:
-        return once(sweep.trials)
+        return once(tuple(islice(sweep, limit)))  # no more of the grid is made than is asked for
     rounds: Rounds = sweep.search.rounds(sweep)  # type: ignore[attr-defined]
     return rounds
 

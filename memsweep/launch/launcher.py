@@ -19,7 +19,7 @@ from memsweep.launch.patience import PATIENCE_SECONDS, forget
 from memsweep.results import background, status
 from memsweep.results.store import Store
 from memsweep.schema import Status
-from memsweep.sweep import Sweep, SweepError
+from memsweep.sweep import Sweep, SweepError, check_size
 
 NAMED = 3
 """So many sweeps are told by name, more by their number; so many causes are shown."""
@@ -75,6 +75,7 @@ def launch(
     device: str | None = None,
     compiling: bool | None = None,
     retry: bool = False,
+    yes: bool = False,
     budget: Budget = UNLIMITED,
     patience_seconds: float = PATIENCE_SECONDS,
     checkpoint_seconds: float = CHECKPOINT_SECONDS,
@@ -88,7 +89,8 @@ def launch(
     limit: of the trials of each sweep.
     members: trials trained at a time in a pack, at most.  device: cpu or cuda; default: a GPU where there is one.
     compiling: whether programs are compiled; default: what was chosen at their first launch, by what it saves.
-    retry: failed trials run again.  budget: at its end the launch ends, and the next one goes on.
+    retry: failed trials run again.  yes: sweeps of more than 1,000,000 trials are launched too.
+    budget: at its end the launch ends, and the next one goes on.
     patience_seconds: a pack that takes so long for a piece of work hangs.
     checkpoint_seconds: packs in training are saved about as often.
     tracking_uri: where MLflow is filled, beside the launch and after it, by a process of its own; default:
@@ -102,6 +104,8 @@ def launch(
     sweeps = [sweeps] if isinstance(sweeps, Sweep) else sweeps
     if len({sweep.name for sweep in sweeps}) < len(sweeps):
         raise SweepError([f"{title(sweeps)}: sweeps of one launch have names of their own."])
+    if not yes:
+        check_size(sweeps)
     tasks.forget()  # what this process has read before may have changed
     with store.lock("launch"):
         rounds = Rounds([Asking(sweep, store, limit=limit, retry=retry) for sweep in sweeps], store, budget, retry)
@@ -111,7 +115,8 @@ def launch(
         if changes := sources.changed(rounds.asked, store):
             raise SweepError(changes)
         rounds.note()
-        remarks = [*filter(None, [protocols.remark(missing, store)]), *_tidy(missing, store), *tasks.remarks(missing)]
+        remarks = [remark for asking in rounds.askings for remark in asking.remarks]
+        remarks += [*filter(None, [protocols.remark(missing, store)]), *_tidy(missing, store), *tasks.remarks(missing)]
 
         def told(tally: Tally) -> None:
             watch(len(before.settled), len(rounds.asked), tally)

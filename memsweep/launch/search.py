@@ -36,7 +36,7 @@ class Proposal:
         self.asked = asked
         self.trials: tuple[TrialConfig, ...] = ()
         try:
-            self.trials = tuple(protocols.current(base.with_fields(asked.params)) for base in sweep.trials)
+            self.trials = tuple(protocols.current(base.with_fields(asked.params)) for base in sweep)
         except ConfigError as error:
             asked.set_user_attr("refused", str(error))
 

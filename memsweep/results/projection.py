@@ -17,6 +17,7 @@ import pyarrow as pa
 
 from memsweep.config import TrialConfig
 from memsweep.options import SHARES, SHARES_AT_END
+from memsweep.results.location import Location
 from memsweep.schema import RETRIED, SETTLED, Status, cell, error_line
 
 CURVE_POINTS = 100
@@ -110,6 +111,15 @@ def shares_of(plan: Plan) -> list[str]:
     reads_steps = plan.shared.get("data.sequence_length") != "0"
     names = [*SHARES, *SHARES_AT_END]
     return [name for name in names if reads_steps or not ("target" in name or "squared" in name)]
+
+
+def drawn(results: Location, sweep: str, sweeps: Iterable[str]) -> list[Location]:
+    """Files of a sweep's figures, in order; those of sweep x-y are none of sweep x.  sweeps: all of the folder."""
+    files: list[Location] = [
+        path for kind in ("pdf", "svg", "png") for path in results.glob(f"figures/{sweep}-*.{kind}")
+    ]
+    longer = tuple(f"{name}-" for name in sweeps if name.startswith(f"{sweep}-"))
+    return sorted(path for path in files if not path.name.startswith(longer))
 
 
 def plans(wanted: pa.Table) -> list[Plan]:

@@ -36,6 +36,7 @@ from memsweep.results.background import default_uri, shown
 from memsweep.results.location import Location, local_folder, on_disk
 from memsweep.results.projection import Plan, Point, TrialRun, Wanted
 from memsweep.results.store import Store
+from memsweep.sweep import LONGEST_NAME
 
 for chatty in ("mlflow", "alembic"):
     logging.getLogger(chatty).setLevel(logging.CRITICAL + 1)
@@ -102,6 +103,7 @@ class Tracking:
         self.deleted = 0
         self.look_seconds = 0.0  # of the processor, to read what has ended
         self._said_at = time.monotonic()
+        self._sweeps: list[str] = []
         self.client = MlflowClient(uri)
         self._filled: dict[str, Filled] = {}  # by sweep; only what MLflow said or acknowledged
 
@@ -116,6 +118,7 @@ class Tracking:
             ends = {row["trial_id"]: row for row in self.store.trials(_ENDS).to_pylist()}
             running = self.store.running()
             plans = projection.plans(self.store.current("wanted"))
+            self._sweeps = [plan.sweep for plan in plans]
             self.look_seconds = time.process_time() - began
             held = {}
             for plan in plans:
@@ -162,7 +165,7 @@ class Tracking:
     def _experiment(self, plan: Plan) -> str:
         """The sweep's experiment: made, or brought back if it was deleted in MLflow."""
         root = self._artifact_root()
-        location = f"{root}/{plan.sweep}" if root else None
+        location = f"{root}/{plan.sweep[:LONGEST_NAME]}" if root else None  # older versions took longer names
         found: Experiment | None = self.client.get_experiment_by_name(plan.sweep)
         is_own = self.uri == default_uri(self.store.results)
         if found and is_own and found.artifact_location != location:  # the folder has been moved or copied
@@ -297,9 +300,9 @@ class Tracking:
     def _files(self, plan: Plan) -> dict[str, Artifact]:
         """The plan, and what `memsweep report` has drawn, by name."""
         results = self.store.results
-        drawn = [path for kind in ("pdf", "svg", "png") for path in results.glob(f"figures/{plan.sweep}-*.{kind}")]
+        drawn = projection.drawn(results, plan.sweep, self._sweeps)
         found = {"plan.csv": Artifact(plan.digest)}
-        for path in (results / "report.html", *sorted(drawn)):
+        for path in (results / "report.html", *drawn):
             if path.is_file():
                 folder = "figures" if path.parent != results else None
                 found[path.name] = Artifact(projection.digest(path.read_bytes()), folder, path)

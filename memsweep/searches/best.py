@@ -50,7 +50,11 @@ class BestSearch(Told):
     name: str = "best"
 
     def problems(self, sweep: Sweep) -> list[str]:
-        return [f"best search: {problem}" for problem in (*self._space_problems(sweep), *self._own_problems())]
+        found = [*self._space_problems(sweep), *self._own_problems()]
+        if not found:
+            space = {name: _tried(name, values) for name, values in self.space.items()}
+            found = [lack for name in self.objectives for lack in objectives.unmet(name, sweep, space)]
+        return [f"best search: {problem}" for problem in found]
 
     def most(self, sweep: Sweep) -> int:
         return self.configurations * len(sweep.seeds)
@@ -111,3 +115,10 @@ class BestSearch(Told):
         if self.halving < 0 or self.halving == 1 or not 0 < self.smallest_share <= 1:
             found.append("halving must be 0, or 2 or more, and smallest_share must lie in (0, 1].")
         return found
+
+
+def _tried(name: str, values: Range | Sequence[Any]) -> Sequence[Any]:
+    """Values that stand for all that a search may give to a field; the low end of a range of fractions has no share."""
+    if not isinstance(values, Range):
+        return values
+    return (int(values.low), int(values.high)) if FIELDS[name].kind is int else (values.high,)

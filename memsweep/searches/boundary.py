@@ -51,6 +51,8 @@ class BoundarySearch(Told):
             found.append(f"boundary search: x and y are both {self.x!r}; name two axes.")
         if wrong := objectives.problem(self.objective):
             found.append(f"boundary search: {wrong}")
+        else:
+            found += [f"boundary search: {lack}" for lack in objectives.unmet(self.objective, sweep)]
         if self.coarse < 1 or self.coarse & (self.coarse - 1):
             found.append(f"boundary search: coarse {self.coarse!r} must be a power of two.")
         if not 0 < self.confidence < 1:
@@ -58,14 +60,14 @@ class BoundarySearch(Told):
         return found
 
     def most(self, sweep: Sweep) -> int:
-        return len(sweep.trials)
+        return len(sweep)
 
     def rounds(self, sweep: Sweep) -> Rounds:
         axes = [sweep.axes[name] for name in (self.x, self.y)]
         places = [{value: place for place, value in enumerate(values)} for values in axes]
         others = [name for name in sweep.varying if name not in (self.x, self.y)]
         planes: dict[tuple[Any, ...], dict[Place, list[TrialConfig]]] = {}
-        for trial in sweep.trials:
+        for trial in sweep:
             x, y = varied((self.x, self.y), trial)
             plane = planes.setdefault(varied(others, trial), {})
             plane.setdefault((places[0][x], places[1][y]), []).append(trial)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from memsweep.config import FIELDS, TrialConfig
-from memsweep.searches.objectives import FITTED, value
+from memsweep.searches.objectives import FITTED, unmet, value
 from memsweep.searches.rounds import Round, Rounds, Told, spelled, varied
 
 if TYPE_CHECKING:
@@ -45,20 +45,18 @@ class CapacitySearch(Told):
         ]
         if SIZE in self.tuned:
             found.append(f"capacity search: {SIZE!r} is what is sought, and can't be tuned.")
-        if any(trial.stop.fit == 0 for trial in sweep.trials[:1]):
-            found.append("capacity search: stop.fit is 0, so no trial ever counts as fitted; set it, for example to 1.")
-        return found
+        return [*found, *(f"capacity search: {lack}" for lack in unmet(FITTED, sweep))]
 
     def most(self, sweep: Sweep) -> int:
         """Bisection asks a logarithm of what the grid holds."""
         sizes = len(sweep.axes[SIZE])
-        return len(sweep.trials) // sizes * math.ceil(math.log2(sizes + 1))
+        return len(sweep) // sizes * math.ceil(math.log2(sizes + 1))
 
     def rounds(self, sweep: Sweep) -> Rounds:
         sizes = tuple(sweep.axes[SIZE])
         names = [name for name in sweep.varying if name != SIZE and name not in self.tuned]
         ways: dict[tuple[Any, ...], dict[int, list[TrialConfig]]] = {}  # (setting, seed) -> size -> trials
-        for trial in sweep.trials:
+        for trial in sweep:
             key = (*varied(names, trial), trial.seed)
             ways.setdefault(key, {}).setdefault(trial.data.examples, []).append(trial)
         fits, fails = dict.fromkeys(ways, -1), dict.fromkeys(ways, len(sizes))  # places in sizes

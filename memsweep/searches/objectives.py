@@ -3,16 +3,113 @@
 from __future__ import annotations
 
 import difflib
+import itertools
 import math
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from memsweep.options import SHARES, SHARES_AT_END
+from memsweep.options import LABEL_NOISE, SHARES, SHARES_AT_END, SOLVABLE_TASKS, TARGET_TASKS
+
+if TYPE_CHECKING:
+    from memsweep.sweep import Sweep
 
 FITTED = "fitted"
 """1 where the trial met stop.fit, else 0."""
 USABLE = ("finished", "interrupted")
 """Statuses whose counts are those of the share of the budget that was asked for. What was given up never came there."""
+
+
+class Need(NamedTuple):
+    """What a trial's fields must be, so that some columns hold a number that says something."""
+
+    concerns: Callable[[str], bool]  # of a column
+    fields: tuple[str, ...]
+    is_met: Callable[..., bool]  # of the values of `fields`, in their order
+    rule: str
+
+
+NEEDS = (
+    Need(
+        lambda column: column.startswith("validation_"),
+        ("data.validation_examples",),
+        lambda count: bool(count > 0),
+        "data.validation_examples must be 1 or more",
+    ),
+    Need(
+        lambda column: column.startswith("test_"),
+        ("data.test_examples",),
+        lambda count: bool(count > 0),
+        "data.test_examples must be 1 or more",
+    ),
+    Need(
+        lambda column: column in ("memorized_count", "recovered_count", "label_changed_count"),
+        ("data.noise_kind", "data.noise_fraction"),
+        lambda kind, fraction: kind in LABEL_NOISE and fraction > 0,
+        f"data.noise_kind must be {' or '.join(LABEL_NOISE)}, and data.noise_fraction above 0",
+    ),
+    Need(
+        lambda column: column.startswith("corrupted_"),
+        ("data.noise_kind", "data.noise_fraction"),
+        lambda kind, fraction: kind != "none" and fraction > 0,
+        "data.noise_kind must not be none, and data.noise_fraction above 0",
+    ),
+    Need(
+        lambda column: "_target_" in column,
+        ("data.task",),
+        lambda task: task in TARGET_TASKS,
+        f"data.task must be one of {', '.join(TARGET_TASKS)}",
+    ),
+    Need(
+        lambda column: "_squared_error_" in column,
+        ("data.task",),
+        lambda task: task in ("adding", "reconstruction"),
+        "data.task must be adding or reconstruction",
+    ),
+    Need(
+        lambda column: column in (FITTED, "fitted_step"),
+        ("stop.fit",),
+        lambda share: bool(share > 0),
+        "set it, for example to 1, or no trial counts as fitted",
+    ),
+    Need(
+        lambda column: column == "solved_step",
+        ("data.task", "data.validation_examples"),
+        lambda task, count: task in SOLVABLE_TASKS and count > 0,
+        f"data.task must be one of {', '.join(SOLVABLE_TASKS)}, and data.validation_examples 1 or more",
+    ),
+    Need(
+        lambda column: column == "distance",
+        ("model.perturbation",),
+        lambda norm: bool(norm > 0),
+        "model.perturbation must be above 0",
+    ),
+)
+
+
+def unmet(objective: str, sweep: Sweep, space: Mapping[str, Sequence[Any]] = MappingProxyType({})) -> Iterator[str]:
+    """Why trials of the sweep store no number for this objective, a sentence a need, with the first such values.
+
+    space: values that a search gives to fields, beside the sweep's.
+    """
+    columns = _columns(objective)
+    for need in NEEDS:
+        if not any(map(need.concerns, columns)):
+            continue
+        searched = [name for name in need.fields if name in space]
+        for values in sweep.values_of(need.fields):
+            points = (
+                {**values, **dict(zip(searched, row, strict=True))}
+                for row in itertools.product(*(space[name] for name in searched))
+            )
+            if wrong := next((p for p in points if not need.is_met(*(p[name] for name in need.fields))), None):
+                given = " and ".join(f"{name} is {value}" for name, value in wrong.items())
+                yield f"objective {objective!r}: {given}; {need.rule}."
+                break
+
+
+def _columns(objective: str) -> tuple[str, ...]:
+    return {**SHARES, **SHARES_AT_END}.get(objective) or tuple(objective.split("/", 1))
 
 
 def problem(objective: str) -> str | None:

@@ -25,7 +25,11 @@ from memsweep.arguments import (
     SweepsArgument,
     TrackingOption,
     WorkersOption,
+    YesOption,
+    check_shown,
+    confirmed,
     load,
+    load_all,
     parsed_budget,
     parsed_seconds,
     words_of,
@@ -62,12 +66,13 @@ def plan(
     from memsweep.launch.asking import Asking
 
     loaded, store = load(sweep, overrides), _store_if_there(results)
+    check_shown(loaded, limit)
     asking = Asking(loaded, store, limit=limit, retry=retry)
     work, due = planning.work(list(asking.trials.values()), store, retry=retry), asking.missing(retry=retry)
     planning.check(due)
-    for sentence in (protocols.remark(due, store), *sources.changed(work.wanted, store), *tasks.remarks(due)):
-        if sentence:
-            say(sentence)
+    remarks = (protocols.remark(due, store), *sources.changed(work.wanted, store), *tasks.remarks(due))
+    for sentence in filter(None, [*asking.remarks, *remarks]):
+        say(sentence)
     chosen = device.value if device else planning.local_device()
     at_a_time = workers or planning.local_workers(chosen)
     measuring = 0.0
@@ -128,6 +133,7 @@ def launch(
     device: DeviceOption = None,
     compiling: CompileOption = Compile.AUTO,
     retry: RetryOption = False,
+    yes: YesOption = False,
     tracking_uri: TrackingOption = None,
     output: Annotated[
         Format | None, typer.Option("--format", help="Print how it ended as a row too; default: only as a sentence.")
@@ -144,12 +150,13 @@ def launch(
     from memsweep.progress import Progress
     from memsweep.results.store import Store
 
-    loaded = [load(sweep, overrides) for sweep in sweeps]
+    loaded = load_all(sweeps, overrides)
     spent = parsed_budget(budget)
     patience_seconds = parsed_seconds(patience, "--patience")
     checkpoint_seconds = parsed_seconds(checkpoint, "--checkpoint")
     if compiling == Compile.ALWAYS and not address and not choices.has_compiler():
         raise typer.BadParameter("no C++ compiler is here: install g++, or name one in CXX.", param_hint="--compile")
+    yes = confirmed(loaded, yes)
     store = Store(results, create=True)
     title = launcher.title(loaded)
     try:
@@ -164,6 +171,7 @@ def launch(
                 device=device.value if device else None,
                 compiling=compiling.wish,
                 retry=retry,
+                yes=yes,
                 budget=spent,
                 patience_seconds=patience_seconds,
                 checkpoint_seconds=checkpoint_seconds,
@@ -196,6 +204,7 @@ def submit(
     device: DeviceOption = None,
     compiling: CompileOption = Compile.AUTO,
     retry: RetryOption = False,
+    yes: YesOption = False,
     tracking_uri: TrackingOption = None,
     follow: Annotated[bool, typer.Option(help="Show its progress until it ends; Ctrl-C leaves it running.")] = True,
 ) -> None:
@@ -209,8 +218,7 @@ def submit(
     from memsweep.results.background import shown
     from memsweep.results.location import location
 
-    for sweep in sweeps:
-        load(sweep, overrides)  # mistakes are told here
+    yes = confirmed(load_all(sweeps, overrides), yes)  # mistakes are refused before anything is sent
     parsed_budget(budget)
     for option, text in (("--patience", patience), ("--checkpoint", checkpoint)):
         parsed_seconds(text, option)
@@ -231,6 +239,7 @@ def submit(
             "--device": device and device.value,
             "--compile": compiling.value,
             "--retry": retry,
+            "--yes": yes,
             "--tracking-uri": tracking_uri,
         }
     )
@@ -260,12 +269,14 @@ def missing(
     Example: memsweep missing generalization --format jsonl
     """
     from memsweep.launch.asking import Asking
+    from memsweep.searches.rounds import varied
 
     loaded = load(sweep, overrides)
+    check_shown(loaded, limit)
     asking = Asking(loaded, _store_if_there(results), limit=limit, retry=True)
     names = ["seed", *loaded.axis_names, *getattr(loaded.search, "space", ())]
     rows = [
-        {"trial_id": trial.trial_id, **{name: trial.flat()[name] for name in names}}
+        {"trial_id": trial.trial_id, **dict(zip(names, varied(names, trial), strict=True))}
         for trial in asking.missing(retry=True)
     ]
     print_rows(rows, output, columns=("trial_id", *names))
