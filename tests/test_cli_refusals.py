@@ -1,5 +1,6 @@
 """What is wrong with what the user gave is one message: where, what was found, what is allowed, what to do next."""
 
+import io
 import os
 
 import pytest
@@ -37,6 +38,8 @@ def test_a_wrong_sweep_file_is_one_message(refused, tmp_path, verb, text, word):
         (["smoke", "--set", "model.width=wide"], "'wide' is no whole number"),
         (["smoke", "--set", "model.width=-3"], "model.width = -3"),
         (["smoke", "--set", "model.width=8,8"], "duplicate trial"),
+        (["smoke", "--set", "model.width=8", "--set", "model.width=16"], "--set model.width=8,16"),
+        (["smoke", "--set", "model.heads=8"], "model has family, width"),
         (["smoke", "--set", "seeds=3:3"], "seeds is empty"),
         (["smoke", "--set", "data.noise_kind=none"], "data.noise_kind"),
     ],
@@ -44,6 +47,43 @@ def test_a_wrong_sweep_file_is_one_message(refused, tmp_path, verb, text, word):
 def test_wrong_words_are_one_message(refused, verb, arguments, word):
     assert word in refused(verb, *arguments)
     assert snapshot() == {}
+
+
+MILLIONS = ["--set", "optimizer.learning_rate=linspace(0.01,1,1000)", "--set", "model.width=1:1001"]
+
+
+@pytest.mark.parametrize(
+    "verb, remedy", [("plan", "--limit 1000"), ("missing", "--limit 1000"), ("launch", "confirm it with --yes")]
+)
+def test_millions_of_trials_are_confirmed_or_bounded(refused, verb, remedy):
+    message = refused(verb, "smoke", *MILLIONS)
+    assert message.startswith("smoke has 12,000,000 trials, more than 1,000,000") and remedy in message
+    assert snapshot() == {}
+
+
+def test_the_first_of_millions_are_shown_at_their_own_cost(run):
+    code, out, _ = run("missing", "smoke", *MILLIONS, "--limit", 2, "--format", "jsonl")
+    assert code == 0 and [row["seed"] for row in read_back("jsonl", out)] == [0, 1]
+
+
+def test_a_launch_of_millions_is_asked_for_on_a_terminal(run, monkeypatch):
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"n\n")))
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True)
+    code, out, err = run("launch", "smoke", *MILLIONS)
+    assert code == 1 and "Launch all of them? [y/N]" in err + out and snapshot() == {}
+
+
+def test_a_file_of_several_sweeps_is_planned_by_the_name_of_one(refused, run, tmp_path):
+    (tmp_path / "mine.py").write_text("from memsweep import Sweep\nONE, TWO = Sweep('one'), Sweep('two')\n")
+    assert refused("missing", "mine.py") == "mine.py: defines ONE, TWO: name one of them, such as mine.py:ONE."
+    assert run("missing", "mine.py:TWO")[0] == 0
+
+
+@pytest.mark.parametrize("verb", ["plan", "launch"])
+def test_code_of_the_program_itself_is_refused(refused, verb):
+    assert "__main__:Net: is defined in the program itself" in refused(
+        verb, "smoke", "--set", "model.family=__main__:Net"
+    )
 
 
 @pytest.mark.parametrize("verb", ["plan", "launch"])
