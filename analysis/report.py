@@ -101,7 +101,8 @@ def write(results: str | Location, warn: Callable[[str], None] = lambda problem:
     )
     path = store.results / PAGE
     write_whole(path, page.encode())
-    for problem in (question.problem for section in sections for question in section.questions if question.problem):
+    problems = [question.problem for section in sections for question in section.questions if question.problem]
+    for problem in dict.fromkeys(problems):
         warn(problem)
     return path
 
@@ -159,7 +160,7 @@ def _answered(module: ModuleType, sweep: str, prefix: str, store: Store) -> Ques
     except OSError as error:
         if error.errno not in UNNAMEABLE:
             raise  # the folder's fault, not the question's
-        problem = f"{module.__name__} can't store figures of sweep {sweep!r}: {error.strerror}."
+        problem = f"sweep {sweep!r}: its figures can't be stored: {error.strerror}."
         return Question(text, statement, [], problem)
     except Exception as error:  # a hundred figures are not lost for one
         here = Path(__file__).parent
