@@ -112,7 +112,8 @@ def commands():
     for page in PAGES:
         for block in re.findall(r"```(?:console|sh|bash)\n(.*?)```", page.read_text(), re.DOTALL):
             for line in block.replace("\\\n", " ").splitlines():
-                if match := re.match(r"\s*(?:\$ )?memsweep ([^#|;&>]*)", line):
+                match = re.match(r"\s*(?:\$ )?memsweep ([^#|;&>]*)", line)
+                if match and "[OPTIONS]" not in line:  # how a verb is used, in words
                     yield match[1]
 
 
