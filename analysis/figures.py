@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-import matplotlib
-
-matplotlib.use("Agg")  # files only: no window, whatever the machine has
-
-import matplotlib.pyplot as plt
+import matplotlib.style  # and never pyplot, whose backend and figures are the user's
 import numpy as np
 import pandas as pd
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
+from matplotlib.backend_bases import RendererBase
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import to_hex
 from matplotlib.figure import Figure as Canvas
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, NullFormatter, NullLocator, StrMethodFormatter
@@ -87,21 +86,42 @@ def of_quantity(quantity: str, **values: Any) -> Callable[[pd.DataFrame], pd.Dat
     return rows
 
 
+class Picture(Canvas):
+    """A figure that keeps our style whoever draws or saves it, and that a notebook shows without any backend."""
+
+    def draw(self, renderer: RendererBase) -> None:
+        with styled():  # ticks and fonts are made late
+            super().draw(renderer)
+
+    def savefig(self, *arguments: Any, **options: Any) -> None:
+        with styled():
+            super().savefig(*arguments, **options)
+
+    def _repr_png_(self) -> bytes:
+        content = io.BytesIO()
+        self.savefig(content, format="png")
+        return content.getvalue()
+
+
+def styled() -> AbstractContextManager[None]:
+    """Our style alone; the user's own settings, from matplotlibrc or elsewhere, are back afterwards."""
+    context: AbstractContextManager[None] = matplotlib.style.context(["default", STYLE])
+    return context
+
+
 @contextmanager
 def canvas() -> Iterator[Axes]:
-    """An axis in our style, closed afterwards."""
-    with plt.style.context(STYLE):
-        figure, ax = plt.subplots()
-        try:
-            yield ax
-        finally:
-            plt.close(figure)
+    """An axis in our style, of a figure that pyplot does not know."""
+    with styled():
+        figure = Picture()
+        FigureCanvasAgg(figure)
+        yield figure.subplots()
 
 
 def looks(count: int, *, ordered: bool) -> list[dict[str, Any]]:
     """Colour and marker of each of `count` curves: from dark to light where they have an order, else distinct hues."""
     if ordered and count > 1:
-        colors = [matplotlib.colors.to_hex(color) for color in colormaps["viridis"](np.linspace(0, 0.9, count))]
+        colors = [to_hex(color) for color in colormaps["viridis"](np.linspace(0, 0.9, count))]
     else:
         colors = [CATEGORIES[i % len(CATEGORIES)] for i in range(count)]
     return [{"color": color, "marker": MARKERS[i % len(MARKERS)]} for i, color in enumerate(colors)]
@@ -161,6 +181,8 @@ def legend(ax: Axes, title: str | None = None) -> None:
         handles, labels = [handles[i] for i in order], [labels[i] for i in order]
         longest = max(map(len, labels))
         columns = max(1, min(5, len(handles), 60 // (longest + 6)))
+        if isinstance(ax.figure, Canvas) and ax.figure.get_layout_engine() is None:
+            ax.figure.set_layout_engine("constrained")  # which alone makes room outside of the axes
         ax.figure.legend(handles, labels, title=title, ncols=columns, loc="outside lower center", title_fontsize=7)
 
 
