@@ -52,7 +52,8 @@ def draw(summary: pd.DataFrame, ax: Axes) -> Axes:
     own = [name for name in frames.varying(known) if frames.COLUMNS[name] not in (*known["x_name"], *known["y_name"])]
     if own:  # one diagram, and it says whose
         first = {name: known.iloc[0][name] for name in own}
-        ax.set_title(f"{frames.label(first)}, the first of {len(known[own].drop_duplicates())} settings", fontsize=8)
+        count = len(known[own].drop_duplicates())
+        ax.set_title(f"{frames.label(first, known)}, the first of {count} settings", fontsize=8)
         known = figures.having(known, first)
     for side, (marker, color) in _LOOKS.items():
         points = known[known["side"] == side]

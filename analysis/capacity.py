@@ -70,7 +70,8 @@ def draw(summary: pd.DataFrame, ax: Axes, quantity: str = FITTED, against: str =
     own = [name for name in frames.varying(chosen) if name not in (SIZE, "model_width")]
     curves = list(chosen.groupby(own, sort=True)) if own else [((), chosen)]
     for (values, points), look in zip(curves, figures.looks(len(curves), ordered=False), strict=True):
-        figures.curve(ax, points, against, label=frames.label(dict(zip(own, values, strict=True))) or "trained", **look)
+        named = frames.label(dict(zip(own, values, strict=True)), chosen) or "trained"
+        figures.curve(ax, points, against, label=named, **look)
         for name, marker, label in (("at_least", "^", "at least: largest set fitted"), ("at_most", "v", "at most")):
             marked = points[points[name] > 0]
             if len(marked):
@@ -91,7 +92,7 @@ def draw_by_size(summary: pd.DataFrame, ax: Axes) -> Axes:
     network = [name for name in frames.varying(chosen) if name != SIZE] or ["model_width"]
     curves = list(chosen.groupby(network, sort=True))
     for (values, points), look in zip(curves, figures.looks(len(curves), ordered=True), strict=True):
-        figures.curve(ax, points, SIZE, label=frames.label(dict(zip(network, values, strict=True))), **look)
+        figures.curve(ax, points, SIZE, label=frames.label(dict(zip(network, values, strict=True)), chosen), **look)
     sizes = np.array([chosen[SIZE].min(), chosen[SIZE].max()])
     classes = chosen["classes"].max()
     name = "all labels: N" if classes == 2 else "all labels: N log2 K"

@@ -49,7 +49,7 @@ def draw_rounds(summary: pd.DataFrame, ax: Axes) -> Axes:
     network = [name for name in frames.varying(chosen)] or ["model_width"]
     curves = list(chosen.groupby(network, sort=True))
     for (values, points), look in zip(curves, figures.looks(len(curves), ordered=True), strict=True):
-        figures.curve(ax, points, "round", label=frames.label(dict(zip(network, values, strict=True))), **look)
+        figures.curve(ax, points, "round", label=frames.label(dict(zip(network, values, strict=True)), chosen), **look)
     ax.set(yscale="log", xlabel="round", ylabel="random labels asked (N)")
     figures.grid_ticks(ax.xaxis, sorted(chosen["round"].unique()))
     figures.plain_ticks(ax.yaxis)

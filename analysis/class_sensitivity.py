@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from analysis import figures, frames, statistics
 from analysis.loss_sensitivity import INPUTS
 
-QUERY = frames.beside("class_sensitivity", "b.output_class, b.input_class", " and w.probes like '%class_sensitivity%'")
+QUERY = frames.beside("class_sensitivity", "b.output_class, b.input_class", "class_sensitivity")
 
 
 def summarize(rows: pd.DataFrame) -> pd.DataFrame:

@@ -46,7 +46,7 @@ def draw(summary: pd.DataFrame, ax: Axes) -> Axes:
         return figures.empty(ax, "no finished trial tells what is fitted")
     groups = list(summary.groupby(WEIGHTS, sort=True))
     for (weights, points), look in zip(groups, figures.looks(len(groups), ordered=True), strict=True):
-        figures.curve(ax, points, RATIO, label=f"{weights:g}", **look)
+        figures.curve(ax, points, RATIO, label=frames.text(weights, summary[WEIGHTS].unique()), **look)
         x = np.arange(round(points[RATIO].min() * weights), round(points[RATIO].max() * weights) + 1)
         ax.plot(x / weights, separable(x, np.full(len(x), weights)), ":", color=look["color"], zorder=1)
     ax.set(xlabel="points a weight (N / d)", ylabel="labellings fitted (share)", ylim=(0, 1.02))

@@ -6,7 +6,7 @@ import pandas as pd
 
 from analysis import frames, series
 
-QUERY = frames.beside("critical_samples", "b.step, b.part, b.radius_multiple", " and w.probes like '%critical_%'")
+QUERY = frames.beside("critical_samples", "b.step, b.part, b.radius_multiple", "critical_samples")
 RATIO = "critical sample ratio"
 MULTIPLE = 10.0
 """The box that is drawn and that claims are tested with: within the paper's own, a few in a hundred examples of digits

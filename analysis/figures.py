@@ -21,7 +21,9 @@ from matplotlib.figure import Figure as Canvas
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, NullFormatter, NullLocator, StrMethodFormatter
 from numpy.typing import ArrayLike
+from pandas.api.types import is_float_dtype
 
+from memsweep.numerals import rounded, texts
 from memsweep.results.location import Location
 
 STYLE: dict[str, Any] = {
@@ -70,9 +72,10 @@ class Figure:
 
 
 def having(rows: pd.DataFrame, values: Mapping[str, Any]) -> pd.DataFrame:
-    """The rows with these values in these columns."""
+    """The rows with these values in these columns; numbers that agree on 12 digits are equal."""
     for column, value in values.items():
-        rows = rows[rows[column] == value]
+        is_number = isinstance(value, float) and is_float_dtype(rows[column])
+        rows = rows[rows[column].map(rounded) == rounded(value)] if is_number else rows[rows[column] == value]
     return rows
 
 
@@ -162,15 +165,61 @@ def plain_ticks(*axes: Axis) -> None:
 
 def grid_ticks(axis: Axis, values: ArrayLike, names: Sequence[str] = ()) -> None:
     """Ticks at these values alone, called by their numbers or by these names."""
-    axis.set_ticks(np.asarray(values, float), names or [f"{value:g}" for value in np.asarray(values, float)])
+    axis.set_ticks(np.asarray(values, float), names or texts(np.asarray(values, float)))
     axis.set_minor_locator(NullLocator())
 
 
+def scale_by(values: ArrayLike, ax: Axes) -> None:
+    """Gives the x axis the scale of its values: logarithmic if they grow by factors, with a place for 0 among them."""
+    places = np.unique(np.asarray(values, float))
+    places = places[np.isfinite(places)]
+    positive = places[places > 0]
+    if not _grow_by_factors(places):
+        return
+    if len(positive) == len(places):
+        ax.set_xscale("log")
+    else:
+        step = np.log10(positive[1] / positive[0])  # 0 stands about one step before the smallest
+        ax.set_xscale("symlog", linthresh=positive[0], linscale=max(0.3, step))
+    written = texts(places)
+    apart = next(n for n in range(1, len(places) + 1) if sum(len(text) + 2 for text in written[::n]) <= _TICKS_WIDTH)
+    zeros = len(places) - len(positive)
+    shown = [*range(zeros), *range(zeros, len(places), apart)]
+    grid_ticks(ax.xaxis, places[shown], [written[i] for i in shown])
+
+
+_TICKS_WIDTH = 48
+"""Characters of ticks that a column is wide."""
+
+
+def _grow_by_factors(places: np.ndarray) -> bool:
+    """Whether sorted values are spaced by factors rather than by differences. With 0 among them they must span more."""
+    positive = places[places > 0]
+    if len(positive) < 2 or places[0] < 0:
+        return False
+    span, factors = positive[-1] / positive[0], np.diff(np.log(positive))
+    if len(positive) < 3 or len(positive) < len(places):
+        return bool(span >= 20 and _unevenness(factors) <= _unevenness(np.diff(positive)))
+    is_even = _unevenness(factors) < 1.01
+    return bool(span >= (4 if is_even else 20) and _unevenness(factors) < _unevenness(np.diff(positive)))
+
+
+def _unevenness(steps: np.ndarray) -> float:
+    """The largest of these steps over the smallest."""
+    return float(steps.max() / steps.min())
+
+
 def empty(ax: Axes, why: str) -> Axes:
-    """An axis that says why there is nothing on it."""
+    """An axis that says why there is nothing on it; the report leaves such a figure out."""
     ax.set_axis_off()
+    ax.set_label(why)
     ax.text(0.5, 0.5, why, ha="center", va="center", wrap=True, transform=ax.transAxes)
     return ax
+
+
+def why_empty(ax: Axes) -> str:
+    """What `empty` was given for this axis; "" where something is drawn."""
+    return "" if ax.axison else str(ax.get_label())
 
 
 def legend(ax: Axes, title: str | None = None) -> None:

@@ -1,4 +1,4 @@
-"""What does label noise do, and does regularization prevent the memorizing? Accuracy and the fate of wrong labels.
+"""How do accuracy and the fate of wrong labels change along the axes of a sweep?
 
 `summarize` and `draw` work for every sweep with one numeric axis: what else varies makes the curves.
 """
@@ -29,6 +29,16 @@ QUANTITIES = {
 }
 
 
+def heading(trials: pd.DataFrame) -> str:
+    """The question, with the axes of the sweep by name."""
+    names = [frames.short(name) for name in frames.varying(trials)]
+    if not names:
+        return "How accurate is the network, and what becomes of wrong labels?"
+    axes = " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
+    what = "accuracy and memorizing" if trials["data_noise_fraction"].max() > 0 else "accuracy"
+    return f"How {'do' if ' and ' in what else 'does'} {what} change with {axes}?"
+
+
 def summarize(trials: pd.DataFrame, x: str | None = None) -> pd.DataFrame:
     """A row per quantity and setting: mean share over seeds with its bootstrap interval over seeds, at 95 %.
 
@@ -38,6 +48,7 @@ def summarize(trials: pd.DataFrame, x: str | None = None) -> pd.DataFrame:
     A trial that failed, diverged or is not stored counts as missing; so does a share of nothing, such as memorized
     labels where no label was changed, for which the whole quantity has no row if no trial has it.
     """
+    trials = frames.rounded_fields(trials)
     x = x or _axis(trials)
     fields = [column for column in dict.fromkeys([x, *frames.varying(trials)])]
     good = frames.usable(trials)
@@ -57,7 +68,7 @@ def summarize(trials: pd.DataFrame, x: str | None = None) -> pd.DataFrame:
 
 
 def draw(summary: pd.DataFrame, ax: Axes, quantity: str = "test accuracy") -> Axes:
-    """One quantity against x, a curve for each combination of what else varies."""
+    """One quantity against x, whose scale follows its values; a curve for each combination of what else varies."""
     chosen = summary[summary["quantity"] == quantity]
     if chosen["estimate"].isna().all():
         return figures.empty(ax, f"no finished trial tells the {quantity}")
@@ -66,9 +77,10 @@ def draw(summary: pd.DataFrame, ax: Axes, quantity: str = "test accuracy") -> Ax
     curves = list(chosen.groupby(others, sort=True)) if others else [((), chosen)]
     ordered = len(others) == 1 and is_numeric_dtype(chosen[others[0]])
     for (values, points), look in zip(curves, figures.looks(len(curves), ordered=ordered), strict=True):
-        named = frames.label(dict(zip(others, values, strict=True)))
+        named = frames.label(dict(zip(others, values, strict=True)), chosen)
         label = named.removeprefix(frames.short(others[0])).strip() if ordered else named
         figures.curve(ax, points, x, label=label or None, **look)
+    figures.scale_by(chosen[x], ax)
     if "accuracy" in quantity:
         chance = 1 / chosen["classes"].iloc[0]
         figures.reference(ax, [chosen[x].min(), chosen[x].max()], [chance, chance], "chance")
@@ -90,6 +102,7 @@ FIGURES = tuple(
         partial(draw, quantity=quantity),
         f"{note} Mean over seeds; bars: 95 % bootstrap interval over seeds.",
         rows=figures.of_quantity(quantity),
+        only={"data_test_examples": 0} if quantity == "validation accuracy" else {},
     )
     for name, title, quantity, note in (
         (
@@ -97,6 +110,12 @@ FIGURES = tuple(
             "Test accuracy",
             "test accuracy",
             "On test examples, which are never corrupted and are used once, at the end.",
+        ),
+        (
+            "validation-accuracy",
+            "Validation accuracy",
+            "validation accuracy",
+            "On validation examples, which are never corrupted, at the end: the sweep has no test examples.",
         ),
         (
             "memorized-share",

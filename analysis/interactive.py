@@ -5,6 +5,7 @@ Knows lines, points, error bars and coloured squares, linear and logarithmic axe
 
 from __future__ import annotations
 
+import html
 import re
 from typing import Any
 
@@ -16,7 +17,9 @@ from matplotlib.colors import to_hex
 from matplotlib.container import ErrorbarContainer
 from matplotlib.lines import Line2D
 from matplotlib.text import Text
-from matplotlib.ticker import FixedLocator
+from matplotlib.ticker import FixedLocator, StrMethodFormatter
+
+from memsweep.numerals import DIGITS, texts
 
 _DASHES = {"--": "dash", ":": "dot", "-.": "dashdot", "-": "solid"}
 _SYMBOLS = {
@@ -40,7 +43,7 @@ def describe(ax: Axes) -> dict[str, Any]:
     legend = ax.figure.legends[0].get_title().get_text() if ax.figure.legends else ""
     squares = [_squares(mesh) for mesh in ax.collections if isinstance(mesh, QuadMesh)]
     return {
-        "data": [*squares, *(_trace(line, bars.get(line)) for line in ax.lines)],
+        "data": [*squares, *(_placed(_trace(line, bars.get(line)), ax.xaxis) for line in ax.lines)],
         "layout": {
             "xaxis": _axis(ax.xaxis, ax.get_xscale(), ax.get_xlabel(), ax.get_xlim()),
             "yaxis": _axis(ax.yaxis, ax.get_yscale(), ax.get_ylabel(), ax.get_ylim()),
@@ -71,7 +74,8 @@ def _in_words(trace: dict[str, Any], across: dict[str, Any], up: dict[str, Any])
         values = [value for row in trace["z"] for value in row if value is not None]
         name = trace["name"] or "colours"
         return f"{name}: {min(values):.3g} to {max(values):.3g}." if values else None
-    points = [(x, y) for x, y in zip(trace["x"], trace["y"], strict=True) if None not in (x, y)]
+    values, across = (trace["customdata"], {}) if "customdata" in trace else (trace["x"], across)
+    points = [(x, y) for x, y in zip(values, trace["y"], strict=True) if None not in (x, y)]
     if not points:
         return None
     ends = [f"{_called(y, up)} at {_called(x, across)}" for x, y in dict.fromkeys([points[0], points[-1]])]
@@ -81,7 +85,7 @@ def _in_words(trace: dict[str, Any], across: dict[str, Any], up: dict[str, Any])
 def _called(value: float, axis: dict[str, Any]) -> str:
     """A number as the axis calls it, where it has a tick there."""
     ticks = zip(axis.get("tickvals", ()), axis.get("ticktext", ()), strict=True)
-    return next((text for place, text in ticks if abs(place - value) < 1e-6), f"{value:.3g}")
+    return next((text for place, text in ticks if abs(place - value) < 1e-6), texts([value])[0])
 
 
 def _squares(mesh: QuadMesh) -> dict[str, Any]:
@@ -128,7 +132,7 @@ def _trace(line: Line2D, bars: ErrorbarContainer | None) -> dict[str, Any]:
         "mode": "+".join(["lines"] * has_line + ["markers"] * has_points),
         "name": name,
         "showlegend": shown,
-        "x": _numbers(x),
+        "x": _numbers(x, DIGITS),
         "y": _numbers(y),
         "line": {
             "color": to_hex(line.get_color()),
@@ -145,6 +149,19 @@ def _trace(line: Line2D, bars: ErrorbarContainer | None) -> dict[str, Any]:
     if bars and bars.has_xerr:
         trace["error_x"] = _errors(bars.lines[2][0], x, 0)
     return trace
+
+
+def _placed(trace: dict[str, Any], axis: Axis) -> dict[str, Any]:
+    """The trace at the places of a symmetric logarithmic x axis, which Plotly lacks; its values are beside it."""
+    if axis.get_scale() != "symlog":
+        return trace
+    values = np.array(trace["x"], float)
+    return {
+        **trace,
+        "x": _numbers(axis.get_transform().transform(values)),
+        "customdata": trace["x"],
+        "hovertemplate": f"(%{{customdata}}, %{{y}})<extra>{html.escape(trace['name'])}</extra>",
+    }
 
 
 def _errors(segments: Any, centre: np.ndarray, axis: int) -> dict[str, Any]:
@@ -170,6 +187,8 @@ def _axis(axis: Axis, scale: str, label: str, limits: tuple[float, float]) -> di
         low, high = np.log10(limits).tolist()
         ticks = "D2" if high - low < _DECADES else 1  # 1, 2, 5, 10, or 1, 10, 100
         found |= {"type": "log", "range": [low, high], "dtick": ticks}
+        if ticks == "D2" or isinstance(axis.get_major_formatter(), StrMethodFormatter):
+            found["tickformat"] = "~g"  # in full: of 20, Plotly writes a small 2
         if high - low < 1:
             places = [float(place) for place in axis.get_majorticklocs() if limits[0] <= place <= limits[1]]
             found |= {"tickvals": places, "ticktext": [f"{place:g}" for place in places]}
@@ -178,11 +197,16 @@ def _axis(axis: Axis, scale: str, label: str, limits: tuple[float, float]) -> di
     if isinstance(locator := axis.get_major_locator(), FixedLocator):  # ticks of our own
         places = [float(place) for place in locator()]
         found |= {"tickvals": places, "ticktext": [label.get_text() for label in axis.get_ticklabels()]}
+    if scale == "symlog":
+        places = found.get("tickvals", [place for place in axis.get_majorticklocs() if limits[0] <= place <= limits[1]])
+        found |= {"tickvals": _numbers(axis.get_transform().transform(np.array(places, float)))}
+        found |= {"range": _numbers(axis.get_transform().transform(np.array(limits, float)))}
+        found["ticktext"] = found.get("ticktext") or texts(places)
     if "tickvals" in found:
         found.pop("dtick", None)
     return found
 
 
-def _numbers(values: np.ndarray) -> list[float | None]:
+def _numbers(values: np.ndarray, digits: int = 6) -> list[float | None]:
     """Not finite: null, which Plotly draws as a hole."""
-    return [float(f"{value:.6g}") if np.isfinite(value) else None for value in values]
+    return [float(f"{value:.{digits}g}") if np.isfinite(value) else None for value in values]

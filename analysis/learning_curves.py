@@ -1,4 +1,4 @@
-"""When is what learned? Accuracy over epochs: does validation accuracy peak before wrong labels are fitted?"""
+"""When is what learned: does validation accuracy peak before all training labels are fitted?"""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def draw(summary: pd.DataFrame, ax: Axes, quantity: str = VALIDATION) -> Axes:
     curves = list(chosen.groupby("data_noise_fraction", sort=True))
     for (key, points), look in zip(curves, figures.looks(len(curves), ordered=True), strict=True):
         noise = float(str(key))
-        figures.curve(ax, points, "epoch", label=f"{noise:.3g}", **look)
+        figures.curve(ax, points, "epoch", label=frames.text(noise, chosen["data_noise_fraction"].unique()), **look)
         if quantity == VALIDATION:
             for name, marker in ((PEAK, "*"), (FIT, "o")):
                 _mark(ax, summary, points, noise, name, marker, look["color"])

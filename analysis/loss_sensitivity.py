@@ -6,7 +6,7 @@ import pandas as pd
 
 from analysis import frames, series
 
-QUERY = frames.beside("loss_sensitivity", "b.step", " and w.probes like '%loss_sensitivity%'")
+QUERY = frames.beside("loss_sensitivity", "b.step", "loss_sensitivity")
 ALSO = ("class_sensitivity",)
 """Another question that the same trials answer."""
 

@@ -6,7 +6,7 @@ import pandas as pd
 
 from analysis import frames, series
 
-QUERY = frames.beside("permutations", "b.step, b.features, b.validation, b.rho", " and w.probes like '%permutations%'")
+QUERY = frames.beside("permutations", "b.step, b.features, b.validation, b.rho", "permutations")
 AMOUNT = "memorization M"
 LEARNED = "area of the labels"
 RHO = 0.95

@@ -22,6 +22,14 @@ SEARCHES = {"capacity": "capacity_search", "boundary": "boundary", "best": "best
 
 
 @dataclass(frozen=True)
+class Broken:
+    """A module that can't be imported."""
+
+    name: str
+    error: Exception
+
+
+@dataclass(frozen=True)
 class Answer:
     """What one module makes of a sweep's rows."""
 
@@ -36,23 +44,26 @@ class Answer:
         return [one for one in self.module.FIGURES if not one.only or len(one.about(self.chosen))]
 
 
-def questions(sweep: str, search: str | None = None) -> dict[str, ModuleType]:
+def questions(sweep: str, search: str | None = None) -> dict[str, ModuleType | Broken]:
     """Prefix of figures -> analysis module: a sweep's namesake, its search's, or the default, and those it names."""
     is_there = sweep.isidentifier() and importlib.util.find_spec(f"analysis.{sweep}") is not None
-    module = importlib.import_module(f"analysis.{sweep}") if is_there else None
-    if module is None or not (hasattr(module, "QUERY") and hasattr(module, "FIGURES")):
-        module = importlib.import_module(f"analysis.{SEARCHES.get(search or '', DEFAULT)}")
-    others = {name: importlib.import_module(f"analysis.{name}") for name in getattr(module, "ALSO", ())}
+    module = _imported(sweep) if is_there else None
+    if not isinstance(module, Broken) and not (hasattr(module, "QUERY") and hasattr(module, "FIGURES")):
+        module = _imported(SEARCHES.get(search or "", DEFAULT))
+    others = {name: _imported(name) for name in getattr(module, "ALSO", ())}
     stem = re.sub(r"[^\w.-]", "_", sweep)  # whatever a part from elsewhere calls its sweep, files stay in their folder
     return {f"{stem}-": module, **{f"{stem}-{name}-": other for name, other in others.items()}}
 
 
-def asked(sweep: str, store: Store) -> dict[str, ModuleType]:
+def asked(sweep: str, store: Store) -> dict[str, ModuleType | Broken]:
     """The questions of a stored sweep."""
     return questions(sweep, _searches(store).get(sweep))
 
 
-def answer(module: ModuleType, sweep: str, store: Store) -> Answer:
+def answer(module: ModuleType | Broken, sweep: str, store: Store) -> Answer:
+    """Raises whatever the module does, also when it was imported."""
+    if isinstance(module, Broken):
+        raise module.error
     read = frames.read(module.QUERY, sweep, store)
     chosen = module.select(read) if hasattr(module, "select") else read
     return Answer(module, read, chosen, module.summarize(chosen))
@@ -61,25 +72,47 @@ def answer(module: ModuleType, sweep: str, store: Store) -> Answer:
 def figure(sweep: str, name: str | None, results: str | Location) -> Canvas:
     """A figure of a stored sweep as the report draws it, to change and to save.
 
-    name: as its files are called after the sweep (`generalization-gap.svg`: gap); default: the sweep's first.
-    Raises StoreError with the names that there are.
+    name: as its files are called after the sweep (`generalization-gap.svg`: gap); default: the sweep's first on which
+    anything is drawn.  Raises StoreError with the names that there are, and whatever the module of the figure raises.
     """
     store = Snapshot(results)
     sweeps = _searches(store)
     if sweep not in sweeps:
         raise StoreError(f"no sweep {sweep!r} in {results}; there: {', '.join(sorted(sweeps)) or 'none'}.")
-    modules, known = asked(sweep, store), list[str]()
+    modules, known, first, problem = asked(sweep, store), list[str](), None, None
     own = next(iter(modules))
     for prefix, module in modules.items():
-        found = answer(module, sweep, store)
-        for one in found.figures:
-            known.append((prefix + one.name).removeprefix(own))
-            if name in (None, known[-1]):
-                with figures.canvas() as ax:
-                    one.draw(found.summary, ax)
-                    assert isinstance(ax.figure, Canvas)
-                    return ax.figure
+        try:
+            found = answer(module, sweep, store)
+            for one in found.figures:
+                known.append((prefix + one.name).removeprefix(own))
+                if name in (None, known[-1]):
+                    drawn, is_empty = _drawn(one, found.summary)
+                    if not is_empty or name is not None:
+                        return drawn
+                    first = first or drawn
+        except Exception as error:  # another module may have the figure
+            problem = problem or error
+    if problem:
+        raise problem
+    if first:
+        return first
     raise StoreError(f"sweep {sweep!r} has no figure {name!r}; it has {', '.join(known) or 'none'}.")
+
+
+def _drawn(one: figures.Figure, summary: pd.DataFrame) -> tuple[Canvas, bool]:
+    """The figure, and whether there is nothing on it."""
+    with figures.canvas() as ax:
+        one.draw(summary, ax)
+        assert isinstance(ax.figure, Canvas)
+        return ax.figure, bool(figures.why_empty(ax))
+
+
+def _imported(name: str) -> ModuleType | Broken:
+    try:
+        return importlib.import_module(f"analysis.{name}")
+    except Exception as error:  # whatever a module does when it is imported
+        return Broken(f"analysis.{name}", error)
 
 
 def _searches(store: Store) -> dict[str, str | None]:

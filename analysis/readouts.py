@@ -14,6 +14,7 @@ from matplotlib.axes import Axes
 
 from analysis import figures, frames, sequences, statistics
 from analysis.sequences import CELL, LENGTH, SETTING, WIDTH
+from memsweep.numerals import texts
 
 QUERY = frames.READOUTS
 
@@ -56,7 +57,7 @@ def draw(summary: pd.DataFrame, ax: Axes, quantity: str = DROP, item: int = ITEM
     for name, points, look in sequences.curves(chosen, summary):
         figures.curve(ax, points, "x", label=name, **look)
     ax.set(xlabel="steps after the symbol was shown", ylabel=quantity)
-    figures.grid_ticks(ax.xaxis, np.arange(len(delays)), [f"{delay:g}" for delay in delays])
+    figures.grid_ticks(ax.xaxis, np.arange(len(delays)), texts(delays))
     figures.legend(ax, sequences.title(chosen, WIDTH, LENGTH))
     return ax
 

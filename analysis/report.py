@@ -17,13 +17,15 @@ from typing import Any
 
 import jinja2
 import pandas as pd
+from pandas.api.types import is_float_dtype
 from plotly.offline import get_plotlyjs
 
 from analysis import figures, frames, interactive
 from analysis.claims import table
 from analysis.claims.claim import Paper
 from analysis.claims.verdicts import Verdict, papers
-from analysis.questions import answer, asked
+from analysis.questions import Answer, Broken, answer, asked
+from memsweep.numerals import texts
 from memsweep.results import query
 from memsweep.results.location import Location
 from memsweep.results.parts import write_whole
@@ -64,6 +66,8 @@ class Question:
     figures: list[Drawn]
     problem: str = ""
     """Why there are no figures, where drawing them raised an error."""
+    left_out: str = ""
+    """Which figures have nothing on them, and why."""
 
 
 @dataclass(frozen=True)
@@ -117,7 +121,11 @@ def _section(store: Store, counts: dict[str, Any], causes: dict[str, tuple[str, 
         {name: value for name, value in counts.items() if name != "sweep"},
         list(_notices(trials)),
         own[:SHOWN_FAILURES],
-        [question for i, question in enumerate(answered) if question.figures or question.problem or i == 0],
+        [
+            question
+            for i, question in enumerate(answered)
+            if question.figures or question.problem or question.left_out or i == 0
+        ],
         _provenance(sweep, trials, store),
     )
 
@@ -125,12 +133,13 @@ def _section(store: Store, counts: dict[str, Any], causes: dict[str, tuple[str, 
 def _papers(store: Store, folder: Location) -> list[tuple[Paper, Drawn]]:
     """The claims of each paper of which something was run, by the table that `memsweep claims` has written."""
     verdicts = table.stored(store.results)
-    found = []
+    found = list[tuple[Paper, Drawn]]()
     for paper in papers():
         rows = verdicts[verdicts["paper"] == paper.key]
         if (rows["verdict"] != Verdict.NOT_RUN).any():
             count = ", ".join(f"{count} {verdict}" for verdict, count in rows["verdict"].value_counts().items())
-            found.append((paper, _drawn(table.figure(paper), rows, "claims-", f"{len(rows)} claims: {count}.", folder)))
+            drawn = _drawn(table.figure(paper), rows, "claims-", f"{len(rows)} claims: {count}.", folder)
+            found += [(paper, drawn)] if isinstance(drawn, Drawn) else []
     return found
 
 
@@ -143,45 +152,64 @@ def _notices(trials: pd.DataFrame) -> Iterator[str]:
             yield f"{count:,} of {len(trials):,} trials are {status.replace('_', ' ')}. {Status(status).advice}"
 
 
-def _answered(module: ModuleType, sweep: str, prefix: str, store: Store) -> Question:
-    text, statement = (module.__doc__ or "").strip().splitlines()[0], frames.statement(module.QUERY, sweep)
+def _answered(module: ModuleType | Broken, sweep: str, prefix: str, store: Store) -> Question:
+    name = module.name if isinstance(module, Broken) else module.__name__
+    text = (getattr(module, "__doc__", None) or name).strip().partition("\n")[0]
+    folder, drawn, empty, statement = store.results / FIGURES, list[Drawn](), dict[str, list[str]](), ""
     try:
         found = answer(module, sweep, store)
-        drawn = [
-            _drawn(
-                figure,
-                found.summary,
-                prefix,
-                _behind(figure.about(found.chosen), figure.about(found.read)),
-                store.results / FIGURES,
-            )
-            for figure in found.figures
-        ]
+        statement = frames.statement(found.module.QUERY, sweep)
+        text = _heading(found) or text
+        for figure in found.figures:
+            count = _behind(figure.about(found.chosen), figure.about(found.read))
+            one = _drawn(figure, found.summary, prefix, count, folder)
+            if isinstance(one, Drawn):
+                drawn.append(one)
+            else:
+                empty.setdefault(one, []).append(figure.title)
     except OSError as error:
         if error.errno not in UNNAMEABLE:
             raise  # the folder's fault, not the question's
         problem = f"sweep {sweep!r}: its figures can't be stored: {error.strerror}."
         return Question(text, statement, [], problem)
     except Exception as error:  # a hundred figures are not lost for one
-        here = Path(__file__).parent
-        frame = [frame for frame in extract_tb(error.__traceback__) if Path(frame.filename).is_relative_to(here)][-1]
-        where = f"{here.name}/{Path(frame.filename).relative_to(here)}, line {frame.lineno}"
-        problem = f"{module.__name__} can't draw sweep {sweep!r}: {type(error).__name__}: {error} ({where})."
+        problem = f"{name} can't draw sweep {sweep!r}: {type(error).__name__}: {error} ({_where(error, name)})."
         return Question(text, statement, [], problem)
-    return Question(text, statement, drawn)
+    left_out = "; ".join(f"{', '.join(titles)} ({why})" for why, titles in empty.items())
+    return Question(text, statement, drawn, left_out=left_out and f"Left out: {left_out}.")
+
+
+def _heading(found: Answer) -> str:
+    """What the module makes of the sweep's axes, if it has a `heading`."""
+    return str(found.module.heading(found.read)) if hasattr(found.module, "heading") else ""
+
+
+def _where(error: Exception, module: str) -> str:
+    """The last place within the analysis, or the module of this name, at which an error was raised."""
+    here, stem = Path(__file__).parent, module.rpartition(".")[2]
+    places = [(Path(frame.filename), frame.lineno) for frame in extract_tb(error.__traceback__)]
+    if isinstance(error, SyntaxError) and error.filename:
+        places.append((Path(error.filename), error.lineno))
+    path, line = [(path, line) for path, line in places if path.is_relative_to(here) or path.stem == stem][-1]
+    return f"{here.name}/{path.relative_to(here) if path.is_relative_to(here) else path.name}, line {line}"
 
 
 def _behind(chosen: pd.DataFrame, read: pd.DataFrame) -> str:
     """Which trials a figure shows: how many of how many, and what was held where not all are shown."""
     used, wanted = (frame["trial_id"].nunique() for frame in (chosen[frames.usable(chosen)], chosen))
     held = {name: chosen[name].iloc[0] for name in frames.varying(read) if len(chosen) and chosen[name].nunique() == 1}
-    return f"{used:,} of {wanted:,} trials" + (f", those with {frames.label(held)}." if held else ".")
+    return f"{used:,} of {wanted:,} trials" + (f", those with {frames.label(held, read)}." if held else ".")
 
 
-def _drawn(figure: figures.Figure, summary: pd.DataFrame, prefix: str, count: str, folder: Location) -> Drawn:
+def _drawn(figure: figures.Figure, summary: pd.DataFrame, prefix: str, count: str, folder: Location) -> Drawn | str:
+    """The figure, and its files; or why there is nothing on it, without files."""
     rows = figure.rows(summary)
     with figures.canvas() as ax:
         figure.draw(summary, ax)
+        if why := figures.why_empty(ax):
+            for kind in figures.UNDATED:  # of a report before
+                (folder / f"{prefix}{figure.name}.{kind}").unlink(missing_ok=True)
+            return why
         paths = figures.save(ax, folder, prefix + figure.name, figure.title)
         plot = interactive.describe(ax)
     return Drawn(
@@ -193,7 +221,7 @@ def _drawn(figure: figures.Figure, summary: pd.DataFrame, prefix: str, count: st
         plot,
         {path.suffix[1:]: _address(path) for path in paths},
         [frames.short(name) for name in rows.columns],
-        [[_text(value) for value in row] for row in rows.head(SHOWN_ROWS).itertuples(index=False)],
+        _table(rows.head(SHOWN_ROWS)),
         max(0, len(rows) - SHOWN_ROWS),
     )
 
@@ -246,6 +274,17 @@ def spans(values: pd.Series[Any]) -> str:
         else:
             spans.append([number, number])
     return ", ".join(str(low) if low == high else f"{low}-{high}" for low, high in spans)
+
+
+def _table(rows: pd.DataFrame) -> list[list[str]]:
+    """The texts of a table. Values of fields, and of whatever stands before the estimate, differ where they differ."""
+    names = list(rows.columns)
+    keys, columns = set(names[: names.index("estimate")] if "estimate" in names else ()) | set(frames.COLUMNS), []
+    for name in names:
+        values = rows[name]
+        written = texts(values, 4) if name in keys and is_float_dtype(values) else map(_text, values)
+        columns.append([text if known else "" for text, known in zip(written, values.notna(), strict=True)])
+    return [list(row) for row in zip(*columns, strict=True)]
 
 
 def _text(value: Any) -> str:

@@ -16,6 +16,7 @@ from matplotlib.axes import Axes
 
 from analysis import figures, frames, sequences, statistics
 from analysis.sequences import CELL, CURVE, LENGTH, SETTING, SOLVED_IN, TASK, WIDTH
+from memsweep.numerals import texts
 from memsweep.options import SOLVABLE_TASKS
 
 QUERY = frames.TRIALS
@@ -69,7 +70,7 @@ def draw_solved(summary: pd.DataFrame, ax: Axes, task: str) -> Axes:
         ax.text(x, y, _told(square), ha="center", va="center", fontsize=6, color=_ink(square["estimate"]))
     ax.pcolormesh(np.arange(len(lengths) + 1) - 0.5, edges, colors, cmap=_SHADES, vmin=0, vmax=1, label="share solved")
     ax.figure.set_figheight(max(2.9, 0.16 * len(middles) + 0.9))  # type: ignore[union-attr]  # no subfigure
-    figures.grid_ticks(ax.xaxis, np.arange(len(lengths)), [f"{length:g}" for length in lengths])
+    figures.grid_ticks(ax.xaxis, np.arange(len(lengths)), texts(lengths))
     names = [f"{sequences.name_of(cell, variant)}  {width:g}" for cell, variant, width in keys]
     figures.grid_ticks(ax.yaxis, middles, names)
     ax.grid(visible=False)
@@ -109,7 +110,7 @@ def draw_reach(summary: pd.DataFrame, ax: Axes, task: str) -> Axes:
         points = points.assign(x=points[WIDTH] * _beside(i, len(drawn)), estimate=height, low=np.nan, high=np.nan)
         figures.curve(ax, points, "x", label=name, **look)
         _marked(ax, points, "at least: end of grid", look)
-    figures.grid_ticks(ax.yaxis, heights, ["none", *(f"{length:g}" for length in lengths)])
+    figures.grid_ticks(ax.yaxis, heights, ["none", *texts(lengths)])
     ax.set(xscale="log", xlabel="width (H)", ylabel="largest length solved (T*)", ylim=(-0.5, len(lengths) + 0.5))
     figures.grid_ticks(ax.xaxis, np.sort(chosen[WIDTH].unique()))
     figures.legend(ax, sequences.title(chosen))

@@ -44,7 +44,7 @@ def settings(trials: pd.DataFrame) -> pd.DataFrame:
     fields = [name for name in frames.varying(own) if name not in (*known, "model_family")]
     alike = own.groupby(known, sort=False)
     fields = [name for name in fields if (alike[name].nunique(dropna=False) > 1).any()]
-    return own.assign(variant=own[fields].apply(lambda row: frames.label(dict(row)), axis=1) if fields else "")
+    return own.assign(variant=frames.labels(own, fields) if fields else "")
 
 
 def measured(rows: pd.DataFrame, prefix: str = "validation_") -> pd.DataFrame:

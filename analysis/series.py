@@ -58,7 +58,7 @@ def draw(
         return figures.empty(ax, f"no finished trial tells the {quantity}")
     groups, ordered = list(chosen.groupby(curves, sort=True)), is_numeric_dtype(chosen[curves])
     for (key, points), look in zip(groups, figures.looks(len(groups), ordered=ordered), strict=True):
-        figures.curve(ax, points.sort_values(x), x, label=frames.text(key), **look)
+        figures.curve(ax, points.sort_values(x), x, label=frames.text(key, chosen[curves].unique()), **look)
     ax.set(**{"xlabel": frames.short(x), "ylabel": quantity, **axis})
     logarithmic = [side for side in (ax.xaxis, ax.yaxis) if side.get_scale() == "log"]
     # beyond three decades powers of ten are plainer

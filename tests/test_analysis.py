@@ -101,6 +101,62 @@ def test_a_sweep_of_something_else_is_drawn_along_its_own_axis():
     assert figure["data"][0]["y"] == pytest.approx([0.2, 0.4, 0.8])
 
 
+@pytest.mark.parametrize(
+    "widths, ticks",
+    [
+        ((1, 2, 4, 8, 16, 32, 64, 128, 256), ["1", "2", "4", "8", "16", "32", "64", "128", "256"]),
+        ((10, 30, 100, 300, 1000), ["10", "30", "100", "300", "1000"]),
+        ((16, 32, 48, 64), None),
+        ((16, 32), None),
+    ],
+)
+def test_the_scale_follows_the_values(widths, ticks):
+    rows = [noisy(0.0, seed, model_width=width) for width in widths for seed in range(2)]
+    axis = drawn(generalization.draw, generalization.summarize(trials(*rows)))["layout"]["xaxis"]
+    assert axis.get("type", "linear") == ("log" if ticks else "linear")
+    assert axis.get("ticktext") == ticks
+
+
+def test_nothing_has_a_place_on_a_logarithmic_axis():
+    """On the page too: evenly spaced, named and told by their values."""
+    decays = (0.0, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2)
+    rows = [noisy(0.0, seed, regularization_weight_decay=decay) for decay in decays for seed in range(2)]
+    plot = drawn(generalization.draw, generalization.summarize(trials(*rows)))
+    axis, curve = plot["layout"]["xaxis"], plot["data"][0]
+    assert axis["ticktext"] == ["0", "1e-06", "1e-05", "0.0001", "0.001", "0.01"]
+    assert axis["tickvals"] == curve["x"] and curve["customdata"] == list(decays)
+    steps = np.diff(curve["x"])
+    assert steps == pytest.approx(steps[-1], rel=0.2)
+    assert "0.5 at 0 to 0.5 at 0.01" in interactive.words(plot)
+
+
+def test_many_values_are_not_all_written():
+    noise = [0.0, *np.logspace(-6, -2, 9)]
+    rows = [noisy(0.0, seed, regularization_weight_decay=decay) for decay in noise for seed in range(2)]
+    axis = drawn(generalization.draw, generalization.summarize(trials(*rows)))["layout"]["xaxis"]
+    assert axis["ticktext"] == ["0", "1e-06", "1e-05", "0.0001", "0.001", "0.01"]
+
+
+def test_values_that_differ_read_differently_in_the_legend():
+    rows = [
+        noisy(noise, seed, data_examples=size)
+        for size in (1000, 1002, 1024)
+        for noise in (0.2, 0.4)
+        for seed in range(2)
+    ]
+    plot = drawn(generalization.draw, generalization.summarize(trials(*rows)))
+    assert [trace["name"] for trace in plot["data"]][:3] == ["1000", "1002", "1024"]
+    assert frames.label({"data_examples": 1000, "model_width": 8}) == "examples 1000, width 8"
+
+
+def test_values_that_agree_on_twelve_digits_are_one_point():
+    summary = generalization.summarize(trials(noisy(0.1 + 0.2, 0, 40), noisy(0.3, 1, 60)))
+    accuracy = only(summary, quantity="test accuracy")
+    assert (accuracy["data_noise_fraction"], accuracy["estimate"], accuracy["seeds"]) == (0.3, 0.5, 2)
+    assert len(figures.having(pd.DataFrame({"x": [0.1 + 0.2, 0.3, 0.31]}), {"x": 0.3})) == 2
+    assert len(figures.having(pd.DataFrame({"x": [0.3]}), {"x": 0.1 + 0.2})) == 1
+
+
 @pytest.mark.parametrize("module", [generalization, capacity, regularization])
 @pytest.mark.parametrize(
     "rows",
@@ -343,6 +399,17 @@ def test_a_short_logarithmic_axis_has_whole_numbers(high, ticks):
     assert axis.get("ticktext") == ticks and ("dtick" in axis) == (ticks is None)
 
 
+def test_ticks_of_a_logarithmic_axis_are_whole_numbers_on_the_page():
+    """Plotly writes a small 2 for 20, where Matplotlib writes 20."""
+
+    def draw(summary, ax):
+        figures.curve(ax, summary, "x", label="a", marker="o")
+        ax.set(xscale="log", xlim=(1, 100))
+
+    axis = drawn(draw, points(estimate=0.5, low=0.4, high=0.6))["layout"]["xaxis"]
+    assert (axis["dtick"], axis["tickformat"]) == ("D2", "~g")
+
+
 def test_words_call_places_as_the_axis_does():
     with figures.canvas() as ax:
         ax.plot([0, 1], [0, 2], label="reached")
@@ -384,3 +451,24 @@ def test_trials_older_than_a_field_have_its_default(tmp_path):
         store.write("wanted", [row])
     found = frames.read(frames.TRIALS, "s", tmp_path)
     assert len(found) == 2 and frames.varying(found) == []
+
+
+def test_a_trial_that_was_trained_twice_for_its_last_digit_is_read_once(tmp_path):
+    store, made = Store(tmp_path, create=True), [trial(data__noise_fraction=noise) for noise in (0.1 + 0.2, 0.3)]
+    for one in made:
+        row = {"sweep": "s", "trial_id": one.trial_id, "seed": one.seed, "configuration": json.dumps(one.flat())}
+        store.write("wanted", [row])
+    store.write("trials", [{"trial_id": made[1].trial_id, "attempt_id": "a", "status": "finished"}])
+    found = frames.read(frames.TRIALS, "s", tmp_path)
+    assert found[["trial_id", "data_noise_fraction"]].to_numpy().tolist() == [[made[1].trial_id, 0.3]]
+
+
+def test_a_probe_is_asked_for_by_its_whole_name(tmp_path):
+    """As one of a list, not as a part of another name."""
+    store = Store(tmp_path, create=True)
+    for seed, probes in enumerate(("examples,jacobians", "more_examples", None)):
+        one = trial(seed=seed)
+        row = {"sweep": "s", "trial_id": one.trial_id, "seed": seed, "configuration": json.dumps(one.flat())}
+        store.write("wanted", [{**row, "probes": probes}])
+    found = frames.read(frames.beside("examples", "b.example", "examples"), "s", tmp_path)
+    assert found["seed"].tolist() == [0]

@@ -27,7 +27,10 @@ ROOMS = {
         {"numpy", "pandas", "pyarrow", "matplotlib", "scipy", "sklearn", "joblib", "plotly", "jinja2"},
     ),
 }
-BASE = {"axes", "budget", "config", "fields", "hints", "options", "rules", "sweep", "seeds", "schema", "searches"}
+BASE = {
+    *("axes", "budget", "config", "fields", "hints", "numerals", "options", "rules", "sweep", "seeds", "schema"),
+    "searches",
+}
 HOMES = {
     "ray": {"memsweep/launch/tune.py", "memsweep/launch/cluster.py"},
     "mlflow": {"memsweep/results/tracking.py"},

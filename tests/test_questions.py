@@ -25,4 +25,4 @@ def test_every_question_is_answered_of_a_sweep_that_is_half_run(tmp_path, name):
     page = report.write(tmp_path, problems.append).read_text()
     assert problems == []
     drawn = plots(page)
-    assert drawn and all(plot["data"] or plot["layout"]["annotations"] for plot in drawn.values())
+    assert (drawn or "Left out: " in page) and all(plot["data"] for plot in drawn.values())

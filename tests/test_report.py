@@ -8,8 +8,9 @@ from datetime import UTC, datetime
 
 import pytest
 
+import analysis
 import memsweep
-from analysis import capacity, report
+from analysis import capacity, generalization, report
 from memsweep import cli
 from memsweep.config import FIELDS, TrialConfig
 from memsweep.results.projection import drawn
@@ -93,6 +94,82 @@ def test_one_question_that_fails_takes_no_other_with_it(tmp_path, monkeypatch):
     assert "by &lt;nothing&gt;" in page and "generalization-test-accuracy" in plots(page)
 
 
+MODULES = {
+    "import": ("raise RuntimeError('no luck')", "RuntimeError: no luck (analysis/mine.py, line 1)"),
+    "syntax": ("x = (", "SyntaxError: '(' was never closed"),
+    "summarize": ("return {}['width']", "KeyError: 'width' (analysis/mine.py, line 4)"),
+    "nothing": ("return None", "(analysis/"),
+    "draw": ("return rows", "NameError: name 'gone' is not defined (analysis/mine.py, line 6)"),
+}
+OWN = """from analysis import figures, frames
+QUERY = frames.TRIALS
+def summarize(rows):
+    {summarize}
+def draw(summary, ax):
+    gone
+FIGURES = (figures.Figure("one", "One", draw, ""),)
+"""
+
+
+@pytest.mark.parametrize("fault", MODULES)
+def test_a_module_of_ones_own_that_is_wrong_fails_alone(tmp_path, monkeypatch, request, fault):
+    """Whatever is wrong with it; that it has no docstring is not."""
+    line, expected = MODULES[fault]
+    (tmp_path / "mine.py").write_text(line if fault in ("import", "syntax") else OWN.format(summarize=line))
+    monkeypatch.setattr(analysis, "__path__", [*analysis.__path__, str(tmp_path)])
+    request.addfinalizer(lambda: sys.modules.pop("analysis.mine", None))
+    results = tmp_path / "results"
+    for sweep in ("mine", "generalization"):
+        store_of(results, sweep, [(trial, {}) for trial in grid()])
+    problems = []
+    page = report.write(results, problems.append).read_text()
+    (problem,) = problems
+    assert problem.startswith("analysis.mine can't draw sweep 'mine': ") and expected in problem
+    assert "generalization-test-accuracy" in plots(page)
+    with pytest.raises((RuntimeError, SyntaxError, KeyError, AttributeError, TypeError, NameError)):
+        memsweep.figure("mine", "one", results)
+
+
+def test_a_question_beside_another_fails_alone(tmp_path, monkeypatch):
+    monkeypatch.setattr(generalization, "ALSO", ("learning_curves", "gone"))
+    store_of(tmp_path, "generalization", [(trial, {}) for trial in grid()])
+    problems = []
+    page = report.write(tmp_path, problems.append).read_text()
+    (problem,) = problems
+    assert problem.startswith("analysis.gone can't draw sweep 'generalization': ModuleNotFoundError")
+    assert "generalization-test-accuracy" in plots(page)
+    assert memsweep.figure("generalization", "memorized-share", tmp_path).axes
+
+
+def test_a_figure_with_nothing_on_it_is_left_out_with_a_line(tmp_path):
+    """Weight decay and number of examples, no noise, no test data."""
+    configs = [
+        TrialConfig.of({"regularization.weight_decay": decay, "data.examples": size, "seed": seed})
+        for decay in (0, 0.01)
+        for size in (100, 200)
+        for seed in range(2)
+    ]
+    counts = {"validation_correct_count": 40, "validation_count": 50, "label_changed_count": 0}
+    absent = {"test_count": None, "test_correct_count": None, "memorized_count": 0, "recovered_count": 0}
+    store = store_of(tmp_path, "own", [(trial, {**counts, **absent}) for trial in configs])
+    (store.results / "figures").mkdir()
+    (store.results / "figures" / "own-test-accuracy.svg").write_text("of an older report")
+    page = page_of(tmp_path)
+    assert set(plots(page)) == {"own-validation-accuracy", "own-train-accuracy"}
+    assert plots(page)["own-validation-accuracy"]["data"][0]["y"] == [0.8, 0.8]
+    assert "Left out: Test accuracy (no finished trial tells the test accuracy); Wrong labels memorized (" in page
+    assert "<h3>How does accuracy change with examples and weight decay?</h3>" in page
+    assert {path.stem for path in store.results.glob("figures/*")} == set(plots(page))
+    assert memsweep.figure("own", results=tmp_path).axes[0].get_ylabel() == "validation accuracy"
+
+
+def test_values_of_an_axis_read_differently_in_the_table(tmp_path):
+    noise = (0.12341, 0.12342, 0.2)
+    store_of(tmp_path, "generalization", [(trial, {}) for trial in grid(noise)])
+    cells = re.findall(r"<tr><td>10</td><td>(.*?)</td>", page_of(tmp_path))
+    assert cells[:3] == ["0.12341", "0.12342", "0.2"]
+
+
 def test_the_verb_tells_a_question_that_fails(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(capacity, "summarize", lambda frame: {}["width"])
     store_of(tmp_path, "capacity", [(trial, {}) for trial in grid()])
@@ -132,9 +209,9 @@ def test_what_is_not_there_is_counted_and_left_open(tmp_path):
 
 def test_a_sweep_that_has_not_begun_is_on_the_page(tmp_path):
     store_of(tmp_path, "capacity", [(trial, None) for trial in grid()])
-    figures = plots(page_of(tmp_path))
-    assert len(figures) == 4
-    assert all(figure["layout"]["annotations"] for figure in figures.values())
+    page = page_of(tmp_path)
+    assert plots(page) == {}
+    assert "4 of 4 trials are not stored" in page and "Left out: Random labels fitted, by width, " in page
 
 
 @pytest.mark.parametrize("name", ["report", "my-own.sweep", "frames", "series", "__init__"])

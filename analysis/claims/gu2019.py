@@ -23,7 +23,7 @@ from analysis.claims.claim import Basis, Claim, Evidence, Margin, MissingTrialsE
 from analysis.similarity import AGREEMENT, CKA, COSINE, KAPPA, OWN, PWCCA, SHARED, TRUE, compared, of_pairs
 
 EXCHANGES = 9999
-EXAMPLES = frames.beside("examples", "b.example", " and w.probes like '%examples%'")
+EXAMPLES = frames.beside("examples", "b.example", "examples")
 LABELS = ("data_noise_kind", "data_noise_fraction", "seeds_noise")
 """Columns that say what a network was trained on."""
 

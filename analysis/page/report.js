@@ -74,10 +74,11 @@ function steer(place) {
       return i < 0 ? text(value) : axis.ticktext[i];
     };
     const {xaxis, yaxis} = described(place).layout;
+    const across = trace.customdata ? text(trace.customdata[point]) : isGrid ? "" : called(trace.x[point], xaxis);
     const middle = (edges, i) => (edges[i] + edges[i + 1]) / 2;
     said.textContent = isGrid
       ? `${text(trace.z[row][column])} at ${called(middle(trace.x, column), xaxis)}, ${called(middle(trace.y, row), yaxis)}`
-      : `${trace.name ? `${trace.name}: ` : ""}${called(trace.y[point], yaxis)} at ${called(trace.x[point], xaxis)}`;
+      : `${trace.name ? `${trace.name}: ` : ""}${called(trace.y[point], yaxis)} at ${across}`;
   }
   const isShown = trace => size(trace) > 0 && (trace.visible ?? true) === true;
   function turn(by) {  // to the next curve that has points and is shown
