@@ -52,7 +52,9 @@ def summarize(trials: pd.DataFrame) -> pd.DataFrame:
     pieces = [
         estimated(by_seed, network, "fitted_size", ["at_least", "at_most"]).assign(quantity=FITTED),
         estimated(by_seed, network, "bits", ["at_least", "at_most"]).assign(quantity=BITS),
-        statistics.over_seeds(by_size, [*network, SIZE], "bits").assign(quantity=BITS_BY_SIZE),
+        with_partial(
+            statistics.over_seeds(by_size, [*network, SIZE], "bits"), by_size, [*network, SIZE], "bits"
+        ).assign(quantity=BITS_BY_SIZE),
     ]
     facts = by_size.groupby(network, sort=False)[["parameters", "classes", "depth", "width"]].max().reset_index()
     summary = pd.concat(pieces, ignore_index=True).merge(facts, on=network, how="left")
@@ -117,7 +119,7 @@ def best_by_size(trials: pd.DataFrame, network: list[str]) -> pd.DataFrame:
 
     trials: with `bits`, of which those of trials without a result are dropped.
     Returns network, seed, data_examples, fitted, bits, parameters, classes, depth, width, known (all ways have a
-    result), tried (ways that have one).
+    result), tried (ways that have one), whole (all ways have ended).
     """
     good = frames.usable(trials)
     accuracy = frames.share(trials["train_correct_count"], trials["train_count"])
@@ -130,10 +132,11 @@ def best_by_size(trials: pd.DataFrame, network: list[str]) -> pd.DataFrame:
         width=trials["model_width"],
         known=good,
         tried=good.astype(int),
+        whole=frames.settled(trials),
     )
     keys = list(dict.fromkeys([*network, "seed", SIZE]))
     best = {name: "max" for name in ("fitted", "bits", "parameters", "classes", "depth", "width")}
-    return rows.groupby(keys, sort=True).agg({**best, "known": "all", "tried": "sum"}).reset_index()
+    return rows.groupby(keys, sort=True).agg({**best, "known": "all", "tried": "sum", "whole": "all"}).reset_index()
 
 
 def of_seed(sizes: pd.DataFrame) -> dict[str, float]:
@@ -146,13 +149,24 @@ def of_seed(sizes: pd.DataFrame) -> dict[str, float]:
         "bits": sizes["bits"].max(),
         "at_least": float(len(fitted) > 0 and not beyond["known"].any()),
         "at_most": float(fitted.empty and not known.empty),
+        "whole": bool((sizes["whole"] | (sizes[SIZE] <= largest)).all()),
     }
 
 
 def estimated(by_seed: pd.DataFrame, network: list[str], value: str, counted: list[str]) -> pd.DataFrame:
-    """Mean of `value` over seeds (`statistics.over_seeds`) with sums over seeds of what is counted."""
-    summary = statistics.over_seeds(by_seed, network, value)
+    """Mean of `value` over seeds (`statistics.over_seeds`) with sums over seeds of what is counted.
+
+    missing: seeds without a result, and those of which a trial that might change it has not ended (not `whole`).
+    """
+    summary = with_partial(statistics.over_seeds(by_seed, network, value), by_seed, network, value)
     return summary.merge(by_seed.groupby(network, sort=True)[counted].sum().reset_index(), on=network)
+
+
+def with_partial(summary: pd.DataFrame, rows: pd.DataFrame, by: list[str], value: str) -> pd.DataFrame:
+    """The summary of these rows, with those that have a `value` and are not `whole` counted as missing too."""
+    partial = rows[rows[value].notna() & ~rows["whole"].astype(bool)].groupby(by).size().rename("partial").reset_index()
+    counts = summary[by].merge(partial, how="left", on=by)["partial"].fillna(0).astype(int)
+    return summary.assign(missing=summary["missing"] + counts.to_numpy())
 
 
 def _theory(ax: Axes, chosen: pd.DataFrame, quantity: str, against: str) -> None:

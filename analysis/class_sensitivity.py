@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from analysis import figures, frames, statistics
+from analysis import figures, frames, series, statistics
 from analysis.loss_sensitivity import INPUTS
 
 QUERY = frames.beside("class_sensitivity", "b.output_class, b.input_class", "class_sensitivity")
@@ -18,19 +18,18 @@ def summarize(rows: pd.DataFrame) -> pd.DataFrame:
     rows: of the table `class_sensitivity` with the fields of their trials (`frames.read`).
     Returns inputs, output_class, input_class, estimate, low, high, seeds, missing.
     """
-    rows = rows[frames.usable(rows)].dropna(subset="gradient_l1")
+    rows = rows.assign(inputs=rows["data_noise_kind"].map(INPUTS).fillna(rows["data_noise_kind"]))
+    rows = series.at_every(rows, ["inputs"], ["output_class", "input_class"])
     whole = rows.groupby("trial_id")["gradient_l1"].transform("sum")
-    named = rows.assign(
-        share=rows["gradient_l1"] / whole,
-        inputs=rows["data_noise_kind"].map(INPUTS).fillna(rows["data_noise_kind"]),
-    ).astype({"output_class": int, "input_class": int})
+    shares = (rows["gradient_l1"] / whole).where(frames.usable(rows))
+    named = rows.assign(share=shares).astype({"output_class": int, "input_class": int})
     return statistics.over_seeds(named, ["inputs", "output_class", "input_class"], "share")
 
 
 def draw(summary: pd.DataFrame, ax: Axes, inputs: str = "real inputs") -> Axes:
     """The map of one kind of inputs, in a logarithmic scale."""
     chosen = summary[summary["inputs"] == inputs]
-    if chosen.empty:
+    if chosen["estimate"].isna().all():
         return figures.empty(ax, f"no finished trial with {inputs}")
     shares = chosen.pivot(index="output_class", columns="input_class", values="estimate")
     named = "share of the map (log10)"

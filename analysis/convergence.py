@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import partial
-from typing import Any
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from analysis import figures, frames, learning_curves, sequences, statistics
+from analysis import figures, frames, learning_curves, sequences, series, statistics
 from analysis.sequences import CELL, LENGTH, SETTING, TASK, WIDTH
 from memsweep.options import TARGET_TASKS
 
@@ -23,9 +22,9 @@ def summarize(steps: pd.DataFrame) -> pd.DataFrame:
     """A row per setting of `sequences.shown` and step: mean over seeds of accuracy or squared error on validation data.
 
     steps: rows of the table `steps` with the fields of their trials (`frames.read`); a trial without is one row.
-    A seed's value at a step is its last measurement until then. A trial that ended because its task was solved keeps
-    its last value (`ended` counts such seeds); one that ended otherwise early has none from there on; one that failed
-    or diverged has none at all.
+    A seed's value at a step is its last measurement until then. A trial that finished before its budget, since it was
+    solved or fitted, keeps its last value (`ended` counts such seeds); one that ended otherwise has none from there on;
+    one that failed or diverged has none at all.
     Returns also measure, low, high (bootstrap over seeds, 95 %), seeds, missing.
     """
     rows = sequences.measured(sequences.settings(select(steps)))
@@ -33,7 +32,10 @@ def summarize(steps: pd.DataFrame) -> pd.DataFrame:
     for _, task in rows.groupby(TASK, sort=False):
         if task["step"].notna().any():
             times = learning_curves.spaced(np.sort(task["step"].dropna().unique()))
-            curves = [_followed(trial, times) for _, trial in task.groupby([*SETTING, "trial_id"], sort=False)]
+            curves = [
+                series.at_times(trial, "step", times, ["value"]).assign(**trial.iloc[0][SETTING].to_dict())
+                for _, trial in task.groupby([*SETTING, "trial_id"], sort=False)
+            ]
             shown = pd.concat(curves, ignore_index=True)
             by = [*SETTING, "step"]
             estimated = statistics.over_seeds(shown, by, "value").assign(measure=task["measure"].iloc[0])
@@ -56,21 +58,6 @@ def draw(summary: pd.DataFrame, ax: Axes, task: str) -> Axes:
     sequences.measure_axis(ax, measure)
     figures.legend(ax, sequences.title(chosen, WIDTH, LENGTH))
     return ax
-
-
-def _followed(trial: pd.DataFrame, times: np.ndarray) -> pd.DataFrame:
-    """One trial's value at each of these steps."""
-    measured = trial.dropna(subset="step").sort_values("step")
-    steps, values = measured["step"].to_numpy(float), measured["value"].to_numpy(float)
-    first = trial.iloc[0]
-    found, ended = np.full(len(times), np.nan), np.zeros(len(times), int)
-    if len(steps) and first["status"] in frames.USABLE:
-        latest = np.searchsorted(steps, times, side="right") - 1
-        ended = (times > steps[-1]).astype(int) * int(pd.notna(first["solved_step"]))
-        known = (latest >= 0) & ((times <= steps[-1]) | (ended > 0))
-        found[known] = values[latest[known]]
-    keys: dict[str, Any] = {name: first[name] for name in SETTING}
-    return pd.DataFrame({**keys, "step": times, "value": found, "ended": ended})
 
 
 _COLUMNS = (TASK, CELL, "variant", WIDTH, LENGTH, "measure", "step", "estimate", "low", "high", "seeds", "missing",

@@ -20,9 +20,8 @@ def summarize(rows: pd.DataFrame) -> pd.DataFrame:
     Returns quantity, part, radius_multiple, kind and fraction of noise (the clean set is of every kind), step,
     estimate, low, high, seeds, missing, is_end.
     """
-    rows = rows.dropna(subset="step").assign(
-        kind=rows["data_noise_kind"].str.replace("_", " "), fraction=rows["data_noise_fraction"]
-    )
+    rows = rows.assign(kind=rows["data_noise_kind"].str.replace("_", " "), fraction=rows["data_noise_fraction"])
+    rows = series.at_every(rows, ["kind", "fraction"], ["step", "part", "radius_multiple"])
     ratio = frames.share(rows["critical_count"], rows["example_count"])
     by = ["part", "radius_multiple", "kind", "fraction", "step"]
     found = series.of_every_kind(series.summarize(rows, {RATIO: ratio}, by))

@@ -102,10 +102,21 @@ def usable(trials: pd.DataFrame) -> pd.Series[bool]:
     return trials["status"].isin(USABLE)
 
 
+def settled(trials: pd.DataFrame) -> pd.Series[bool]:
+    """Rows of trials whose end is known; others failed, were interrupted, or are not stored."""
+    return trials["status"].isin(SETTLED)
+
+
 def varying(trials: pd.DataFrame) -> list[str]:
     """Columns of the fields that differ between these rows, seeds apart, in the order of a trial's fields."""
     fields = [column for column in COLUMNS if column in trials and not column.startswith(_UNVARIED)]
     return [column for column in fields if trials[column].nunique(dropna=False) > 1]
+
+
+def budget(trials: pd.DataFrame) -> pd.Series[float]:
+    """Steps of each trial at most: stop.steps, or those of its epochs."""
+    epochs = -(-trials["optimizer_epochs"] * trials["data_examples"] // trials["optimizer_batch_size"])
+    return trials["stop_steps"].where(trials["stop_steps"] > 0, epochs).astype(float)
 
 
 def share(part: pd.Series[Any], whole: pd.Series[Any]) -> pd.Series[float]:

@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from analysis import figures, frames, statistics
+from analysis import figures, frames, series, statistics
 
-QUERY = frames.STEPS
+QUERY = frames.CURVES
 KIND = "labels"
 CURVES = 5
 """Noise fractions shown, at most, evenly chosen."""
@@ -19,8 +19,10 @@ POINTS = 24
 FITTED = 0.9
 """Training accuracy from which the noisy set counts as fitted; a threshold of ours, the paper prints none."""
 
+NOISE = "data_noise_fraction"
 VALIDATION, TRAIN, MEMORIZED = "validation accuracy", "train accuracy", "memorized share"
 PEAK, FIT, LOST = "epoch of best validation", "epoch of fit", "validation accuracy lost after its peak"
+_TURNS = (PEAK, FIT, LOST, "censored")
 SHARES = {
     VALIDATION: ("validation_correct_count", "validation_count"),
     TRAIN: ("train_correct_count", "train_count"),
@@ -49,32 +51,37 @@ def select(steps: pd.DataFrame) -> pd.DataFrame:
 def summarize(steps: pd.DataFrame) -> pd.DataFrame:
     """Curves, a row per quantity, noise fraction and epoch; and turning points, a row per quantity and noise fraction.
 
-    steps: rows of the table `steps` with the fields of their trials (`frames.read`), of which `select` takes some.
-    The steps of trials that failed or diverged count as missing.
+    steps: rows of the table `steps` with the fields of their trials (`frames.read`), of which `select` takes some; a
+    trial without is one row. Trials that failed, diverged or are not stored count as missing. One that finished before
+    its budget, since it was fitted, keeps its last values (`ended` counts such seeds), as long as others of its noise
+    fraction go on.
     Turning points, of each seed's own curve: the epoch of its best validation accuracy, the first epoch at which its
     training accuracy on labels as given reaches FITTED (censored at the last epoch: at_least counts such seeds), and
     the validation accuracy lost from the peak to the end. The peak is a maximum over epochs, so a little too high.
     Returns quantity, data_noise_fraction, epoch, estimate, low, high (bootstrap over seeds, 95 %), seeds, missing,
-    at_least.
+    at_least, ended.
     """
-    columns = ["quantity", "data_noise_fraction", "epoch", "estimate", "low", "high", "seeds", "missing", "at_least"]
+    columns = ["quantity", NOISE, "epoch", "estimate", "low", "high", "seeds", "missing", "at_least", "ended"]
     if steps.empty:
         return pd.DataFrame(columns=columns)
     rows = select(steps)
     good = frames.usable(rows)
     rows = rows.assign(**{name: frames.share(rows[a], rows[b]).where(good) for name, (a, b) in SHARES.items()})
-    shown = rows[rows["epoch"].isin(spaced(np.sort(rows["epoch"].unique())))]
-    by = ["data_noise_fraction", "epoch"]
+    times, by = spaced(np.sort(rows["epoch"].dropna().unique())), [NOISE, "epoch"]
+    shown = pd.concat([_held(curves, times).assign(**{NOISE: noise}) for noise, curves in rows.groupby(NOISE)])
+    ended = shown.groupby(by)["ended"].sum().reset_index()
     pieces = [
-        statistics.over_seeds(shown, by, name).assign(quantity=name, at_least=0)
+        statistics.over_seeds(shown, by, name).merge(ended, on=by).assign(quantity=name, at_least=0)
         for name in SHARES
         if shown[name].notna().any()
     ]
-    turning = statistics.by_group(rows[good], ["data_noise_fraction", "seed"], turns)
+    measured = rows[good & rows["epoch"].notna()]
+    of_seeds = statistics.by_group(measured, [NOISE, "seed"], turns).reindex(columns=[NOISE, "seed", *_TURNS])
+    turning = rows[[NOISE, "seed"]].drop_duplicates().merge(of_seeds.astype({NOISE: float, "seed": int}), "left")
     for name in (PEAK, FIT, LOST):
-        estimated = statistics.over_seeds(turning, ["data_noise_fraction"], name)
-        censored = turning.groupby("data_noise_fraction", sort=True)["censored"].sum().to_numpy() if name == FIT else 0
-        pieces.append(estimated.assign(quantity=name, epoch=np.nan, at_least=censored))
+        estimated = statistics.over_seeds(turning, [NOISE], name)
+        censored = turning.groupby(NOISE, sort=True)["censored"].sum().astype(int).to_numpy() if name == FIT else 0
+        pieces.append(estimated.assign(quantity=name, epoch=np.nan, at_least=censored, ended=0))
     return pd.concat(pieces, ignore_index=True)[columns].dropna(subset="estimate")
 
 
@@ -129,6 +136,14 @@ def turns(curve: pd.DataFrame) -> dict[str, float]:
         LOST: np.nanmax(validation) - validation[-1] if measured else np.nan,
         "censored": len(fitted) == 0,
     }
+
+
+def _held(curves: pd.DataFrame, times: np.ndarray) -> pd.DataFrame:
+    """The shares of each of these trials at these times, as far as any of them goes."""
+    end = curves.loc[frames.usable(curves), "epoch"].max()
+    within = times if np.isnan(end) else times[times <= end]
+    trials = curves.groupby("trial_id", sort=False)
+    return pd.concat([series.at_times(trial, "epoch", within, [*SHARES]) for _, trial in trials], ignore_index=True)
 
 
 def _mark(

@@ -20,8 +20,8 @@ def summarize(rows: pd.DataFrame) -> pd.DataFrame:
     rows: of the table `loss_sensitivity` with the fields of their trials (`frames.read`).
     Returns quantity, inputs, data_label_scheme, step, estimate, low, high, seeds, missing.
     """
-    rows = rows.dropna(subset="step")
     rows = rows.assign(inputs=rows["data_noise_kind"].map(INPUTS).fillna(rows["data_noise_kind"]))
+    rows = series.at_every(rows, ["inputs", "data_label_scheme"], ["step"])
     return series.summarize(
         rows, {GINI: rows["gini_l1"], MEAN: rows["mean_l1"]}, ["inputs", "data_label_scheme", "step"]
     )

@@ -8,7 +8,7 @@ from analysis import frames, series
 
 QUERY = """select w.trial_id, w.setting_id, w.seed, w.configuration, t.status, t.step_count, t.fitted_step,
 max(s.validation_correct_count) as best_count, max(s.validation_count) as best_of
-from wanted w join trials t using (trial_id) join steps s using (trial_id)
+from wanted w left join trials t using (trial_id) left join steps s using (trial_id)
 where w.sweep = '{sweep}' group by all order by min(w.position)"""
 """When a sweep's trials fit, and their best validation accuracy until then."""
 

@@ -27,9 +27,9 @@ def summarize(rows: pd.DataFrame) -> pd.DataFrame:
     Returns quantity, noise in words, the fields of SETTING, features, validation, rho (NaN: held out), step, estimate,
     low, high, seeds, missing, is_end.
     """
-    rows = rows.dropna(subset="step")
     kind, fraction = rows["data_noise_kind"].str.replace("_", " "), rows["data_noise_fraction"]
     rows = rows.assign(noise=kind.where(kind == "none", fraction.map("{:.0%} ".format) + kind))
+    rows = series.at_every(rows, ["noise", *SETTING], ["step", "features", "validation", "rho"])
     quantities = {AMOUNT: amount(rows).where(rows["validation"] == "copies"), LEARNED: rows["observed_auc"]}
     by = ["noise", *SETTING, "features", "validation", "rho", "step"]
     found = series.summarize(rows, {name: values.astype(float) for name, values in quantities.items()}, by)

@@ -23,15 +23,22 @@ def scored(trials: pd.DataFrame) -> pd.DataFrame:
 def summarize(trials: pd.DataFrame) -> pd.DataFrame:
     """Per task, length and cell: accuracy or squared error on validation targets, over seeds.
 
-    Each seed's is that of its better learning rate, chosen on the same validation data.
+    Each seed's is that of its better learning rate, chosen on the same validation data; a seed counts as missing until
+    all its rates have ended.
     Returns quantity, task, cell (with its width, where it is not EQUAL), length, estimate, low, high, seeds, missing.
     """
-    rows = scored(trials).sort_values("score", ascending=False, na_position="last")
-    best = rows.drop_duplicates([TASK, LENGTH, CELL, WIDTH, "seed"])
+    rows, ways = scored(trials), [TASK, LENGTH, CELL, WIDTH, "seed"]
+    rows = rows.assign(is_whole=frames.settled(rows)).sort_values("score", ascending=False, na_position="last")
+    best = rows.drop_duplicates(ways)
+    best = best.assign(value=best["value"].where(rows.groupby(ways)["is_whole"].transform("all")[best.index]))
     wider = best[CELL] + " of width " + best[WIDTH].astype(str)
     best = best.assign(cell=best[CELL].where(best[WIDTH] == EQUAL, wider))
-    measures = {name: best["value"].where(best["measure"] == name) for name in (ACCURACY, SQUARED_ERROR)}
-    return series.summarize(best, measures, [TASK, "cell", LENGTH]).dropna(subset="estimate").reset_index(drop=True)
+    pieces = [
+        series.summarize(own, {name: own["value"]}, [TASK, "cell", LENGTH])
+        for name in (ACCURACY, SQUARED_ERROR)
+        for own in [best[best["measure"] == name]]
+    ]
+    return pd.concat(pieces, ignore_index=True)
 
 
 FIGURES = tuple(

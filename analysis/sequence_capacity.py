@@ -154,7 +154,9 @@ def _summarized(trials: pd.DataFrame, definition: Definition) -> pd.DataFrame:
     pieces = [
         capacity.estimated(by_seed, NETWORK, "bits", ["at_least"]).assign(quantity=BITS),
         capacity.estimated(by_seed, NETWORK, "per_parameter", ["at_least"]).assign(quantity=PER_PARAMETER),
-        statistics.over_seeds(by_size, [*NETWORK, SIZE], "bits")
+        capacity.with_partial(
+            statistics.over_seeds(by_size, [*NETWORK, SIZE], "bits"), by_size, [*NETWORK, SIZE], "bits"
+        )
         .merge(sets, on=[*NETWORK, SIZE])
         .assign(quantity=BITS_BY_SIZE),
     ]
@@ -178,6 +180,7 @@ def _of_seed(sizes: pd.DataFrame) -> dict[str, Any]:
         "per_parameter": best / sizes["parameters"].max(),
         "at_least": int(len(known) > 0 and known.sort_values(SIZE)["bits"].iloc[-1] == best),
         "tried": int(sizes["tried"].sum()),
+        "whole": bool(sizes["whole"].all()),
         "parameters": sizes["parameters"].max(),
     }
 

@@ -144,8 +144,7 @@ def longest_solved(summary: pd.DataFrame, task: str) -> float:
 def _fates(rows: pd.DataFrame) -> pd.DataFrame:
     """solved: 1, 0 or NaN.  steps: to solve, at least where unsolved.  value: NaN where the trial has no result."""
     solved = sequences.solved(rows)
-    epochs = -(-rows["optimizer_epochs"] * rows["data_examples"] // rows["optimizer_batch_size"])
-    budget = rows["stop_steps"].where(rows["stop_steps"] > 0, epochs).astype(float)
+    budget = frames.budget(rows)
     return rows.assign(
         solved=solved,
         unsolved=solved == 0,

@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from pandas.api.types import is_numeric_dtype
 
 from analysis import figures, frames, statistics
+from memsweep.schema import Status
 
 OVER_SEEDS = "Mean over seeds; bars: 95 % bootstrap interval over seeds."
 
@@ -35,6 +36,44 @@ def summarize(frame: pd.DataFrame, quantities: Mapping[str, pd.Series[Any]], by:
     ]
     columns = ["quantity", *by, "estimate", "low", "high", "seeds", "missing"]
     return pd.concat(pieces, ignore_index=True)[columns] if pieces else pd.DataFrame(columns=columns)
+
+
+def at_times(trial: pd.DataFrame, x: str, times: np.ndarray, names: Sequence[str]) -> pd.DataFrame:
+    """One trial's values at each of these times: those of its last measurement until then.
+
+    trial: its rows, by `frames.read` of frames.CURVES.  x: the column of times.  names: columns of values.
+    A trial that finished before its budget was spent, since it was fitted or solved, keeps its last values (`ended` is
+    1 there); one that ended otherwise has none from there on, and one without a result has none at all.
+    """
+    measured = trial.dropna(subset=x).sort_values(x)
+    values, at = measured[[*names]].to_numpy(float), measured[x].to_numpy(float)
+    found, ended = np.full((len(times), len(names)), np.nan), np.zeros(len(times), int)
+    if len(at) and trial["status"].iloc[0] in frames.USABLE:
+        is_early = measured["step"].iloc[-1] < frames.budget(trial).iloc[0]
+        latest, is_over = np.searchsorted(at, times, side="right") - 1, times > at[-1]
+        ended[is_over] = int(trial["status"].iloc[0] == Status.FINISHED and is_early)
+        known = (latest >= 0) & (~is_over | (ended > 0))
+        found[known] = values[latest[known]]
+    return pd.DataFrame({x: times, **dict(zip(names, found.T, strict=True)), "ended": ended})
+
+
+def at_every(rows: pd.DataFrame, setting: Sequence[str], places: Sequence[str]) -> pd.DataFrame:
+    """The rows, and one without values for each place of its setting at which a trial has none, so that it is missing.
+
+    rows: one a trial and place, or one a trial with NaN in the first of `places`.  setting: columns that make a
+    setting.  A setting of which nothing is stored has the places of all others.
+    """
+    known = rows.dropna(subset=places[0])
+    everywhere = known[[*places]].drop_duplicates()
+    trials = rows[["trial_id", "seed", "status", *setting]].drop_duplicates("trial_id")
+    is_known = trials.merge(known[[*setting]].drop_duplicates(), how="left", on=[*setting], indicator="found")["found"]
+    is_asked = (is_known == "both").to_numpy()
+    wanted = trials[is_asked].merge(known[[*setting, *places]].drop_duplicates(), on=[*setting])
+    wanted = pd.concat([wanted, trials[~is_asked].merge(everywhere, how="cross")], ignore_index=True)
+    there = wanted.merge(
+        known[["trial_id", *places]].drop_duplicates(), "left", [*("trial_id", *places)], indicator="at"
+    )
+    return pd.concat([known, wanted[(there["at"] == "left_only").to_numpy()]], ignore_index=True)
 
 
 def of_every_kind(summary: pd.DataFrame) -> pd.DataFrame:

@@ -19,7 +19,8 @@ def of_seeds(curves: pd.DataFrame) -> pd.DataFrame:
     """A row per seed and perturbation rho > 0, at the rate whose run finds the least loss.
 
     Returns seed, perturbation, rate; start: loss of rate 0; soon, least: smallest loss measured in two epochs and in
-    the whole run; farthest: largest distance measured, over rho. NaN where there is no result.
+    the whole run; farthest: largest distance measured, over rho. NaN where there is no result, or a rate's run has not
+    ended.
     """
     wanted = curves.rename(columns={"model_perturbation": "perturbation", "optimizer_learning_rate": "rate"})
     rows = wanted[frames.usable(wanted)]
@@ -30,6 +31,9 @@ def of_seeds(curves: pd.DataFrame) -> pd.DataFrame:
     runs = runs.join(trained[trained["epoch"] <= EPOCHS].groupby(by)["loss"].min().rename("soon")).reset_index()
     best = runs.loc[runs.groupby(PLACE)["least"].idxmin()]
     start = rows[rows["rate"] == 0].groupby(PLACE)["loss"].min().rename("start").reset_index()
+    absent = wanted.loc[~frames.settled(wanted), PLACE].drop_duplicates()
+    best = best.merge(absent, how="left", on=PLACE, indicator="of")
+    best = best[best["of"] == "left_only"].drop(columns="of")
     everyone = wanted[PLACE].drop_duplicates()
     return everyone.merge(start, how="left", on=PLACE).merge(best, how="left", on=PLACE)
 

@@ -30,6 +30,7 @@ RESAMPLES = 9999
 
 def dispersion(rows: pd.DataFrame) -> list[Tested]:
     """Variance of examples' shares of right runs within their classes, over what runs alone would give."""
+    rows = rows.dropna(subset="run_count")  # rows of examples, not of trials
     found = {noise: own for noise, own in with_noise(rows).groupby("noise")}
     draws = {}
     for noise in (CLEAN, *NOISES):
