@@ -129,11 +129,12 @@ def launch(
         )
 
 
-def table(name: str, results: str | Path | None = None) -> pd.DataFrame:
+def table(name: str, results: str | Path | None = None, *, sweep: str | None = None) -> pd.DataFrame:
     """One table as pandas, each trial once: trials, steps, packs, wanted, or that of a probe.
 
+    sweep: only the rows of trials that this sweep wants; default: those of all sweeps of the folder.
     Columns are counts, sums (losses in nats), seconds and names; docs/tables.md tells each. Raises QueryError for a
-    name that is no table, StoreError for a damaged part.
+    name that is no table or no stored sweep, StoreError for a damaged part.
 
     >>> trials = memsweep.table("trials")
     >>> trials.shape[0], trials["status"].unique().tolist()
@@ -144,7 +145,7 @@ def table(name: str, results: str | Path | None = None) -> pd.DataFrame:
     """
     from memsweep.results import query
 
-    return query.table(name, results or query.default_results())
+    return query.table(name, results or query.default_results(), sweep)
 
 
 def sql(statement: str, results: str | Path | None = None) -> pd.DataFrame:

@@ -37,6 +37,26 @@ def rows(results):
     return lambda statement: [tuple(row.values()) for row in query.run(statement, results).to_pylist()]
 
 
+# Tables.
+
+
+def test_a_table_has_the_rows_of_one_sweep_alone(tmp_path):
+    store = Store(tmp_path, create=True)
+    for sweep, names, attempt in (("one", "ab", "x"), ("other", "bc", "y")):
+        store.write("wanted", [{"sweep": sweep, "trial_id": name, "position": i} for i, name in enumerate(names)])
+        store.write("trials", [ended(name, attempt_id=attempt) for name in names if name != "b" or sweep == "one"])
+        store.write("packs", [{"attempt_id": attempt, "pack_id": attempt}])
+    store.write("steps", [step("a", "x", 1), step("c", "y", 1)])
+    assert sorted(query.table("trials", tmp_path)["trial_id"]) == ["a", "b", "c"]
+    assert sorted(memsweep.table("trials", tmp_path, sweep="one")["trial_id"]) == ["a", "b"]
+    assert sorted(query.table("trials", tmp_path, "other")["trial_id"]) == ["b", "c"]
+    assert query.table("steps", tmp_path, "other")["trial_id"].tolist() == ["c"]
+    assert query.table("wanted", tmp_path, "one")["trial_id"].tolist() == ["a", "b"]
+    assert query.table("packs", tmp_path, "one")["attempt_id"].tolist() == ["x"]
+    with pytest.raises(QueryError, match=r"no sweep .gone. in .*; there: one, other"):
+        query.table("trials", tmp_path, "gone")
+
+
 # What is answered.
 
 ANSWERED = {

@@ -13,10 +13,11 @@ from typer.main import get_command
 import memsweep
 from docs import reference
 from memsweep.cli import app
-from memsweep.config import FIELDS
+from memsweep.config import FIELDS, TrialConfig
 from memsweep.schema import SCHEMAS
 from memsweep.sweep import load_sweep, load_sweeps
 from tests.test_imports import ROOMS
+from tests.test_report import store_of
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -81,12 +82,19 @@ def test_a_figure_of_the_report_and_one_of_ones_own(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     few = {"data.noise_fraction": (0.2, 0.6), "regularization.weight_decay": (0.0,), "seeds": range(2)}
     memsweep.launch(load_sweep("generalization").with_axes(few), "results")
+    others = [
+        TrialConfig.of({"data.noise_kind": "labels", "data.noise_fraction": 0.5, "seed": seed}) for seed in (0, 1)
+    ]
+    store_of(tmp_path / "results", "another", [(one, {}) for one in others])
     (python,) = blocks("Figures and the report", "python")
     scope = {}
     exec(python, scope)
     assert (tmp_path / "accuracy.pdf").read_bytes().startswith(b"%PDF")
     assert {"estimate", "low", "high", "seeds", "missing"} <= set(scope["summary"].columns)
-    assert scope["ax"].lines
+    assert sorted(scope["summary"]["data_noise_fraction"].unique()) == [0.2, 0.6]
+    ax = scope["ax"]
+    ax.figure.canvas.draw()
+    assert ax.lines and not ax.figure.legends[0].get_window_extent().overlaps(ax.get_tightbbox())
 
 
 def test_the_examples_of_sweeps_are_sweeps():

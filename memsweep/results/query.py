@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import duckdb
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from memsweep.results import columns
 from memsweep.results.location import Location
@@ -43,11 +44,17 @@ def default_results() -> str:
     return os.environ.get("MEMSWEEP_RESULTS", "results")
 
 
-def table(name: str, results: str | Location | Store) -> pd.DataFrame:
-    """One table as readers see it: each trial once. Raises QueryError for a name that is no table."""
+def table(name: str, results: str | Location | Store, sweep: str | None = None) -> pd.DataFrame:
+    """One table as readers see it: each trial once.
+
+    sweep: only the rows of trials that this sweep wants; of `packs`, those in which any of them ran.
+    Raises QueryError for a name that is no table or no stored sweep.
+    """
     if name not in SCHEMAS:
         raise QueryError(_no_table(name))
-    frame: pd.DataFrame = _store(results).current(name).to_pandas()
+    store = _store(results)
+    rows = store.current(name)
+    frame: pd.DataFrame = (rows if sweep is None else _of_sweep(rows, sweep, store)).to_pandas()
     return frame
 
 
@@ -84,6 +91,22 @@ def run(statement: str, results: str | Location | Store) -> pa.Table:
             raise QueryError(better or f"the statement can't be answered. {error}") from error
         except (duckdb.Error, RuntimeError, UnicodeError, TypeError) as error:
             raise QueryError(f"the statement can't be answered. {error}") from error
+
+
+def _of_sweep(rows: pa.Table, sweep: str, store: Store) -> pa.Table:
+    """The rows of the trials that this sweep wants, found by the first of these columns that they have."""
+    wanted = store.current("wanted", ["sweep", "trial_id"])
+    if not pc.any(pc.equal(wanted["sweep"], sweep)).as_py():
+        there = ", ".join(sorted(set(wanted["sweep"].to_pylist()))) or "none"
+        raise QueryError(f"no sweep {sweep!r} in {store.results}; there: {there}.")
+    ids = wanted.filter(pc.equal(wanted["sweep"], sweep))["trial_id"]
+    if "sweep" in rows.column_names:
+        return rows.filter(pc.equal(rows["sweep"], sweep))
+    if "trial_id" in rows.column_names:
+        return rows.filter(pc.is_in(rows["trial_id"], value_set=ids.combine_chunks()))
+    trials = store.trials(["trial_id", "attempt_id"])
+    attempts = trials.filter(pc.is_in(trials["trial_id"], value_set=ids.combine_chunks()))["attempt_id"]
+    return rows.filter(pc.is_in(rows["attempt_id"], value_set=attempts.combine_chunks()))
 
 
 def _store(results: str | Location | Store) -> Store:
