@@ -52,8 +52,8 @@ def text_with(browser, *words):
 
 def test_the_table_shows_the_trials_of_each_setting(browser, address):
     browser.get(address)
-    text = text_with(browser, "noise_fraction=0.5 weight_decay=0.01 seed=2")
-    assert len(set(re.findall(r"noise_fraction=\S+ weight_decay=\S+ seed=\d", text))) == 12
+    text = text_with(browser, "noise0.5 wd0.01 s2")
+    assert len(set(re.findall(r"noise\S+ wd\S+ s\d", text))) == 12
 
 
 def test_the_saved_view_groups_trials_by_setting(browser, address):
@@ -63,8 +63,8 @@ def test_the_saved_view_groups_trials_by_setting(browser, address):
 
 def test_a_run_shows_its_curves(browser, address):
     browser.get(address)
-    text_with(browser, "seed=2")
-    link = browser.find_element(By.PARTIAL_LINK_TEXT, "noise_fraction=0.5 weight_decay=0 seed=1")
+    text_with(browser, "s2")
+    link = browser.find_element(By.PARTIAL_LINK_TEXT, "noise0.5 wd0 s1")
     run = link.get_attribute("href")
     browser.get(run.replace("?", "/model-metrics?") if "?" in run else f"{run}/model-metrics")
     text_with(browser, "validation_accuracy", "memorized_share")

@@ -46,7 +46,7 @@ pytestmark = pytest.mark.usefixtures("tracked")
 def test_a_trial_is_a_run_with_its_fields_curves_and_times(store):
     fill(store)
     run = trial_runs(client(store))[TRIALS[0].trial_id]
-    assert (run.info.status, run.info.run_name) == ("FINISHED", "noise_fraction=0 weight_decay=0 seed=0")
+    assert (run.info.status, run.info.run_name) == ("FINISHED", "noise0 wd0 s0")
     assert (run.info.start_time, run.info.end_time) == (NOON_MS - 4000, NOON_MS)
     tags = {"trial_id": TRIALS[0].trial_id, "attempt_id": "a", "setting_id": TRIALS[0].setting_id, "pack_id": "pack"}
     tags |= {"setting": "noise_fraction=0 weight_decay=0", "status": "finished", "sweep": "smoke"}
@@ -65,7 +65,8 @@ def test_a_sweep_is_an_experiment_of_the_ordinary_kind_with_a_run_above_its_tria
     assert found.tags["mlflow.experimentKind"] == "custom_model_development"
     assert found.artifact_location == f"{(store.results / 'mlartifacts').as_uri()}/smoke"
     parent = the_parent(client(store))
-    assert parent.data.metrics == {"wanted_count": 12, "finished_count": 4, "failed_count": 2, "missing_count": 6}
+    counts = {"wanted_count": "12", "finished_count": "4", "failed_count": "2", "missing_count": "6"}
+    assert parent.data.metrics == {} and counts.items() <= parent.data.tags.items()
     assert parent.data.params["model.family"] == "mlp" and "data.noise_fraction" not in parent.data.params
     assert parent.info.status == "KILLED"  # nobody is at work on the six that are missing
     (plan,) = store.results.glob("mlartifacts/smoke/*/artifacts/plan.csv")
@@ -82,6 +83,7 @@ def test_the_views_show_columns_that_there_are(store):
     there = {f"{kind}.`{name}`" for kind in ("metrics", "params", "tags") for name in getattr(run.data, kind)}
     lacking = {f"metrics.`{name}`" for name in ("train_loss_nats", "validation_loss_nats", "test_loss_nats")}
     lacking |= {"metrics.`memorized_share`", "metrics.`recovered_share`"}  # not in the rows of this test
+    lacking |= {"metrics.`gradient_norm`"}
     assert (
         set(json.loads(view["state"])["selectedColumns"])
         == there & set(json.loads(view["state"])["selectedColumns"]) | lacking
@@ -114,6 +116,55 @@ def test_a_trial_that_failed_before_it_began_has_a_run(empty):
     fill(empty)
     (run,) = trial_runs(client(empty)).values()
     assert run.info.status == "FAILED" and run.data.metrics == {}
+
+
+def test_gradient_norms_are_a_curve_and_what_has_one_value_is_no_curve(empty):
+    """MLflow draws a metric whose last step is 0 as bars, any other as lines, which of one value are dots."""
+    write_wanted(SMOKE, TRIALS[:1], empty)
+    end(empty, TRIALS[:1], gradient_norm=0.25, fitted_step=8)
+    empty.write("steps", [{**measured(TRIALS[0].trial_id, "a", 6, 50), "gradient_norm": 0.5}])
+    fill(empty)
+    (run,) = trial_runs(client(empty)).values()
+    assert [point[:2] for point in history(client(empty), run, "gradient_norm")] == [(6, 0.5), (8, 0.25)]
+    for name, value in (("fitted_step", 8), ("test_accuracy", 0.9)):
+        assert [point[:2] for point in history(client(empty), run, name)] == [(0, value)]
+
+
+def test_the_views_show_curves_first_and_no_parent(store):
+    fill(store)
+    tags = client(store).get_experiment_by_name("smoke").tags
+    for key in ("trials", "settings"):
+        state = json.loads(json.loads(tags[f"mlflow.sharedViewState.memsweep-{key}"])["state"])
+        charts = [(chart["metricKey"], chart["type"], chart["metricSectionId"]) for chart in state["compareRunCharts"]]
+        assert charts[0] == ("train_accuracy", "LINE", "curves") and ("gradient_norm", "LINE", "curves") in charts
+        assert [section["name"] for section in state["compareRunSections"]] == ["Curves", "Model metrics"]
+        experiment = client(store).get_experiment_by_name("smoke").experiment_id
+        found = client(store).search_runs([experiment], state["searchFilter"])
+        assert {run.info.run_id for run in found} == {r.info.run_id for r in trial_runs(client(store)).values()}
+
+
+def test_a_parent_with_metrics_of_an_older_version_is_replaced(store):
+    fill(store)
+    old = the_parent(client(store))
+    client(store).log_metric(old.info.run_id, "finished_count", 4)
+    assert fill(store).deleted == 1
+    new = the_parent(client(store))
+    assert new.info.run_id != old.info.run_id and new.data.metrics == {}
+    parents = {run.data.tags["mlflow.parentRunId"] for run in trial_runs(client(store)).values()}
+    assert parents == {new.info.run_id}
+
+
+def test_names_of_runs_are_short_and_differ():
+    decays = [0.0, 1e-6, 3.1622776601683795e-06, 1000.0, 1002.0, 1024.0]
+    rows = [
+        {"regularization.weight_decay": decay, "model.family": family, "my.own_field": 1}
+        for decay in decays
+        for family in ("mlp", "my_lab:Residual", "a:Net", "b:Net")
+    ]
+    made = projection._plan("s", [wanted_row(f"{i:02}", row) for i, row in enumerate(rows)])
+    names = [trial.name for trial in made.trials.values()]
+    assert names[::4] == [f"wd{decay} family=mlp s0" for decay in ("0", "1e-6", "3.16e-6", "1000", "1002", "1024")]
+    assert names[1:3] == ["wd0 family=Residual s0", "wd0 family=a:Net s0"] and len(set(names)) == len(names)
 
 
 def test_long_curves_are_thinned_to_one_call(empty):
@@ -333,10 +384,10 @@ def test_an_axis_that_was_added_renames_settings_and_keeps_runs(store):
     assert {trial: run.info.run_id for trial, run in runs.items()} == ids
     first = runs[TRIALS[0].trial_id]
     assert first.data.tags["setting"] == "noise_fraction=0 activation=relu weight_decay=0"
-    assert first.info.run_name == "noise_fraction=0 activation=relu weight_decay=0 seed=0"
+    assert first.info.run_name == "noise0 activation=relu wd0 s0"
     assert first.data.params["model.activation"] == "relu"
     parent = the_parent(client(store))
-    assert "model.activation" not in parent.data.params and parent.data.metrics["wanted_count"] == 24
+    assert "model.activation" not in parent.data.params and parent.data.tags["wanted_count"] == "24"
     assert fill(store).written == 0 and whole(client(store))
 
 

@@ -16,19 +16,40 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 
 from memsweep.config import TrialConfig
+from memsweep.numerals import texts
 from memsweep.options import SHARES, SHARES_AT_END
 from memsweep.results.location import Location
 from memsweep.schema import RETRIED, SETTLED, Status, cell, error_line
 
 CURVE_POINTS = 100
 """A curve of more measurements is thinned to this many, the last among them: a trial must fit one call of MLflow."""
+MOST_POINTS = 980
+"""Of all curves of a trial: MLflow takes 1,000 values in a call, and some are no curve's."""
 LONGEST_NAME = 250
 """Characters of a run's name that every database of MLflow holds."""
 LONGEST_TAG = 5000
 """Characters of a tag that every server of MLflow takes."""
 ONLY_SETTING = "the only setting"
 
-NUMBERS_AT_END = ("gradient_norm", "fitted_step", "solved_step")
+CURVES = (*SHARES, "gradient_norm")
+"""Metrics that have a value at every measurement."""
+NUMBERS_AT_END = ("fitted_step", "solved_step")
+AT_END = 0
+"""The step of metrics with one value a run: MLflow draws them as bars, where it would draw any other step as a dot."""
+
+SHORT = {
+    "data.noise_fraction": "noise",
+    "data.examples": "n",
+    "data.sequence_length": "T",
+    "model.width": "w",
+    "model.depth": "d",
+    "optimizer.learning_rate": "lr",
+    "optimizer.batch_size": "bs",
+    "optimizer.epochs": "ep",
+    "regularization.weight_decay": "wd",
+    "regularization.penalty_strength": "pen",
+}
+"""Fields as they are called in the names of runs, of which pages show some twenty characters; others by their leaf."""
 
 _ENDS = {status: "FINISHED" for status in SETTLED} | {status: "FAILED" for status in RETRIED}
 RUN_STATUS = {status.value: _ENDS.get(status, "KILLED") for status in Status}
@@ -51,11 +72,12 @@ class Wanted(NamedTuple):
     setting_id: str
     seed: int | None
     setting: str  # what tells it from the sweep's other settings, for people
+    short: str  # the same, in few characters
     parameters: dict[str, str]
 
     @property
     def name(self) -> str:
-        return f"{self.setting} seed={self.seed}"[-LONGEST_NAME:]
+        return f"{self.short} s{self.seed}".strip()[-LONGEST_NAME:]
 
 
 @dataclass(frozen=True)
@@ -109,7 +131,7 @@ class TrialRun:
 def shares_of(plan: Plan) -> list[str]:
     """Curves and shares at the end that the trials of a sweep have; those of targets only where it reads sequences."""
     reads_steps = plan.shared.get("data.sequence_length") != "0"
-    names = [*SHARES, *SHARES_AT_END]
+    names = [*CURVES, *SHARES_AT_END]
     return [name for name in names if reads_steps or not ("target" in name or "squared" in name)]
 
 
@@ -188,20 +210,39 @@ def _plan(sweep: str, rows: list[dict[str, Any]]) -> Plan:
         for name, value in configuration.items():
             values.setdefault(name, set()).add(value)
     varying = tuple(name for name, found in values.items() if len(found) > 1 and not _is_seed(name))
-    leaves = Counter(name.rpartition(".")[2] for name in varying)
-    short = {name: leaf if leaves[leaf := name.rpartition(".")[2]] == 1 else name for name in varying}
+    leaves = _told_apart({name: name.rpartition(".")[2] for name in varying})
+    brief = _told_apart({name: SHORT.get(name, name.rpartition(".")[2]) for name in varying})
+    written = {name: _written(values[name]) for name in varying}
     trials = {}
     for row, configuration in zip(rows, fields, strict=True):
-        told = " ".join(f"{short[name]}={configuration[name]}" for name in varying if name in configuration)
+        own = [(name, configuration[name]) for name in varying if name in configuration]
         trials[row["trial_id"]] = Wanted(
             row["trial_id"],
             row["setting_id"] or "",
             row["seed"],
-            told or ONLY_SETTING,
+            " ".join(f"{leaves[name]}={value}" for name, value in own) or ONLY_SETTING,
+            " ".join(f"{brief[name]}{written[name][value]}" for name, value in own),
             _parameters(configuration, varying, row["seed"]),
         )
     shared = {name: found.copy().pop() for name, found in values.items() if len(found) == 1 and not _is_seed(name)}
     return Plan(sweep, trials, varying, {name: value for name, value in shared.items() if value})
+
+
+def _told_apart(names: Mapping[str, str]) -> dict[str, str]:
+    """Full name -> the short one, or again the full one where two would be called alike."""
+    counts = Counter(names.values())
+    return {field: name if counts[name] == 1 else field for field, name in names.items()}
+
+
+def _written(values: Iterable[str]) -> dict[str, str]:
+    """Values of one field, as `_text` gives them -> what stands behind it in a run's name: 0.001, 1e-6, =mlp."""
+    given = sorted(values)
+    try:
+        numbers = [text.replace("e-0", "e-").replace("e+0", "e") for text in texts(map(float, given))]
+        return dict(zip(given, numbers, strict=True))
+    except ValueError:  # not all are numbers
+        leaves = _told_apart({value: value.rpartition(":")[2] for value in given})
+        return {value: f"={leaf}" for value, leaf in leaves.items()}
 
 
 def _parameters(configuration: Mapping[str, str], varying: tuple[str, ...], seed: int | None) -> dict[str, str]:
@@ -245,14 +286,16 @@ def _points(trial: Mapping[str, Any], steps: Iterable[Mapping[str, Any]], ended:
     last = trial["step_count"] if trial["step_count"] is not None else max(rows, default=0)
     rows[last] = trial  # the counts at the end are the last measurement's
     points = []
-    for step in thinned(sorted(rows)):
+    curves = sum(_share(trial, total, count) is not None for total, count in SHARES.values()) + 1
+    for step in thinned(sorted(rows), min(CURVE_POINTS, MOST_POINTS // curves)):
         when = max(1, ended - round(1000 * seconds * (1 - step / last))) if last else ended
         for name, (total, count) in SHARES.items():
             points += _point(name, _share(rows[step], total, count), when, step)
+        points += _point("gradient_norm", rows[step].get("gradient_norm"), when, step)
     for name, (total, count) in SHARES_AT_END.items():
-        points += _point(name, _share(trial, total, count), ended, last)
+        points += _point(name, _share(trial, total, count), ended, AT_END)
     for name in NUMBERS_AT_END:
-        points += _point(name, trial[name], ended, last)
+        points += _point(name, trial[name], ended, AT_END)
     return points
 
 

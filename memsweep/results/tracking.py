@@ -34,7 +34,7 @@ from memsweep.options import SHARES
 from memsweep.results import projection
 from memsweep.results.background import default_uri, shown
 from memsweep.results.location import Location, local_folder, on_disk
-from memsweep.results.projection import Plan, Point, TrialRun, Wanted
+from memsweep.results.projection import Plan, TrialRun, Wanted
 from memsweep.results.store import Store
 from memsweep.sweep import LONGEST_NAME
 
@@ -55,7 +55,7 @@ SWEEP, TRIAL = "sweep", "trial"
 """Values of the tag `role`."""
 
 _ENDS = ("trial_id", "attempt_id", "status", "finished_at", "wall_seconds")
-_STEP_COLUMNS = ("trial_id", "step", *dict.fromkeys(name for pair in SHARES.values() for name in pair))
+_STEP_COLUMNS = ("trial_id", "step", *dict.fromkeys(name for pair in SHARES.values() for name in pair), "gradient_norm")
 
 
 class TrackingError(Exception):
@@ -205,8 +205,11 @@ class Tracking:
                 return
 
     def _parent(self, plan: Plan, ends: Mapping[str, Mapping[str, Any]], experiment_id: str, found: list[Run]) -> Run:
-        """The run above the sweep's trials. MLflow changes no parameter, so one with others is replaced."""
-        kept = next((run for run in found if run.data.params == plan.shared), None)
+        """The run above the sweep's trials. MLflow changes no parameter, so one with others is replaced.
+
+        It has no metrics, which would be dots among its trials' curves; what an older version wrote had some.
+        """
+        kept = next((run for run in found if run.data.params == plan.shared and not run.data.metrics), None)
         self._delete([run.info.run_id for run in found if run is not kept])
         if kept is None:
             tags = {
@@ -274,13 +277,13 @@ class Tracking:
         """Counts, status and files of the sweep's run, where they have changed."""
         run, run_id = filled.parent, filled.parent.info.run_id
         counts = plan.counts(ends)
+        tags = {name: str(count) for name, count in counts.items()}
         last = max(map(projection.milliseconds, ends.values()), default=1)
         status = _parent_status(counts, live)
         files = {name: file for name, file in self._files(plan).items() if run.data.tags.get(name) != file.digest}
-        if run.info.status == status and counts.items() <= run.data.metrics.items() and not files:
+        if run.info.status == status and tags.items() <= run.data.tags.items() and not files:
             return
-        points = [Point(name, count, last, len(ends)) for name, count in counts.items()]
-        self.client.log_batch(run_id, [Metric(*point) for point in points])
+        self.client.log_batch(run_id, tags=_tags(tags))
         if status == "RUNNING":
             self.client.update_run(run_id, status)
         else:
@@ -351,7 +354,8 @@ def _views(plan: Plan) -> dict[str, str]:
     """Views that MLflow's page of the experiment offers: all trials, and means over seeds by setting.
 
     Ordered by setting, because the page loads a hundred runs at a time and groups only what it has loaded. (In any
-    order but by time it shows trials outside their parent.)
+    order but by time it shows trials outside their parent, so that the parent is left out.) Charts of curves come
+    first; the page adds those of what has one value a run.
     """
     columns = [
         *(f"params.`{name}`" for name in (*plan.varying, "seed")),
@@ -362,6 +366,12 @@ def _views(plan: Plan) -> dict[str, str]:
         "selectedColumns": columns,
         "orderByKey": "tags.`setting`",
         "orderByAsc": True,
+        "searchFilter": f"tags.role = '{TRIAL}'",
+        "compareRunSections": [
+            {"uuid": name.lower(), "name": name, "display": True, "isReordered": False, "isGenerated": True}
+            for name in ("Curves", "Model metrics")
+        ],
+        "compareRunCharts": [_chart(name) for name in projection.CURVES if name in projection.shares_of(plan)],
     }
     by_setting = {"aggregateFunction": "average", "groupByKeys": [{"mode": "tag", "groupByData": "setting"}]}
     views = {_VIEW: ("Trials", table), f"{_VIEW[:-6]}settings": ("Settings", {**table, "groupBy": by_setting})}
@@ -369,6 +379,17 @@ def _views(plan: Plan) -> dict[str, str]:
         tag: json.dumps({"name": name, "createdAt": 1, "updatedAt": 1, "state": json.dumps(state)})
         for tag, (name, state) in views.items()
     }
+
+
+def _chart(name: str) -> dict[str, Any]:
+    """A line a run, as the page of an experiment stores its charts."""
+    place = {"uuid": f"curve-{name}", "metricSectionId": "curves", "deleted": False, "isGenerated": True}
+    what = {"type": "LINE", "metricKey": name, "displayName": name, "runsCountToCompare": 10}
+    axes = {"xAxisKey": "step", "xAxisScaleType": "linear", "scaleType": "linear", "yAxisKey": "metric"}
+    return {
+        **place, **what, **axes, "range": {}, "lineSmoothness": 0, "selectedXAxisMetricKey": "",
+        "yAxisExpressions": [], "ignoreOutliers": False, "useGlobalXaxisKey": True, "useGlobalLineSmoothing": True,
+    }  # fmt: skip
 
 
 def _check_database(uri: str) -> None:
