@@ -33,7 +33,9 @@ def summarize(steps: pd.DataFrame) -> pd.DataFrame:
         if task["step"].notna().any():
             times = learning_curves.spaced(np.sort(task["step"].dropna().unique()))
             curves = [
-                series.at_times(trial, "step", times, ["value"]).assign(**trial.iloc[0][SETTING].to_dict())
+                series.at_times(trial, "step", times, ["value"]).assign(
+                    **{name: trial[name].iloc[0] for name in SETTING}
+                )
                 for _, trial in task.groupby([*SETTING, "trial_id"], sort=False)
             ]
             shown = pd.concat(curves, ignore_index=True)

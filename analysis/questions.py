@@ -48,7 +48,7 @@ def questions(sweep: str, search: str | None = None) -> dict[str, ModuleType | B
     """Prefix of figures -> analysis module: a sweep's namesake, its search's, or the default, and those it names."""
     is_there = sweep.isidentifier() and importlib.util.find_spec(f"analysis.{sweep}") is not None
     module = _imported(sweep) if is_there else None
-    if not isinstance(module, Broken) and not (hasattr(module, "QUERY") and hasattr(module, "FIGURES")):
+    if module is None or not (isinstance(module, Broken) or (hasattr(module, "QUERY") and hasattr(module, "FIGURES"))):
         module = _imported(SEARCHES.get(search or "", DEFAULT))
     others = {name: _imported(name) for name in getattr(module, "ALSO", ())}
     stem = re.sub(r"[^\w.-]", "_", sweep)  # whatever a part from elsewhere calls its sweep, files stay in their folder
