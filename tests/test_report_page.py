@@ -32,13 +32,13 @@ def visible(page):
 
 def test_every_figure_is_drawn_without_complaint(page):
     figures = page.find_elements(By.CSS_SELECTOR, "figure")
-    assert len(figures) == 7
+    assert len(figures) == 4
     for figure in figures:  # each is drawn when it comes near
         page.execute_script("arguments[0].scrollIntoView()", figure)
         WebDriverWait(page, 30).until(lambda _, figure=figure: figure.find_elements(By.CSS_SELECTOR, ".main-svg"))
     page.execute_script("scrollTo(0, 0)")
     drawn = page.find_elements(By.CSS_SELECTOR, "figure .js-plotly-plot .main-svg")
-    assert len({svg.find_element(By.XPATH, "./ancestor::figure").get_attribute("id") for svg in drawn}) == 7
+    assert len({svg.find_element(By.XPATH, "./ancestor::figure").get_attribute("id") for svg in drawn}) == 4
     assert browsers.complaints(page) == []
 
 
@@ -232,7 +232,7 @@ def test_everything_is_reached_by_tab_and_has_a_name(page):
 def test_printed_figures_are_the_files_of_a_paper(page):
     page.execute_script("dispatchEvent(new Event('beforeprint'))")
     twins = page.find_elements(By.CSS_SELECTOR, "figure > .twin")
-    assert len(twins) == 7
+    assert len(twins) == 4
     assert all(
         twin.get_attribute("src").startswith("data:image/svg+xml") and twin.get_attribute("alt") for twin in twins
     )
