@@ -80,7 +80,7 @@ def test_the_walk_to_a_sweep_of_ones_own_ends_with_a_figure(tmp_path):
 
 def test_a_figure_of_the_report_and_one_of_ones_own(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    few = {"data.noise_fraction": (0.2, 0.6), "regularization.weight_decay": (0.0,), "seeds": range(2)}
+    few = {"data.noise_fraction": (0.2, 0.6), "regularization.weight_decay": (0.0, 0.01), "seeds": range(2)}
     memsweep.launch(load_sweep("generalization").with_axes(few), "results")
     others = [
         TrialConfig.of({"data.noise_kind": "labels", "data.noise_fraction": 0.5, "seed": seed}) for seed in (0, 1)
