@@ -308,6 +308,12 @@ SCHEMAS: dict[str, pa.Schema] = {
                 "of one member from its run alone, as far as a tenth of the pack's time takes it: the largest of "
                 "measurements, relative, and final weights, absolute; 0: equal to the bit; null: not compared",
             ),
+            _column(
+                "program_deviation",
+                pa.float64(),
+                "of a tiny pack of its program from its members alone, after a few steps: the largest of weights, "
+                "absolute, and losses in evaluation, relative; 0: equal to the bit; null: not checked",
+            ),
             _column("finished_at", pa.timestamp("us", tz="UTC"), "when it ended"),
             _column("host", pa.string(), "machine"),
             _column(

@@ -8,9 +8,9 @@ import torch
 from memsweep.launch import calibration, choices
 from memsweep.launch.calibration import Calibration, Timing, calibrate, lift_problem
 from memsweep.launch.choices import COMPILE_SECONDS, SAVED_UNMEASURED, Choice, choose
-from memsweep.launch.packing import program_name
+from memsweep.launch.packing import CANNOT_BE_FUSED, program_name
 from memsweep.results.store import Store, StoreError
-from tests.cases import trial
+from tests.cases import ended, trial
 
 ENOUGH = int(COMPILE_SECONDS["new"] / SAVED_UNMEASURED)  # member steps of one worker that pay for compiling
 
@@ -176,6 +176,39 @@ class Broken(torch.nn.Linear):
         raise RuntimeError("my own mistake")
 
 
+class Reading(torch.nn.Module):
+    """Reads an example in steps of eight by a layer of torch's, which vmap lifts inside a gradient alone."""
+
+    kind = torch.nn.GRU
+
+    def __init__(self, model, input_dim, classes):
+        super().__init__()
+        self.layer = self.kind(8, model.width, batch_first=True)
+        self.readout = torch.nn.Linear(model.width, classes)
+
+    def forward(self, inputs):
+        return self.readout(self.layer(inputs.unflatten(-1, (-1, 8)))[0][:, -1])  # the layer's line
+
+
+class ReadingLSTM(Reading):
+    kind = torch.nn.LSTM
+
+
+class ReadingRNN(Reading):
+    kind = torch.nn.RNN
+
+
+class Rounding(torch.nn.Linear):
+    """Cannot be lifted in evaluation, by its own doing."""
+
+    def __init__(self, model, input_dim, classes):
+        super().__init__(input_dim, classes)
+
+    def forward(self, inputs):
+        logits = super().forward(inputs)
+        return logits if self.training else logits / max(1.0, logits.abs().max().item())
+
+
 def of(network, count=3):
     return [trial(seed=seed, model__family=f"tests.test_choices:{network.__name__}") for seed in range(count)]
 
@@ -187,6 +220,24 @@ def test_what_cannot_be_fused_is_told_with_its_line():
     assert "random" in lift_problem(of(Dropping), "cpu")
     assert lift_problem([trial(), trial(seed=1)], "cpu") == ""
     assert lift_problem(of(Broken), "cpu") == ""  # its pack fails and tells
+
+
+@pytest.mark.parametrize("network", [Reading, ReadingLSTM, ReadingRNN, Rounding])
+def test_liftability_is_tried_for_evaluation_too(network):
+    problem = lift_problem(of(network), "cpu")
+    assert "test_choices.py" in problem and ("layer's line" in problem or "logits.abs().max().item()" in problem)
+
+
+def loud(parameters, inputs, logits):
+    """A penalty that looks at its numbers."""
+    return logits.sum() if logits.sum() > 0 else -logits.sum()
+
+
+def test_liftability_is_tried_with_what_any_trial_of_the_program_has():
+    """Here, the last one alone has a strength of the penalty that cannot be lifted."""
+    fields = {"regularization__penalty": "tests.test_choices:loud"}
+    trials = [trial(seed=seed, regularization__penalty_strength=0.1 * (seed == 4), **fields) for seed in range(5)]
+    assert "if logits.sum() > 0" in lift_problem(trials, "cpu")
 
 
 def test_calibration_tries_members_in_turn_and_more_and_more_at_a_time(monkeypatch):
@@ -207,3 +258,48 @@ def test_a_module_that_cannot_be_fused_is_chosen_to_run_in_turn():
     assert choice.mode == "serial" and "random" in choice.reason
     assert json.loads(json.dumps(choice.reason)) == choice.reason
     assert "they can't be fused" in choices.remarks({program_name(of(Dropping)[0]): choice})[0]
+
+
+# What packs found is kept.
+
+
+def ran(store, trials, **row):
+    """A pack of these trials, as a worker writes it."""
+    store.write("trials", [ended(t.trial_id, attempt_id=str(row)) for t in trials])
+    store.write("packs", [{"attempt_id": str(row), "mode": "fused", **row}])
+
+
+def test_a_program_that_a_pack_could_not_fuse_runs_in_turn_from_then_on(store):
+    """Also in folders of older versions, which hold `fused` for it."""
+    trials = of(Reading)
+    store.note_programs({program_name(trials[0]): {"mode": "fused", "compiled": False, "slots": 64}})
+    line = "my_lab.py, line 3: self.layer(x) (Batching rule not implemented)"
+    ran(store, trials, mode="serial", cause=f"out of memory; {CANNOT_BE_FUSED}{line}; another")
+    (said,) = choices.learned(trials, store)
+    assert said.endswith(f"members run in turn, for they can't be fused: {line}")
+    kept = choose(trials, store, "cpu", 1)[program_name(trials[0])]
+    assert (kept.mode, kept.slots, kept.reason) == ("serial", choices.IN_TURN_SLOTS, line)
+    assert choices.learned(trials, store) == []
+
+
+@pytest.mark.parametrize(
+    "found, exactness", [([0.0, None], "exact"), ([0.0, 3e-8], "3.0e-08"), ([None], ""), ([float("inf")], "inf")]
+)
+def test_exactness_is_stored_with_the_program(store, found, exactness):
+    trials = [trial(seed=seed) for seed in range(len(found))]
+    choices.note(store, choose(trials, store, "cpu", 1))
+    for own, number in zip(trials, found, strict=True):
+        ran(store, [own], program_deviation=number, pack_id=own.trial_id)
+    said = choices.learned(trials, store)
+    assert choose(trials, store, "cpu", 1)[program_name(trials[0])].exactness == exactness
+    sentence = "mlp 64-8-8-10 relu sgd batch=20 float32: a trial's numbers depend on its company, by up to"
+    assert [text.partition(" inf" if exactness == "inf" else " 3.0e-08")[0] for text in said] == (
+        [] if exactness in ("", "exact") else [sentence]
+    )
+
+
+def test_a_pack_that_deviates_is_said_although_its_program_was_not_seen_to(store):
+    ran(store, [trial()], program_deviation=0.0, deviation=1e-6)
+    (said,) = choices.learned([trial(), trial(seed=1)], store)
+    assert "depend on its company, by up to 1.0e-06" in said
+    assert choices.learned([trial(seed=1)], store) == []

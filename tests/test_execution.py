@@ -6,7 +6,7 @@ import torch
 from memsweep.engine import models, trainer
 from memsweep.launch import checkpoints, execution, ledger
 from memsweep.launch.execution import run_pack
-from memsweep.launch.packing import Pack
+from memsweep.launch.packing import CANNOT_BE_FUSED, Pack
 from memsweep.results.store import Store
 from memsweep.schema import error_line, reproduction
 from tests.cases import trial
@@ -302,3 +302,26 @@ def test_a_full_disk_is_nobodys_fault(tmp_path, monkeypatch):
         for _ in run_pack(PACK, store):
             pass
     assert set(store.trials(["status"])["status"].to_pylist()) <= {"finished"}
+
+
+# Networks that turn out not to be liftable when they run.
+
+
+@pytest.mark.parametrize("probes", [(), ("critical_samples",)])
+def test_a_pack_that_cannot_be_fused_goes_on_in_turn_and_names_the_line(tmp_path, probes):
+    """As folders of older versions have it planned: `fused`, although its first evaluation cannot be lifted."""
+    own = {"model__family": "tests.test_choices:Reading", "optimizer__epochs": 1, "probes": probes}
+    trials = tuple(trial(seed=seed, **own) for seed in range(3))
+    fused = store_of(tmp_path / "fused", Pack(trials, slots=2, compared=True))
+    serial = store_of(tmp_path / "serial", Pack(trials, slots=2, mode="serial"))
+    assert fused.trials()["status"].to_pylist() == ["finished"] * 3
+    assert numbers(fused, trials) != []
+    assert without_deviation(numbers(fused, trials)) == without_deviation(numbers(serial, trials))
+    (row,) = packs_of(fused)
+    assert row["mode"] == "serial" and row["program_deviation"] == 0.0
+    assert row["cause"].startswith(CANNOT_BE_FUSED) and "test_choices.py, line" in row["cause"]
+    assert "the layer's line" in row["cause"] and "Batching rule not implemented" in row["cause"]
+
+
+def without_deviation(rows):
+    return [(table, {name: value for name, value in row.items() if name != "deviation"}) for table, row in rows]

@@ -132,6 +132,12 @@ def evaluate(
     return metrics.Evaluation(predicted, loss, right)
 
 
+def first_answers(program: Program, state: State) -> metrics.Evaluation:
+    """Answers to each member's first training examples, as many as are evaluated at a time."""
+    e, count = state.examples, rows_at_a_time(program.form)
+    return evaluate(program, numbers_of(state), e, e.offset, e.given[:, :count], e.train_count.clamp(max=count))
+
+
 class Asked(NamedTuple):
     """Examples that members are asked about at a time."""
 

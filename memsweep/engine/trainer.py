@@ -27,7 +27,18 @@ from memsweep.engine.program import Program, compose
 from memsweep.engine.state import State, admit, init, member_view, select, state_bytes
 from memsweep.engine.step import Batch, hold, release, train_step
 
-__all__ = ["Clock", "admit", "advance", "batches", "compose", "init", "select", "state_bytes", "steps_to_measurement"]
+__all__ = [
+    "Clock",
+    "admit",
+    "advance",
+    "batches",
+    "compose",
+    "init",
+    "select",
+    "state_bytes",
+    "steps_to_measurement",
+    "train",
+]
 
 
 @dataclass
@@ -53,6 +64,16 @@ def advance(program: Program, state: State, steps: int, clock: Clock | None = No
     """
     clock = clock or Clock()
     begun = time.perf_counter()
+    state, norms = train(program, state, steps)
+    clock.charge("train", begun)
+    begun = time.perf_counter()
+    state, measured = measure(program, state, norms)
+    clock.charge("evaluate", begun)
+    return state, measured
+
+
+def train(program: Program, state: State, steps: int) -> tuple[State, Tensor]:
+    """Trains every member for `steps` steps and measures nothing. Returns the norms of the last gradients too, [M]."""
     index = batches(program, state, steps)  # [steps, M, B]
     rates = learning_rates(program, state, steps)  # [steps, M]
     noise = streams.subkeys(state.noise_keys, torch.from_numpy(state.step) + torch.arange(steps)[:, None]).to(
@@ -61,13 +82,8 @@ def advance(program: Program, state: State, steps: int, clock: Clock | None = No
     set_precision(program)
     batch = Batch(index, rates, noise, moment_corrections(program, state, steps))
     norms = _in_turn(program, state, batch) if program.mode == "serial" else _together(program, state, batch)
-    state = state._replace(step=state.step + steps)
     _synchronize(program)
-    clock.charge("train", begun)
-    begun = time.perf_counter()
-    state, measured = measure(program, state, norms)
-    clock.charge("evaluate", begun)
-    return state, measured
+    return state._replace(step=state.step + steps), norms
 
 
 def _together(program: Program, state: State, batches: Batch) -> Tensor:

@@ -15,7 +15,7 @@ from memsweep.engine import trainer
 from memsweep.launch import checkpoints, provenance
 from memsweep.launch.choices import note_cached
 from memsweep.launch.ledger import Ledger, Row
-from memsweep.launch.packing import Pack, Tally, describe, program_name
+from memsweep.launch.packing import CANNOT_BE_FUSED, Pack, Tally, describe, program_name
 from memsweep.results.store import Store
 from memsweep.schema import Status, reproduction
 
@@ -42,6 +42,7 @@ class Attempt:
         self.steps: dict[str, int] = {}  # how far trials have come that are left
         self.causes: list[str] = []  # what went wrong without ending a trial
         self.deviation: float | None = None  # of the member that was compared with its run alone
+        self.program_deviation: float | None = None  # of a tiny pack from its members alone
         self.compare_seconds = 0.0
         self.save_at = time.monotonic() + checkpoint_seconds
         self._begun = time.monotonic()
@@ -62,6 +63,13 @@ class Attempt:
             command = f"\n{reproduction(trial, self.store.results)}\n" if cause else ""
             self.ledger.settle(trial, status, {"cause": cause and cause + command})
             del self.left[trial.trial_id]
+
+    def run_in_turn(self, lift_problem: str) -> None:
+        """Makes the rest of the pack run in turn, which a fused program of these members cannot."""
+        self.pack = replace(self.pack, mode="serial", compiled=False)
+        self.execution = checkpoints.execution(self.pack, self.device)
+        self.program_deviation = None
+        self.causes.append(f"{CANNOT_BE_FUSED}{lift_problem}")
 
     def saved(self, seconds: float) -> None:
         self.ledger.write_seconds += seconds
@@ -95,6 +103,7 @@ def _pack_row(attempt: Attempt, wall_seconds: float) -> Row:
         "write_seconds": ledger.write_seconds,
         "compare_seconds": attempt.compare_seconds,
         "deviation": attempt.deviation,
+        "program_deviation": attempt.program_deviation,
         "wall_seconds": wall_seconds,
         "peak_memory_bytes": peak,
         "cause": "; ".join(attempt.causes) or None,

@@ -17,11 +17,14 @@ import torch
 
 from memsweep.config import TrialConfig
 from memsweep.engine import trainer
+from memsweep.engine.evaluation import first_answers
 
 SECONDS = 0.25
 """How long each mode and number of members is tried, about; at least one step."""
 IN_TURN_MEMBERS = 2
 FUSED_MEMBERS = {"cpu": (8, 32, 64), "cuda": (64, 512, 4096)}
+LIFTING = ("vmap", "Batching rule", "functorch", "torch.func", "data-dependent", "BatchedTensor")
+"""Words of torch's messages about what cannot be lifted."""
 GAIN = 0.97
 """A larger pack, or a fused one, is taken where its step takes at most this share of the other's."""
 
@@ -72,34 +75,47 @@ def calibrate(trials: Sequence[TrialConfig], device: str) -> Calibration:
 
 
 def lift_problem(trials: Sequence[TrialConfig], device: str) -> str:
-    """Why one step of two members cannot be fused, naming the user's line; empty where it can, or fails alone too."""
-    twins = (list(trials[:2]) * 2)[:2]
+    """Why a step and an evaluation of two members cannot be fused, naming the user's line.
+
+    Empty where both can, or fail in turn too.  trials: all of the program, since each may bring a regularizer.
+    """
     try:
-        _step(twins, "fused", device)
+        _step_and_evaluation(trials, "fused", device)
     except Exception as error:
         lifted = error
     else:
         return ""
     try:
-        _step(twins, "serial", device)
+        _step_and_evaluation(trials, "serial", device)
     except Exception:
         return ""  # its own mistake, not lifting's: the pack will tell it
-    frames = [frame for frame in traceback.extract_tb(lifted.__traceback__) if not _is_library(frame.filename)]
+    return line_of(lifted)
+
+
+def is_lifting(error: Exception) -> bool:
+    """Whether an error is about lifting a network over members: torch has no class of its own for these."""
+    return any(word in str(error) for word in LIFTING)
+
+
+def line_of(error: Exception) -> str:
+    """The user's line that an error comes from, and its text."""
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not _is_library(frame.filename)]
     where = f"{frames[-1].filename}, line {frames[-1].lineno}: {frames[-1].line}" if frames else "its forward"
-    return f"{where} ({textwrap.shorten(str(lifted), 200)})"
+    return f"{where} ({textwrap.shorten(str(error), 200)})"
 
 
-def _step(trials: Sequence[TrialConfig], mode: str, device: str) -> None:
+def _step_and_evaluation(trials: Sequence[TrialConfig], mode: str, device: str) -> None:
     program = trainer.compose(trials, device, mode=mode)
-    state = trainer.init(program, trials)
-    trainer.advance(program, state, 1)
+    state = trainer.init(program, (list(trials[:2]) * 2)[:2])
+    state, _ = trainer.train(program, state, 1)
+    first_answers(program, state)
 
 
 def _timed(trials: Sequence[TrialConfig], mode: str, members: int, device: str) -> tuple[Timing, ...]:
     """One timing; none where the program fails, or the device is too small for it."""
     some = trials[:members]
     try:
-        program = trainer.compose(some, device, mode=mode)
+        program = trainer.compose(trials, device, mode=mode)
         if device == "cuda":
             torch.cuda.reset_peak_memory_stats()
         state = trainer.init(program, some)

@@ -23,7 +23,7 @@ import psutil
 
 from memsweep.config import Model, TrialConfig
 from memsweep.data import tasks
-from memsweep.launch.packing import ADVERSARIAL, by_program
+from memsweep.launch.packing import ADVERSARIAL, CANNOT_BE_FUSED, by_program, describe
 from memsweep.options import FAMILIES, SEQUENCE_FAMILIES
 from memsweep.results.store import Store, StoreError
 
@@ -63,6 +63,9 @@ MEMORY_SHARE = 0.5
 """Of the free memory, that the packs of all workers may take together."""
 
 
+EXACT = "exact"
+
+
 @dataclass(frozen=True)
 class Choice:
     """How a program is executed."""
@@ -72,6 +75,7 @@ class Choice:
     slots: int = 64  # members trained at a time
     seconds: float | None = None  # of a member step when it was measured, uncompiled
     reason: str = ""  # why its members cannot be fused, or why it is not compiled although that would pay
+    exactness: str = ""  # EXACT, or how far members of a tiny pack were from each alone; empty: not checked
 
 
 def choose(
@@ -114,6 +118,42 @@ def remarks(chosen: Mapping[str, Choice]) -> list[str]:
         elif choice.reason:
             sentences.append(f"Programs run uncompiled: {choice.reason}")
     return list(dict.fromkeys(sentences))
+
+
+def learned(trials: Iterable[TrialConfig], store: Store) -> list[str]:
+    """Stores what packs found of the programs of these trials; what people should know of it, a line a program.
+
+    A program whose members could not be fused when they ran is chosen to run in turn from now on. Whether members
+    depend on their company is said of those that do.
+    """
+    columns = store.trials(["trial_id", "attempt_id"]).to_pydict()
+    attempts = dict(zip(columns["trial_id"], columns["attempt_id"], strict=True))
+    fields = ["attempt_id", "mode", "cause", "deviation", "program_deviation"]
+    packs = {row["attempt_id"]: row for row in store.current("packs", fields).to_pylist()}
+    choices, changed, sentences = stored(store), dict[str, Choice](), list[str]()
+    for name, group in by_program(trials).items():
+        own = {attempts[trial.trial_id] for trial in group if trial.trial_id in attempts}
+        rows = [packs[attempt_id] for attempt_id in sorted(own) if attempt_id in packs]
+        choice = before = choices.get(name, Choice())
+        problems = [row["cause"].partition(CANNOT_BE_FUSED)[2] for row in rows if row["cause"]]
+        if before.mode == "fused" and (problem := next(filter(None, problems), "")):
+            choice = Choice("serial", slots=IN_TURN_SLOTS, reason=problem.partition("; ")[0])
+            sentences += remarks({name: choice})
+        rows = [row for row in rows if row["mode"] == choice.mode]
+        checked = [row["program_deviation"] for row in rows if row["program_deviation"] is not None]
+        if checked:
+            choice = replace(choice, exactness=f"{max(checked):.1e}" if max(checked) else EXACT)
+        if choice != before:
+            changed[name] = choice
+        seen = [*checked, *(row["deviation"] for row in rows if row["deviation"] is not None)]
+        if any(seen):
+            sentences.append(
+                f"{describe(group[0])}: a trial's numbers depend on its company, by up to {max(seen):.1e} "
+                "(packs.deviation, packs.program_deviation)"
+            )
+    if changed:
+        note(store, changed)
+    return sentences
 
 
 def note(store: Store, chosen: Mapping[str, Choice]) -> None:

@@ -8,14 +8,19 @@ import time
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from memsweep.config import TrialConfig
 from memsweep.engine import trainer
-from memsweep.engine.evaluation import numbers_of
+from memsweep.engine.evaluation import first_answers, numbers_of
 from memsweep.engine.program import Program
-from memsweep.engine.state import State
+from memsweep.engine.state import State, select
+
+LOSSES = "losses in evaluation"
+TWINS, TWIN_STEPS = 3, 3
+"""Members and steps of the tiny pack that shows whether a program's products depend on their company."""
 
 
 class Run(NamedTuple):
@@ -38,6 +43,40 @@ def alone(trial: TrialConfig, program: Program, seconds: float = math.inf) -> Ru
             return Run(state, curve, {name: values[0].item() for name, values in measured.test.items()}, ended=True)
         if time.monotonic() > until:
             return Run(state, curve, {}, ended=False)
+
+
+def program_deviation(program: Program, state: State) -> float | None:
+    """How far members of a tiny pack are from each alone, after a few steps of training and an evaluation.
+
+    The largest difference of weights, absolute, and of the losses of the first examples, relative; 0: equal to the bit.
+    state: of the program's first members, which keeps its numbers.  None: nobody has company, or the program fails,
+    which its pack will report.
+    """
+    members = len(state.members)
+    if members < 2:
+        return None
+    at = np.unique(np.linspace(0, members - 1, TWINS).round().astype(int))
+    try:
+        packed = _tried(program, select(state, at))
+        alone = [_tried(program, select(state, at[m : m + 1])) for m in range(len(at))]
+    except Exception:
+        return None
+    found = 0.0
+    for m, own in enumerate(alone):
+        for name, value in own.items():
+            mine, theirs = value[0].double(), packed[name][m].double()
+            apart = (mine - theirs).abs()
+            if name == LOSSES:
+                apart = apart / mine.abs().maximum(theirs.abs()).clamp(min=1e-300)
+            # what is no number in both is no difference
+            found = max(found, apart[mine != theirs].nan_to_num(0.0).max().item() if (mine != theirs).any() else 0.0)
+    return found
+
+
+def _tried(program: Program, state: State) -> dict[str, Tensor]:
+    """Weights and buffers after a few steps, and LOSSES, members first."""
+    state, _ = trainer.train(program, state, TWIN_STEPS)
+    return {**numbers_of(state), LOSSES: first_answers(program, state).loss}
 
 
 def weights(state: State, m: int) -> dict[str, Tensor]:

@@ -19,7 +19,7 @@ from memsweep.engine.checkpoint import CheckpointError
 from memsweep.engine.evaluation import Measured
 from memsweep.engine.program import Program
 from memsweep.engine.state import State
-from memsweep.launch import checkpoints, comparison, probes, sources
+from memsweep.launch import calibration, checkpoints, comparison, probes, sources
 from memsweep.launch.attempt import Attempt
 from memsweep.launch.checkpoints import CHECKPOINT_SECONDS
 from memsweep.launch.ledger import Row
@@ -42,6 +42,7 @@ class Trouble(NamedTuple):
 
     is_out_of_memory: bool
     text: str
+    lift_problem: str  # the user's line that cannot be fused; empty: it is another error
 
 
 def run_pack(
@@ -50,9 +51,10 @@ def run_pack(
     """Trains every trial of the pack, yielding its progress now and then; all is written when it ends.
 
     A member that fits, diverges or finishes leaves, and a waiting trial takes its slot. Members go on from checkpoints
-    of the folder that hold them. Where memory runs out, the pack goes on with half the slots. An error of a user's
-    code ends the members that raise it alone, as `failed`; the others go on without them. Closed early, it saves what
-    is in training and stores the rest as `interrupted`; so it ends too where its trials have come to their pause.
+    of the folder that hold them. Where memory runs out, the pack goes on with half the slots. Where a network turns out
+    not to be liftable, its members run in turn, from their start. An error of a user's code ends the members that raise
+    it alone, as `failed`; the others go on without them. Closed early, it saves what is in training and stores the rest
+    as `interrupted`; so it ends too where its trials have come to their pause.
     """
     attempt, groups = Attempt(pack, store, device, checkpoint_seconds), [pack]
     try:
@@ -98,7 +100,8 @@ def _train(attempt: Attempt, group: Pack) -> Generator[Tally, None, Trouble | No
     except StoreError:  # no fault of a trial
         raise
     except Exception as error:
-        return Trouble(_is_out_of_memory(error), "".join(traceback.format_exception(error)))
+        lift_problem = calibration.line_of(error) if calibration.is_lifting(error) else ""
+        return Trouble(_is_out_of_memory(error), "".join(traceback.format_exception(error)), lift_problem)
     return None
 
 
@@ -107,6 +110,9 @@ def _after(attempt: Attempt, group: Pack, trouble: Trouble) -> list[Pack]:
 
     Each goes on from the last checkpoint. Trials that can go on with nobody are settled.
     """
+    if trouble.lift_problem and attempt.pack.mode == "fused":
+        attempt.run_in_turn(trouble.lift_problem)
+        return [group]
     present = [trial for trial in attempt.present if trial.trial_id in attempt.left]
     if len(present) <= 1:
         status = Status.OUT_OF_MEMORY if trouble.is_out_of_memory else Status.FAILED
@@ -154,6 +160,9 @@ class Training:
             except Exception as error:
                 self._settle_broken(entering, error)
                 continue
+            attempt.clock.charge("start", begun)
+            self._check_exactness()
+            begun = time.perf_counter()
             self._take_up(entering)
             attempt.clock.charge("start", begun)
             self._probe_newcomers(entering)
@@ -175,6 +184,15 @@ class Training:
         entered = self._refill(measured)
         clock.charge("start", begun)
         self._probe_newcomers(entered)
+
+    def _check_exactness(self) -> None:
+        """Has the program's own products looked at, once for a pack that is compared."""
+        attempt = self.attempt
+        if attempt.pack.compared and attempt.program_deviation is None:
+            begun, compiled_before = time.perf_counter(), compilation.seconds_spent
+            attempt.program_deviation = comparison.program_deviation(self.program, self.state)
+            compiling = compilation.seconds_spent - compiled_before
+            attempt.compare_seconds += time.perf_counter() - begun - compiling
 
     def is_paused(self) -> bool:
         """Whether all in training have come to their pause."""

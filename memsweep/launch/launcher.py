@@ -161,6 +161,8 @@ def launch(
         after = plan.work(rounds.asked, store)
         _tidy(after.missing, store)
         remarks += rounds.said()
+        if missing:
+            remarks += choices.learned(rounds.asked, store)
         causes, saved = _causes(after.failed, store), _saved(after.missing, store)
     return Report(
         title(sweeps),

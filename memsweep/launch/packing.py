@@ -68,6 +68,8 @@ class Tally(NamedTuple):
     steps: int = 0  # in all, of the packs that were asked for so far, with those that checkpoints held
 
 
+CANNOT_BE_FUSED = "ran in turn, because its members can't be fused: "
+"""Before the user's line, in `packs.cause`."""
 ADVERSARIAL = "adversarial"
 """In the name of programs whose steps search for critical samples."""
 
