@@ -5,6 +5,7 @@ import json
 import pytest
 import torch
 
+from memsweep import processors
 from memsweep.launch import calibration, choices
 from memsweep.launch.calibration import Calibration, Timing, calibrate, lift_problem
 from memsweep.launch.choices import COMPILE_SECONDS, SAVED_UNMEASURED, Choice, choose
@@ -122,6 +123,12 @@ def test_packs_fit_into_memory(monkeypatch):
     monkeypatch.setattr(choices.psutil, "virtual_memory", lambda: type("Memory", (), {"available": 1000}))
     assert chosen(("fused", 8, 90, 10), ("fused", 32, 60, 10), workers=2).slots == 25
     assert chosen(("fused", 8, 90, 10**6)).slots == 1
+
+
+def test_packs_fit_into_the_memory_that_is_allotted(monkeypatch):
+    """Which may be less than the machine has free."""
+    monkeypatch.setattr(processors, "memory_left", lambda: 1000)
+    assert chosen(("fused", 8, 90, 10), ("fused", 32, 60, 10), workers=2).slots == 25
 
 
 def test_only_what_takes_long_is_measured_first():

@@ -9,6 +9,7 @@ import pandas as pd
 from analysis import frames
 from analysis.claims.claim import Claim, MissingTrialsError
 from analysis.claims.verdicts import ALPHA, Read, as_tested, combined, gathered, papers
+from memsweep.processors import allotted
 
 SHUFFLES = 200
 
@@ -20,7 +21,7 @@ def by_chance(read: Read, shuffles: int) -> dict[tuple[str, int], float]:
     """
     asked = {(paper.key, claim.number): claim for paper in papers() for claim in paper.claims if claim.shuffled}
     there = {key: claim for key, claim in asked.items() if _has_rows(claim, read)}
-    rates = joblib.Parallel(n_jobs=-1)(
+    rates = joblib.Parallel(n_jobs=allotted())(
         joblib.delayed(reproduced_by_chance)(
             claim, gathered(claim, read), np.random.default_rng([number, *paper.encode()]), shuffles
         )

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 
 import psutil
 
+from memsweep import processors
 from memsweep.config import Model, TrialConfig
 from memsweep.data import tasks
 from memsweep.launch.packing import ADVERSARIAL, CANNOT_BE_FUSED, by_program, describe
@@ -211,7 +212,8 @@ def _choice(
         in_turn = bool(measured and measured.lift_problem) or (device == "cpu" and _has_better_kernel(trials[0].model))
         choice = Choice("serial" if in_turn else "fused", slots=_slots(trials[0], device))
     else:
-        room = int(psutil.virtual_memory().available * MEMORY_SHARE / workers / max(best.bytes_a_member, 1))
+        free = min(psutil.virtual_memory().available, processors.memory_left())
+        room = int(free * MEMORY_SHARE / workers / max(best.bytes_a_member, 1))
         choice = Choice(best.mode, slots=max(1, min(best.members, room)), seconds=best.seconds)
     if choice.mode == "serial":
         return replace(choice, slots=IN_TURN_SLOTS, reason=measured.lift_problem if measured else "")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
@@ -10,6 +9,7 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
+from memsweep import processors
 from memsweep.config import ConfigError, TrialConfig, imported
 from memsweep.data import tasks
 from memsweep.launch import apart, protocols
@@ -203,7 +203,7 @@ def local_device() -> str:
 def local_workers(device: str) -> int:
     """Packs that run at the same time on this machine."""
     if device == "cpu":
-        return os.cpu_count() or 1
+        return processors.allotted()
     import torch  # slow to import, and needed only here
 
     return max(1, torch.cuda.device_count())
