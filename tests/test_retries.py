@@ -7,11 +7,16 @@ import textwrap
 
 import pytest
 
+from memsweep.budget import Budget
+from memsweep.launch.asking import Asking
+from memsweep.launch.driver import Rounds
 from memsweep.launch.packing import Pack
 from memsweep.launch.patience import COMPILING_SECONDS, LastWords, Patience, last_words
 from memsweep.launch.retries import DEATHS, TRIES
 from memsweep.launch.tune import PackQueue, Searcher
-from tests.cases import trial
+from memsweep.results.store import Store, StoreError
+from memsweep.sweep import Sweep
+from tests.cases import ended, trial
 
 TRIALS = tuple(trial(seed=seed) for seed in range(8))
 CRASHED = LastWords(False, "Fatal Python error: Segmentation fault")
@@ -166,6 +171,45 @@ def test_machines_taken_away_with_notice_cost_no_tries():
         queue.on_trial_complete(name, error=True)
     world.run(queue)
     assert not world.quarantined and [(len(p.trials), p.slots) for p in world.handed_out] == [(8, 8)]
+
+
+# Results that can't be read back.
+
+
+def test_trials_that_have_ended_and_are_not_in_the_tables_are_not_run_without_end(tmp_path, monkeypatch):
+    store = Store(tmp_path / "results", create=True)
+    sweep = Sweep("s", {"data.task": "digits"}, seeds=range(3))
+    rounds = Rounds([Asking(sweep, store)], store)
+    assert len(rounds.missing) == 3
+    rows = [ended(t.trial_id) for t in sweep.trials]
+    store.write("trials", rows[:2])
+    with pytest.raises(
+        StoreError, match=rf"1 trials that have ended are not in its tables, e.g. {rows[2]['trial_id']}"
+    ):
+        rounds.next()
+    store.write("trials", rows[2:])
+    assert not any(due.trials for due in Rounds([Asking(sweep, store)], store).next())
+
+
+def test_trials_that_a_budget_left_out_are_not_taken_for_lost(tmp_path):
+    store = Store(tmp_path / "results", create=True)
+    sweep = Sweep("s", {"data.task": "digits"}, seeds=range(3))
+    rounds = Rounds([Asking(sweep, store)], store, Budget(trials=1))
+    (first,) = rounds.missing
+    store.write("trials", [ended(first.trial_id)])
+    assert not any(due.trials for due in rounds.next())
+
+
+def test_an_error_of_the_results_ends_the_launch_after_the_packs_at_work():
+    class Unreadable(World):
+        def more(self):
+            raise StoreError("can't be read back")
+
+    queue = PackQueue([Pack(TRIALS, 8)], {"results": "r"}, Unreadable())
+    assert queue.suggest("one")["pack"] and queue.suggest("two") is None
+    queue.on_trial_complete("one", {"settled": 8, "failed": 0, "node_id": ""})
+    assert queue.suggest("three") == Searcher.FINISHED == queue.suggest("four")
+    assert str(queue.error) == "can't be read back"
 
 
 # Patience.

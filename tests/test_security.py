@@ -10,6 +10,7 @@ import pytest
 import safetensors.torch
 
 import memsweep
+from memsweep.launch import cluster
 from memsweep.results.parts import read_part
 from memsweep.schema import SCHEMAS
 from tests.test_imports import FILES, NAMES, imports
@@ -38,18 +39,56 @@ def test_only_sweep_files_are_run_from_text(name):
     assert {file for file, path in zip(NAMES, FILES, strict=True) if name in calls(path)} == RUNNERS[name]
 
 
-@pytest.mark.parametrize("first", ["import ray", "import memsweep"])
-def test_a_program_that_has_imported_ray_before_launches_and_is_told(first, tmp_path):
+STRANGER = "import ray, sys; ray.init(address=sys.argv[1], logging_level='ERROR')"
+
+
+@pytest.mark.parametrize(
+    "first",
+    [
+        "import ray",
+        "import ray; ray.init(address='local', num_cpus=1, include_dashboard=False); ray.shutdown()",
+        "import memsweep",
+    ],
+    ids=["imported", "used", "not yet imported"],
+)
+def test_ray_asks_for_a_token_whoever_imported_it_first(first, tmp_path):
     code = f"""{first}
-import os, memsweep
-report = memsweep.launch("smoke", "results", limit=2)
-print(report.ran, any("asks nobody" in remark for remark in report.remarks), os.environ["RAY_AUTH_MODE"])
+import os, subprocess, sys
+from memsweep.launch import tune
+with tune.cluster():
+    assert tune.ray.get(tune.ray.remote(lambda: 7).remote()) == 7
+    address = tune.ray.get_runtime_context().gcs_address
+    without = {{name: value for name, value in os.environ.items() if not name.startswith("RAY_")}}
+    stranger = [sys.executable, "-c", {STRANGER!r}, address]
+    refused = subprocess.run(stranger, env={{**without, "RAY_AUTH_MODE": "disabled"}}, capture_output=True, text=True)
+    print(refused.returncode, "token" in refused.stderr, os.environ["RAY_AUTH_MODE"])
 """
     environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    environment["HOME"] = str(tmp_path)
     ended = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120
     )
-    assert ended.stdout.split() == ["2", str(first == "import ray"), "token"], ended.stderr
+    assert ended.stdout.split() == ["1", "True", "token"], ended.stderr
+    tokens = list(tmp_path.glob(".ray/auth_token"))
+    assert len(tokens) == ("ray" in first)
+    if first == "import ray":
+        assert tokens[0].stat().st_mode & 0o077 == 0
+
+
+@pytest.mark.parametrize("path", FILES, ids=NAMES)
+def test_nothing_switches_the_token_of_ray_off(path):
+    assert '"disabled"' not in path.read_text("utf-8")
+
+
+@pytest.mark.parametrize("before", [None, "token", "disabled"])
+@pytest.mark.parametrize("needs_token, seen", [(True, "token"), (False, None)])
+def test_how_another_cluster_is_asked_leaves_the_environment_as_it_was(needs_token, seen, before, monkeypatch):
+    monkeypatch.delenv("RAY_AUTH_MODE", raising=False)
+    if before:
+        monkeypatch.setenv("RAY_AUTH_MODE", before)
+    with cluster._asked_for_token(needs_token):
+        assert os.environ.get("RAY_AUTH_MODE") == seen
+    assert os.environ.get("RAY_AUTH_MODE") == before
 
 
 def test_a_results_folder_holds_formats_that_run_nothing(tmp_path):

@@ -1,14 +1,17 @@
 """What Tune is told, for as many workers as a cluster may have."""
 
 import os
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
 from memsweep.launch import tune
+from memsweep.launch.cluster import ClusterError
 from memsweep.launch.packing import Pack
 from memsweep.results.store import Store
 from memsweep.sweep import load_sweep
+from tests.test_launch import memsweep_
 
 
 @pytest.fixture
@@ -44,3 +47,74 @@ def test_all_workers_of_a_cluster_start_at_once(told):
 @pytest.mark.parametrize("workers, seconds", [(1, 1.0), (50, 1.0), (200, 4.0), (1000, 20.0)])
 def test_the_driver_is_told_fifty_times_a_second_at_most(told, workers, seconds):
     assert told(workers)["config"].search_alg.settings["report_seconds"] == seconds
+
+
+def long_folder(tmp_path):
+    """As batch systems make them."""
+    folder = tmp_path / ("scratch-of-a-job-" * 8)
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
+def started(monkeypatch):
+    """The folder that Ray is given, and whether it was there."""
+    given = []
+
+    def init(*, _temp_dir, **options):
+        given.append(_temp_dir)
+        raise RuntimeError("enough")
+
+    monkeypatch.setattr(tune.ray, "init", init)
+
+    def start():
+        with pytest.raises(RuntimeError, match="enough"), tune.cluster():
+            pass
+        return given[-1]
+
+    return start
+
+
+@pytest.mark.parametrize("name", ["TMPDIR", "RAY_TMPDIR"])
+def test_ray_has_its_sockets_where_their_paths_are_short_enough(name, started, monkeypatch, tmp_path):
+    monkeypatch.delenv("RAY_TMPDIR", raising=False)
+    monkeypatch.setenv(name, str(long_folder(tmp_path)))
+    folder = started()
+    assert len(f"{folder}{tune.SOCKET}") <= 107 and Path(folder).is_absolute()
+    assert not Path(folder).parent.exists()  # it goes with the launch
+
+
+@pytest.mark.parametrize("usual", ["/tmp", "/var/tmp"])
+def test_ray_has_its_sockets_where_it_has_them_by_itself(usual, started, monkeypatch):
+    monkeypatch.delenv("RAY_TMPDIR", raising=False)
+    monkeypatch.setenv("TMPDIR", usual)
+    assert started() is None
+
+
+@pytest.mark.parametrize("usual", ["scratch", "~/scratch"])
+def test_a_folder_that_is_not_where_it_says_is_not_taken_for_sockets(usual, started, monkeypatch):
+    monkeypatch.delenv("RAY_TMPDIR", raising=False)
+    monkeypatch.setenv("TMPDIR", usual)
+    assert Path(started()).is_absolute()
+
+
+def test_without_a_short_place_one_message_says_so(monkeypatch, tmp_path):
+    monkeypatch.delenv("RAY_TMPDIR", raising=False)
+    monkeypatch.setenv("TMPDIR", str(folder := long_folder(tmp_path)))
+    monkeypatch.setattr(tune.tempfile, "mkdtemp", lambda prefix, dir: str(folder))
+    with pytest.raises(ClusterError, match=r"TMPDIR=/.*Set RAY_TMPDIR to a folder with a short path"), tune.cluster():
+        pass
+
+
+def test_a_launch_with_a_long_folder_of_temporary_files_runs(tmp_path):
+    folder = long_folder(tmp_path)
+    arguments = ("launch", "smoke", "--limit", 1, "--tracking-uri", "none", "--results", tmp_path / "results")
+    found = memsweep_(*arguments, env={**os.environ, "TMPDIR": str(folder)})
+    assert found.returncode == 0 and "1 of 1 trials finished" in found.stderr, found.stderr
+    assert not list(folder.iterdir()), "left behind"
+
+
+def test_a_program_that_is_connected_to_ray_is_asked_to_leave_it(monkeypatch):
+    monkeypatch.setattr(tune.ray, "is_initialized", lambda: True)
+    with pytest.raises(ClusterError, match=r"call ray\.shutdown\(\) before"), tune.cluster():
+        pass

@@ -9,7 +9,8 @@ import shlex
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from urllib.parse import urlsplit
 
 from memsweep.results.location import Location, ObjectPath
 
+MODE = "RAY_AUTH_MODE"
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 LEFT_BEHIND = [".git", ".venv", "results", "data", "__pycache__", ".*_cache"]
 """Of the folder that is sent, beside what git ignores."""
@@ -97,9 +99,9 @@ def submit(
             f"Warning: {address} is not on this machine and answers whoever asks, without a token: anybody who reaches "
             "it can run programs there. Start Ray with RAY_AUTH_MODE=token, or bind its dashboard to 127.0.0.1."
         )
-    os.environ["RAY_AUTH_MODE"] = "token" if needs_token else "disabled"
-    from ray.exceptions import AuthenticationError  # only now: Ray reads the variable as it is imported
-    from ray.job_submission import JobSubmissionClient
+    with _asked_for_token(needs_token):  # Ray reads it as it is imported
+        from ray.exceptions import AuthenticationError
+        from ray.job_submission import JobSubmissionClient
 
     launch = ["python", "-m", "memsweep", "launch", *sweeps, "--results", str(results), "--address", "auto"]
     name = f"memsweep-{Path(sweeps[0]).stem}-{secrets.token_hex(4)}"
@@ -115,6 +117,20 @@ def submit(
     except (ConnectionError, ImportError, LookupError, RuntimeError, TypeError, ValueError, OSError) as error:
         raise ClusterError(f"{address}: the job was not taken: {str(error).splitlines()[0]}") from error
     return Job(client, address, name)
+
+
+@contextmanager
+def _asked_for_token(needs_token: bool) -> Iterator[None]:
+    """The environment in which Ray sends its token, or, as where nothing is said, none: to whoever asks for none."""
+    before = os.environ.pop(MODE, None)
+    if needs_token:
+        os.environ[MODE] = "token"
+    try:
+        yield
+    finally:
+        os.environ.pop(MODE, None)
+        if before is not None:
+            os.environ[MODE] = before
 
 
 def wants_token(address: str) -> bool:

@@ -15,7 +15,7 @@ from memsweep.launch.asking import Asking, give_up, unfinished
 from memsweep.launch.ledger import Ledger
 from memsweep.launch.packing import Pack, Tally
 from memsweep.launch.patience import LastWords
-from memsweep.results.store import Store
+from memsweep.results.store import Store, StoreError
 from memsweep.schema import RETRIED, Status, cell, reproduction
 from memsweep.sweep import Sweep
 
@@ -41,6 +41,7 @@ class Rounds:
         self.askings = askings
         self.store = store
         self._trials, self._steps = budget.trials, budget.steps  # left of them
+        self._handed = set[tuple[str, float]]()  # trials that have been due before, with their shares
         self._written = dict.fromkeys(range(len(askings)), 0)  # rounds in `wanted`
         self.asked = self._all()
         self.due = self._affordable(self._find(retry))
@@ -51,9 +52,17 @@ class Rounds:
 
     def next(self) -> list[Due]:
         """What is to be run after all that was due has ended; nothing: the searches are over, or the budget is."""
+        self._handed |= _handed(self.due)
         self.advance()
         self.note()
-        self.due = self._affordable(self._find())
+        due = self._find()
+        if again := self._handed & _handed(due):
+            raise StoreError(
+                f"{self.store.results}: {len(again)} trials that have ended are not in its tables, e.g. "
+                f"{min(again)[0]}, and would be run without end. What was stored there can't be read back: see "
+                "memsweep doctor, or choose another folder with --results."
+            )
+        self.due = self._affordable(due)
         return self.due
 
     def advance(self) -> None:
@@ -105,6 +114,10 @@ class Rounds:
             self._steps = self._steps and self._steps - steps
             paid.append(trial)
         return paid
+
+
+def _handed(due: Sequence[Due]) -> set[tuple[str, float]]:
+    return {(trial.trial_id, part.share) for part in due for trial in part.trials}
 
 
 def each_once(wanted: Sequence[Sequence[TrialConfig]]) -> list[list[TrialConfig]]:

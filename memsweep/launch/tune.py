@@ -16,16 +16,19 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Generator, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 # Tune's own log files, state files and console output are off: the tables and our progress take their place
 os.environ |= {"TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1", "TUNE_GLOBAL_CHECKPOINT_S": "3600", "RAY_AIR_NEW_OUTPUT": "0"}
-# Ray decides when it is imported whether it asks for a token; a program of the user's may have done so before us
-IS_TOO_LATE = "ray" in sys.modules and "RAY_AUTH_MODE" not in os.environ
-os.environ.setdefault("RAY_AUTH_MODE", "token")
+os.environ.setdefault("RAY_CHDIR_TO_TRIAL_DIR", "0")  # else relative paths of the user's are nowhere
+# Ray decides when it is imported whether it asks for a token; where a program of the user's has imported it before us,
+# it decides again as it starts a cluster, but only if nobody else has meanwhile
+CAME_FIRST = "ray" in sys.modules
+if not CAME_FIRST:
+    os.environ.setdefault("RAY_AUTH_MODE", "token")
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 
 import ray
@@ -33,14 +36,16 @@ from ray import tune
 from ray.tune.search import Searcher
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from memsweep import processors
 from memsweep.config import TrialConfig
 from memsweep.launch import patience
+from memsweep.launch.cluster import ClusterError
 from memsweep.launch.packing import Pack, Tally
 from memsweep.launch.patience import LastWords, Patience
 from memsweep.launch.retries import DEATHS, Turn, after_death, has_gained
 from memsweep.launch.watchdog import no_orphans
 from memsweep.results.location import Location
-from memsweep.results.store import Store
+from memsweep.results.store import Store, StoreError
 
 if TYPE_CHECKING:
     from memsweep.launch.calibration import Calibration
@@ -50,6 +55,10 @@ CALIBRATION_SECONDS, CALIBRATION_TRIALS = 60.0, 4096
 ASK_SECONDS = 10.0
 """How long machines have to tell what a dead worker of theirs has left behind."""
 HEALTH_SECONDS = 2.0
+SOCKET_BYTES = 103 if sys.platform == "darwin" else 107
+"""Of the longest path that a socket can have."""
+SOCKET = "/session_2026-01-01_00-00-00_000000_4194304/sockets/plasma_store.99"
+"""The longest that Ray makes, below its folder."""
 PREEMPTED = 3
 """`DeathReason` in `ray.nodes()` of a machine that was taken away with notice (AUTOSCALER_DRAIN_PREEMPTED)."""
 NOTE_SECONDS = 2.0
@@ -166,6 +175,7 @@ class PackQueue(Searcher):  # type: ignore[misc]
         self._steps = sum(turn.pack.steps for turn in self.waiting)  # of all that were asked for
         self._tallies: dict[str, Tally] = {}  # by Tune trial
         self._places: dict[str, str] = {}  # Tune trial -> the machine it is on, as its worker says
+        self.error: StoreError | None = None  # that ends the launch
         self._is_noted, self._note_at = True, 0.0  # the trials at work; when they may be told again
 
     def __getstate__(self) -> dict[str, Any]:
@@ -173,10 +183,11 @@ class PackQueue(Searcher):  # type: ignore[misc]
         return {"metric": self._metric, "mode": self._mode}
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
-        if not self.waiting and not self.running:
-            self.waiting = self._turns(self.driver.more())
-            self._steps += sum(turn.pack.steps for turn in self.waiting)
-        if self.waiting:
+        if not self.waiting and not self.running and not self.error:
+            with self._kept_error():
+                self.waiting = self._turns(self.driver.more())
+                self._steps += sum(turn.pack.steps for turn in self.waiting)
+        if self.waiting and not self.error:
             turn = self.waiting.pop(0)
             pack = turn.pack
             self.running[trial_id] = turn
@@ -203,7 +214,16 @@ class PackQueue(Searcher):  # type: ignore[misc]
         if result and "settled" in result:
             self.on_trial_result(trial_id, result)
         if error:
-            self._bury(turn, self._places.get(trial_id))
+            with self._kept_error():
+                self._bury(turn, self._places.get(trial_id))
+
+    @contextmanager
+    def _kept_error(self) -> Iterator[None]:
+        """An error of the results folder ends the launch, when the packs at work have ended; Tune would hide it."""
+        try:
+            yield
+        except StoreError as error:
+            self.error = error
 
     def _bury(self, turn: Turn, node_id: str | None) -> None:
         words = self.driver.last_words(turn.pack)
@@ -290,22 +310,24 @@ class Health:
 @contextmanager
 def cluster(address: str | None = None) -> Iterator[Health]:
     """A Ray cluster for the time of a launch: of its own on this machine, or the running one at `address`."""
+    if ray.is_initialized():
+        raise ClusterError(
+            "this program is connected to a Ray cluster, and a launch needs a connection of its own: call "
+            "ray.shutdown() before it."
+        )
     quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
-    with no_orphans() if address is None else nullcontext():
+    with ExitStack() as started:
         if address is None:
-            os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))  # this cluster's own, stored nowhere
-            if IS_TOO_LATE:
-                os.environ["RAY_AUTH_MODE"] = "disabled"
+            folder = started.enter_context(_temporary_folder())  # deleted after those who write there have ended
+            started.enter_context(no_orphans())
+            _ensure_token()
             # "local" on purpose: a bare ray.init() might join a stranger's cluster
-            ray.init(address="local", num_cpus=os.cpu_count(), include_dashboard=False, **quiet)
+            ray.init(
+                address="local", num_cpus=processors.allotted(), include_dashboard=False, _temp_dir=folder, **quiet
+            )
         else:
             ray.init(address=address, **quiet)
         health = Health()
-        if address is None and IS_TOO_LATE:
-            health.remarks.append(
-                "Ray was imported before memsweep, and asks nobody on this machine for a token: "
-                "set RAY_AUTH_MODE=token first."
-            )
         watcher = threading.Thread(target=health.watch, daemon=True)
         watcher.start()
         try:
@@ -314,8 +336,53 @@ def cluster(address: str | None = None) -> Iterator[Health]:
             health.end()
             watcher.join()
             ray.shutdown()
-            if IS_TOO_LATE:
-                os.environ["RAY_AUTH_MODE"] = "token"  # of the next, or of what this program starts
+
+
+def _ensure_token() -> None:
+    """Sees that there is a token for a cluster of this program, which nobody else can read."""
+    token = secrets.token_hex(32)
+    if CAME_FIRST:  # then Ray may have read its own token, reads none again, and would make one that everybody can read
+        path = Path.home() / ".ray" / "auth_token"
+        if not {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & os.environ.keys() and not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with open(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600), "w") as file:
+                file.write(token)
+    else:
+        os.environ.setdefault("RAY_AUTH_TOKEN", token)  # this program's own, stored nowhere
+
+
+@contextmanager
+def _temporary_folder() -> Iterator[str | None]:
+    """Where Ray has its sockets and logs: None, for where it has them by itself, or where their paths are short enough.
+
+    Raises ClusterError where there is no such place.
+    """
+    name = next((name for name in ("RAY_TMPDIR", "TMPDIR") if name in os.environ), "")  # as Ray looks for it
+    usual = os.environ.get(name, "/tmp")
+    if _is_short(os.path.join(usual, "ray")) and os.path.isabs(usual):
+        yield None
+        return
+    for place in filter(None, ("/tmp", "/var/tmp", os.environ.get("XDG_RUNTIME_DIR"), "/dev/shm")):
+        with suppress(OSError):
+            folder = tempfile.mkdtemp(prefix="ray-", dir=place)
+            break
+    else:
+        folder = ""
+    ray_folder = os.path.join(folder, "ray")  # one that others may write to, in one that they may not
+    try:
+        if not folder or not _is_short(ray_folder):
+            raise ClusterError(
+                f"{name}={usual}: Ray's sockets can't be there, since the whole path of a socket has {SOCKET_BYTES} "
+                "bytes at most, nor in /tmp, /var/tmp and /dev/shm. Set RAY_TMPDIR to a folder with a short path."
+            )
+        yield ray_folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _is_short(folder: str) -> bool:
+    """Whether the paths of the sockets that Ray makes below its folder are short enough for the system."""
+    return len(os.fsencode(folder + SOCKET)) <= SOCKET_BYTES
 
 
 def worker_count(device: str) -> int:
@@ -410,4 +477,6 @@ def run(
         ).fit()
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+    if queue.error:
+        raise queue.error
     return Outcome(queue.tally, bool(queue.waiting or queue.running))
