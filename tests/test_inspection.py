@@ -10,6 +10,7 @@ import pytest
 
 import memsweep
 from memsweep.doctor import checks
+from memsweep.launch import inspection
 from memsweep.launch.inspection import inspect
 from memsweep.results.store import Store
 
@@ -159,3 +160,19 @@ def test_a_checkpoint_of_trials_that_have_ended_is_of_no_use(store):
     path = store.results / "checkpoints" / "a.safetensors"
     path.write_bytes(len(text).to_bytes(8, "little") + text)
     assert "all its trials have ended" in found(store)["checkpoint"].said
+
+
+def test_what_others_made_unwritable_is_named_with_the_remedy(tmp_path, monkeypatch):
+    store = Store(tmp_path / "results", create=True)
+    store.write("trials", [{"trial_id": "a", "attempt_id": "a", "status": "finished"}])
+    with store.lock():
+        pass
+    closed = {store.results / "launch.lock", store.results / "trials"}
+    monkeypatch.setattr(inspection.os, "access", lambda path, mode: path not in closed)
+    (found,) = [finding for finding in inspect(store) if finding.what == "permissions"]
+    assert found.is_wrong and all(str(path) in found.said for path in closed)
+    assert f"chmod -R g+w {store.results}" in found.said and "umask 002" in found.said
+    monkeypatch.setattr(inspection.os, "access", lambda path, mode: False)
+    assert [finding.what for finding in inspect(store) if not finding.is_wrong] == ["read only"]
+    monkeypatch.setattr(inspection.os, "access", lambda path, mode: True)
+    assert not {finding.what for finding in inspect(store)} & {"permissions", "read only"}

@@ -7,16 +7,63 @@ import pytest
 from memsweep.results import location as locations
 from memsweep.results.location import LocationError, ObjectPath, local_folder, location, on_disk, sizes
 from memsweep.results.store import Store, StoreError
+from tests.cases import ended
 from tests.test_launch import memsweep_
 
-
-@pytest.mark.parametrize("address", ["results", "/tmp/results", "a b", Path("results")])
-def test_a_folder_is_a_path(address):
-    assert location(address) == Path(address)
+ODD = ["run:1", "a b", "a%20b", "a#b", "a?b", "s3:x", "naïve", "$x", "'", "*.d"]
+"""Names of folders that something else would take for an address, a pattern or a variable."""
 
 
-def test_a_file_address_is_a_path():
-    assert location("file:///tmp/results") == Path("/tmp/results")
+@pytest.mark.parametrize("address", ["results", "/tmp/results", Path("results"), "../x", "./x", *ODD])
+def test_a_folder_is_a_path_whole_from_there_on(address, tmp_path, monkeypatch):
+    place = location(address)
+    assert place == Path.cwd() / address
+    monkeypatch.chdir(tmp_path)
+    assert location(place) == place
+
+
+@pytest.mark.parametrize("address", ["~/results", Path("~/results"), "~"])
+def test_a_home_is_the_users(address, tmp_path, monkeypatch):
+    """Shells leave it as it is in --results=~/results, and Python always."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert location(address) == tmp_path / str(address).removeprefix("~").removeprefix("/")
+
+
+@pytest.mark.parametrize(
+    ("address", "path"),
+    [("file:///tmp/results", "/tmp/results"), ("file:///tmp/a%20b%23%3F", "/tmp/a b#?"), ("file://localhost/a", "/a")],
+)
+def test_a_file_address_is_a_path(address, path):
+    assert location(address) == Path(path)
+
+
+@pytest.mark.parametrize("address", ["file:///tmp/a#b", "file:///tmp/a?b", "file://host/a", "file://~/a"])
+def test_a_file_address_of_another_path_than_it_seems_is_refused(address):
+    with pytest.raises(LocationError, match="must be file:///path"):
+        location(address)
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_results_are_read_back_wherever_they_are(name, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for place in (tmp_path / name, f"~/home {name}"):
+        store = Store(place, create=True)
+        store.write("trials", [ended("a")])
+        assert store.trials()["trial_id"].to_pylist() == ["a"] and store.damaged() == []
+        assert Store(place).identity() == store.identity() and store.results.is_relative_to(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {name, f"home {name}"}
+
+
+def test_results_stay_where_they_are_when_the_current_folder_changes(tmp_path, monkeypatch):
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "elsewhere")
+    monkeypatch.chdir(tmp_path)
+    stores = [Store(name, create=True) for name in ("one", "link/two")]
+    monkeypatch.chdir("/")
+    for store in stores:
+        store.write("trials", [ended("a")])
+        assert len(store.trials()) == 1
+    assert (tmp_path / "elsewhere" / "two" / "trials").is_dir()
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from memsweep.results import parts
 from memsweep.results import store as stores
 from memsweep.results.store import Snapshot, Store, StoreError
 from memsweep.schema import RETRIED, SCHEMAS, SETTLED, Status
@@ -479,3 +480,143 @@ def test_nothing_is_written_twice_over(store, monkeypatch):
     store.write("steps", [step()])
     monkeypatch.setattr(stores, "write_whole", lambda *_: pytest.fail("written again"))
     store.write("steps", [step()])
+
+
+# What is damaged, and what can't be read.
+
+
+def reading(store):
+    """What readers say of the only part, and what doctor says."""
+    with pytest.raises(StoreError) as said:
+        store.trials()
+    ((_, found),) = store.damaged()
+    return str(said.value), found
+
+
+def test_bytes_that_are_no_part_are_damage(store):
+    path = store.write("trials", [ended()])
+    content = path.read_bytes()
+    for wrong in (b"", content[:-9], content[: len(content) // 2] + bytes(40) + content[len(content) // 2 + 40 :]):
+        path.write_bytes(wrong)
+        for said in reading(store):
+            assert "is no whole Parquet part" in said and "Move it out" in said
+
+
+@pytest.mark.parametrize(
+    "error", [PermissionError(errno.EACCES, "Permission denied"), OSError(errno.EIO, "Input/output error")]
+)
+def test_what_can_not_be_read_is_not_called_damaged(store, monkeypatch, error):
+    """The bytes may be whole: nobody is to move them out."""
+    store.write("trials", [ended()])
+
+    def refuse(*_, **__):
+        raise error
+
+    monkeypatch.setattr(parts, "open", refuse, raising=False)
+    for said in reading(store):
+        assert f"can't be read ({error.strerror})" in said and "Leave it where it is" in said and "Move it" not in said
+
+
+def test_a_disk_that_fails_midway_is_not_called_damage(store, monkeypatch):
+    store.write("trials", [ended()])
+
+    class Failing:
+        def __init__(self, path, mode):
+            self.file = open(path, mode)  # noqa: SIM115
+            self.closed = False
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            self.close()
+
+        def close(self):
+            self.file.close()
+
+        def read(self, *_):
+            raise OSError(errno.EIO, "Input/output error")
+
+        def __getattr__(self, name):
+            return getattr(self.file, name)
+
+    monkeypatch.setattr(parts, "open", Failing, raising=False)
+    for said in reading(store):
+        assert "can't be read (" in said and "Leave it where it is" in said
+
+
+def test_a_link_to_a_part_that_is_gone_is_not_taken_for_merged(store, tmp_path):
+    path = store.write("trials", [ended("a")])
+    store.write("trials", [ended("b")])
+    path.rename(tmp_path / "elsewhere")
+    path.symlink_to(tmp_path / "elsewhere")
+    assert len(store.trials()) == 2
+    (tmp_path / "elsewhere").unlink()
+    said, found = reading(store)
+    assert "a link to a file that is gone" in said and "a link to a file that is gone" in found
+
+
+def test_a_part_that_is_merged_meanwhile_is_not_damaged(store, monkeypatch):
+    gone = store.write("trials", [ended("a")])
+    monkeypatch.setattr(store, "parts", lambda table: [gone] if table == "trials" else [])
+    gone.unlink()
+    assert store.damaged() == []
+
+
+# Folders that several people share.
+
+
+@pytest.fixture(params=[0o002, 0o022, 0o077])
+def umask(request):
+    before = os.umask(request.param)
+    yield request.param
+    os.umask(before)
+
+
+def test_locks_are_as_writable_as_parts(tmp_path, umask):
+    store = Store(tmp_path / "results", create=True)
+    part = store.write("trials", [ended()])
+    for name in ("launch", "track", "compact"):
+        with store.lock(name):
+            path = store.results / f"{name}.lock"
+            assert path.stat().st_mode == part.stat().st_mode == 0o100666 & ~umask
+
+
+def test_a_lock_that_an_older_version_made_is_opened_to_whom_its_folder_is(tmp_path):
+    store = Store(tmp_path / "results", create=True)
+    store.results.chmod(0o2775)
+    path = store.results / "launch.lock"
+    path.touch(0o644)
+    path.chmod(0o644)
+    with store.lock():
+        assert path.stat().st_mode & 0o777 == 0o664
+    store.results.chmod(0o755)
+    path.chmod(0o644)
+    with store.lock():
+        assert path.stat().st_mode & 0o777 == 0o644
+
+
+def test_a_lock_of_another_user_that_may_only_be_read_locks_too(store, monkeypatch):
+    (store.results / "launch.lock").write_text("process 1 on elsewhere\n")
+    system = os.open
+
+    def refuse(path, flags, *rest, **named):
+        if str(path).endswith(".lock") and flags & (os.O_RDWR | os.O_WRONLY):
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return system(path, flags, *rest, **named)
+
+    monkeypatch.setattr(os, "open", refuse)
+    with store.lock():
+        assert store.is_locked()
+        with pytest.raises(stores.LockedError), store.lock(seconds=0):
+            pass
+    assert not store.is_locked()
+
+
+def test_notes_are_as_writable_as_parts(tmp_path, umask):
+    store = Store(tmp_path / "results", create=True)
+    store.note_running(["a"])
+    store.note_programs({"p": {}})
+    store.note_tracking({"where": "w"})
+    store.identity()
+    assert {path.stat().st_mode for path in store.results.iterdir()} == {0o100666 & ~umask}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 from collections import Counter
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ from memsweep.launch import checkpoints
 from memsweep.options import PROBES
 from memsweep.results.location import Location
 from memsweep.results.parts import PART_NAME
-from memsweep.results.store import IDENTITY, RUNNING, SEARCHES, Store, StoreError
+from memsweep.results.store import IDENTITY, RUNNING, SEARCHES, TRACKING, Store, StoreError
 from memsweep.schema import SCHEMAS, SETTLED, Status
 
 
@@ -36,6 +37,7 @@ def inspect(store: Store) -> Iterator[Finding]:
     yield from _files_beside_parts(store)
     yield from _checkpoints(store, frozenset() if damaged else frozenset(store.settled()))
     yield from _notes(store)
+    yield from _permissions(store)
     if not damaged:
         yield from _tables(store)
 
@@ -127,7 +129,7 @@ def _notes(store: Store) -> Iterator[Finding]:
             store.identity()
     except StoreError as error:
         yield Finding("note", True, str(error))
-    for name, kind in ((RUNNING, list), (SEARCHES, dict)):
+    for name, kind in ((RUNNING, list), (SEARCHES, dict), (TRACKING, dict)):
         path = store.results / name
         try:
             is_one = not path.exists() or isinstance(json.loads(path.read_text()), kind)
@@ -196,6 +198,24 @@ def _measured_steps(trial: TrialConfig, step_count: int) -> Iterator[int]:
     while step < step_count:
         step = trial.next_measurement(step)
         yield step
+
+
+def _permissions(store: Store) -> Iterator[Finding]:
+    """What this user can't write, although it is for all that share the folder."""
+    if not isinstance(store.results, Path):
+        return
+    if not os.access(store.results, os.W_OK):
+        yield Finding("read only", False, f"{store.results}: you may read it, not launch into it")
+        return
+    folders = [path for path in sorted(store.results.glob("*")) if path.is_dir()]
+    files = sorted(path for pattern in ("*.lock", "mlflow.db*") for path in store.results.glob(pattern))
+    if closed := [path for path in (*folders, *files) if not os.access(path, os.W_OK)]:
+        yield Finding(
+            "permissions",
+            True,
+            f"{', '.join(map(str, closed))}: you can't write there; whoever made them: chmod -R g+w "
+            f"{shlex.quote(str(store.results))}, and umask 002 before the next launch",
+        )
 
 
 def _files(paths: list[Any]) -> str:

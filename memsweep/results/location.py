@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple, TypeVar
-from urllib.parse import parse_qs, parse_qsl, urlencode, urlsplit
+from urllib.parse import parse_qs, parse_qsl, unquote, urlencode, urlsplit
 
 from pyarrow import ArrowException, NativeFile, fs
 
@@ -173,14 +173,22 @@ Location = Path | ObjectPath
 
 
 def location(results: str | Path | ObjectPath) -> Location:
-    """The place with this address: a path, or s3://bucket/prefix, gs://bucket/prefix. Raises LocationError."""
+    """The place with this address: a path, or s3://bucket/prefix, gs://bucket/prefix. Raises LocationError.
+
+    A path is whole from here on, whatever the current folder becomes; ~ is the user's home, which shells leave as it is
+    in --results=~/folder.
+    """
     if isinstance(results, ObjectPath):
         return results
     if "://" not in str(results):
-        return Path(results)
+        return Path(os.path.expanduser(results)).absolute()
     parts = urlsplit(str(results))
     if parts.scheme == "file":
-        return Path(parts.path)
+        if parts.netloc not in ("", "localhost") or parts.query or parts.fragment:
+            raise LocationError(
+                f"--results {results}: must be file:///path, with %23 and %3F for # and ?; or the path alone, as it is."
+            )
+        return Path(unquote(parts.path))
     if parts.scheme not in SCHEMES:
         raise LocationError(
             f"--results {_bare(parts)}: can't be reached; allowed are a folder, s3://bucket/prefix and "
@@ -199,10 +207,13 @@ def location(results: str | Path | ObjectPath) -> Location:
 
 def local_folder(place: Location) -> Path:
     """Where what can't be in an object store is kept for these results: MLflow's database, logs."""
-    if isinstance(place, Path):
-        return place.resolve()
+    return place.resolve() if isinstance(place, Path) else state_folder(place)
+
+
+def state_folder(place: Location) -> Path:
+    """A folder of this user's, for what can't be beside these results."""
     state = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state")
-    name = f"{place.name}-{hashlib.blake2b(str(place).encode(), digest_size=6).hexdigest()}"
+    name = f"{place.name.replace('?', '-')}-{hashlib.blake2b(str(place).encode(), digest_size=6).hexdigest()}"
     folder = state / "memsweep" / name
     folder.mkdir(parents=True, exist_ok=True)
     return folder

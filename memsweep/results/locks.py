@@ -13,6 +13,7 @@ import os
 import platform
 import random
 import secrets
+import stat
 import threading
 import time
 from collections.abc import Iterator
@@ -56,18 +57,33 @@ def is_held(results: Location, name: str) -> bool:
 
 @contextmanager
 def _flock(results: Path, name: str, seconds: float) -> Iterator[None]:
-    descriptor = os.open(results / f"{name}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    with open(descriptor, "r+") as file:
+    with _opened(results / f"{name}.lock") as file:
         until = time.monotonic() + seconds
         while not _locks(file):
             if time.monotonic() >= until:
                 file.seek(0)
                 raise HeldError(file.read().strip() or "unknown")
             time.sleep(0.05)
-        file.truncate(0)
-        file.write(f"process {os.getpid()} on {platform.node()}\n")
-        file.flush()
+        if file.writable():
+            file.seek(0)
+            file.truncate(0)
+            file.write(f"process {os.getpid()} on {platform.node()}\n")
+            file.flush()
         yield
+
+
+def _opened(path: Path) -> TextIO:
+    """A lock file, made as writable as other files are; one of another user's that may only be read locks too."""
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    except PermissionError:
+        return open(path)  # flock asks for no more, but on NFS, where it says so
+    file = open(descriptor, "r+")  # noqa: SIM115  closed by who locks it
+    state = os.fstat(file.fileno())
+    shared = path.parent.stat().st_mode & 0o022
+    if state.st_uid == os.geteuid() and state.st_mode & shared != shared:  # an older version made it
+        os.fchmod(file.fileno(), stat.S_IMODE(state.st_mode) | shared)
+    return file
 
 
 def _locks(file: TextIO) -> bool:

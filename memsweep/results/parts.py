@@ -52,10 +52,17 @@ class StoreError(Exception):
 
 
 def read_part(path: Location, schema: pa.Schema) -> pa.Table:
-    """Raises StoreError where the file is no part, FileNotFoundError where there is none."""
+    """Raises StoreError where the file is no part, or can't be read, FileNotFoundError where there is none."""
     try:
+        # opened here, because Arrow takes some paths for addresses, or for those of a home
         # one request for the whole of a small object takes less time than several for its columns
-        with pq.ParquetFile(path if isinstance(path, Path) else pa.BufferReader(path.read_bytes())) as file:
+        source = open(path, "rb") if isinstance(path, Path) else pa.BufferReader(path.read_bytes())  # noqa: SIM115
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise _not_read(path, error) from error
+    try:
+        with source, pq.ParquetFile(source) as file:
             held = set(file.schema_arrow.names)  # built anew at each asking
             present = [name for name in schema.names if name in held]
             table = file.read(columns=present)
@@ -67,13 +74,21 @@ def read_part(path: Location, schema: pa.Schema) -> pa.Table:
         rows.validate(full=True)  # a flipped bit may make a text that is none
         _check_means_something(rows)
         return rows
-    except FileNotFoundError:
-        raise
     except (pa.ArrowException, OSError, UnicodeError, ValueError) as error:
+        if getattr(error, "errno", None) is not None:  # of the system, not of what the bytes say
+            raise _not_read(path, error) from error
         raise StoreError(
             f"{path} is no whole Parquet part ({str(error).splitlines()[0]}). Move it out of the folder, e.g. into "
             f"{path.parent.parent / 'damaged'}, then launch again: only what it held is run again."
         ) from error
+
+
+def _not_read(path: Location, error: Exception) -> StoreError:
+    reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+    return StoreError(
+        f"{path} can't be read ({reason}). Leave it where it is: the part may be whole. See to its permissions, its "
+        "disk or the network, then try again."
+    )
 
 
 def _check_means_something(rows: pa.Table) -> None:

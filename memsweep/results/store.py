@@ -1,6 +1,7 @@
 """Parts: whole or absent Parquet files, and which rows of them a reader sees. Needs neither torch nor ray.
 
 results/<table>/<hash of the content>.parquet   one part, written by a worker or a launch, read by everybody
+results/tracking.json                           what MLflow holds, or why it can't be filled, see status.py
 results/<name>.lock                             held by the process that launches, or tracks, see locks.py
 results/running.json                            trials handed to workers; true only while the lock is held
 results/programs.json                           how programs are executed here, chosen at their first launch
@@ -21,7 +22,7 @@ import secrets
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -52,6 +53,7 @@ from memsweep.schema import SCHEMAS, SETTLED
 RUNNING = "running.json"
 PROGRAMS = "programs.json"
 SEARCHES = "searches.json"
+TRACKING = "tracking.json"
 IDENTITY = "identity"
 _Piece = TypeVar("_Piece")
 LEFTOVER_SECONDS = 3600
@@ -81,7 +83,9 @@ class Store:
         if create:
             self._create()
         elif not _is_dir(self.results):
-            raise StoreError(f"no results at {results}: launch a sweep first, or name another folder with --results.")
+            raise StoreError(
+                f"no results at {self.results}: launch a sweep first, or name another folder with --results."
+            )
 
     def write(self, table: str, rows: Sequence[Mapping[str, Any]]) -> Location:
         """One part of these rows. The same rows make the same file, so that writing twice is harmless.
@@ -135,9 +139,15 @@ class Store:
         """
 
         def piece(path: Location) -> list[_Piece]:
-            with suppress(FileNotFoundError):
+            try:
                 return [read(path)]
-            return []
+            except FileNotFoundError as error:
+                if isinstance(path, Path) and os.path.lexists(path):  # then it has not been merged
+                    raise StoreError(
+                        f"{path} is there, and can't be opened: a link to a file that is gone? Restore that file, or "
+                        "delete the link and launch again: only what it held is run again."
+                    ) from error
+                return []
 
         pieces, met = list[_Piece](), set[Location]()
         while new := [path for path in self.parts(table) if path not in met]:
@@ -220,6 +230,9 @@ class Store:
                     is_copy = not PART_NAME.fullmatch(path.stem) and rightful.exists()  # and harms nobody
                     if path != rightful and not is_copy:
                         found.append((path, f"its content is not what its name says, but {rightful.name}'s"))
+                except FileNotFoundError:
+                    if isinstance(path, Path) and os.path.lexists(path):  # else it has been merged meanwhile
+                        found.append((path, "a link to a file that is gone"))
                 except (StoreError, OSError) as error:
                     found.append((path, str(error)))
         return found
@@ -290,6 +303,17 @@ class Store:
         try:
             return {str(name): str(said) for name, said in json.loads((self.results / SEARCHES).read_text()).items()}
         except (OSError, ValueError, AttributeError):
+            return {}
+
+    def note_tracking(self, note: Mapping[str, Any]) -> None:
+        """What MLflow holds of these results, or why it can't be filled."""
+        write_whole(self.results / TRACKING, json.dumps(note, indent=1).encode())
+
+    def tracking(self) -> dict[str, Any]:
+        """What was noted last of MLflow; empty where nothing was, or in a file that is none."""
+        try:
+            return dict(json.loads((self.results / TRACKING).read_text()))
+        except (OSError, ValueError, TypeError):
             return {}
 
     @property
