@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
+from typing import Annotated
 
 import typer
 
@@ -14,7 +15,6 @@ from memsweep.printing import say
 from memsweep.verbs import INTERRUPTED, WRONG, keeping, launching, reading
 
 app = typer.Typer(
-    help="Sweeps that measure memorization, capacity and generalization in deep networks.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
@@ -26,6 +26,23 @@ VERBS = (
 )
 for _verb in VERBS:
     app.command()(_verb)
+
+
+def _show_version(is_asked: bool) -> None:
+    if is_asked:
+        from memsweep.packages import version
+
+        print(f"memsweep {version()}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Sweeps that measure memorization, capacity and generalization in deep networks."""
 
 
 def main() -> None:
@@ -41,12 +58,18 @@ def main() -> None:
         sys.exit(INTERRUPTED)
     except BrokenPipeError:  # the reader of our output, such as head, has gone
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except ModuleNotFoundError as error:
+        from memsweep.packages import remedy
+
+        if sentence := remedy(error):
+            _refuse(sentence)
+        raise
     except Exception as error:
         if type(error).__module__.startswith("memsweep."):
             _refuse(error)
         raise
 
 
-def _refuse(error: Exception) -> None:
+def _refuse(error: Exception | str) -> None:
     say(f"memsweep: {error}")
     sys.exit(WRONG)

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import shutil
 import socket
 import sys
 from collections.abc import Iterator
-from importlib.metadata import PackageNotFoundError, requires, version
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
+from memsweep import processors
 from memsweep.config import TrialConfig
 from memsweep.data import tasks
 from memsweep.options import SYNTHETIC_TASKS, TARGET_TASKS, TASKS
+from memsweep.packages import requirements
 
 FREE_GIB = 1
 """Less free disk than this is worth a warning."""
@@ -34,14 +35,12 @@ def _python() -> Iterator[tuple[str, str, str]]:
         "ok" if sys.version_info >= (3, 11) else "wrong",
         f"{platform.python_version()}, needs 3.11 or newer",
     )
-    yield "cores", "ok", str(os.cpu_count())
+    allotted, installed = processors.allotted(), processors.installed()
+    yield "cores", "ok", str(installed) if allotted == installed else f"{allotted} allotted, of {installed}"
 
 
 def _packages() -> Iterator[tuple[str, str, str]]:
-    for requirement in requires("memsweep") or []:
-        if "extra ==" in requirement:
-            continue
-        name = requirement.split(">=")[0].split("[")[0]
+    for name, requirement in requirements().items():
         try:
             yield name, "ok", f"{version(name)}, needs {requirement}"
         except PackageNotFoundError:
@@ -83,6 +82,7 @@ def _data() -> Iterator[tuple[str, str, str]]:
 def _results(results: str) -> Iterator[tuple[str, str, str]]:
     from memsweep.launch.inspection import inspect
     from memsweep.results.location import local_folder
+    from memsweep.results.status import tracking
     from memsweep.results.store import store_if_there  # imports pyarrow
 
     store = store_if_there(results)
@@ -95,6 +95,8 @@ def _results(results: str) -> Iterator[tuple[str, str, str]]:
     if not any(finding.is_wrong for finding in findings):
         yield "results", "ok", f"{results}: every part is whole"
     yield "launch", "ok", "running" if store.is_locked() else "none running"
+    if sentence := tracking(store):
+        yield "MLflow", "harmless" if store.tracking().get("error") else "ok", sentence
     free = shutil.disk_usage(local_folder(store.results)).free / 2**30
     yield "disk", "ok" if free > FREE_GIB else "wrong", f"{free:.1f} GiB free"
 

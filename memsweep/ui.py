@@ -11,13 +11,12 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
-from pathlib import Path
 from typing import IO
 
 from memsweep.launch.watchdog import no_orphans
-from memsweep.results.background import default_uri, shown
+from memsweep.results.background import TrackingError, default_uri, shown, sqlite_path
 from memsweep.results.location import Location, local_folder
-from memsweep.results.tracking import TrackingError, pages
+from memsweep.results.tracking import pages, prepare
 
 HOST = "127.0.0.1"
 START_SECONDS = 120
@@ -30,18 +29,27 @@ QUIET = {
 }
 
 
-def serve(results: Location, uri: str, port: int, announce: Callable[[str], None]) -> None:
+def serve(
+    results: Location,
+    uri: str,
+    port: int,
+    announce: Callable[[str], None],
+    say: Callable[[str], None] = lambda sentence: None,
+) -> None:
     """Serves MLflow until interrupted. announce: told the addresses to open, once they answer.
+
+    say: told what people should know before.
 
     A server that runs elsewhere is only named. Raises TrackingError when there is nothing to show, or no port.
     """
     if uri.startswith(("http://", "https://")):
         announce(f"{shown(uri).rstrip('/')}/#/experiments")
         return
-    path = Path(uri.removeprefix("sqlite:///"))
-    if uri.startswith("sqlite:///") and not path.is_file():
+    path = sqlite_path(uri)
+    if path and not path.is_file():
         raise TrackingError(f"no MLflow database at {path}: memsweep launch a sweep first, or memsweep track.")
     _check_is_free(port)
+    prepare(uri, uri == default_uri(results), say)
     address = f"http://{HOST}:{port}"
     command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", uri, "--host", HOST]
     command += ["--port", str(port), "--workers", "1", "--uvicorn-opts", "--log-level=warning"]

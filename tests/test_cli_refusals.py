@@ -5,6 +5,7 @@ import os
 
 import pytest
 
+from memsweep import packages
 from tests.cases import ended
 from tests.commands import TRIALS, own_folder, process, read_back, refused, run, snapshot, store
 
@@ -177,3 +178,81 @@ def test_errors_of_the_program_itself_are_not_hidden(run, monkeypatch):
     monkeypatch.setattr("memsweep.sweep.load_sweep", fail)
     with pytest.raises(RuntimeError, match="a bug"):
         run("plan", "smoke")
+
+
+# Packages that are absent, as in an environment that only reads.
+
+ABSENT = """
+import sys
+
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {names}:
+            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+
+sys.meta_path.insert(0, Absent())
+"""
+
+
+@pytest.fixture
+def reader(process, tmp_path):
+    """`memsweep ...` where these packages can't be imported."""
+
+    def call(names, *arguments):
+        (tmp_path / "site").mkdir(exist_ok=True)
+        (tmp_path / "site" / "sitecustomize.py").write_text(ABSENT.format(names=set(names)))
+        paths = [str(tmp_path / "site"), *filter(None, [os.environ.get("PYTHONPATH")])]
+        return process(*arguments, PYTHONPATH=os.pathsep.join(paths))
+
+    return call
+
+
+READER = ("psutil", "mlflow", "ray", "torch", "optuna", "sqlalchemy", "alembic", "safetensors")
+
+
+@pytest.mark.parametrize(
+    "names, arguments, absent",
+    [
+        (["psutil"], ["launch", "smoke"], "psutil"),
+        (["psutil"], ["plan", "smoke"], "psutil"),
+        (["psutil"], ["ui"], "psutil"),
+        (["mlflow"], ["ui"], "mlflow"),
+        (["mlflow"], ["track"], "mlflow"),
+        (["torch"], ["verify"], "torch"),
+        (["sklearn"], ["report"], "scikit-learn"),
+        (["duckdb"], ["query", "select 1 from trials"], "duckdb"),
+        (READER, ["launch", "smoke"], ""),
+        (READER, ["ui"], ""),
+        (READER, ["track"], ""),
+    ],
+)
+def test_an_absent_package_is_one_line_with_the_remedy(reader, store, names, arguments, absent):
+    found = reader(names, *arguments, "--results", store.results)
+    lines = [line for line in found.stderr.splitlines() if "Warning" not in line]
+    assert found.returncode == 2 and found.stdout == "" and len(lines) == 1, found.stderr
+    assert f"needs the package {absent}" in lines[0] and f"pip install -c constraints.txt {absent}" in lines[0]
+
+
+@pytest.mark.parametrize("arguments", [["doctor"], ["status"]])
+def test_who_only_reads_needs_no_more(reader, store, arguments):
+    found = reader(READER, *arguments, "--results", store.results)
+    assert found.returncode in (0, 2) and found.stdout and "Traceback" not in found.stderr, found.stderr
+
+
+def test_a_package_that_is_none_of_ours_keeps_its_traceback():
+    assert packages.remedy(ModuleNotFoundError("No module named 'mine'", name="mine")) is None
+
+
+def test_a_program_that_is_not_installed_knows_its_version_and_needs(monkeypatch):
+    installed = packages.version(), packages.requirements()
+
+    def absent(name):
+        raise packages.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(packages.metadata, "version", absent)
+    monkeypatch.setattr(packages.metadata, "requires", absent)
+    assert (packages.version(), packages.requirements().keys()) == (installed[0], installed[1].keys())
+
+
+def test_the_version_is_said(run):
+    assert run("--version") == (0, f"memsweep {packages.version()}\n", "")

@@ -15,7 +15,7 @@ ROOMS = {
     "base": ({"base"}, {"numpy", "pyarrow", "scipy"}),
     "data": ({"base", "data"}, {"numpy", "torch"}),
     "engine": ({"base", "data", "engine"}, {"numpy", "torch", "safetensors"}),
-    "results": ({"base", "results"}, {"numpy", "pyarrow", "pandas", "duckdb", "mlflow", "sqlalchemy"}),
+    "results": ({"base", "results"}, {"numpy", "pyarrow", "pandas", "duckdb", "mlflow", "sqlalchemy", "alembic"}),
     "launch": ({"base", "data", "engine", "results", "launch"}, {"numpy", "torch", "ray", "optuna", "psutil"}),
     "face": (
         {"base", "data", "engine", "results", "launch", "analysis", "face"},
@@ -29,12 +29,13 @@ ROOMS = {
 }
 BASE = {
     *("axes", "budget", "config", "fields", "hints", "numerals", "options", "rules", "sweep", "seeds", "schema"),
-    "searches",
+    *("searches", "processors"),
 }
 HOMES = {
     "ray": {"memsweep/launch/tune.py", "memsweep/launch/cluster.py"},
-    "mlflow": {"memsweep/results/tracking.py"},
-    "sqlalchemy": {"memsweep/results/tracking.py"},
+    "mlflow": {"memsweep/results/tracking.py", "memsweep/results/databases.py"},
+    "sqlalchemy": {"memsweep/results/tracking.py", "memsweep/results/databases.py"},
+    "alembic": {"memsweep/results/databases.py"},
     "optuna": {"memsweep/launch/search.py"},
     "duckdb": {"memsweep/results/query.py"},
     "safetensors": {"memsweep/engine/checkpoint.py"},

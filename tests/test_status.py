@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from memsweep.results.status import failures, overview
+from memsweep.results.status import failures, overview, tracking
 from memsweep.results.store import Store
 from memsweep.schema import RETRIED, SETTLED, Status, reproduction
 from tests.cases import ended, trial
@@ -104,3 +104,36 @@ def test_the_error_is_told_and_not_the_command_that_shows_it(store):
     cause = f"Traceback (most recent call last):\nValueError: too small\n\n{reproduction(trial(), 'results')}\n"
     store.write("trials", [ended("a", "failed", cause=cause)])
     assert failures(store) == [("a", "failed", f"ValueError: too small. {Status.FAILED.advice}")]
+
+
+def test_nothing_is_said_of_a_tracking_that_never_was(store):
+    assert tracking(store) == ""
+    (store.results / "tracking.json").write_text("[broken")
+    assert tracking(store) == ""
+
+
+@pytest.mark.parametrize(
+    "note, said",
+    [
+        ({"held": {"q": 3}}, "MLflow at w holds all 3 trials that have ended"),
+        ({"held": {"q": 1}}, "MLflow at w lacks 2 of 3 trials: memsweep track --results {} fills it"),
+        (
+            {"held": {}, "error": "no answer.", "since": "noon"},
+            "MLflow at w can't be filled since noon, and lacks 3 of 3 trials: no answer; "
+            "memsweep track --results {} fills it",
+        ),
+    ],
+)
+def test_what_mlflow_holds_is_said(store, note, said):
+    want(store, "q", *"abcd")
+    store.write("trials", [ended("a"), ended("b", "failed"), ended("c")])
+    store.note_tracking({"where": "w", **note})
+    assert tracking(store) == said.format(store.results)
+
+
+def test_runs_that_are_still_being_written_are_not_called_lacking_for_good(store):
+    want(store, "q", "a")
+    store.write("trials", [ended("a")])
+    store.note_tracking({"where": "w", "held": {}})
+    with store.lock("track"):
+        assert tracking(store) == "MLflow at w is being filled: it lacks 1 of 1 trials"

@@ -7,7 +7,6 @@ can be read step by step too: D inputs as T steps of D / T numbers.
 from __future__ import annotations
 
 import itertools
-import os
 from collections.abc import Callable, Iterator, Mapping
 from math import factorial
 from typing import NamedTuple
@@ -16,7 +15,7 @@ import numpy as np
 
 from memsweep.config import Data, TrialConfig
 from memsweep.data.noise import Array
-from memsweep.data.texts import FOLDER_VARIABLE, REGIONS, DataError, Text, text
+from memsweep.data.texts import REGIONS, DataError, Text, data_folder, text
 from memsweep.options import SEQUENCE_FAMILIES
 from memsweep.seeds import generator
 
@@ -273,7 +272,7 @@ def _reconstruction(data: Data, part: str, seed: int, rows: int) -> tuple[Array,
 
 
 def _text() -> Text:
-    return text(os.environ.get(FOLDER_VARIABLE, ""))
+    return text(data_folder())
 
 
 def _characters_form(data: Data) -> Form:

@@ -7,7 +7,6 @@ in `pools.py`, what corrupts them in `noise.py`.
 from __future__ import annotations
 
 import hashlib
-import os
 import threading
 import weakref
 from collections import OrderedDict
@@ -24,7 +23,7 @@ from memsweep.data import custom, noise, pools, sequences, texts
 from memsweep.data.noise import Array
 from memsweep.data.pools import FILE_TASKS, Facts, facts_of, pool_of
 from memsweep.data.sequences import Form
-from memsweep.data.texts import FOLDER_VARIABLE, DataError
+from memsweep.data.texts import DataError, data_folder
 from memsweep.options import SYNTHETIC_TASKS, TARGET_TASKS, TASKS
 from memsweep.seeds import generator
 
@@ -73,7 +72,7 @@ def load(config: TrialConfig) -> TrialData:
     >>> data.inputs.shape, data.held_out_inputs.shape, data.classes
     ((1000, 64), (500, 64), 10)
     """
-    key = (config.data, *map(config.stream_seed, ("inputs", "labels", "noise")), os.environ.get(FOLDER_VARIABLE, ""))
+    key = (config.data, *map(config.stream_seed, ("inputs", "labels", "noise")), data_folder())
     return _TRIALS.get(key, lambda: _load(config))
 
 
@@ -277,7 +276,7 @@ def _split_key(config: TrialConfig) -> _Key:
     data = replace(config.data, noise_kind="none", noise_fraction=0.0)
     if data.task in TASKS:  # a user's own task may look at labels and classes, ours do not
         data = replace(data, label_scheme="task", classes=0)
-    return data, config.stream_seed("inputs"), os.environ.get(FOLDER_VARIABLE, "")
+    return data, config.stream_seed("inputs"), data_folder()
 
 
 def _load(config: TrialConfig) -> TrialData:

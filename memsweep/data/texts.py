@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
@@ -19,6 +20,11 @@ REGIONS = {"train": (0.0, 0.9), "validation": (0.9, 0.95), "test": (0.95, 1.0)}
 
 class DataError(ValueError):
     """Why the data of a trial cannot be had: one sentence a line."""
+
+
+def data_folder() -> str:
+    """The folder that MEMSWEEP_DATA names, ~ being the user's home; empty where it is not set."""
+    return os.path.expanduser(os.environ.get(FOLDER_VARIABLE, ""))
 
 
 class Text(NamedTuple):

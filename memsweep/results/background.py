@@ -6,14 +6,18 @@ to write, outlives the launch until MLflow holds all of it, and then ends by its
 
 from __future__ import annotations
 
+import difflib
 import os
 import re
 import subprocess
 import sys
 import time
 from contextlib import suppress
+from importlib.metadata import entry_points
+from pathlib import Path
+from urllib.parse import urlsplit
 
-from memsweep.results.location import Location, local_folder
+from memsweep.results.location import Location, local_folder, state_folder
 from memsweep.results.store import Store
 
 URI_VARIABLE = "MLFLOW_TRACKING_URI"
@@ -23,17 +27,67 @@ DETACHED = '{ echo 19 > /proc/self/autogroup; } 2> /dev/null; nice -n 19 "$@" &'
 """Linux shares the processor among sessions first: one of its own must be nice as a whole, or it takes half of it."""
 LOOK_SECONDS = 2.0
 """Between looks at the parts, at least."""
+SERVERS = ("http", "https")
+DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
+HOSTED = ("databricks", "databricks-uc", "uc")
+ALLOWED = (
+    "allowed are http://host:port, https://..., sqlite:///path, postgresql://..., mysql://..., mssql://... (with a "
+    "driver, such as postgresql+psycopg://), databricks, and none"
+)
+
+
+class TrackingError(Exception):
+    """Why MLflow can't be filled or shown, and what to do next."""
 
 
 def tracking_uri(given: str | None, results: Location) -> str | None:
     """Where MLflow is: as given, else MLFLOW_TRACKING_URI, else a database in the results folder, or, where that
-    is in an object store, in a folder of this user's. None: nowhere."""
+    is in an object store, in a folder of this user's. None: nowhere.
+
+    Raises TrackingError where MLflow can't be at such a place, whether or not anything answers there.
+    """
     chosen = given or os.environ.get(URI_VARIABLE) or default_uri(results)
-    return None if chosen == NO_TRACKING else chosen
+    return None if chosen == NO_TRACKING else checked(chosen)
+
+
+def checked(uri: str) -> str:
+    """The URI, the path of a database in it whole. Raises TrackingError where MLflow can't be at such a place."""
+    if path := sqlite_path(uri):
+        return f"sqlite:///{path}"
+    scheme, colon, rest = uri.partition(":")
+    kind, _, _ = scheme.partition("+")
+    if colon and kind in (*SERVERS, *DATABASES):
+        parts = urlsplit(uri)
+        is_whole = parts.hostname if kind in SERVERS else kind != "sqlite" or not parts.netloc
+        if not rest.startswith("//") or not is_whole:
+            raise TrackingError(f"{shown(uri)}: the place of MLflow is not whole; {ALLOWED}.")
+        return uri
+    plugins = {entry.name for entry in entry_points(group="mlflow.tracking_store")}
+    if scheme in (*HOSTED, *plugins):
+        return uri
+    near = difflib.get_close_matches(kind.lower(), (*SERVERS, *DATABASES), 1)
+    if not colon or scheme == "file":
+        hint = f" A folder holds no MLflow any more: sqlite:///{rest.removeprefix('//') if colon else uri}/mlflow.db?"
+    elif near:
+        hint = f" Did you mean {shown(f'{near[0]}:{rest}')}?"
+    else:
+        hint = f" Did you mean http://{shown(uri)}?" if rest.partition("/")[0].isdecimal() else ""
+    raise TrackingError(f"{shown(uri)}: MLflow can't be there; {ALLOWED}.{hint}")
+
+
+def sqlite_path(uri: str) -> Path | None:
+    """The file of a database of SQLite, its whole path; None where it is none, or has options."""
+    path = uri.removeprefix("sqlite:///")
+    if path == uri or path in ("", ":memory:") or "?" in path or path.startswith("file:"):
+        return None
+    return Path(os.path.expanduser(path)).absolute()
 
 
 def default_uri(results: Location) -> str:
-    return f"sqlite:///{local_folder(results) / 'mlflow.db'}"
+    folder = local_folder(results)
+    if "?" in str(folder):  # after which MLflow expects options
+        folder = state_folder(folder)
+    return f"sqlite:///{folder / 'mlflow.db'}"
 
 
 def shown(text: object) -> str:

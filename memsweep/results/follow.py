@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
+from contextlib import suppress
+from datetime import UTC, datetime
 from typing import NamedTuple
 
 from memsweep.results.background import LOOK_SECONDS, shown
@@ -22,6 +24,29 @@ GIVE_UP_SECONDS = 600.0
 """After the launch, without a run that MLflow takes, until a follower gives up."""
 
 
+class _Note:
+    """What `memsweep status` says of MLflow: a file in the results folder, which stands in nobody's way."""
+
+    def __init__(self, store: Store, uri: str):
+        self.store, self.where = store, shown(uri)
+        before = store.tracking()
+        is_same = before.get("where") == self.where
+        self.held: dict[str, int] = before.get("held", {}) if is_same else {}
+        self.since: str | None = before.get("since") if is_same else None
+
+    def filled(self, held: dict[str, int]) -> None:
+        self.held, self.since = held, None
+        self._write(None)
+
+    def failed(self, error: Exception) -> None:
+        self.since = self.since or datetime.now(UTC).isoformat(timespec="seconds")
+        self._write(shown(error))
+
+    def _write(self, error: str | None) -> None:
+        with suppress(StoreError):
+            self.store.note_tracking({"where": self.where, "held": self.held, "error": error, "since": self.since})
+
+
 def track(store: Store, uri: str, say: Callable[[str], None]) -> None:
     """Makes MLflow hold what the tables say, once, after waiting for whoever is doing that already.
 
@@ -29,14 +54,20 @@ def track(store: Store, uri: str, say: Callable[[str], None]) -> None:
     """
     if store.is_locked("track"):
         say("waiting for the process that fills MLflow beside a launch")
+    note = _Note(store, uri)
     with store.lock("track", math.inf):
         for pause in (*SHORT_PAUSES, None):
             try:
                 tracking = Tracking(store, uri, say)
                 held = tracking.fill()
+                note.filled(held)
                 break
+            except TrackingError as error:
+                note.failed(error)
+                raise
             except ERRORS as error:
                 if pause is None:
+                    note.failed(error)
                     raise TrackingError(
                         f"MLflow at {shown(uri)} can't be filled: {shown(error)} "
                         "Nothing is lost: the tables hold everything. Mend it, then memsweep track again."
@@ -79,6 +110,7 @@ def _state(store: Store) -> _State:
 def _follow(store: Store, uri: str, say: Callable[[str], None]) -> None:
     tracking: Tracking | None = None
     filled: _State | None = None
+    note = _Note(store, uri)
     failures, written, success_at = 0, 0, time.monotonic()
     while True:
         now = _state(store)
@@ -89,8 +121,12 @@ def _follow(store: Store, uri: str, say: Callable[[str], None]) -> None:
             continue
         try:
             tracking = tracking or Tracking(store, uri, say)
-            tracking.fill()
+            note.filled(tracking.fill())
+        except TrackingError as error:
+            note.failed(error)
+            raise
         except (*ERRORS, StoreError) as error:
+            note.failed(error)
             if tracking is not None:
                 tracking.forget()
             if now.launched or (tracking is not None and tracking.written > written):

@@ -67,6 +67,26 @@ def older_protocol(count: int) -> str:
     return f"{count} stored {trials} of an older protocol: {they} readable, trained anew when wanted" if count else ""
 
 
+def tracking(store: Store) -> str:
+    """A sentence on what MLflow holds of the trials that have ended; empty where it was never filled."""
+    note = store.tracking()
+    held = note.get("held", {})
+    if not isinstance(held, dict) or not note:
+        return ""
+    ends, wanted = _ends(store), store.current("wanted", ["trial_id"])["trial_id"].to_pylist()
+    count = sum(trial_id in ends for trial_id in wanted)
+    lacking = max(0, count - sum(held.values()))
+    where, remedy = f"MLflow at {note.get('where')}", f"memsweep track --results {store.results} fills it"
+    if error := note.get("error"):
+        state = f"{where} can't be filled since {note.get('since')}, and lacks {lacking} of {count} trials"
+        return f"{state}: {str(error).rstrip('.')}; {remedy}"
+    if not lacking:
+        return f"{where} holds all {count} trials that have ended"
+    if store.is_locked("track"):
+        return f"{where} is being filled: it lacks {lacking} of {count} trials"
+    return f"{where} lacks {lacking} of {count} trials: {remedy}"
+
+
 def failures(store: Store) -> list[tuple[str, str, str]]:
     """(trial, status, the error's own line and advice) of each trial that an error ended."""
     table = store.trials(["trial_id", "status", "cause"])

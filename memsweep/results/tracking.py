@@ -1,8 +1,8 @@
 """Fills MLflow from the tables: an experiment a sweep, one run above it, and a run each of its trials.
 
-The only file that knows MLflow. MLflow is a projection, and nothing is remembered here of what was written: MLflow
-itself is asked, what it lacks is written, and what is half written, doubled or outdated is deleted. What a run holds is
-said in `projection.py`, when this happens in `follow.py`.
+The only file that knows MLflow, but for its database (`databases.py`). MLflow is a projection, and nothing is
+remembered here of what was written: MLflow itself is asked, what it lacks is written, and what is half written, doubled
+or outdated is deleted. What a run holds is said in `projection.py`, when this happens in `follow.py`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import os
 import sqlite3
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -28,11 +28,12 @@ os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
 import sqlalchemy
 from mlflow import MlflowClient
 from mlflow.entities import Experiment, Metric, Param, Run, RunTag, ViewType
-from mlflow.exceptions import MlflowException
 
 from memsweep.options import SHARES
-from memsweep.results import projection
+from memsweep.results import databases, projection
+from memsweep.results.background import TrackingError as TrackingError
 from memsweep.results.background import default_uri, shown
+from memsweep.results.databases import prepare as prepare
 from memsweep.results.location import Location, local_folder, on_disk
 from memsweep.results.projection import Plan, TrialRun, Wanted
 from memsweep.results.store import Store
@@ -41,8 +42,8 @@ from memsweep.sweep import LONGEST_NAME
 for chatty in ("mlflow", "alembic"):
     logging.getLogger(chatty).setLevel(logging.CRITICAL + 1)
 
-ERRORS = (MlflowException, sqlalchemy.exc.SQLAlchemyError, OSError)
-"""What a tracking server may answer, or fail to; requests' own errors are OSErrors."""
+ERRORS = (*databases.ERRORS, OSError, ImportError)
+"""What a tracking server may answer, or fail to; requests' own errors are OSErrors. A database may lack its driver."""
 TRIALS_AT_A_TIME = 500
 """Read from the tables together."""
 RUNS_A_PAGE = 1000
@@ -56,10 +57,6 @@ SWEEP, TRIAL = "sweep", "trial"
 
 _ENDS = ("trial_id", "attempt_id", "status", "finished_at", "wall_seconds")
 _STEP_COLUMNS = ("trial_id", "step", *dict.fromkeys(name for pair in SHARES.values() for name in pair), "gradient_norm")
-
-
-class TrackingError(Exception):
-    """Why MLflow can't be filled or shown, and what to do next."""
 
 
 class Known(NamedTuple):
@@ -95,7 +92,7 @@ class Tracking:
     """
 
     def __init__(self, store: Store, uri: str, say: Callable[[str], None] = lambda sentence: None):
-        _check_database(uri)
+        prepare(uri, uri == default_uri(store.results), say)
         self.store = store
         self.uri = uri
         self.say = say
@@ -314,7 +311,6 @@ class Tracking:
 
 def pages(uri: str) -> dict[str, str]:
     """Sweep -> the path, at an MLflow server, of its runs with our columns."""
-    _check_database(uri)
     found = {}
     for experiment in MlflowClient(uri).search_experiments(order_by=["last_update_time DESC"]):
         if _VIEW in experiment.tags:
@@ -390,20 +386,6 @@ def _chart(name: str) -> dict[str, Any]:
         **place, **what, **axes, "range": {}, "lineSmoothness": 0, "selectedXAxisMetricKey": "",
         "yAxisExpressions": [], "ignoreOutliers": False, "useGlobalXaxisKey": True, "useGlobalLineSmoothing": True,
     }  # fmt: skip
-
-
-def _check_database(uri: str) -> None:
-    """MLflow would try a file that is no database for minutes."""
-    path = uri.removeprefix("sqlite:///")
-    if path == uri or "?" in path or path in ("", ":memory:"):
-        return
-    try:
-        with closing(sqlite3.connect(path)) as connection:
-            connection.execute("PRAGMA schema_version")
-    except sqlite3.DatabaseError as error:
-        raise TrackingError(
-            f"{path} can't be opened as MLflow's database ({error}). Move it away; memsweep track builds it anew."
-        ) from error
 
 
 @sqlalchemy.event.listens_for(sqlalchemy.Engine, "connect")

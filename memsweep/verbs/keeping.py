@@ -61,7 +61,7 @@ def ui(
 
     place = location(results)
     try:
-        serve(place, _tracked(tracking_uri, place), port, lambda address: print(address, flush=True))
+        serve(place, _tracked(tracking_uri, place), port, lambda address: print(address, flush=True), say)
     except KeyboardInterrupt:  # how it is meant to end
         sys.exit(DONE)
 

@@ -215,7 +215,7 @@ def submit(
     Example: memsweep submit generalization --address http://127.0.0.1:8265 --results s3://bucket/results --device cuda
     """
     from memsweep.launch import cluster
-    from memsweep.results.background import shown
+    from memsweep.results.background import NO_TRACKING, checked, shown
     from memsweep.results.location import location
 
     yes = confirmed(load_all(sweeps, overrides), yes)  # mistakes are refused before anything is sent
@@ -227,6 +227,8 @@ def submit(
             "holds a password, which whoever sees the job would see: set MLFLOW_TRACKING_URI on the cluster instead.",
             param_hint="--tracking-uri",
         )
+    if tracking_uri and tracking_uri != NO_TRACKING:
+        checked(tracking_uri)
     arguments = words_of(
         {
             "--set": overrides,

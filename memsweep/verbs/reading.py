@@ -18,7 +18,7 @@ def status(results: ResultsOption = "results", output: FormatOption = Format.TAB
 
     Example: memsweep status --results results
     """
-    from memsweep.results.status import COLUMNS, failures, older, overview
+    from memsweep.results.status import COLUMNS, failures, older, overview, tracking
     from memsweep.results.store import Store
 
     store = Store(results)
@@ -28,7 +28,7 @@ def status(results: ResultsOption = "results", output: FormatOption = Format.TAB
         say(f"No sweep was launched in {store.results}.")
     for sweep, said in store.searches().items():
         say(f"{sweep}: {said}")
-    if sentence := older(store):
+    for sentence in filter(None, [older(store), tracking(store)]):
         say(sentence)
     for trial_id, state, cause in failures(store):
         say(f"{trial_id} {state}: {cause}")
