@@ -111,7 +111,7 @@ def test_a_launch_with_a_long_folder_of_temporary_files_runs(tmp_path):
     arguments = ("launch", "smoke", "--limit", 1, "--tracking-uri", "none", "--results", tmp_path / "results")
     found = memsweep_(*arguments, env={**os.environ, "TMPDIR": str(folder)})
     assert found.returncode == 0 and "1 of 1 trials finished" in found.stderr, found.stderr
-    assert not list(folder.iterdir()), "left behind"
+    assert not [path for path in folder.iterdir() if "inductor" not in path.name], "left behind"
 
 
 def test_a_program_that_is_connected_to_ray_is_asked_to_leave_it(monkeypatch):
