@@ -120,14 +120,14 @@ def source(config: TrialConfig) -> str:
     Raises DataError.
     """
     if config.data.task == "characters":
-        return texts.text(os.environ.get(FOLDER_VARIABLE, "")).fingerprint
+        return texts.text(data_folder()).fingerprint
     return facts_of(*_split_key(config)).custom.fingerprint if is_custom(config) else ""
 
 
 def origin(config: TrialConfig) -> str:
     """Name the files that the data of a task comes from which can change."""
     if config.data.task == "characters":
-        return str(texts.text(os.environ.get(FOLDER_VARIABLE, "")).path)
+        return str(texts.text(data_folder()).path)
     return custom.origin(*_split_key(config)[:2])
 
 

@@ -74,7 +74,7 @@ def _mend(path: Path, uri: str, is_default: bool, say: Callable[[str], None]) ->
 
 def _upgrade(path: Path, uri: str, is_default: bool) -> None:
     if _revision(path) or not path.exists() or not _tables(path):
-        mlflow.db.upgrade.callback(uri)  # `mlflow db upgrade`, which makes all tables where there are none
+        mlflow.db.upgrade.main([uri], standalone_mode=False)  # makes all tables where there are none
     elif is_default:
         raise TrackingError("it was left half made")
     else:
