@@ -101,7 +101,7 @@ def launch(
     """
     if device not in (None, "cpu", "cuda"):
         raise ConfigError([f"device = {device!r}: must be cpu or cuda."])
-    uri = background.tracking_uri(tracking_uri, store.results)  # a mistake in it is known before anything starts
+    background.tracking_uri(tracking_uri, store.results)  # a mistake in it is refused before anything starts
     sweeps = [sweeps] if isinstance(sweeps, Sweep) else sweeps
     if len({sweep.name for sweep in sweeps}) < len(sweeps):
         raise SweepError([f"{title(sweeps)}: sweeps of one launch have names of their own."])
@@ -125,7 +125,7 @@ def launch(
         told(Tally())
         ran, interrupted, tracking = 0, False, None
         if missing:
-            tracking = _follow(store, uri)  # before the watchdog marks what ends with the launch
+            tracking = _follow(store, tracking_uri)  # before the watchdog marks what ends with the launch
             from memsweep.launch import tune  # Ray takes seconds to import, and there may be nothing to do
 
             with tune.cluster(address) as health:
@@ -214,8 +214,9 @@ def _tidy(missing: Sequence[TrialConfig], store: Store) -> list[str]:
     return remarks
 
 
-def _follow(store: Store, uri: str | None) -> str | None:
+def _follow(store: Store, given: str | None) -> str | None:
     """Has MLflow filled in the background; what people should know of that."""
+    uri = background.tracking_uri(given, store.results)
     if uri is None:
         return None
     where, options = background.shown(uri), f" --results {store.results}"

@@ -83,9 +83,7 @@ class Store:
         if create:
             self._create()
         elif not _is_dir(self.results):
-            raise StoreError(
-                f"no results at {self.results}: launch a sweep first, or name another folder with --results."
-            )
+            raise StoreError(f"no results at {results}: launch a sweep first, or name another folder with --results.")
 
     def write(self, table: str, rows: Sequence[Mapping[str, Any]]) -> Location:
         """One part of these rows. The same rows make the same file, so that writing twice is harmless.
