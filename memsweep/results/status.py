@@ -75,7 +75,7 @@ def tracking(store: Store) -> str:
         return ""
     ends, wanted = _ends(store), store.current("wanted", ["trial_id"])["trial_id"].to_pylist()
     count = sum(trial_id in ends for trial_id in wanted)
-    lacking = max(0, count - sum(held.values()))
+    lacking = max(0, count - sum(number for number in held.values() if isinstance(number, int)))
     where, remedy = f"MLflow at {note.get('where')}", f"memsweep track --results {store.results} fills it"
     if error := note.get("error"):
         state = f"{where} can't be filled since {note.get('since')}, and lacks {lacking} of {count} trials"
