@@ -119,9 +119,9 @@ def test_a_database_is_made_while_nobody_else_makes_it(tmp_path, monkeypatch):
     path, held = tmp_path / "new folder" / "mlflow.db", []
     upgrade = databases.mlflow.db.upgrade.callback
 
-    def watched(uri):
+    def watched(url):
         held.append(locks.is_held(path.parent, path.name))
-        upgrade(uri)
+        upgrade(url)
 
     monkeypatch.setattr(databases.mlflow.db.upgrade, "callback", watched)
     for _ in range(2):

@@ -78,14 +78,14 @@ def checked(uri: str) -> str:
 def sqlite_path(uri: str) -> Path | None:
     """The file of a database of SQLite, its whole path; None where it is none, or has options."""
     path = uri.removeprefix("sqlite:///")
-    if path == uri or path in ("", ":memory:") or "?" in path or path.startswith("file:"):
+    if path == uri or path in ("", ":memory:") or set("?%") & set(path) or path.startswith("file:"):
         return None
     return Path(os.path.expanduser(path)).absolute()
 
 
 def default_uri(results: Location) -> str:
     folder = local_folder(results)
-    if "?" in str(folder):  # after which MLflow expects options
+    if set("?%") & set(str(folder)):  # in a URI, the one begins options and the other codes of characters
         folder = state_folder(folder)
     return f"sqlite:///{folder / 'mlflow.db'}"
 

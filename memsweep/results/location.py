@@ -12,6 +12,7 @@ import fnmatch
 import hashlib
 import os
 import random
+import re
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -213,7 +214,7 @@ def local_folder(place: Location) -> Path:
 def state_folder(place: Location) -> Path:
     """A folder of this user's, for what can't be beside these results."""
     state = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state")
-    name = f"{place.name.replace('?', '-')}-{hashlib.blake2b(str(place).encode(), digest_size=6).hexdigest()}"
+    name = f"{re.sub('[?%]', '-', place.name)}-{hashlib.blake2b(str(place).encode(), digest_size=6).hexdigest()}"
     folder = state / "memsweep" / name
     folder.mkdir(parents=True, exist_ok=True)
     return folder
