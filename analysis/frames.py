@@ -15,6 +15,8 @@ from memsweep.numerals import rounded, texts
 from memsweep.results import query
 from memsweep.results.location import Location
 from memsweep.results.store import Store, StoreError
+from memsweep.results.trial_state import MISSING as MISSING
+from memsweep.results.trial_state import USABLE as USABLE
 from memsweep.schema import SETTLED, Status, cell
 
 TRIALS = """select w.trial_id, w.setting_id, w.seed, w.configuration, t.* exclude (trial_id, setting_id, seed)
@@ -53,12 +55,6 @@ JACOBIANS = beside("jacobians", "b.layer", "jacobians")
 
 COLUMNS = {spec.column: name for name, spec in FIELDS.items()}
 """Column -> dotted field."""
-
-MISSING = "missing"
-"""Status of a wanted trial that no table holds."""
-
-USABLE = (Status.FINISHED.value, Status.PRUNED.value)
-"""Statuses whose last measurement is a result. A diverged trial has none: its weights are not numbers."""
 
 _UNVARIED = ("seed", "probe", "protocol")
 _FIELDS = tuple(column for column in COLUMNS if column != "seed")

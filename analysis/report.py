@@ -26,12 +26,12 @@ from analysis.claims.claim import Paper
 from analysis.claims.verdicts import Verdict, papers
 from analysis.questions import Answer, Broken, answer, asked
 from memsweep.numerals import texts
-from memsweep.results import query
+from memsweep.results import query, trial_state
 from memsweep.results.location import Location
 from memsweep.results.parts import write_whole
 from memsweep.results.status import failures, overview
 from memsweep.results.store import Snapshot, Store, StoreError
-from memsweep.schema import Status
+from memsweep.schema import SETTLED, Status
 
 PAGE = "report.html"
 FIGURES = "figures"
@@ -119,7 +119,7 @@ def _section(store: Store, counts: dict[str, Any], causes: dict[str, tuple[str, 
     return Section(
         sweep,
         {name: value for name, value in counts.items() if name != "sweep"},
-        list(_notices(trials)),
+        list(_notices(trials, trial_state.states(store)[sweep])),
         own[:SHOWN_FAILURES],
         [
             question
@@ -143,8 +143,11 @@ def _papers(store: Store, folder: Location) -> list[tuple[Paper, Drawn]]:
     return found
 
 
-def _notices(trials: pd.DataFrame) -> Iterator[str]:
-    """What the reader must know before looking at a figure: trials without a result, by their ends."""
+def _notices(trials: pd.DataFrame, states: dict[str, str]) -> Iterator[str]:
+    """What the reader must know before looking at a figure: trials without a result, by their ends; missing probes."""
+    settled = trials["trial_id"][trials["status"].isin(SETTLED)]
+    if lacking := sum(states[trial_id] not in SETTLED for trial_id in settled):
+        yield f"{lacking:,} of {len(trials):,} trials are stored without the probes that are wanted: launch again."
     for status, count in frames.ends(trials).items():
         if status == frames.MISSING:
             yield f"{count:,} of {len(trials):,} trials are not stored: they have not run yet, or are running."

@@ -56,6 +56,7 @@ def launch(
     compiling: bool | None = None,
     retry: bool = False,
     yes: bool = False,
+    add: bool = False,
     budget: str | Budget | None = None,
     patience_seconds: float = 600.0,
     checkpoint_seconds: float = 30.0,
@@ -69,11 +70,12 @@ def launch(
     several of them.
     address: of a running Ray cluster; default: one of its own, here, which ends with the launch.
     workers: packs at a time; default: what there is room for.  members: trials trained at a time in a pack, at most.
-    limit: only the first so many trials of each sweep.
+    limit: only the first so many trials of each sweep are run; it wants the others all the same.
     device: "cpu" or "cuda"; default: a GPU where there is one.
     compiling: whether programs are compiled; default: where it pays.
     retry: failed trials run again.
     yes: sweeps of more than 1,000,000 trials are launched too.
+    add: what earlier launches want of the sweep counts on; else it wants what this one says.
     budget: what may be spent, "30m", "500trials" or "1e6steps"; the next launch goes on.
     patience_seconds: a worker that shows no progress for so long is ended.
     checkpoint_seconds: packs in training are saved about as often.
@@ -121,6 +123,7 @@ def launch(
             compiling=compiling,
             retry=retry,
             yes=yes,
+            add=add,
             budget=spent,
             patience_seconds=patience_seconds,
             checkpoint_seconds=checkpoint_seconds,

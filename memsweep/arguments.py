@@ -74,6 +74,9 @@ CompileOption = Annotated[
 ]
 RetryOption = Annotated[bool, typer.Option("--retry", help="Run failed trials again.")]
 YesOption = Annotated[bool, typer.Option("--yes", help="Launch also more than 1,000,000 trials, unasked.")]
+AddOption = Annotated[
+    bool, typer.Option("--add", help="Keep what the sweep wanted before; default: it wants what this launch says.")
+]
 BudgetOption = Annotated[
     str | None, typer.Option(metavar="30m", help="End after this time, 90s, 30m, 2h, or so many 500trials, 1e6steps.")
 ]

@@ -333,6 +333,19 @@ SCHEMAS: dict[str, pa.Schema] = {
             _column("round", pa.int64(), "of the search, in which the trial was first asked for, from 1"),
             _column("probes", pa.string(), "tables wanted beside trials and steps"),
             _column("configuration", pa.string(), "every field, as JSON"),
+            _column(
+                "launch_id",
+                pa.string(),
+                "launch that made the sweep want it: hash of all that it wants, then its own; null: an older version's",
+            ),
+            _column(
+                "launched_at", pa.timestamp("us", tz="UTC"), "when that launch began; the newest of a sweep counts"
+            ),
+            _column(
+                "launch_rows",
+                pa.int64(),
+                "rows of that launch, up to this one's round; where fewer are stored, the row does not count",
+            ),
         ]
     ),
 }
@@ -354,7 +367,7 @@ ROWS = {
     "representations": "a trial, a step, a part, and hidden layers, logits or input gradients: those of the same 200 "
     "examples, in a list",
     "packs": "an execution of a pack: members, device, seconds by purpose, memory",
-    "wanted": "a trial that a sweep wants",
+    "wanted": "a trial that a sweep wants, by its last launch",
 }
 """What one row of each table is."""
 

@@ -14,7 +14,7 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.entities import ViewType
 
-from memsweep.launch.driver import write_wanted
+from memsweep.launch.definition import write_wanted
 from memsweep.results import background
 from memsweep.results.store import Store
 from memsweep.results.tracking import Tracking

@@ -20,7 +20,7 @@ from memsweep import cli
 from memsweep.config import FIELDS, ConfigError, TrialConfig
 from memsweep.launch import checkpoints, plan
 from memsweep.launch.asking import Asking
-from memsweep.launch.driver import write_wanted
+from memsweep.launch.definition import write_wanted
 from memsweep.launch.packing import Pack
 from memsweep.results.store import PROGRAMS, RUNNING, SEARCHES, Store, StoreError
 from memsweep.schema import SCHEMAS, cell

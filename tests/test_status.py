@@ -39,6 +39,7 @@ def test_each_trial_is_counted_where_it_stands(store):
         "running": 1,
         "failed": 1,
         "missing": 2,
+        "former": 0,
     }
 
 
@@ -77,7 +78,7 @@ def test_columns_add_up_to_wanted(tmp_path_factory, ends, wanted):
     want(store, "q", *sorted(wanted))
     store.write("trials", [ended(trial, status.value) for trial, status in ends.items()])
     for row in overview(store):
-        counts = {name: count for name, count in row.items() if name not in ("sweep", "wanted")}
+        counts = {name: count for name, count in row.items() if name not in ("sweep", "wanted", "former")}
         assert sum(counts.values()) == row["wanted"] == len(wanted)
         assert counts["failed"] == sum(ends.get(trial) in RETRIED for trial in wanted)
         assert row["wanted"] - counts["failed"] - counts["missing"] == sum(ends.get(t) in SETTLED for t in wanted)

@@ -10,7 +10,7 @@ from mlflow.entities import ViewType
 from mlflow.exceptions import MlflowException
 
 from memsweep.launch.asking import give_up
-from memsweep.launch.driver import write_wanted
+from memsweep.launch.definition import write_wanted
 from memsweep.results import projection, tracking
 from memsweep.results.store import Store
 from memsweep.results.tracking import Tracking

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
+from types import MappingProxyType
 from typing import Any
 
 from memsweep.config import TrialConfig
@@ -26,10 +27,20 @@ class Asking:
 
     store: None where nothing is stored yet.  limit: of the trials that are asked for.
     retry: trials that failed before are to run again, so that their round is not complete.
+    probed: trial_id -> probes that are wanted of it beside those of the sweep, and their steps.
     """
 
-    def __init__(self, sweep: Sweep, store: Store | None, *, limit: int | None = None, retry: bool = False):
+    def __init__(
+        self,
+        sweep: Sweep,
+        store: Store | None,
+        *,
+        limit: int | None = None,
+        retry: bool = False,
+        probed: Mapping[str, tuple[tuple[str, ...], tuple[int, ...]]] = MappingProxyType({}),
+    ):
         self.sweep, self.remarks = as_stored(sweep, store) if store is not None else (sweep, [])
+        self.probed = probed
         self.store = store
         self.limit = limit
         self.trials: dict[str, TrialConfig] = {}  # by trial_id, in the order of being asked for
@@ -58,6 +69,8 @@ class Asking:
         except StopIteration as end:
             self.round, self.said = None, str(end.value or "")
             return
+        if self.probed:
+            found = replace(found, trials=tuple(self._with_probes(trial) for trial in found.trials))
         for trial in found.trials:
             if self.limit is None or len(self.trials) < self.limit:
                 self.trials.setdefault(trial.trial_id, trial)
@@ -82,9 +95,20 @@ class Asking:
                 rows[trial.trial_id] = _as_paused(rows[trial.trial_id], points.get(trial.trial_id), trial, asked.share)
         return rows
 
+    def _with_probes(self, trial: TrialConfig) -> TrialConfig:
+        return with_probes(trial, *self.probed.get(trial.trial_id, ((), ())))
+
     def _keep(self, content: bytes) -> None:
         if self.store is not None:
             write_whole(self.store.results / STUDIES / f"{self.sweep.name}.log", content)
+
+
+def with_probes(trial: TrialConfig, probes: Sequence[str], steps: Sequence[int]) -> TrialConfig:
+    """The trial with these probes, asked at these steps too, beside its own."""
+    if {*probes} <= {*trial.probes} and {*steps} <= {*trial.probe_steps}:
+        return trial
+    both = tuple(dict.fromkeys([*trial.probes, *probes]))
+    return replace(trial, probes=both, probe_steps=tuple(sorted({*trial.probe_steps, *steps})))
 
 
 def unfinished(

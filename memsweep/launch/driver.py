@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from itertools import chain, pairwise
-from typing import Any, NamedTuple
+from itertools import chain, islice
+from typing import NamedTuple
 
 from memsweep.budget import UNLIMITED, Budget
 from memsweep.config import TrialConfig
 from memsweep.launch import checkpoints, plan
-from memsweep.launch.asking import Asking, give_up, unfinished
+from memsweep.launch.asking import Asking, give_up, unfinished, with_probes
+from memsweep.launch.definition import Definition
 from memsweep.launch.ledger import Ledger
 from memsweep.launch.packing import Pack, Tally
 from memsweep.launch.patience import LastWords
 from memsweep.results.store import Store, StoreError
-from memsweep.schema import RETRIED, Status, cell, reproduction
-from memsweep.sweep import Sweep
-
-WANTED_ROWS = 5000
-"""Of a part of `wanted`: a row takes 4 kB of memory on its way to the disk."""
+from memsweep.schema import RETRIED, Status, reproduction
 
 
 class Due(NamedTuple):
@@ -34,16 +30,29 @@ class Due(NamedTuple):
 class Rounds:
     """The rounds of all sweeps of a launch, which advance together, within its budget.
 
+    limit: of the trials of each sweep that are run; all are wanted.
+    add: what the sweeps' last launches want counts on.
     due: what is to be run of the rounds at hand.  asked: every trial that was asked for so far, once.
+    admitted: ids of those that are run, as far as the limit goes.
     """
 
-    def __init__(self, askings: Sequence[Asking], store: Store, budget: Budget = UNLIMITED, retry: bool = False):
+    def __init__(
+        self,
+        askings: Sequence[Asking],
+        store: Store,
+        budget: Budget = UNLIMITED,
+        retry: bool = False,
+        *,
+        limit: int | None = None,
+        add: bool = False,
+    ):
         self.askings = askings
         self.store = store
+        self.limit = limit
         self._trials, self._steps = budget.trials, budget.steps  # left of them
         self._handed = set[tuple[str, float]]()  # trials that have been due before, with their shares
-        self._written = dict.fromkeys(range(len(askings)), 0)  # rounds in `wanted`
-        self.asked = self._all()
+        self._definitions = [Definition(asking.sweep, store, add=add) for asking in askings]
+        self._count()
         self.due = self._affordable(self._find(retry))
 
     @property
@@ -69,36 +78,40 @@ class Rounds:
         for asking in self.askings:
             if asking.sweep.search:
                 asking.advance()
-        self.asked = self._all()
+        self._count()
 
     def note(self) -> None:
         """Stores what is wanted now, how far searches are, and who is given up."""
-        for i, asking in enumerate(self.askings):
+        for asking, definition in zip(self.askings, self._definitions, strict=True):
             give_up(asking.given_up, self.store)
             if asking.sweep.search:
                 self.store.note_search(asking.sweep.name, asking.said)
-            trials = list(asking.trials.values())
-            for number, (first, end) in enumerate(pairwise([0, *asking.ends]), 1):
-                if number > self._written[i] and first < end:
-                    own = number if asking.sweep.search else None
-                    write_wanted(asking.sweep, trials[first:end], self.store, first=first, number=own)
-            self._written[i] = len(asking.ends)
+            definition.note(list(asking.trials.values()), asking.ends, is_over=asking.round is None)
 
     def said(self) -> list[str]:
         """How far each search is, or what it has found."""
         self.note()
         return [f"{asking.sweep.name}: {asking.said}" for asking in self.askings if asking.sweep.search]
 
-    def _all(self) -> list[TrialConfig]:
-        return list(chain.from_iterable(each_once([list(asking.trials.values()) for asking in self.askings])))
+    def _count(self) -> None:
+        self.asked = list(chain.from_iterable(each_once([list(asking.trials.values()) for asking in self.askings])))
+        self.admitted = set(chain.from_iterable(map(self._first, self.askings)))
 
     def _find(self, retry: bool = False) -> list[Due]:
         rounds = [(a, a.round) for a in self.askings if a.round]
-        found = each_once([round_.trials for _, round_ in rounds])
+        found = each_once([self._within(asking, round_.trials) for asking, round_ in rounds])
         return [
             Due(unfinished(trials, round_.share, self.store, retry=retry), round_.share, bool(asking.sweep.search))
             for (asking, round_), trials in zip(rounds, found, strict=True)
         ]
+
+    def _first(self, asking: Asking) -> Iterator[str]:
+        """Ids of the first trials of a sweep, as far as the limit goes."""
+        return islice(asking.trials, self.limit)
+
+    def _within(self, asking: Asking, trials: Sequence[TrialConfig]) -> list[TrialConfig]:
+        first = set(self._first(asking))
+        return [trial for trial in trials if trial.trial_id in first]
 
     def _affordable(self, due: Sequence[Due]) -> list[Due]:
         return [part._replace(trials=self._paid(part)) for part in due]
@@ -125,10 +138,7 @@ def each_once(wanted: Sequence[Sequence[TrialConfig]]) -> list[list[TrialConfig]
     found: dict[str, TrialConfig] = {}
     for trial in chain.from_iterable(wanted):
         known = found.setdefault(trial.trial_id, trial)
-        if not trial.recorded <= known.recorded:
-            probes = tuple(dict.fromkeys([*known.probes, *trial.probes]))
-            steps = tuple(sorted({*known.probe_steps, *trial.probe_steps}))
-            found[trial.trial_id] = replace(known, probes=probes, probe_steps=steps)
+        found[trial.trial_id] = with_probes(known, trial.probes, trial.probe_steps)
     return [[found.pop(trial.trial_id) for trial in trials if trial.trial_id in found] for trials in wanted]
 
 
@@ -178,27 +188,3 @@ def _ends(store: Store) -> dict[str, str]:
     columns = store.trials(["trial_id", "attempt_id", "status"]).to_pydict()
     rows = zip(columns["trial_id"], columns["attempt_id"], columns["status"], strict=True)
     return {trial_id: attempt for trial_id, attempt, status in rows if status in RETRIED}
-
-
-def write_wanted(
-    sweep: Sweep, trials: Sequence[TrialConfig], store: Store, *, first: int = 0, number: int | None = None
-) -> None:
-    """One row a trial; the same trials write the same parts.  first: position of the first.  number: of the round."""
-    for begin in range(0, len(trials), WANTED_ROWS):
-        part = enumerate(trials[begin : begin + WANTED_ROWS], first + begin)
-        store.write("wanted", [_wanted_row(sweep, position, trial, number) for position, trial in part])
-
-
-def _wanted_row(sweep: Sweep, position: int, trial: TrialConfig, number: int | None) -> dict[str, Any]:
-    return {
-        "sweep": sweep.name,
-        "trial_id": trial.trial_id,
-        "setting_id": trial.setting_id,
-        "position": position,
-        "seed": trial.seed,
-        "search": sweep.search and sweep.search.name,
-        "search_fields": sweep.search and sweep.search.told,
-        "round": number,
-        "probes": cell(trial.probes),
-        "configuration": json.dumps(trial.flat(), separators=(",", ":")),
-    }

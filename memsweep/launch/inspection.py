@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from memsweep.config import TrialConfig
 from memsweep.launch import checkpoints
 from memsweep.options import PROBES
+from memsweep.results import trial_state, wanted
 from memsweep.results.location import Location
 from memsweep.results.parts import PART_NAME
 from memsweep.results.store import IDENTITY, RUNNING, SEARCHES, TRACKING, Store, StoreError
@@ -44,24 +45,27 @@ def inspect(store: Store) -> Iterator[Finding]:
 
 def incomplete(store: Store) -> list[str]:
     """What the tables lack: wanted trials that are not settled, measurements and examples of those that are."""
-    wanted, ends = _wanted(store), _ends(store)
+    rows, ends = _wanted(store), _ends(store)
     problems = []
-    for row in wanted:
-        end = ends.get(row["trial_id"])
-        if end is None or end["status"] not in SETTLED:
-            problems.append(f"{row['trial_id']} of {row['sweep']}: {end['status'] if end else 'missing'}")
-    return [*problems, *_lacking(store, wanted, ends)]
+    for row in rows:
+        end, records = ends.get(row["trial_id"]), wanted.records(row)
+        stored = trial_state.end_of(end) if end else trial_state.NOT_STORED
+        if trial_state.state(stored, records) not in SETTLED:
+            lacks = ", ".join(sorted(records - stored[1])) if stored[0] in SETTLED else ""
+            how = f"{stored[0]} without the probes {lacks} that are wanted" if lacks else stored[0] or "missing"
+            problems.append(f"{row['trial_id']} of {row['sweep']}: {how}")
+    return [*problems, *_lacking(store, rows, ends)]
 
 
-def trial_of(wanted: dict[str, Any]) -> TrialConfig:
+def trial_of(row: dict[str, Any]) -> TrialConfig:
     """The trial that a row of `wanted` tells of.  Raises StoreError where it tells of none that this version knows."""
     try:
-        fields = {**json.loads(wanted["configuration"]), "seed": wanted["seed"]}
+        fields = {**json.loads(row["configuration"]), "seed": row["seed"]}
         values = {name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()}
         return TrialConfig.of(values)
     except (TypeError, ValueError) as error:
         raise StoreError(
-            f"{wanted['trial_id']} of {wanted['sweep']}: its configuration in the table wanted can't be read: {error} "
+            f"{row['trial_id']} of {row['sweep']}: its configuration in the table wanted can't be read: {error} "
             "Use the version of memsweep that wrote it, or a newer one."
         ) from error
 
@@ -140,9 +144,9 @@ def _notes(store: Store) -> Iterator[Finding]:
 
 
 def _tables(store: Store) -> Iterator[Finding]:
-    wanted, ends = _wanted(store), _ends(store)
+    known, ends = list(wanted.by_trial(store).values()), _ends(store)
     try:
-        lacking = _lacking(store, wanted, ends)
+        lacking = _lacking(store, known, ends)
     except StoreError as error:
         yield Finding("rows", True, str(error))
         return
@@ -153,7 +157,14 @@ def _tables(store: Store) -> Iterator[Finding]:
             f"finished trials lack rows of {len(lacking)} tables in all, such as {lacking[0]}; memsweep verify lists "
             "them: copy the folder again, with all its tables",
         )
-    if orphans := ends.keys() - {row["trial_id"] for row in wanted}:
+    if (sweeps := wanted.partial(store)) and not store.is_locked():
+        yield Finding(
+            "rows",
+            False,
+            f"{', '.join(sweeps)}: the table wanted lacks rows of the last launch, so that the one before it counts, "
+            "if there is one: launch again",
+        )
+    if orphans := ends.keys() - {row["trial_id"] for row in known}:
         yield Finding(
             "rows",
             False,
@@ -163,21 +174,25 @@ def _tables(store: Store) -> Iterator[Finding]:
 
 
 def _wanted(store: Store) -> list[dict[str, Any]]:
-    """Each wanted trial once, whoever else wants it."""
-    return list({row["trial_id"]: row for row in store.current("wanted").to_pylist()}.values())
+    """Each wanted trial once, whoever else wants it: by the sweep that wants most probes of it."""
+    rows = sorted(store.current("wanted").to_pylist(), key=lambda row: len(wanted.records(row)))
+    return list({row["trial_id"]: row for row in rows}.values())
+
+
+_END_COLUMNS = ["trial_id", "status", "step_count", "probes", "probe_steps"]
 
 
 def _ends(store: Store) -> dict[str, dict[str, Any]]:
-    return {row["trial_id"]: row for row in store.trials(["trial_id", "status", "step_count", "probes"]).to_pylist()}
+    return {row["trial_id"]: row for row in store.trials(_END_COLUMNS).to_pylist()}
 
 
-def _lacking(store: Store, wanted: list[dict[str, Any]], ends: dict[str, dict[str, Any]]) -> list[str]:
+def _lacking(store: Store, known: list[dict[str, Any]], ends: dict[str, dict[str, Any]]) -> list[str]:
     """Finished trials without all their measurements, or without what their probes found."""
     counts = {
         table: Counter(store.current(table, ["trial_id"])["trial_id"].to_pylist()) for table in ("steps", *PROBES)
     }
     problems = []
-    for row in wanted:
+    for row in known:
         trial_id, end = row["trial_id"], ends.get(row["trial_id"])
         if end is None or end["status"] != Status.FINISHED:
             continue

@@ -13,6 +13,7 @@ from memsweep.data import tasks
 from memsweep.launch import checkpoints, choices, plan, protocols, sources
 from memsweep.launch.asking import Asking
 from memsweep.launch.checkpoints import CHECKPOINT_SECONDS
+from memsweep.launch.definition import probes_before
 from memsweep.launch.driver import Driver, Due, Rounds
 from memsweep.launch.packing import Pack, Tally
 from memsweep.launch.patience import PATIENCE_SECONDS, forget
@@ -41,6 +42,7 @@ class Report:
     tracking: str | None = None  # where MLflow is filled in the background, or why it is not, for people
     causes: Mapping[str, int] = field(default_factory=dict)  # of failures, with advice -> trials, the most first
     saved: tuple[int, int, int] = (0, 0, 0)  # of the missing: trials that checkpoints hold, their steps, those of all
+    unfinished: int = 0  # of the missing, those within the limit of this launch
 
     def __str__(self) -> str:
         done = self.wanted - self.failed - self.missing
@@ -76,6 +78,7 @@ def launch(
     compiling: bool | None = None,
     retry: bool = False,
     yes: bool = False,
+    add: bool = False,
     budget: Budget = UNLIMITED,
     patience_seconds: float = PATIENCE_SECONDS,
     checkpoint_seconds: float = CHECKPOINT_SECONDS,
@@ -86,10 +89,11 @@ def launch(
 
     address: of a running Ray cluster; default: one of its own, here.
     workers: packs at a time, also where a cluster has yet to grow so large; default: what it has room for now.
-    limit: of the trials of each sweep.
+    limit: of the trials of each sweep that are run; all are wanted.
     members: trials trained at a time in a pack, at most.  device: cpu or cuda; default: a GPU where there is one.
     compiling: whether programs are compiled; default: what was chosen at their first launch, by what it saves.
     retry: failed trials run again.  yes: sweeps of more than 1,000,000 trials are launched too.
+    add: what earlier launches want of the sweeps counts on.
     budget: at its end the launch ends, and the next one goes on.
     patience_seconds: a pack that takes so long for a piece of work hangs.
     checkpoint_seconds: packs in training are saved about as often.
@@ -109,7 +113,9 @@ def launch(
         check_size(sweeps)
     tasks.forget()  # what this process has read before may have changed
     with store.lock("launch"):
-        rounds = Rounds([Asking(sweep, store, limit=limit, retry=retry) for sweep in sweeps], store, budget, retry)
+        probed = {sweep.name: probes_before(sweep.name, store) if add else {} for sweep in sweeps}
+        askings = [Asking(sweep, store, retry=retry, probed=probed[sweep.name]) for sweep in sweeps]
+        rounds = Rounds(askings, store, budget, retry, limit=limit, add=add)
         before = plan.work(rounds.asked, store)
         missing = rounds.missing
         plan.check(missing)
@@ -119,8 +125,10 @@ def launch(
         remarks = [remark for asking in rounds.askings for remark in asking.remarks]
         remarks += [*filter(None, [protocols.remark(missing, store)]), *_tidy(missing, store), *tasks.remarks(missing)]
 
+        settled_before = len(rounds.admitted.intersection(trial.trial_id for trial in before.settled))
+
         def told(tally: Tally) -> None:
-            watch(len(before.settled), len(rounds.asked), tally)
+            watch(settled_before, len(rounds.admitted), tally)
 
         told(Tally())
         ran, interrupted, tracking = 0, False, None
@@ -165,6 +173,7 @@ def launch(
         if missing:
             remarks += choices.learned(rounds.asked, store)
         causes, saved = _causes(after.failed, store), _saved(after.missing, store)
+        unfinished = len(rounds.admitted.intersection(trial.trial_id for trial in after.missing))
     return Report(
         title(sweeps),
         str(store.results),
@@ -178,6 +187,7 @@ def launch(
         tracking,
         causes,
         saved,
+        unfinished,
     )
 
 

@@ -17,8 +17,8 @@ from memsweep.launch.checkpoints import Saved
 from memsweep.launch.choices import Choice, compile_seconds, guessed_seconds, saved_seconds
 from memsweep.launch.packing import Pack, by_program, make_packs, program_name
 from memsweep.options import FAMILIES
+from memsweep.results import trial_state
 from memsweep.results.store import Store
-from memsweep.schema import RETRIED, SETTLED
 from memsweep.sweep import SweepError
 
 if TYPE_CHECKING:
@@ -86,13 +86,9 @@ def work(wanted: Sequence[TrialConfig], store: Store | None, *, retry: bool = Fa
     stored = store.ends() if store is not None else {}
     groups: dict[str, list[TrialConfig]] = {"settled": [], "failed": [], "missing": []}
     for trial in wanted:
-        status, probes = stored.get(trial.trial_id, ("", frozenset[str]()))
-        if status in SETTLED and trial.recorded <= probes:
-            groups["settled"].append(trial)
-        elif status in RETRIED and not retry:
-            groups["failed"].append(trial)
-        else:
-            groups["missing"].append(trial)
+        state = trial_state.state(stored.get(trial.trial_id, trial_state.NOT_STORED), trial.recorded)
+        is_left = state == trial_state.MISSING or (state == trial_state.FAILED and retry)
+        groups["missing" if is_left else "failed" if state == trial_state.FAILED else "settled"].append(trial)
     return Work(tuple(wanted), *(tuple(groups[name]) for name in ("settled", "failed", "missing")))
 
 

@@ -17,6 +17,7 @@ from memsweep.launch.comparison import alone, differences, weights_apart, weight
 from memsweep.launch.inspection import trial_of
 from memsweep.launch.packing import program_name
 from memsweep.launch.patience import PATIENCE_SECONDS, STDERR
+from memsweep.results import wanted
 from memsweep.results.store import Store, StoreError
 from memsweep.schema import RETRIED, Status
 
@@ -72,13 +73,15 @@ def verify(
     is none, or name code without `own_code`.
     """
     torch.set_num_threads(1)  # as a worker has
-    wanted = {row["trial_id"]: row for row in store.current("wanted").to_pylist()}
+    rows = wanted.by_trial(store)
     stored = {row["trial_id"]: row for row in store.trials().to_pylist() if row["status"] == Status.FINISHED}
-    known = [trial_id for trial_id in wanted if trial_id in stored]
+    known = [trial_id for trial_id in rows if trial_id in stored]
     if unknown := [trial_id for trial_id in trial_ids if trial_id not in known]:
         raise StoreError(f"{', '.join(unknown)}: not among the {len(known)} finished trials of {store.results}.")
-    count = min(sample, len(known))
-    chosen = list(trial_ids) or [known[i * len(known) // count] for i in range(count)]
+    unwanted = wanted.unwanted(store)
+    now = [trial_id for trial_id in known if trial_id not in unwanted]
+    count = min(sample, len(now))
+    chosen = list(trial_ids) or [now[i * len(now) // count] for i in range(count)]
     packs = store.current("packs", ["attempt_id", "mode", "compiled", "device"]).to_pylist()
     ways = {row["attempt_id"]: Way(row["mode"] or "fused", bool(row["compiled"]), row["device"]) for row in packs}
     curves: dict[str, dict[int, dict[str, Any]]] = {trial_id: {} for trial_id in chosen}
@@ -95,7 +98,7 @@ def verify(
                 raise StoreError(
                     f"{trial_id}: trained on a GPU, and torch can use none here. Verify it on a machine that has one."
                 )
-            yield _verdict(_trusted(trial_of(wanted[trial_id]), own_code), row, curves[trial_id], way)
+            yield _verdict(_trusted(trial_of(rows[trial_id]), own_code), row, curves[trial_id], way)
         except Exception as error:
             refused += [error] if isinstance(error, StoreError) else []
             if len(refused) == len(chosen):
@@ -118,10 +121,10 @@ def error_of(store: Store, trial_id: str, *, own_code: bool = False) -> str | No
     What crashes or hangs does so here too: a crash says where on stderr, and so does what hangs, after a while.
     """
     torch.set_num_threads(1)
-    wanted = {row["trial_id"]: row for row in store.current("wanted").to_pylist()}
-    if trial_id not in wanted:
-        raise StoreError(f"{trial_id}: no sweep of {store.results} wants it any more, so that nobody knows its fields.")
-    trial = _trusted(trial_of(wanted[trial_id]), own_code)
+    rows = wanted.by_trial(store)
+    if trial_id not in rows:
+        raise StoreError(f"{trial_id}: the table wanted of {store.results} has no row of it, which holds its fields.")
+    trial = _trusted(trial_of(rows[trial_id]), own_code)
     choice = choices.stored(store).get(program_name(trial), choices.Choice())
     faulthandler.enable(STDERR)
     faulthandler.dump_traceback_later(PATIENCE_SECONDS, exit=True, file=STDERR)

@@ -26,6 +26,8 @@ PART_NAME = re.compile("[0-9a-f]{24}")
 
 RANKED = ["trial_id", "attempt_id", "status", "probes", "probe_steps", "finished_at"]
 """What `kept` looks at."""
+LAUNCHES = ["sweep", "trial_id", "launch_id", "launched_at", "launch_rows", "probes"]
+"""What `wanted_now` looks at."""
 
 NEVER_NULL = frozenset(("trial_id", "attempt_id", "sweep", "status"))
 """What each row of a table with such a column has."""
@@ -42,7 +44,7 @@ KEYS = {
     "readouts": ["trial_id", "attempt_id", "item", "fitted_step", "applied_step"],
     "representations": ["trial_id", "attempt_id", "step", "part", "quantity", "layer"],
     "packs": ["attempt_id"],
-    "wanted": ["sweep", "trial_id"],
+    "wanted": ["sweep", "launch_id", "trial_id", "probes"],
 }
 """What tells the rows of a table apart."""
 
@@ -116,6 +118,40 @@ def kept(attempts: pa.Table) -> pa.Array:
     return pa.array([row for _, row in best.values()], pa.int64())
 
 
+def wanted_now(rows: pa.Table) -> pa.Array:
+    """Rows of `wanted` that count, each sweep's trials once, in order: those of its newest launch that is whole.
+
+    A launch is whole once as many of its rows are stored as it began with (`launch_rows`), and so is each round that a
+    search adds. Rows without a launch, of an older version, all count until there is a launch; of two of them that want
+    different probes of a trial, the one with more counts.
+    """
+    probe_count = pc.add(pc.count_substring(rows["probes"], ","), pc.cast(pc.not_equal(rows["probes"], ""), pa.int32()))
+    table = pa.table(
+        {
+            "launch": pc.binary_join_element_wise(rows["sweep"], pc.fill_null(rows["launch_id"], ""), "\n"),
+            "sweep": rows["sweep"],
+            "trial_id": rows["trial_id"],
+            "at": pc.fill_null(rows["launched_at"].cast(pa.int64()), 0),
+            "needed": pc.fill_null(rows["launch_rows"], 0),
+            "probe_count": pc.fill_null(probe_count, 0),
+            "row": pa.array(range(len(rows)), pa.int64()),
+        }
+    )
+    table = table.sort_by([("probe_count", "descending"), ("row", "ascending")])
+    each = table.take(_firsts(table, ["launch", "trial_id"]))
+    launches = each.group_by(["sweep", "launch"], use_threads=False).aggregate(
+        [("row", "count"), ("needed", "min"), ("at", "max")]
+    )
+    newest: dict[str, dict[str, Any]] = {}
+    for launch in sorted(launches.to_pylist(), key=lambda launch: (launch["at_max"], launch["launch"])):
+        if launch["row_count"] >= launch["needed_min"]:
+            newest[launch["sweep"]] = launch
+    names = pa.array([launch["launch"] for launch in newest.values()], pa.string())
+    counts = pa.array([launch["row_count"] for launch in newest.values()], pa.int64())
+    stored = counts.take(pc.index_in(each["launch"], value_set=names).combine_chunks())  # null: of another launch
+    return _sorted(each.filter(pc.fill_null(pc.less_equal(each["needed"], stored), False))["row"])
+
+
 def check_is_whole(values: Iterator[Any]) -> None:
     for value in values:
         if isinstance(value, float) and not value.is_integer():
@@ -124,10 +160,14 @@ def check_is_whole(values: Iterator[Any]) -> None:
 
 def unique(rows: pa.Table, table: str) -> pa.Table:
     """Rows of a table without copies, in order: what tells them apart is in their columns."""
-    keys = KEYS[table]
-    numbered = rows.select(keys).append_column("row", pa.array(range(len(rows)), pa.int64()))
-    first = numbered.group_by(keys, use_threads=False).aggregate([("row", "min")])["row_min"]
-    return rows if len(first) == len(rows) else rows.take(_sorted(first))
+    first = _firsts(rows, KEYS[table])
+    return rows if len(first) == len(rows) else rows.take(first)
+
+
+def _firsts(rows: pa.Table, keys: list[str]) -> pa.Array:
+    """The first row of each combination of these columns, in order."""
+    numbered = rows.select(keys).append_column("number", pa.array(range(len(rows)), pa.int64()))
+    return _sorted(numbered.group_by(keys, use_threads=False).aggregate([("number", "min")])["number_min"])
 
 
 def attempt_pairs(table: pa.Table) -> pa.Array:

@@ -19,6 +19,8 @@ from memsweep.config import TrialConfig
 from memsweep.numerals import texts
 from memsweep.options import SHARES, SHARES_AT_END
 from memsweep.results.location import Location
+from memsweep.results.trial_state import FAILED, NOT_STORED, end_of, state
+from memsweep.results.wanted import records
 from memsweep.schema import RETRIED, SETTLED, Status, cell, error_line
 
 CURVE_POINTS = 100
@@ -74,6 +76,7 @@ class Wanted(NamedTuple):
     setting: str  # what tells it from the sweep's other settings, for people
     short: str  # the same, in few characters
     parameters: dict[str, str]
+    records: frozenset[str] = frozenset()  # what its probes are to leave
 
     @property
     def name(self) -> str:
@@ -104,9 +107,9 @@ class Plan:
 
     def counts(self, ends: Mapping[str, Mapping[str, Any]]) -> dict[str, int]:
         """How many of its trials are wanted, finished (settled), failed and missing. ends: rows of `trials` by id."""
-        found = Counter(ends[trial]["status"] for trial in self.trials if trial in ends)
-        finished, failed = (sum(found[status] for status in statuses) for statuses in (SETTLED, RETRIED))
-        wanted = len(self.trials)
+        stored = {trial: end_of(ends[trial]) for trial in self.trials if trial in ends}
+        found = Counter(state(stored.get(id_, NOT_STORED), trial.records) for id_, trial in self.trials.items())
+        finished, failed, wanted = sum(found[status] for status in SETTLED), found[FAILED], len(self.trials)
         return {
             "wanted_count": wanted,
             "finished_count": finished,
@@ -223,6 +226,7 @@ def _plan(sweep: str, rows: list[dict[str, Any]]) -> Plan:
             " ".join(f"{leaves[name]}={value}" for name, value in own) or ONLY_SETTING,
             " ".join(f"{brief[name]}{written[name][value]}" for name, value in own),
             _parameters(configuration, varying, row["seed"]),
+            records(row),
         )
     shared = {name: found.copy().pop() for name, found in values.items() if len(found) == 1 and not _is_seed(name)}
     return Plan(sweep, trials, varying, {name: value for name, value in shared.items() if value})

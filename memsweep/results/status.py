@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 from memsweep import rules
 from memsweep.config import FIELDS, trial_id_of
 from memsweep.options import PROTOCOL
+from memsweep.results import trial_state, wanted
 from memsweep.results.store import Store
 from memsweep.schema import RETRIED, SETTLED, Status, error_line
 
@@ -19,25 +20,18 @@ COLUMNS = ("sweep", "wanted", "finished", "pruned", "diverged", "running", "fail
 
 
 def overview(store: Store) -> list[dict[str, Any]]:
-    """One row a sweep: wanted, finished, other ends, running, failed and missing trials."""
-    ends = _ends(store)
-    running = store.running()
-    wanted = store.current("wanted", ["sweep", "trial_id"])
-    sweeps: dict[str, Counter[str]] = {}
-    for sweep, trial_id in zip(wanted["sweep"].to_pylist(), wanted["trial_id"].to_pylist(), strict=True):
-        end = ends.get(trial_id, "")
-        if end in SETTLED:
-            kind = end
-        elif trial_id in running:
-            kind = "running"
-        else:
-            kind = "failed" if end in RETRIED else "missing"
-        sweeps.setdefault(sweep, Counter())[kind] += 1
-    names = (Status.FINISHED.value, Status.PRUNED.value, Status.DIVERGED.value, "running", "failed", "missing")
-    return [
-        {"sweep": sweep, "wanted": counts.total(), **{name: counts[name] for name in names}}
-        for sweep, counts in sorted(sweeps.items())
-    ]
+    """One row a sweep: wanted, finished, other ends, running, failed, missing and former trials.
+
+    Former are stored trials of its earlier launches, which its last one does not want.
+    """
+    former = wanted.former(store)
+    rows = []
+    for sweep, states in trial_state.states(store).items():
+        counts = Counter(states.values())
+        names = (Status.FINISHED.value, Status.PRUNED.value, Status.DIVERGED.value, *trial_state.UNSETTLED)
+        number = len(former.get(sweep, ()))
+        rows.append({"sweep": sweep, "wanted": len(states), **{name: counts[name] for name in names}, "former": number})
+    return rows
 
 
 def older(store: Store) -> str:
@@ -53,9 +47,9 @@ def older(store: Store) -> str:
             settled.add(trial_id)
             if (number or 1) < rules.protocol_of(dict(zip(names, values, strict=True))):
                 old.add(trial_id)
-    wanted = store.current("wanted", ["configuration"])["configuration"]
+    texts = store.current("wanted", ["configuration"])["configuration"]
     for number in range(2, PROTOCOL + 1):
-        for text in wanted.filter(pc.match_substring(wanted, f'"protocol":{number}')).to_pylist():
+        for text in texts.filter(pc.match_substring(texts, f'"protocol":{number}')).to_pylist():
             fields = json.loads(text)
             old |= {trial_id_of({**fields, "protocol": lower}) for lower in range(1, number)} & settled
     return older_protocol(len(old))
@@ -88,16 +82,12 @@ def tracking(store: Store) -> str:
 
 
 def failures(store: Store) -> list[tuple[str, str, str]]:
-    """(trial, status, the error's own line and advice) of each trial that an error ended."""
+    """(trial, status, the error's own line and advice) of each trial that an error ended and that is still wanted."""
+    unwanted = wanted.unwanted(store)
     table = store.trials(["trial_id", "status", "cause"])
     rows = zip(*(table[name].to_pylist() for name in ("trial_id", "status", "cause")), strict=True)
     return [
         (trial, status, f"{error_line(cause)}. {Status(status).advice}")
         for trial, status, cause in rows
-        if status in RETRIED
+        if status in RETRIED and trial not in unwanted
     ]
-
-
-def _ends(store: Store) -> dict[str, str]:
-    table = store.trials(["trial_id", "status"])
-    return dict(zip(table["trial_id"].to_pylist(), table["status"].to_pylist(), strict=True))

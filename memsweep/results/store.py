@@ -36,6 +36,7 @@ from memsweep.results import locks
 from memsweep.results.location import Location, LocationError, ObjectPath, location
 from memsweep.results.parts import (
     KEYS,
+    LAUNCHES,
     PART_NAME,
     PARTS,
     RANKED,
@@ -45,6 +46,7 @@ from memsweep.results.parts import (
     kept,
     read_part,
     unique,
+    wanted_now,
     write_whole,
 )
 from memsweep.results.parts import StoreError as StoreError
@@ -189,10 +191,13 @@ class Store:
         return {row["trial_id"]: row for row in own.to_pylist()}
 
     def current(self, table: str, columns: Sequence[str] | None = None) -> pa.Table:
-        """A table as readers see it: rows of the kept attempt of each trial, each once."""
+        """A table as readers see it: rows of the kept attempt of each trial, each once; what is wanted now."""
         if table == "trials":
             return self.trials(columns)
         names = list(SCHEMAS[table].names if columns is None else columns)
+        if table == "wanted":
+            rows = self.read(table, list(dict.fromkeys([*names, *LAUNCHES])))
+            return rows.take(wanted_now(rows)).select(names)
         keys = KEYS[table]
         rows = self.read(table, list(dict.fromkeys([*names, *keys])))
         if "attempt_id" in keys and "trial_id" in keys:

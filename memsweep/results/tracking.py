@@ -55,7 +55,7 @@ ENDED = ("FINISHED", "FAILED", "KILLED")
 SWEEP, TRIAL = "sweep", "trial"
 """Values of the tag `role`."""
 
-_ENDS = ("trial_id", "attempt_id", "status", "finished_at", "wall_seconds")
+_ENDS = ("trial_id", "attempt_id", "status", "finished_at", "wall_seconds", "probes", "probe_steps")
 _STEP_COLUMNS = ("trial_id", "step", *dict.fromkeys(name for pair in SHARES.values() for name in pair), "gradient_norm")
 
 
@@ -138,6 +138,8 @@ class Tracking:
                 tags = run.data.tags
                 if tags.get("role") == SWEEP:
                     parents.append(run)
+                elif tags.get("role") == TRIAL and tags.get("trial_id") not in plan.trials:
+                    useless.append(run.info.run_id)  # of an earlier launch of the sweep, which wants it no more
                 elif tags.get("role") == TRIAL and (end := ends.get(tags.get("trial_id", ""))):
                     if end["trial_id"] in whole or not _is_whole(run, end):
                         useless.append(run.info.run_id)

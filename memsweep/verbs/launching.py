@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from memsweep.arguments import (
+    AddOption,
     BudgetOption,
     CheckpointOption,
     Compile,
@@ -134,12 +135,15 @@ def launch(
     compiling: CompileOption = Compile.AUTO,
     retry: RetryOption = False,
     yes: YesOption = False,
+    add: AddOption = False,
     tracking_uri: TrackingOption = None,
     output: Annotated[
         Format | None, typer.Option("--format", help="Print how it ended as a row too; default: only as a sentence.")
     ] = None,
 ) -> None:
     """Run what is missing of a sweep and store it. The same command again finishes the rest and repeats nothing.
+
+    The last launch says which trials the sweep wants; those of earlier ones stay stored, and --add keeps them wanted.
 
     Several sweeps run one after another, without a pause; a trial that several want runs once. MLflow is filled beside
     them, in the background; --tracking-uri none fills none.
@@ -172,6 +176,7 @@ def launch(
                 compiling=compiling.wish,
                 retry=retry,
                 yes=yes,
+                add=add,
                 budget=spent,
                 patience_seconds=patience_seconds,
                 checkpoint_seconds=checkpoint_seconds,
@@ -185,7 +190,7 @@ def launch(
     if output:
         names = ("wanted", "settled_before", "ran", "failed", "missing", "interrupted")
         print_rows([{"sweeps": report.title, **{name: getattr(report, name) for name in names}}], output)
-    if report.missing and not budget:
+    if report.unfinished and not budget:
         sys.exit(INTERRUPTED if report.interrupted else SOME_FAILED)
     sys.exit(SOME_FAILED if report.failed else DONE)
 
@@ -205,6 +210,7 @@ def submit(
     compiling: CompileOption = Compile.AUTO,
     retry: RetryOption = False,
     yes: YesOption = False,
+    add: AddOption = False,
     tracking_uri: TrackingOption = None,
     follow: Annotated[bool, typer.Option(help="Show its progress until it ends; Ctrl-C leaves it running.")] = True,
 ) -> None:
@@ -242,6 +248,7 @@ def submit(
             "--compile": compiling.value,
             "--retry": retry,
             "--yes": yes,
+            "--add": add,
             "--tracking-uri": tracking_uri,
         }
     )

@@ -29,7 +29,7 @@ from mlflow import MlflowClient
 
 from memsweep import Sweep
 from memsweep.config import TrialConfig
-from memsweep.launch.driver import write_wanted
+from memsweep.launch.definition import write_wanted
 from memsweep.results.store import Store
 from memsweep.schema import cell
 from tests.bench import machine

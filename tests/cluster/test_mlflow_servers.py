@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 import pytest
 from mlflow import MlflowClient
 
-from memsweep.launch.driver import write_wanted
+from memsweep.launch.definition import write_wanted
 from memsweep.results.store import Store
 from memsweep.sweep import load_sweep
 from tests.cluster import postgres
