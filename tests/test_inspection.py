@@ -62,7 +62,7 @@ def test_a_part_that_was_cut_off_is_wrong_and_launching_again_mends_it(store):
     finding = found(store)["part"]
     assert finding.is_wrong and "Move it out of the folder" in finding.said
     part(store).rename(store.results / "damaged.parquet")  # as it says
-    assert memsweep.launch("smoke", store.results, limit=4).missing == 0
+    assert memsweep.launch("smoke", store.results, limit=4).unfinished == 0
     assert list(inspect(store)) == []
 
 

@@ -92,7 +92,7 @@ def test_an_own_networks_older_trials_are_said_once_its_newer_ones_are_wanted(me
     (new,) = Asking(sweep(model__family=(OWN,)), store).trials.values()
     store.write("trials", [stored(new.with_fields({"protocol": 1}))])
     assert older(store) == ""
-    from memsweep.launch.driver import write_wanted
+    from memsweep.launch.definition import write_wanted
 
     write_wanted(sweep(model__family=(OWN,)), [new], store)
     assert older(store).startswith("1 stored trial is of an older protocol: it stays readable")

@@ -48,7 +48,7 @@ def test_a_job_runs_and_is_followed(head, tmp_path):
     results = tmp_path / "results"
     sent = memsweep_("submit", *TINY, "--address", address, "--results", results, env=own, timeout=300)
     assert sent.returncode == 0, sent.stderr
-    assert "smoke: 4 of 4 trials finished" in sent.stderr and "ray job logs --follow" in sent.stderr
+    assert "smoke: 4 of 12 trials finished, 4 of them run now" in sent.stderr and "ray job logs --follow" in sent.stderr
     assert set(memsweep.table("trials", results)["status"]) == {"finished"}
     assert "Warning" not in sent.stderr
 
