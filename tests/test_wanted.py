@@ -58,8 +58,8 @@ def fit(store, trials, most):
     """They end, and have fitted what is not larger than this."""
     for trial in trials:
         fitted = 1 if trial.data.examples <= most else None
-        store.write("trials", [ended(trial.trial_id, fitted_step=fitted, step_count=9)])
-        store.write("steps", [step(trial.trial_id, number=9)])
+        store.write("trials", [ended(trial.trial_id, fitted_step=fitted, step_count=trial.budget)])
+        store.write("steps", [step(trial.trial_id, number=trial.budget)])
 
 
 def wanted(store, sweep="widths"):
