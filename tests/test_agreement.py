@@ -220,7 +220,7 @@ def test_figures_begin_with_what_status_counts_and_use_what_is_settled(store):
 def test_probes_that_figures_read_are_those_that_are_wanted(store):
     for sweep, trials in wanted(store).items():
         probed = {trial.trial_id for trial in trials if "examples" in trial.probes}
-        query = frames.beside("examples", "b.example", " and w.probes like '%examples%'")
+        query = frames.beside("examples", "b.example", "examples")
         rows = frames.read(query, sweep, store)
         assert set(rows["trial_id"]) == probed
         states = trial_state.states(store)[sweep]

@@ -9,7 +9,7 @@ import memsweep
 from memsweep.cli import app
 from memsweep.launch import plan, protocols
 from memsweep.launch.asking import Asking
-from memsweep.launch.driver import write_wanted
+from memsweep.launch.definition import write_wanted
 from memsweep.launch.execution import run_pack
 from memsweep.launch.packing import Pack
 from memsweep.results.status import older
