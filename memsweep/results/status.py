@@ -67,7 +67,7 @@ def tracking(store: Store) -> str:
     held = note.get("held", {})
     if not isinstance(held, dict) or not note:
         return ""
-    ends, wanted = _ends(store), store.current("wanted", ["trial_id"])["trial_id"].to_pylist()
+    ends, wanted = store.ends(), store.current("wanted", ["trial_id"])["trial_id"].to_pylist()
     count = sum(trial_id in ends for trial_id in wanted)
     lacking = max(0, count - sum(number for number in held.values() if isinstance(number, int)))
     where, remedy = f"MLflow at {note.get('where')}", f"memsweep track --results {store.results} fills it"
