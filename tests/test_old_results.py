@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import memsweep
-from memsweep.launch import plan
+from memsweep.launch import plan, provenance
 from memsweep.results.store import Store
 from memsweep.schema import SCHEMAS
 from memsweep.sweep import Sweep, load_sweep
@@ -17,6 +17,8 @@ from tests.test_launch import memsweep_
 
 GENERATIONS = ("2026-11-23", "2026-11-26")
 TRIALS = load_sweep("smoke").trials[:4]
+ROUNDING_ALONE = 3
+"""Exit code of verify."""
 NUMBERS = ["trial_id", "step", "train_correct_count", "validation_correct_count", "train_loss_sum_nats"]
 
 
@@ -60,7 +62,10 @@ def test_nothing_of_it_is_run_again(results):
 def test_it_is_verified_drawn_and_compacted(results):
     before = numbers(results)
     found = memsweep_("verify", "--sample", "1", "--results", results, "--format", "csv")
-    assert found.returncode == 0 and "exact" in found.stdout and "differ" not in found.stdout, found.stderr
+    # another make of processor rounds otherwise; on the one that trained it, to the bit
+    is_same = set(memsweep.table("packs", results)["device_name"]) == {provenance.processor()}
+    assert found.returncode in ((0,) if is_same else (0, ROUNDING_ALONE)), found.stderr
+    assert "0 differ" in found.stderr and ("1 exact" in found.stderr or not is_same), found.stderr
     assert memsweep_("report", "--results", results).returncode == 0
     assert memsweep.figure("smoke", results=results).axes
     assert memsweep_("compact", "--results", results).returncode == 0
