@@ -12,6 +12,11 @@ TARGET_TASKS = ("copy", "adding", "recall", "strings", "reconstruction", "charac
 """Sequence tasks that ask for more than a label."""
 SOLVABLE_TASKS = ("copy", "adding", "recall", "reconstruction")
 TASKS = ("digits", "mnist5k", "mnist", "fashion_mnist", "cifar10", "alternating", *SYNTHETIC_TASKS, *TARGET_TASKS)
+TASK_SIZES = {
+    **{"digits": (64, 10), "mnist5k": (784, 10), "mnist": (784, 10), "fashion_mnist": (784, 10)},
+    **{"cifar10": (3072, 10), "alternating": (1, 2)},
+}
+"""(D, K) of tasks that have both of their own."""
 LABEL_SCHEMES = ("task", "random", "unique")
 LABEL_NOISE = ("labels", "wrong_labels")
 NOISE_KINDS = ("none", *LABEL_NOISE, "gaussian_inputs", "shuffled_pixels", "random_pixels")

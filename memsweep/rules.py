@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from memsweep.options import (
@@ -14,6 +15,7 @@ from memsweep.options import (
     SOLVABLE_TASKS,
     SYNTHETIC_TASKS,
     TARGET_TASKS,
+    TASK_SIZES,
     TASKS,
 )
 
@@ -46,6 +48,10 @@ def kind(name: str, value: Any) -> Any:
     return min(value, TOLD_APART) if isinstance(value, int) and name != "protocol" else value
 
 
+FEW_ROWS, FEW_COLUMNS = 3, 12
+"""Matrices of so many are small to the library's products in single precision."""
+
+
 class Mend(NamedTuple):
     """A change of the numbers of some configurations, which fields alone single out."""
 
@@ -54,8 +60,59 @@ class Mend(NamedTuple):
     concerns: Callable[..., bool]  # of the values of `fields`, in their order
 
 
-MENDS: tuple[Mend, ...] = ()
+def _is_uneven_mlp(
+    family: str,
+    task: str,
+    input_dim: int,
+    scheme: str,
+    classes: int,
+    examples: int,
+    width: int,
+    depth: int,
+    rows: int,
+    dtype: str,
+) -> bool:
+    """Whether an MLP on a task of ours has a layer that is uneven."""
+    if family != "mlp" or ":" in task:
+        return False
+    inputs, of_task = TASK_SIZES.get(task, (input_dim, 0))
+    outputs = {"task": of_task, "random": classes or of_task, "unique": examples}[scheme]
+    return has_uneven_layer(inputs, outputs, width, depth, rows, dtype)
+
+
+def has_uneven_layer(inputs: int, outputs: int, width: int, depth: int, rows: int, dtype: str) -> bool:
+    """Whether an MLP has a layer that is uneven."""
+    return any(is_uneven(i, o, rows, dtype) for i, o in pairwise([inputs, *[width] * depth, outputs]))
+
+
+UNEVEN = "products of layers whose rounding depended on a trial's company"
+MENDS: tuple[Mend, ...] = (
+    Mend(
+        UNEVEN,
+        (
+            *("model.family", "data.task", "data.input_dim", "data.label_scheme", "data.classes", "data.examples"),
+            *("model.width", "model.depth", "optimizer.batch_size", "compute.dtype"),
+        ),
+        _is_uneven_mlp,
+    ),
+)
 """What sets protocol 2 apart from 1. What only a user's code or data can say is in `launch/protocols.py`."""
+
+
+def is_uneven(inputs: int, outputs: int, rows: int, dtype: str) -> bool:
+    """Whether a linear layer's products, forwards or backwards, may round with a member's company on a CPU.
+
+    The library takes another kernel for a product with one column of one member than of several. And it rounds small
+    products (in double precision, all) by whether a member's matrix begins at a multiple of 16 bytes: which of them
+    was measured, and is no promise of its.
+    """
+    if outputs == 1:
+        return True
+    if dtype == "float64":
+        return inputs * outputs % 2 == 1 or rows * inputs % 2 == 1
+    is_weight_small = 5 <= inputs <= FEW_COLUMNS or outputs <= FEW_ROWS
+    is_batch_small = min(inputs, outputs) <= FEW_COLUMNS or rows <= FEW_ROWS
+    return bool(inputs * outputs % 4 and is_weight_small) or bool(rows * inputs % 4 and is_batch_small)
 
 
 def protocol_of(values: Mapping[str, Any]) -> int:

@@ -201,6 +201,39 @@ class HalfFrozen(nn.Module):
         return logits
 
 
+class Scored(nn.Module):
+    """Reads an example in steps of eight; a score of each, by one column, weighs what they say."""
+
+    def __init__(self, model: Model, input_dim: int, classes: int):
+        super().__init__()
+        self.enter = nn.Linear(8, model.width)
+        self.score, self.leave = nn.Linear(model.width, 1), nn.Linear(model.width, classes)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        h = torch.tanh(self.enter(inputs.unflatten(-1, (-1, 8))))
+        logits: Tensor = self.leave((self.score(h).softmax(-2) * h).sum(-2))
+        return logits
+
+
+class OneHidden(nn.Sequential):
+    """Its hidden layer has one unit."""
+
+    def __init__(self, model: Model, input_dim: int, classes: int):
+        super().__init__(nn.Linear(input_dim, 1), nn.Tanh(), nn.Linear(1, classes))
+
+
+class ByHand(nn.Module):
+    """Multiplies by a column that is no layer's: nothing makes this exact."""
+
+    def __init__(self, model: Model, input_dim: int, classes: int):
+        super().__init__()
+        self.column, self.leave = nn.Parameter(torch.randn(input_dim, 1) / 8), nn.Linear(1, classes)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        logits: Tensor = self.leave(inputs @ self.column)
+        return logits
+
+
 def sharpness(parameters: dict[str, Tensor], inputs: Tensor, logits: Tensor) -> Tensor:
     """A penalty as a user might write it: confident answers, and the weights' absolute values."""
     weights = torch.stack([value.abs().sum() for value in parameters.values()]).sum()

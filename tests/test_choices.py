@@ -6,9 +6,11 @@ import pytest
 import torch
 
 from memsweep import processors
+from memsweep.engine import trainer
 from memsweep.launch import calibration, choices
 from memsweep.launch.calibration import Calibration, Timing, calibrate, lift_problem
 from memsweep.launch.choices import COMPILE_SECONDS, SAVED_UNMEASURED, Choice, choose
+from memsweep.launch.comparison import program_deviation
 from memsweep.launch.packing import CANNOT_BE_FUSED, program_name
 from memsweep.results.store import Store, StoreError
 from tests.cases import ended, trial
@@ -310,3 +312,17 @@ def test_a_pack_that_deviates_is_said_although_its_program_was_not_seen_to(store
     (said,) = choices.learned([trial(), trial(seed=1)], store)
     assert "depend on its company, by up to 1.0e-06" in said
     assert choices.learned([trial(seed=1)], store) == []
+
+
+@pytest.mark.parametrize(
+    "family, is_exact", [("mlp", True), ("tests.cases:Scored", True), ("tests.cases:ByHand", False)]
+)
+def test_a_tiny_pack_shows_whether_products_depend_on_company(family, is_exact):
+    trials = [trial(seed=seed, model__family=family) for seed in range(5)]
+    program = trainer.compose(trials)
+    state = trainer.init(program, trials)
+    before = {name: value.clone() for name, value in state.parameters.items()}
+    found = program_deviation(program, state)
+    assert (found == 0.0) == is_exact and found < 1e-4
+    assert all(torch.equal(value, state.parameters[name]) for name, value in before.items())
+    assert program_deviation(program, trainer.init(program, trials[:1])) is None

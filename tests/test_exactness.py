@@ -260,3 +260,50 @@ def test_long_sequences_round_alike_alone_and_packed(cell, task):
     size = {"model__width": 32, "optimizer__batch_size": 32, "stop__steps": 4, "stop__measure_steps": 4}
     size |= {"data__sequence_length": 40, "data__vocabulary": 48 if "recall" in task else 0, "model__cell": cell}
     assert_alone_equals_packed([trial(task, seed=seed, **size) for seed in range(7)], "cpu")
+
+
+# Products that the library rounds by the number of members, or by where a member's matrix begins.
+
+UNEVEN = [
+    (20, 1, 64, 10),
+    (25, 17, 64, 10),
+    (20, 7, 12, 3),
+    (50, 33, 12, 10),
+    (25, 6, 64, 10),
+    (3, 64, 13, 2),
+    (1, 7, 63, 3),
+]
+"""(batch size, width, D, K) of MLPs that were not exact; what else is so small runs by a loop."""
+
+
+def mlp(batch, width, inputs, classes, **fields):
+    shape = {"data__input_dim": inputs, "data__classes": classes, "model__width": width, "optimizer__batch_size": batch}
+    short = {"stop__steps": 6, "stop__measure_steps": 2, "optimizer__momentum": 0.9}
+    return [trial("synthetic", seed=seed, **{**shape, **short, **fields}) for seed in range(4)]
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("shape", UNEVEN)
+def test_uneven_layers_are_exact(shape, mode, dtype):
+    assert_alone_equals_packed(mlp(*shape, compute__dtype=dtype), "cpu", mode=mode)
+
+
+@pytest.mark.parametrize("shape", UNEVEN)
+def test_uneven_layers_equal_plain_torch_in_double_precision(shape):
+    long = {"stop__steps": 220, "stop__measure_steps": 50, "compute__dtype": "float64"}
+    assert_equals_plain_torch(mlp(*shape, **long)[:2], tolerance=1e-10)
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("network", ["Scored", "OneHidden"])
+def test_a_users_layers_of_one_column_are_exact(network, mode, dtype):
+    fields = {"model__family": f"tests.cases:{network}", "model__width": 64, "compute__dtype": dtype}
+    trials = [trial("momentum", seed=seed, optimizer__epochs=2, **fields) for seed in range(4)]
+    assert_alone_equals_packed(trials, "cpu", mode=mode)
+
+
+def test_even_layers_are_torchs_own():
+    """Their programs keep their bits and their speed, whatever the batch size and the number of classes."""
+    for batch, width, inputs, classes in [(20, 8, 64, 10), (25, 32, 64, 10), (13, 64, 784, 7), (50, 10, 12, 10)]:
+        program = trainer.compose(mlp(batch, width, inputs, classes))
+        assert {type(layer) for layer in program.module.layers} == {torch.nn.Linear}

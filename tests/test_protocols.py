@@ -4,9 +4,11 @@ import pytest
 
 from memsweep import rules
 from memsweep.config import TrialConfig, trial_id_of
+from memsweep.data import tasks
 from memsweep.launch import plan, protocols, verification
 from memsweep.launch.asking import Asking
 from memsweep.launch.protocols import Examiner
+from memsweep.options import TASK_SIZES
 from memsweep.results.status import older
 from memsweep.results.store import Store
 from memsweep.searches import BestSearch
@@ -114,3 +116,56 @@ def test_verify_says_older_protocol(mended):
 def stored(config):
     fields = {name.replace(".", "_"): value for name, value in config.flat().items() if not isinstance(value, tuple)}
     return ended(config.trial_id, "finished", **fields)
+
+
+# Products that depended on a member's company.
+
+
+@pytest.mark.parametrize(
+    "fields, protocol",
+    [
+        ({}, 1),
+        ({"model__width": 1}, 2),
+        ({"model__width": 7}, 2),
+        ({"model__width": 37}, 1),
+        ({"model__width": 10}, 1),
+        ({"model__width": 10, "optimizer__batch_size": 25}, 2),
+        ({"model__width": 10, "optimizer__batch_size": 25, "compute__dtype": "float64"}, 1),
+        ({"optimizer__batch_size": 25}, 1),
+        ({"optimizer__batch_size": 1}, 1),
+        ({"data__label_scheme": "random", "data__classes": 7}, 1),
+        ({"model__depth": 0, "data__label_scheme": "random", "data__classes": 7}, 1),
+        ({"data__task": "gaussian", "data__input_dim": 13, "data__label_scheme": "unique", "data__examples": 7}, 1),
+        ({"data__task": "gaussian", "data__input_dim": 13, "data__label_scheme": "unique", "model__width": 7}, 2),
+        ({"model__family": "attention", "data__task": "digits", "data__sequence_length": 8, "model__width": 7}, 1),
+    ],
+)
+def test_protocol_2_is_of_mlps_with_uneven_layers_alone(fields, protocol):
+    if fields.get("data__label_scheme") == "unique":
+        fields = {"data__noise_kind": "none", "data__noise_fraction": 0.0, "data__validation_examples": 0, **fields}
+    assert number(trial(**fields)) == protocol
+
+
+def test_the_rule_and_the_program_agree():
+    from memsweep.engine import trainer
+    from memsweep.engine.models import EvenLinear
+    from tests.cases import CASES
+
+    cases = [trial(case) for case in CASES if CASES[case].get("model.family") != "tests.cases:HalfFrozen"]
+    for batch, width in [(20, 8), (20, 1), (25, 6), (25, 8), (3, 10), (1, 32)]:
+        cases += [trial(case, model__width=width, optimizer__batch_size=batch) for case in ("sgd", "synthetic")]
+    for config in cases:
+        layers = trainer.compose([config]).module.modules()
+        is_even = not any(isinstance(layer, EvenLinear) for layer in layers)
+        assert number(protocols.current(config)) == (1 if is_even else 2)
+
+
+def test_sizes_of_tasks_are_those_of_their_data():
+    for task, sizes in TASK_SIZES.items():
+        assert tasks.shape(TrialConfig.of({"data.task": task, "data.validation_examples": 0})) == sizes
+
+
+@pytest.mark.parametrize("family, protocol", [("Scored", 2), ("OneHidden", 2), ("Normalized", 1), ("ByHand", 1)])
+def test_an_own_network_with_uneven_layers_is_raised_alone(family, protocol):
+    config = protocols.current(trial(model__family=f"tests.cases:{family}"))
+    assert number(config) == protocol

@@ -16,6 +16,8 @@ from memsweep.config import ConfigError, Model, TrialConfig, imported
 from memsweep.data import tasks
 from memsweep.engine import memorizer
 from memsweep.engine.sequence_models import SEQUENCE_MODELS, Hidden, Recurrent, unchanged
+from memsweep.options import FAMILIES
+from memsweep.rules import is_uneven
 from memsweep.seeds import generator, key
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
@@ -31,6 +33,8 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 
 NARROW = 16
 """A linear layer with fewer outputs is narrow."""
+EVEN = 8
+"""Rows of a multiple of so many numbers begin at multiples of 32 bytes, and fill the processor's vectors."""
 
 
 class MLP(nn.Module):
@@ -103,6 +107,49 @@ class NarrowLinear(nn.Linear):
     def forward(self, inputs: Tensor) -> Tensor:
         product = torch.matmul(self.weight, inputs.mT).mT
         return product if self.bias is None else product + self.bias
+
+
+class EvenLinear(nn.Linear):
+    """A linear layer that multiplies padded copies, so that a member's products do not depend on its company.
+
+    The library rounds as a matrix's address pleases, and a product with one column as the number of members pleases.
+    Here, rows begin at multiples of 32 bytes, and no product, forwards or backwards, has one column. The bias is a
+    column of the weights, because its gradient, as a sum over rows, would round likewise.
+    """
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        rows = functional.pad(inputs.reshape(-1, self.in_features), (0, 1), value=1.0)
+        weight = self.weight
+        bias = weight.new_zeros(self.out_features) if self.bias is None else self.bias
+        columns, outputs = -rows.shape[1] % EVEN, -self.out_features % EVEN
+        weight = functional.pad(torch.cat([weight, bias[:, None]], dim=1), (0, columns, 0, outputs))
+        product = functional.pad(rows, (0, columns)) @ weight.mT
+        return product[:, : self.out_features].reshape(*inputs.shape[:-1], self.out_features)
+
+
+def has_uneven_layers(module: nn.Module, config: TrialConfig) -> bool:
+    """Whether products of a linear layer would depend on a member's company."""
+    rows, dtype = config.optimizer.batch_size, config.compute.dtype
+    return any(is_uneven(layer.in_features, layer.out_features, rows, dtype) for layer in _linear_layers(module))
+
+
+def is_network_uneven(trial: TrialConfig) -> bool:
+    """Whether a trial's network has such layers."""
+    return has_uneven_layers(build(trial, *tasks.shape(trial)), trial)
+
+
+def even_out(module: nn.Module, config: TrialConfig) -> None:
+    """Makes the layers of an MLP, or of a user's network, EvenLinear where one of them is uneven.
+
+    All of them, because a gradient cut out of a padded one would round in the sums of others.
+    """
+    if (config.model.family == "mlp" or config.model.family not in FAMILIES) and has_uneven_layers(module, config):
+        for layer in _linear_layers(module):
+            layer.__class__ = EvenLinear  # the same parameters under the same names, in place
+
+
+def _linear_layers(module: nn.Module) -> list[nn.Linear]:
+    return [layer for layer in module.modules() if type(layer) is nn.Linear]
 
 
 def speed_up_narrow_layers(module: nn.Module) -> nn.Module:

@@ -63,6 +63,7 @@ def compose(
     compiled = compiled and mode == "fused" and first.model.family != "recurrent"
     if mode == "serial":
         models.use_kernels(module)
+    models.even_out(module, first)
     # nothing feeds back from evaluation, and a compiled program rounds otherwise anyway
     evaluated = models.speed_up_narrow_layers(copy.deepcopy(module)).eval()
     if compiled or first.model.family == "recurrent":  # there, also because the other way rounds as M pleases

@@ -16,6 +16,7 @@ from memsweep.launch import apart
 from memsweep.options import FAMILIES, PROTOCOL
 from memsweep.results.status import older_protocol
 from memsweep.results.store import Store
+from memsweep.rules import UNEVEN, has_uneven_layer
 from memsweep.schema import SETTLED
 
 
@@ -36,12 +37,29 @@ def _frozen(trial: TrialConfig) -> str:
     return f"its network has frozen parameters, which were trained: {', '.join(names)}" if names else ""
 
 
+def _products(trial: TrialConfig) -> Hashable:
+    """What the products of a user's network depend on, or of an MLP on a user's task."""
+    if trial.model.family in FAMILIES and not (trial.model.family == "mlp" and tasks.is_custom(trial)):
+        return None
+    return (trial.model, *tasks.shape(trial), trial.optimizer.batch_size, trial.compute.dtype)
+
+
+def _uneven(trial: TrialConfig) -> str:
+    if trial.model.family == "mlp":
+        rows, dtype = trial.optimizer.batch_size, trial.compute.dtype
+        is_uneven = has_uneven_layer(*tasks.shape(trial), trial.model.width, trial.model.depth, rows, dtype)
+    else:
+        is_uneven = bool(apart.ask("memsweep.engine.models:is_network_uneven", trial))
+    return UNEVEN if is_uneven else ""
+
+
 EXAMINERS: tuple[Examiner, ...] = (
     Examiner(
         lambda trial: tasks.renumbers_labels(trial) or None,
         lambda trial: "labels of its task are not 0...K-1, and are numbered so since",
     ),
     Examiner(_network, _frozen),
+    Examiner(_products, _uneven),
 )
 _reasons: dict[tuple[Examiner, Hashable], str] = {}
 
