@@ -273,8 +273,9 @@ ONE_WAY = {"optimizer.learning_rate", "data.examples", "data.classes"}
 
 
 def varied(sweep):
+    """Fields that vary, but seeds, and the protocol, which follows from other fields."""
     return {name for name in FIELDS if len({trial.flat()[name] for trial in sweep.trials}) > 1} - {
-        name for name in FIELDS if name.startswith("seed")
+        name for name in FIELDS if name.startswith(("seed", "protocol"))
     }
 
 

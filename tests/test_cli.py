@@ -149,7 +149,7 @@ def test_rows_that_are_none_keep_their_columns(run, verb):
 
 def test_status_of_an_empty_folder_says_so(run):
     os.mkdir("results")
-    assert run("status") == (0, "", "No sweep was launched in results.\n")
+    assert run("status") == (0, "", f"No sweep was launched in {os.path.abspath('results')}.\n")
 
 
 def test_status_counts_and_tells_causes(run, store):

@@ -64,14 +64,13 @@ class Rounds:
         self._handed |= _handed(self.due)
         self.advance()
         self.note()
-        due = self._find()
-        if again := self._handed & _handed(due):
+        self.due = self._affordable(self._find())
+        if again := self._handed & _handed(self.due):
             raise StoreError(
                 f"{self.store.results}: {len(again)} trials that have ended are not in its tables, e.g. "
                 f"{min(again)[0]}, and would be run without end. What was stored there can't be read back: see "
                 "memsweep doctor, or choose another folder with --results."
             )
-        self.due = self._affordable(due)
         return self.due
 
     def advance(self) -> None:

@@ -212,7 +212,8 @@ def _plan(sweep: str, rows: list[dict[str, Any]]) -> Plan:
     for configuration in fields:
         for name, value in configuration.items():
             values.setdefault(name, set()).add(value)
-    varying = tuple(name for name, found in values.items() if len(found) > 1 and not _is_seed(name))
+    several = (name for name, found in values.items() if len(found) > 1 and not _is_seed(name))
+    varying = tuple(name for name in several if name != "protocol")  # which follows from other fields
     leaves = _told_apart({name: name.rpartition(".")[2] for name in varying})
     brief = _told_apart({name: SHORT.get(name, name.rpartition(".")[2]) for name in varying})
     written = {name: _written(values[name]) for name in varying}
