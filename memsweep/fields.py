@@ -85,6 +85,8 @@ class FieldSpec(NamedTuple):
             return f"{self.name} = {value!r}: {self.meaning}; must be {expected}."
         if value is None or self.is_allowed(value):
             return None
+        if isinstance(value, int | float) and abs(value) >= LIMIT:
+            return f"{self.name} = {value!r}: {self.meaning}; must be smaller than 2**63."
         near = difflib.get_close_matches(str(value), self.options, 1)
         hint = f" Did you mean {near[0]!r}?" if near else ""
         return f"{self.name} = {value!r}: {self.meaning}; {self.allowed}.{hint}"

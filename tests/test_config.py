@@ -465,3 +465,10 @@ def test_the_next_measurement_is_the_same_from_every_step_before_it():
 )
 def test_a_step_schedule_multiplies_at_whole_epochs(schedule, epoch, factor):
     assert schedule_factor(of(optimizer__schedule=schedule).optimizer.schedule, epoch) == factor
+
+
+@pytest.mark.parametrize("name", ["optimizer.learning_rate", "model.width", "seed"])
+def test_a_number_that_fits_no_table_is_refused_by_its_size(name):
+    """Not by a range that it lies in."""
+    with pytest.raises(ConfigError, match=r"must be smaller than 2\*\*63\.$"):
+        TrialConfig.of({name: 2**63})

@@ -13,6 +13,7 @@ from memsweep.doctor import checks
 from memsweep.launch import inspection
 from memsweep.launch.inspection import inspect
 from memsweep.results.store import Store
+from memsweep.sweep import load_sweep
 
 
 @pytest.fixture(scope="module")
@@ -176,3 +177,10 @@ def test_what_others_made_unwritable_is_named_with_the_remedy(tmp_path, monkeypa
     assert "read only" in found(store) and "permissions" not in found(store)
     monkeypatch.setattr(inspection.os, "access", lambda path, mode: True)
     assert not found(store).keys() & {"permissions", "read only"}
+
+
+def test_steps_beyond_the_budget_have_no_end_of_their_own():
+    """Of rows that an editor or a tool has written."""
+    trial = load_sweep("smoke").trials[0]
+    within = list(inspection._measured_steps(trial, trial.budget))
+    assert list(inspection._measured_steps(trial, 10 * trial.budget)) == within and within[-1] == trial.budget

@@ -210,7 +210,7 @@ def _lacking(store: Store, known: list[dict[str, Any]], ends: dict[str, dict[str
 
 def _measured_steps(trial: TrialConfig, step_count: int) -> Iterator[int]:
     step = 0
-    while step < step_count:
+    while step < min(step_count, trial.budget):  # a stored count may be beyond it
         step = trial.next_measurement(step)
         yield step
 
