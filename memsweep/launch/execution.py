@@ -160,6 +160,8 @@ class Training:
             except Exception as error:
                 self._settle_broken(entering, error)
                 continue
+            if mode == "fused":
+                import torch._dynamo  # noqa: F401  as the first lifted gradient does, for seconds: a part of the start
             attempt.clock.charge("start", begun)
             self._check_exactness()
             begun = time.perf_counter()
