@@ -151,7 +151,8 @@ def test_killed_drivers_lose_nothing_and_leave_no_process(undisturbed, tmp_path)
 
 def test_ctrl_c_keeps_what_is_finished_and_says_so(tmp_path):
     # 800 trials, far from their end when the signal comes, in packs of several seconds; workers see it after one
-    long = [*TINY, "--set", "seeds=0:200", "--set", "stop.steps=12000", "--set", "stop.measure_steps=1000"]
+    more = [text.replace("seeds=0:8", "seeds=0:200") for text in TINY]
+    long = [*more, "--set", "stop.steps=12000", "--set", "stop.measure_steps=1000"]
     driver = start("launch", *long, "--checkpoint", "0.2s", "--results", tmp_path)
     wait_for_parts(tmp_path, 1, driver)
     refused = memsweep_("launch", *long, "--results", tmp_path)

