@@ -160,11 +160,7 @@ class Training:
             except Exception as error:
                 self._settle_broken(entering, error)
                 continue
-            if mode == "fused":
-                import torch._dynamo  # noqa: F401  as the first lifted gradient does, for seconds: a part of the start
-            attempt.clock.charge("start", begun)
             self._check_exactness()
-            begun = time.perf_counter()
             self._take_up(entering)
             attempt.clock.charge("start", begun)
             self._probe_newcomers(entering)
@@ -188,13 +184,10 @@ class Training:
         self._probe_newcomers(entered)
 
     def _check_exactness(self) -> None:
-        """Has the program's own products looked at, once for a pack that is compared."""
+        """Has the program's own products looked at, once for a pack that is compared: a part of its start."""
         attempt = self.attempt
         if attempt.pack.compared and attempt.program_deviation is None:
-            begun, compiled_before = time.perf_counter(), compilation.seconds_spent
             attempt.program_deviation = comparison.program_deviation(self.program, self.state)
-            compiling = compilation.seconds_spent - compiled_before
-            attempt.compare_seconds += time.perf_counter() - begun - compiling
 
     def is_paused(self) -> bool:
         """Whether all in training have come to their pause."""
