@@ -292,7 +292,9 @@ SCHEMAS: dict[str, pa.Schema] = {
             _column("mode", pa.string(), "how it ran: fused, or serial: members in turn"),
             _column("compiled", pa.bool_(), "by torch.compile"),
             _column("member_step_count", pa.int64(), "optimizer steps, summed over members"),
-            _column("start_seconds", pa.float64(), "loading data, first weights, and trying a tiny pack (program_deviation)"),
+            _column(
+                "start_seconds", pa.float64(), "loading data, first weights, and trying a tiny pack (program_deviation)"
+            ),
             _column("compile_seconds", pa.float64(), "compiling"),
             _column("train_seconds", pa.float64(), "optimizer steps"),
             _column("evaluate_seconds", pa.float64(), "measurements"),
