@@ -1,5 +1,7 @@
 """How a launch ends, for Python and for people: counts, causes, and how to go on."""
 
+import os
+
 import pytest
 
 import memsweep
@@ -38,9 +40,10 @@ def test_a_report_counts_the_causes_of_failures(store):
     assert first.startswith("failed: ValueError: no luck. ") and second.startswith("failed: KeyError: 'x'. ")
     assert list(report.causes.values()) == [4, 1]
     lines = str(report).splitlines()
-    assert lines[0] == "smoke: 7 of 12 trials finished, 0 of them run now, 5 failed, 0 missing; in results"
+    results = os.path.abspath("results")
+    assert lines[0] == f"smoke: 7 of 12 trials finished, 0 of them run now, 5 failed, 0 missing; in {results}"
     assert lines[1:3] == [f"4 {first}", f"1 {second}"]
-    assert lines[3].startswith("Which trials: memsweep status --results results")
+    assert lines[3].startswith(f"Which trials: memsweep status --results {results}")
     assert repr(report) == str(report)
 
 

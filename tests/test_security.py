@@ -11,8 +11,12 @@ import safetensors.torch
 
 import memsweep
 from memsweep.launch import cluster
+from memsweep.launch.execution import run_pack
+from memsweep.launch.packing import Pack
 from memsweep.results.parts import read_part
+from memsweep.results.store import Store
 from memsweep.schema import SCHEMAS
+from memsweep.sweep import load_sweep
 from tests.test_imports import FILES, NAMES, imports
 
 PICKLING = {"pickle", "cPickle", "_pickle", "dill", "cloudpickle", "shelve", "marshal"}
@@ -92,11 +96,11 @@ def test_how_another_cluster_is_asked_leaves_the_environment_as_it_was(needs_tok
 
 
 def test_a_results_folder_holds_formats_that_run_nothing(tmp_path):
-    """Also in the middle of a sweep, with checkpoints."""
-    sweep = memsweep.Sweep("long", {"optimizer.epochs": 400}, seeds=range(3))
+    """Also with the checkpoint of a pack that did not end."""
     memsweep.launch("smoke", tmp_path, limit=2)
-    report = memsweep.launch(sweep, tmp_path, budget="4s", checkpoint_seconds=0.5)
-    assert report.interrupted
+    running = run_pack(Pack(load_sweep("smoke").trials[2:5], 3), Store(tmp_path))
+    next(running)
+    running.close()
     kinds = set()
     for path in (path for path in tmp_path.rglob("*") if path.is_file()):
         kinds.add(path.suffix)
