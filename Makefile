@@ -26,7 +26,9 @@ test: .venv/ready ## all checks; sets up .venv
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -m 'not (alone or slow or cluster)' --numprocesses logical --maxprocesses 8 --dist loadfile \
+	  --no-loadscope-reorder
+	$(BIN)/python -m pytest -m 'alone and not (slow or cluster)'
 
 docs: .venv/ready ## the pages that list every command, table and field
 	$(BIN)/python -m docs.reference

@@ -11,6 +11,11 @@ from memsweep.engine import adversarial
 os.environ["MLFLOW_TRACKING_URI"] = "none"  # filling a database takes as long as a small launch; see `tracked`
 
 
+def pytest_configure(config):
+    if hasattr(config, "workerinput"):  # one of pytest-xdist's processes: a launch beside others takes one processor
+        os.environ["SLURM_CPUS_PER_TASK"] = "1"
+
+
 def pytest_addoption(parser):
     parser.addoption("--device", default="cpu", help="where the engine's tests train: cpu or cuda")
     parser.addoption("--dtype", choices=("float32", "float64"), help="default: float32 on a CPU, else float64")

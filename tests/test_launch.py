@@ -21,6 +21,7 @@ TINY = ["smoke", "--set", "optimizer.epochs=60", "--set", "seeds=0:8", "--member
 # times, places and versions may differ, and which members were run again, alone
 ELSEWHERE = {"attempt_id", "wall_seconds", "finished_at", "host", "deviation"}
 ROOT = Path(__file__).parents[1]
+pytestmark = pytest.mark.alone
 
 
 def command(*arguments):
@@ -33,8 +34,24 @@ def memsweep_(*arguments, timeout=240, **options):
     return subprocess.run(command(*arguments), **options)
 
 
+STARTED = []
+"""Commands that a test began and may have left, if it failed."""
+
+
 def start(*arguments):
-    return subprocess.Popen(command(*arguments), cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    driver = subprocess.Popen(
+        command(*arguments), cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )
+    STARTED.append(driver)
+    return driver
+
+
+@pytest.fixture(autouse=True)
+def nothing_goes_on():
+    yield
+    while STARTED:
+        with STARTED.pop() as driver:
+            driver.kill()
 
 
 def status_of(results):

@@ -40,7 +40,7 @@ from tests.mlflow_store import (
 )
 from tests.processes import free_port, mlflow_server
 
-pytestmark = pytest.mark.usefixtures("tracked")
+pytestmark = [pytest.mark.usefixtures("tracked"), pytest.mark.alone]
 
 
 # Servers that fail.
@@ -176,13 +176,15 @@ def test_a_killed_launch_is_in_mlflow_as_far_as_it_came(tmp_path):
         env={**os.environ, "MLFLOW_TRACKING_URI": ""},
     )
     store = Store(tmp_path)
-    wait_until(lambda: store.parts("trials"), 60, "no part was written")
-    (follower,) = followers(tmp_path)
-    assert psutil.Process(driver.pid) not in follower.parents() and follower.nice() == 19
-    session = Path(f"/proc/{follower.pid}/autogroup")
-    assert not session.exists() or session.read_text().endswith("nice 19\n")
-    driver.kill()
-    driver.wait()
+    try:
+        wait_until(lambda: store.parts("trials"), 120, "no part was written")
+        (follower,) = followers(tmp_path)
+        assert psutil.Process(driver.pid) not in follower.parents() and follower.nice() == 19
+        session = Path(f"/proc/{follower.pid}/autogroup")
+        assert not session.exists() or session.read_text().endswith("nice 19\n")
+    finally:
+        driver.kill()
+        driver.wait()
     wait_until(lambda: not followers(tmp_path), 60, "the follower goes on")
     finished = set(store.trials(["trial_id"])["trial_id"].to_pylist())
     assert trial_runs(client(store)).keys() == finished and 0 < len(finished) < 800
