@@ -6,10 +6,10 @@ from collections.abc import Iterable
 from itertools import groupby
 from pathlib import Path
 
-from memsweep.config import FIELDS
-from memsweep.fields import FieldSpec
-from memsweep.options import STREAMS
-from memsweep.schema import ROWS, SCHEMAS
+from memsweep.spec.config import FIELDS
+from memsweep.spec.fields import FieldSpec
+from memsweep.spec.options import STREAMS
+from memsweep.spec.schema import ROWS, SCHEMAS
 
 FOLDER = Path(__file__).parent
 NOTE = "*Written by `make docs` from the program itself.*"
@@ -21,7 +21,18 @@ file is wrong; 3 stored numbers differ by rounding alone (`verify`); 130 interru
 def commands() -> str:
     """Every verb with its arguments and options, as Typer tells them."""
     shown = subprocess.run(
-        [sys.executable, "-m", "typer", "memsweep.cli", "utils", "docs", "--name", "memsweep", "--title", "Commands"],
+        [
+            sys.executable,
+            "-m",
+            "typer",
+            "memsweep.cli.app",
+            "utils",
+            "docs",
+            "--name",
+            "memsweep",
+            "--title",
+            "Commands",
+        ],
         capture_output=True,
         text=True,
         check=True,

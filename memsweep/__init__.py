@@ -12,18 +12,18 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import memsweep.launch  # noqa: F401  imported first, so that `memsweep.launch` comes to mean the function below
-from memsweep.config import ConfigError, TrialConfig
-from memsweep.searches import BestSearch, BoundarySearch, CapacitySearch, Range
-from memsweep.sweep import Sweep, SweepError, linspace, log2, logspace
+from memsweep.spec.axes import linspace, log2, logspace
+from memsweep.spec.config import ConfigError, TrialConfig
+from memsweep.spec.search import BestSearch, BoundarySearch, CapacitySearch, Range
+from memsweep.spec.sweep import Sweep, SweepError
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
-    from memsweep.budget import Budget
-    from memsweep.launch.launcher import Report
-    from memsweep.launch.packing import Tally
+    from memsweep.run.launcher import Report
+    from memsweep.run.packing import Tally
+    from memsweep.spec.budget import Budget
 
 __all__ = [
     "BestSearch",
@@ -92,12 +92,13 @@ def launch(
     >>> report.wanted, report.failed, report.missing
     (12, 0, 0)
     """
-    from memsweep.budget import UNLIMITED, Budget
-    from memsweep.launch import launcher
-    from memsweep.progress import Progress
+    from memsweep.cli.progress import Progress
     from memsweep.results.query import default_results
-    from memsweep.results.store import Store
-    from memsweep.sweep import check_size, load_sweeps
+    from memsweep.results.storage.store import Store
+    from memsweep.run import launcher
+    from memsweep.spec.budget import UNLIMITED, Budget
+    from memsweep.spec.sweep import check_size
+    from memsweep.spec.sweep_files import load_sweeps
 
     asked = [sweep] if isinstance(sweep, Sweep | str) else sweep
     sweeps = [each for one in asked for each in (load_sweeps(one).values() if isinstance(one, str) else [one])]
@@ -174,9 +175,9 @@ def figure(sweep: str, name: str | None = None, results: str | Path | None = Non
     >>> memsweep.figure("smoke", "memorized-share").savefig("memorized.pdf")
     >>> memsweep.figure("smoke", "beauty")
     Traceback (most recent call last):
-    memsweep.results.parts.StoreError: sweep 'smoke' has no figure 'beauty'; it has ...
+    memsweep.results.storage.parts.StoreError: sweep 'smoke' has no figure 'beauty'; it has ...
     """
-    from analysis import questions
+    from analysis.core import catalog
     from memsweep.results.query import default_results
 
-    return questions.figure(sweep, name, results or default_results())
+    return catalog.figure(sweep, name, results or default_results())

@@ -1,5 +1,5 @@
 """`python -m memsweep` is the command `memsweep`."""
 
-from memsweep.cli import main
+from memsweep.cli.app import main
 
 main()

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from memsweep.config import Model, TrialConfig
+from memsweep.spec.config import Model, TrialConfig
 
 SMALL: dict[str, Any] = {
     "data.task": "digits",

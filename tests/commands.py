@@ -11,9 +11,9 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
 
-from memsweep import cli
-from memsweep.results.store import Store
-from memsweep.sweep import load_sweep
+from memsweep.cli import app
+from memsweep.results.storage.store import Store
+from memsweep.spec.sweep_files import load_sweep
 from tests.cases import ended, step
 
 TRIALS = load_sweep("smoke").trials
@@ -36,7 +36,7 @@ def run(monkeypatch, capfdbinary):
         capfdbinary.readouterr()
         code = 0
         try:
-            cli.main()
+            app.main()
         except SystemExit as end:
             code = end.code or 0
         sys.stdout.flush()

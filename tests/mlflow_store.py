@@ -14,12 +14,12 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.entities import ViewType
 
-from memsweep.launch.definition import write_wanted
-from memsweep.results import background
-from memsweep.results.store import Store
-from memsweep.results.tracking import Tracking
-from memsweep.schema import cell
-from memsweep.sweep import load_sweep
+from memsweep.results.mlflow import background
+from memsweep.results.mlflow.sync import Tracking
+from memsweep.results.storage.store import Store
+from memsweep.run.rounds.definition import write_wanted
+from memsweep.spec.schema import cell
+from memsweep.spec.sweep_files import load_sweep
 from tests.cases import NOON, ended, step
 
 SMOKE = load_sweep("smoke")

@@ -6,10 +6,11 @@ from torch.nn import functional
 
 from memsweep.data import tasks
 from memsweep.data.pools import DataError
-from memsweep.engine import adversarial, trainer
+from memsweep.engine import adversarial
 from memsweep.engine.adversarial import RADIUS, search
-from memsweep.engine.evaluation import numbers_of
-from memsweep.engine.program import MODES
+from memsweep.engine.train import trainer
+from memsweep.engine.train.evaluation import numbers_of
+from memsweep.engine.train.program import MODES
 from tests.cases import trial
 
 ITERATIONS = 100

@@ -7,16 +7,18 @@ from pathlib import Path
 
 import pytest
 
-from analysis import frames, report
-from memsweep.budget import Budget
-from memsweep.launch import plan
-from memsweep.launch.asking import Asking
-from memsweep.launch.inspection import incomplete, trial_of
-from memsweep.results import projection, trial_state
+from analysis.core import frames
+from analysis.report import report
+from memsweep.check.inspection import incomplete, trial_of
+from memsweep.results import trial_state
+from memsweep.results.mlflow import projection
 from memsweep.results.status import overview
-from memsweep.results.store import Snapshot, Store
-from memsweep.schema import SETTLED
-from memsweep.sweep import load_sweep
+from memsweep.results.storage.store import Snapshot, Store
+from memsweep.run import plan
+from memsweep.run.rounds.asking import Asking
+from memsweep.spec.budget import Budget
+from memsweep.spec.schema import SETTLED
+from memsweep.spec.sweep_files import load_sweep
 from tests.cases import ended, step
 from tests.test_wanted import fit, launched, sizes, widths
 

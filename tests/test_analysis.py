@@ -6,10 +6,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis import capacity, figures, frames, generalization, interactive, learning_curves, regularization
-from memsweep.config import FIELDS, LATER_FIELDS
-from memsweep.results.store import Store
-from memsweep.schema import SCHEMAS, cell
+from analysis.core import figures, frames, interactive
+from analysis.questions import capacity, generalization, learning_curves, regularization
+from memsweep.results.storage.store import Store
+from memsweep.spec.config import FIELDS, LATER_FIELDS
+from memsweep.spec.schema import SCHEMAS, cell
 from tests.cases import trial
 
 DEFAULTS = {spec.column: cell(spec.default) for spec in FIELDS.values()}

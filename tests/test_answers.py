@@ -12,10 +12,10 @@ import pyarrow.parquet as pq
 import pytest
 
 import memsweep
-from memsweep.printing import Format, print_table
+from memsweep.cli.printing import Format, print_table
 from memsweep.results import query
 from memsweep.results.query import QueryError
-from memsweep.results.store import Store
+from memsweep.results.storage.store import Store
 from tests.cases import ended
 
 DAY = datetime.timedelta(days=1)

@@ -3,11 +3,11 @@
 import pytest
 
 from memsweep import BestSearch, Sweep
-from memsweep.budget import Budget
-from memsweep.launch.asking import Asking
-from memsweep.launch.driver import Rounds
 from memsweep.results.compaction import compact
-from memsweep.results.store import Store
+from memsweep.results.storage.store import Store
+from memsweep.run.rounds.asking import Asking
+from memsweep.run.supervisor import Rounds
+from memsweep.spec.budget import Budget
 from tests.cases import ended, step
 
 SEARCH = BestSearch(

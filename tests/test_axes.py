@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from memsweep.axes import MOST_VALUES, alike
-from memsweep.config import FIELDS, ConfigError, TrialConfig
-from memsweep.launch.asking import Asking
-from memsweep.results.store import Store
-from memsweep.sweep import MOST_TRIALS, Sweep, SweepError, linspace
+from memsweep.results.storage.store import Store
+from memsweep.run.rounds.asking import Asking
+from memsweep.spec.axes import MOST_VALUES, alike, linspace
+from memsweep.spec.config import FIELDS, ConfigError, TrialConfig
+from memsweep.spec.sweep import MOST_TRIALS, Sweep, SweepError
 from tests.cases import ended
 from tests.test_sweep import problem, problems
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from memsweep.engine import models
+from memsweep.engine.nn import models
 from tests.bench import convolution, cost_a_trial, exactness, scale, sequence_step, work
 
 

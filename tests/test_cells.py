@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch.func import functional_call, jacrev, vmap
 
-from memsweep.config import Model
-from memsweep.engine.cells import KERNELS, Carried, Cell
-from memsweep.options import CELLS
+from memsweep.engine.nn.cells import KERNELS, Carried, Cell
+from memsweep.spec.config import Model
+from memsweep.spec.options import CELLS
 
 M, B, FEATURES, WIDTH = 3, 4, 3, 5
 

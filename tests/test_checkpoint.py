@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from memsweep.engine import checkpoint, trainer
-from memsweep.engine.checkpoint import CheckpointError, Record
-from memsweep.engine.state import State
+from memsweep.engine.train import checkpoint, trainer
+from memsweep.engine.train.checkpoint import CheckpointError, Record
+from memsweep.engine.train.state import State
 from tests.cases import CASES, trial
 
 PROBED = {"critical": [{"step": 0, "part": "train", "radius": 0.1, "count": 3}]}

@@ -6,12 +6,12 @@ import pytest
 import torch
 from safetensors.torch import save
 
-from memsweep.launch import checkpoints, plan
-from memsweep.launch.choices import choose
-from memsweep.launch.launcher import _tidy
-from memsweep.launch.packing import Pack, make_packs
-from memsweep.results.parts import write_whole
-from memsweep.results.store import Store
+from memsweep.results.storage.parts import write_whole
+from memsweep.results.storage.store import Store
+from memsweep.run import checkpoints, plan
+from memsweep.run.launcher import _tidy
+from memsweep.run.packing import Pack, make_packs
+from memsweep.run.policy.execution_plan import choose
 from tests.cases import ended, trial
 
 TRIALS = tuple(trial(seed=seed) for seed in range(8))

@@ -5,14 +5,14 @@ import json
 import pytest
 import torch
 
-from memsweep import processors
-from memsweep.engine import trainer
-from memsweep.launch import calibration, choices
-from memsweep.launch.calibration import Calibration, Timing, calibrate, lift_problem
-from memsweep.launch.choices import COMPILE_SECONDS, SAVED_UNMEASURED, Choice, choose
-from memsweep.launch.comparison import program_deviation
-from memsweep.launch.packing import CANNOT_BE_FUSED, program_name
-from memsweep.results.store import Store, StoreError
+from memsweep.engine.train import trainer
+from memsweep.engine.train.comparison import program_deviation
+from memsweep.results.storage.store import Store, StoreError
+from memsweep.run.packing import CANNOT_BE_FUSED, program_name
+from memsweep.run.policy import calibration, execution_plan
+from memsweep.run.policy.calibration import Calibration, Timing, calibrate, lift_problem
+from memsweep.run.policy.execution_plan import COMPILE_SECONDS, SAVED_UNMEASURED, ExecutionPlan, choose
+from memsweep.spec import processors
 from tests.cases import ended, trial
 
 ENOUGH = int(COMPILE_SECONDS["new"] / SAVED_UNMEASURED)  # member steps of one worker that pay for compiling
@@ -21,7 +21,7 @@ ENOUGH = int(COMPILE_SECONDS["new"] / SAVED_UNMEASURED)  # member steps of one w
 @pytest.fixture(autouse=True)
 def machine(monkeypatch, tmp_path):
     """One with a compiler, which has compiled nothing yet."""
-    monkeypatch.setattr(choices, "has_compiler", lambda: True)
+    monkeypatch.setattr(execution_plan, "has_compiler", lambda: True)
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "cache"))
 
 
@@ -44,25 +44,25 @@ def test_only_what_saves_more_than_it_costs_is_compiled():
 
 def test_a_program_that_is_cached_pays_sooner():
     short = trial(stop__steps=ENOUGH // 2)
-    choices.note_cached(program_name(trial(model__width=9)))
+    execution_plan.note_cached(program_name(trial(model__width=9)))
     assert compiled([short]) == [False]
-    choices.note_cached(program_name(short))
+    execution_plan.note_cached(program_name(short))
     assert compiled([short]) == [True] and compiled([trial(stop__steps=10)]) == [False]
 
 
 def test_a_search_within_the_step_makes_compiling_dearer():
     plain, searching = (program_name(trial(regularization__adversarial=weight)) for weight in (0.0, 0.5))
-    assert choices.compile_seconds(searching) == choices.SEARCHING * choices.compile_seconds(plain)
+    assert execution_plan.compile_seconds(searching) == execution_plan.SEARCHING * execution_plan.compile_seconds(plain)
 
 
 def test_gpus_and_machines_without_compiler_do_not_compile_unless_told(monkeypatch):
     long = [trial(stop__steps=2 * ENOUGH)]
     assert compiled(long, device="cuda") == [False] and compiled(long, device="cuda", wish=True) == [True]
-    monkeypatch.setattr(choices, "has_compiler", lambda: False)
+    monkeypatch.setattr(execution_plan, "has_compiler", lambda: False)
     assert compiled(long) == [False]
-    told = choices.remarks(choose([*long, trial(model__width=9, stop__steps=2 * ENOUGH)], None, "cpu", 1))
-    assert told == [f"Programs run uncompiled: {choices.NO_COMPILER}"]
-    assert choices.remarks(choose([trial()], None, "cpu", 1)) == []
+    told = execution_plan.remarks(choose([*long, trial(model__width=9, stop__steps=2 * ENOUGH)], None, "cpu", 1))
+    assert told == [f"Programs run uncompiled: {execution_plan.NO_COMPILER}"]
+    assert execution_plan.remarks(choose([trial()], None, "cpu", 1)) == []
 
 
 # What is stored stays.
@@ -70,17 +70,17 @@ def test_gpus_and_machines_without_compiler_do_not_compile_unless_told(monkeypat
 
 def test_a_stored_choice_is_kept_whatever_is_left(store):
     long, rest = [trial(stop__steps=2 * ENOUGH)], [trial(seed=1)]
-    choices.note(store, choose(long, store, "cpu", 1))
+    execution_plan.note(store, choose(long, store, "cpu", 1))
     assert compiled(rest) == [False] and compiled(rest, store) == [True]
     assert compiled(rest, store, wish=False) == [False]
-    choices.note(store, {"another": Choice(mode="serial", slots=8, reason="my_lab.py, line 3")})
+    execution_plan.note(store, {"another": ExecutionPlan(mode="serial", slots=8, reason="my_lab.py, line 3")})
     assert set(store.programs()) == {program_name(long[0]), "another"}
-    assert Choice(**store.programs()["another"]).reason == "my_lab.py, line 3"
+    assert ExecutionPlan(**store.programs()["another"]).reason == "my_lab.py, line 3"
 
 
 def test_choices_of_older_versions_are_understood(store):
     store.note_programs({program_name(trial()): {"compiled": True}})
-    assert choose([trial()], store, "cpu", 1) == {program_name(trial()): Choice(compiled=True)}
+    assert choose([trial()], store, "cpu", 1) == {program_name(trial()): ExecutionPlan(compiled=True)}
 
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"a": 1}', '{"a": {"colour": "red"}}'])
@@ -105,7 +105,7 @@ def test_the_fastest_way_is_taken_and_the_smaller_where_it_is_as_fast():
     assert chosen(("serial", 2, 500, 1), ("fused", 8, 90, 1), ("fused", 32, 60, 1)).slots == 32
     assert chosen(("serial", 2, 500, 1), ("fused", 8, 60, 1), ("fused", 32, 59, 1)).slots == 8
     found = chosen(("serial", 2, 9000, 1), ("fused", 8, 20000, 1))
-    assert (found.mode, found.compiled, found.slots) == ("serial", False, choices.IN_TURN_SLOTS)
+    assert (found.mode, found.compiled, found.slots) == ("serial", False, execution_plan.IN_TURN_SLOTS)
 
 
 def test_what_compiling_saves_counts():
@@ -122,7 +122,7 @@ def images(trials):
 
 
 def test_packs_fit_into_memory(monkeypatch):
-    monkeypatch.setattr(choices.psutil, "virtual_memory", lambda: type("Memory", (), {"available": 1000}))
+    monkeypatch.setattr(execution_plan.psutil, "virtual_memory", lambda: type("Memory", (), {"available": 1000}))
     assert chosen(("fused", 8, 90, 10), ("fused", 32, 60, 10), workers=2).slots == 25
     assert chosen(("fused", 8, 90, 10**6)).slots == 1
 
@@ -266,7 +266,7 @@ def test_a_module_that_cannot_be_fused_is_chosen_to_run_in_turn():
     ).values()
     assert choice.mode == "serial" and "random" in choice.reason
     assert json.loads(json.dumps(choice.reason)) == choice.reason
-    assert "they can't be fused" in choices.remarks({program_name(of(Dropping)[0]): choice})[0]
+    assert "they can't be fused" in execution_plan.remarks({program_name(of(Dropping)[0]): choice})[0]
 
 
 # What packs found is kept.
@@ -284,11 +284,11 @@ def test_a_program_that_a_pack_could_not_fuse_runs_in_turn_from_then_on(store):
     store.note_programs({program_name(trials[0]): {"mode": "fused", "compiled": False, "slots": 64}})
     line = "my_lab.py, line 3: self.layer(x) (Batching rule not implemented)"
     ran(store, trials, mode="serial", cause=f"out of memory; {CANNOT_BE_FUSED}{line}; another")
-    (said,) = choices.learned(trials, store)
+    (said,) = execution_plan.learned(trials, store)
     assert said.endswith(f"members run in turn, for they can't be fused: {line}")
     kept = choose(trials, store, "cpu", 1)[program_name(trials[0])]
-    assert (kept.mode, kept.slots, kept.reason) == ("serial", choices.IN_TURN_SLOTS, line)
-    assert choices.learned(trials, store) == []
+    assert (kept.mode, kept.slots, kept.reason) == ("serial", execution_plan.IN_TURN_SLOTS, line)
+    assert execution_plan.learned(trials, store) == []
 
 
 @pytest.mark.parametrize(
@@ -296,10 +296,10 @@ def test_a_program_that_a_pack_could_not_fuse_runs_in_turn_from_then_on(store):
 )
 def test_exactness_is_stored_with_the_program(store, found, exactness):
     trials = [trial(seed=seed) for seed in range(len(found))]
-    choices.note(store, choose(trials, store, "cpu", 1))
+    execution_plan.note(store, choose(trials, store, "cpu", 1))
     for own, number in zip(trials, found, strict=True):
         ran(store, [own], program_deviation=number, pack_id=own.trial_id)
-    said = choices.learned(trials, store)
+    said = execution_plan.learned(trials, store)
     assert choose(trials, store, "cpu", 1)[program_name(trials[0])].exactness == exactness
     sentence = "mlp 64-8-8-10 relu sgd batch=20 float32: a trial's numbers depend on its company, by up to"
     assert [text.partition(" inf" if exactness == "inf" else " 3.0e-08")[0] for text in said] == (
@@ -309,9 +309,9 @@ def test_exactness_is_stored_with_the_program(store, found, exactness):
 
 def test_a_pack_that_deviates_is_said_although_its_program_was_not_seen_to(store):
     ran(store, [trial()], program_deviation=0.0, deviation=1e-6)
-    (said,) = choices.learned([trial(), trial(seed=1)], store)
+    (said,) = execution_plan.learned([trial(), trial(seed=1)], store)
     assert "depend on its company, by up to 1.0e-06" in said
-    assert choices.learned([trial(seed=1)], store) == []
+    assert execution_plan.learned([trial(seed=1)], store) == []
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import pytest
 
 from analysis.claims import arpit2017, controls, verdicts
 from analysis.claims.claim import MissingTrialsError
-from analysis.critical_samples import MULTIPLE
+from analysis.questions.critical_samples import MULTIPLE
 
 SEEDS = 15
 CLAIMS = {claim.number: claim for claim in arpit2017.PAPER.claims}

@@ -4,11 +4,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis import figures, permutation
 from analysis.claims import claim as claim_module
 from analysis.claims import controls
 from analysis.claims.chaibub2018 import PAPER, two_sided
 from analysis.claims.verdicts import Verdict, judge_paper
+from analysis.core import figures
+from analysis.questions import permutation
 
 SEEDS, END = 12, 300
 SETTINGS = [

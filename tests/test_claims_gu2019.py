@@ -4,11 +4,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis import figures, similarity
 from analysis.claims import claim as claim_module
 from analysis.claims import controls
 from analysis.claims.gu2019 import PAPER, exchanged
 from analysis.claims.verdicts import ALPHA, Verdict, as_tested, combined, judge_paper
+from analysis.core import figures
+from analysis.questions import similarity
 
 SEEDS, EXAMPLES, CLASSES, INPUTS = 24, 60, 4, 8
 CLAIMS = {claim.number: claim for claim in PAPER.claims}

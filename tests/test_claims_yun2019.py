@@ -6,12 +6,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis import construction, figures, interactive, least_width, memorizer_width, sgd_near_memorizer
 from analysis.claims import controls, verdicts, yun2019
 from analysis.claims.claim import ImpossibleError, MissingTrialsError
 from analysis.claims.verdicts import Verdict
-from memsweep.config import FIELDS
-from memsweep.sweep import load_sweep
+from analysis.core import figures, interactive
+from analysis.questions import construction, least_width, memorizer_width, sgd_near_memorizer
+from memsweep.spec.config import FIELDS
+from memsweep.spec.sweep_files import load_sweep
 
 SWEEPS = {name: load_sweep(name) for name in ("construction", "least_width", "memorizer_width", "sgd_near_memorizer")}
 

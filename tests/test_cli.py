@@ -9,15 +9,15 @@ import sys
 import pyarrow.parquet as pq
 import pytest
 
-from memsweep import arguments, cli
-from memsweep.launch import plan
-from memsweep.results.store import Store
-from memsweep.schema import Status
+from memsweep.cli import app, arguments
+from memsweep.results.storage.store import Store
+from memsweep.run import plan
+from memsweep.spec.schema import Status
 from tests.cases import ended
 from tests.commands import TRIALS, own_folder, process, read_back, run, snapshot, store
 from tests.test_launch import memsweep_
 
-VERBS = [command.name or command.callback.__name__ for command in cli.app.registered_commands]
+VERBS = [command.name or command.callback.__name__ for command in app.app.registered_commands]
 FORMATS = ("table", "csv", "jsonl", "parquet")
 
 

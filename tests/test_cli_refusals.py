@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from memsweep import packages
+from memsweep.check import packages
 from tests.cases import ended
 from tests.commands import TRIALS, own_folder, process, read_back, refused, run, snapshot, store
 
@@ -175,7 +175,7 @@ def test_errors_of_the_program_itself_are_not_hidden(run, monkeypatch):
     def fail(_):
         raise RuntimeError("a bug")
 
-    monkeypatch.setattr("memsweep.sweep.load_sweep", fail)
+    monkeypatch.setattr("memsweep.spec.sweep_files.load_sweep", fail)
     with pytest.raises(RuntimeError, match="a bug"):
         run("plan", "smoke")
 

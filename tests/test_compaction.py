@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from memsweep.results.compaction import compact
-from memsweep.results.store import LockedError, Store, StoreError
-from memsweep.schema import SCHEMAS
+from memsweep.results.storage.store import LockedError, Store, StoreError
+from memsweep.spec.schema import SCHEMAS
 from tests.cases import ended, step
 from tests.test_launch import memsweep_
 
@@ -95,7 +95,7 @@ def test_one_at_a_time(store):
 
 WRITER = """
     import sys
-    from memsweep.results.store import Store
+    from memsweep.results.storage.store import Store
     from tests.test_compaction import fill
     store = Store(sys.argv[1])
     for trial in range(100, int(sys.argv[2])):

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch._dynamo.utils import counters
 
-from memsweep.engine import compilation, trainer
+from memsweep.engine.train import compilation, trainer
 from tests import test_exactness as exactness
 from tests.cases import CASES, trial
 
@@ -96,7 +96,7 @@ def test_what_torch_cannot_compile_runs_as_it_is(monkeypatch):
             torch._dynamo.graph_break()
             return super().forward(inputs)
 
-    monkeypatch.setattr("memsweep.engine.models.imported", lambda name: lambda model, d, k: Loud(d, k))
+    monkeypatch.setattr("memsweep.engine.nn.models.imported", lambda name: lambda model, d, k: Loud(d, k))
     trials = [trial("sgd", seed=seed, model__family="tests.own:Loud", optimizer__epochs=1) for seed in range(2)]
     program = trainer.compose(trials, compiled=True)
     with pytest.warns(UserWarning, match="runs uncompiled"):

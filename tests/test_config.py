@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from memsweep.config import (
+from memsweep.spec.config import (
     FIELDS,
     ConfigError,
     Data,
@@ -23,8 +23,8 @@ from memsweep.config import (
     imported,
     schedule_factor,
 )
-from memsweep.options import ACTIVATIONS, PROTOCOL, STREAMS
-from memsweep.sweep import load_sweep
+from memsweep.spec.options import ACTIVATIONS, PROTOCOL, STREAMS
+from memsweep.spec.sweep_files import load_sweep
 
 RANDOM_LABELS = {"data.label_scheme": "random", "data.classes": 3}
 NOISY = {"data.noise_kind": "labels", "data.noise_fraction": 0.5}
@@ -169,7 +169,7 @@ def test_names_of_protocol_1_stay(fields, trial_id, setting_id):
 
 
 def test_trial_id_is_the_same_in_every_process():
-    code = "from memsweep.config import TrialConfig as T; print(T.of({'seed': 2, 'model.width': 8}).trial_id)"
+    code = "from memsweep.spec.config import TrialConfig as T; print(T.of({'seed': 2, 'model.width': 8}).trial_id)"
     environment = {**os.environ, "PYTHONHASHSEED": "12345"}
     found = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
     assert found.stdout.strip() == of(seed=2, model__width=8).trial_id

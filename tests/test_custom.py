@@ -8,15 +8,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from memsweep.config import TrialConfig
 from memsweep.data import tasks
 from memsweep.data.tasks import DataError
-from memsweep.launch import plan, protocols
-from memsweep.launch.asking import Asking
-from memsweep.launch.execution import run_pack
-from memsweep.launch.packing import Pack
-from memsweep.results.store import Store
-from memsweep.sweep import Sweep
+from memsweep.results.storage.store import Store
+from memsweep.run import plan
+from memsweep.run.packing import Pack
+from memsweep.run.policy import protocols
+from memsweep.run.rounds.asking import Asking
+from memsweep.run.worker.execution import run_pack
+from memsweep.spec.config import TrialConfig
+from memsweep.spec.sweep import Sweep
 from tests.cases import ended
 
 FROM_ZERO_ID, FROM_ONE_ID = "b93e3d782cd6dd2b", "0f2d71a4bd016fcc"

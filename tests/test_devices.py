@@ -5,11 +5,11 @@ import math
 import pytest
 
 from memsweep.engine.probes import critical_samples
-from memsweep.launch.execution import run_pack
-from memsweep.launch.packing import Pack
-from memsweep.options import PROBES
-from memsweep.results.store import Store
-from memsweep.schema import Status
+from memsweep.results.storage.store import Store
+from memsweep.run.packing import Pack
+from memsweep.run.worker.execution import run_pack
+from memsweep.spec.options import PROBES
+from memsweep.spec.schema import Status
 from tests.cases import trial
 
 FINAL = ("examples", "loss_sensitivity", "class_sensitivity")

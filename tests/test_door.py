@@ -8,9 +8,9 @@ import torch
 from torch import nn
 
 from memsweep.engine.door import problems
-from memsweep.launch import plan
-from memsweep.launch.packing import program_name
-from memsweep.sweep import SweepError
+from memsweep.run import plan
+from memsweep.run.packing import program_name
+from memsweep.spec.sweep import SweepError
 from tests.cases import COPY, RECURRENT, trial
 
 

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from memsweep.engine import optim, step, streams, trainer
-from memsweep.engine import plain as plain_torch
-from memsweep.engine.evaluation import numbers_of
-from memsweep.engine.program import MODES
+from memsweep.engine.train import optim, step, streams, trainer
+from memsweep.engine.train import plain as plain_torch
+from memsweep.engine.train.evaluation import numbers_of
+from memsweep.engine.train.program import MODES
 from tests.cases import CASES, trial
 
 pytestmark = pytest.mark.usefixtures("wide_boxes")

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import memsweep
-from memsweep.launch.launcher import launch
+from memsweep.run.launcher import launch
 
 ROOT = Path(__file__).parents[1]
 FILES = [path for folder in ("memsweep", "analysis") for path in sorted((ROOT / folder).rglob("*.py"))]

@@ -3,12 +3,14 @@
 import pytest
 import torch
 
-from memsweep.engine import models, trainer
-from memsweep.launch import checkpoints, execution, ledger
-from memsweep.launch.execution import run_pack
-from memsweep.launch.packing import CANNOT_BE_FUSED, Pack
-from memsweep.results.store import Store
-from memsweep.schema import error_line, reproduction
+from memsweep.engine.nn import models
+from memsweep.engine.train import trainer
+from memsweep.results.storage.store import Store
+from memsweep.run import checkpoints
+from memsweep.run.packing import CANNOT_BE_FUSED, Pack
+from memsweep.run.worker import execution, writer
+from memsweep.run.worker.execution import run_pack
+from memsweep.spec.schema import error_line, reproduction
 from tests.cases import trial
 
 TRIALS = tuple(
@@ -297,7 +299,7 @@ def test_a_full_disk_is_nobodys_fault(tmp_path, monkeypatch):
         return write(table, rows)
 
     monkeypatch.setattr(store, "write", refuse_once)
-    monkeypatch.setattr(ledger, "FLUSH_SECONDS", 0.0)  # while members are still in training
+    monkeypatch.setattr(writer, "FLUSH_SECONDS", 0.0)  # while members are still in training
     with pytest.raises(execution.StoreError, match="the disk is full"):
         for _ in run_pack(PACK, store):
             pass

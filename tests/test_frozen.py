@@ -5,18 +5,20 @@ import pytest
 import torch
 from torch import nn
 
-from memsweep.config import TrialConfig
+from memsweep.check.verification import EXACT, verify
 from memsweep.data import tasks
-from memsweep.engine import models, trainer
-from memsweep.engine.evaluation import numbers_of
-from memsweep.engine.program import MODES
-from memsweep.launch import plan, protocols
-from memsweep.launch.asking import Asking
-from memsweep.launch.execution import run_pack
-from memsweep.launch.packing import Pack
-from memsweep.launch.verification import EXACT, verify
-from memsweep.results.store import Store
-from memsweep.sweep import Sweep
+from memsweep.engine.nn import models
+from memsweep.engine.train import trainer
+from memsweep.engine.train.evaluation import numbers_of
+from memsweep.engine.train.program import MODES
+from memsweep.results.storage.store import Store
+from memsweep.run import plan
+from memsweep.run.packing import Pack
+from memsweep.run.policy import protocols
+from memsweep.run.rounds.asking import Asking
+from memsweep.run.worker.execution import run_pack
+from memsweep.spec.config import TrialConfig
+from memsweep.spec.sweep import Sweep
 from tests.cases import CASES, SMALL, trial
 
 FROZEN = ("features.weight", "features.bias", "leave.bias")

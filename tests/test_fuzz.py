@@ -16,15 +16,16 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from memsweep import cli
-from memsweep.config import FIELDS, ConfigError, TrialConfig
-from memsweep.launch import checkpoints, plan
-from memsweep.launch.asking import Asking
-from memsweep.launch.definition import write_wanted
-from memsweep.launch.packing import Pack
-from memsweep.results.store import PROGRAMS, RUNNING, SEARCHES, Store, StoreError
-from memsweep.schema import SCHEMAS, cell
-from memsweep.sweep import Sweep, SweepError, load_sweep
+from memsweep.cli import app
+from memsweep.results.storage.store import PROGRAMS, RUNNING, SEARCHES, Store, StoreError
+from memsweep.run import checkpoints, plan
+from memsweep.run.packing import Pack
+from memsweep.run.rounds.asking import Asking
+from memsweep.run.rounds.definition import write_wanted
+from memsweep.spec.config import FIELDS, ConfigError, TrialConfig
+from memsweep.spec.schema import SCHEMAS, cell
+from memsweep.spec.sweep import Sweep, SweepError
+from memsweep.spec.sweep_files import load_sweep
 from tests.cases import ended, step
 
 TRIALS = load_sweep("smoke").trials[:4]
@@ -97,7 +98,7 @@ def answers(tmp_path, monkeypatch, capfd):
         capfd.readouterr()
         code = 0
         try:
-            cli.main()
+            app.main()
         except SystemExit as end:
             code = end.code or 0
         out, err = capfd.readouterr()

@@ -2,8 +2,8 @@
 
 import pytest
 
-from memsweep import hints
-from memsweep.config import FIELDS, ConfigError, TrialConfig
+from memsweep.spec import hints
+from memsweep.spec.config import FIELDS, ConfigError, TrialConfig
 
 
 def problems_of(values):

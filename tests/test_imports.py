@@ -12,46 +12,40 @@ import memsweep
 ROOT = Path(__file__).parent.parent
 ROOMS = {
     # room: (rooms that it may import, other packages that it may import)
-    "base": ({"base"}, {"numpy", "pyarrow", "scipy"}),
-    "data": ({"base", "data"}, {"numpy", "torch"}),
-    "engine": ({"base", "data", "engine"}, {"numpy", "torch", "safetensors"}),
-    "results": ({"base", "results"}, {"numpy", "pyarrow", "pandas", "duckdb", "mlflow", "sqlalchemy", "alembic"}),
-    "launch": ({"base", "data", "engine", "results", "launch"}, {"numpy", "torch", "ray", "optuna", "psutil"}),
-    "face": (
-        {"base", "data", "engine", "results", "launch", "analysis", "face"},
-        {"typer", "rich", "pyarrow", "pandas", "matplotlib", "torch"},
+    "spec": ({"spec"}, {"numpy", "pyarrow", "scipy"}),
+    "data": ({"spec", "data"}, {"numpy", "torch"}),
+    "engine": ({"spec", "data", "engine"}, {"numpy", "torch", "safetensors"}),
+    "results": ({"spec", "results"}, {"numpy", "pyarrow", "pandas", "duckdb", "mlflow", "sqlalchemy", "alembic"}),
+    "run": ({"spec", "data", "engine", "results", "run"}, {"numpy", "torch", "ray", "optuna", "psutil"}),
+    "check": ({"spec", "data", "engine", "results", "run", "check"}, {"torch", "psutil"}),
+    "cli": (
+        {"spec", "data", "engine", "results", "run", "check", "analysis", "cli"},
+        {"typer", "rich", "pyarrow", "pandas"},
     ),
-    "sweeps": ({"base"}, set()),
+    "memsweep": ({"memsweep", "spec", "results", "run", "analysis", "cli"}, {"pandas", "matplotlib"}),
+    "sweeps": ({"spec"}, set()),
     "analysis": (
-        {"base", "results", "analysis"},
+        {"spec", "results", "analysis"},
         {"numpy", "pandas", "pyarrow", "matplotlib", "scipy", "sklearn", "joblib", "plotly", "jinja2"},
     ),
 }
-BASE = {
-    *("axes", "budget", "config", "fields", "hints", "numerals", "options", "rules", "sweep", "seeds", "schema"),
-    *("searches", "processors"),
-}
 HOMES = {
-    "ray": {"memsweep/launch/tune.py", "memsweep/launch/cluster.py"},
-    "mlflow": {"memsweep/results/tracking.py", "memsweep/results/databases.py"},
-    "sqlalchemy": {"memsweep/results/tracking.py", "memsweep/results/databases.py"},
-    "alembic": {"memsweep/results/databases.py"},
-    "optuna": {"memsweep/launch/search.py"},
+    "ray": {"memsweep/run/ray_tune.py", "memsweep/run/jobs.py"},
+    "mlflow": {"memsweep/results/mlflow/sync.py", "memsweep/results/mlflow/databases.py"},
+    "sqlalchemy": {"memsweep/results/mlflow/sync.py", "memsweep/results/mlflow/databases.py"},
+    "alembic": {"memsweep/results/mlflow/databases.py"},
+    "optuna": {"memsweep/run/rounds/search.py"},
     "duckdb": {"memsweep/results/query.py"},
-    "safetensors": {"memsweep/engine/checkpoint.py"},
+    "safetensors": {"memsweep/engine/train/checkpoint.py"},
 }
 FILES = sorted(path for folder in ("memsweep", "sweeps", "analysis") for path in (ROOT / folder).rglob("*.py"))
 NAMES = [str(path.relative_to(ROOT)) for path in FILES]
 
 
 def room_of(module):
-    """The room of a dotted module, such as memsweep.launch.plan."""
+    """The room of a dotted module, such as memsweep.run.plan."""
     top, *rest = module.split(".")
-    if top != "memsweep":
-        return top
-    if not rest:
-        return "face"
-    return "base" if rest[0] in BASE else rest[0] if rest[0] in ROOMS else "face"
+    return rest[0] if top == "memsweep" and rest and rest[0] in ROOMS else top
 
 
 def imports(path):
@@ -69,7 +63,7 @@ def ours(module):
 
 
 def resolved(module):
-    """The module itself, where the last part is a name within it: memsweep.Sweep comes from memsweep.sweep."""
+    """The module itself, where the last part is a name within it: memsweep.Sweep comes from memsweep.spec.sweep."""
     top, _, name = module.partition(".")
     if top == "memsweep" and name in memsweep.__all__ and name not in ROOMS:
         return getattr(memsweep, name).__module__
@@ -112,7 +106,7 @@ def test_only_public_names_of_others_are_imported(path):
 @pytest.mark.parametrize("path", FILES, ids=NAMES)
 def test_nobody_imports_the_command_line(path):
     if path.name != "__main__.py":
-        assert not any(module.startswith("memsweep.cli") for module in imports(path))
+        assert not any(module.startswith("memsweep.cli.app") for module in imports(path))
 
 
 def loaded_by(code):
@@ -123,7 +117,7 @@ def loaded_by(code):
     return set(found.stdout.split())
 
 
-@pytest.mark.parametrize("module", ["memsweep.launch.launcher", "memsweep.results.background"])
+@pytest.mark.parametrize("module", ["memsweep.run.launcher", "memsweep.results.mlflow.background"])
 def test_a_launch_does_not_wait_for_mlflow(module):
     assert not loaded_by(f"import {module}") & {"mlflow", "duckdb"}
 
@@ -137,10 +131,10 @@ def test_queries_run_without_torch_or_ray(tmp_path):
     assert not loaded_by(code) & {"torch", "ray", "mlflow", "optuna", "sklearn"}
 
 
-@pytest.mark.parametrize("module", ["memsweep", "memsweep.cli", "memsweep.config", "memsweep.sweep"])
+@pytest.mark.parametrize("module", ["memsweep", "memsweep.cli.app", "memsweep.spec.config", "memsweep.spec.sweep"])
 def test_help_is_instant(module):
     assert not loaded_by(f"import {module}") - {"numpy", "rich"}
 
 
 def test_a_sweep_file_is_loaded_without_heavy_packages():
-    assert not loaded_by("from memsweep.sweep import load_sweep; load_sweep('smoke')")
+    assert not loaded_by("from memsweep.spec.sweep_files import load_sweep; load_sweep('smoke')")

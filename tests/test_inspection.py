@@ -9,11 +9,11 @@ import subprocess
 import pytest
 
 import memsweep
-from memsweep.doctor import checks
-from memsweep.launch import inspection
-from memsweep.launch.inspection import inspect
-from memsweep.results.store import Store
-from memsweep.sweep import load_sweep
+from memsweep.check import inspection
+from memsweep.check.doctor import checks
+from memsweep.check.inspection import inspect
+from memsweep.results.storage.store import Store
+from memsweep.spec.sweep_files import load_sweep
 
 
 @pytest.fixture(scope="module")

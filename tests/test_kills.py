@@ -7,8 +7,8 @@ import psutil
 import pytest
 
 import memsweep
-from memsweep.results.store import Store
-from memsweep.schema import SCHEMAS
+from memsweep.results.storage.store import Store
+from memsweep.spec.schema import SCHEMAS
 from tests.test_launch import memsweep_, start, workers_of
 
 KILLS = 20

@@ -13,9 +13,9 @@ import pytest
 import torch
 
 import memsweep
-from memsweep.launch import checkpoints
-from memsweep.results.store import Store
-from memsweep.seeds import key
+from memsweep.results.storage.store import Store
+from memsweep.run import checkpoints
+from memsweep.spec.seeds import key
 
 TINY = ["smoke", "--set", "optimizer.epochs=60", "--set", "seeds=0:8", "--members", "4"]  # 32 trials, 8 packs
 # times, places and versions may differ, and which members were run again, alone

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from memsweep.results import location as locations
-from memsweep.results.location import LocationError, ObjectPath, local_folder, location, on_disk, sizes
-from memsweep.results.store import Store, StoreError
+from memsweep.results.storage import location as locations
+from memsweep.results.storage.location import LocationError, ObjectPath, local_folder, location, on_disk, sizes
+from memsweep.results.storage.store import Store, StoreError
 from tests.cases import ended
 from tests.test_launch import memsweep_
 

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 import torch
 
-from memsweep.config import ConfigError, TrialConfig
-from memsweep.engine import trainer
 from memsweep.engine.probes import loss_sensitivity
-from memsweep.launch.execution import run_pack
-from memsweep.launch.packing import Pack
-from memsweep.results.store import Store
+from memsweep.engine.train import trainer
+from memsweep.results.storage.store import Store
+from memsweep.run.packing import Pack
+from memsweep.run.worker.execution import run_pack
+from memsweep.spec.config import ConfigError, TrialConfig
 from tests.cases import trial
 
 SMALL = {"data__examples": 12, "optimizer__batch_size": 5, "optimizer__epochs": 3, "model__width": 4}

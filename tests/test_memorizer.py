@@ -6,8 +6,9 @@ import torch
 
 from memsweep import ConfigError, TrialConfig
 from memsweep.data import tasks
-from memsweep.engine import memorizer, models, trainer
-from memsweep.engine.memorizer import TiesError, answers, classifier, in_general_position
+from memsweep.engine.nn import memorizer, models
+from memsweep.engine.nn.memorizer import TiesError, answers, classifier, in_general_position
+from memsweep.engine.train import trainer
 from tests.cases import trial
 
 

@@ -4,12 +4,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis import (
+from analysis.core import frames
+from analysis.questions import (
     capacity,
     class_sensitivity,
     convergence,
     critical_samples,
-    frames,
     learning_curves,
     learning_order,
     loss_sensitivity,
@@ -18,7 +18,7 @@ from analysis import (
     sequence_ablation,
     sgd_near_memorizer,
 )
-from memsweep.config import TrialConfig
+from memsweep.spec.config import TrialConfig
 from tests.test_analysis import curve, drawn, labelled, only, steps, trials
 from tests.test_report import page_of, plots, store_of
 from tests.test_sequence_analysis import asked

@@ -3,9 +3,9 @@
 import pytest
 
 from memsweep import BestSearch, BoundarySearch, CapacitySearch, Range, Sweep, SweepError
-from memsweep.config import FIELDS
-from memsweep.schema import NUMBERS
-from memsweep.searches.objectives import NEEDS
+from memsweep.spec.config import FIELDS
+from memsweep.spec.schema import NUMBERS
+from memsweep.spec.search.objectives import NEEDS
 
 WIDTHS = {"model.width": (8, 16)}
 PLANE = {"model.width": (8, 16), "model.depth": (1, 2)}

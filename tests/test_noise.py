@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from memsweep.config import TrialConfig
 from memsweep.data.noise import Corrupted, corrupt
-from memsweep.options import LABEL_NOISE, NOISE_KINDS
+from memsweep.spec.config import TrialConfig
+from memsweep.spec.options import LABEL_NOISE, NOISE_KINDS
 
 KINDS = NOISE_KINDS[1:]
 INPUT_NOISE = tuple(kind for kind in KINDS if kind not in LABEL_NOISE)

@@ -9,10 +9,12 @@ from pathlib import Path
 import pytest
 
 import memsweep
-from memsweep.launch import plan, provenance
-from memsweep.results.store import Store
-from memsweep.schema import SCHEMAS
-from memsweep.sweep import Sweep, load_sweep
+from memsweep.results.storage.store import Store
+from memsweep.run import plan
+from memsweep.run.worker import provenance
+from memsweep.spec.schema import SCHEMAS
+from memsweep.spec.sweep import Sweep
+from memsweep.spec.sweep_files import load_sweep
 from tests.test_launch import memsweep_
 
 GENERATIONS = ("2026-11-23", "2026-11-26")
@@ -105,7 +107,7 @@ def test_it_is_read_where_there_is_neither_torch_nor_ray(results):
                 if name.partition(".")[0] in ("torch", "ray", "mlflow", "optuna"):
                     raise ModuleNotFoundError(f"no {name} here")
         sys.meta_path.insert(0, Absent())
-        from memsweep.cli import main
+        from memsweep.cli.app import main
         main()
     """
     for words in (["status"], ["query", "select count(*) from steps"], ["report"], ["compact"], ["claims"]):

@@ -6,14 +6,16 @@ from pathlib import Path
 import pytest
 
 import memsweep
-from memsweep.cli import app
-from memsweep.launch import plan, protocols, provenance
-from memsweep.launch.asking import Asking
-from memsweep.launch.definition import write_wanted
-from memsweep.launch.execution import run_pack
-from memsweep.launch.packing import Pack
+from memsweep.cli.app import app
 from memsweep.results.status import older
-from memsweep.results.store import Store
+from memsweep.results.storage.store import Store
+from memsweep.run import plan
+from memsweep.run.packing import Pack
+from memsweep.run.policy import protocols
+from memsweep.run.rounds.asking import Asking
+from memsweep.run.rounds.definition import write_wanted
+from memsweep.run.worker import provenance
+from memsweep.run.worker.execution import run_pack
 from tests.stored_code import FROZEN, SKIPPING, SWEEP
 
 STORED = Path(__file__).parent / "stored" / "2026-11-28"

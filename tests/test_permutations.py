@@ -8,11 +8,11 @@ from sklearn.metrics import roc_auc_score
 from torch.nn.functional import one_hot
 
 from memsweep import ConfigError
-from memsweep.engine import streams, trainer
 from memsweep.engine.probes import permutations
-from memsweep.launch import probes
-from memsweep.results.store import Store
-from memsweep.seeds import key
+from memsweep.engine.train import streams, trainer
+from memsweep.results.storage.store import Store
+from memsweep.run.worker import probes
+from memsweep.spec.seeds import key
 from tests.cases import trial
 from tests.test_repeated_probes import measured, ran, trained
 

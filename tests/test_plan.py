@@ -4,13 +4,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from memsweep.launch import plan
-from memsweep.launch.choices import choose
-from memsweep.launch.packing import Pack
-from memsweep.launch.plan import Cost, check, composed, estimate, packs, work
-from memsweep.results.store import Store
-from memsweep.schema import RETRIED, SETTLED, Status
-from memsweep.sweep import SweepError
+from memsweep.results.storage.store import Store
+from memsweep.run import plan
+from memsweep.run.packing import Pack
+from memsweep.run.plan import Cost, check, composed, estimate, packs, work
+from memsweep.run.policy.execution_plan import choose
+from memsweep.spec.schema import RETRIED, SETTLED, Status
+from memsweep.spec.sweep import SweepError
 from tests.cases import ended, trial
 
 TRIALS = tuple(trial(seed=seed) for seed in range(6))

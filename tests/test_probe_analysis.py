@@ -4,16 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis import (
-    class_sensitivity,
-    critical_samples,
-    figures,
-    interactive,
-    learning_order,
-    loss_sensitivity,
-    noise_capacity,
-    series,
-)
+from analysis.core import figures, interactive, series
+from analysis.questions import class_sensitivity, critical_samples, learning_order, loss_sensitivity, noise_capacity
 
 
 def rows_of(**columns):

@@ -5,11 +5,11 @@ import pytest
 import torch
 
 from memsweep.data import tasks
-from memsweep.engine import trainer
 from memsweep.engine.probes import jacobians, positions, readouts
-from memsweep.launch.execution import run_pack
-from memsweep.launch.packing import Pack
-from memsweep.results.store import Store
+from memsweep.engine.train import trainer
+from memsweep.results.storage.store import Store
+from memsweep.run.packing import Pack
+from memsweep.run.worker.execution import run_pack
 from tests.cases import trial
 
 COPY = {"data__examples": 300, "data__validation_examples": 120, "model__width": 24, "optimizer__epochs": 200}

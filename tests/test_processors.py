@@ -5,8 +5,9 @@ import os
 
 import pytest
 
-from memsweep import doctor, processors
-from memsweep.launch import plan, tune
+from memsweep.check import doctor
+from memsweep.run import plan, ray_tune
+from memsweep.spec import processors
 from tests.test_launch import memsweep_
 
 
@@ -117,8 +118,8 @@ def test_workers_are_as_many_as_processors_are_allotted(allotted, monkeypatch):
         given.update(options)
         raise RuntimeError("enough")
 
-    monkeypatch.setattr(tune.ray, "init", init)
-    with pytest.raises(RuntimeError, match="enough"), tune.cluster():
+    monkeypatch.setattr(ray_tune.ray, "init", init)
+    with pytest.raises(RuntimeError, match="enough"), ray_tune.cluster():
         pass
     assert given["num_cpus"] == allotted
 

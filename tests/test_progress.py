@@ -8,13 +8,13 @@ import sys
 
 import pytest
 
-from memsweep import progress
-from memsweep.launch.packing import Tally
-from memsweep.printing import duration
+from memsweep.cli import progress
+from memsweep.cli.printing import duration
+from memsweep.run.packing import Tally
 
 SHOWN = """
-from memsweep.launch.packing import Tally
-from memsweep.progress import Progress
+from memsweep.run.packing import Tally
+from memsweep.cli.progress import Progress
 with Progress("widths") as bar:
     bar.update(2, 8, Tally())
     bar.update(2, 8, Tally(settled=6, failed=1, trained=500, left=0, steps=600))
@@ -23,8 +23,8 @@ with Progress("widths") as bar:
 
 TRAINING = """
 import time
-from memsweep.launch.packing import Tally
-from memsweep.progress import Progress
+from memsweep.run.packing import Tally
+from memsweep.cli.progress import Progress
 with Progress("widths") as bar:
     for trained in (100, 200):
         bar.update(0, 2, Tally(trained=trained, left=3_600_000 - trained, steps=3_600_000))

@@ -2,17 +2,19 @@
 
 import pytest
 
-from memsweep import rules
-from memsweep.config import TrialConfig, trial_id_of
+from memsweep.check import verification
 from memsweep.data import tasks
-from memsweep.launch import plan, protocols, verification
-from memsweep.launch.asking import Asking
-from memsweep.launch.protocols import Examiner
-from memsweep.options import TASK_SIZES
 from memsweep.results.status import older
-from memsweep.results.store import Store
-from memsweep.searches import BestSearch
-from memsweep.sweep import Sweep, SweepError
+from memsweep.results.storage.store import Store
+from memsweep.run import plan
+from memsweep.run.policy import protocols
+from memsweep.run.policy.protocols import Examiner
+from memsweep.run.rounds.asking import Asking
+from memsweep.spec import rules
+from memsweep.spec.config import TrialConfig, trial_id_of
+from memsweep.spec.options import TASK_SIZES
+from memsweep.spec.search import BestSearch
+from memsweep.spec.sweep import Sweep, SweepError
 from tests.cases import SMALL, ended, trial
 
 NARROW = rules.Mend("products with one column", ("model.width", "model.family"), lambda width, family: width == 1)
@@ -94,7 +96,7 @@ def test_an_own_networks_older_trials_are_said_once_its_newer_ones_are_wanted(me
     (new,) = Asking(sweep(model__family=(OWN,)), store).trials.values()
     store.write("trials", [stored(new.with_fields({"protocol": 1}))])
     assert older(store) == ""
-    from memsweep.launch.definition import write_wanted
+    from memsweep.run.rounds.definition import write_wanted
 
     write_wanted(sweep(model__family=(OWN,)), [new], store)
     assert older(store).startswith("1 stored trial is of an older protocol: it stays readable")
@@ -147,8 +149,8 @@ def test_protocol_2_is_of_mlps_with_uneven_layers_alone(fields, protocol):
 
 
 def test_the_rule_and_the_program_agree():
-    from memsweep.engine import trainer
-    from memsweep.engine.models import EvenLinear
+    from memsweep.engine.nn.models import EvenLinear
+    from memsweep.engine.train import trainer
     from tests.cases import CASES
 
     cases = [trial(case) for case in CASES if CASES[case].get("model.family") != "tests.cases:HalfFrozen"]

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 import memsweep
 from memsweep.results import query
 from memsweep.results.query import QueryError
-from memsweep.results.store import Store, StoreError
-from memsweep.schema import SCHEMAS
+from memsweep.results.storage.store import Store, StoreError
+from memsweep.spec.schema import SCHEMAS
 from tests.cases import NOON, ended, step
 
 SECRET = "squeamish ossifrage"

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from analysis import report
-from memsweep.sweep import load_sweep
+from analysis.report import report
+from memsweep.spec.sweep_files import load_sweep
 from tests.test_report import plots, store_of
 
 SWEEPS = sorted(path.stem for path in (Path(__file__).parents[1] / "sweeps").glob("*.py"))

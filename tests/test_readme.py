@@ -12,10 +12,10 @@ from typer.main import get_command
 
 import memsweep
 from docs import reference
-from memsweep.cli import app
-from memsweep.config import FIELDS, TrialConfig
-from memsweep.schema import SCHEMAS
-from memsweep.sweep import load_sweep, load_sweeps
+from memsweep.cli.app import app
+from memsweep.spec.config import FIELDS, TrialConfig
+from memsweep.spec.schema import SCHEMAS
+from memsweep.spec.sweep_files import load_sweep, load_sweeps
 from tests.test_imports import ROOMS
 from tests.test_report import store_of
 

@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 import torch
 
-from memsweep.engine import streams, trainer
 from memsweep.engine.adversarial import ALPHA, BETA, RADIUS
 from memsweep.engine.probes import critical_samples
-from memsweep.launch.execution import run_pack
-from memsweep.launch.packing import Pack
-from memsweep.results.store import Store
-from memsweep.seeds import key
+from memsweep.engine.train import streams, trainer
+from memsweep.results.storage.store import Store
+from memsweep.run.packing import Pack
+from memsweep.run.worker.execution import run_pack
+from memsweep.spec.seeds import key
 from tests.cases import trial
 
 PROBED = {"probes": ("critical_samples",), "probe_steps": (0, 7, 9)}

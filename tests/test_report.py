@@ -10,12 +10,13 @@ import pytest
 
 import analysis
 import memsweep
-from analysis import capacity, generalization, report
-from memsweep import cli
-from memsweep.config import FIELDS, TrialConfig
-from memsweep.results.projection import drawn
-from memsweep.results.store import Store, StoreError
-from memsweep.schema import cell
+from analysis.questions import capacity, generalization
+from analysis.report import report
+from memsweep.cli import app
+from memsweep.results.mlflow.projection import drawn
+from memsweep.results.storage.store import Store, StoreError
+from memsweep.spec.config import FIELDS, TrialConfig
+from memsweep.spec.schema import cell
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
@@ -89,7 +90,7 @@ def test_one_question_that_fails_takes_no_other_with_it(tmp_path, monkeypatch):
     page = report.write(tmp_path, problems.append).read_text()
     (problem,) = problems
     assert problem.startswith(
-        "analysis.capacity can't draw sweep 'capacity': ZeroDivisionError: by <nothing> (analysis/"
+        "analysis.questions.capacity can't draw sweep 'capacity': ZeroDivisionError: by <nothing> (analysis/"
     )
     assert "by &lt;nothing&gt;" in page and "generalization-test-accuracy" in plots(page)
 
@@ -101,7 +102,7 @@ MODULES = {
     "nothing": ("return None", "(analysis/"),
     "draw": ("return rows", "NameError: name 'gone' is not defined (analysis/mine.py, line 6)"),
 }
-OWN = """from analysis import figures, frames
+OWN = """from analysis.core import figures, frames
 QUERY = frames.TRIALS
 def summarize(rows):
     {summarize}
@@ -116,15 +117,15 @@ def test_a_module_of_ones_own_that_is_wrong_fails_alone(tmp_path, monkeypatch, r
     """Whatever is wrong with it; that it has no docstring is not."""
     line, expected = MODULES[fault]
     (tmp_path / "mine.py").write_text(line if fault in ("import", "syntax") else OWN.format(summarize=line))
-    monkeypatch.setattr(analysis, "__path__", [*analysis.__path__, str(tmp_path)])
-    request.addfinalizer(lambda: sys.modules.pop("analysis.mine", None))
+    monkeypatch.setattr(analysis.questions, "__path__", [*analysis.questions.__path__, str(tmp_path)])
+    request.addfinalizer(lambda: sys.modules.pop("analysis.questions.mine", None))
     results = tmp_path / "results"
     for sweep in ("mine", "generalization"):
         store_of(results, sweep, [(trial, {}) for trial in grid()])
     problems = []
     page = report.write(results, problems.append).read_text()
     (problem,) = problems
-    assert problem.startswith("analysis.mine can't draw sweep 'mine': ") and expected in problem
+    assert problem.startswith("analysis.questions.mine can't draw sweep 'mine': ") and expected in problem
     assert "generalization-test-accuracy" in plots(page)
     with pytest.raises((RuntimeError, SyntaxError, KeyError, AttributeError, TypeError, NameError)):
         memsweep.figure("mine", "one", results)
@@ -136,7 +137,7 @@ def test_a_question_beside_another_fails_alone(tmp_path, monkeypatch):
     problems = []
     page = report.write(tmp_path, problems.append).read_text()
     (problem,) = problems
-    assert problem.startswith("analysis.gone can't draw sweep 'generalization': ModuleNotFoundError")
+    assert problem.startswith("analysis.questions.gone can't draw sweep 'generalization': ModuleNotFoundError")
     assert "generalization-test-accuracy" in plots(page)
     assert memsweep.figure("generalization", "memorized-share", tmp_path).axes
 
@@ -175,7 +176,7 @@ def test_the_verb_tells_a_question_that_fails(tmp_path, monkeypatch, capsys):
     store_of(tmp_path, "capacity", [(trial, {}) for trial in grid()])
     monkeypatch.setattr(sys, "argv", ["memsweep", "report", "--results", str(tmp_path)])
     with pytest.raises(SystemExit) as ended:
-        cli.main()
+        app.main()
     out, err = capsys.readouterr()
     assert ended.value.code == 1 and "KeyError: 'width'" in err and out.strip() == str(tmp_path / "report.html")
 

@@ -5,12 +5,12 @@ import os
 import pytest
 
 import memsweep
-from memsweep.budget import Budget
-from memsweep.launch import checkpoints, launcher
-from memsweep.launch.execution import run_pack
-from memsweep.launch.packing import Pack
-from memsweep.results.store import Store
-from memsweep.sweep import load_sweep
+from memsweep.results.storage.store import Store
+from memsweep.run import checkpoints, launcher
+from memsweep.run.packing import Pack
+from memsweep.run.worker.execution import run_pack
+from memsweep.spec.budget import Budget
+from memsweep.spec.sweep_files import load_sweep
 from tests.cases import ended
 from tests.commands import own_folder, run  # noqa: F401
 

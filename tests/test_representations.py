@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from memsweep.config import ConfigError
 from memsweep.engine.probes import representations
-from memsweep.results.store import Store
+from memsweep.results.storage.store import Store
+from memsweep.spec.config import ConfigError
 from tests.cases import trial
 from tests.test_repeated_probes import measured, ran, trained
 

@@ -7,15 +7,15 @@ import textwrap
 
 import pytest
 
-from memsweep.budget import Budget
-from memsweep.launch.asking import Asking
-from memsweep.launch.driver import Rounds
-from memsweep.launch.packing import Pack
-from memsweep.launch.patience import COMPILING_SECONDS, LastWords, Patience, last_words
-from memsweep.launch.retries import DEATHS, TRIES
-from memsweep.launch.tune import PackQueue, Searcher
-from memsweep.results.store import Store, StoreError
-from memsweep.sweep import Sweep
+from memsweep.results.storage.store import Store, StoreError
+from memsweep.run.packing import Pack
+from memsweep.run.ray_tune import PackQueue, Searcher
+from memsweep.run.recovery.hang_guard import COMPILING_SECONDS, HangGuard, LastWords, last_words
+from memsweep.run.recovery.retries import DEATHS, TRIES
+from memsweep.run.rounds.asking import Asking
+from memsweep.run.supervisor import Rounds
+from memsweep.spec.budget import Budget
+from memsweep.spec.sweep import Sweep
 from tests.cases import ended, trial
 
 TRIALS = tuple(trial(seed=seed) for seed in range(8))
@@ -222,12 +222,12 @@ def last_words_of(code, tmp_path, seconds=0.5):
     (place / "execution.py").write_text(textwrap.dedent(code))
     start = f"""
         import runpy
-        from memsweep.launch.patience import Patience
+        from memsweep.run.recovery.hang_guard import HangGuard
         from pathlib import Path
-        patience = Patience(Path({str(tmp_path)!r}), "mine", {seconds}, compiles=False)
-        with patience.for_a_while():
+        guard = HangGuard(Path({str(tmp_path)!r}), "mine", {seconds}, compiles=False)
+        with guard.for_a_while():
             runpy.run_path({str(place / "execution.py")!r})
-        patience.close()
+        guard.close()
     """
     ended = subprocess.run([sys.executable, "-c", textwrap.dedent(start)], capture_output=True, timeout=60)
     words = last_words(tmp_path, "mine")
@@ -264,7 +264,7 @@ def test_what_ends_in_time_leaves_nothing(tmp_path):
 
 def test_patience_lasts_for_a_compilation(tmp_path):
     for compiles, expected in ((False, 5.0), (True, COMPILING_SECONDS)):
-        patience = Patience(tmp_path, "mine", 5.0, compiles=compiles)
-        patience.close()
-        assert patience.seconds == expected
+        guard = HangGuard(tmp_path, "mine", 5.0, compiles=compiles)
+        guard.close()
+        assert guard.seconds == expected
     faulthandler.enable()  # as pytest has it

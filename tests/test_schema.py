@@ -3,8 +3,8 @@
 import pyarrow as pa
 import pytest
 
-from memsweep.config import FIELDS
-from memsweep.schema import RETRIED, SCHEMAS, SETTLED, Status, cell
+from memsweep.spec.config import FIELDS
+from memsweep.spec.schema import RETRIED, SCHEMAS, SETTLED, Status, cell
 
 COLUMNS = [(table, column) for table, schema in SCHEMAS.items() for column in schema]
 

@@ -9,9 +9,9 @@ import time
 import pytest
 
 import memsweep
-from memsweep.launch.asking import Asking
-from memsweep.results.store import Store
-from memsweep.sweep import load_sweep
+from memsweep.results.storage.store import Store
+from memsweep.run.rounds.asking import Asking
+from memsweep.spec.sweep_files import load_sweep
 from tests.test_launch import ROOT, command, memsweep_, rows
 
 CAPACITY = """

@@ -5,10 +5,10 @@ import math
 import pytest
 
 from memsweep import BestSearch, BoundarySearch, CapacitySearch, Range, Sweep, SweepError, linspace, logspace
-from memsweep.launch.search import rounds as best_rounds
-from memsweep.schema import Status
-from memsweep.searches import objectives
-from memsweep.searches.boundary import interval
+from memsweep.run.rounds.search import rounds as best_rounds
+from memsweep.spec.schema import Status
+from memsweep.spec.search import objectives
+from memsweep.spec.search.boundary import interval
 
 SIZES = tuple(sorted({round(value) for value in logspace(1, 4, 30)}))
 FITTING = {"stop.fit": 1.0, "optimizer.batch_size": 8}

@@ -10,18 +10,18 @@ import pytest
 import safetensors.torch
 
 import memsweep
-from memsweep.launch import cluster
-from memsweep.launch.execution import run_pack
-from memsweep.launch.packing import Pack
-from memsweep.results.parts import read_part
-from memsweep.results.store import Store
-from memsweep.schema import SCHEMAS
-from memsweep.sweep import load_sweep
+from memsweep.results.storage.parts import read_part
+from memsweep.results.storage.store import Store
+from memsweep.run import jobs
+from memsweep.run.packing import Pack
+from memsweep.run.worker.execution import run_pack
+from memsweep.spec.schema import SCHEMAS
+from memsweep.spec.sweep_files import load_sweep
 from tests.test_imports import FILES, NAMES, imports
 
 PICKLING = {"pickle", "cPickle", "_pickle", "dill", "cloudpickle", "shelve", "marshal"}
 LOADERS = {"torch.load", "torch.save", "np.load", "numpy.load", "pd.read_pickle", "joblib.load", "joblib.dump"}
-RUNNERS = {"exec": {"memsweep/sweep.py"}, "eval": set(), "__import__": set()}
+RUNNERS = {"exec": {"memsweep/spec/sweep_files.py"}, "eval": set(), "__import__": set()}
 """Who turns text into a program: sweep files are programs."""
 
 
@@ -58,10 +58,10 @@ STRANGER = "import ray, sys; ray.init(address=sys.argv[1], logging_level='ERROR'
 def test_ray_asks_for_a_token_whoever_imported_it_first(first, tmp_path):
     code = f"""{first}
 import os, subprocess, sys
-from memsweep.launch import tune
-with tune.cluster():
-    assert tune.ray.get(tune.ray.remote(lambda: 7).remote()) == 7
-    address = tune.ray.get_runtime_context().gcs_address
+from memsweep.run import ray_tune
+with ray_tune.cluster():
+    assert ray_tune.ray.get(ray_tune.ray.remote(lambda: 7).remote()) == 7
+    address = ray_tune.ray.get_runtime_context().gcs_address
     without = {{name: value for name, value in os.environ.items() if not name.startswith("RAY_")}}
     stranger = [sys.executable, "-c", {STRANGER!r}, address]
     refused = subprocess.run(stranger, env={{**without, "RAY_AUTH_MODE": "disabled"}}, capture_output=True, text=True)
@@ -90,7 +90,7 @@ def test_how_another_cluster_is_asked_leaves_the_environment_as_it_was(needs_tok
     monkeypatch.delenv("RAY_AUTH_MODE", raising=False)
     if before:
         monkeypatch.setenv("RAY_AUTH_MODE", before)
-    with cluster._asked_for_token(needs_token):
+    with jobs._asked_for_token(needs_token):
         assert os.environ.get("RAY_AUTH_MODE") == seen
     assert os.environ.get("RAY_AUTH_MODE") == before
 

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from memsweep.seeds import generator, key
+from memsweep.spec.seeds import generator, key
 
 NAMES = st.sampled_from(["inputs", "labels", "noise", "init", "order", "order/dropout"])
 CALLS = st.tuples(st.integers(0, 2**63 - 1), NAMES, st.lists(st.integers(0, 10**6), max_size=3))

@@ -6,19 +6,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis import (
-    convergence,
-    figures,
-    frames,
-    readouts,
-    recall_positions,
-    report,
-    sequence_capacity,
-    sequence_length,
-    sequences,
-)
-from memsweep.config import TrialConfig
-from memsweep.results.store import Store
+from analysis.core import figures, frames
+from analysis.questions import convergence, readouts, recall_positions, sequence_capacity, sequence_length, sequences
+from analysis.report import report
+from memsweep.results.storage.store import Store
+from memsweep.spec.config import TrialConfig
 from tests.test_analysis import drawn, only, trials
 from tests.test_report import plots, row, wanted
 

@@ -2,12 +2,8 @@
 
 import pytest
 
-from analysis import (
-    convergence,
-    frames,
-    readouts,
-    recall_positions,
-)
+from analysis.core import frames
+from analysis.questions import convergence, readouts, recall_positions
 from tests.test_analysis import drawn, only, trials
 from tests.test_sequence_analysis import asked
 

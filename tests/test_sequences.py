@@ -6,10 +6,10 @@ import math
 import numpy as np
 import pytest
 
-from memsweep import options
-from memsweep.config import ConfigError, TrialConfig
 from memsweep.data import sequences, tasks
 from memsweep.data.sequences import NOT_ASKED
+from memsweep.spec import options
+from memsweep.spec.config import ConfigError, TrialConfig
 
 LSTM = {"model.family": "recurrent", "model.cell": "lstm", "model.depth": 1}
 

@@ -12,14 +12,15 @@ from typing import Any
 
 import pytest
 
-from memsweep.config import TrialConfig
 from memsweep.data import tasks
-from memsweep.launch import checkpoints, plan, sources
-from memsweep.launch.execution import run_pack
-from memsweep.launch.packing import Pack
-from memsweep.results.store import Store
-from memsweep.schema import error_line
-from memsweep.sweep import SweepError
+from memsweep.results.storage.store import Store
+from memsweep.run import checkpoints, plan
+from memsweep.run.packing import Pack
+from memsweep.run.worker import sources
+from memsweep.run.worker.execution import run_pack
+from memsweep.spec.config import TrialConfig
+from memsweep.spec.schema import error_line
+from memsweep.spec.sweep import SweepError
 from tests.commands import own_folder, process, refused, run  # noqa: F401  fixtures
 
 NAME = "tasks_of_test_sources"

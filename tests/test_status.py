@@ -5,8 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from memsweep.results.status import failures, overview, tracking
-from memsweep.results.store import Store
-from memsweep.schema import RETRIED, SETTLED, Status, reproduction
+from memsweep.results.storage.store import Store
+from memsweep.spec.schema import RETRIED, SETTLED, Status, reproduction
 from tests.cases import ended, trial
 
 

@@ -15,10 +15,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from memsweep.results import parts
-from memsweep.results import store as stores
-from memsweep.results.store import Snapshot, Store, StoreError
-from memsweep.schema import RETRIED, SCHEMAS, SETTLED, Status
+from memsweep.results.storage import parts
+from memsweep.results.storage import store as stores
+from memsweep.results.storage.store import Snapshot, Store, StoreError
+from memsweep.spec.schema import RETRIED, SCHEMAS, SETTLED, Status
 from tests.cases import NOON, ended, step
 
 
@@ -65,7 +65,7 @@ def test_a_part_that_could_not_be_finished_is_absent(store, monkeypatch, failing
 def test_a_writer_that_is_killed_midway_leaves_nothing_to_see(store):
     code = f"""
         import os
-        from memsweep.results.store import Store
+        from memsweep.results.storage.store import Store
         os.replace = lambda *_: os._exit(9)
         Store({str(store.results)!r}).write("trials", [{{"trial_id": "t"}}])
     """
@@ -382,7 +382,7 @@ def holder(store):
     """Another process that holds the lock and has noted a trial."""
     code = f"""
         import time
-        from memsweep.results.store import Store
+        from memsweep.results.storage.store import Store
         store = Store({str(store.results)!r})
         with store.lock("launch"):
             store.note_running(["t"])

@@ -5,8 +5,8 @@ import pytest
 import torch
 from scipy import stats
 
-from memsweep.engine import streams
-from memsweep.seeds import key
+from memsweep.engine.train import streams
+from memsweep.spec.seeds import key
 
 KEYS = torch.tensor([key(seed, "order") for seed in range(64)])
 

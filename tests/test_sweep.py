@@ -7,8 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from memsweep.config import FIELDS, TrialConfig
-from memsweep.sweep import Sweep, SweepError, linspace, load_sweep, load_sweeps, log2, logspace, parse_overrides
+from memsweep.spec.axes import linspace, log2, logspace
+from memsweep.spec.config import FIELDS, TrialConfig
+from memsweep.spec.overrides import parse_overrides
+from memsweep.spec.sweep import Sweep, SweepError
+from memsweep.spec.sweep_files import load_sweep, load_sweeps
 
 NOISE = {"data.noise_kind": "labels"}
 

@@ -2,11 +2,11 @@
 
 import pytest
 
-from memsweep.launch import execution
-from memsweep.launch.execution import run_pack
-from memsweep.launch.packing import Pack, Tally
-from memsweep.launch.tune import PackQueue
-from memsweep.results.store import Store
+from memsweep.results.storage.store import Store
+from memsweep.run.packing import Pack, Tally
+from memsweep.run.ray_tune import PackQueue
+from memsweep.run.worker import execution
+from memsweep.run.worker.execution import run_pack
 from tests.cases import trial
 from tests.test_retries import World
 

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from memsweep.config import TrialConfig
 from memsweep.data import pools, tasks
 from memsweep.data.tasks import DataError, TrialData, check, load, shape
-from memsweep.options import NOISE_KINDS, TASKS
+from memsweep.spec.config import TrialConfig
+from memsweep.spec.options import NOISE_KINDS, TASKS
 
 ARRAYS = ("inputs", "labels", "true_labels", "corrupted", "held_out_inputs", "held_out_labels", "source_index")
 NOISE = {"data.noise_kind": "labels", "data.noise_fraction": 0.5}

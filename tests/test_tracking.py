@@ -9,13 +9,13 @@ from mlflow import MlflowClient
 from mlflow.entities import ViewType
 from mlflow.exceptions import MlflowException
 
-from memsweep.launch.asking import give_up
-from memsweep.launch.definition import write_wanted
-from memsweep.results import projection, tracking
-from memsweep.results.store import Store
-from memsweep.results.tracking import Tracking
-from memsweep.schema import Status
-from memsweep.sweep import Sweep
+from memsweep.results.mlflow import projection, sync
+from memsweep.results.mlflow.sync import Tracking
+from memsweep.results.storage.store import Store
+from memsweep.run.rounds.asking import give_up
+from memsweep.run.rounds.definition import write_wanted
+from memsweep.spec.schema import Status
+from memsweep.spec.sweep import Sweep
 from tests.cases import ended
 from tests.mlflow_store import (
     NOON_MS,
@@ -76,7 +76,7 @@ def test_a_sweep_is_an_experiment_of_the_ordinary_kind_with_a_run_above_its_tria
 
 def test_the_views_show_columns_that_there_are(store):
     fill(store)
-    (page,) = tracking.pages(uri_of(store)).values()
+    (page,) = sync.pages(uri_of(store)).values()
     tags = client(store).get_experiment_by_name("smoke").tags
     view = json.loads(tags[f"mlflow.sharedViewState.{page.rpartition('=')[2]}"])
     run = trial_runs(client(store))[TRIALS[0].trial_id]
@@ -342,7 +342,7 @@ def test_doubles_are_deleted_however_many_pages_there_are(store, monkeypatch):
         for status in ("FINISHED", "RUNNING", "FINISHED"):
             made = client(store).create_run(run.info.experiment_id, run.info.start_time, run.data.tags)
             client(store).update_run(made.info.run_id, status)
-    monkeypatch.setattr(tracking, "RUNS_A_PAGE", 3)
+    monkeypatch.setattr(sync, "RUNS_A_PAGE", 3)
     assert fill(store).deleted == 12
     assert {t: run[0] for t, run in whole(client(store)).items()} == {t: run[0] for t, run in before.items()}
     assert len(trial_runs(client(store))) == 4

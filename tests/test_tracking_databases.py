@@ -13,9 +13,10 @@ import pytest
 from alembic import command
 from mlflow import MlflowClient
 
-from memsweep import ui
-from memsweep.results import databases, follow, locks
-from memsweep.results.background import TrackingError
+from memsweep.cli import ui
+from memsweep.results.mlflow import databases, follow
+from memsweep.results.mlflow.background import TrackingError
+from memsweep.results.storage import locks
 from tests.mlflow_store import blank, client, empty, end, store, trial_runs, uri_of
 from tests.processes import free_port
 
@@ -133,8 +134,8 @@ def test_processes_that_make_a_database_at_once_all_find_it_whole(tmp_path):
     path, go = tmp_path / "new.db", tmp_path / "go"
     code = f"""
 import pathlib, time
-from memsweep.results.store import Store
-from memsweep.results.tracking import Tracking
+from memsweep.results.storage.store import Store
+from memsweep.results.mlflow.sync import Tracking
 import sys
 store = Store(sys.argv[1], create=True)
 pathlib.Path(sys.argv[1], "ready").touch()

@@ -16,11 +16,11 @@ import psutil
 import pytest
 from mlflow import MlflowClient
 
-from memsweep import ui
-from memsweep.launch import launcher
-from memsweep.results import background, follow
-from memsweep.results.store import Store
-from memsweep.results.tracking import TrackingError
+from memsweep.cli import ui
+from memsweep.results.mlflow import background, follow
+from memsweep.results.mlflow.sync import TrackingError
+from memsweep.results.storage.store import Store
+from memsweep.run import launcher
 from tests.mlflow_store import (
     ROOT,
     SMOKE,

@@ -3,8 +3,8 @@
 import pytest
 
 import memsweep
-from memsweep.results.background import TrackingError, checked, tracking_uri
-from memsweep.results.location import location
+from memsweep.results.mlflow.background import TrackingError, checked, tracking_uri
+from memsweep.results.storage.location import location
 from tests.commands import own_folder, refused, run, snapshot
 
 

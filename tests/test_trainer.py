@@ -5,8 +5,9 @@ import pytest
 import torch
 
 from memsweep.data.sequences import Form
-from memsweep.engine import metrics, regularizers, step, streams, trainer
-from memsweep.schema import Status
+from memsweep.engine.nn import regularizers
+from memsweep.engine.train import metrics, step, streams, trainer
+from memsweep.spec.schema import Status
 from tests.cases import trial
 
 
@@ -190,7 +191,7 @@ def test_a_users_module_trains_by_import_path():
 
 
 def test_a_users_module_without_hidden_refuses_dropout():
-    from memsweep.config import ConfigError
+    from memsweep.spec.config import ConfigError
 
     with pytest.raises(ConfigError, match="needs forward\\(inputs, hidden\\)"):
         begun(trial("dropout", model__family="tests.test_trainer:UsersNet"))

@@ -6,11 +6,11 @@ from types import SimpleNamespace
 
 import pytest
 
-from memsweep.launch import tune
-from memsweep.launch.cluster import ClusterError
-from memsweep.launch.packing import Pack
-from memsweep.results.store import Store
-from memsweep.sweep import load_sweep
+from memsweep.results.storage.store import Store
+from memsweep.run import ray_tune
+from memsweep.run.jobs import ClusterError
+from memsweep.run.packing import Pack
+from memsweep.spec.sweep_files import load_sweep
 from tests.test_launch import memsweep_
 
 
@@ -27,12 +27,12 @@ def told(monkeypatch, tmp_path):
         def fit(self):
             asked["starting"] = os.environ["TUNE_MAX_PENDING_TRIALS_PG"]
 
-    monkeypatch.setattr(tune.tune, "Tuner", Tuner)
+    monkeypatch.setattr(ray_tune.tune, "Tuner", Tuner)
 
     def run(workers):
         packs = [Pack(load_sweep("smoke").trials, 4)]
         driver = SimpleNamespace(reached=lambda packs: [0 for _ in packs])
-        tune.run(packs, Store(tmp_path, create=True), "cpu", workers, None, tune.Care(30, 600), driver)
+        ray_tune.run(packs, Store(tmp_path, create=True), "cpu", workers, None, ray_tune.Care(30, 600), driver)
         return asked
 
     return run
@@ -65,10 +65,10 @@ def started(monkeypatch):
         given.append(_temp_dir)
         raise RuntimeError("enough")
 
-    monkeypatch.setattr(tune.ray, "init", init)
+    monkeypatch.setattr(ray_tune.ray, "init", init)
 
     def start():
-        with pytest.raises(RuntimeError, match="enough"), tune.cluster():
+        with pytest.raises(RuntimeError, match="enough"), ray_tune.cluster():
             pass
         return given[-1]
 
@@ -80,7 +80,7 @@ def test_ray_has_its_sockets_where_their_paths_are_short_enough(name, started, m
     monkeypatch.delenv("RAY_TMPDIR", raising=False)
     monkeypatch.setenv(name, str(long_folder(tmp_path)))
     folder = started()
-    assert len(f"{folder}{tune.SOCKET}") <= 107 and Path(folder).is_absolute()
+    assert len(f"{folder}{ray_tune.SOCKET}") <= 107 and Path(folder).is_absolute()
     assert not Path(folder).parent.exists()  # it goes with the launch
 
 
@@ -101,8 +101,11 @@ def test_a_folder_that_is_not_where_it_says_is_not_taken_for_sockets(usual, star
 def test_without_a_short_place_one_message_says_so(monkeypatch, tmp_path):
     monkeypatch.delenv("RAY_TMPDIR", raising=False)
     monkeypatch.setenv("TMPDIR", str(folder := long_folder(tmp_path)))
-    monkeypatch.setattr(tune.tempfile, "mkdtemp", lambda prefix, dir: str(folder))
-    with pytest.raises(ClusterError, match=r"TMPDIR=/.*Set RAY_TMPDIR to a folder with a short path"), tune.cluster():
+    monkeypatch.setattr(ray_tune.tempfile, "mkdtemp", lambda prefix, dir: str(folder))
+    with (
+        pytest.raises(ClusterError, match=r"TMPDIR=/.*Set RAY_TMPDIR to a folder with a short path"),
+        ray_tune.cluster(),
+    ):
         pass
 
 
@@ -115,6 +118,6 @@ def test_a_launch_with_a_long_folder_of_temporary_files_runs(tmp_path):
 
 
 def test_a_program_that_is_connected_to_ray_is_asked_to_leave_it(monkeypatch):
-    monkeypatch.setattr(tune.ray, "is_initialized", lambda: True)
-    with pytest.raises(ClusterError, match=r"call ray\.shutdown\(\) before"), tune.cluster():
+    monkeypatch.setattr(ray_tune.ray, "is_initialized", lambda: True)
+    with pytest.raises(ClusterError, match=r"call ray\.shutdown\(\) before"), ray_tune.cluster():
         pass

@@ -6,14 +6,15 @@ import os
 import pytest
 import torch
 
-from memsweep.cli import app
-from memsweep.engine import optim
-from memsweep.launch import comparison, execution, verification
-from memsweep.launch.execution import run_pack
-from memsweep.launch.inspection import incomplete
-from memsweep.launch.packing import Pack
-from memsweep.launch.verification import EXACT, error_of, verify
-from memsweep.results.store import Store, StoreError
+from memsweep.check import verification
+from memsweep.check.inspection import incomplete
+from memsweep.check.verification import EXACT, error_of, verify
+from memsweep.cli.app import app
+from memsweep.engine.train import comparison, optim
+from memsweep.results.storage.store import Store, StoreError
+from memsweep.run.packing import Pack
+from memsweep.run.worker import execution
+from memsweep.run.worker.execution import run_pack
 from tests.cases import trial
 
 TRIALS = [trial("decay", seed=seed, probes=("examples",)) for seed in range(4)] + [trial("dropout", seed=0)]

@@ -7,16 +7,16 @@ import pytest
 
 import memsweep
 from memsweep import CapacitySearch, Sweep
-from memsweep.budget import Budget
-from memsweep.launch import definition
-from memsweep.launch.asking import Asking
-from memsweep.launch.driver import Rounds
-from memsweep.launch.inspection import inspect
+from memsweep.check.inspection import inspect
 from memsweep.results.compaction import compact
 from memsweep.results.status import failures, overview
-from memsweep.results.store import Store
-from memsweep.schema import SCHEMAS
-from memsweep.sweep import load_sweep
+from memsweep.results.storage.store import Store
+from memsweep.run.rounds import definition
+from memsweep.run.rounds.asking import Asking
+from memsweep.run.supervisor import Rounds
+from memsweep.spec.budget import Budget
+from memsweep.spec.schema import SCHEMAS
+from memsweep.spec.sweep_files import load_sweep
 from tests.cases import ended, step
 
 DIGITS = {"data.task": "digits"}

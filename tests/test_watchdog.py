@@ -8,7 +8,7 @@ import pytest
 
 DRIVER = """
 import os, signal, subprocess, time
-from memsweep.launch.watchdog import no_orphans
+from memsweep.run.recovery.watchdog import no_orphans
 with no_orphans():
     # the shell ends at once: nothing leads from the driver to the sleeper any more
     shown = subprocess.run(["sh", "-c", "sleep 300 > /dev/null 2>&1 & echo $!"], capture_output=True, text=True)

@@ -6,7 +6,6 @@ threshold is ours unless a claim says otherwise. All is tested on digits and MLP
 
 from __future__ import annotations
 
-from analysis import class_sensitivity, frames
 from analysis.claims.arpit2017_critical import (
     denser_as_noise_is_fitted,
     denser_with_noise,
@@ -33,11 +32,13 @@ from analysis.claims.arpit2017_evidence import (
 )
 from analysis.claims.arpit2017_noise import NOISE
 from analysis.claims.claim import Basis, Claim, Paper
-from analysis.critical_samples import MULTIPLE
-from analysis.critical_samples import QUERY as CRITICAL_SAMPLES
-from analysis.learning_order import QUERY as RUNS
-from analysis.loss_sensitivity import QUERY as LOSS_SENSITIVITY
-from analysis.noise_capacity import QUERY as FITS
+from analysis.core import frames
+from analysis.questions import class_sensitivity
+from analysis.questions.critical_samples import MULTIPLE
+from analysis.questions.critical_samples import QUERY as CRITICAL_SAMPLES
+from analysis.questions.learning_order import QUERY as RUNS
+from analysis.questions.loss_sensitivity import QUERY as LOSS_SENSITIVITY
+from analysis.questions.noise_capacity import QUERY as FITS
 
 _CRITICAL = f"in {MULTIPLE:g} times the paper's box"
 _BY_SEED = "sign test over seeds"

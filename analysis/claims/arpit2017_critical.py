@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from analysis import frames, learning_curves, statistics
 from analysis.claims.arpit2017_noise import (
     CLEAN,
     KINDS,
@@ -17,8 +16,10 @@ from analysis.claims.arpit2017_noise import (
     with_noise,
 )
 from analysis.claims.claim import Margin, paired
-from analysis.critical_samples import MULTIPLE
-from analysis.learning_curves import FIT, PEAK
+from analysis.core import frames, statistics
+from analysis.questions import learning_curves
+from analysis.questions.critical_samples import MULTIPLE
+from analysis.questions.learning_curves import FIT, PEAK
 
 
 def _critical(rows: pd.DataFrame, part: str) -> pd.DataFrame:

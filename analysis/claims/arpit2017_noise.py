@@ -8,9 +8,10 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from analysis import frames, learning_curves
 from analysis.claims.claim import MissingTrialsError
-from analysis.learning_curves import TRAIN, VALIDATION
+from analysis.core import frames
+from analysis.questions import learning_curves
+from analysis.questions.learning_curves import TRAIN, VALIDATION
 
 KINDS = {"gaussian_inputs": "noise inputs", "labels": "random labels"}
 NOISE = ("data_noise_kind", "data_noise_fraction")

@@ -1,13 +1,13 @@
 """What networks can hold, by theory and by measurement, after Cover, Zhang et al., Collins et al. and Morris et al.
 
-Bits of labels are Collins' I (`analysis.capacity.bits`), bits of strings Morris' code length
-(`analysis.sequence_capacity.code_length`); both are lower bounds of what a network could hold, by the trainings tried.
+Bits of labels are Collins' I (`analysis.questions.capacity.bits`), bits of strings Morris' code length
+(`analysis.questions.sequence_capacity.code_length`); both are lower bounds of what a network could hold, by the
+trainings tried.
 Thresholds without another owner named are ours.
 """
 
 from __future__ import annotations
 
-from analysis import random_labels, reconstruction, trainability
 from analysis.claims.background_evidence import (
     CELLS,
     COVER_MARGIN,
@@ -32,6 +32,7 @@ from analysis.claims.background_evidence import (
     within_budget,
 )
 from analysis.claims.claim import Basis, Claim, Paper, unasked
+from analysis.questions import random_labels, reconstruction, trainability
 
 _RANDOM = ("random_labels",)
 _BITS = ("sequence_capacity",)

@@ -10,16 +10,6 @@ import pandas as pd
 from scipy import stats
 from scipy.linalg import solve_triangular
 
-from analysis import (
-    capacity,
-    cover,
-    frames,
-    random_labels,
-    reconstruction,
-    sequence_capacity,
-    sequences,
-    trainability,
-)
 from analysis.claims.claim import (
     Evidence,
     Fact,
@@ -28,6 +18,16 @@ from analysis.claims.claim import (
     MissingTrialsError,
     Tested,
     paired,
+)
+from analysis.core import frames
+from analysis.questions import (
+    capacity,
+    cover,
+    random_labels,
+    reconstruction,
+    sequence_capacity,
+    sequences,
+    trainability,
 )
 
 CELLS = ("rnn", "gru", "lstm")

@@ -9,9 +9,10 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from analysis import figures, permutation
 from analysis.claims.claim import Basis, Claim, Evidence, Fact, Margin, MissingTrialsError, Paper, Tested
 from analysis.claims.verdicts import as_tested
+from analysis.core import figures
+from analysis.questions import permutation
 
 SWEEPS = ("permutation",)
 LEVEL = 0.05

@@ -6,10 +6,10 @@ import joblib
 import numpy as np
 import pandas as pd
 
-from analysis import frames
 from analysis.claims.claim import Claim, MissingTrialsError
 from analysis.claims.verdicts import ALPHA, Read, as_tested, combined, gathered, papers
-from memsweep.processors import allotted
+from analysis.core import frames
+from memsweep.spec.processors import allotted
 
 SHUFFLES = 200
 

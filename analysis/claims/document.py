@@ -14,7 +14,7 @@ from typing import Any
 import pandas as pd
 
 from analysis.claims import table
-from memsweep.results.parts import write_whole
+from memsweep.results.storage.parts import write_whole
 
 DOCUMENT, STORED = Path("SCIENCE.md"), Path("docs/claims.csv")
 MARK = re.compile(r"(<!-- verdicts: (\w+) -->\n)(?:\|.*\n)*")

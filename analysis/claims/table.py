@@ -8,13 +8,13 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from analysis import figures
 from analysis.claims import controls
 from analysis.claims.claim import Paper
 from analysis.claims.verdicts import COLUMNS, Verdict, judge, reader
-from memsweep.results.location import Location, location
-from memsweep.results.parts import write_whole
-from memsweep.results.store import Snapshot, StoreError
+from analysis.core import figures
+from memsweep.results.storage.location import Location, location
+from memsweep.results.storage.parts import write_whole
+from memsweep.results.storage.store import Snapshot, StoreError
 
 FILE = "claims.csv"
 SHOWN = (

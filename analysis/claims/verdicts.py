@@ -17,11 +17,11 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from analysis import frames
 from analysis.claims.claim import Claim, Evidence, Fact, MissingTrialsError, Paper, Tested
-from analysis.statistics import median_interval
-from memsweep.results.location import Location
-from memsweep.results.store import Snapshot, Store
+from analysis.core import frames
+from analysis.core.statistics import median_interval
+from memsweep.results.storage.location import Location
+from memsweep.results.storage.store import Snapshot, Store
 
 PAPERS: tuple[str, ...] = ("arpit2017", "background", "chaibub2018", "choi2018", "gu2019", "yun2019")
 ALPHA = 0.05

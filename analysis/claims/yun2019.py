@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from analysis import construction, frames, least_width, memorizer_width, sgd_near_memorizer
 from analysis.claims.claim import (
     Basis,
     Claim,
@@ -16,6 +15,8 @@ from analysis.claims.claim import (
     MissingTrialsError,
     Paper,
 )
+from analysis.core import frames
+from analysis.questions import construction, least_width, memorizer_width, sgd_near_memorizer
 
 SLOPES = {2: (2.0, 0.25), 1: (1.0, 0.15)}
 """Hidden layers -> slope of log N* against log d that is claimed, and how far off it may be."""

@@ -20,10 +20,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from memsweep.config import ConfigError, Data, TrialConfig, imported
 from memsweep.data.noise import Array
 from memsweep.data.texts import DataError
-from memsweep.seeds import generator
+from memsweep.spec.config import ConfigError, Data, TrialConfig, imported
+from memsweep.spec.seeds import generator
 
 LARGEST, SMALLEST = 10.0, 0.01
 """Bounds of the root mean square of a column of inputs: networks are made for numbers of about 1."""

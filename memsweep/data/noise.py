@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from memsweep.config import TrialConfig
-from memsweep.options import LABEL_NOISE
-from memsweep.seeds import generator
+from memsweep.spec.config import TrialConfig
+from memsweep.spec.options import LABEL_NOISE
+from memsweep.spec.seeds import generator
 
 Array = np.ndarray[Any, Any]
 

@@ -13,11 +13,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from memsweep.config import Data, TrialConfig
 from memsweep.data.noise import Array
 from memsweep.data.texts import REGIONS, DataError, Text, data_folder, text
-from memsweep.options import SEQUENCE_FAMILIES
-from memsweep.seeds import generator
+from memsweep.spec.config import Data, TrialConfig
+from memsweep.spec.options import SEQUENCE_FAMILIES
+from memsweep.spec.seeds import generator
 
 NOT_ASKED = -1
 """The target of a step at which nothing is asked."""

@@ -18,14 +18,14 @@ from typing import Generic, TypeVar
 
 import numpy as np
 
-from memsweep.config import Data, TrialConfig
 from memsweep.data import custom, noise, pools, sequences, texts
 from memsweep.data.noise import Array
 from memsweep.data.pools import FILE_TASKS, Facts, facts_of, pool_of
 from memsweep.data.sequences import Form
 from memsweep.data.texts import DataError, data_folder
-from memsweep.options import SYNTHETIC_TASKS, TARGET_TASKS, TASKS
-from memsweep.seeds import generator
+from memsweep.spec.config import Data, TrialConfig
+from memsweep.spec.options import SYNTHETIC_TASKS, TARGET_TASKS, TASKS
+from memsweep.spec.seeds import generator
 
 CROPPED_PIXELS = 2
 """What a convolutional network cuts off at each side of an image."""

@@ -12,13 +12,13 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from memsweep.engine import streams
-from memsweep.engine.evaluation import numbers_of
-from memsweep.engine.lifting import call, lifted_gradient
-from memsweep.engine.losses import cross_entropy
-from memsweep.engine.optim import Tensors
-from memsweep.engine.program import Program
-from memsweep.engine.state import State
+from memsweep.engine.nn.losses import cross_entropy
+from memsweep.engine.train import streams
+from memsweep.engine.train.evaluation import numbers_of
+from memsweep.engine.train.lifting import call, lifted_gradient
+from memsweep.engine.train.optim import Tensors
+from memsweep.engine.train.program import Program
+from memsweep.engine.train.state import State
 
 ALPHA, BETA, RADIUS = 0.25 / 255, 0.2 / 255, 0.3 / 255
 """Step, noise and half side of the box, as shares of the inputs' range; the paper's, on its scale of 0 to 255."""

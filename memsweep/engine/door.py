@@ -14,11 +14,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from memsweep.config import TrialConfig, imported
 from memsweep.data import tasks
-from memsweep.engine import models
-from memsweep.engine.evaluation import rows_at_a_time
-from memsweep.options import FAMILIES
+from memsweep.engine.nn import models
+from memsweep.engine.train.evaluation import rows_at_a_time
+from memsweep.spec.config import TrialConfig, imported
+from memsweep.spec.options import FAMILIES
 
 MOST_NAMES = 5
 """Attributes that a sentence names."""

@@ -6,10 +6,10 @@ import difflib
 import re
 from collections.abc import Iterable, Sequence
 
-from memsweep.config import FIELDS
-from memsweep.hints import LIKENESS, fields_meant, hint
-from memsweep.options import SHARES, SHARES_AT_END
-from memsweep.schema import SCHEMAS
+from memsweep.spec.config import FIELDS
+from memsweep.spec.hints import LIKENESS, fields_meant, hint
+from memsweep.spec.options import SHARES, SHARES_AT_END
+from memsweep.spec.schema import SCHEMAS
 
 _NO_TABLE = re.compile(r'Referenced table "([^"]+)" not found')
 _NO_COLUMN = re.compile(r'(?:Referenced column|does not have a column named) "([^"]+)"')

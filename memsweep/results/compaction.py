@@ -13,10 +13,10 @@ from typing import NamedTuple
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from memsweep.results.location import Location, sizes
-from memsweep.results.parts import PARTS, attempt_pairs, unique
-from memsweep.results.store import Store
-from memsweep.schema import SCHEMAS
+from memsweep.results.storage.location import Location, sizes
+from memsweep.results.storage.parts import PARTS, attempt_pairs, unique
+from memsweep.results.storage.store import Store
+from memsweep.spec.schema import SCHEMAS
 
 TARGET_BYTES = 1 << 27
 """Of a merged part on the disk, about, at most. In memory it may be ten times as large."""

@@ -12,9 +12,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from memsweep.results import columns
-from memsweep.results.location import Location
-from memsweep.results.store import Store
-from memsweep.schema import SCHEMAS
+from memsweep.results.storage.location import Location
+from memsweep.results.storage.store import Store
+from memsweep.spec.schema import SCHEMAS
 
 if TYPE_CHECKING:
     import pandas as pd

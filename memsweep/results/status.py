@@ -8,12 +8,12 @@ from typing import Any
 
 import pyarrow.compute as pc
 
-from memsweep import rules
-from memsweep.config import FIELDS, trial_id_of
-from memsweep.options import PROTOCOL
 from memsweep.results import trial_state, wanted
-from memsweep.results.store import Store
-from memsweep.schema import RETRIED, SETTLED, Status, error_line
+from memsweep.results.storage.store import Store
+from memsweep.spec import rules
+from memsweep.spec.config import FIELDS, trial_id_of
+from memsweep.spec.options import PROTOCOL
+from memsweep.spec.schema import RETRIED, SETTLED, Status, error_line
 
 COLUMNS = ("sweep", "wanted", "finished", "pruned", "diverged", "running", "failed", "missing")
 """Of the overview."""

@@ -7,10 +7,10 @@ from typing import Any, TypeAlias
 
 import pyarrow.compute as pc
 
-from memsweep.config import recorded
 from memsweep.results import wanted
-from memsweep.results.store import Store
-from memsweep.schema import RETRIED, SETTLED, Status
+from memsweep.results.storage.store import Store
+from memsweep.spec.config import recorded
+from memsweep.spec.schema import RETRIED, SETTLED, Status
 
 End: TypeAlias = tuple[str, frozenset[str]]
 """How a stored trial ended, and what its probes left, as in `Store.ends`."""

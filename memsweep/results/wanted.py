@@ -12,9 +12,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from memsweep.config import recorded
-from memsweep.results.store import Store
-from memsweep.schema import SCHEMAS
+from memsweep.results.storage.store import Store
+from memsweep.spec.config import recorded
+from memsweep.spec.schema import SCHEMAS
 
 
 def of_sweep(

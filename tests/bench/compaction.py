@@ -21,7 +21,7 @@ from typing import TypeVar
 
 from memsweep.results.compaction import compact
 from memsweep.results.query import run
-from memsweep.results.store import Store
+from memsweep.results.storage.store import Store
 from tests.bench import machine
 
 T = TypeVar("T")

@@ -25,9 +25,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from memsweep.config import TrialConfig
-from memsweep.engine import trainer
-from memsweep.options import FAMILIES
+from memsweep.engine.train import trainer
+from memsweep.spec.config import TrialConfig
+from memsweep.spec.options import FAMILIES
 from tests.bench import machine
 
 CLASSES, BATCH, EXAMPLES = 10, 100, 1000

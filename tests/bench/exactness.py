@@ -1,6 +1,6 @@
 """For which trainings does a packed member get the very numbers of its training alone, and of plain torch?
 
-Each training of the grid runs for some steps in packs, alone (a pack of one) and in plain torch (`engine/plain.py`):
+Each training of the grid runs for some steps in packs, alone (a pack of one) and in plain torch (`train/plain.py`):
 shapes by optimizers and precisions for every device, mode and number of threads, then every case of `tests/cases.py`.
 Compared are the weights and the measurements, in plain torch the gradient norms among them. Where they are not equal,
 two deviations stand instead of `exact`: the largest of the weights, absolute, then the largest of the measurements,
@@ -21,10 +21,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from memsweep.config import TrialConfig
-from memsweep.engine import plain, trainer
-from memsweep.engine.program import MODES
-from memsweep.options import DTYPES, OPTIMIZERS
+from memsweep.engine.train import plain, trainer
+from memsweep.engine.train.program import MODES
+from memsweep.spec.config import TrialConfig
+from memsweep.spec.options import DTYPES, OPTIMIZERS
 from tests.bench import machine
 from tests.cases import CASES, SMALL
 

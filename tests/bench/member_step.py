@@ -35,8 +35,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call, grad, stack_module_state, vmap
 
-from memsweep.config import TrialConfig
-from memsweep.engine import trainer
+from memsweep.engine.train import trainer
+from memsweep.spec.config import TrialConfig
 from tests.bench import machine
 from tests.bench.convolution import synchronize
 

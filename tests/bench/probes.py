@@ -17,12 +17,12 @@ from typing import Any
 
 import torch
 
-from memsweep.config import TrialConfig
-from memsweep.engine import trainer
-from memsweep.launch import probes
-from memsweep.launch.packing import program_key
-from memsweep.options import PROBES, REPEATED_PROBES
-from memsweep.sweep import load_sweep
+from memsweep.engine.train import trainer
+from memsweep.run.packing import program_key
+from memsweep.run.worker import probes
+from memsweep.spec.config import TrialConfig
+from memsweep.spec.options import PROBES, REPEATED_PROBES
+from memsweep.spec.sweep_files import load_sweep
 from tests.bench import machine
 
 SWEEPS = Path(__file__).parent.parent.parent / "sweeps"

@@ -19,9 +19,11 @@ import pandas as pd
 from matplotlib.tri import LinearTriInterpolator, Triangulation
 
 import memsweep
-from analysis import boundary, capacity, capacity_search, frames
+from analysis.core import frames
+from analysis.questions import boundary, capacity, capacity_search
 from memsweep import Sweep
-from memsweep.sweep import load_sweep
+from memsweep.spec.overrides import parse_overrides
+from memsweep.spec.sweep_files import load_sweep
 from tests.bench.machine import header
 
 
@@ -33,7 +35,7 @@ def main() -> None:
     print(header())
     found = {}
     for name in ("capacity_search", "boundary"):
-        searched = load_sweep(name).with_axes(memsweep.sweep.parse_overrides(options.set))
+        searched = load_sweep(name).with_axes(parse_overrides(options.set))
         grid = Sweep(name, searched.base, axes=searched.axes, seeds=searched.seeds)
         for kind, sweep in (("search", searched), ("grid", grid)):
             results = options.results / f"{name}-{kind}"

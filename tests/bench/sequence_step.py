@@ -32,12 +32,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call, grad, stack_module_state, vmap
 
-from memsweep.config import TrialConfig
-from memsweep.engine import trainer
-from memsweep.engine.cells import KERNELS, KINDS
-from memsweep.launch.choices import choose
-from memsweep.launch.packing import program_name
-from memsweep.options import CELLS
+from memsweep.engine.nn.cells import KERNELS, KINDS
+from memsweep.engine.train import trainer
+from memsweep.run.packing import program_name
+from memsweep.run.policy.execution_plan import choose
+from memsweep.spec.config import TrialConfig
+from memsweep.spec.options import CELLS
 from tests.bench import machine
 from tests.bench.convolution import peak, synchronize
 

@@ -28,10 +28,10 @@ import psutil
 from mlflow import MlflowClient
 
 from memsweep import Sweep
-from memsweep.config import TrialConfig
-from memsweep.launch.definition import write_wanted
-from memsweep.results.store import Store
-from memsweep.schema import cell
+from memsweep.results.storage.store import Store
+from memsweep.run.rounds.definition import write_wanted
+from memsweep.spec.config import TrialConfig
+from memsweep.spec.schema import cell
 from tests.bench import machine
 from tests.cluster import postgres
 from tests.processes import family, free_port, mlflow_server

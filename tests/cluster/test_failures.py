@@ -16,8 +16,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from memsweep.results.location import ObjectPath, location
-from memsweep.results.store import Store
+from memsweep.results.storage.location import ObjectPath, location
+from memsweep.results.storage.store import Store
 from tests.cluster.machines import BIN, ROOT, Machines, in_namespaces, may_have_namespaces, on_loopback
 from tests.processes import family, kill
 from tests.test_launch import memsweep_, rows

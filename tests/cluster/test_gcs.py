@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from memsweep.results.store import LockedError, Store, StoreError
+from memsweep.results.storage.store import LockedError, Store, StoreError
 from tests.cluster.test_storage import TINY, assert_identical, holder, reference, wait_for_trials
 from tests.processes import free_port
 from tests.test_compaction import fill, reads_beside

@@ -11,7 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 import memsweep
-from memsweep.launch import cluster
+from memsweep.run import jobs
 from tests.cluster.machines import LOOPBACK, Machines
 from tests.test_launch import ROOT, command, memsweep_
 
@@ -130,12 +130,12 @@ def answering():
 
 @pytest.mark.parametrize(("status", "wants"), [(200, False), (401, True), (403, True)])
 def test_a_dashboard_is_asked_whether_it_wants_a_token(answering, status, wants):
-    assert cluster.wants_token(f"http://127.0.0.1:{answering(status)}") == wants
+    assert jobs.wants_token(f"http://127.0.0.1:{answering(status)}") == wants
 
 
 def test_what_is_no_dashboard_is_told(answering):
-    with pytest.raises(cluster.ClusterError, match="no Ray dashboard: it answers 404"):
-        cluster.wants_token(f"http://127.0.0.1:{answering(404)}")
+    with pytest.raises(jobs.ClusterError, match="no Ray dashboard: it answers 404"):
+        jobs.wants_token(f"http://127.0.0.1:{answering(404)}")
 
 
 def test_an_open_dashboard_of_another_machine_is_warned_of(answering, tmp_path):

@@ -11,9 +11,9 @@ from contextlib import contextmanager, suppress
 import pytest
 from mlflow import MlflowClient
 
-from memsweep.launch.definition import write_wanted
-from memsweep.results.store import Store
-from memsweep.sweep import load_sweep
+from memsweep.results.storage.store import Store
+from memsweep.run.rounds.definition import write_wanted
+from memsweep.spec.sweep_files import load_sweep
 from tests.cluster import postgres
 from tests.mlflow_store import ROOT, end, followers, the_parent, trial_runs, uri_of, wait_until, whole
 from tests.processes import free_port, mlflow_server

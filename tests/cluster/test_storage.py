@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 
 import memsweep
-from memsweep.results import locks
-from memsweep.results.location import location
-from memsweep.results.store import LockedError, Store, StoreError
-from memsweep.schema import SCHEMAS
+from memsweep.results.storage import locks
+from memsweep.results.storage.location import location
+from memsweep.results.storage.store import LockedError, Store, StoreError
+from memsweep.spec.schema import SCHEMAS
 from tests.cases import ended, step
 from tests.cluster.object_store import ENVIRONMENT
 from tests.test_compaction import fill, reads_beside
@@ -86,7 +86,7 @@ def test_a_damaged_part_is_told_and_can_be_moved_away(s3, store):
 
 HOLDER = """
     import sys, time
-    from memsweep.results.store import LockedError, Store
+    from memsweep.results.storage.store import LockedError, Store
     try:
         with Store(sys.argv[1]).lock("launch"):
             print("held", flush=True)
@@ -157,7 +157,7 @@ def test_whoever_may_only_read_is_not_kept_from_asking(store, monkeypatch):
     def refuse(*_):
         raise PermissionError("read only")
 
-    monkeypatch.setattr("memsweep.results.location.ObjectPath.write_bytes", refuse)
+    monkeypatch.setattr("memsweep.results.storage.location.ObjectPath.write_bytes", refuse)
     locks._clock_offset.cache_clear()
     assert not store.is_locked()
     locks._clock_offset.cache_clear()

@@ -12,12 +12,13 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from memsweep.engine import adversarial, streams
-from memsweep.engine.evaluation import numbers_of
-from memsweep.engine.program import Program
-from memsweep.engine.state import State, member_view, rows_of
-from memsweep.engine.step import hold
-from memsweep.seeds import key
+from memsweep.engine import adversarial
+from memsweep.engine.train import streams
+from memsweep.engine.train.evaluation import numbers_of
+from memsweep.engine.train.program import Program
+from memsweep.engine.train.state import State, member_view, rows_of
+from memsweep.engine.train.step import hold
+from memsweep.spec.seeds import key
 
 EXAMPLES = 100
 """The first ones of the training and of the validation set, at most."""

@@ -13,11 +13,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from memsweep.engine.cells import Carried
-from memsweep.engine.evaluation import numbers_of
-from memsweep.engine.program import Program
-from memsweep.engine.sequence_models import Recurrent
-from memsweep.engine.state import State, rows_of
+from memsweep.engine.nn.cells import Carried
+from memsweep.engine.nn.sequence_models import Recurrent
+from memsweep.engine.train.evaluation import numbers_of
+from memsweep.engine.train.program import Program
+from memsweep.engine.train.state import State, rows_of
 
 SEQUENCES = 64
 """Validation sequences that are asked about, the first ones, at most."""

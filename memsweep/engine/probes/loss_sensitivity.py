@@ -16,10 +16,10 @@ import torch
 from torch import Tensor
 from torch.func import functional_call, grad, vmap
 
-from memsweep.engine import optim, trainer
-from memsweep.engine.optim import Tensors
-from memsweep.engine.program import Program
-from memsweep.engine.state import State, rows_of
+from memsweep.engine.train import optim, trainer
+from memsweep.engine.train.optim import Tensors
+from memsweep.engine.train.program import Program
+from memsweep.engine.train.state import State, rows_of
 
 TIMES = 20
 """Values of t, evenly spaced up to the end of training."""

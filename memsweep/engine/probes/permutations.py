@@ -18,12 +18,12 @@ import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from memsweep.engine import streams
-from memsweep.engine.evaluation import layers_of, numbers_of, of_members
-from memsweep.engine.optim import Tensors
-from memsweep.engine.program import Program
-from memsweep.engine.state import State, rows_of
-from memsweep.seeds import key
+from memsweep.engine.train import streams
+from memsweep.engine.train.evaluation import layers_of, numbers_of, of_members
+from memsweep.engine.train.optim import Tensors
+from memsweep.engine.train.program import Program
+from memsweep.engine.train.state import State, rows_of
+from memsweep.spec.seeds import key
 
 EXAMPLES = 256
 """The first ones of the training and of the validation set, at most."""

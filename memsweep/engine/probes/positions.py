@@ -9,9 +9,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from memsweep.data.sequences import TOLERANCE
-from memsweep.engine.evaluation import Asked, numbers_of, outputs_of, rows_at_a_time
-from memsweep.engine.program import Program
-from memsweep.engine.state import State, rows_of
+from memsweep.engine.train.evaluation import Asked, numbers_of, outputs_of, rows_at_a_time
+from memsweep.engine.train.program import Program
+from memsweep.engine.train.state import State, rows_of
 
 
 class Positions(NamedTuple):

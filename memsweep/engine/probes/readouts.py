@@ -12,10 +12,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from memsweep.engine.evaluation import layers_of, numbers_of, of_members, rows_at_a_time
-from memsweep.engine.optim import Tensors
-from memsweep.engine.program import Program
-from memsweep.engine.state import State, rows_of
+from memsweep.engine.train.evaluation import layers_of, numbers_of, of_members, rows_at_a_time
+from memsweep.engine.train.optim import Tensors
+from memsweep.engine.train.program import Program
+from memsweep.engine.train.state import State, rows_of
 
 RIDGE = 1e-3
 """Penalty of the squared weights, times the number of examples; hidden states are at most 1."""

@@ -12,11 +12,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from memsweep.engine.evaluation import layers_of, numbers_of
-from memsweep.engine.lifting import lifted_gradient
-from memsweep.engine.optim import Tensors
-from memsweep.engine.program import Program
-from memsweep.engine.state import State, rows_of
+from memsweep.engine.train.evaluation import layers_of, numbers_of
+from memsweep.engine.train.lifting import lifted_gradient
+from memsweep.engine.train.optim import Tensors
+from memsweep.engine.train.program import Program
+from memsweep.engine.train.state import State, rows_of
 
 EXAMPLES = 200
 """The first ones of the training and of the validation set, at most."""

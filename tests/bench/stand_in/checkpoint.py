@@ -1,4 +1,4 @@
-"""Stands in for `memsweep.engine.checkpoint`, of which the ledger takes one name."""
+"""Stands in for `memsweep.engine.train.checkpoint`, of which the writer takes one name."""
 
 from typing import Any, NamedTuple
 

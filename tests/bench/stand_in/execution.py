@@ -1,6 +1,6 @@
-"""Stands in for `memsweep.launch.execution`: a pack sleeps for SCALE_PACK_SECONDS, then writes rows like a training's.
+"""Stands in for `memsweep.run.worker.execution`: a pack sleeps SCALE_PACK_SECONDS, then writes rows like a training's.
 
-Rows, parts and reports are the product's own (`Ledger`, `Store`); only training is missing.
+Rows, parts and reports are the product's own (`PackWriter`, `Store`); only training is missing.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from collections.abc import Generator
 from datetime import UTC, datetime
 from typing import Any
 
-from memsweep.config import TrialConfig
-from memsweep.launch.ledger import Ledger
-from memsweep.launch.packing import Pack, Tally, describe
-from memsweep.results.store import Store
-from memsweep.schema import Status
+from memsweep.results.storage.store import Store
+from memsweep.run.packing import Pack, Tally, describe
+from memsweep.run.worker.writer import PackWriter
+from memsweep.spec.config import TrialConfig
+from memsweep.spec.schema import Status
 
 NAP_SECONDS = 0.5
 """A pack looks up at least this often, as packs in training do."""
@@ -24,32 +24,32 @@ NAP_SECONDS = 0.5
 def run_pack(pack: Pack, store: Store, device: str, *, checkpoint_seconds: float) -> Generator[Tally, None, None]:
     """Sleeps, then ends every trial as finished."""
     begun, until = time.monotonic(), time.monotonic() + float(os.environ["SCALE_PACK_SECONDS"])
-    ledger = Ledger(store, pack.pack_id)
+    writer = PackWriter(store, pack.pack_id)
     for trial in pack.trials:
-        ledger.enter(trial)
+        writer.enter(trial)
     while (left := until - time.monotonic()) > 0:
         time.sleep(min(left, NAP_SECONDS))
         yield Tally(left=pack.steps)
     for trial in pack.trials:
         for step in measured_steps(trial):
-            ledger.measure(trial, step, counts(trial, step))
-        ledger.settle(trial, Status.FINISHED, {"cause": None, "step_count": trial.budget})
-    ledger.flush()
+            writer.measure(trial, step, counts(trial, step))
+        writer.settle(trial, Status.FINISHED, {"cause": None, "step_count": trial.budget})
+    writer.flush()
     row = {
-        "attempt_id": ledger.attempt_id,
+        "attempt_id": writer.attempt_id,
         "pack_id": pack.pack_id,
         "program": describe(pack.trials[0]),
         "members": len(pack.trials),
         "slots": pack.slots,
-        "settled_count": ledger.written,
+        "settled_count": writer.written,
         "device": device,
         "device_name": f"process {os.getpid()}",
-        "write_seconds": ledger.write_seconds,
+        "write_seconds": writer.write_seconds,
         "wall_seconds": time.monotonic() - begun,
         "finished_at": datetime.now(UTC),
     }
     store.write("packs", [row])
-    yield Tally(ledger.written, ledger.failed)
+    yield Tally(writer.written, writer.failed)
 
 
 def measured_steps(trial: TrialConfig) -> list[int]:

@@ -12,8 +12,8 @@ from pathlib import Path
 from types import ModuleType
 
 STAND_INS = {
-    "memsweep.launch.execution": "execution.py",
-    "memsweep.engine.checkpoint": "checkpoint.py",
+    "memsweep.run.worker.execution": "execution.py",
+    "memsweep.engine.train.checkpoint": "checkpoint.py",
     "torch": "no_torch.py",
     "pandas": "nothing.py",
     "ray.data": "nothing.py",

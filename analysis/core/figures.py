@@ -1,0 +1,251 @@
+"""How every figure looks, and its files: one style, column width, colours that colour-blind readers tell apart."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import matplotlib.style  # and never pyplot, whose backend and figures are the user's
+import numpy as np
+import pandas as pd
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.axis import Axis
+from matplotlib.backend_bases import RendererBase
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import to_hex
+from matplotlib.figure import Figure as Canvas
+from matplotlib.lines import Line2D
+from matplotlib.ticker import LogLocator, NullFormatter, NullLocator, StrMethodFormatter
+from numpy.typing import ArrayLike
+from pandas.api.types import is_float_dtype
+
+from memsweep.results.storage.location import Location
+from memsweep.spec.numerals import rounded, texts
+
+STYLE: dict[str, Any] = {
+    "figure.figsize": (3.5, 2.9),  # inches; a paper's column
+    "figure.dpi": 200,
+    "figure.constrained_layout.use": True,
+    "font.size": 8,
+    "axes.titlesize": 8,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.linewidth": 0.4,
+    "grid.alpha": 0.4,
+    "lines.linewidth": 1.1,
+    "lines.markersize": 3,
+    "legend.fontsize": 6.5,
+    "legend.frameon": False,
+    "legend.handlelength": 1.8,
+    "svg.fonttype": "none",  # text stays text
+    "pdf.fonttype": 42,  # and what journals accept
+    "svg.hashsalt": "memsweep",  # the same figure makes the same file
+}
+UNDATED: dict[str, dict[str, Any]] = {"pdf": {"CreationDate": None}, "svg": {"Date": None}, "png": {}}
+"""Kinds of files, and what keeps the time out of them."""
+CATEGORIES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+"""For things without an order (Okabe and Ito)."""
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*", "<", ">")
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One drawing of a question's summary. draw: gets the summary and an axis.  note: what the reader must know."""
+
+    name: str  # of its files: sweep-name.svg
+    title: str
+    draw: Callable[[pd.DataFrame, Axes], Axes]
+    note: str
+    rows: Callable[[pd.DataFrame], pd.DataFrame] = lambda summary: summary
+    """What of the summary it shows, as the table below it."""
+    only: Mapping[str, Any] = field(default_factory=dict)
+    """Column -> value of the trials that it is about; a sweep that has none of them goes without the figure."""
+
+    def about(self, trials: pd.DataFrame) -> pd.DataFrame:
+        """Those of these trials that it is about."""
+        return having(trials, self.only)
+
+
+def having(rows: pd.DataFrame, values: Mapping[str, Any]) -> pd.DataFrame:
+    """The rows with these values in these columns; numbers that agree on 12 digits are equal."""
+    for column, value in values.items():
+        is_number = isinstance(value, float) and is_float_dtype(rows[column])
+        rows = rows[rows[column].map(rounded) == rounded(value)] if is_number else rows[rows[column] == value]
+    return rows
+
+
+def of_quantity(quantity: str, **values: Any) -> Callable[[pd.DataFrame], pd.DataFrame]:
+    """The rows of one quantity, and of these values, without columns that say nothing about them."""
+
+    def rows(summary: pd.DataFrame) -> pd.DataFrame:
+        chosen = having(summary, {"quantity": quantity, **values}).dropna(axis=1, how="all")
+        return chosen.drop(columns=["quantity", "x"], errors="ignore")
+
+    return rows
+
+
+class Picture(Canvas):
+    """A figure that keeps our style whoever draws or saves it, and that a notebook shows without any backend."""
+
+    def draw(self, renderer: RendererBase) -> None:
+        with styled():  # ticks and fonts are made late
+            super().draw(renderer)
+
+    def savefig(self, *arguments: Any, **options: Any) -> None:
+        with styled():
+            super().savefig(*arguments, **options)
+
+    def _repr_png_(self) -> bytes:
+        content = io.BytesIO()
+        self.savefig(content, format="png")
+        return content.getvalue()
+
+
+def styled() -> AbstractContextManager[None]:
+    """Our style alone; the user's own settings, from matplotlibrc or elsewhere, are back afterwards."""
+    context: AbstractContextManager[None] = matplotlib.style.context(["default", STYLE])
+    return context
+
+
+@contextmanager
+def canvas() -> Iterator[Axes]:
+    """An axis in our style, of a figure that pyplot does not know."""
+    with styled():
+        figure = Picture()
+        FigureCanvasAgg(figure)
+        yield figure.subplots()
+
+
+def looks(count: int, *, ordered: bool) -> list[dict[str, Any]]:
+    """Colour and marker of each of `count` curves: from dark to light where they have an order, else distinct hues."""
+    if ordered and count > 1:
+        colors = [to_hex(color) for color in colormaps["viridis"](np.linspace(0, 0.9, count))]
+    else:
+        colors = [CATEGORIES[i % len(CATEGORIES)] for i in range(count)]
+    return [{"color": color, "marker": MARKERS[i % len(MARKERS)]} for i, color in enumerate(colors)]
+
+
+def curve(ax: Axes, points: pd.DataFrame, x: str, **look: Any) -> None:
+    """Estimates with their intervals along column `x`; a setting without estimate breaks the line.
+
+    points: x, estimate, low, high, and missing: open markers where some seeds have no result.
+    """
+    points = points.sort_values(x)
+    errors = np.stack([points["estimate"] - points["low"], points["high"] - points["estimate"]])
+    ax.errorbar(points[x], points["estimate"], np.nan_to_num(np.maximum(errors, 0)), elinewidth=0.7, capsize=0, **look)
+    partial = points[(points["missing"] > 0) & points["estimate"].notna()]
+    if len(partial):
+        hollow(ax, partial[x], partial["estimate"], label="some seeds missing", color=look.get("color", "black"))
+
+
+def hollow(ax: Axes, x: ArrayLike, y: ArrayLike, label: str, marker: str = "o", **look: Any) -> None:
+    """Marked points: rings, named once in the legend."""
+    named = {handle.get_label() for handle in ax.lines}
+    ax.plot(x, y, marker, mfc="none", ms=7, mew=1.0, ls="none", label=f"_{label}" if label in named else label, **look)
+
+
+def reference(ax: Axes, x: ArrayLike, y: ArrayLike, label: str, dashes: str = "--") -> None:
+    """A line of theory or chance."""
+    ax.plot(x, y, dashes, color="0.45", linewidth=0.9, label=label)
+
+
+def plain_ticks(*axes: Axis) -> None:
+    """1, 2, 5, 10 instead of powers of ten on logarithmic axes; more where one spans less than a factor of 5."""
+    for axis in axes:
+        low, high = axis.get_view_interval()
+        axis.set_major_locator(LogLocator(subs=(1, 2, 5) if high > 5 * low else (1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 8)))
+        axis.set_major_formatter(StrMethodFormatter("{x:g}"))
+        axis.set_minor_formatter(NullFormatter())
+
+
+def grid_ticks(axis: Axis, values: ArrayLike, names: Sequence[str] = ()) -> None:
+    """Ticks at these values alone, called by their numbers or by these names."""
+    axis.set_ticks(np.asarray(values, float), names or texts(np.asarray(values, float)))
+    axis.set_minor_locator(NullLocator())
+
+
+def scale_by(values: ArrayLike, ax: Axes) -> None:
+    """Gives the x axis the scale of its values: logarithmic if they grow by factors, with a place for 0 among them."""
+    places = np.unique(np.asarray(values, float))
+    places = places[np.isfinite(places)]
+    positive = places[places > 0]
+    if not _grow_by_factors(places):
+        return
+    if len(positive) == len(places):
+        ax.set_xscale("log")
+    else:
+        step = np.log10(positive[1] / positive[0])  # 0 stands about one step before the smallest
+        ax.set_xscale("symlog", linthresh=positive[0], linscale=max(0.3, step))
+    written = texts(places)
+    apart = next(n for n in range(1, len(places) + 1) if sum(len(text) + 2 for text in written[::n]) <= _TICKS_WIDTH)
+    zeros = len(places) - len(positive)
+    shown = [*range(zeros), *range(zeros, len(places), apart)]
+    grid_ticks(ax.xaxis, places[shown], [written[i] for i in shown])
+
+
+_TICKS_WIDTH = 48
+"""Characters of ticks that a column is wide."""
+
+
+def _grow_by_factors(places: np.ndarray) -> bool:
+    """Whether sorted values are spaced by factors rather than by differences. With 0 among them they must span more."""
+    positive = places[places > 0]
+    if len(positive) < 2 or places[0] < 0:
+        return False
+    span, factors = positive[-1] / positive[0], np.diff(np.log(positive))
+    if len(positive) < 3 or len(positive) < len(places):
+        return bool(span >= 20 and _unevenness(factors) <= _unevenness(np.diff(positive)))
+    is_even = _unevenness(factors) < 1.01
+    return bool(span >= (4 if is_even else 20) and _unevenness(factors) < _unevenness(np.diff(positive)))
+
+
+def _unevenness(steps: np.ndarray) -> float:
+    """The largest of these steps over the smallest."""
+    return float(steps.max() / steps.min())
+
+
+def empty(ax: Axes, why: str) -> Axes:
+    """An axis that says why there is nothing on it; the report leaves such a figure out."""
+    ax.set_axis_off()
+    ax.set_label(why)
+    ax.text(0.5, 0.5, why, ha="center", va="center", wrap=True, transform=ax.transAxes)
+    return ax
+
+
+def why_empty(ax: Axes) -> str:
+    """What `empty` was given for this axis; "" where something is drawn."""
+    return "" if ax.axison else str(ax.get_label())
+
+
+def legend(ax: Axes, title: str | None = None) -> None:
+    """Below the axis, where it hides no point."""
+    handles, labels = ax.get_legend_handles_labels()
+    if handles:
+        order = sorted(range(len(handles)), key=lambda i: isinstance(handles[i], Line2D))  # curves before plain lines
+        handles, labels = [handles[i] for i in order], [labels[i] for i in order]
+        longest = max(map(len, labels))
+        columns = max(1, min(5, len(handles), 60 // (longest + 6)))
+        if isinstance(ax.figure, Canvas) and ax.figure.get_layout_engine() is None:
+            ax.figure.set_layout_engine("constrained")  # which alone makes room outside of the axes
+        ax.figure.legend(handles, labels, title=title, ncols=columns, loc="outside lower center", title_fontsize=7)
+
+
+def save(ax: Axes, folder: Location, name: str, title: str) -> list[Location]:
+    """The figure of this axis as PDF, SVG and PNG, which know its title; returns their paths."""
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = [folder / f"{name}.{kind}" for kind in UNDATED]
+    assert isinstance(ax.figure, Canvas)
+    if layout := ax.figure.get_layout_engine():
+        layout.execute(ax.figure)  # once for all files
+        ax.figure.set_layout_engine("none")
+    for path in paths:
+        content = io.BytesIO()
+        kind = path.suffix[1:]
+        ax.figure.savefig(content, format=kind, metadata={"Title": title, **UNDATED[kind]})
+        path.write_bytes(content.getvalue())
+    return paths

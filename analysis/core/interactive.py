@@ -1,0 +1,212 @@
+"""A figure to hover, toggle and zoom: what is on a Matplotlib axis, as a description that Plotly draws.
+
+Knows lines, points, error bars and coloured squares, linear and logarithmic axes: what our figures are made of.
+"""
+
+from __future__ import annotations
+
+import html
+import re
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.axis import Axis
+from matplotlib.collections import QuadMesh
+from matplotlib.colors import to_hex
+from matplotlib.container import ErrorbarContainer
+from matplotlib.lines import Line2D
+from matplotlib.text import Text
+from matplotlib.ticker import FixedLocator, StrMethodFormatter
+
+from memsweep.spec.numerals import DIGITS, texts
+
+_DASHES = {"--": "dash", ":": "dot", "-.": "dashdot", "-": "solid"}
+_SYMBOLS = {
+    "o": "circle", "s": "square", "^": "triangle-up", "D": "diamond", "v": "triangle-down", "P": "cross",
+    "X": "x", "*": "star", "<": "triangle-left", ">": "triangle-right",
+}  # fmt: skip
+
+
+WORDS_OF_CURVES = 8
+"""Curves that are told in words; what is more is counted."""
+_DECADES = 2.5
+"""Longer logarithmic axes have ticks at powers of ten alone; those of less than one, whose only number may be a lone 2,
+have Matplotlib's."""
+
+
+def describe(ax: Axes) -> dict[str, Any]:
+    """data and layout of a Plotly figure that shows what is drawn on this axis.  Raises ValueError for an image."""
+    if ax.images:
+        raise ValueError("squares are drawn by pcolormesh: an image knows no edges.")
+    bars = {container.lines[0]: container for container in ax.containers if isinstance(container, ErrorbarContainer)}
+    legend = ax.figure.legends[0].get_title().get_text() if ax.figure.legends else ""
+    squares = [_squares(mesh) for mesh in ax.collections if isinstance(mesh, QuadMesh)]
+    return {
+        "data": [*squares, *(_placed(_trace(line, bars.get(line)), ax.xaxis) for line in ax.lines)],
+        "layout": {
+            "xaxis": _axis(ax.xaxis, ax.get_xscale(), ax.get_xlabel(), ax.get_xlim()),
+            "yaxis": _axis(ax.yaxis, ax.get_yscale(), ax.get_ylabel(), ax.get_ylim()),
+            "legend": {"title": {"text": _lines(legend), "side": "top"}},
+            "annotations": [_annotation(text, ax) for text in ax.texts],
+        },
+    }
+
+
+def words(plot: dict[str, Any]) -> str:
+    """What `describe` found, said for those who can't see it: axes, where curves begin and end, range of colours."""
+    layout, sentences = plot["layout"], list[str]()
+    axes = layout["xaxis"], layout["yaxis"]
+    titles = [axis["title"]["text"].replace("<br>", " ") for axis in axes]
+    if any(titles):
+        sentences.append(f"Across: {titles[0] or 'no name'}. Up: {titles[1] or 'no name'}.")
+    curves = [sentence for trace in plot["data"] if (sentence := _in_words(trace, *axes))]
+    sentences += curves[:WORDS_OF_CURVES]
+    if len(curves) > WORDS_OF_CURVES:
+        sentences.append(f"{len(curves) - WORDS_OF_CURVES} more.")
+    if not curves:
+        sentences += [f"{one['text'].replace('<br>', ' ').rstrip('.')}." for one in layout["annotations"]]
+    return " ".join(sentences)
+
+
+def _in_words(trace: dict[str, Any], across: dict[str, Any], up: dict[str, Any]) -> str | None:
+    if trace["type"] == "heatmap":
+        values = [value for row in trace["z"] for value in row if value is not None]
+        name = trace["name"] or "colours"
+        return f"{name}: {min(values):.3g} to {max(values):.3g}." if values else None
+    values, across = (trace["customdata"], {}) if "customdata" in trace else (trace["x"], across)
+    points = [(x, y) for x, y in zip(values, trace["y"], strict=True) if None not in (x, y)]
+    if not points:
+        return None
+    ends = [f"{_called(y, up)} at {_called(x, across)}" for x, y in dict.fromkeys([points[0], points[-1]])]
+    return f"{trace['name'] or 'the curve'}: {' to '.join(ends)}."
+
+
+def _called(value: float, axis: dict[str, Any]) -> str:
+    """A number as the axis calls it, where it has a tick there."""
+    ticks = zip(axis.get("tickvals", ()), axis.get("ticktext", ()), strict=True)
+    return next((text for place, text in ticks if abs(place - value) < 1e-6), texts([value])[0])
+
+
+def _squares(mesh: QuadMesh) -> dict[str, Any]:
+    """Colours by value between the edges of the mesh; no value, no colour."""
+    values: np.ndarray = np.ma.filled(np.ma.asarray(mesh.get_array(), float), np.nan)
+    corners = np.asarray(mesh.get_coordinates(), float)  # [rows + 1, columns + 1, 2]
+    low, high = mesh.get_clim()
+    shades = np.linspace(0, 1, 9)
+    return {
+        "type": "heatmap",
+        "x": _numbers(corners[0, :, 0]),
+        "y": _numbers(corners[:, 0, 1]),
+        "z": [_numbers(row) for row in values],
+        "zmin": low,
+        "zmax": high,
+        "colorscale": [[float(shade), to_hex(mesh.cmap(shade))] for shade in shades],
+        "showscale": mesh.colorbar is not None,
+        "colorbar": {"title": {"text": str(mesh.get_label()).lstrip("_"), "side": "right"}, "thickness": 14},
+        "name": str(mesh.get_label()).lstrip("_"),
+    }
+
+
+def _annotation(text: Text, ax: Axes) -> dict[str, Any]:
+    """A text at its place on linear axes; one that belongs to no place, in the middle."""
+    said = {"text": _lines(text.get_text()), "showarrow": False}
+    if text.get_transform() != ax.transData:
+        return {**said, "xref": "paper", "yref": "paper", "x": 0.5, "y": 0.5}
+    x, y = text.get_position()
+    return {**said, "x": float(x), "y": float(y), "font": {"color": to_hex(text.get_color()), "size": 11}}
+
+
+def _lines(text: str) -> str:
+    return text.replace("\n", "<br>")
+
+
+def _trace(line: Line2D, bars: ErrorbarContainer | None) -> dict[str, Any]:
+    x, y = (np.asarray(values, float) for values in line.get_data())
+    label = str(bars.get_label() if bars else line.get_label())
+    has_line, has_points = line.get_linestyle() != "None", line.get_marker() in _SYMBOLS
+    shown = not label.startswith("_")
+    name = "" if re.fullmatch(r"_(container|child)\d+", label) else label.lstrip("_")  # Matplotlib's own say nothing
+    trace = {
+        "type": "scatter",
+        "mode": "+".join(["lines"] * has_line + ["markers"] * has_points),
+        "name": name,
+        "showlegend": shown,
+        "x": _numbers(x, DIGITS),
+        "y": _numbers(y),
+        "line": {
+            "color": to_hex(line.get_color()),
+            "width": 1.6,
+            "dash": _DASHES.get(str(line.get_linestyle()), "solid"),
+        },
+    }
+    if has_points:
+        symbol = _SYMBOLS[str(line.get_marker())]
+        hollow = line.get_markerfacecolor() == "none"
+        trace["marker"] = {"symbol": f"{symbol}-open" if hollow else symbol, "size": 10 if hollow else 6}
+    if bars and bars.has_yerr:
+        trace["error_y"] = _errors(bars.lines[2][-1], y, 1)
+    if bars and bars.has_xerr:
+        trace["error_x"] = _errors(bars.lines[2][0], x, 0)
+    return trace
+
+
+def _placed(trace: dict[str, Any], axis: Axis) -> dict[str, Any]:
+    """The trace at the places of a symmetric logarithmic x axis, which Plotly lacks; its values are beside it."""
+    if axis.get_scale() != "symlog":
+        return trace
+    values = np.array(trace["x"], float)
+    return {
+        **trace,
+        "x": _numbers(axis.get_transform().transform(values)),
+        "customdata": trace["x"],
+        "hovertemplate": f"(%{{customdata}}, %{{y}})<extra>{html.escape(trace['name'])}</extra>",
+    }
+
+
+def _errors(segments: Any, centre: np.ndarray, axis: int) -> dict[str, Any]:
+    """Bars as lengths above and below the points. Matplotlib drops those of points that are not numbers."""
+    ends = [segment[:, axis] for segment in segments.get_segments() if len(segment)]
+    below, above = np.zeros(len(centre)), np.zeros(len(centre))
+    drawn = np.flatnonzero(np.isfinite(centre))
+    for i, (low, high) in zip(drawn, ends, strict=False):
+        below[i], above[i] = centre[i] - low, high - centre[i]
+    return {
+        "type": "data",
+        "symmetric": False,
+        "array": _numbers(above),
+        "arrayminus": _numbers(below),
+        "width": 0,
+        "thickness": 1,
+    }
+
+
+def _axis(axis: Axis, scale: str, label: str, limits: tuple[float, float]) -> dict[str, Any]:
+    found: dict[str, Any] = {"title": {"text": _lines(label), "standoff": 12}}
+    if scale == "log":
+        low, high = np.log10(limits).tolist()
+        ticks = "D2" if high - low < _DECADES else 1  # 1, 2, 5, 10, or 1, 10, 100
+        found |= {"type": "log", "range": [low, high], "dtick": ticks}
+        if ticks == "D2" or isinstance(axis.get_major_formatter(), StrMethodFormatter):
+            found["tickformat"] = "~g"  # in full: of 20, Plotly writes a small 2
+        if high - low < 1:
+            places = [float(place) for place in axis.get_majorticklocs() if limits[0] <= place <= limits[1]]
+            found |= {"tickvals": places, "ticktext": [f"{place:g}" for place in places]}
+    else:
+        found |= {"range": list(map(float, limits))}
+    if isinstance(locator := axis.get_major_locator(), FixedLocator):  # ticks of our own
+        places = [float(place) for place in locator()]
+        found |= {"tickvals": places, "ticktext": [label.get_text() for label in axis.get_ticklabels()]}
+    if scale == "symlog":
+        places = found.get("tickvals", [place for place in axis.get_majorticklocs() if limits[0] <= place <= limits[1]])
+        found |= {"tickvals": _numbers(axis.get_transform().transform(np.array(places, float)))}
+        found |= {"range": _numbers(axis.get_transform().transform(np.array(limits, float)))}
+        found["ticktext"] = found.get("ticktext") or texts(places)
+    if "tickvals" in found:
+        found.pop("dtick", None)
+    return found
+
+
+def _numbers(values: np.ndarray, digits: int = 6) -> list[float | None]:
+    """Not finite: null, which Plotly draws as a hole."""
+    return [float(f"{value:.{digits}g}") if np.isfinite(value) else None for value in values]

@@ -1,0 +1,1 @@
+"""One module a question: summarize and draw."""

@@ -1,0 +1,97 @@
+"""Which configuration is best? What a search proposed and found; with two objectives, their Pareto front."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+
+from analysis.core import figures, frames
+from memsweep.spec.search import objectives
+
+QUERY = frames.ROUNDS
+PROPOSED, FRONT = "proposed", "on the front"
+
+
+def summarize(trials: pd.DataFrame) -> pd.DataFrame:
+    """A row per configuration, in the order of being proposed, with the mean over seeds of each objective.
+
+    Returns proposed (from 1), round, whole (all its seeds went to the end), best (the best of those so far; with two
+    objectives, on the Pareto front), a column for each objective, seeds, missing, and the fields that vary.
+    """
+    asked = trials.dropna(subset=["search_fields"])
+    if asked.empty:
+        return pd.DataFrame(columns=[PROPOSED, "round", "whole", "best", "seeds", "missing"])
+    goals: dict[str, str] = json.loads(asked["search_fields"].iloc[0])["objectives"]
+    # what was given up early is shown with what it had come to
+    ends = [frames.mapping(row) for row in asked.replace({"status": {"pruned": "interrupted"}}).to_dict("records")]
+    rows = asked.assign(**{goal: [objectives.value(goal, end) for end in ends] for goal in goals})
+    by_setting = rows.groupby("setting_id", sort=False)
+    names = frames.varying(asked)
+    found = by_setting[["round", *names]].first().join(by_setting[list(goals)].agg(_mean))
+    found["whole"] = by_setting["status"].agg(lambda status: bool((status == "finished").all()))
+    first = by_setting[next(iter(goals))]
+    found["seeds"], found["missing"] = first.count(), first.agg(_absent)
+    signed = np.stack([found[goal] * (1 if way == "maximize" else -1) for goal, way in goals.items()], axis=1)
+    candidates = np.where(found["whole"].to_numpy()[:, None], signed, -np.inf)
+    found["best"] = _record(candidates[:, 0]) if len(goals) == 1 else _on_front(candidates)
+    return (
+        found.reset_index(drop=True).assign(**{PROPOSED: np.arange(1, len(found) + 1)}).assign(goals=json.dumps(goals))
+    )
+
+
+def draw(summary: pd.DataFrame, ax: Axes) -> Axes:
+    """One objective in the order of proposals, with the best so far; or two against each other, with their front."""
+    if summary.empty:
+        return figures.empty(ax, "no configuration is stored")
+    goals: dict[str, str] = json.loads(summary["goals"].iloc[0])
+    known = summary.dropna(subset=list(goals))
+    if known.empty:
+        return figures.empty(ax, "no finished trial tells the objective")
+    x, y = (PROPOSED, *goals) if len(goals) == 1 else goals
+    stopped, whole = known[~known["whole"]], known[known["whole"]]
+    if len(stopped):
+        ax.plot(stopped[x], stopped[y], "x", color="0.6", ms=4, ls="none", label="given up early")
+    ax.plot(whole[x], whole[y], "o", color=figures.CATEGORIES[0], ms=3.5, ls="none", label="whole budget")
+    best = whole[whole["best"]].sort_values(x)
+    name = "best so far" if len(goals) == 1 else "Pareto front"
+    ax.plot(best[x], best[y], "-", color=figures.CATEGORIES[1], marker="D", ms=3.5, label=name)
+    ax.set(xlabel="configurations proposed" if x == PROPOSED else x.replace("_", " "), ylabel=y.replace("_", " "))
+    figures.legend(ax)
+    return ax
+
+
+def _mean(values: pd.Series[float]) -> float:
+    """Over seeds; NaN where one has none."""
+    return float(values.mean(skipna=False))
+
+
+def _absent(values: pd.Series[float]) -> int:
+    return int(values.isna().sum())
+
+
+def _record(values: np.ndarray) -> np.ndarray:
+    """Whether each is larger than all before it. values [n], larger is better; returns [n]."""
+    before = np.maximum.accumulate(np.concatenate([[-np.inf], np.nan_to_num(values, nan=-np.inf)]))[:-1]
+    return np.asarray(values > before)
+
+
+def _on_front(values: np.ndarray) -> np.ndarray:
+    """Whether no other is at least as good in both and better in one. values [n, 2], larger is better; returns [n]."""
+    at_least = np.all(values[None] >= values[:, None], axis=2)
+    better = np.any(values[None] > values[:, None], axis=2)
+    return np.asarray(np.all(np.isfinite(values), axis=1) & ~np.any(at_least & better, axis=1))
+
+
+FIGURES = (
+    figures.Figure(
+        "search",
+        "What the search found",
+        draw,
+        "Each point is a configuration, the mean over its seeds. The best is chosen among many by the same numbers, so "
+        "it looks better here than it is: test it on data that the search has not seen.",
+        rows=lambda summary: summary.drop(columns=["goals"], errors="ignore"),
+    ),
+)

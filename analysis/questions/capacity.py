@@ -1,0 +1,239 @@
+"""How many random labels can a network hold? The largest set that it fits, and the bits it memorizes, by its size."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+
+from analysis.core import figures, frames, statistics
+
+QUERY = frames.TRIALS
+SIZE = "data_examples"
+TUNED = ("optimizer_", "stop_", "model_initialization")
+"""Fields over which the best is taken: capacity is a maximum over ways to train (Collins et al. 2017)."""
+
+FITTED, BITS, BITS_BY_SIZE = "labels fitted", "bits memorized", "bits memorized by set size"
+
+
+def bits(examples: np.ndarray, accuracy: np.ndarray, classes: np.ndarray) -> np.ndarray:
+    """Bits of random labels that a network holds which predicts a share `accuracy` (p) of them.
+
+    I = N [log2 K + p log2 p + (1 - p) log2((1 - p) / (K - 1))], Collins et al. 2017 (K = 2; other K derived alike);
+    0 at p <= 1 / K, where nothing is held.  All arguments [trials]; returns [trials] bits, at most N log2 K.
+
+    >>> bits(np.array([100.0]), np.array([1.0]), np.array([2.0]))
+    array([100.])
+    """
+    p = np.clip(accuracy, 1 / classes, 1)
+    wrong = 1 - p
+    lost = np.where(wrong > 0, wrong * np.log2(np.where(wrong > 0, wrong, 1) / np.maximum(classes - 1, 1)), 0)
+    return np.asarray(examples * (np.log2(classes) + p * np.log2(p) + lost))
+
+
+def summarize(trials: pd.DataFrame) -> pd.DataFrame:
+    """A row per quantity and network: mean over seeds with its bootstrap interval over seeds, at 95 %.
+
+    labels fitted: a seed's largest set of which every label is fitted.  bits memorized: its largest `bits` over set
+    sizes.  bits memorized by set size: `bits` for each size.  Each is the best over optimizers and budgets.
+    Returns quantity, the varying fields of the network, data_examples (by size only), parameters, classes, depth,
+    width, estimate, low, high, seeds, missing, at_least (seeds whose largest set was fitted, so that the truth lies
+    higher), at_most (seeds that fitted no set: their smallest size is taken), size_step (ratio of neighbouring sizes).
+    """
+    if trials.empty:
+        return pd.DataFrame(columns=list(_COLUMNS))
+    network = [name for name in frames.varying(trials) if name != SIZE and not name.startswith(TUNED)]
+    network = network or ["model_width"]
+    by_size = best_by_size(with_bits(trials), network)
+    by_seed = statistics.by_group(by_size, [*network, "seed"], of_seed)
+    pieces = [
+        estimated(by_seed, network, "fitted_size", ["at_least", "at_most"]).assign(quantity=FITTED),
+        estimated(by_seed, network, "bits", ["at_least", "at_most"]).assign(quantity=BITS),
+        with_partial(
+            statistics.over_seeds(by_size, [*network, SIZE], "bits"), by_size, [*network, SIZE], "bits"
+        ).assign(quantity=BITS_BY_SIZE),
+    ]
+    facts = by_size.groupby(network, sort=False)[["parameters", "classes", "depth", "width"]].max().reset_index()
+    summary = pd.concat(pieces, ignore_index=True).merge(facts, on=network, how="left")
+    sizes = [np.sort(group.unique()) for _, group in by_size.groupby(network)[SIZE]]
+    steps = np.concatenate([size[1:] / size[:-1] for size in sizes])
+    summary["size_step"] = float(np.median(steps)) if len(steps) else np.nan
+    return summary
+
+
+def draw(summary: pd.DataFrame, ax: Axes, quantity: str = FITTED, against: str = "parameters") -> Axes:
+    """One quantity against the width or the parameters of the network, with lines of theory, both logarithmic."""
+    chosen = summary[(summary["quantity"] == quantity) & (summary["estimate"] > 0) & (summary[against] > 0)]
+    if chosen.empty:
+        return figures.empty(ax, f"no finished trial tells the {quantity}")
+    own = [name for name in frames.varying(chosen) if name not in (SIZE, "model_width")]
+    curves = list(chosen.groupby(own, sort=True)) if own else [((), chosen)]
+    for (values, points), look in zip(curves, figures.looks(len(curves), ordered=False), strict=True):
+        named = frames.label(dict(zip(own, values, strict=True)), chosen) or "trained"
+        figures.curve(ax, points, against, label=named, **look)
+        for name, marker, label in (("at_least", "^", "at least: largest set fitted"), ("at_most", "v", "at most")):
+            marked = points[points[name] > 0]
+            if len(marked):
+                figures.hollow(ax, marked[against], marked["estimate"], label, marker=marker, color=look["color"])
+    _theory(ax, chosen, quantity, against)
+    unit = "random labels fitted (N)" if quantity == FITTED else "memorized (bits)"
+    ax.set(xscale="log", yscale="log", xlabel=_AGAINST[against], ylabel=unit)
+    figures.plain_ticks(ax.xaxis, ax.yaxis)
+    figures.legend(ax)
+    return ax
+
+
+def draw_by_size(summary: pd.DataFrame, ax: Axes) -> Axes:
+    """Bits memorized against the number of random labels, a curve a network: on the diagonal all are held."""
+    chosen = summary[summary["quantity"] == BITS_BY_SIZE]
+    if not (chosen["estimate"] > 0).any():
+        return figures.empty(ax, "no finished trial tells the bits memorized")
+    network = [name for name in frames.varying(chosen) if name != SIZE] or ["model_width"]
+    curves = list(chosen.groupby(network, sort=True))
+    for (values, points), look in zip(curves, figures.looks(len(curves), ordered=True), strict=True):
+        figures.curve(ax, points, SIZE, label=frames.label(dict(zip(network, values, strict=True)), chosen), **look)
+    sizes = np.array([chosen[SIZE].min(), chosen[SIZE].max()])
+    classes = chosen["classes"].max()
+    name = "all labels: N" if classes == 2 else "all labels: N log2 K"
+    figures.reference(ax, sizes, sizes * np.log2(classes), name)
+    ax.set(xscale="log", yscale="log", xlabel="random labels (N)", ylabel="memorized (bits)")
+    figures.plain_ticks(ax.xaxis, ax.yaxis)
+    ax.set_ylim(bottom=max(1.0, float(chosen.loc[chosen["estimate"] > 0, "estimate"].min()) / 2))
+    figures.legend(ax)
+    return ax
+
+
+def with_bits(trials: pd.DataFrame) -> pd.DataFrame:
+    """The rows with `bits` of labels that each trial holds at its end, by Collins et al. (2017)."""
+    accuracy = frames.share(trials["train_correct_count"], trials["train_count"])
+    return trials.assign(
+        bits=bits(*(column.to_numpy(float) for column in (trials[SIZE], accuracy, trials["class_count"])))
+    )
+
+
+def best_by_size(trials: pd.DataFrame, network: list[str]) -> pd.DataFrame:
+    """A row per network, seed and set size: whether it was fitted, and the bits held, by the best way to train.
+
+    trials: with `bits`, of which those of trials without a result are dropped.
+    Returns network, seed, data_examples, fitted, bits, parameters, classes, depth, width, known (all ways have a
+    result), tried (ways that have one), whole (all ways have ended).
+    """
+    good = frames.usable(trials)
+    accuracy = frames.share(trials["train_correct_count"], trials["train_count"])
+    rows = trials.assign(
+        fitted=(trials["fitted_step"].notna() | (accuracy == 1)) & good,
+        bits=trials["bits"].where(good),
+        parameters=trials["parameter_count"].astype(float),
+        classes=trials["class_count"].astype(float),
+        depth=trials["model_depth"],
+        width=trials["model_width"],
+        known=good,
+        tried=good.astype(int),
+        whole=frames.settled(trials),
+    )
+    keys = list(dict.fromkeys([*network, "seed", SIZE]))
+    best = {name: "max" for name in ("fitted", "bits", "parameters", "classes", "depth", "width")}
+    return rows.groupby(keys, sort=True).agg({**best, "known": "all", "tried": "sum", "whole": "all"}).reset_index()
+
+
+def of_seed(sizes: pd.DataFrame) -> dict[str, float]:
+    """One seed's capacity, from all set sizes that it was asked for."""
+    known, fitted = sizes[sizes["known"] | sizes["fitted"]], sizes.loc[sizes["fitted"], SIZE]
+    largest = fitted.max() if len(fitted) else known[SIZE].min()
+    beyond = sizes[sizes[SIZE] > largest]
+    return {
+        "fitted_size": float(largest) if len(known) else np.nan,
+        "bits": sizes["bits"].max(),
+        "at_least": float(len(fitted) > 0 and not beyond["known"].any()),
+        "at_most": float(fitted.empty and not known.empty),
+        "whole": bool((sizes["whole"] | (sizes[SIZE] <= largest)).all()),
+    }
+
+
+def estimated(by_seed: pd.DataFrame, network: list[str], value: str, counted: list[str]) -> pd.DataFrame:
+    """Mean of `value` over seeds (`statistics.over_seeds`) with sums over seeds of what is counted.
+
+    missing: seeds without a result, and those of which a trial that might change it has not ended (not `whole`).
+    """
+    summary = with_partial(statistics.over_seeds(by_seed, network, value), by_seed, network, value)
+    return summary.merge(by_seed.groupby(network, sort=True)[counted].sum().reset_index(), on=network)
+
+
+def with_partial(summary: pd.DataFrame, rows: pd.DataFrame, by: list[str], value: str) -> pd.DataFrame:
+    """The summary of these rows, with those that have a `value` and are not `whole` counted as missing too."""
+    partial = rows[rows[value].notna() & ~rows["whole"].astype(bool)].groupby(by).size().rename("partial").reset_index()
+    counts = summary[by].merge(partial, how="left", on=by)["partial"].fillna(0).astype(int)
+    return summary.assign(missing=summary["missing"] + counts.to_numpy())
+
+
+def _theory(ax: Axes, chosen: pd.DataFrame, quantity: str, against: str) -> None:
+    """Lines of theory that speak of the networks drawn."""
+    x = np.sort(chosen[against].dropna().unique())
+    if quantity == BITS:
+        figures.reference(ax, x, 2 * x, "2 bits a parameter (Cover)", ":")
+        figures.reference(ax, x, x, "1 bit a parameter")
+    elif against == "parameters":
+        figures.reference(ax, x, 2 * x, "2 labels a weight (Cover)", ":")
+        figures.reference(ax, x, x, "1 label a parameter")
+    else:
+        for depth in sorted(chosen["depth"].unique()):
+            for label, dashes, labels in _WIDTHS.get(depth, ()):
+                figures.reference(ax, x, labels(x), label, dashes)
+
+
+_COLUMNS = (
+    "quantity", "model_width", SIZE, "parameters", "classes", "depth", "width", "estimate", "low", "high", "seeds",
+    "missing", "at_least", "at_most", "size_step",
+)  # fmt: skip
+
+_AGAINST = {"parameters": "parameters (P)", "width": "hidden units a layer (d)"}
+
+_WIDTHS: dict[int, tuple[tuple[str, str, Callable[[np.ndarray], np.ndarray]], ...]] = {
+    # depth: (name, dashes, labels as a function of the width d)
+    1: (("d + 2: beyond, some sets can't be fitted (Yun et al.)", "--", lambda d: d + 2),),
+    2: (
+        ("4⌊d/4⌋²: every set can be fitted (Yun et al.)", "--", lambda d: np.where(d >= 4, 4 * (d // 4) ** 2, np.nan)),
+        ("2d² + d + 2: beyond, some sets can't be (Yun et al.)", ":", lambda d: 2 * d**2 + d + 2),
+    ),
+}
+"""Yun et al. 2019, for d hidden units in each layer and one output; as lecture notes and our derivation give it."""
+
+_INTERVAL = "Mean over seeds; bars: 95 % bootstrap interval over seeds, not over the grid of set sizes."
+
+FIGURES = (
+    figures.Figure(
+        "fitted-by-width",
+        "Random labels fitted, by width",
+        partial(draw, against="width"),
+        "The largest set of random labels of which a network fits every one, the best over ways to train, with widths "
+        "that Yun et al. (2019) prove, as reconstructed from secondary sources: those speak of the worst set of "
+        f"examples, and random ones are easier. {_INTERVAL}",
+        rows=figures.of_quantity(FITTED),
+    ),
+    figures.Figure(
+        "fitted-by-parameters",
+        "Random labels fitted, by parameters",
+        draw,
+        "The same against all trained parameters. Cover (1965) gives 2 labels a weight to a perceptron, for half of "
+        f"all labellings; a network of layers need not follow it. {_INTERVAL}",
+        rows=figures.of_quantity(FITTED),
+    ),
+    figures.Figure(
+        "bits",
+        "Bits memorized, by parameters",
+        partial(draw, quantity=BITS),
+        "Largest over set sizes of N [log2 K + p log2 p + (1 - p) log2((1 - p) / (K - 1))], p the share of labels "
+        f"predicted at the end (Collins et al. 2017). A lower bound, since training may find more. {_INTERVAL}",
+        rows=figures.of_quantity(BITS),
+    ),
+    figures.Figure(
+        "bits-by-size",
+        "Bits memorized, by set size",
+        draw_by_size,
+        f"The same for each number of labels: on the line all of them are held; a plateau is the capacity. {_INTERVAL}",
+        rows=figures.of_quantity(BITS_BY_SIZE),
+    ),
+)

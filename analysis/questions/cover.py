@@ -1,0 +1,65 @@
+"""Which share of random labellings does a linear network fit? Beside Cover's count of those that are separable."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from scipy import stats
+
+from analysis.core import figures, frames, statistics
+
+QUERY = frames.TRIALS
+WEIGHTS, RATIO = "weights", "points a weight"
+
+
+def separable(points: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Share of labellings of N points in general position that d weights separate: C(N, d) / 2^N (Cover 1965).
+
+    C(N, d) = 2 sum of binom(N - 1, k) over k < d; with a bias, d is one more than the inputs.
+
+    >>> separable(np.array([20, 10]), np.array([10, 10]))
+    array([0.5, 1. ])
+    """
+    return np.asarray(stats.binom.cdf(weights - 1, points - 1, 0.5))
+
+
+def fitted(trials: pd.DataFrame) -> pd.DataFrame:
+    """The rows with their weights, points a weight, and whether all labels were fitted (1, 0; NaN: no result)."""
+    is_fitted = trials["fitted_step"].notna().astype(float).where(frames.usable(trials))
+    weights = trials["data_input_dim"] + 1
+    return trials.assign(**{WEIGHTS: weights, RATIO: trials["data_examples"] / weights, "fitted": is_fitted})
+
+
+def summarize(trials: pd.DataFrame) -> pd.DataFrame:
+    """Per weights and points: share of labellings fitted, with Wilson's interval at 95 %, and Cover's.
+
+    Returns weights, points a weight, data_examples, estimate, low, high, seeds (labellings), missing, separable.
+    """
+    found = statistics.share_over_seeds(fitted(trials), [WEIGHTS, RATIO, "data_examples"], "fitted")
+    return found.assign(separable=separable(found["data_examples"].to_numpy(int), found[WEIGHTS].to_numpy(int)))
+
+
+def draw(summary: pd.DataFrame, ax: Axes) -> Axes:
+    """Shares against points a weight, a curve a number of weights, beside Cover's."""
+    if summary["estimate"].isna().all():
+        return figures.empty(ax, "no finished trial tells what is fitted")
+    groups = list(summary.groupby(WEIGHTS, sort=True))
+    for (weights, points), look in zip(groups, figures.looks(len(groups), ordered=True), strict=True):
+        figures.curve(ax, points, RATIO, label=frames.text(weights, summary[WEIGHTS].unique()), **look)
+        x = np.arange(round(points[RATIO].min() * weights), round(points[RATIO].max() * weights) + 1)
+        ax.plot(x / weights, separable(x, np.full(len(x), weights)), ":", color=look["color"], zorder=1)
+    ax.set(xlabel="points a weight (N / d)", ylabel="labellings fitted (share)", ylim=(0, 1.02))
+    figures.legend(ax, WEIGHTS)
+    return ax
+
+
+FIGURES = (
+    figures.Figure(
+        "fitted",
+        "Random labellings that a linear network fits",
+        draw,
+        "Dotted: Cover's share of labellings that are linearly separable, for as many weights, bias included. Bars: "
+        "Wilson's interval over labellings, at 95 %.",
+    ),
+)

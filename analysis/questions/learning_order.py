@@ -1,0 +1,79 @@
+"""Are all examples equally hard? How often each is right after one epoch, after Arpit et al. 2017, figure 1."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from analysis.core import figures, frames, series
+
+QUERY = """with answers as (
+select w.setting_id, w.configuration, w.position, e.trial_id, e.example, e.given_label,
+(e.first_learned_step is not null)::int as is_right,
+avg(is_right) over (partition by e.trial_id, e.given_label) as share
+from wanted w join trials t using (trial_id) join examples e using (trial_id)
+where w.sweep = '{sweep}' and t.status in ('finished', 'pruned'))
+select w.setting_id, w.trial_id, w.seed, w.configuration, t.status, w.position
+from wanted w left join trials t using (trial_id) where w.sweep = '{sweep}'
+union all by name
+select setting_id, min(trial_id) as trial_id, 0 as seed, min(configuration) as configuration, 'finished' as status,
+min(position) as position,
+example, given_label, count(*) as run_count, sum(is_right)::bigint as right_count, sum(share * (1 - share)) as variance
+from answers group by setting_id, example, given_label
+order by run_count is not null, position, example"""
+"""A row a trial; then how often each training example is right over the runs of a setting, and the variance of that
+count if all examples of a class were equally hard in each run. For trials that are measured once."""
+
+RIGHT = "share of runs in which it is right"
+DATA = {"none": "real data", "labels": "random labels", "gaussian_inputs": "noise inputs"}
+REFERENCE = "equally hard"
+SHOWN = 100
+"""Examples shown of a curve, at most, evenly chosen."""
+
+
+def summarize(rows: pd.DataFrame) -> pd.DataFrame:
+    """Per kind of data: each example's share of runs in which it is right, hardest first.
+
+    rows: of QUERY, with the fields of their trials (`frames.read`).
+    REFERENCE: quantiles of a binomial distribution with the mean share of noise inputs.
+    Returns quantity, data, rank (share of examples that are as hard or harder), estimate, low, high (none: each is of
+    one example), missing (runs of this kind that have no result).
+    """
+    trials, rows = rows[rows["run_count"].isna()], rows[rows["run_count"].notna() & frames.usable(rows)]
+    missing = trials[~frames.usable(trials)].groupby("data_noise_kind").size().rename(DATA)
+    shares = rows["right_count"] / rows["run_count"]
+    curves = {str(kind): np.sort(own.to_numpy(float)) for kind, own in shares.groupby(rows["data_noise_kind"])}
+    if "gaussian_inputs" in curves:
+        noise, runs = curves["gaussian_inputs"], int(rows["run_count"].max())
+        places = (np.arange(len(noise)) + 0.5) / len(noise)
+        curves[REFERENCE] = stats.binom.ppf(places, runs, noise.mean()) / runs
+    pieces = []
+    for kind, curve in curves.items():
+        at = np.unique(np.linspace(0, len(curve) - 1, SHOWN).round().astype(int))
+        pieces.append(
+            pd.DataFrame({"data": DATA.get(kind, kind), "rank": (at + 1) / len(curve), "estimate": curve[at]})
+        )
+    found = pd.concat(pieces, ignore_index=True) if pieces else pd.DataFrame(columns=["data", "rank", "estimate"])
+    absent = found["data"].map(missing).fillna(0).astype(int)
+    return found.assign(quantity=RIGHT, low=np.nan, high=np.nan, missing=absent)
+
+
+FIGURES = (
+    figures.Figure(
+        "difficulty",
+        "How hard each training example is",
+        partial(
+            series.draw,
+            what=(RIGHT, "rank", "data"),
+            held={},
+            axis={"xlabel": "training examples (share)", "ylim": (0, 1.02)},
+        ),
+        "Share of runs in which a training example's given label is predicted after one epoch, hardest first; runs "
+        "differ in first weights and order, not in data. Equally hard: quantiles of a binomial distribution with the "
+        "mean of noise inputs. Classes that a network favours after one epoch are right more often; the claim's test "
+        "is within classes.",
+    ),
+)

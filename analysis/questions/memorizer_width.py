@@ -1,0 +1,97 @@
+"""How many labels do trained ReLU networks hold, beside what theorems say? After Yun et al. 2019."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import pandas as pd
+from matplotlib.axes import Axes
+
+from analysis.core import figures, frames, series, statistics
+from analysis.questions import capacity
+
+QUERY = frames.TRIALS
+FITTED = "labels fitted (N)"
+NETWORK = ["task", "depth", "width"]
+GROWING_DEPTHS = (1, 2)
+"""Hidden layers whose width is varied; with more, it is chosen so that hidden weights are as many."""
+
+
+def largest(trials: pd.DataFrame) -> pd.DataFrame:
+    """A row per task, depth, width and seed: `fitted_size`, the largest set whose every label is fitted.
+
+    Where none is, it is the smallest that was tried; see `capacity.of_seed` for the other columns.
+    """
+    network = ["data_task", "model_depth", "model_width"]
+    by_size = capacity.best_by_size(capacity.with_bits(trials), network)
+    found = statistics.by_group(by_size, [*network, "seed"], capacity.of_seed)
+    return found.rename(columns=dict(zip(network, NETWORK, strict=True)))
+
+
+def summarize(trials: pd.DataFrame) -> pd.DataFrame:
+    """Per task, depth and width: the largest set that is fitted, over seeds.
+
+    Returns quantity, task, depth, width, layers, is_equal, estimate, low, high, seeds, missing, at_least,
+    at_most.
+    """
+    found = capacity.estimated(largest(trials), NETWORK, "fitted_size", ["at_least", "at_most"])
+    layers = found["depth"].map(lambda depth: f"{depth} hidden layer{'s' * (depth > 1)}")
+    return found.assign(quantity=FITTED, layers=layers, is_equal=have_equal_weights(found))
+
+
+def have_equal_weights(networks: pd.DataFrame) -> pd.Series[bool]:
+    """Networks on random labels with as many weights between hidden layers, to 5 %, as the deepest one.
+
+    networks: with task, depth and width.
+    """
+    weights = (networks["depth"] - 1) * networks["width"] ** 2
+    wanted = weights[networks["depth"] == networks["depth"].max()].max()
+    is_near: pd.Series[bool] = (weights - wanted).abs() <= 0.05 * wanted
+    return is_near & (networks["task"] == "gaussian")
+
+
+def draw(summary: pd.DataFrame, ax: Axes, task: str) -> Axes:
+    """The largest set that is fitted against the width, a curve a depth, with lines of theory."""
+    shown = summary[summary["depth"].isin(GROWING_DEPTHS) & (summary["task"] == task)]
+    if shown["estimate"].notna().any():
+        widths = shown["width"].sort_values().unique()
+        figures.reference(ax, widths, widths**2 / 4, "d²/4: by construction, 2 layers", "-.")
+        if task == "alternating":
+            figures.reference(ax, widths, widths + 2, "d + 2: most, 1 layer")
+            figures.reference(ax, widths, (widths + 1) ** 2 + 1, "(d + 1)² + 1: most, 2 layers", ":")
+    axis = {"xscale": "log", "yscale": "log", "xlabel": "hidden units a layer (d)"}
+    return series.draw(shown, ax, (FITTED, "width", "layers"), {}, axis)
+
+
+def _figure(task: str, title: str, note: str) -> figures.Figure:
+    return figures.Figure(
+        task,
+        title,
+        partial(draw, task=task),
+        f"{note} A network that fits no set stands at the smallest that was tried. {series.OVER_SEEDS}",
+        rows=figures.of_quantity(FITTED, task=task),
+    )
+
+
+FIGURES = (
+    _figure(
+        "gaussian",
+        "Random labels fitted by trained networks",
+        "The largest set of random labels that is fitted, every one. The line is what a construction holds of any set.",
+    ),
+    _figure(
+        "alternating",
+        "Alternating labels fitted by trained networks",
+        "The same for evenly spaced points of a line whose labels alternate. Beyond the upper lines a network has "
+        "too few linear pieces.",
+    ),
+    series.figure(
+        "depth",
+        "Random labels fitted at equal hidden weights",
+        "Two to five hidden layers with about 576 weights between hidden layers (the sweep's widths 24, 17, 14, 12).",
+        (FITTED, "depth", "task"),
+        {"is_equal": True},
+        xlabel="hidden layers",
+        ylim=(0, None),
+    ),
+)

@@ -1,0 +1,66 @@
+"""Does noise ask for more units and time than real data? After Arpit et al. 2017, figures 5 and 6."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from analysis.core import frames, series
+
+QUERY = """select w.trial_id, w.setting_id, w.seed, w.configuration, t.status, t.step_count, t.fitted_step,
+max(s.validation_correct_count) as best_count, max(s.validation_count) as best_of
+from wanted w left join trials t using (trial_id) left join steps s using (trial_id)
+where w.sweep = '{sweep}' group by all order by min(w.position)"""
+"""When a sweep's trials fit, and their best validation accuracy until then."""
+
+BEST, EPOCHS = "best validation accuracy", "epochs until all is fitted"
+
+
+def summarize(rows: pd.DataFrame) -> pd.DataFrame:
+    """Per noise, width and number of examples: both quantities over seeds; a training that never fits has its length.
+
+    rows: of QUERY, with the fields of their trials (`frames.read`).
+    Returns quantity, kind and fraction of noise (the clean set is of every kind), model_width, data_examples, estimate,
+    low, high, seeds, missing, is_width (of the most examples) and is_examples (of the widths with several numbers).
+    """
+    steps = rows["fitted_step"].astype(float).fillna(rows["step_count"])
+    rows = rows.assign(kind=rows["data_noise_kind"].str.replace("_", " "), fraction=rows["data_noise_fraction"])
+    quantities = {
+        BEST: frames.share(rows["best_count"], rows["best_of"]),
+        EPOCHS: steps * rows["optimizer_batch_size"] / rows["data_examples"],
+    }
+    by = ["kind", "fraction", "model_width", "data_examples"]
+    found = series.of_every_kind(series.summarize(rows, quantities, by))
+    sizes = found.groupby("model_width")["data_examples"].transform("nunique")
+    return found.assign(is_width=found["data_examples"] == found["data_examples"].max(), is_examples=sizes > 1)
+
+
+FIGURES = tuple(
+    series.figure(
+        f"{name}-{kind.replace(' ', '-')}",
+        f"{title}, noisy {kind.removeprefix('gaussian ')}",
+        f"{note} Curves: share of training examples with {kind} drawn at random.",
+        (quantity, x, "fraction"),
+        {"kind": kind, held: True},
+        xscale="log",
+        **axis,
+    )
+    for kind in ("labels", "gaussian inputs")
+    for name, title, note, quantity, x, held, axis in (
+        (
+            *("validation", "Accuracy by width", "Best over epochs, until all is fitted; validation data are clean."),
+            *(BEST, "model_width", "is_width", {"xlabel": "width"}),
+        ),
+        (
+            *(
+                "width",
+                "Time to fit, by width",
+                "A training that never fits counts with its length, less than the truth.",
+            ),
+            *(EPOCHS, "model_width", "is_width", {"xlabel": "width", "yscale": "log"}),
+        ),
+        (
+            *("examples", "Time to fit, by examples", "A training that never fits counts with its length."),
+            *(EPOCHS, "data_examples", "is_examples", {"xlabel": "training examples", "yscale": "log"}),
+        ),
+    )
+)

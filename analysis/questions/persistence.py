@@ -1,0 +1,45 @@
+"""Does each dimension of a trained cell's state keep to itself from one step to the next?"""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from analysis.core import frames, series
+from analysis.questions.sequences import CELL, PRU_NOTE, WIDTH
+
+QUERY = frames.JACOBIANS
+MIXED = "norm off the diagonal (share)"
+
+
+def mixed(rows: pd.DataFrame) -> pd.Series[float]:
+    """Norm of the Jacobians off their diagonals over their whole norm, in [0, 1]; NaN: no result.
+
+    rows: of the table `jacobians`, with `status`.
+    """
+    share = frames.share(rows["off_diagonal_square_sum"], rows["square_sum"])
+    return (share**0.5).where(frames.usable(rows))
+
+
+def summarize(rows: pd.DataFrame) -> pd.DataFrame:
+    """Per cell, width and layer: share of the Jacobian's norm off its diagonal, over seeds.
+
+    rows: of the table `jacobians` with the fields of their trials (`frames.read`).
+    Returns quantity, model_cell, model_width, layer, estimate, low, high, seeds, missing.
+    """
+    rows = rows.assign(layer=rows["layer"].fillna(1))
+    return series.summarize(rows, {MIXED: mixed(rows)}, [CELL, WIDTH, "layer"])
+
+
+FIGURES = (
+    series.figure(
+        "mixed",
+        "Dimensions of the state that mix from step to step",
+        "Norm of the state's Jacobian by the state before, off its diagonal, over its whole norm, gates held, at the "
+        "end of training, on validation data. 0: each dimension keeps to itself; there curves lie upon one another. Of "
+        f"first layers. {PRU_NOTE}",
+        (MIXED, WIDTH, CELL),
+        {"layer": 1},
+        xlabel="width (H)",
+        ylim=(-0.02, 1.02),
+    ),
+)

@@ -1,0 +1,103 @@
+"""Does a stored symbol stay where it was written? A linear read-out, fitted when it is shown, applied steps later.
+
+A test of ours of the argument of Choi (2018), that a dimension of the hidden state should mean the same at every step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+
+from analysis.core import figures, frames, statistics
+from analysis.questions import sequences
+from analysis.questions.sequences import CELL, LENGTH, SETTING, WIDTH
+from memsweep.spec.numerals import texts
+
+QUERY = frames.READOUTS
+
+DROP, CONTROL, MOVED = "accuracy lost", "accuracy if fitted later", "accuracy lost to a moved code"
+ITEM = 0
+"""The symbol whose read-outs are drawn: the first, which is held longest. Symbols are not averaged over."""
+
+select = sequences.shown
+
+
+def summarize(readouts: pd.DataFrame) -> pd.DataFrame:
+    """A row per quantity, setting of `sequences.shown`, item and delay d after the step t at which the item is shown.
+
+    With a(f, g) the accuracy of a classifier fitted on hidden states of step f, applied to those of step g:
+    accuracy lost: a(t, t) - a(t, t + d).  accuracy if fitted later: a(t + d, t + d), the control, which tells what is
+    still there.  accuracy lost to a moved code: a(t + d, t + d) - a(t, t + d), what is there and the first read-out
+    misses.  Each of one trial's item; mean over seeds, with its bootstrap interval over seeds at 95 %.
+    readouts: rows of the table `readouts` with the fields of their trials (`frames.read`); a trial without is one row,
+    and counts as missing, as does one that failed or diverged.
+    Returns also low, high, seeds, missing.
+    """
+    rows = sequences.settings(select(readouts))
+    share = frames.share(rows["correct_count"], rows["example_count"]).where(frames.usable(rows))
+    rows = rows.assign(share=share, delay=rows["applied_step"] - rows["item"])
+    whole = sequences.at_every(_facts(rows), ["item", "delay"])
+    if whole.empty:
+        return pd.DataFrame(columns=list(_COLUMNS))
+    by = [*SETTING, "item", "delay"]
+    pieces = [statistics.over_seeds(whole, by, name).assign(quantity=name) for name in (DROP, CONTROL, MOVED)]
+    return sequences.by_cell(pd.concat(pieces, ignore_index=True))[list(_COLUMNS)]
+
+
+def draw(summary: pd.DataFrame, ax: Axes, quantity: str = DROP, item: int = ITEM) -> Axes:
+    """One quantity against the delay, a curve a cell."""
+    chosen = figures.having(summary, {"quantity": quantity, "item": item})
+    if chosen["estimate"].isna().all():
+        return figures.empty(ax, "no finished trial tells its read-outs")
+    delays = np.sort(chosen["delay"].unique())  # 0, 1, 2, 4, ...: evenly spaced
+    chosen = chosen.assign(x=np.searchsorted(delays, chosen["delay"]).astype(float))
+    for name, points, look in sequences.curves(chosen, summary):
+        figures.curve(ax, points, "x", label=name, **look)
+    ax.set(xlabel="steps after the symbol was shown", ylabel=quantity)
+    figures.grid_ticks(ax.xaxis, np.arange(len(delays)), texts(delays))
+    figures.legend(ax, sequences.title(chosen, WIDTH, LENGTH))
+    return ax
+
+
+def _facts(rows: pd.DataFrame) -> pd.DataFrame:
+    """A row per trial, item and delay, with the three quantities."""
+    keys = [*SETTING, "seed", "trial_id", "item"]
+    first = rows[rows["fitted_step"] == rows["item"]].set_index([*keys, "delay"])["share"]
+    later = rows[rows["fitted_step"] == rows["applied_step"]].set_index([*keys, "delay"])["share"]
+    begin = first[first.index.get_level_values("delay") == 0].droplevel("delay")
+    facts = pd.DataFrame({"first": first, CONTROL: later}).reset_index().join(begin.rename("begin"), on=keys)
+    facts = facts.assign(**{DROP: facts["begin"] - facts["first"], MOVED: facts[CONTROL] - facts["first"]})
+    without = rows[rows["item"].isna()][[*keys]]
+    return pd.concat([facts, without], ignore_index=True)
+
+
+_COLUMNS = ("quantity", CELL, "variant", WIDTH, LENGTH, "item", "delay", "estimate", "low", "high", "seeds", "missing")
+
+_NOTES = {
+    DROP: "Accuracy of a linear classifier of the first symbol at the step that shows it, less that of the same "
+    "classifier d steps later.",
+    CONTROL: "The control: a classifier fitted at the later step itself. Where it falls too, the symbol is no longer "
+    "there to be read linearly.",
+    MOVED: "What a classifier fitted at the later step reads more than the first one: the symbol is there, in another "
+    "code. A cell whose dimensions keep their meaning stays at 0.",
+}
+
+
+def _figures() -> Iterator[figures.Figure]:
+    for name, quantity in (("drop", DROP), ("control", CONTROL), ("moved", MOVED)):
+        yield figures.Figure(
+            name,
+            f"Read-out of a stored symbol: {quantity}",
+            partial(draw, quantity=quantity),
+            f"{_NOTES[quantity]} On validation data that it was not fitted on, of task copy; the test is ours. Other "
+            f"symbols are in the table. {sequences.SHOWN_NOTE} {sequences.MEAN_NOTE} {sequences.PRU_NOTE}",
+            rows=figures.of_quantity(quantity),
+            only={"data_task": "copy"},
+        )
+
+
+FIGURES = tuple(_figures())

@@ -1,0 +1,75 @@
+"""Where in a sequence is a network right? Validation accuracy by the step at which something is asked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+
+from analysis.core import figures, frames, statistics
+from analysis.questions import sequences
+from analysis.questions.sequences import CELL, LENGTH, SETTING, TASK, WIDTH
+
+QUERY = frames.POSITIONS
+TASKS = ("copy", "recall", "strings", "characters")
+"""Those that ask at more than one step."""
+
+select = sequences.shown
+
+
+def summarize(positions: pd.DataFrame) -> pd.DataFrame:
+    """A row per setting of `sequences.shown` and position: mean over seeds of the accuracy of answers at that step.
+
+    positions: rows of the table `positions` with the fields of their trials (`frames.read`); a trial without is one
+    row, and counts as missing at every position, as does one that failed or diverged.
+    Returns also low, high (bootstrap over seeds, 95 %), seeds, missing, chance.
+    """
+    rows = sequences.settings(select(positions))
+    rows = rows[rows[TASK].isin(TASKS)]
+    rows = sequences.measured(rows.assign(squared_error_sum=np.nan), prefix="")
+    whole = sequences.at_every(rows.assign(value=rows["value"].where(frames.usable(rows))), ["position"])
+    if whole.empty:
+        return pd.DataFrame(columns=list(_COLUMNS))
+    estimated = statistics.over_seeds(whole, [*SETTING, "position"], "value")
+    estimated = estimated.merge(rows.groupby(SETTING)["chance"].max().reset_index(), on=SETTING)
+    asked = estimated[estimated.groupby([TASK, LENGTH, "position"])["seeds"].transform("sum") > 0]
+    return sequences.by_cell(asked)[list(_COLUMNS)]
+
+
+def draw(summary: pd.DataFrame, ax: Axes, task: str) -> Axes:
+    """Accuracy by position, a curve a cell."""
+    chosen = figures.having(summary, {TASK: task})
+    if chosen["estimate"].isna().all():
+        return figures.empty(ax, f"no finished trial tells where task {task} is answered right")
+    for name, points, look in sequences.curves(chosen, summary):
+        figures.curve(ax, points, "position", label=name, **look)
+    ends = np.array([chosen["position"].min(), chosen["position"].max()])
+    if chosen["chance"].notna().any():
+        figures.reference(ax, ends, np.full(2, chosen["chance"].max()), "chance (reads nothing)")
+    ax.set(xlabel="step of the sequence at which is asked", ylabel="validation accuracy", ylim=(0, 1.02))
+    if np.ptp(ends) <= 20:
+        figures.grid_ticks(ax.xaxis, np.sort(chosen["position"].unique()))
+    figures.legend(ax, sequences.title(chosen, WIDTH, LENGTH))
+    return ax
+
+
+_COLUMNS = (TASK, CELL, "variant", WIDTH, LENGTH, "position", "estimate", "low", "high", "seeds", "missing", "chance")
+
+
+def _figures() -> Iterator[figures.Figure]:
+    for task in TASKS:
+        yield figures.Figure(
+            task,
+            f"Recall by position: {task}",
+            partial(draw, task=task),
+            "At the end of training, which for a trial that ends once solved is near the threshold. "
+            f"{sequences.SHOWN_NOTE} {sequences.MEAN_NOTE} {sequences.PRU_NOTE}",
+            rows=partial(figures.having, values={TASK: task}),
+            only={TASK: task},
+        )
+
+
+FIGURES = tuple(_figures())

@@ -1,0 +1,63 @@
+"""How much of a vector of numbers comes back from cells with fewer and with more units? After Collins et al. 2017."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+
+from analysis.core import figures, frames, series
+from analysis.questions import sequences
+
+QUERY = frames.TRIALS
+ERROR, UNITS = "squared error of a number", "units a number"
+GROUPS = [sequences.CELL, UNITS, sequences.LENGTH]
+SOLVED = 0.01
+"""Squared error of a number, of variance 1, below which a vector is back."""
+
+
+def lost(units_a_number: np.ndarray) -> np.ndarray:
+    """Squared error of the best linear code: the share of the variance that as many directions as units don't span.
+
+    >>> lost(np.array([0.25, 1.0, 2.0]))
+    array([0.75, 0.  , 0.  ])
+    """
+    return np.maximum(0.0, 1.0 - units_a_number)
+
+
+def errors(trials: pd.DataFrame) -> pd.DataFrame:
+    """The rows with the squared error of a number of validation vectors, and the units that a number has."""
+    known = sequences.measured(trials)
+    return known.assign(**{ERROR: known["value"], UNITS: known["model_width"] / known["data_input_dim"]})
+
+
+def summarize(trials: pd.DataFrame) -> pd.DataFrame:
+    """Per cell, units a number, and length: the squared error, over seeds.
+
+    Returns quantity, model_cell, units a number, data_sequence_length, estimate, low, high, seeds, missing.
+    """
+    known = errors(trials)
+    return series.summarize(known, {ERROR: known[ERROR]}, GROUPS)
+
+
+def draw(summary: pd.DataFrame, ax: Axes) -> Axes:
+    """The error against units a number, a curve a cell, at the longest sequence."""
+    shown = summary[summary[sequences.LENGTH] == summary[sequences.LENGTH].max()]
+    if shown["estimate"].notna().any():
+        x = np.linspace(shown[UNITS].min(), shown[UNITS].max(), 50)
+        figures.reference(ax, x, lost(x), "1 - units a number: best linear code")
+        figures.reference(ax, x, np.full(len(x), SOLVED), f"{SOLVED}: counts as back", ":")
+    axis = {"xlabel": "units a number (n_h / n_in)", "ylim": (-0.02, 1.0)}
+    return series.draw(shown, ax, (ERROR, UNITS, sequences.CELL), {}, axis)
+
+
+FIGURES = (
+    figures.Figure(
+        "error",
+        "A vector that comes back",
+        draw,
+        "Validation vectors of normal numbers, shown at the first step and asked for at the last; always answering 0 "
+        f"has an error of 1. {series.OVER_SEEDS}",
+        rows=figures.of_quantity(ERROR),
+    ),
+)

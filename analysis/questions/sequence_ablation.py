@@ -1,0 +1,56 @@
+"""Which recurrent matrices of an LSTM matter, and what does a layer after its state give?"""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from analysis.core import frames, series
+from analysis.questions import sequences
+from analysis.questions.sequences import ACCURACY, CELL, LENGTH, PRU_NOTE, SQUARED_ERROR, TASK, WIDTH
+
+QUERY = frames.TRIALS
+
+EQUAL, WIDER = 32, 36
+"""Width at which all cells are compared, and that of the pru_a with the parameters of pru_a+plus_out."""
+
+
+def scored(trials: pd.DataFrame) -> pd.DataFrame:
+    """The rows with `measure`, `value` and `score`, the larger the better: accuracy, or minus the squared error."""
+    rows = sequences.measured(trials)
+    value = rows["value"].where(frames.usable(rows))
+    return rows.assign(value=value, score=value.where(rows["measure"] == ACCURACY, -value))
+
+
+def summarize(trials: pd.DataFrame) -> pd.DataFrame:
+    """Per task, length and cell: accuracy or squared error on validation targets, over seeds.
+
+    Each seed's is that of its better learning rate, chosen on the same validation data; a seed counts as missing until
+    all its rates have ended.
+    Returns quantity, task, cell (with its width, where it is not EQUAL), length, estimate, low, high, seeds, missing.
+    """
+    rows, ways = scored(trials), [TASK, LENGTH, CELL, WIDTH, "seed"]
+    rows = rows.assign(is_whole=frames.settled(rows)).sort_values("score", ascending=False, na_position="last")
+    best = rows.drop_duplicates(ways)
+    best = best.assign(value=best["value"].where(rows.groupby(ways)["is_whole"].transform("all")[best.index]))
+    wider = best[CELL] + " of width " + best[WIDTH].astype(str)
+    best = best.assign(cell=best[CELL].where(best[WIDTH] == EQUAL, wider))
+    pieces = [
+        series.summarize(own, {name: own["value"]}, [TASK, "cell", LENGTH])
+        for name in (ACCURACY, SQUARED_ERROR)
+        for own in [best[best["measure"] == name]]
+    ]
+    return pd.concat(pieces, ignore_index=True)
+
+
+FIGURES = tuple(
+    series.figure(
+        task,
+        f"Cells with less and less recurrence: {task}",
+        f"{name.capitalize()} on validation data after a fixed budget, the better of the learning rates. At width "
+        f"{EQUAL}, but for a pru_a with the parameters of pru_a+plus_out. {PRU_NOTE}",
+        (name, LENGTH, "cell"),
+        {TASK: task},
+        xlabel="sequence length (T)",
+    )
+    for task, name in (("copy", ACCURACY), ("adding", SQUARED_ERROR), ("recall", ACCURACY))
+)

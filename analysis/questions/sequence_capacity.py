@@ -1,0 +1,248 @@
+"""How many bits does each cell memorize, and how many a parameter? By Collins' I on labels, by Morris' code on strings.
+
+Two definitions, each on its own task, never mixed: I speaks of the labels that a network predicts, the code length of
+the probabilities that it gives to tokens. Both are lower bounds, since other training may find more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+
+from analysis.core import figures, frames, statistics
+from analysis.questions import capacity, sequences
+from analysis.questions.capacity import SIZE
+from analysis.questions.sequences import CELL, LENGTH, TASK, WIDTH
+
+QUERY = frames.TRIALS
+
+BITS, BITS_BY_SIZE, PER_PARAMETER = capacity.BITS, capacity.BITS_BY_SIZE, "bits memorized a parameter"
+COMPARED_AT = 5
+"""Steps of the labelled sequences on which cells are compared, as in the main figure of Collins et al. (2017)."""
+NETWORK = [TASK, CELL, "variant", WIDTH, LENGTH]
+
+
+def code_length(examples: np.ndarray, steps: np.ndarray, tokens: np.ndarray, loss: np.ndarray) -> np.ndarray:
+    """Bits of N random strings of T tokens that a network holds: N T log2 V - loss / ln 2, Morris et al. 2025.
+
+    examples: N.  steps: T.  tokens: V, at least 2.  loss: nats, summed over all tokens of all strings.  All [trials].
+    Returns [trials] bits, at most N T log2 V; below 0 is worse than guessing.
+
+    >>> code_length(np.array([10.0]), np.array([4.0]), np.array([8.0]), np.array([0.0]))
+    array([120.])
+    """
+    return np.asarray(examples * steps * np.log2(tokens) - loss / np.log(2))
+
+
+def summarize(trials: pd.DataFrame) -> pd.DataFrame:
+    """A row per quantity and network: task, cell, variant, width, length. Mean over seeds, bootstrap interval at 95 %.
+
+    bits memorized: a seed's largest, over set sizes and over ways to train (`capacity.TUNED`), by the definition of the
+    task, named in `definition`.  bits memorized a parameter: that over the parameters.  bits memorized by set size: the
+    best over ways to train for each size.  What else differs between networks is their variant, and never averaged.
+    Returns also data_examples and set_bits (what the set holds; by size only), parameters, low, high, seeds, missing,
+    at_least (seeds whose largest known set held most: there may be more to come), tried (trials behind a seed's best,
+    fewest over seeds). A trial of strings tells nothing where data.vocabulary is 0, the task's own.
+    """
+    known = trials[trials[TASK].isin(DEFINITIONS)]
+    if known.empty:
+        return pd.DataFrame(columns=list(_COLUMNS))
+    pieces = [_summarized(own, DEFINITIONS[str(task)]) for task, own in known.groupby(TASK, sort=False)]
+    return sequences.by_cell(pd.concat(pieces, ignore_index=True)).reindex(columns=[*_COLUMNS])
+
+
+def draw(
+    summary: pd.DataFrame, ax: Axes, task: str, quantity: str = PER_PARAMETER, against: str = "parameters"
+) -> Axes:
+    """Bits memorized, or bits a parameter, against parameters or width, a curve a cell, with published numbers."""
+    chosen = figures.having(summary, {TASK: task, "quantity": quantity})
+    chosen = chosen[(chosen["estimate"] > 0) & (chosen[against] > 0)]
+    if chosen.empty:
+        return figures.empty(ax, f"no finished trial of task {task} tells the {quantity}")
+    for name, points, look in _curves(chosen, summary):
+        figures.curve(ax, points, against, label=name, **look)
+        marked = points[points["at_least"] > 0]
+        if len(marked):
+            label = "at least: still growing"
+            figures.hollow(ax, marked[against], marked["estimate"], label, marker="^", color=look["color"])
+    x = np.sort(chosen[against].unique())
+    if quantity == PER_PARAMETER or against == "parameters":
+        for name, dashes, level in DEFINITIONS[task].lines:
+            figures.reference(ax, x, level * (np.ones(len(x)) if quantity == PER_PARAMETER else x), name, dashes)
+    ratio = " / P" if quantity == PER_PARAMETER else ""
+    ax.set(yscale="log", ylabel=f"{DEFINITIONS[task].short}{ratio} (bits)")
+    figures.plain_ticks(ax.yaxis)
+    sequences.size_axis(ax, against, x)
+    figures.legend(ax, sequences.title(chosen))
+    return ax
+
+
+def draw_by_size(summary: pd.DataFrame, ax: Axes, task: str) -> Axes:
+    """Bits memorized against the bits of the set, a curve a cell, at one width: on the diagonal all are held."""
+    chosen = figures.having(summary, {TASK: task, "quantity": BITS_BY_SIZE})
+    if not (chosen["estimate"] > 0).any():
+        return figures.empty(ax, f"no finished trial of task {task} tells the bits memorized")
+    chosen = sequences.at_one_width(chosen)
+    for name, points, look in _curves(chosen, summary):
+        figures.curve(ax, points, "set_bits", label=name, **look)
+    sizes = np.array([chosen["set_bits"].min(), chosen["set_bits"].max()])
+    figures.reference(ax, sizes, sizes, f"all of the set: {DEFINITIONS[task].whole}")
+    ax.set(xscale="log", yscale="log", xlabel=f"bits of the set ({DEFINITIONS[task].whole})")
+    ax.set(ylabel=f"{DEFINITIONS[task].short} (bits)")
+    figures.plain_ticks(ax.xaxis, ax.yaxis)
+    least = float(chosen.loc[chosen["estimate"] > 0, "estimate"].min())
+    ax.set_ylim(bottom=max(least / 2, sizes[0] / 100))
+    figures.legend(ax, sequences.title(chosen, WIDTH))
+    return ax
+
+
+class Definition(NamedTuple):
+    """How bits are counted on a task, and what the literature says of them by the same definition."""
+
+    name: str
+    short: str
+    whole: str  # bits of the set
+    bits: Callable[[pd.DataFrame], pd.DataFrame]  # the rows with `bits` and `set_bits`
+    lines: tuple[tuple[str, str, float], ...]  # name, dashes, bits a parameter
+
+
+def _labels(trials: pd.DataFrame) -> pd.DataFrame:
+    held = capacity.with_bits(trials)
+    return held.assign(set_bits=held[SIZE] * np.log2(held["class_count"].astype(float)))
+
+
+def _strings(trials: pd.DataFrame) -> pd.DataFrame:
+    tokens = trials["data_vocabulary"].astype(float).replace(0, np.nan)
+    parts = (trials[SIZE], trials[LENGTH], tokens, trials["train_loss_sum_nats"])
+    held = code_length(*(part.to_numpy(float) for part in parts))
+    return trials.assign(bits=held, set_bits=trials[SIZE] * trials[LENGTH] * np.log2(tokens))
+
+
+DEFINITIONS = {
+    "random_sequences": Definition(
+        "I of labels predicted (Collins et al. 2017)",
+        "Collins' I",
+        "N log2 K",
+        _labels,
+        (
+            ("3, 6 bits/P: Collins", ":", 3.0),
+            ("_6", ":", 6.0),
+            ("5 bits/P: Collins, tuned", "--", 5.0),
+            ("2 bits/P: Cover", "-.", 2.0),
+        ),
+    ),
+    "strings": Definition(
+        "code length of tokens (Morris et al. 2025)",
+        "Morris' code length",
+        "N T log2 V",
+        _strings,
+        (("3.6 bits/P: Morris", "--", 3.6),),
+    ),
+}
+
+
+def _summarized(trials: pd.DataFrame, definition: Definition) -> pd.DataFrame:
+    """All quantities of one task."""
+    rows = definition.bits(_named(trials))
+    by_size = capacity.best_by_size(rows, NETWORK)
+    by_seed = statistics.by_group(by_size, [*NETWORK, "seed"], _of_seed)
+    sets = rows.groupby([*NETWORK, SIZE], sort=False)["set_bits"].max().reset_index()
+    pieces = [
+        capacity.estimated(by_seed, NETWORK, "bits", ["at_least"]).assign(quantity=BITS),
+        capacity.estimated(by_seed, NETWORK, "per_parameter", ["at_least"]).assign(quantity=PER_PARAMETER),
+        capacity.with_partial(
+            statistics.over_seeds(by_size, [*NETWORK, SIZE], "bits"), by_size, [*NETWORK, SIZE], "bits"
+        )
+        .merge(sets, on=[*NETWORK, SIZE])
+        .assign(quantity=BITS_BY_SIZE),
+    ]
+    facts = by_seed.groupby(NETWORK).agg({"parameters": "max", "tried": "min"}).reset_index()
+    return pd.concat(pieces, ignore_index=True).merge(facts, on=NETWORK).assign(definition=definition.name)
+
+
+def _named(trials: pd.DataFrame) -> pd.DataFrame:
+    """The rows with cell and variant, for which set sizes and ways to train are no difference."""
+    ways = [name for name in frames.varying(trials) if name.startswith((SIZE, *capacity.TUNED))]
+    named = sequences.settings(trials.assign(**{name: trials[name].iloc[0] for name in ways}))
+    return trials.assign(**{name: named[name] for name in (CELL, "variant")})
+
+
+def _of_seed(sizes: pd.DataFrame) -> dict[str, Any]:
+    """One seed's capacity, from all set sizes that it was asked for."""
+    known = sizes.dropna(subset="bits")
+    best = known["bits"].max()
+    return {
+        "bits": best,
+        "per_parameter": best / sizes["parameters"].max(),
+        "at_least": int(len(known) > 0 and known.sort_values(SIZE)["bits"].iloc[-1] == best),
+        "tried": int(sizes["tried"].sum()),
+        "whole": bool(sizes["whole"].all()),
+        "parameters": sizes["parameters"].max(),
+    }
+
+
+def _curves(chosen: pd.DataFrame, summary: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame, dict[str, Any]]]:
+    """A curve a cell, and, where lengths differ, a length."""
+    several = chosen[LENGTH].nunique() > 1
+    for name, points, look in sequences.curves(chosen, summary):
+        for i, (length, own) in enumerate(points.groupby(LENGTH)):
+            dashes = ("-", "--", ":", "-.")[i % 4]
+            yield f"{name}, T = {length}" if several else name, own, {**look, "linestyle": dashes}
+
+
+_COLUMNS = (
+    "quantity", TASK, "definition", CELL, "variant", WIDTH, LENGTH, SIZE, "set_bits", "parameters", "estimate", "low",
+    "high", "seeds", "missing", "at_least", "tried",
+)  # fmt: skip
+
+_BOUND = (
+    "A lower bound, of few trials (tried, in the table); a triangle: the largest set held most, so that still larger "
+    "ones may give more."
+)
+_INTERVAL = "Mean over seeds; bars: 95 % bootstrap interval over seeds, not over the grid of set sizes."
+_MEANING = {
+    "random_sequences": "Collins' I: N [log2 K + p log2 p + (1 - p) log2((1 - p) / (K - 1))], p the share of N random "
+    "labels predicted; random bits are shown at the first step, the label is asked for at the last. After Collins et "
+    "al. (2017), who tuned thousands of times a point and found 3 to 6 bits a parameter, about 5; sizes and tuning "
+    "here are ours. A perceptron holds 2 labels a weight (Cover 1965).",
+    "strings": "Morris' code length: N T log2 V less the network's code length of the N random strings of T tokens. "
+    "After Morris et al. (2025), who found about 3.6 bits a parameter (P) for transformers, larger ones, trained far "
+    "longer; sizes and training here are ours.",
+}
+
+
+def _figures(task: str) -> Iterator[figures.Figure]:
+    about: dict[str, Any] = {TASK: task}
+    short = DEFINITIONS[task].short
+    for name, title, quantity, against in (
+        ("bits", "Bits memorized, by parameters", BITS, "parameters"),
+        ("bits-by-width", "Bits memorized, by width", BITS, WIDTH),
+        ("per-parameter", "Bits a parameter, by parameters", PER_PARAMETER, "parameters"),
+        ("per-parameter-by-width", "Bits a parameter, by width", PER_PARAMETER, WIDTH),
+    ):
+        yield figures.Figure(
+            f"{task.replace('_', '-')}-{name}",
+            f"{title}: {short}",
+            partial(draw, task=task, quantity=quantity, against=against),
+            f"Largest over set sizes and ways to train. {_MEANING[task]} {_BOUND} {_INTERVAL} {sequences.PRU_NOTE}",
+            rows=figures.of_quantity(quantity, **about),
+            only=about,
+        )
+    yield figures.Figure(
+        f"{task.replace('_', '-')}-by-size",
+        f"Bits memorized, by set: {short}",
+        partial(draw_by_size, task=task),
+        f"For each set, the best over ways to train: on the line all of it is held; a plateau is the capacity. At the "
+        f"largest width that all cells have; others are in the table. What lies at 0 or below is only there. "
+        f"{_MEANING[task]} {_INTERVAL} {sequences.PRU_NOTE}",
+        rows=figures.of_quantity(BITS_BY_SIZE, **about),
+        only=about,
+    )
+
+
+FIGURES = tuple(figure for task in DEFINITIONS for figure in _figures(task))

@@ -1,0 +1,270 @@
+"""How long a sequence does each cell master? Share of seeds that solve a task, in how many steps, by length and width.
+
+It does not follow a training (`convergence`), nor look inside a sequence (`recall_positions`, `readouts`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+
+from analysis.core import figures, frames, statistics
+from analysis.questions import sequences
+from analysis.questions.sequences import CELL, CURVE, LENGTH, SETTING, SOLVED_IN, TASK, WIDTH
+from memsweep.spec.numerals import texts
+from memsweep.spec.options import SOLVABLE_TASKS
+
+QUERY = frames.TRIALS
+ALSO = ("convergence", "recall_positions", "readouts")
+
+SHARE, STEPS, REACH, FINAL = "share of seeds that solve", "steps to solve", "largest length solved", "value at the end"
+
+
+def summarize(trials: pd.DataFrame) -> pd.DataFrame:
+    """A row per quantity and setting: task, cell, variant (`sequences.settings`), width and, but for REACH, length.
+
+    A trial has solved its task from `solved_step` on; one that finished or diverged without has not, within its budget;
+    of any other (failed, pruned, not stored) that is not known, and it counts as missing.
+    share of seeds that solve: with Wilson's interval over seeds.  steps to solve: median over seeds, a trial that did
+    not solve counting as its budget or more: `at_least` is 1 where that makes the median a lower bound; interval of the
+    sign test, infinite above where it ends in such a seed.  largest length solved (T*): the largest of the grid that
+    SOLVED_IN of the known seeds solve; 0 and `at_most` 1 where there is none, `at_least` 1 where no longer one is
+    known; a threshold of a grid, without an interval.  value at the end: mean over seeds of accuracy or squared error
+    on validation targets (`measure`), with its bootstrap interval over seeds; a diverged trial has none.
+    Intervals are at 95 %. Returns also parameters, budget, chance, seeds, missing, censored (seeds that did not solve).
+    """
+    if trials.empty:
+        return pd.DataFrame(columns=list(_COLUMNS))
+    rows = _fates(sequences.measured(sequences.settings(trials)))
+    solvable = rows[rows[TASK].isin(SOLVABLE_TASKS)]
+    pieces = [statistics.over_seeds(rows, SETTING, "value").assign(quantity=FINAL)]
+    if len(solvable):
+        shares = statistics.share_over_seeds(solvable, SETTING, "solved")
+        steps = statistics.median_over_seeds(solvable, SETTING, "steps", "unsolved")
+        pieces += [shares.assign(quantity=SHARE), steps.assign(quantity=STEPS)]
+    summary = pd.concat(pieces, ignore_index=True).merge(_facts(rows, SETTING), on=SETTING)
+    if len(solvable):
+        reach = statistics.by_group(shares, _NETWORK, _reach).merge(_facts(rows, _NETWORK), on=_NETWORK)
+        summary = pd.concat([summary, reach.assign(quantity=REACH)], ignore_index=True)
+    return sequences.by_cell(summary).reindex(columns=[*_COLUMNS]).reset_index(drop=True)
+
+
+def draw_solved(summary: pd.DataFrame, ax: Axes, task: str) -> Axes:
+    """Solved region: a square a length and width of a cell, which tells how many seeds solved; the darker, the more."""
+    chosen = sequences.by_cell(figures.having(summary, {"quantity": SHARE, TASK: task}))
+    if not chosen["seeds"].any():
+        return figures.empty(ax, f"no finished trial of task {task}")
+    lengths = np.sort(chosen[LENGTH].unique())
+    keys = list(chosen[[*CURVE, WIDTH]].drop_duplicates().itertuples(index=False, name=None))
+    edges, middles = _stacked([key[:2] for key in keys])
+    at = dict(zip(keys, middles, strict=True))
+    colors = np.full((len(edges) - 1, len(lengths)), np.nan)
+    for square in chosen.to_dict("records"):
+        x, y = int(np.searchsorted(lengths, square[LENGTH])), at[square[CELL], square["variant"], square[WIDTH]]
+        colors[np.searchsorted(edges, y) - 1, x] = square["estimate"]
+        ax.text(x, y, _told(square), ha="center", va="center", fontsize=6, color=_ink(square["estimate"]))
+    ax.pcolormesh(np.arange(len(lengths) + 1) - 0.5, edges, colors, cmap=_SHADES, vmin=0, vmax=1, label="share solved")
+    ax.figure.set_figheight(max(2.9, 0.16 * len(middles) + 0.9))  # type: ignore[union-attr]  # no subfigure
+    figures.grid_ticks(ax.xaxis, np.arange(len(lengths)), texts(lengths))
+    names = [f"{sequences.name_of(cell, variant)}  {width:g}" for cell, variant, width in keys]
+    figures.grid_ticks(ax.yaxis, middles, names)
+    ax.grid(visible=False)
+    ax.tick_params(length=0)
+    note = sequences.pru(chosen)
+    ax.set(xlabel="\n".join(filter(None, ["sequence length (T)", note])), ylabel="cell, width (H)")
+    return ax
+
+
+def draw_steps(summary: pd.DataFrame, ax: Axes, task: str) -> Axes:
+    """Median steps to solve against the length, a curve a cell, at one width; lower bounds are marked."""
+    chosen = sequences.at_one_width(figures.having(summary, {"quantity": STEPS, TASK: task}))
+    if chosen["estimate"].isna().all():
+        return figures.empty(ax, f"no finished trial of task {task}")
+    drawn = sequences.curves(chosen, summary)
+    for i, (name, points, look) in enumerate(drawn):
+        points = points.assign(x=points[LENGTH] * _beside(i, len(drawn)), high=points[["high", "budget"]].min(axis=1))
+        figures.curve(ax, points, "x", label=name, **look)
+        _marked(ax, points, "at least (half unsolved)", look)
+    ax.set(xscale="log", yscale="log", xlabel="sequence length (T)", ylabel="steps to solve (median)")
+    figures.grid_ticks(ax.xaxis, np.sort(chosen[LENGTH].unique()))
+    figures.plain_ticks(ax.yaxis)
+    figures.legend(ax, sequences.title(chosen, WIDTH))
+    return ax
+
+
+def draw_reach(summary: pd.DataFrame, ax: Axes, task: str) -> Axes:
+    """Largest length solved (T*) against the width, a curve a cell."""
+    chosen = figures.having(summary, {"quantity": REACH, TASK: task})
+    if chosen["estimate"].isna().all():
+        return figures.empty(ax, f"no finished trial of task {task}")
+    lengths = np.sort(figures.having(summary, {"quantity": SHARE, TASK: task})[LENGTH].unique())
+    heights = np.arange(len(lengths) + 1.0)  # none, then a step a length of the grid
+    drawn = sequences.curves(chosen, summary)
+    for i, (name, points, look) in enumerate(drawn):
+        height = points["estimate"].map(dict(zip([0, *lengths], heights, strict=True)))
+        points = points.assign(x=points[WIDTH] * _beside(i, len(drawn)), estimate=height, low=np.nan, high=np.nan)
+        figures.curve(ax, points, "x", label=name, **look)
+        _marked(ax, points, "at least: end of grid", look)
+    figures.grid_ticks(ax.yaxis, heights, ["none", *texts(lengths)])
+    ax.set(xscale="log", xlabel="width (H)", ylabel="largest length solved (T*)", ylim=(-0.5, len(lengths) + 0.5))
+    figures.grid_ticks(ax.xaxis, np.sort(chosen[WIDTH].unique()))
+    figures.legend(ax, sequences.title(chosen))
+    return ax
+
+
+def draw_final(summary: pd.DataFrame, ax: Axes, task: str, against: str = WIDTH) -> Axes:
+    """What is measured at the end against width or parameters, a curve a cell, at the longest length that is solved."""
+    chosen = figures.having(summary, {"quantity": FINAL, TASK: task})
+    chosen = chosen[chosen[LENGTH] == longest_solved(summary, task)]
+    if chosen["estimate"].isna().all():
+        return figures.empty(ax, f"no finished trial of task {task}")
+    measure = chosen["measure"].iloc[0]
+    for name, points, look in sequences.curves(chosen, summary):
+        figures.curve(ax, points[points[against] > 0], against, label=name, **look)
+    x = np.sort(chosen.loc[chosen[against] > 0, against].unique())
+    if chosen["chance"].notna().any():
+        figures.reference(ax, x, np.full(len(x), chosen["chance"].max()), "chance (reads nothing)")
+    sequences.size_axis(ax, against, x)
+    sequences.measure_axis(ax, measure)
+    figures.legend(ax, sequences.title(chosen, LENGTH))
+    return ax
+
+
+def longest_solved(summary: pd.DataFrame, task: str) -> float:
+    """The largest length that any setting of a task solves (T*), else the longest: beyond it, all lie at the floor."""
+    reach = figures.having(summary, {"quantity": REACH, TASK: task})["estimate"].max()
+    return float(reach) if reach > 0 else float(figures.having(summary, {TASK: task})[LENGTH].max())
+
+
+def _fates(rows: pd.DataFrame) -> pd.DataFrame:
+    """solved: 1, 0 or NaN.  steps: to solve, at least where unsolved.  value: NaN where the trial has no result."""
+    solved = sequences.solved(rows)
+    budget = frames.budget(rows)
+    return rows.assign(
+        solved=solved,
+        unsolved=solved == 0,
+        steps=rows["solved_step"].astype(float).where(solved == 1, budget).where(solved.notna()),
+        budget=budget,
+        parameters=rows["parameter_count"].astype(float),
+        value=rows["value"].where(frames.usable(rows)),
+    )
+
+
+def _facts(rows: pd.DataFrame, by: list[str]) -> pd.DataFrame:
+    names = ["parameters", "budget", "chance", "measure"]
+    return rows.groupby(by, sort=False)[names].max().reset_index()
+
+
+def _reach(lengths: pd.DataFrame) -> dict[str, Any]:
+    """T* of one network, from its share of solved seeds at each length."""
+    known = lengths.dropna(subset="estimate")
+    largest = known.loc[known["estimate"] >= SOLVED_IN, LENGTH].max()
+    none = bool(np.isnan(largest))
+    return {
+        "estimate": np.nan if known.empty else 0.0 if none else float(largest),
+        "seeds": int(lengths["seeds"].max()),
+        "missing": int(lengths["missing"].max()),
+        "at_least": int(not none and not (known[LENGTH] > largest).any()),
+        "at_most": int(none and len(known) > 0),
+    }
+
+
+def _stacked(keys: list[tuple[Any, ...]]) -> tuple[np.ndarray, np.ndarray]:
+    """Edges of rows of height 1, the first on top, with gaps between different keys; and the middles of the rows."""
+    edges, middles = [0.0], []
+    for before, key in zip([keys[0], *keys], keys, strict=False):
+        if key != before:
+            edges.append(edges[-1] - 0.25)
+        middles.append(edges[-1] - 0.5)
+        edges.append(edges[-1] - 1)
+    return np.array(edges[::-1]), np.array(middles)
+
+
+def _told(square: dict[Any, Any]) -> str:
+    """3/5; with seeds that are not known, 3/4 +1?; none of them, ?"""
+    unknown = int(square["missing"])
+    if not square["seeds"]:
+        return "?"
+    return f"{round(square['estimate'] * square['seeds'])}/{square['seeds']}" + (f" +{unknown}?" if unknown else "")
+
+
+def _ink(share: float) -> str:
+    return "white" if share > 0.6 else "black"
+
+
+def _beside(i: int, count: int) -> float:
+    """Factor by which the i-th curve is shifted, so that equal points are seen."""
+    return float(1.025 ** (i - (count - 1) / 2))
+
+
+def _marked(ax: Axes, points: pd.DataFrame, label: str, look: dict[str, Any]) -> None:
+    marked = points[points["at_least"] > 0]
+    if len(marked):
+        figures.hollow(ax, marked["x"], marked["estimate"], label, marker="^", color=look["color"])
+
+
+_COLUMNS = (
+    "quantity", TASK, CELL, "variant", WIDTH, LENGTH, "measure", "parameters", "budget", "chance", "estimate", "low",
+    "high", "seeds", "missing", "censored", "at_least", "at_most",
+)  # fmt: skip
+
+_NETWORK = [name for name in SETTING if name != LENGTH]
+_SHADES = colormaps["Blues"]
+
+
+def _figures(task: str) -> Iterator[figures.Figure]:
+    of_task = {TASK: task}
+    yield figures.Figure(
+        f"{task}-solved",
+        f"Solved region: {task}",
+        partial(draw_solved, task=task),
+        "Seeds that solved the task within their budget, of those that are known; the darker, the more; +1?: one seed "
+        "has no result (failed or not stored); a white square with ?: none has. A diverged trial counts as unsolved. "
+        "In the table: Wilson's 95 % interval over seeds. The task's threshold, on validation data, is ours. "
+        f"{sequences.PRU_NOTE}",
+        rows=figures.of_quantity(SHARE, **of_task),
+        only=of_task,
+    )
+    yield figures.Figure(
+        f"{task}-steps",
+        f"Steps to solve: {task}",
+        partial(draw_steps, task=task),
+        "Median over seeds, all seeds counted: one that did not solve within its budget as the budget or more; a "
+        "triangle: the median itself is only known to lie there or above. Bars: sign-test interval over seeds, 95 % or "
+        "the range of all seeds where they are fewer than 6; cut off at the budget. At the largest width that all "
+        "cells have; others are in the table. Points are set a little apart. " + sequences.PRU_NOTE,
+        rows=figures.of_quantity(STEPS, **of_task),
+        only=of_task,
+    )
+    yield figures.Figure(
+        f"{task}-reach",
+        f"Largest length solved, by width: {task}",
+        partial(draw_reach, task=task),
+        f"T*: the largest length of the grid that {SOLVED_IN:.0%} or more of the seeds solve; a triangle: no longer "
+        "one is known, so that T* may lie above; none: not even the shortest. A threshold of a grid, so without an "
+        "interval: those of the shares are at the solved region. Points are set a little apart. "
+        f"{sequences.PRU_NOTE}",
+        rows=figures.of_quantity(REACH, **of_task),
+        only=of_task,
+    )
+    for against, title in ((WIDTH, "width"), ("parameters", "parameters")):
+        yield figures.Figure(
+            f"{task}-by-{title}",
+            f"At the end, by {title}: {task}",
+            partial(draw_final, task=task, against=against),
+            f"Cells at equal {title}, on validation data at the end of training. A trial that ends once solved stops "
+            "near the threshold, so solved settings can't be told apart here. At the longest length that any setting "
+            f"solves in {SOLVED_IN:.0%} of its seeds, else at the longest; others are in the table. Mean over seeds; "
+            f"bars: 95 % bootstrap interval over seeds; a diverged trial counts as missing. {sequences.PRU_NOTE}",
+            rows=figures.of_quantity(FINAL, **of_task),
+            only=of_task,
+        )
+
+
+FIGURES = tuple(figure for task in SOLVABLE_TASKS for figure in _figures(task))

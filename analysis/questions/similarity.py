@@ -1,0 +1,194 @@
+"""Do networks that learn end up alike, and networks that memorize each in their own way? After Gu & Tresp 2019."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from analysis.core import comparisons, figures, frames, series
+
+QUERY = """select w.trial_id, w.setting_id, w.seed, w.configuration, t.status, t.train_correct_count, t.train_count,
+b.* exclude (trial_id, attempt_id)
+from wanted w left join trials t using (trial_id) left join representations b using (trial_id)
+where w.sweep = '{sweep}' order by w.position, b.step, b.part, b.layer"""
+"""What networks say; a trial that is not stored is one row without step."""
+
+TRUE, SHARED, OWN = "true labels", "one random labelling", "random labels of each its own"
+FITTED = 0.99
+"""Training accuracy below which a network is not compared: it has neither learned nor memorized."""
+UNITS = 16
+"""Of networks of any width, the first ones, which are as good as any: PWCCA depends on how many are compared."""
+
+KAPPA, AGREEMENT, CKA, PWCCA, COSINE = (
+    *("kappa of predictions", "agreement on training examples", "linear CKA"),
+    *("PWCCA similarity", "cosine of input gradients"),
+)
+
+
+def labelled(rows: pd.DataFrame) -> pd.DataFrame:
+    """With the column `group`: which labels a network was trained on; the labels' noise seed tells whose they are."""
+    fraction = rows["data_noise_fraction"]
+    partly = "random share " + fraction.astype(str)
+    own = np.where(rows["seeds_noise"] == rows["seed"], OWN, SHARED)
+    return rows.assign(group=np.select([fraction == 0, fraction < 1], [TRUE, partly], own))
+
+
+def partly_random(fraction: float) -> str:
+    """The group of a share of random labels."""
+    return TRUE if fraction == 0 else SHARED if fraction == 1 else f"random share {fraction}"
+
+
+def compared(
+    rows: pd.DataFrame,
+    measure: str,
+    groups: Sequence[str],
+    *,
+    layer: int = 0,
+    width: int | None = None,
+    end: bool = True,
+) -> np.ndarray:
+    """How alike each two networks are: [G, S, G, S], groups and seeds in order; NaN where one is missing or unfitted.
+
+    rows: QUERY's, of any number of groups.  layer: of hidden units, for CKA and PWCCA.  width: of networks; default:
+    that at which there are random labels.  end: else before training.  PWCCA is told of the pairs of `of_pairs` alone.
+    """
+    rows = labelled(rows)
+    seeds = sorted(rows["seed"].unique())
+    width = width or int(rows.loc[rows["data_noise_fraction"] > 0, "model_width"].min())
+    rows = rows[(rows["model_width"] == width) & ((rows["step"] > 0) == end) & frames.usable(rows)]
+    if measure != AGREEMENT:
+        rows = rows[rows["train_correct_count"] >= FITTED * rows["train_count"]]
+    part = "train" if measure == AGREEMENT else "validation"
+    said = _said(rows, part, "hidden" if measure in (CKA, PWCCA) else "logits", layer)
+    places = [(group, seed) for group in groups for seed in seeds]
+    there = np.array([place in said for place in places])
+    found = np.full((len(places), len(places)), np.nan)
+    if there.any():
+        units = UNITS if measure == PWCCA else None
+        values = np.stack([said[place][:, :units] for place in places if place in said])
+        if measure == COSINE:
+            gradients = _said(rows, part, "gradient", 0)
+            stacked = np.stack([gradients[place] for place in places if place in said])
+            alike = comparisons.gradient_cosine(stacked, values.argmax(2))
+        elif measure == KAPPA:
+            alike = comparisons.kappa(values.argmax(2))
+        elif measure == AGREEMENT:
+            alike = comparisons.agreement(values.argmax(2))
+        else:
+            pair = np.tile(np.arange(len(seeds)) // 2, len(groups))[there]
+            alike = comparisons.cka(values) if measure == CKA else comparisons.pwcca(values, pair[:, None] == pair)
+        found[np.ix_(there, there)] = alike
+    return found.reshape(len(groups), len(seeds), len(groups), len(seeds))
+
+
+def of_pairs(alike: np.ndarray, one: int, other: int) -> np.ndarray:
+    """Between two networks of one group, or of two, for disjoint pairs of seeds, which are independent: [S // 2].
+
+    alike: [G, S, G, S].  Of two groups it is the mean of both ways; networks of one seed began alike and don't pair.
+    """
+    first = np.arange(0, alike.shape[1] - 1, 2)
+    found: np.ndarray = (alike[one, first, other, first + 1] + alike[one, first + 1, other, first]) / 2
+    return found
+
+
+def hidden_layers(rows: pd.DataFrame) -> list[int]:
+    return sorted(rows.loc[rows["quantity"] == "hidden", "layer"].dropna().astype(int).unique())
+
+
+def fractions(rows: pd.DataFrame) -> list[float]:
+    """Shares of random labels, from 0 to 1."""
+    return sorted(rows["data_noise_fraction"].unique())
+
+
+def summarize(rows: pd.DataFrame) -> pd.DataFrame:
+    """Per measure, networks compared, and axis: the mean over disjoint pairs of networks.
+
+    rows: QUERY's (`frames.read`).  Returns quantity, axis (layer, share of random labels, or width), x, networks,
+    estimate, low, high, seeds (pairs), missing.
+    """
+    layers, told = hidden_layers(rows), []
+    widths = sorted(rows.loc[rows["data_noise_fraction"] == 0, "model_width"].unique())
+
+    def tell(measure: str, axis: str, x: float, networks: str, values: np.ndarray) -> None:
+        frame = pd.DataFrame({"seed": range(len(values)), "value": values, "status": "finished"})
+        told.append(frame.assign(quantity=measure, axis=axis, x=x, networks=networks))
+
+    for measure in (CKA, PWCCA):
+        for layer in layers:
+            alike = compared(rows, measure, (TRUE, SHARED, OWN), layer=layer)
+            for i, group in enumerate((TRUE, SHARED, OWN)):
+                tell(measure, "layer", layer, group, of_pairs(alike, i, i))
+            tell(measure, "layer", layer, "one of true, one of random labels", of_pairs(alike, 0, 1))
+    for measure in (KAPPA, COSINE):
+        for fraction in fractions(rows):
+            tell(measure, "share", fraction, "shared labels", _of_group(rows, measure, partly_random(fraction)))
+        tell(measure, "share", 1.0, OWN, _of_group(rows, measure, OWN))
+    for width in widths if layers else ():
+        for moment in ("trained", "untrained"):
+            values = _of_group(rows, PWCCA, TRUE, layer=layers[-1], width=width, end=moment == "trained")
+            tell(PWCCA, "width", width, moment, values)
+    pairs = pd.concat(told, ignore_index=True).groupby("quantity", sort=False)
+    pieces = [series.summarize(own, {str(name): own["value"]}, ["axis", "x", "networks"]) for name, own in pairs]
+    found = pd.concat(pieces, ignore_index=True)
+    return found[found["seeds"] > 0].reset_index(drop=True)
+
+
+def _of_group(rows: pd.DataFrame, measure: str, group: str, **where: Any) -> np.ndarray:
+    return of_pairs(compared(rows, measure, (group,), **where), 0, 0)
+
+
+def _said(rows: pd.DataFrame, part: str, quantity: str, layer: int) -> dict[tuple[str, int], np.ndarray]:
+    """(group, seed) -> what is told of each example, [E, H]."""
+    at_layer = {"layer": layer} if quantity == "hidden" else {}
+    chosen = figures.having(rows, {"part": part, "quantity": quantity, **at_layer})
+    columns = (chosen[name] for name in ("group", "seed", "numbers", "width"))
+    return {(group, seed): np.asarray(n, float).reshape(-1, int(w)) for group, seed, n, w in zip(*columns, strict=True)}
+
+
+_ABOUT = (
+    "On 200 validation examples. Two networks differ by first weights and order of examples; each is in one pair, and "
+    "a pair counts as a seed."
+)
+
+FIGURES = (
+    *(
+        series.figure(
+            name,
+            f"{measure} of hidden layers",
+            f"{_ABOUT}{about}",
+            (measure, "x", "networks"),
+            {"axis": "layer"},
+            xlabel="hidden layer",
+            ylim=(0, 1.02),
+        )
+        for name, measure, about in (("cka", CKA, ""), ("pwcca", PWCCA, f" The first {UNITS} units of each network."))
+    ),
+    *(
+        series.figure(
+            name,
+            title,
+            _ABOUT,
+            (measure, "x", "networks"),
+            {"axis": "share"},
+            xlabel="random labels (share)",
+            ylim=(-0.1, 1.02),
+        )
+        for name, title, measure in (
+            ("kappa", "Agreement of predictions beyond chance", KAPPA),
+            ("gradients", "Likeness of input gradients", COSINE),
+        )
+    ),
+    series.figure(
+        "width",
+        "PWCCA of the last hidden layer, by width",
+        f"{_ABOUT} True labels; the first {UNITS} units of each network.",
+        (PWCCA, "x", "networks"),
+        {"axis": "width"},
+        xscale="log",
+        xlabel="width (units a layer)",
+        ylim=(0, 1.02),
+    ),
+)

@@ -1,0 +1,298 @@
+"""All sweeps of a results folder on one page that needs nothing but itself; figures as PDF, SVG and PNG beside it."""
+
+from __future__ import annotations
+
+import base64
+import errno
+import hashlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+from traceback import extract_tb
+from types import ModuleType
+from typing import Any
+
+import jinja2
+import pandas as pd
+from pandas.api.types import is_float_dtype
+from plotly.offline import get_plotlyjs
+
+from analysis.claims import table
+from analysis.claims.claim import Paper
+from analysis.claims.verdicts import Verdict, papers
+from analysis.core import figures, frames, interactive
+from analysis.core.catalog import Answer, Broken, answer, asked
+from memsweep.results import query, trial_state
+from memsweep.results.status import failures, overview
+from memsweep.results.storage.location import Location
+from memsweep.results.storage.parts import write_whole
+from memsweep.results.storage.store import Snapshot, Store, StoreError
+from memsweep.spec.numerals import texts
+from memsweep.spec.schema import SETTLED, Status
+
+PAGE = "report.html"
+FIGURES = "figures"
+UNNAMEABLE = (errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ)
+"""Errors of a file's name."""
+SHOWN_FAILURES = 20
+SHOWN_ROWS = 400
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A figure on the page."""
+
+    anchor: str
+    title: str
+    note: str
+    words: str  # for those who can't see it
+    count: str  # of trials behind it, and of those that are not
+    plot: dict[str, Any]  # what Plotly draws
+    twins: dict[str, str]  # pdf, svg, png: as data addresses
+    columns: list[str]
+    rows: list[list[str]]
+    more: int  # rows not shown
+
+
+@dataclass(frozen=True)
+class Question:
+    """What one analysis module says of a sweep."""
+
+    text: str
+    query: str
+    figures: list[Drawn]
+    problem: str = ""
+    """Why there are no figures, where drawing them raised an error."""
+    left_out: str = ""
+    """Which figures have nothing on them, and why."""
+
+
+@dataclass(frozen=True)
+class Section:
+    """One sweep on the page."""
+
+    sweep: str
+    counts: dict[str, Any]
+    notices: list[str]
+    failures: list[tuple[str, str, str]]
+    questions: list[Question]
+    provenance: dict[str, str]
+
+
+def write(results: str | Location, warn: Callable[[str], None] = lambda problem: None) -> Location:
+    """Writes the figures and the page; returns the page's path. Raises StoreError when the folder can't be written.
+
+    warn: is told each question that could not be answered; the others are on the page all the same.
+    """
+    store = Snapshot(results)
+    folder = store.results / FIGURES
+    causes = {trial: (state, cause) for trial, state, cause in failures(store)}
+    try:
+        sections = [_section(store, row, causes) for row in overview(store)]
+        judged = _papers(store, folder)
+    except OSError as error:
+        raise StoreError(f"{folder}: figures can't be written ({error.strerror or error}).") from error
+    page = _template().render(
+        sections=sections,
+        judged=judged,
+        plotly=get_plotlyjs(),
+        title=store.results.resolve().name,
+        made_at=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        version=version("memsweep"),
+    )
+    path = store.results / PAGE
+    write_whole(path, page.encode())
+    problems = [question.problem for section in sections for question in section.questions if question.problem]
+    for problem in dict.fromkeys(problems):
+        warn(problem)
+    return path
+
+
+def _section(store: Store, counts: dict[str, Any], causes: dict[str, tuple[str, str]]) -> Section:
+    sweep = counts["sweep"]
+    trials = frames.read(frames.TRIALS, sweep, store)
+    own = [(trial, *causes[trial]) for trial in trials["trial_id"] if trial in causes]
+    answered = [_answered(module, sweep, prefix, store) for prefix, module in asked(sweep, store).items()]
+    return Section(
+        sweep,
+        {name: value for name, value in counts.items() if name != "sweep"},
+        list(_notices(trials, trial_state.states(store)[sweep])),
+        own[:SHOWN_FAILURES],
+        [
+            question
+            for i, question in enumerate(answered)
+            if question.figures or question.problem or question.left_out or i == 0
+        ],
+        _provenance(sweep, trials, store),
+    )
+
+
+def _papers(store: Store, folder: Location) -> list[tuple[Paper, Drawn]]:
+    """The claims of each paper of which something was run, by the table that `memsweep claims` has written."""
+    verdicts = table.stored(store.results)
+    found = list[tuple[Paper, Drawn]]()
+    for paper in papers():
+        rows = verdicts[verdicts["paper"] == paper.key]
+        if (rows["verdict"] != Verdict.NOT_RUN).any():
+            count = ", ".join(f"{count} {verdict}" for verdict, count in rows["verdict"].value_counts().items())
+            drawn = _drawn(table.figure(paper), rows, "claims-", f"{len(rows)} claims: {count}.", folder)
+            found += [(paper, drawn)] if isinstance(drawn, Drawn) else []
+    return found
+
+
+def _notices(trials: pd.DataFrame, states: dict[str, str]) -> Iterator[str]:
+    """What the reader must know before looking at a figure: trials without a result, by their ends; missing probes."""
+    settled = trials["trial_id"][trials["status"].isin(SETTLED)]
+    if lacking := sum(states[trial_id] not in SETTLED for trial_id in settled):
+        yield f"{lacking:,} of {len(trials):,} trials are stored without the probes that are wanted: launch again."
+    for status, count in frames.ends(trials).items():
+        if status == frames.MISSING:
+            yield f"{count:,} of {len(trials):,} trials are not stored: they have not run yet, or are running."
+        elif status not in frames.USABLE:
+            yield f"{count:,} of {len(trials):,} trials are {status.replace('_', ' ')}. {Status(status).advice}"
+
+
+def _answered(module: ModuleType | Broken, sweep: str, prefix: str, store: Store) -> Question:
+    name = module.name if isinstance(module, Broken) else module.__name__
+    text = (getattr(module, "__doc__", None) or name).strip().partition("\n")[0]
+    folder, drawn, empty, statement = store.results / FIGURES, list[Drawn](), dict[str, list[str]](), ""
+    try:
+        found = answer(module, sweep, store)
+        statement = frames.statement(found.module.QUERY, sweep)
+        text = _heading(found) or text
+        for figure in found.figures:
+            count = _behind(figure.about(found.chosen), figure.about(found.read))
+            one = _drawn(figure, found.summary, prefix, count, folder)
+            if isinstance(one, Drawn):
+                drawn.append(one)
+            else:
+                empty.setdefault(one, []).append(figure.title)
+    except OSError as error:
+        if error.errno not in UNNAMEABLE:
+            raise  # the folder's fault, not the question's
+        problem = f"sweep {sweep!r}: its figures can't be stored: {error.strerror}."
+        return Question(text, statement, [], problem)
+    except Exception as error:  # a hundred figures are not lost for one
+        problem = f"{name} can't draw sweep {sweep!r}: {type(error).__name__}: {error} ({_where(error, name)})."
+        return Question(text, statement, [], problem)
+    left_out = "; ".join(f"{', '.join(titles)} ({why})" for why, titles in empty.items())
+    return Question(text, statement, drawn, left_out=left_out and f"Left out: {left_out}.")
+
+
+def _heading(found: Answer) -> str:
+    """What the module makes of the sweep's axes, if it has a `heading`."""
+    return str(found.module.heading(found.read)) if hasattr(found.module, "heading") else ""
+
+
+def _where(error: Exception, module: str) -> str:
+    """The last place within the analysis, or the module of this name, at which an error was raised."""
+    here, stem = Path(__file__).parents[1], module.rpartition(".")[2]
+    places = [(Path(frame.filename), frame.lineno) for frame in extract_tb(error.__traceback__)]
+    if isinstance(error, SyntaxError) and error.filename:
+        places.append((Path(error.filename), error.lineno))
+    path, line = [(path, line) for path, line in places if path.is_relative_to(here) or path.stem == stem][-1]
+    return f"{here.name}/{path.relative_to(here) if path.is_relative_to(here) else path.name}, line {line}"
+
+
+def _behind(chosen: pd.DataFrame, read: pd.DataFrame) -> str:
+    """Which trials a figure shows: how many of how many, and what was held where not all are shown."""
+    used, wanted = (frame["trial_id"].nunique() for frame in (chosen[frames.usable(chosen)], chosen))
+    held = {name: chosen[name].iloc[0] for name in frames.varying(read) if len(chosen) and chosen[name].nunique() == 1}
+    return f"{used:,} of {wanted:,} trials" + (f", those with {frames.label(held, read)}." if held else ".")
+
+
+def _drawn(figure: figures.Figure, summary: pd.DataFrame, prefix: str, count: str, folder: Location) -> Drawn | str:
+    """The figure, and its files; or why there is nothing on it, without files."""
+    rows = figure.rows(summary)
+    with figures.canvas() as ax:
+        figure.draw(summary, ax)
+        if why := figures.why_empty(ax):
+            for kind in figures.UNDATED:  # of a report before
+                (folder / f"{prefix}{figure.name}.{kind}").unlink(missing_ok=True)
+            return why
+        paths = figures.save(ax, folder, prefix + figure.name, figure.title)
+        plot = interactive.describe(ax)
+    return Drawn(
+        prefix + figure.name,
+        figure.title,
+        figure.note,
+        interactive.words(plot),
+        count,
+        plot,
+        {path.suffix[1:]: _address(path) for path in paths},
+        [frames.short(name) for name in rows.columns],
+        _table(rows.head(SHOWN_ROWS)),
+        max(0, len(rows) - SHOWN_ROWS),
+    )
+
+
+def _provenance(sweep: str, trials: pd.DataFrame, store: Store) -> dict[str, str]:
+    """Where the numbers come from, as name -> text."""
+    stored = trials[trials["status"] != frames.MISSING]
+    packs = query.table("packs", store)
+    packs = packs[packs["attempt_id"].isin(set(stored["attempt_id"].dropna()))]
+    digest = hashlib.blake2b("".join(sorted(trials["trial_id"])).encode(), digest_size=8).hexdigest()
+    times = stored["finished_at"].dropna()
+    return {
+        "trials": f"{len(trials):,} wanted, {len(stored):,} stored; hash of their ids {digest}",
+        "settings and seeds": f"{trials['setting_id'].nunique():,} settings; seeds {spans(trials['seed'])}",
+        "varied": ", ".join(frames.COLUMNS[name] for name in frames.varying(trials)) or "nothing but seeds",
+        "trained": f"{times.min():%Y-%m-%d %H:%M} to {times.max():%Y-%m-%d %H:%M} UTC" if len(times) else "nothing yet",
+        "packs": f"{len(packs):,}, {packs['member_step_count'].sum():,.0f} member steps in "
+        f"{packs['wall_seconds'].sum():,.0f} s of workers",
+        "machine": _distinct(packs["host"] + ": " + packs["device_name"] + " (" + packs["device"] + ")"),
+        "versions": f"memsweep {_distinct(stored['memsweep_version'])}, torch {_distinct(stored['torch_version'])}",
+        "commit": _distinct(packs["memsweep_commit"]),
+        "protocol": _distinct(trials["protocol"].map("{:g}".format)),
+    }
+
+
+@cache
+def _template() -> jinja2.Template:
+    loader = jinja2.FileSystemLoader(Path(__file__).parent / "page")
+    environment = jinja2.Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    return environment.get_template("report.html.j2")
+
+
+def _address(path: Location) -> str:
+    """The file's content as an address that needs no other file."""
+    kind = {".pdf": "application/pdf", ".svg": "image/svg+xml", ".png": "image/png"}[path.suffix]
+    return f"data:{kind};base64,{base64.b64encode(path.read_bytes()).decode()}"
+
+
+def _distinct(values: pd.Series[Any]) -> str:
+    return ", ".join(sorted(set(values.dropna().astype(str)))) or "not recorded"
+
+
+def spans(values: pd.Series[Any]) -> str:
+    """Whole numbers as 0-4, 7."""
+    numbers = sorted({int(value) for value in values})
+    spans: list[list[int]] = []
+    for number in numbers:
+        if spans and number == spans[-1][1] + 1:
+            spans[-1][1] = number
+        else:
+            spans.append([number, number])
+    return ", ".join(str(low) if low == high else f"{low}-{high}" for low, high in spans)
+
+
+def _table(rows: pd.DataFrame) -> list[list[str]]:
+    """The texts of a table. Values of fields, and of whatever stands before the estimate, differ where they differ."""
+    names = list(rows.columns)
+    keys, columns = set(names[: names.index("estimate")] if "estimate" in names else ()) | set(frames.COLUMNS), []
+    for name in names:
+        values = rows[name]
+        written = texts(values, 4) if name in keys and is_float_dtype(values) else map(_text, values)
+        columns.append([text if known else "" for text, known in zip(written, values.notna(), strict=True)])
+    return [list(row) for row in zip(*columns, strict=True)]
+
+
+def _text(value: Any) -> str:
+    if pd.isna(value):
+        return ""
+    if not isinstance(value, float):
+        return str(value)
+    return f"{value:.0f}" if value.is_integer() else f"{value:.4g}"

@@ -1,0 +1,240 @@
+"""What a crash, a full disk or a careless copy left in a results folder, and what becomes of it. Changes nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from memsweep.results import trial_state, wanted
+from memsweep.results.storage.location import Location
+from memsweep.results.storage.parts import PART_NAME
+from memsweep.results.storage.store import IDENTITY, RUNNING, SEARCHES, TRACKING, Store, StoreError
+from memsweep.run import checkpoints
+from memsweep.spec.config import TrialConfig
+from memsweep.spec.options import PROBES
+from memsweep.spec.schema import SCHEMAS, SETTLED, Status
+
+
+class Finding(NamedTuple):
+    """Something that is not as a launch that ended well leaves it."""
+
+    what: str
+    is_wrong: bool
+    """Somebody must mend it; else nothing is lost, and memsweep clears it away or passes over it."""
+    said: str
+
+
+def inspect(store: Store) -> Iterator[Finding]:
+    """All that is out of order, each with what to do."""
+    damaged = list(_damaged_parts(store))
+    yield from damaged
+    if not damaged:
+        yield from _copies(store)
+    yield from _files_beside_parts(store)
+    yield from _checkpoints(store, frozenset() if damaged else frozenset(store.settled()))
+    yield from _notes(store)
+    yield from _permissions(store)
+    if not damaged:
+        yield from _tables(store)
+
+
+def incomplete(store: Store) -> list[str]:
+    """What the tables lack: wanted trials that are not settled, measurements and examples of those that are."""
+    rows, ends = _wanted(store), _ends(store)
+    problems = []
+    for row in rows:
+        end, records = ends.get(row["trial_id"]), wanted.records(row)
+        stored = trial_state.end_of(end) if end else trial_state.NOT_STORED
+        if trial_state.state(stored, records) not in SETTLED:
+            lacks = ", ".join(sorted(records - stored[1])) if stored[0] in SETTLED else ""
+            how = f"{stored[0]} without the probes {lacks} that are wanted" if lacks else stored[0] or "missing"
+            problems.append(f"{row['trial_id']} of {row['sweep']}: {how}")
+    return [*problems, *_lacking(store, rows, ends)]
+
+
+def trial_of(row: dict[str, Any]) -> TrialConfig:
+    """The trial that a row of `wanted` tells of.  Raises StoreError where it tells of none that this version knows."""
+    try:
+        fields = {**json.loads(row["configuration"]), "seed": row["seed"]}
+        values = {name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()}
+        return TrialConfig.of(values)
+    except (TypeError, ValueError) as error:
+        raise StoreError(
+            f"{row['trial_id']} of {row['sweep']}: its configuration in the table wanted can't be read: {error} "
+            "Use the version of memsweep that wrote it, or a newer one."
+        ) from error
+
+
+def _damaged_parts(store: Store) -> Iterator[Finding]:
+    for path, why in store.damaged():
+        yield Finding("part", True, f"{path}: {why}")
+
+
+def _copies(store: Store) -> Iterator[Finding]:
+    paths = [path for table in SCHEMAS for path in store.parts(table) if not PART_NAME.fullmatch(path.stem)]
+    if paths:
+        yield Finding("copies", False, f"{_files(paths)}: of parts that are there too; rows count once, delete them")
+
+
+def _files_beside_parts(store: Store) -> Iterator[Finding]:
+    """What a copy, a download or a write that was cut off left among the parts, and what lies too deep to be read."""
+    parts = {path for table in SCHEMAS for path in store.parts(table)}
+    others: list[Location] = [
+        path for table in SCHEMAS for path in (store.results / table).glob("*") if path not in parts
+    ]
+    cut = [path for path in others if path.name.startswith(".") and path.suffix == ".tmp"]
+    if half := [*cut, *store.results.glob(".*.tmp")]:
+        yield Finding("half written", False, f"{_files(half)}; a launch deletes what is older than an hour")
+    if foreign := [path for path in others if path not in cut]:
+        yield Finding("other files", False, f"{_files(foreign)}; not read: parts are called <table>/<hash>.parquet")
+    if isinstance(store.results, Path):
+        inner = sorted({path.parent.parent for path in store.results.glob("*/trials/*.parquet")})
+        for folder in inner:
+            yield Finding(
+                "folder in folder",
+                True,
+                f"{folder} holds results that are not read here: to merge them, "
+                f"cp -rn {shlex.quote(f'{folder}/.')} {shlex.quote(str(store.results))}, then move it away",
+            )
+
+
+def _checkpoints(store: Store, settled: frozenset[str]) -> Iterator[Finding]:
+    if store.is_locked():
+        return  # they come and go
+    folder = store.results / checkpoints.FOLDER
+    files: list[Location] = sorted(folder.glob("[!.]*.safetensors"))
+    for path in files:
+        try:
+            saved = checkpoints.read(path)
+        except checkpoints.DamagedError as error:
+            said = f"{path}: {error}; the next launch deletes it, and its trials go on from what else is there"
+            yield Finding("checkpoint", False, said)
+            continue
+        if settled.issuperset(saved.steps):
+            yield Finding("checkpoint", False, f"{path}: all its trials have ended; the next launch deletes it")
+    if words := [path for path in folder.glob("*.txt") if path.stat().st_size]:
+        yield Finding("last words", False, f"{_files(words)} of workers that died; the next launch deletes them")
+    if cut := list(folder.glob(".*.tmp")):
+        yield Finding("half written", False, f"{_files(cut)}; the next launch deletes them")
+
+
+def _notes(store: Store) -> Iterator[Finding]:
+    try:
+        store.programs()
+    except StoreError as error:
+        yield Finding("note", True, str(error))
+    try:
+        if (store.results / IDENTITY).exists():
+            store.identity()
+    except StoreError as error:
+        yield Finding("note", True, str(error))
+    for name, kind in ((RUNNING, list), (SEARCHES, dict), (TRACKING, dict)):
+        path = store.results / name
+        try:
+            is_one = not path.exists() or isinstance(json.loads(path.read_text()), kind)
+        except (OSError, ValueError):
+            is_one = False
+        if not is_one:
+            yield Finding("note", False, f"{path} can't be read: it tells nothing, and the next launch writes it anew")
+
+
+def _tables(store: Store) -> Iterator[Finding]:
+    known, ends = list(wanted.by_trial(store).values()), _ends(store)
+    try:
+        lacking = _lacking(store, known, ends)
+    except StoreError as error:
+        yield Finding("rows", True, str(error))
+        return
+    if lacking:
+        yield Finding(
+            "rows",
+            True,
+            f"finished trials lack rows of {len(lacking)} tables in all, such as {lacking[0]}; memsweep verify lists "
+            "them: copy the folder again, with all its tables",
+        )
+    if (sweeps := wanted.partial(store)) and not store.is_locked():
+        yield Finding(
+            "rows",
+            False,
+            f"{', '.join(sweeps)}: the table wanted lacks rows of the last launch, so that the one before it counts, "
+            "if there is one: launch again",
+        )
+    if orphans := ends.keys() - {row["trial_id"] for row in known}:
+        yield Finding(
+            "rows",
+            False,
+            f"{len(orphans)} stored trials are wanted by no sweep here, and in no figure: launch their sweep, which "
+            "runs none of them again, or copy the table wanted too",
+        )
+
+
+def _wanted(store: Store) -> list[dict[str, Any]]:
+    """Each wanted trial once, whoever else wants it: by the sweep that wants most probes of it."""
+    rows = sorted(store.current("wanted").to_pylist(), key=lambda row: len(wanted.records(row)))
+    return list({row["trial_id"]: row for row in rows}.values())
+
+
+_END_COLUMNS = ["trial_id", "status", "step_count", "probes", "probe_steps"]
+
+
+def _ends(store: Store) -> dict[str, dict[str, Any]]:
+    return {row["trial_id"]: row for row in store.trials(_END_COLUMNS).to_pylist()}
+
+
+def _lacking(store: Store, known: list[dict[str, Any]], ends: dict[str, dict[str, Any]]) -> list[str]:
+    """Finished trials without all their measurements, or without what their probes found."""
+    counts = {
+        table: Counter(store.current(table, ["trial_id"])["trial_id"].to_pylist()) for table in ("steps", *PROBES)
+    }
+    problems = []
+    for row in known:
+        trial_id, end = row["trial_id"], ends.get(row["trial_id"])
+        if end is None or end["status"] != Status.FINISHED:
+            continue
+        trial = trial_of(row)
+        expected = sum(1 for _ in _measured_steps(trial, end["step_count"] or 0))
+        if counts["steps"][trial_id] != expected:
+            problems.append(f"{trial_id} of {row['sweep']}: {counts['steps'][trial_id]} rows in steps, not {expected}")
+        for probe in filter(None, (end["probes"] or "").split(",")):
+            rows, examples = counts[probe][trial_id], trial.data.examples
+            if rows == 0 or (probe == "examples" and rows != examples):
+                wanted_rows = f"not {examples}" if probe == "examples" else "where there must be some"
+                problems.append(f"{trial_id} of {row['sweep']}: {rows} rows in {probe}, {wanted_rows}")
+    return problems
+
+
+def _measured_steps(trial: TrialConfig, step_count: int) -> Iterator[int]:
+    step = 0
+    while step < min(step_count, trial.budget):  # a stored count may be beyond it
+        step = trial.next_measurement(step)
+        yield step
+
+
+def _permissions(store: Store) -> Iterator[Finding]:
+    """What this user can't write, although it is for all that share the folder."""
+    if not isinstance(store.results, Path):
+        return
+    if not os.access(store.results, os.W_OK):
+        yield Finding("read only", False, f"{store.results}: you may read it, not launch into it")
+        return
+    folders = [path for path in sorted(store.results.glob("*")) if path.is_dir()]
+    files = sorted(path for pattern in ("*.lock", "mlflow.db*") for path in store.results.glob(pattern))
+    if closed := [path for path in (*folders, *files) if not os.access(path, os.W_OK)]:
+        yield Finding(
+            "permissions",
+            True,
+            f"{', '.join(map(str, closed))}: you can't write there; whoever made them: chmod -R g+w "
+            f"{shlex.quote(str(store.results))}, and umask 002 before the next launch",
+        )
+
+
+def _files(paths: list[Any]) -> str:
+    """One by its path, several by their number and folders."""
+    if len(paths) == 1:
+        return str(paths[0])
+    return f"{len(paths)} files in {', '.join(sorted({str(path.parent) for path in paths}))}"

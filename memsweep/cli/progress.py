@@ -1,0 +1,103 @@
+"""How far a launch is, on stderr: a bar on a terminal, a line now and then elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections import deque
+from types import TracebackType
+from typing import Any
+
+from memsweep.cli.printing import duration
+from memsweep.run.packing import Tally
+
+LINE_SECONDS = 10.0
+"""Between plain lines."""
+RATE_SECONDS = 60.0
+"""The rate is that of so long a time before."""
+
+
+BAR_WIDTH = 20
+
+
+class Progress:
+    """Use as a context manager; `update` may be called at any rate."""
+
+    def __init__(self, name: str):
+        self.name = name
+        self._seen: deque[tuple[float, int]] = deque()  # steps that were trained at a time
+        self._line_at = 0.0
+        self._whole: tuple[int, int] | None = None  # trials of the last line that had them all
+        self._bar = _bar() if sys.stderr.isatty() else None
+
+    def __enter__(self) -> Progress:
+        if self._bar is not None:
+            self._bar.start()
+            self._task = self._bar.add_task(self.name, total=None, text="starting")
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def update(self, settled_before: int, wanted: int, tally: Tally) -> None:
+        """settled_before: before this launch.  tally: of this launch so far."""
+        now = time.monotonic()
+        trials = (settled_before + tally.settled, wanted)
+        parts = self._parts(trials, tally, self._rate(now, tally.trained))
+        if self._bar is not None:
+            done, total = (tally.steps - tally.left, tally.steps) if tally.steps else trials
+            text = _fitting(parts, self._bar.console.width - len(self.name) - BAR_WIDTH - 2)
+            self._bar.update(self._task, completed=done, total=total or 1, text=text)
+            return
+        is_whole = trials[0] == wanted and self._whole != trials
+        if is_whole or now - self._line_at >= LINE_SECONDS:
+            self._line_at = now
+            self._whole = trials if is_whole else None
+            print(f"{self.name}: {', '.join(parts.values())}", file=sys.stderr, flush=True)
+
+    def _parts(self, trials: tuple[int, int], tally: Tally, rate: float) -> dict[str, str]:
+        done, wanted = trials
+        parts = {"trials": f"{done} of {wanted} trials"}
+        if tally.trained:
+            parts["steps"] = f"{tally.steps - tally.left:,} of {tally.steps:,} steps"
+        elif done < wanted and not tally.settled:
+            parts["steps"] = "starting"
+        if rate:
+            parts["rate"] = f"{rate:,.0f} steps/s"
+        if rate and tally.left:
+            parts["left"] = f"{duration(tally.left / rate)} left"
+        if tally.failed:
+            parts["failed"] = f"{tally.failed} failed"
+        return parts
+
+    def _rate(self, now: float, trained: int) -> float:
+        """Steps a second, since the first were reported; 0 where too few were to say."""
+        if not trained:
+            return 0.0
+        if not self._seen or trained > self._seen[-1][1]:
+            self._seen.append((now, trained))
+        while len(self._seen) > 2 and now - self._seen[1][0] > RATE_SECONDS:
+            self._seen.popleft()
+        (begun, before), (_, last) = self._seen[0], self._seen[-1]
+        return (last - before) / (now - begun) if now > begun else 0.0
+
+
+def _fitting(parts: dict[str, str], width: int) -> str:
+    """The parts in one line; on a narrow terminal without the rate, then without the steps."""
+    for left_out in ((), ("rate",), ("rate", "steps")):
+        text = ", ".join(part for name, part in parts.items() if name not in left_out)
+        if len(text) <= width:
+            break
+    return text
+
+
+def _bar() -> Any:  # rich.progress.Progress, imported only on a terminal; None on one that can't move its cursor
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn
+
+    console = Console(stderr=True)
+    columns = TextColumn("{task.description}"), BarColumn(BAR_WIDTH), TextColumn("{task.fields[text]}")
+    return None if console.is_dumb_terminal else Progress(*columns, console=console)

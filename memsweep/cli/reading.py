@@ -1,0 +1,144 @@
+"""The verbs that read results, and check them."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from typing import Annotated
+
+import typer
+
+from memsweep.cli import DONE, ROUNDED, SOME_FAILED
+from memsweep.cli.arguments import FormatOption, ResultsOption
+from memsweep.cli.printing import Format, print_rows, print_table, say
+
+
+def status(results: ResultsOption = "results", output: FormatOption = Format.TABLE) -> None:
+    """Show how far each sweep and each search is, with the cause of each failure.
+
+    Example: memsweep status --results results
+    """
+    from memsweep.results.status import COLUMNS, failures, older, overview, tracking
+    from memsweep.results.storage.store import Store
+
+    store = Store(results)
+    sweeps = overview(store)
+    print_rows(sweeps, output, columns=COLUMNS)
+    if not sweeps:
+        say(f"No sweep was launched in {store.results}.")
+    for sweep, said in store.searches().items():
+        say(f"{sweep}: {said}")
+    for sentence in filter(None, [older(store), tracking(store)]):
+        say(sentence)
+    for trial_id, state, cause in failures(store):
+        say(f"{trial_id} {state}: {cause}")
+
+
+def query(
+    statement: Annotated[
+        str,
+        typer.Argument(metavar="SQL", help="One SELECT over trials, steps, packs, wanted and the tables of probes."),
+    ],
+    results: ResultsOption = "results",
+    output: FormatOption = Format.TABLE,
+) -> None:
+    """Answer one SELECT over the tables; never changes them.
+
+    Example: memsweep query "select status, count(*) as trials from trials group by 1"
+    """
+    from memsweep.results.query import run
+
+    print_table(run(statement, results), output)
+
+
+def report(results: ResultsOption = "results") -> None:
+    """Draw figures of all sweeps (PDF, SVG, PNG) and one page that shows them; say where the page is.
+
+    Exit code 1 when a question could not be answered; the page has the others.
+
+    Example: memsweep report --results results
+    """
+    from analysis.report.report import write
+
+    problems: list[str] = []
+    print(write(results, problems.append))
+    for problem in problems:
+        say(problem)
+    sys.exit(SOME_FAILED if problems else DONE)
+
+
+def claims(
+    results: ResultsOption = "results",
+    shuffles: Annotated[
+        int, typer.Option(min=0, help="Control: how often each claim is reproduced with settings exchanged so often.")
+    ] = 0,
+    output: FormatOption = Format.TABLE,
+) -> None:
+    """Judge each published claim on the stored trials: reproduced, contradicted, undecided, not run; write claims.csv.
+
+    Example: memsweep claims --shuffles 200
+    """
+    import pyarrow as pa
+
+    from analysis.claims.table import SHOWN, write
+    from memsweep.results.storage.location import location
+
+    table = write(results, shuffles)
+    if output in (Format.TABLE, Format.MARKDOWN):
+        table = table[list(SHOWN)]
+    print_table(pa.Table.from_pandas(table, preserve_index=False), output)
+    counts = ", ".join(f"{count} {verdict}" for verdict, count in table["verdict"].value_counts().items())
+    say(f"{len(table)} claims: {counts}; all columns in {location(results) / 'claims.csv'}")
+
+
+def verify(
+    trials: Annotated[list[str] | None, typer.Argument(metavar="[TRIAL ...]", help="Default: a sample.")] = None,
+    results: ResultsOption = "results",
+    sample: Annotated[int, typer.Option(min=1, help="Trials to run again where none are named.")] = 3,
+    own_code: Annotated[
+        bool, typer.Option("--own-code", help="Import and run what the tables name by import path: if you trust them.")
+    ] = False,
+    output: FormatOption = Format.TABLE,
+) -> None:
+    """Run stored trials again, alone and in plain torch, and compare; check that the tables hold what is wanted.
+
+    A trial that failed, or was quarantined, is run alone to show its error. Exit code 1 when there is one, when a
+    training is another one than what is stored, or something is missing; 3 when numbers differ by rounding alone.
+
+    Example: memsweep verify --sample 10
+    """
+    from memsweep.check import inspection, verification
+    from memsweep.results.storage.store import Store
+
+    store = Store(results)
+    failed, whole = verification.failed_among(store, trials or [])
+    errors = {trial_id: verification.error_of(store, trial_id, own_code=own_code) for trial_id in failed}
+    for trial_id, error in errors.items():
+        say(f"{trial_id} alone: {error or 'it ran to its end, without an error.'}")
+    if failed and not whole:
+        sys.exit(SOME_FAILED if any(errors.values()) else DONE)
+    problems = inspection.incomplete(store)
+    verdicts = list(verification.verify(store, whole, sample, own_code=own_code))
+    names = [name for name in verification.Verdict._fields if name != "sentence"]
+    print_rows([{name: getattr(verdict, name) for name in names} for verdict in verdicts], output, columns=names)
+    for verdict in verdicts:
+        if verdict.sentence:
+            say(f"{verdict.trial_id}: {verdict.sentence}")
+    for problem in problems:
+        say(problem)
+    counts = Counter(verdict.outcome for verdict in verdicts)
+    run = len(verdicts) - counts[verification.OLDER] - counts[verification.ERROR]
+    compared = [
+        f"{run} trials run again: {counts[verification.EXACT]} exact",
+        f"{counts[verification.ROUNDED]} by rounding" * bool(counts[verification.ROUNDED]),
+        f"{counts[verification.DIFFERENT]} differ",
+    ]
+    rest = [
+        f"{counts[verification.OLDER]} of an older protocol, not run again" * bool(counts[verification.OLDER]),
+        f"{counts[verification.ERROR]} ended in an error" * bool(counts[verification.ERROR]),
+        f"{len(problems)} trials incomplete",
+    ]
+    say("; ".join([", ".join(filter(None, compared)), *filter(None, rest)]))
+    if counts[verification.DIFFERENT] or counts[verification.ERROR] or problems or any(errors.values()):
+        sys.exit(SOME_FAILED)
+    sys.exit(ROUNDED if counts[verification.ROUNDED] else DONE)

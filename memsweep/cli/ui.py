@@ -1,0 +1,109 @@
+"""The MLflow UI on this machine, for as long as the command runs; it leaves no process behind, however it ends."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from typing import IO
+
+from memsweep.results.mlflow.background import TrackingError, default_uri, shown, sqlite_path
+from memsweep.results.mlflow.sync import pages, prepare
+from memsweep.results.storage.location import Location, local_folder
+from memsweep.run.recovery.watchdog import no_orphans
+
+HOST = "127.0.0.1"
+START_SECONDS = 120
+STOP_SECONDS = 5.0
+"""How long a server may take to end before it is killed: it waits for connections that browsers hold open."""
+QUIET = {
+    "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # eight processes that serve only generative AI
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "DO_NOT_TRACK": "true",
+}
+
+
+def serve(
+    results: Location,
+    uri: str,
+    port: int,
+    announce: Callable[[str], None],
+    say: Callable[[str], None] = lambda sentence: None,
+) -> None:
+    """Serves MLflow until interrupted. announce: told the addresses to open, once they answer.
+
+    say: told what people should know before.
+
+    A server that runs elsewhere is only named. Raises TrackingError when there is nothing to show, or no port.
+    """
+    if uri.startswith(("http://", "https://")):
+        announce(f"{shown(uri).rstrip('/')}/#/experiments")
+        return
+    path = sqlite_path(uri)
+    if path and not path.is_file():
+        raise TrackingError(f"no MLflow database at {path}: memsweep launch a sweep first, or memsweep track.")
+    _check_is_free(port)
+    prepare(uri, uri == default_uri(results), say)
+    address = f"http://{HOST}:{port}"
+    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", uri, "--host", HOST]
+    command += ["--port", str(port), "--workers", "1", "--uvicorn-opts", "--log-level=warning"]
+    if uri == default_uri(results):
+        command += ["--default-artifact-root", (local_folder(results) / "mlartifacts").as_uri()]
+    with (
+        tempfile.TemporaryFile() as log,
+        no_orphans(),
+        subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env={**os.environ, **QUIET}
+        ) as server,
+    ):
+        try:
+            found = pages(uri)
+            _wait_for(address, server, log)
+            for sweep, page in found.items():
+                announce(f"{address}{page} {sweep}")
+            if not found:
+                announce(f"{address}/#/experiments")
+            server.wait()
+            raise TrackingError(f"the MLflow server has ended by itself: {_last_line(log)}")
+        finally:
+            server.terminate()
+            try:
+                server.wait(STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                server.kill()  # what it has started is ended as the context of no_orphans is left
+
+
+def _check_is_free(port: int) -> None:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a port is free while old connections fade
+        try:
+            probe.bind((HOST, port))
+        except OSError as error:
+            raise TrackingError(
+                f"port {port} of {HOST} can't be had ({error.strerror}): "
+                f"choose another with --port, or see whether http://{HOST}:{port} is the UI already."
+            ) from error
+
+
+def _wait_for(address: str, server: subprocess.Popen[bytes], log: IO[bytes]) -> None:
+    until = time.monotonic() + START_SECONDS
+    while True:
+        try:
+            with urllib.request.urlopen(f"{address}/health", timeout=5):
+                return
+        except (urllib.error.URLError, OSError):
+            if server.poll() is not None or time.monotonic() > until:
+                raise TrackingError(f"the MLflow server did not start: {_last_line(log)}") from None
+            time.sleep(0.2)
+
+
+def _last_line(log: IO[bytes]) -> str:
+    log.seek(0)
+    lines = log.read().decode(errors="replace").split("\n")
+    return next((line.strip() for line in reversed(lines) if line.strip()), "it said nothing")

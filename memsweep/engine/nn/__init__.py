@@ -1,0 +1,1 @@
+"""Networks: layers, cells, scans, sequence models, losses, penalties."""

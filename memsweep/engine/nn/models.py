@@ -1,0 +1,304 @@
+"""Networks for one member, as ordinary modules, and their first weights. The trainer lifts them over members."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+from collections.abc import Callable
+from itertools import chain, pairwise
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from memsweep.data import tasks
+from memsweep.engine.nn import memorizer
+from memsweep.engine.nn.sequence_models import SEQUENCE_MODELS, Hidden, Recurrent, unchanged
+from memsweep.spec.config import ConfigError, Model, TrialConfig, imported
+from memsweep.spec.options import FAMILIES
+from memsweep.spec.rules import is_uneven
+from memsweep.spec.seeds import generator, key
+
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "relu": functional.relu,
+    "tanh": torch.tanh,
+    "gelu": functional.gelu,
+    "sigmoid": torch.sigmoid,
+    "identity": lambda h: h,
+    "leaky_relu": functional.leaky_relu,
+    "hardtanh": functional.hardtanh,
+}
+
+
+NARROW = 16
+"""A linear layer with fewer outputs is narrow."""
+EVEN = 8
+"""Rows of a multiple of so many numbers begin at multiples of 32 bytes, and fill the processor's vectors."""
+
+
+class MLP(nn.Module):
+    """`depth` hidden layers of `width` units with one nonlinearity, then a linear read-out.
+
+    forward: inputs [B, D] -> logits [B, K]; `hidden` is applied to the output of each hidden layer.
+    """
+
+    def __init__(self, model: Model, input_dim: int, classes: int):
+        super().__init__()
+        sizes = [input_dim, *[model.width] * model.depth, classes]
+        self.layers = nn.ModuleList(nn.Linear(i, o) for i, o in pairwise(sizes))
+        self.activation = ACTIVATIONS[model.activation]
+
+    def forward(self, inputs: Tensor, hidden: Hidden = unchanged) -> Tensor:
+        h = inputs
+        *hidden_layers, readout = self.layers
+        for number, layer in enumerate(hidden_layers):
+            h = hidden(self.activation(layer(h)), number)
+        logits: Tensor = readout(h)
+        return logits
+
+
+class CNN(nn.Module):
+    """The small AlexNet of Arpit et al. (2017, section 2), at any width: two convolutions and two dense layers.
+
+    Crop by 2 pixels; twice convolution 5x5, batch normalization, nonlinearity, maximum over 3x3; dense with 1.92 and
+    0.96 units a channel, normalized too. The paper's own has 200 channels, so 384 and 192 units. It tells neither
+    padding nor stride: here convolutions keep the size and pooling has stride 2, as in AlexNet (a reconstruction).
+    forward: inputs [B, D], an image row by row, channel first -> logits [B, K]; `hidden` is applied to the output of
+    the four hidden layers.
+    """
+
+    def __init__(self, model: Model, input_dim: int, classes: int):
+        super().__init__()
+        self.channels, side = tasks.image_shape(input_dim)
+        width = model.width
+        self.crop = tasks.CROPPED_PIXELS
+        pooled = [side - 2 * self.crop]
+        for _ in range(2):
+            pooled.append((pooled[-1] - 3) // 2 + 1)
+        dense = [width * pooled[-1] ** 2, *(max(1, round(units * width / 200)) for units in (384, 192))]
+        self.convolutions = nn.ModuleList(nn.Conv2d(i, width, 5, padding=2) for i in (self.channels, width))
+        self.dense = nn.ModuleList(nn.Linear(i, o) for i, o in pairwise(dense))
+        self.norms = nn.ModuleList([*(nn.BatchNorm2d(width) for _ in range(2)), *map(nn.BatchNorm1d, dense[1:])])
+        self.readout = nn.Linear(dense[-1], classes)
+        self.activation = ACTIVATIONS[model.activation]
+
+    def forward(self, inputs: Tensor, hidden: Hidden = unchanged) -> Tensor:
+        side = round((inputs.shape[-1] / self.channels) ** 0.5)
+        h = inputs.reshape(*inputs.shape[:-1], self.channels, side, side)
+        h = h[..., self.crop : side - self.crop, self.crop : side - self.crop]
+        for number, layer in enumerate([*self.convolutions, *self.dense]):
+            h = self.activation(self.norms[number](layer(h)))
+            if number < 2:
+                h = functional.max_pool2d(h, 3, 2)
+            h = hidden(h, number)
+            if number == 1:
+                h = h.flatten(-3)
+        logits: Tensor = self.readout(h)
+        return logits
+
+
+class NarrowLinear(nn.Linear):
+    """A linear layer with few outputs, by the transposed product: three to five times as fast on a CPU.
+
+    The library's product with fewer than 16 columns is slow, and sums in another order: the last bits differ.
+    """
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        product = torch.matmul(self.weight, inputs.mT).mT
+        return product if self.bias is None else product + self.bias
+
+
+class EvenLinear(nn.Linear):
+    """A linear layer that multiplies padded copies, so that a member's products do not depend on its company.
+
+    The library rounds as a matrix's address pleases, and a product with one column as the number of members pleases.
+    Here, rows begin at multiples of 32 bytes, and no product, forwards or backwards, has one column. The bias is a
+    column of the weights, because its gradient, as a sum over rows, would round likewise.
+    """
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        rows = functional.pad(inputs.reshape(-1, self.in_features), (0, 1), value=1.0)
+        weight = self.weight
+        bias = weight.new_zeros(self.out_features) if self.bias is None else self.bias
+        columns, outputs = -rows.shape[1] % EVEN, -self.out_features % EVEN
+        weight = functional.pad(torch.cat([weight, bias[:, None]], dim=1), (0, columns, 0, outputs))
+        product = functional.pad(rows, (0, columns)) @ weight.mT
+        return product[:, : self.out_features].reshape(*inputs.shape[:-1], self.out_features)
+
+
+def has_uneven_layers(module: nn.Module, config: TrialConfig) -> bool:
+    """Whether products of a linear layer would depend on a member's company."""
+    rows, dtype = config.optimizer.batch_size, config.compute.dtype
+    return any(is_uneven(layer.in_features, layer.out_features, rows, dtype) for layer in _linear_layers(module))
+
+
+def is_network_uneven(trial: TrialConfig) -> bool:
+    """Whether a trial's network has such layers."""
+    return has_uneven_layers(build(trial, *tasks.shape(trial)), trial)
+
+
+def even_out(module: nn.Module, config: TrialConfig) -> None:
+    """Makes the layers of an MLP, or of a user's network, EvenLinear where one of them is uneven.
+
+    All of them, because a gradient cut out of a padded one would round in the sums of others.
+    """
+    if (config.model.family == "mlp" or config.model.family not in FAMILIES) and has_uneven_layers(module, config):
+        for layer in _linear_layers(module):
+            layer.__class__ = EvenLinear  # the same parameters under the same names, in place
+
+
+def _linear_layers(module: nn.Module) -> list[nn.Linear]:
+    return [layer for layer in module.modules() if type(layer) is nn.Linear]
+
+
+def speed_up_narrow_layers(module: nn.Module) -> nn.Module:
+    """The same module, whose linear layers with few outputs have become NarrowLinear."""
+    for layer in module.modules():
+        if type(layer) is nn.Linear and layer.out_features < NARROW:
+            layer.__class__ = NarrowLinear  # the same parameters under the same names, in place
+    return module
+
+
+def use_kernels(module: nn.Module) -> None:
+    """Has a member alone run its recurrent layers by the library's kernels."""
+    if isinstance(module, Recurrent):
+        module.library = True
+
+
+_DENSE: dict[str, Callable[[Model, int, int], nn.Module]] = {"mlp": MLP, "cnn": CNN}
+
+
+def build(config: TrialConfig, input_dim: int, classes: int) -> nn.Module:
+    """The module of one member, with first weights from its own `init` stream, in the trial's dtype.
+
+    A family given as an import path is called as `Class(config.model, input_dim, classes)`; its forward takes
+    inputs [B, D] and returns logits [B, K]. If it also takes `hidden`, dropout and noise on hidden units reach it.
+    """
+    model, family = config.model, config.model.family
+    with torch.random.fork_rng(devices=[]):
+        # torch.manual_seed would also record a stack for each kind of device that is not there: 150 us and more
+        torch.default_generator.manual_seed(key(config.stream_seed("init"), "init"))
+        module: nn.Module
+        if family in SEQUENCE_MODELS:
+            module = SEQUENCE_MODELS[family](model, tasks.form(config), config.optimizer.truncation)
+        else:
+            module = (_DENSE.get(family) or imported(family))(model, input_dim, classes)
+        _initialize(module, model)
+    regularization = config.regularization
+    if (regularization.dropout or regularization.hidden_noise) and not takes_hidden(module):
+        raise ConfigError(
+            [f"model.family = {config.model.family!r}: regularization of hidden units needs forward(inputs, hidden)."]
+        )
+    module = module.to(dtype(config))
+    if isinstance(module, MLP) and model.initialization == "memorizer":
+        _memorize(module, config, classes)
+    if isinstance(module, MLP) and model.initialization == "interpolating":
+        _interpolate(module, config, classes)
+    if model.perturbation:
+        _perturb(module, model.perturbation, generator(config.stream_seed("init"), "init/perturbation"))
+    return module
+
+
+def dtype(config: TrialConfig) -> torch.dtype:
+    """Precision of a trial's weights and activations."""
+    return torch.float64 if config.compute.dtype == "float64" else torch.float32
+
+
+def trained(module: nn.Module) -> dict[str, nn.Parameter]:
+    """Parameters that training moves, by name: those that a user's network has not frozen by requires_grad_(False)."""
+    return {name: parameter for name, parameter in module.named_parameters() if parameter.requires_grad}
+
+
+def frozen(module: nn.Module) -> dict[str, nn.Parameter]:
+    """Parameters that stay as the network made them, by name."""
+    return {name: parameter for name, parameter in module.named_parameters() if not parameter.requires_grad}
+
+
+def has_aliases(module: nn.Module) -> bool:
+    """Whether a sub-module has several names."""
+    names = list(module.named_modules(remove_duplicate=False))
+    return len({id(part) for _, part in names}) < len(names)
+
+
+def places(module: nn.Module) -> tuple[tuple[str, str], ...]:
+    """Each place of a parameter or buffer once, with the name that `named_parameters` has for it."""
+    names = {id(value): name for name, value in chain(module.named_parameters(), module.named_buffers())}
+    return tuple(
+        (f"{path}.{leaf}" if path else leaf, names[id(value)])
+        for path, part in module.named_modules()
+        for leaf, value in chain(part.named_parameters(recurse=False), part.named_buffers(recurse=False))
+    )
+
+
+def frozen_names(trial: TrialConfig) -> list[str]:
+    """Names of the frozen parameters of a trial's network."""
+    return list(frozen(build(trial, *tasks.shape(trial))))
+
+
+def takes_hidden(module: nn.Module) -> bool:
+    return "hidden" in inspect.signature(module.forward).parameters
+
+
+def _initialize(module: nn.Module, model: Model) -> None:
+    """Overwrites weight matrices and zeroes biases, unless the module's own initialization is wanted."""
+    if model.initialization in ("default", "memorizer", "interpolating"):
+        return
+    for name, parameter in trained(module).items():
+        if parameter.dim() < 2:
+            if name.endswith("bias"):  # the others are scales of normalizations, which begin at one
+                nn.init.zeros_(parameter)
+        elif model.initialization == "he":
+            nn.init.kaiming_normal_(parameter, nonlinearity="relu")
+        elif model.initialization == "glorot":
+            nn.init.xavier_normal_(parameter)
+        else:
+            nn.init.orthogonal_(parameter)
+
+
+def _memorize(module: MLP, config: TrialConfig, classes: int) -> None:
+    """Weights that hold the trial's own training labels, made in float64; units that they leave over are zero."""
+    data, rng = tasks.load(config), generator(config.stream_seed("init"), "init/memorizer")
+    construct = memorizer.in_general_position if config.model.depth == 1 else memorizer.classifier
+    try:
+        layers = construct(data.inputs.astype(np.float64), data.labels, classes, rng)
+    except memorizer.TiesError as error:
+        raise ConfigError([f"model.initialization = 'memorizer': {error}"]) from error
+    width, needed = config.model.width, max(len(bias) for _, bias in layers[:-1])
+    if width < needed:
+        raise ConfigError([f"model.width = {width}: model.initialization 'memorizer' needs {needed} here."])
+    with torch.no_grad():
+        for parameter, value in zip(module.parameters(), chain(*layers), strict=True):
+            parameter.zero_()[tuple(map(slice, value.shape))] = torch.from_numpy(value)
+
+
+def _interpolate(module: MLP, config: TrialConfig, classes: int) -> None:
+    """A read-out that answers the trial's own training labels one-hot, of least norm; the other layers stay."""
+    data = tasks.load(config)
+    exact, read = copy.deepcopy(module).double(), []
+    exact.layers[-1].register_forward_pre_hook(lambda _layer, inputs: read.append(inputs[0]))
+    with torch.no_grad():
+        exact(torch.from_numpy(data.inputs.astype(np.float64)))
+    features = np.hstack([read[0].numpy(), np.ones((len(data.inputs), 1))])
+    one_hot = np.eye(classes)[data.labels]
+    solution, _, rank, _ = np.linalg.lstsq(features, one_hot, rcond=None)
+    if rank < len(features):
+        raise ConfigError(
+            [
+                f"model.width = {config.model.width}: model.initialization 'interpolating' needs {len(features)} "
+                f"independent units for as many training examples, of which there are {rank} here."
+            ]
+        )
+    with torch.no_grad():
+        for parameter, value in zip(module.layers[-1].parameters(), (solution[:-1].T, solution[-1]), strict=True):
+            parameter.copy_(torch.from_numpy(value))
+
+
+def _perturb(module: nn.Module, norm: float, rng: np.random.Generator) -> None:
+    """Moves all trained parameters together by a step of this L2 norm in a uniformly random direction."""
+    parameters = list(trained(module).values())
+    steps = [rng.standard_normal(tuple(parameter.shape)) for parameter in parameters]
+    length = np.sqrt(sum(float(np.square(step).sum()) for step in steps))
+    with torch.no_grad():
+        for parameter, step in zip(parameters, steps, strict=True):
+            parameter.add_(torch.from_numpy(step * (norm / length)).to(parameter.dtype))

@@ -1,0 +1,171 @@
+"""Networks that read an example step by step: recurrent layers, and a small causal transformer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from memsweep.data.sequences import Form
+from memsweep.engine.nn.cells import Carried, Cell, Gate
+from memsweep.spec.config import Model
+
+Hidden = Callable[[Tensor, int], Tensor]
+"""What a regularizer does to hidden units: (activations, number of the layer) -> activations."""
+ONE_HOT_TOKENS = 64
+"""A recurrent layer reads so many tokens one-hot, m = V, as copying is usually done; of more, embeddings."""
+HEAD_UNITS = 16
+"""Units of an attention head, where they divide the width; else there is one head."""
+
+
+def unchanged(activations: Tensor, _layer: int) -> Tensor:
+    return activations
+
+
+class Recurrent(nn.Module):
+    """`depth` layers of one cell, `width` units each, and a linear read-out of the last positions.
+
+    Tokens are read one-hot up to ONE_HOT_TOKENS of them, else embedded in H dimensions.  forward: inputs [B, D] ->
+    [B, K] where a label is asked for, else [B, L, O]; `hidden` is applied to each layer's outputs, [T, H, B].
+    """
+
+    library = False
+    """Whether layers run by the library's kernels, where it has one: for a member alone on a CPU."""
+
+    def __init__(self, model: Model, form: Form, truncation: int = 0):
+        super().__init__()
+        self.form, self.truncation = form, truncation
+        self.embeds = form.vocabulary > ONE_HOT_TOKENS
+        first = form.vocabulary or form.features
+        if self.embeds:
+            self.embedding, first = nn.Embedding(form.vocabulary, model.width), model.width
+        self.cells = nn.ModuleList(Cell(model, size) for size in [first, *[model.width] * (model.depth - 1)])
+        self.readout = nn.Linear(model.width, form.outputs)
+
+    def forward(self, inputs: Tensor, hidden: Hidden = unchanged) -> Tensor:
+        return self.answers(self.outputs(inputs, hidden))
+
+    def outputs(self, inputs: Tensor, hidden: Hidden = unchanged) -> Tensor:
+        """What the last layer tells at each step, [T, H, B]."""
+        x = self._read(inputs)
+        for number, cell in enumerate(self._layers()):
+            if self.library and cell.has_kernel:
+                x = cell.by_kernel(x, self.form.steps, self.truncation)
+            else:
+                # training wants no gradient of what is not trained; a search for critical samples does
+                is_first = number == 0 and not self.embeds and self.training
+                x = cell(x, self.form.steps, self.truncation, is_first=is_first)
+            x = hidden(x, number)
+        return x
+
+    def outputs_by_steps(self, inputs: Tensor, hidden: Hidden = unchanged) -> Tensor:
+        """The same in plain torch, a step at a time."""
+        x = self._read(inputs)
+        for number, cell in enumerate(self._layers()):
+            x = hidden(torch.stack([y.T for y, _ in self._steps(cell, x)]), number)
+        return x
+
+    def carried(self, inputs: Tensor, gate: Gate) -> list[list[Carried]]:
+        """What each layer hands on at each step, in plain torch; gates are `gate` of their pre-activations."""
+        x, found = self._read(inputs), []
+        for cell in self._layers():
+            outputs, handed = zip(*self._steps(cell, x, gate), strict=True)
+            x = torch.stack([y.T for y in outputs])
+            found.append(list(handed))
+        return found
+
+    def answers(self, outputs: Tensor) -> Tensor:
+        """The read-out of the last positions."""
+        read = outputs[-self.form.positions :].permute(2, 0, 1)
+        # flat, because sums over two axes round as the number of members pleases
+        answers: Tensor = self.readout(read.flatten(0, 1)).unflatten(0, read.shape[:2])
+        return answers[:, 0] if self.form.kind == "label" else answers
+
+    def _layers(self) -> list[Cell]:
+        return [cell for cell in self.cells if isinstance(cell, Cell)]
+
+    def _read(self, inputs: Tensor) -> Tensor:
+        """[S, m, B]."""
+        if self.embeds:
+            embedded: Tensor = self.embedding(inputs.T.long())
+            return embedded.mT
+        if self.form.vocabulary:
+            tokens = torch.arange(self.form.vocabulary, dtype=inputs.dtype, device=inputs.device)
+            return (inputs.T[:, None] == tokens[:, None]).to(self.readout.weight.dtype)
+        return inputs.reshape(len(inputs), self.form.given_steps, self.form.features).permute(1, 2, 0)
+
+    def _steps(self, cell: Cell, x: Tensor, gate: Gate = torch.sigmoid) -> Iterator[tuple[Tensor, Carried]]:
+        """The output at each step, [B, H], and what is carried on."""
+        carried, blank = cell.first(x.shape[2]), x.new_zeros(x.shape[2], x.shape[1])
+        for t in range(self.form.steps):
+            if self.truncation and t % self.truncation == 0:
+                carried = type(carried)(*(value.detach() for value in carried))
+            y, carried = cell.step(x[t].T if t < len(x) else blank, carried, gate)
+            yield y, carried
+
+
+class Attention(nn.Module):
+    """A small causal transformer as GPT-2's: `depth` blocks of attention and a layer of 4 `width` units (gelu).
+
+    Layers are normalized before they read; positions are learned; first weights are N(0, 0.02), biases zero.
+    forward: as Recurrent's; `hidden` is applied to each block's output, [B, T, H].
+    """
+
+    def __init__(self, model: Model, form: Form, _truncation: int = 0):
+        super().__init__()
+        self.form = form
+        width = model.width
+        self.enter = nn.Embedding(form.vocabulary, width) if form.vocabulary else nn.Linear(form.features, width)
+        self.position = nn.Parameter(torch.empty(form.steps, width))
+        self.blocks = nn.ModuleList(Block(width) for _ in range(model.depth))
+        self.norm = nn.LayerNorm(width)
+        self.readout = nn.Linear(width, form.outputs)
+        for name, parameter in self.named_parameters():
+            if parameter.dim() > 1:
+                nn.init.normal_(parameter, std=0.02)
+            elif name.endswith("bias"):
+                nn.init.zeros_(parameter)
+
+    def forward(self, inputs: Tensor, hidden: Hidden = unchanged) -> Tensor:
+        form = self.form
+        if form.vocabulary:
+            x = self.enter(inputs.long())
+        else:
+            x = self.enter(inputs.reshape(len(inputs), form.given_steps, form.features))
+        if form.given_steps < form.steps:
+            x = functional.pad(x, (0, 0, 0, form.steps - form.given_steps))
+        x = x + self.position
+        for number, block in enumerate(self.blocks):
+            x = hidden(block(x), number)
+        answers: Tensor = self.readout(self.norm(x[:, -form.positions :]))
+        return answers[:, 0] if form.kind == "label" else answers
+
+
+class Block(nn.Module):
+    """Causal self-attention, then two dense layers, each added to what it reads.  forward: [B, T, H] -> [B, T, H]."""
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.heads = width // HEAD_UNITS if width % HEAD_UNITS == 0 else 1
+        self.norm_attention, self.norm_dense = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.query_key_value = nn.Linear(width, 3 * width)
+        self.leave = nn.Linear(width, width)
+        self.widen, self.narrow = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        steps, width = x.shape[-2:]
+        query, key, value = (
+            part.unflatten(-1, (self.heads, -1)).transpose(-2, -3)
+            for part in self.query_key_value(self.norm_attention(x)).split(width, -1)
+        )
+        later = torch.ones(steps, steps, dtype=torch.bool, device=x.device).triu(1)
+        scores = (query @ key.mT) * (width // self.heads) ** -0.5
+        weights = scores.masked_fill(later, float("-inf")).softmax(-1)
+        x = x + self.leave((weights @ value).transpose(-2, -3).flatten(-2))
+        dense: Tensor = self.narrow(functional.gelu(self.widen(self.norm_dense(x))))
+        return x + dense
+
+
+SEQUENCE_MODELS: dict[str, Callable[[Model, Form, int], nn.Module]] = {"recurrent": Recurrent, "attention": Attention}

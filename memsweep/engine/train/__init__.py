@@ -1,0 +1,1 @@
+"""Training of a pack: its program, state, steps, evaluation and checkpoints."""

@@ -1,0 +1,155 @@
+"""The state of a pack as one safetensors file: what training has changed, and JSON. Knows no folder and no pack.
+
+Random numbers are functions of a member's key and step, so that the step is the position of all its streams.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor
+
+from memsweep.engine.train.program import Program
+from memsweep.engine.train.state import History, State, fitted_to, map_tensors
+
+REBUILT = ("members", "step", "examples", "coefficients", "strengths", "origins", "order_keys", "noise_keys")
+"""Fields of a state that follow from the trials and `step`; all others are saved."""
+
+Point = dict[str, Any]
+"""A measurement: column of the table `steps` -> number."""
+
+
+class Record(NamedTuple):
+    """What was found of a member that still trains."""
+
+    curve: list[Point]  # its measurements
+    probed: dict[str, list[Point]]  # table of a probe -> rows
+
+
+class CheckpointError(Exception):
+    """Why a checkpoint can't be used."""
+
+
+def dump(state: State, records: Sequence[Record], note: Mapping[str, Any]) -> bytes:
+    """The content of a checkpoint.  records: [M].  note: what the caller wants to read in the header."""
+    tensors = {name: value.detach().to("cpu", copy=True).contiguous() for name, value in _changed(state).items()}
+    tensors["step"] = torch.from_numpy(state.step.copy())
+    tensors |= _packed([record.curve for record in records])
+    text = json.dumps([record.probed for record in records], separators=(",", ":"))
+    tensors["probed"] = torch.frombuffer(bytearray(text.encode()), dtype=torch.uint8)
+    members = [member.trial.trial_id for member in state.members]
+    data = [member.data.fingerprint for member in state.members]
+    header = {**note, "members": members, "data": data, "steps": state.step.tolist(), "digest": _digest(tensors)}
+    return save(tensors, {"memsweep": json.dumps(header, separators=(",", ":"))})
+
+
+def restore(program: Program, state: State, content: bytes) -> tuple[State, dict[str, Record]]:
+    """The state in which every member that the checkpoint has further on stands as it stood there, and their records.
+
+    state: as `init` or `admit` returns it; its memory may be reused.  Returns records by trial.
+    Raises CheckpointError when the content is damaged, of another program, or of other data.
+    """
+    members, data, tensors = _read(content)
+    saved = {trial_id: row for row, trial_id in enumerate(members)}
+    if any(data.get(m.trial.trial_id, m.data.fingerprint) != m.data.fingerprint for m in state.members):
+        raise CheckpointError("its trials were trained on other data than their task gives now")
+    steps = tensors["step"].numpy()
+    rows = [
+        (slot, saved[member.trial.trial_id])
+        for slot, member in enumerate(state.members)
+        if member.trial.trial_id in saved and steps[saved[member.trial.trial_id]] > state.step[slot]
+    ]
+    if not rows:
+        return state, {}
+    slots, sources = (torch.tensor(column) for column in zip(*rows, strict=True))
+    step = state.step.copy()
+    step[slots.numpy()] = steps[sources.numpy()]
+    curves = _unpacked(tensors)
+    try:
+        probed = json.loads(tensors["probed"].numpy().tobytes())
+        fields = _with_rows(program, state, tensors, slots, sources)
+    except (KeyError, RuntimeError, IndexError) as error:
+        raise CheckpointError(f"it is of another program ({error})") from error
+    return state._replace(step=step, **fields), {members[row]: Record(curves[row], probed[row]) for _, row in rows}
+
+
+def _with_rows(
+    program: Program, state: State, tensors: Mapping[str, Tensor], slots: Tensor, sources: Tensor
+) -> dict[str, Any]:
+    """Field -> its value with rows `sources` of the checkpoint in these slots."""
+    history = History(*(tensors[f"history/{name}"] for name in History._fields))
+    width = state.examples.given.shape[1]
+    tensors = {**tensors, **_named(fitted_to(history, width), "history")}
+    fields = {name: getattr(state, name) for name in State._fields if name not in REBUILT}
+    names = iter(_named(fields))
+    at = slots.to(program.device)
+
+    def placed(own: Tensor) -> Tensor:
+        return own.index_copy(0, at, tensors[next(names)][sources].to(own.device, own.dtype))
+
+    return {name: map_tensors(placed, value) for name, value in fields.items()}
+
+
+def _changed(state: State) -> dict[str, Tensor]:
+    return _named({name: getattr(state, name) for name in State._fields if name not in REBUILT})
+
+
+def _named(value: Any, name: str = "") -> dict[str, Tensor]:
+    """The tensors in these dicts and named tuples, by the way to them, in the order of `map_tensors`."""
+    if isinstance(value, Tensor):
+        return {name: value}
+    parts = value if isinstance(value, dict) else value._asdict() if hasattr(value, "_asdict") else {}
+    return {
+        way: tensor
+        for part, inner in parts.items()
+        for way, tensor in _named(inner, f"{name}/{part}" if name else part).items()
+    }
+
+
+def _packed(curves: Sequence[Sequence[Point]]) -> dict[str, Tensor]:
+    """All curves' points one after another, a tensor a column, and how many are whose."""
+    points = [point for curve in curves for point in curve]
+    columns = {name: [point[name] for point in points] for name in (points[0] if points else ())}
+    packed = {
+        f"curves/{name}": torch.tensor(values, dtype=torch.int64 if isinstance(values[0], int) else torch.float64)
+        for name, values in columns.items()
+    }
+    return {**packed, "curve_lengths": torch.tensor([len(curve) for curve in curves], dtype=torch.int64)}
+
+
+def _unpacked(tensors: Mapping[str, Tensor]) -> list[list[Point]]:
+    columns = {
+        name.removeprefix("curves/"): value.tolist() for name, value in tensors.items() if name.startswith("curves/")
+    }
+    points = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+    ends = tensors["curve_lengths"].cumsum(0).tolist()
+    return [points[end - length : end] for end, length in zip(ends, tensors["curve_lengths"].tolist(), strict=True)]
+
+
+def _read(content: bytes) -> tuple[list[str], dict[str, str], dict[str, Tensor]]:
+    """Return members, the fingerprints of their data (none where an older version wrote it), and tensors."""
+    try:
+        tensors = load(content)
+        size = int.from_bytes(content[:8], "little")
+        header = json.loads(json.loads(content[8 : 8 + size])["__metadata__"]["memsweep"])
+        members, digest = header["members"], header["digest"]
+        data = dict(zip(members, header.get("data", ()), strict=False))
+    except (SafetensorError, ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f"it is damaged ({error})") from error
+    if _digest(tensors) != digest:
+        raise CheckpointError("it is damaged (its content is not what its header says)")
+    return members, data, tensors
+
+
+def _digest(tensors: Mapping[str, Tensor]) -> str:
+    digest = hashlib.blake2b(digest_size=16)
+    for name, value in sorted(tensors.items()):
+        digest.update(name.encode())
+        digest.update(value.flatten().view(torch.uint8).numpy().data)
+    return digest.hexdigest()

@@ -1,0 +1,231 @@
+"""Measurements: what every member answers to its training, validation and test examples, and who leaves the pack."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.func import functional_call, vmap
+
+from memsweep.data import sequences
+from memsweep.data.sequences import Form
+from memsweep.engine.train import compilation, metrics, optim
+from memsweep.engine.train.lifting import call
+from memsweep.engine.train.optim import Tensors
+from memsweep.engine.train.program import Program
+from memsweep.engine.train.state import Examples, History, State, rows_of, select
+from memsweep.spec.schema import Status
+
+EVALUATED_ROWS, EVALUATED_STEPS = 256, 8192
+"""Examples of a member evaluated at a time, and steps of sequences: the bits of a matrix product may depend on it, so
+that it depends on the program alone."""
+
+
+class Measured(NamedTuple):
+    """What `advance` reports; rows of members that were not due are meaningless."""
+
+    due: np.ndarray  # [M] bool, measured now
+    active: np.ndarray  # [M] bool, goes on
+    status: tuple[Status | None, ...]  # [M], of those that leave
+    fitted: np.ndarray  # [M] bool, met stop.fit
+    step: np.ndarray  # [M] int64
+    counts: dict[str, np.ndarray]  # column of the table `steps` -> [M]
+    test: dict[str, np.ndarray]  # column of the table `trials` -> [M], for those that leave
+
+
+def measure(program: Program, state: State, norms: Tensor) -> tuple[State, Measured]:
+    """Evaluates members that are due on training and validation examples, those that leave on test examples too."""
+    members = len(state.members)
+    pairs = list(zip(state.members, state.step.tolist(), strict=True))
+    due = np.array([step == member.trial.next_measurement(step - 1) for member, step in pairs])
+    if not due.any():
+        return state, Measured(
+            due, np.ones(members, bool), (None,) * members, np.zeros(members, bool), state.step, {}, {}
+        )
+    part = state if due.all() else select(state, due)
+    e = part.examples
+    exists = torch.arange(e.given.shape[1], device=program.device) < e.train_count[:, None]
+    answer = evaluate(program, numbers_of(part), e, e.offset, e.given, e.train_count)
+    train = metrics.train_counts(answer, e.given, e.true, e.corrupted, exists)._asdict()
+    train |= {f"train_{name}": value for name, value in metrics.target_counts(program.form, answer, exists).items()}
+    validation = _held_out_counts(program, part, test=False)
+    counts = {name: value.cpu().numpy() for name, value in train.items()}
+    counts |= {f"validation_{name}": value for name, value in validation.items()}
+    at_due = torch.from_numpy(np.flatnonzero(due)).to(program.device)
+    counts["gradient_norm"] = norms.to(program.device)[at_due].double().cpu().numpy()
+    if part.origins:
+        moved = {name: value - part.origins[name] for name, value in part.parameters.items()}
+        counts["distance"] = optim.gradient_norms(moved).double().cpu().numpy()
+
+    finite = np.isfinite(counts["train_loss_sum_nats"]) & np.isfinite(counts["validation_loss_sum_nats"])
+    goal = np.array([member.trial.stop.fit for member in part.members])
+    fitted = finite & (goal > 0) & (counts["train_correct_count"] >= goal * counts["train_count"])
+    spent = np.array([member.trial.budget for member in part.members]) <= part.step
+    solved = np.array(
+        [
+            member.trial.stop.solve != "never" and sequences.is_solved(member.trial.data, _row(validation, m))
+            for m, member in enumerate(part.members)
+        ]
+    )
+    leaves = fitted | spent | (solved & finite) | ~finite
+    test: dict[str, np.ndarray] = {}
+    if leaves.any():
+        leaving = part if leaves.all() else select(part, leaves)
+        own = _held_out_counts(program, leaving, test=True)
+        test = {f"test_{name}": _spread(value, np.flatnonzero(due)[leaves], members) for name, value in own.items()}
+
+    everyone = np.flatnonzero(due)
+    ends = [
+        None if not leave else Status.FINISHED if ok else Status.DIVERGED
+        for leave, ok in zip(leaves, finite, strict=True)
+    ]
+    status: list[Status | None] = [None] * members
+    for position, end in zip(everyone, ends, strict=True):
+        status[position] = end
+    state = state._replace(history=_updated_history(state, answer, exists, at_due))
+    active = ~_spread(leaves, everyone, members)
+    measured = Measured(
+        due,
+        active,
+        tuple(status),
+        _spread(fitted, everyone, members),
+        state.step,
+        {name: _spread(value, everyone, members) for name, value in counts.items()},
+        test,
+    )
+    return state, measured
+
+
+def numbers_of(state: State) -> Tensors:
+    """Parameters and buffers: all that a network computes with, by name, [M, *shape]."""
+    return {**state.parameters, **state.buffers}
+
+
+@torch.no_grad()
+def evaluate(
+    program: Program, numbers: Tensors, examples: Examples, offset: Tensor, labels: Tensor, count: Tensor
+) -> metrics.Evaluation:
+    """Answers of every member to its examples, without regularizers: rows offset..offset+count of the bank.
+
+    labels: [M, N], asked about.  count: [M].  Each is evaluated as many rows at a time, whatever its company.
+    """
+    members, size = labels.shape
+    predicted = torch.zeros(members, size, dtype=torch.int64, device=program.device)
+    right = torch.zeros_like(predicted)
+    loss = torch.zeros(members, size, dtype=program.dtype, device=program.device)
+    for begin in range(0, int(count.max()), at_a_time := rows_at_a_time(program.form)):
+        present = count > begin
+        everyone = bool(present.all())
+        at = slice(None) if everyone else present.nonzero()[:, 0]
+        rows = begin + torch.arange(at_a_time, device=program.device).expand(int(present.sum()), -1)
+        rows = rows.minimum(count[at, None] - 1)  # rows behind the last example repeat it
+        own = numbers if everyone else {name: value[at] for name, value in numbers.items()}
+        in_bank, is_label = offset[at, None] + rows, program.form.kind == "label"
+        wanted = labels[at].gather(1, rows) if is_label else rows_of(examples.targets, in_bank)
+        answer = compilation.call(_answers, program, len(rows), own, Asked(examples.bank, in_bank, wanted))
+        width = min(at_a_time, size - begin)
+        for all_of, part in zip((predicted, loss, right), answer, strict=True):
+            all_of[at, begin : begin + width] = part[:, :width]
+    return metrics.Evaluation(predicted, loss, right)
+
+
+def first_answers(program: Program, state: State) -> metrics.Evaluation:
+    """Answers to each member's first training examples, as many as are evaluated at a time."""
+    e, count = state.examples, rows_at_a_time(program.form)
+    return evaluate(program, numbers_of(state), e, e.offset, e.given[:, :count], e.train_count.clamp(max=count))
+
+
+class Asked(NamedTuple):
+    """Examples that members are asked about at a time."""
+
+    bank: Tensor  # [R, D]
+    rows: Tensor  # [M, E] int64, of the bank
+    wanted: Tensor  # of each: a label [M, E], or targets
+
+
+def rows_at_a_time(form: Form) -> int:
+    """Examples of a member that are evaluated at a time."""
+    return max(16, min(EVALUATED_ROWS, EVALUATED_STEPS // max(form.steps, 1)))
+
+
+def outputs_of(program: Program, numbers: Tensors, asked: Asked) -> Tensor:
+    """What members with these numbers answer, [M, E, ...], by the network in evaluation mode."""
+
+    def answer(own: Tensors, inputs: Tensor) -> Tensor:
+        return call(program, program.evaluated, own, inputs)
+
+    return of_members(program, answer, numbers, rows_of(asked.bank, asked.rows))
+
+
+def of_members(
+    program: Program, function: Callable[[Tensors, Tensor], Tensor], numbers: Tensors, inputs: Tensor
+) -> Tensor:
+    """What a function of one member's numbers and inputs gives for each, in the program's mode.  inputs: [M, ...]."""
+    if program.mode == "serial":
+        own = [{name: value[m] for name, value in numbers.items()} for m in range(len(inputs))]
+        return torch.stack([function(*each) for each in zip(own, inputs, strict=True)])
+    found: Tensor = vmap(function)(numbers, inputs)
+    return found
+
+
+def layers_of(program: Program, own: Tensors, inputs: Tensor) -> tuple[list[Tensor], Tensor]:
+    """What one member hands to `hidden`, layer by layer, and its outputs; by the network in evaluation mode."""
+    layers: list[Tensor] = []
+
+    def keep(h: Tensor, _layer: int) -> Tensor:
+        layers.append(h)
+        return h
+
+    outputs: Tensor = functional_call(program.evaluated, own, (inputs,), {"hidden": keep})
+    return layers, outputs
+
+
+def _answers(program: Program, numbers: Tensors, asked: Asked) -> metrics.Evaluation:
+    return metrics.answers(program.form, outputs_of(program, numbers, asked), asked.wanted, program.objective)
+
+
+def _held_out_counts(program: Program, state: State, *, test: bool) -> dict[str, np.ndarray]:
+    """Correct answers, examples and summed loss on the validation or the test set, [M] each."""
+    e = state.examples
+    count = e.held_out_count - e.validation_count if test else e.validation_count
+    skipped = e.validation_count if test else torch.zeros_like(count)
+    width = int(count.max()) if len(count) else 0
+    position = torch.arange(width, device=program.device).expand(len(count), -1)
+    exists = position < count[:, None]
+    labels = (
+        e.held_out.gather(1, (skipped[:, None] + position).clamp(max=max(e.held_out.shape[1] - 1, 0)))
+        if width
+        else position
+    )
+    answer = evaluate(program, numbers_of(state), e, e.held_out_offset + skipped, labels, count)
+    targets = metrics.target_counts(program.form, answer, exists)
+    return {
+        **{name: value.cpu().numpy() for name, value in targets.items()},
+        "correct_count": ((answer.predicted == labels) & exists).sum(1).cpu().numpy(),
+        "count": count.cpu().numpy(),
+        "loss_sum_nats": metrics.loss_sum(answer, exists).cpu().numpy(),
+    }
+
+
+def _updated_history(state: State, answer: metrics.Evaluation, exists: Tensor, at: Tensor) -> History:
+    old = state.history
+    correct = (answer.predicted == state.examples.given[at]) & exists
+    step = torch.from_numpy(state.step).to(at.device)[at][:, None]
+    learned = torch.where(correct & (old.learned[at] < 0), step, old.learned[at])
+    forgotten = old.forgotten[at] + (old.correct[at] & ~correct)
+    new = (correct, learned, forgotten, answer.loss)
+    return History(*(value.index_copy(0, at, fresh) for value, fresh in zip(old, new, strict=True)))
+
+
+def _row(counts: dict[str, np.ndarray], m: int) -> dict[str, float]:
+    return {name: values[m] for name, values in counts.items()}
+
+
+def _spread(values: np.ndarray, positions: np.ndarray, size: int) -> np.ndarray:
+    """[size] with values at positions and zeros elsewhere."""
+    out = np.zeros(size, dtype=values.dtype)
+    out[positions] = values
+    return out

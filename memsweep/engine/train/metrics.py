@@ -1,0 +1,115 @@
+"""What a measurement counts: correct, clean, corrupted, memorized and recovered examples, each per member."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from memsweep.data.sequences import TOLERANCE, Form
+from memsweep.engine.nn.losses import one_hot
+
+
+class Evaluation(NamedTuple):
+    """Each member's answers to its own examples; what lies beyond a member's count is no example."""
+
+    predicted: Tensor  # [M, N] int64; the number of classes where the outputs are no numbers
+    loss: Tensor  # [M, N] nats, of the label asked about
+    right: Tensor  # [M, N] int64, targets that are right
+
+
+class TrainCounts(NamedTuple):
+    """Sums over each member's training set. Recovered and memorized speak of wrong labels alone."""
+
+    train_correct_count: Tensor  # [M] predicts the given label
+    train_count: Tensor  # [M]
+    train_loss_sum_nats: Tensor  # [M] float64
+    clean_correct_count: Tensor  # [M] of the uncorrupted
+    clean_count: Tensor  # [M]
+    corrupted_correct_count: Tensor  # [M] of those whose label or inputs really changed
+    corrupted_count: Tensor  # [M]
+    memorized_count: Tensor  # [M] predicts the wrong label it was given
+    recovered_count: Tensor  # [M] predicts the true label it was not given
+    label_changed_count: Tensor  # [M]
+
+
+def answers(form: Form, outputs: Tensor, wanted: Tensor, objective: str = "cross_entropy") -> Evaluation:
+    """outputs: [M, E, K], or [M, E, L, O].  wanted: [M, E] labels, [M, E, L] tokens or [M, E, L O] numbers.
+    objective: of labels, as optimizer.objective names it.
+
+    Where more than a label is wanted, an example is of the label 0, which is predicted where all its targets are right;
+    its loss is the sum over its targets. A number has the loss of a normal density of deviation 1, less its constant:
+    half its squared error. The squared error of a label is that of K numbers.
+    """
+    if form.kind == "label":
+        return _labels_answered(objective, outputs, wanted)
+    if form.kind == "tokens":
+        log_p = functional.log_softmax(outputs, dim=-1)
+        tokens = torch.arange(form.outputs, device=outputs.device)
+        losses = -torch.where(tokens == wanted[..., None], log_p, 0.0).sum(dim=(-1, -2))
+        right = (outputs.argmax(-1) == wanted).sum(-1)
+    else:
+        error = outputs.reshape(wanted.shape) - wanted
+        losses = error.square().sum(-1) / 2
+        right = (error.abs() < TOLERANCE).sum(-1)
+    return Evaluation((right < form.targets).long(), losses, right)
+
+
+def _labels_answered(objective: str, logits: Tensor, labels: Tensor) -> Evaluation:
+    by_class = logits.transpose(1, 2).contiguous()  # [M, K, E]: over a short last axis softmax and maximum are slow
+    # numbers of classes as floats, and comparisons: as integers, argmax and gather do not vectorise once compiled
+    classes = torch.arange(logits.shape[2], dtype=logits.dtype, device=logits.device)[:, None]
+    best = by_class.amax(dim=1, keepdim=True)
+    predicted = torch.where(by_class == best, classes, float(logits.shape[2])).amin(dim=1).long()
+    if objective == "squared":
+        losses = (by_class - one_hot(by_class, labels, 1)).square().sum(dim=1) / 2
+    else:
+        log_p = functional.log_softmax(by_class, dim=1)
+        losses = -torch.where(classes == labels[:, None], log_p, 0.0).sum(dim=1)
+    return Evaluation(predicted, losses, (predicted == labels).long())
+
+
+def train_counts(answer: Evaluation, given: Tensor, true: Tensor, corrupted: Tensor, exists: Tensor) -> TrainCounts:
+    """given, true: [M, N] labels.  corrupted: [M, N] bool.  exists: [M, N] bool, an example of that member."""
+    correct = (answer.predicted == given) & exists
+    recovered = (answer.predicted == true) & exists
+    relabelled = (given != true) & exists
+    clean = ~corrupted & exists
+
+    def count(mask: Tensor) -> Tensor:
+        return mask.sum(dim=1)
+
+    return TrainCounts(
+        train_correct_count=count(correct),
+        train_count=count(exists),
+        train_loss_sum_nats=loss_sum(answer, exists),
+        clean_correct_count=count(correct & clean),
+        clean_count=count(clean),
+        corrupted_correct_count=count(correct & corrupted),
+        corrupted_count=count(corrupted & exists),
+        memorized_count=count(correct & relabelled),
+        recovered_count=count(recovered & relabelled),
+        label_changed_count=count(relabelled),
+    )
+
+
+def target_counts(form: Form, answer: Evaluation, exists: Tensor) -> dict[str, Tensor]:
+    """Column of `steps`, less its set -> [M]: targets of the examples that exist; none of tasks with labels."""
+    if form.kind == "label":
+        return {}
+    counts = {
+        "target_correct_count": torch.where(exists, answer.right, 0).sum(dim=1),
+        "target_count": exists.sum(dim=1) * form.targets,
+    }
+    if form.kind == "values":
+        counts["squared_error_sum"] = 2 * loss_sum(answer, exists)
+    return counts
+
+
+def loss_sum(answer: Evaluation, exists: Tensor) -> Tensor:
+    """[M] float64 nats, summed over the examples that exist, independently of how many others a pack pads."""
+    loss = torch.where(exists, answer.loss, 0).double()
+    # cumulative over examples: the padding behind a member's own only adds zeros, in the same order whatever M and N
+    return loss.cumsum(dim=1)[:, -1] if loss.shape[1] else loss.sum(dim=1)

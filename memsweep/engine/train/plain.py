@@ -1,0 +1,148 @@
+"""The same training in plain torch.nn and torch.optim, one trial at a time: what the packed engine must equal.
+
+It shares with the engine the order of examples and the random numbers of regularizers, and nothing else.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from memsweep.data import sequences, tasks
+from memsweep.engine import adversarial
+from memsweep.engine.nn import models, regularizers
+from memsweep.engine.nn.regularizers import Perturbation
+from memsweep.engine.nn.sequence_models import Recurrent
+from memsweep.engine.train import streams, trainer
+from memsweep.engine.train.program import Program
+from memsweep.spec.config import TrialConfig, imported, schedule_factor
+from memsweep.spec.options import FAMILIES
+from memsweep.spec.seeds import key
+
+
+def train(trial: TrialConfig, steps: int, device: str | torch.device = "cpu") -> tuple[nn.Module, list[float]]:
+    """The module after so many steps, and the norms of the gradients on the way."""
+    program = trainer.compose([trial])
+    trainer.set_precision(program)
+    state = trainer.init(program, [trial])
+    order = trainer.batches(program, state, steps)[:, 0].to(device)
+    data, r, o = tasks.load(trial), trial.regularization, trial.optimizer
+    model = models.build(trial, program.input_dim, program.classes).train().to(device)
+    inputs, wanted = torch.tensor(data.inputs).to(device, program.dtype), torch.tensor(data.labels, device=device)
+    if program.form.kind != "label":
+        wanted = torch.tensor(data.targets).to(device, program.dtype if program.form.kind == "values" else torch.int64)
+    optimizer = _optimizer(model, trial)
+    norms = []
+    for step in range(steps):
+        if o.schedule != "constant":
+            epochs = step * o.batch_size / trial.data.examples
+            optimizer.param_groups[0]["lr"] = o.learning_rate * schedule_factor(o.schedule, epochs)
+        step_key = _step_key(trial, step).to(device)
+        places = _places(trial, program, step_key)
+        x, y = regularizers.applied(places[0], inputs[order[step]][None])[0], wanted[order[step]]
+        attacked = _critical_samples(model, x, step_key, data.input_range) if r.adversarial else None
+        if trial.model.family not in FAMILIES:
+            torch.manual_seed(int(step_key))
+        optimizer.zero_grad()
+        loss = _loss(model, trial, x, y, places[1:], attacked)
+        loss.backward()
+        norms.append(float(nn.utils.clip_grad_norm_(model.parameters(), o.clip or float("inf"))))
+        optimizer.step()
+    return model, norms
+
+
+def _loss(
+    model: nn.Module, trial: TrialConfig, x: Tensor, y: Tensor, hidden: list[Perturbation], attacked: Tensor | None
+) -> Tensor:
+    r = trial.regularization
+    logits = _forward(model, x, hidden)
+    if trial.optimizer.objective == "squared":
+        loss = functional.mse_loss(logits, functional.one_hot(y, logits.shape[1]).to(logits.dtype))
+    else:
+        loss = _task_loss(logits, y, r.label_smoothing)
+    if attacked is not None:
+        other = _task_loss(_forward(model, attacked, hidden), y, r.label_smoothing)
+        loss = (1 - r.adversarial) * loss + r.adversarial * other
+    if r.penalty_strength:
+        loss = loss + r.penalty_strength * imported(r.penalty)(dict(model.named_parameters()), x, logits)
+    return loss
+
+
+def _task_loss(answers: Tensor, wanted: Tensor, smoothing: float) -> Tensor:
+    """Of labels [B], tokens [B, L] or numbers [B, L O]."""
+    if wanted.is_floating_point():
+        return functional.mse_loss(answers.flatten(1), wanted)
+    return functional.cross_entropy(
+        answers.flatten(0, -2), wanted.flatten(), label_smoothing=smoothing, ignore_index=sequences.NOT_ASKED
+    )
+
+
+def _optimizer(model: nn.Module, trial: TrialConfig) -> torch.optim.Optimizer:
+    o, decay = trial.optimizer, trial.regularization.weight_decay
+    if o.name == "sgd":
+        return torch.optim.SGD(
+            model.parameters(), lr=o.learning_rate, momentum=o.momentum, weight_decay=decay, foreach=False
+        )
+    beta1, beta2 = o.betas
+    return torch.optim.AdamW(
+        model.parameters(), lr=o.learning_rate, betas=(beta1, beta2), weight_decay=decay, foreach=False
+    )
+
+
+def _step_key(trial: TrialConfig, step: int) -> Tensor:
+    """[1] int64, of the random numbers of one step."""
+    return streams.subkeys(torch.tensor([key(trial.stream_seed("order"), "order/noise")]), step)
+
+
+def _critical_samples(model: nn.Module, inputs: Tensor, step_key: Tensor, input_range: float) -> Tensor:
+    """LASS as the paper tells it, [B, D]: the first place in the box where the prediction is another, or the input."""
+    keys = streams.subkeys(step_key, adversarial.ATTACK)
+    model.eval()
+    with torch.no_grad():
+        reference = model(inputs).argmax(1)
+    moved, found, unhit = inputs.clone(), inputs.clone(), torch.ones_like(reference, dtype=torch.bool)
+    radius = adversarial.RADIUS * input_range
+    for i in range(adversarial.TRAINING_ITERATIONS):
+        x = moved.clone().requires_grad_()
+        (gradient,) = torch.autograd.grad(functional.cross_entropy(model(x), reference), x)
+        noise = streams.normal(streams.subkeys(keys, i), inputs.numel()).view(inputs.shape).to(inputs.dtype)
+        moved = moved + input_range * (adversarial.ALPHA * gradient.sign() + adversarial.BETA * noise)
+        moved = moved.clamp(inputs - radius, inputs + radius)
+        with torch.no_grad():
+            hit = (model(moved).argmax(1) != reference) & unhit
+        found[hit], unhit = moved[hit], unhit & ~hit
+    model.train()
+    return found
+
+
+def _places(trial: TrialConfig, program: Program, step_key: Tensor) -> list[Perturbation]:
+    """Noise and dropout of one step: at the inputs, then at each hidden layer."""
+    r = trial.regularization
+    shapes = [(program.batch_size, program.input_dim), *program.hidden_shapes]
+    strengths = [(r.input_noise, r.input_dropout), *[(r.hidden_noise, r.dropout)] * len(program.hidden_shapes)]
+    return [
+        regularizers.perturbation(
+            streams.subkeys(step_key, place),
+            torch.tensor([noise], dtype=program.dtype, device=step_key.device) if noise else None,
+            torch.tensor([rate], dtype=program.dtype, device=step_key.device) if rate else None,
+            shape,
+            program.dtype,
+        )
+        for place, ((noise, rate), shape) in enumerate(zip(strengths, shapes, strict=True))
+    ]
+
+
+def _forward(model: nn.Module, x: Tensor, places: list[Perturbation]) -> Tensor:
+    """An MLP again, layer by layer; recurrent layers step by step; a network that we don't know is asked."""
+    hidden = {"hidden": lambda h, layer: regularizers.applied(places[layer], h[None])[0]} if any(places) else {}
+    if isinstance(model, Recurrent):
+        return model.answers(model.outputs_by_steps(x, **hidden))
+    if not isinstance(model, models.MLP):
+        logits: Tensor = model(x, **hidden)
+        return logits
+    *layers, readout = model.layers
+    for layer, place in zip(layers, places, strict=True):
+        x = regularizers.applied(place, model.activation(layer(x))[None])[0]
+    read: Tensor = readout(x)
+    return read

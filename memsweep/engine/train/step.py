@@ -1,0 +1,150 @@
+"""One optimizer step of all members at once: gather the batch, forward, backward, regularizers, update.
+
+Tensors in, tensors out, and nothing of a single member on the way, so that the whole can be compiled.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from memsweep.engine import adversarial
+from memsweep.engine.nn import models
+from memsweep.engine.nn.losses import answer_loss
+from memsweep.engine.nn.regularizers import Perturbation, applied, perturbation
+from memsweep.engine.train import optim, streams
+from memsweep.engine.train.lifting import call, lifted_gradient
+from memsweep.engine.train.optim import Tensors
+from memsweep.engine.train.program import Program
+from memsweep.engine.train.state import State, map_tensors, rows_of
+from memsweep.spec.options import FAMILIES
+
+
+class Batch(NamedTuple):
+    """What one step needs to know that the state does not say."""
+
+    rows: Tensor  # [M, B] int64, examples of each member
+    rate: Tensor  # [M], learning rates
+    keys: Tensor  # [M] int64, of the step's noise and dropout
+    corrections: Tensor  # [M, 2] float64, of AdamW's moments for their beginning at zero; of no use to SGD
+
+
+class Sample(NamedTuple):
+    """What a member's loss is about; under vmap and for a member alone without M."""
+
+    inputs: Tensor  # [M, B, D], as the network reads them
+    wanted: Tensor  # [M, B] labels, [M, B, L] tokens or [M, B, L O] numbers
+    hidden: tuple[Perturbation, ...]  # of each hidden layer
+    strengths: Tensors  # regularizer -> [M]
+    critical: Tensors  # "inputs": [M, B, D], critical samples where there are; empty without adversarial training
+
+
+def train_step(program: Program, state: State, batch: Batch) -> Tensor:
+    """Trains every member for one step, in place. Returns the norms of the gradients, [M].
+
+    In the mode `serial` the state is of one member, whose numbers the program's modules hold (`hold`).
+    """
+    inputs, wanted = _examples(program, state, batch)
+    hidden = tuple(
+        _perturbation(program, state, batch.keys, 1 + layer, ("hidden_noise", "dropout"), shape)
+        for layer, shape in enumerate(program.hidden_shapes)
+    )
+    critical = {}
+    if "adversarial" in program.uses:
+        critical["inputs"] = adversarial.training_inputs(program, state, inputs, batch.keys)
+    sample = Sample(inputs, wanted, hidden, state.strengths, critical)
+    # each member's own mean, never averaged over members: that would divide every gradient by M
+    if program.mode == "serial" and program.model.family not in FAMILIES:
+        torch.manual_seed(int(batch.keys[0]))  # for what a user's module draws by itself, as nn.Dropout does
+    gradients = (_gradients_alone if program.mode == "serial" else _lifted_gradients)(program, state, sample)
+    norms = optim.gradient_norms(gradients)
+    coefficients = state.coefficients._replace(rate=batch.rate)
+    if "clip" in program.uses:
+        optim.clip_(gradients, norms, coefficients.clip)
+    if program.optimizer == "sgd":
+        optim.sgd_(state.parameters, gradients, state.moments, coefficients)
+    else:
+        optim.adamw_(state.parameters, gradients, state.moments, coefficients, batch.corrections)
+    return norms
+
+
+def hold(module: nn.Module, one: State) -> None:
+    """Makes a module's numbers those of a state of one member, in the same memory."""
+    for name, parameter in module.named_parameters():
+        parameter.data = (one.parameters if parameter.requires_grad else one.buffers)[name][0]
+    for name, buffer in module.named_buffers():
+        buffer.data = one.buffers[name][0]
+
+
+def release(module: nn.Module, one: State) -> None:
+    """Takes over buffers, or frozen parameters, that the module has replaced instead of changed in place."""
+    for name, buffer in (*module.named_buffers(), *models.frozen(module).items()):
+        if buffer.data_ptr() != one.buffers[name].data_ptr():
+            one.buffers[name][0].copy_(buffer)
+
+
+def _lifted_gradients(program: Program, state: State, sample: Sample) -> Tensors:
+    def loss(own: Tensors, buffers: Tensors, sample: Sample) -> tuple[Tensor, Tensors]:
+        numbers = {**own, **buffers}
+
+        def forward(inputs: Tensor, **changes: Any) -> Tensor:
+            return call(program, program.module, numbers, inputs, **changes)
+
+        value = member_loss(program, forward, {name: numbers[name] for name in program.names}, sample)
+        return value, {name: numbers[name] for name in buffers}
+
+    gradients, buffers = lifted_gradient(program, loss, state.parameters, state.buffers, sample)
+    for name, value in buffers.items():
+        state.buffers[name].copy_(value)
+    return dict(gradients)
+
+
+def _gradients_alone(program: Program, _state: State, sample: Sample) -> Tensors:
+    own: Tensors = dict(models.trained(program.module))
+    every: Tensors = dict(program.module.named_parameters())
+    loss = member_loss(program, program.module, every, map_tensors(lambda tensor: tensor[0], sample))
+    gradients = torch.autograd.grad(loss, list(own.values()), materialize_grads=True)
+    return {name: gradient[None] for name, gradient in zip(own, gradients, strict=True)}
+
+
+def member_loss(program: Program, forward: Callable[..., Tensor], own: Tensors, sample: Sample) -> Tensor:
+    """What one member minimizes: its task's loss, in part on critical samples, and a penalty of the user's."""
+
+    def change(h: Tensor, layer: int) -> Tensor:
+        return applied(sample.hidden[layer], h)
+
+    changes = {"hidden": change} if any(sample.hidden) else {}
+    smoothing = sample.strengths.get("label_smoothing")
+    logits = forward(sample.inputs, **changes)
+    loss = answer_loss(program.form, program.objective, logits, sample.wanted, smoothing)
+    if sample.critical:
+        weight = sample.strengths["adversarial"]
+        answers = forward(sample.critical["inputs"], **changes)
+        attacked = answer_loss(program.form, program.objective, answers, sample.wanted, smoothing)
+        loss = (1 - weight) * loss + weight * attacked
+    if program.penalty is not None and "penalty_strength" in sample.strengths:
+        loss = loss + sample.strengths["penalty_strength"] * program.penalty(own, sample.inputs, logits)
+    return loss
+
+
+def _examples(program: Program, state: State, batch: Batch) -> tuple[Tensor, Tensor]:
+    """Inputs [M, B, D], noisy where asked, and what is wanted of them: given labels [M, B], or targets."""
+    e = state.examples
+    rows = e.offset[:, None] + batch.rows
+    inputs = rows_of(e.bank, rows)
+    noise = _perturbation(program, state, batch.keys, 0, ("input_noise", "input_dropout"), inputs.shape[1:])
+    wanted = e.given.gather(1, batch.rows) if program.form.kind == "label" else rows_of(e.targets, rows)
+    return applied(noise, inputs), wanted
+
+
+def _perturbation(
+    program: Program, state: State, keys: Tensor, place: int, names: tuple[str, str], shape: tuple[int, ...]
+) -> Perturbation:
+    """What noise and dropout of these names do at a place (0: inputs, 1 on: hidden layers); shape without M."""
+    deviation, rate = (state.strengths.get(name) for name in names)
+    if deviation is None and rate is None:
+        return {}
+    return perturbation(streams.subkeys(keys, place), deviation, rate, shape, program.dtype)

@@ -1,0 +1,171 @@
+"""Trains a pack: the state is data, four verbs move it.
+
+    program = trainer.compose(trials)
+    state = trainer.init(program, trials)
+    state, measured = trainer.advance(program, state, steps)
+    state = trainer.admit(program, state, slots, waiting_trials)
+    state = trainer.select(state, measured.active)
+
+A member's numbers are the same alone, first, last or among strangers. The verbs may reuse the memory of the
+state they are handed: go on with the one they return. Nothing here knows of Ray, tables or files.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from memsweep.engine.train import compilation, optim, streams
+from memsweep.engine.train.evaluation import Measured, measure
+from memsweep.engine.train.program import Program, compose
+from memsweep.engine.train.state import State, admit, init, member_view, select, state_bytes
+from memsweep.engine.train.step import Batch, hold, release, train_step
+from memsweep.spec.config import schedule_factor
+
+__all__ = [
+    "Clock",
+    "admit",
+    "advance",
+    "batches",
+    "compose",
+    "init",
+    "select",
+    "state_bytes",
+    "steps_to_measurement",
+    "train",
+]
+
+
+@dataclass
+class Clock:
+    """Seconds spent, by purpose; shared by the verbs of one pack. What compiling took is no other purpose's."""
+
+    seconds: dict[str, float] = field(
+        default_factory=lambda: dict.fromkeys(("start", "compile", "train", "evaluate", "probe"), 0.0)
+    )
+    _compiled_before: float = field(default_factory=lambda: compilation.seconds_spent)
+
+    def charge(self, purpose: str, since: float) -> None:
+        compiling = compilation.seconds_spent - self._compiled_before
+        self._compiled_before += compiling
+        self.seconds["compile"] += compiling
+        self.seconds[purpose] += time.perf_counter() - since - compiling
+
+
+def advance(program: Program, state: State, steps: int, clock: Clock | None = None) -> tuple[State, Measured]:
+    """Trains every member for `steps` steps, then measures those that are due.
+
+    steps: at most `steps_to_measurement(state)`, so that nobody passes a measurement.
+    """
+    clock = clock or Clock()
+    begun = time.perf_counter()
+    state, norms = train(program, state, steps)
+    clock.charge("train", begun)
+    begun = time.perf_counter()
+    state, measured = measure(program, state, norms)
+    clock.charge("evaluate", begun)
+    return state, measured
+
+
+def train(program: Program, state: State, steps: int) -> tuple[State, Tensor]:
+    """Trains every member for `steps` steps and measures nothing. Returns the norms of the last gradients too, [M]."""
+    index = batches(program, state, steps)  # [steps, M, B]
+    rates = learning_rates(program, state, steps)  # [steps, M]
+    noise = streams.subkeys(state.noise_keys, torch.from_numpy(state.step) + torch.arange(steps)[:, None]).to(
+        program.device
+    )
+    set_precision(program)
+    batch = Batch(index, rates, noise, moment_corrections(program, state, steps))
+    norms = _in_turn(program, state, batch) if program.mode == "serial" else _together(program, state, batch)
+    _synchronize(program)
+    return state._replace(step=state.step + steps), norms
+
+
+def _together(program: Program, state: State, batches: Batch) -> Tensor:
+    """All members as one, a step at a time; each field of `batches` has the steps first. Returns norms [M]."""
+    host: Any = ()  # no array, which torch 2.11 cannot compile
+    bare = state._replace(members=(), step=host)  # without what is the host's own
+    norms = torch.zeros(len(state.members))
+    for s in range(len(batches.rows)):
+        batch = Batch(*(values[s] for values in batches))
+        norms = compilation.call(train_step, program, len(state.members), bare, batch)
+    return norms
+
+
+def _in_turn(program: Program, state: State, batches: Batch) -> Tensor:
+    """One member after another, each through all steps, so that its weights stay in the core's cache. As above."""
+    norms = torch.zeros(len(state.members), dtype=program.dtype, device=program.device)
+    for m in range(len(state.members)):
+        one = member_view(state, m)
+        for module in (program.module, program.evaluated):
+            hold(module, one)
+        for s in range(len(batches.rows)):
+            norms[m : m + 1] = train_step(program, one, Batch(*(values[s, m : m + 1] for values in batches)))
+            release(program.module, one)
+    return norms
+
+
+def set_precision(program: Program) -> None:
+    """Has float32 products computed as the trials say, in the whole process; never less precisely without a word."""
+    torch.set_float32_matmul_precision(program.matmul)
+    torch.backends.cudnn.allow_tf32 = program.matmul != "highest"  # torch's own default is tf32 in convolutions
+    torch.backends.cudnn.deterministic = True  # a resumed training of convolutions gives its own bits
+
+
+def steps_to_measurement(state: State) -> int:
+    """Steps until the first member is due."""
+    return min(
+        member.trial.next_measurement(int(done)) - int(done)
+        for member, done in zip(state.members, state.step, strict=True)
+    )
+
+
+def batches(program: Program, state: State, steps: int) -> Tensor:
+    """The examples of the next steps: [steps, M, B] int64, the same on every device.
+
+    Each member reads one random order of its examples after another; a batch may cross the seam.
+    """
+    batch, device = program.batch_size, program.device
+    index = torch.empty(steps, len(state.members), batch, dtype=torch.int64, device=device)
+    counts = np.array([member.trial.data.examples for member in state.members])
+    for count in np.unique(counts):
+        group = torch.from_numpy(np.flatnonzero(counts == count))
+        begin = torch.from_numpy(state.step)[group] * batch
+        first = begin // count
+        epochs = int(((begin + steps * batch - 1) // count - first).max()) + 1
+        keys = streams.subkeys(state.order_keys[group][:, None], first[:, None] + torch.arange(epochs))
+        orders = streams.permutations(keys.flatten().to(device), int(count)).view(len(group), -1)
+        window = (begin - first * count).to(device)[:, None] + torch.arange(steps * batch, device=device)
+        index[:, group.to(device)] = orders.gather(1, window).view(len(group), steps, batch).transpose(0, 1)
+    return index
+
+
+def learning_rates(program: Program, state: State, steps: int) -> Tensor:
+    """Each member's rate at the next steps: [steps, M]. Epochs are counted in examples read."""
+    base = np.array([member.trial.optimizer.learning_rate for member in state.members])
+    factors = np.ones((steps, len(base)))
+    for m, (member, begin) in enumerate(zip(state.members, state.step, strict=True)):
+        if member.trial.optimizer.schedule != "constant":
+            epochs = (begin + np.arange(steps)) * program.batch_size / member.trial.data.examples
+            factors[:, m] = [schedule_factor(member.trial.optimizer.schedule, epoch) for epoch in epochs]
+    return torch.from_numpy(base * factors).to(program.device, program.dtype)
+
+
+def moment_corrections(program: Program, state: State, steps: int) -> Tensor:
+    """Of AdamW's moments at the next steps: [steps, M, 2] float64; zeros for another optimizer."""
+    values = np.zeros((steps, len(state.members), 2))
+    if program.optimizer == "adamw":
+        for m, (member, done) in enumerate(zip(state.members, state.step.tolist(), strict=True)):
+            betas = member.trial.optimizer.betas
+            values[:, m] = [optim.corrections(betas, done + s) for s in range(1, steps + 1)]
+    return torch.from_numpy(values).to(program.device)
+
+
+def _synchronize(program: Program) -> None:
+    if program.device.type == "cuda":
+        torch.cuda.synchronize()

@@ -1,0 +1,1 @@
+"""Runs of MLflow made from the tables."""

@@ -1,0 +1,146 @@
+"""MLflow's database, where it is a file of SQLite: made, upgraded or rebuilt, by one process at a time.
+
+MLflow makes and changes its tables in dozens of steps, and two processes that do so at once leave a file that neither
+can use. So each takes a lock beside the file first, and looks again once it holds it.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
+from functools import lru_cache
+from importlib.metadata import version
+from pathlib import Path
+
+import mlflow.db
+import sqlalchemy
+from alembic.script import ScriptDirectory
+from alembic.util import CommandError
+from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
+
+from memsweep.results.mlflow.background import TrackingError, sqlite_path
+from memsweep.results.storage import locks
+
+MIGRATIONS = Path(mlflow.db.__file__).parent / "store" / "db_migrations"
+ERRORS = (MlflowException, sqlalchemy.exc.SQLAlchemyError, CommandError, sqlite3.Error)
+"""What MLflow may answer while it makes or changes its tables."""
+
+
+def prepare(uri: str, is_default: bool, say: Callable[[str], None]) -> None:
+    """Sees that the database at this URI, if it is a file, has the tables of the MLflow that is installed.
+
+    is_default: it is a results folder's own, and can be built anew from the tables; others are copied before they are
+    changed.  say: told a sentence where one was upgraded or replaced.  Raises TrackingError with the remedy.
+    """
+    path = sqlite_path(uri)
+    if path is None or _is_current(path):
+        return
+    with _alone(path):
+        if not _is_current(path):
+            _mend(path, uri, is_default, say)
+
+
+def _mend(path: Path, uri: str, is_default: bool, say: Callable[[str], None]) -> None:
+    before = _revision(path)
+    if before and before not in _known():
+        remedy = "memsweep track builds it anew" if is_default else "memsweep track fills another"
+        raise TrackingError(
+            f"{path} was made by a newer MLflow than {version('mlflow')}, which does not know its schema {before}. "
+            f"Install that one, e.g. pip install -U mlflow, or move the file away: {remedy}."
+        )
+    copy = None if is_default or not before else _copied(path, before)
+    try:
+        _upgrade(path, uri, is_default)
+    except Exception as error:  # a migration that meets what it did not expect may raise anything
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        if not is_default:
+            where = f" A copy from before is {copy}." if copy else ""
+            raise TrackingError(
+                f"{path} can't be upgraded for MLflow {version('mlflow')} ({reason}). Move it away, or name another by "
+                f"--tracking-uri; memsweep track fills it anew.{where}"
+            ) from error
+        aside = _moved_aside(path)
+        _upgrade(path, uri, is_default)
+        say(f"{path} could not be upgraded for MLflow {version('mlflow')}: it is {aside.name} now, and is built anew")
+    else:
+        if before:
+            kept = f"; a copy from before is {copy}" if copy else ""
+            say(f"{path} is upgraded for MLflow {version('mlflow')}, from its schema {before}{kept}")
+
+
+def _upgrade(path: Path, uri: str, is_default: bool) -> None:
+    if _revision(path) or not path.exists() or not _tables(path):
+        mlflow.db.upgrade.main([uri], standalone_mode=False)  # makes all tables where there are none
+    elif is_default:
+        raise TrackingError("it was left half made")
+    else:
+        MlflowClient(uri)  # adds its tables to those of others
+
+
+def _is_current(path: Path) -> bool:
+    """Raises TrackingError where the file is no database, or can't be opened: MLflow would try for minutes."""
+    if not path.exists():
+        return False
+    try:
+        return _revision(path) == _known()[0]
+    except sqlite3.DatabaseError as error:
+        raise TrackingError(
+            f"{path} can't be opened as MLflow's database ({error}). Move it away; memsweep track builds it anew."
+        ) from error
+
+
+def _revision(path: Path) -> str | None:
+    """Of MLflow's schema, in this database; None: it has none yet."""
+    if "alembic_version" not in _tables(path):
+        return None
+    with closing(sqlite3.connect(path)) as connection:
+        row = connection.execute("SELECT version_num FROM alembic_version").fetchone()
+    return str(row[0]) if row else None
+
+
+def _tables(path: Path) -> set[str]:
+    with closing(sqlite3.connect(path)) as connection:
+        return {str(name) for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+
+
+@lru_cache
+def _known() -> tuple[str, ...]:
+    """The schemas that the installed MLflow knows, the newest first."""
+    return tuple(script.revision for script in ScriptDirectory(str(MIGRATIONS)).walk_revisions())
+
+
+@contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """While this lasts, no other process makes or changes the tables; the file is there, as writable as others are."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with locks.hold(path.parent, path.name, math.inf):
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o666))  # SQLite would let nobody of the group write to it
+            yield
+    except OSError as error:
+        raise TrackingError(
+            f"{path}: MLflow's database can't be made or changed there ({error.strerror or error}). Name another by "
+            "--tracking-uri, or give yourself access to its folder."
+        ) from error
+
+
+def _copied(path: Path, revision: str) -> Path:
+    copy = path.with_name(f"{path.name}.before-{revision}")
+    with closing(sqlite3.connect(path)) as old, closing(sqlite3.connect(copy)) as new:
+        old.backup(new)
+    return copy
+
+
+def _moved_aside(path: Path) -> Path:
+    number = 1
+    while (aside := path.with_name(f"{path.name}.old-{number}")).exists():
+        number += 1
+    path.replace(aside)
+    for ending in ("-wal", "-shm"):
+        with suppress(FileNotFoundError):
+            path.with_name(path.name + ending).replace(aside.with_name(aside.name + ending))
+    return aside

@@ -1,0 +1,155 @@
+"""When MLflow is filled: once by `memsweep track`, or again and again while a launch writes, by `track --follow`."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+from memsweep.results.mlflow.background import LOOK_SECONDS, shown
+from memsweep.results.mlflow.sync import ERRORS, Tracking, TrackingError
+from memsweep.results.storage.location import Location
+from memsweep.results.storage.store import LockedError, Store, StoreError
+
+SHARE_LOOKING = 0.1
+"""Of a processor, at most, spent on reading tables that still grow."""
+SHORT_PAUSES = (0.5, 1.0, 2.0)
+"""Before `memsweep track` asks a silent server again."""
+LONG_PAUSES = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0)
+"""Before a follower does; the last is repeated."""
+GIVE_UP_SECONDS = 600.0
+"""After the launch, without a run that MLflow takes, until a follower gives up."""
+
+
+class _Note:
+    """What `memsweep status` says of MLflow: a file in the results folder, which stands in nobody's way."""
+
+    def __init__(self, store: Store, uri: str):
+        self.store, self.where = store, shown(uri)
+        before = store.tracking()
+        is_same = before.get("where") == self.where
+        self.held: dict[str, int] = before.get("held", {}) if is_same else {}
+        self.since: str | None = before.get("since") if is_same else None
+
+    def filled(self, held: dict[str, int]) -> None:
+        self.held, self.since = held, None
+        self._write(None)
+
+    def failed(self, error: Exception) -> None:
+        self.since = self.since or datetime.now(UTC).isoformat(timespec="seconds")
+        self._write(shown(error))
+
+    def _write(self, error: str | None) -> None:
+        with suppress(StoreError):
+            self.store.note_tracking({"where": self.where, "held": self.held, "error": error, "since": self.since})
+
+
+def track(store: Store, uri: str, say: Callable[[str], None]) -> None:
+    """Makes MLflow hold what the tables say, once, after waiting for whoever is doing that already.
+
+    say: told a sentence now and then.  Raises TrackingError when MLflow can't be reached.
+    """
+    if store.is_locked("track"):
+        say("waiting for the process that fills MLflow beside a launch")
+    note = _Note(store, uri)
+    with store.lock("track", math.inf):
+        for pause in (*SHORT_PAUSES, None):
+            try:
+                tracking = Tracking(store, uri, say)
+                held = tracking.fill()
+                note.filled(held)
+                break
+            except TrackingError as error:
+                note.failed(error)
+                raise
+            except ERRORS as error:
+                if pause is None:
+                    note.failed(error)
+                    raise TrackingError(
+                        f"MLflow at {shown(uri)} can't be filled: {shown(error)} "
+                        "Nothing is lost: the tables hold everything. Mend it, then memsweep track again."
+                    ) from error
+                time.sleep(pause)
+    for sweep, count in held.items():
+        say(f"{sweep}: {count} trials are in MLflow")
+    say(f"{tracking.written} runs written, {tracking.deleted} deleted, in {shown(uri)}")
+
+
+def follow(store: Store, uri: str, say: Callable[[str], None]) -> None:
+    """Fills MLflow while a launch holds the folder, and ends when MLflow holds all of it.
+
+    Raises TrackingError when MLflow has not answered for GIVE_UP_SECONDS after the launch.
+    """
+    while True:
+        try:
+            with store.lock("track"):
+                _follow(store, uri, say)
+        except LockedError:
+            say("another process fills MLflow from this folder already; this one ends")
+            return
+        if not store.is_locked("launch"):  # else one began after our last look, and found us holding the lock
+            return
+
+
+class _State(NamedTuple):
+    """What calls for another pass when it changes."""
+
+    trials: tuple[Location, ...]  # parts
+    wanted: tuple[Location, ...]
+    launched: bool  # a launch holds the folder
+
+
+def _state(store: Store) -> _State:
+    launched = store.is_locked("launch")  # before the parts: what a launch wrote last is there when it is over
+    return _State(tuple(store.parts("trials")), tuple(store.parts("wanted")), launched)
+
+
+def _follow(store: Store, uri: str, say: Callable[[str], None]) -> None:
+    tracking: Tracking | None = None
+    filled: _State | None = None
+    note = _Note(store, uri)
+    failures, written, success_at = 0, 0, time.monotonic()
+    while True:
+        now = _state(store)
+        if now == filled or not now.trials:  # none either where the folder is gone
+            if not now.launched:
+                break
+            time.sleep(LOOK_SECONDS)
+            continue
+        try:
+            tracking = tracking or Tracking(store, uri, say)
+            note.filled(tracking.fill())
+        except TrackingError as error:
+            note.failed(error)
+            raise
+        except (*ERRORS, StoreError) as error:
+            note.failed(error)
+            if tracking is not None:
+                tracking.forget()
+            if now.launched or (tracking is not None and tracking.written > written):
+                success_at = time.monotonic()
+            if time.monotonic() - success_at > GIVE_UP_SECONDS:
+                raise TrackingError(
+                    f"MLflow at {shown(uri)} has not answered for {GIVE_UP_SECONDS / 60:.0f} minutes: {shown(error)} "
+                    f"Nothing is lost: when it is back, memsweep track --results {store.results} fills it."
+                ) from error
+            pause = LONG_PAUSES[min(failures, len(LONG_PAUSES) - 1)]
+            failures += 1
+            say(f"trying again in {pause:g} s: {shown(error)}")
+            time.sleep(pause)
+        else:
+            filled, failures, success_at = now, 0, time.monotonic()
+            if now.launched:
+                _rest(store, max(LOOK_SECONDS, tracking.look_seconds * (1 / SHARE_LOOKING - 1)))
+        written = tracking.written if tracking else 0
+    say(f"{written} runs written, in {shown(uri)}")
+
+
+def _rest(store: Store, seconds: float) -> None:
+    """Until then, or until the launch is over."""
+    until = time.monotonic() + seconds
+    while time.monotonic() < until and store.is_locked("launch"):
+        time.sleep(LOOK_SECONDS)

@@ -1,0 +1,313 @@
+"""What MLflow shows of the tables: a run a trial, a run a sweep above them. It reads rows and knows no MLflow."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+
+from memsweep.results.storage.location import Location
+from memsweep.results.trial_state import FAILED, NOT_STORED, end_of, state
+from memsweep.results.wanted import records
+from memsweep.spec.config import TrialConfig
+from memsweep.spec.numerals import texts
+from memsweep.spec.options import SHARES, SHARES_AT_END
+from memsweep.spec.schema import RETRIED, SETTLED, Status, cell, error_line
+
+CURVE_POINTS = 100
+"""A curve of more measurements is thinned to this many, the last among them: a trial must fit one call of MLflow."""
+MOST_POINTS = 980
+"""Of all curves of a trial: MLflow takes 1,000 values in a call, and some are no curve's."""
+LONGEST_NAME = 250
+"""Characters of a run's name that every database of MLflow holds."""
+LONGEST_TAG = 5000
+"""Characters of a tag that every server of MLflow takes."""
+ONLY_SETTING = "the only setting"
+
+CURVES = (*SHARES, "gradient_norm")
+"""Metrics that have a value at every measurement."""
+NUMBERS_AT_END = ("fitted_step", "solved_step")
+AT_END = 0
+"""The step of metrics with one value a run: MLflow draws them as bars, where it would draw any other step as a dot."""
+
+SHORT = {
+    "data.noise_fraction": "noise",
+    "data.examples": "n",
+    "data.sequence_length": "T",
+    "model.width": "w",
+    "model.depth": "d",
+    "optimizer.learning_rate": "lr",
+    "optimizer.batch_size": "bs",
+    "optimizer.epochs": "ep",
+    "regularization.weight_decay": "wd",
+    "regularization.penalty_strength": "pen",
+}
+"""Fields as they are called in the names of runs, of which pages show some twenty characters; others by their leaf."""
+
+_ENDS = {status: "FINISHED" for status in SETTLED} | {status: "FAILED" for status in RETRIED}
+RUN_STATUS = {status.value: _ENDS.get(status, "KILLED") for status in Status}
+"""How a trial ended -> MLflow's word for it."""
+
+
+class Point(NamedTuple):
+    """One value of a metric."""
+
+    key: str
+    value: float
+    milliseconds: int  # since 1970; follows from the tables alone, so that writing it again changes nothing
+    step: int
+
+
+class Wanted(NamedTuple):
+    """A trial as its sweep wants it."""
+
+    trial_id: str
+    setting_id: str
+    seed: int | None
+    setting: str  # what tells it from the sweep's other settings, for people
+    short: str  # the same, in few characters
+    parameters: dict[str, str]
+    records: frozenset[str] = frozenset()  # what its probes are to leave
+
+    @property
+    def name(self) -> str:
+        return f"{self.short} s{self.seed}".strip()[-LONGEST_NAME:]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a sweep wants."""
+
+    sweep: str
+    trials: dict[str, Wanted]  # by trial_id
+    varying: tuple[str, ...]  # fields that tell settings apart
+    shared: dict[str, str]  # every other field, in full
+
+    @cached_property
+    def csv(self) -> str:
+        """trial_id, setting, seed: a line a trial."""
+        text = io.StringIO()
+        lines = csv.writer(text, lineterminator="\n")
+        lines.writerow(["trial_id", "setting", "seed"])
+        lines.writerows([trial.trial_id, trial.setting, trial.seed] for trial in self.trials.values())
+        return text.getvalue()
+
+    @cached_property
+    def digest(self) -> str:
+        return digest(json.dumps([self.csv, self.varying, self.shared]).encode())
+
+    def counts(self, ends: Mapping[str, Mapping[str, Any]]) -> dict[str, int]:
+        """How many of its trials are wanted, finished (settled), failed and missing. ends: rows of `trials` by id."""
+        stored = {trial: end_of(ends[trial]) for trial in self.trials if trial in ends}
+        found = Counter(state(stored.get(id_, NOT_STORED), trial.records) for id_, trial in self.trials.items())
+        finished, failed, wanted = sum(found[status] for status in SETTLED), found[FAILED], len(self.trials)
+        return {
+            "wanted_count": wanted,
+            "finished_count": finished,
+            "failed_count": failed,
+            "missing_count": wanted - finished - failed,
+        }
+
+
+@dataclass(frozen=True)
+class TrialRun:
+    """All that MLflow holds of a trial."""
+
+    name: str
+    started: int  # milliseconds since 1970
+    ended: int
+    status: str  # MLflow's
+    tags: dict[str, str]
+    parameters: dict[str, str]
+    points: list[Point]
+
+
+def shares_of(plan: Plan) -> list[str]:
+    """Curves and shares at the end that the trials of a sweep have; those of targets only where it reads sequences."""
+    reads_steps = plan.shared.get("data.sequence_length") != "0"
+    names = [*CURVES, *SHARES_AT_END]
+    return [name for name in names if reads_steps or not ("target" in name or "squared" in name)]
+
+
+def drawn(results: Location, sweep: str, sweeps: Iterable[str]) -> list[Location]:
+    """Files of a sweep's figures, in order; those of sweep x-y are none of sweep x.  sweeps: all of the folder."""
+    files: list[Location] = [
+        path for kind in ("pdf", "svg", "png") for path in results.glob(f"figures/{sweep}-*.{kind}")
+    ]
+    longer = tuple(f"{name}-" for name in sweeps if name.startswith(f"{sweep}-"))
+    return sorted(path for path in files if not path.name.startswith(longer))
+
+
+def plans(wanted: pa.Table) -> list[Plan]:
+    """One plan a sweep, from the rows of `wanted`."""
+    sweeps: dict[str, list[dict[str, Any]]] = {}
+    for row in wanted.to_pylist():
+        sweeps.setdefault(row["sweep"], []).append(row)
+    return [_plan(sweep, rows) for sweep, rows in sorted(sweeps.items())]
+
+
+def trial_run(sweep: str, wanted: Wanted, trial: Mapping[str, Any], steps: Iterable[Mapping[str, Any]]) -> TrialRun:
+    """The run of a trial, from its row of `trials` and its rows of `steps`."""
+    ended = milliseconds(trial)
+    seconds = trial["wall_seconds"] or 0.0
+    status = trial["status"]
+    tags = {
+        "trial_id": wanted.trial_id,
+        "attempt_id": trial["attempt_id"],
+        "setting_id": wanted.setting_id,
+        "setting": wanted.setting,
+        "status": status,
+        "sweep": sweep,
+        "pack_id": trial["pack_id"],
+        "cause": error_line(trial["cause"]) if status in RETRIED else None,
+        "host": trial["host"],
+        "mlflow.source.name": sweep,
+        "mlflow.source.type": "LOCAL",
+    }
+    return TrialRun(
+        name=wanted.name,
+        started=started(trial),
+        ended=ended,
+        status=RUN_STATUS[status],
+        tags={name: value[:LONGEST_TAG] for name, value in tags.items() if value},
+        parameters={**wanted.parameters, **_size(trial)},
+        points=_points(trial, steps, ended, seconds),
+    )
+
+
+def milliseconds(trial: Mapping[str, Any]) -> int:
+    """When a trial ended."""
+    return max(1, round(trial["finished_at"].timestamp() * 1000)) if trial["finished_at"] else 1
+
+
+def started(trial: Mapping[str, Any]) -> int:
+    """When a trial began, in milliseconds; 1 where the tables don't say."""
+    return max(1, milliseconds(trial) - round((trial["wall_seconds"] or 0.0) * 1000))
+
+
+def digest(content: bytes) -> str:
+    return hashlib.blake2b(content, digest_size=8).hexdigest()
+
+
+def thinned(steps: Sequence[int], count: int = CURVE_POINTS) -> list[int]:
+    """At most `count` of these, evenly chosen, first and last among them."""
+    if len(steps) <= count:
+        return list(steps)
+    return [steps[round(i * (len(steps) - 1) / (count - 1))] for i in range(count)]
+
+
+def _plan(sweep: str, rows: list[dict[str, Any]]) -> Plan:
+    rows.sort(key=lambda row: (row["position"] or 0, row["trial_id"]))
+    fields = [{name: _text(value) for name, value in json.loads(row["configuration"] or "{}").items()} for row in rows]
+    values: dict[str, set[str]] = {}
+    for configuration in fields:
+        for name, value in configuration.items():
+            values.setdefault(name, set()).add(value)
+    several = (name for name, found in values.items() if len(found) > 1 and not _is_seed(name))
+    varying = tuple(name for name in several if name != "protocol")  # which follows from other fields
+    leaves = _told_apart({name: name.rpartition(".")[2] for name in varying})
+    brief = _told_apart({name: SHORT.get(name, name.rpartition(".")[2]) for name in varying})
+    written = {name: _written(values[name]) for name in varying}
+    trials = {}
+    for row, configuration in zip(rows, fields, strict=True):
+        own = [(name, configuration[name]) for name in varying if name in configuration]
+        trials[row["trial_id"]] = Wanted(
+            row["trial_id"],
+            row["setting_id"] or "",
+            row["seed"],
+            " ".join(f"{leaves[name]}={value}" for name, value in own) or ONLY_SETTING,
+            " ".join(f"{brief[name]}{written[name][value]}" for name, value in own),
+            _parameters(configuration, varying, row["seed"]),
+            records(row),
+        )
+    shared = {name: found.copy().pop() for name, found in values.items() if len(found) == 1 and not _is_seed(name)}
+    return Plan(sweep, trials, varying, {name: value for name, value in shared.items() if value})
+
+
+def _told_apart(names: Mapping[str, str]) -> dict[str, str]:
+    """Full name -> the short one, or again the full one where two would be called alike."""
+    counts = Counter(names.values())
+    return {field: name if counts[name] == 1 else field for field, name in names.items()}
+
+
+def _written(values: Iterable[str]) -> dict[str, str]:
+    """Values of one field, as `_text` gives them -> what stands behind it in a run's name: 0.001, 1e-6, =mlp."""
+    given = sorted(values)
+    try:
+        numbers = [text.replace("e-0", "e-").replace("e+0", "e") for text in texts(map(float, given))]
+        return dict(zip(given, numbers, strict=True))
+    except ValueError:  # not all are numbers
+        leaves = _told_apart({value: value.rpartition(":")[2] for value in given})
+        return {value: f"={leaf}" for value, leaf in leaves.items()}
+
+
+def _parameters(configuration: Mapping[str, str], varying: tuple[str, ...], seed: int | None) -> dict[str, str]:
+    """The fields that vary, those that differ from their defaults, and the seed; the sweep's run has the others."""
+    told = {
+        name: value
+        for name, value in configuration.items()
+        if not _is_seed(name) and value and (name in varying or value != _default(name))
+    }
+    streams = {name: value for name, value in configuration.items() if name.startswith("seeds.") and value != str(seed)}
+    return {**told, "seed": str(seed), **streams}
+
+
+def _size(trial: Mapping[str, Any]) -> dict[str, str]:
+    """The number of trained parameters, where it is known; among parameters, because it is no curve."""
+    count = trial["parameter_count"]
+    return {} if count is None else {"parameter_count": str(count)}
+
+
+def _is_seed(name: str) -> bool:
+    """Seeds, and probes too, tell no settings apart."""
+    return name.startswith(("seed", "probe"))
+
+
+_DEFAULTS = TrialConfig().flat()
+
+
+def _default(name: str) -> str:
+    return _text(_DEFAULTS.get(name, ""))
+
+
+def _text(value: Any) -> str:
+    """A field's value for people: 0.45, 1e-06, 0.9,0.999."""
+    if isinstance(value, float):
+        return f"{value:g}" if float(f"{value:g}") == value else repr(value)
+    return str(cell(tuple(value) if isinstance(value, list) else value))
+
+
+def _points(trial: Mapping[str, Any], steps: Iterable[Mapping[str, Any]], ended: int, seconds: float) -> list[Point]:
+    rows = {row["step"]: row for row in steps}
+    last = trial["step_count"] if trial["step_count"] is not None else max(rows, default=0)
+    rows[last] = trial  # the counts at the end are the last measurement's
+    points = []
+    curves = sum(_share(trial, total, count) is not None for total, count in SHARES.values()) + 1
+    for step in thinned(sorted(rows), min(CURVE_POINTS, MOST_POINTS // curves)):
+        when = max(1, ended - round(1000 * seconds * (1 - step / last))) if last else ended
+        for name, (total, count) in SHARES.items():
+            points += _point(name, _share(rows[step], total, count), when, step)
+        points += _point("gradient_norm", rows[step].get("gradient_norm"), when, step)
+    for name, (total, count) in SHARES_AT_END.items():
+        points += _point(name, _share(trial, total, count), ended, AT_END)
+    for name in NUMBERS_AT_END:
+        points += _point(name, trial[name], ended, AT_END)
+    return points
+
+
+def _point(name: str, value: float | None, when: int, step: int) -> list[Point]:
+    """One point, or none where there is no finite value."""
+    return [Point(name, float(value), when, step)] if value is not None and math.isfinite(value) else []
+
+
+def _share(row: Mapping[str, Any], total: str, count: str) -> float | None:
+    return row[total] / row[count] if row[total] is not None and row[count] else None

@@ -1,0 +1,1 @@
+"""Where results lie: locations, locks, Parquet parts, the store."""

@@ -1,0 +1,159 @@
+"""A sweep as a job on a running Ray cluster: sent, and followed as long as somebody looks. It needs no one to look."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+import shlex
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from memsweep.results.storage.location import Location, ObjectPath
+
+MODE = "RAY_AUTH_MODE"
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+LEFT_BEHIND = [".git", ".venv", "results", "data", "__pycache__", ".*_cache"]
+"""Of the folder that is sent, beside what git ignores."""
+ASK_SECONDS = 10.0
+LOOK_SECONDS = 2.0
+"""Between questions about a job whose log has broken off."""
+
+
+class ClusterError(Exception):
+    """Why a cluster can't be used, and what to do next."""
+
+
+class Job:
+    """A launch on a cluster, by the id that Ray has for it."""
+
+    def __init__(self, client: Any, address: str, name: str):
+        self.client = client
+        self.address = address
+        self.name = name
+        self._shown = 0  # characters of the log
+
+    def follow(self, show: Callable[[str], None]) -> bool:
+        """Shows the job's log until it ends; whether it succeeded. Whoever stops following stops nothing.
+
+        Raises ClusterError when the cluster does not answer any more.
+        """
+        silent_since = None
+        while True:
+            try:
+                asyncio.run(self._tail(show))
+                status = self.client.get_job_status(self.name)
+                silent_since = None
+            except (ConnectionError, RuntimeError, OSError) as error:
+                silent_since = silent_since or time.monotonic()
+                if time.monotonic() - silent_since > ASK_SECONDS:
+                    raise ClusterError(
+                        f"{self.address} does not answer any more ({error}). The job may be alive: {self.commands}; if "
+                        "the head is gone, submit again: only what is missing is run."
+                    ) from error
+                status = None
+            if status is not None and status.is_terminal():
+                return str(status) == "SUCCEEDED"
+            time.sleep(LOOK_SECONDS)
+
+    async def _tail(self, show: Callable[[str], None]) -> None:
+        """The log from its beginning; what was shown before it broke off is passed over."""
+        met = 0
+        async for text in self.client.tail_job_logs(self.name):
+            fresh = text[max(0, self._shown - met) :]
+            met += len(text)
+            if fresh:
+                show(fresh)
+                self._shown = met
+
+    @property
+    def commands(self) -> str:
+        where = f"--address {self.address} {self.name}"
+        return f"ray job logs --follow {where}, ray job stop {where}"
+
+
+def submit(
+    sweeps: Sequence[str],
+    address: str,
+    results: Location,
+    arguments: Sequence[str],
+    say: Callable[[str], None],
+    folder: Path | None = None,
+) -> Job:
+    """Sends `memsweep launch` with these sweeps and arguments to the cluster whose dashboard is at this address.
+
+    results: a place that all its machines reach.  folder: what is sent along, with sweep files and modules of the
+    user's; default: the current one.  say: told what people should know.  Raises ClusterError.
+    """
+    _check_is_shared(results)
+    needs_token = wants_token(address)
+    if not needs_token and urlsplit(address).hostname not in LOOPBACK:
+        say(
+            f"Warning: {address} is not on this machine and answers whoever asks, without a token: anybody who reaches "
+            "it can run programs there. Start Ray with RAY_AUTH_MODE=token, or bind its dashboard to 127.0.0.1."
+        )
+    with _asked_for_token(needs_token):  # Ray reads it as it is imported
+        from ray.exceptions import AuthenticationError
+        from ray.job_submission import JobSubmissionClient
+
+    launch = ["python", "-m", "memsweep", "launch", *sweeps, "--results", str(results), "--address", "auto"]
+    name = f"memsweep-{Path(sweeps[0]).stem}-{secrets.token_hex(4)}"
+    environment = {"working_dir": str(folder or Path.cwd()), "excludes": LEFT_BEHIND}
+    try:
+        client = JobSubmissionClient(address)
+        client.submit_job(entrypoint=shlex.join([*launch, *arguments]), submission_id=name, runtime_env=environment)
+    except AuthenticationError as error:
+        raise ClusterError(
+            f"{address} refuses our token, or we have none. It must be the cluster's: in RAY_AUTH_TOKEN, or in the "
+            "file that RAY_AUTH_TOKEN_PATH names, or in ~/.ray/auth_token."
+        ) from error
+    except (ConnectionError, ImportError, LookupError, RuntimeError, TypeError, ValueError, OSError) as error:
+        raise ClusterError(f"{address}: the job was not taken: {str(error).splitlines()[0]}") from error
+    return Job(client, address, name)
+
+
+@contextmanager
+def _asked_for_token(needs_token: bool) -> Iterator[None]:
+    """The environment in which Ray sends its token, or, as where nothing is said, none: to whoever asks for none."""
+    before = os.environ.pop(MODE, None)
+    if needs_token:
+        os.environ[MODE] = "token"
+    try:
+        yield
+    finally:
+        os.environ.pop(MODE, None)
+        if before is not None:
+            os.environ[MODE] = before
+
+
+def wants_token(address: str) -> bool:
+    """Whether the dashboard at this address answers only those who have its token. Raises ClusterError."""
+    if not address.startswith(("http://", "https://")):
+        raise ClusterError(f"--address {address}: must be that of a dashboard, such as http://127.0.0.1:8265.")
+    try:
+        with urllib.request.urlopen(f"{address.rstrip('/')}/api/jobs/", timeout=ASK_SECONDS):
+            return False
+    except urllib.error.HTTPError as error:
+        if error.code in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
+            return True
+        raise ClusterError(f"{address} is no Ray dashboard: it answers {error.code} {error.reason}.") from error
+    except (OSError, ValueError) as error:
+        raise ClusterError(
+            f"{address} does not answer ({getattr(error, 'reason', error)}). Is the cluster up? "
+            "`ray dashboard cluster.yaml` brings its dashboard to http://127.0.0.1:8265."
+        ) from error
+
+
+def _check_is_shared(results: Location) -> None:
+    if not isinstance(results, ObjectPath) and not results.is_absolute():
+        raise ClusterError(
+            f"--results {results}: a job's machines have no such folder in common. Allowed are s3://bucket/prefix, "
+            "gs://bucket/prefix, and the whole path of a folder that all of them share."
+        )

@@ -1,0 +1,323 @@
+"""What a launch would do: wanted minus settled, in packs, with its memory and time. Starts nothing."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+from memsweep.data import tasks
+from memsweep.results import trial_state
+from memsweep.results.storage.store import Store
+from memsweep.run.checkpoints import Saved
+from memsweep.run.packing import Pack, by_program, make_packs, program_name
+from memsweep.run.policy import apart, protocols
+from memsweep.run.policy.execution_plan import ExecutionPlan, compile_seconds, guessed_seconds, saved_seconds
+from memsweep.spec import processors
+from memsweep.spec.config import ConfigError, TrialConfig, imported
+from memsweep.spec.options import FAMILIES
+from memsweep.spec.sweep import SweepError
+
+if TYPE_CHECKING:
+    from memsweep.run.policy.calibration import Calibration
+
+PACKS_A_WORKER = 4
+"""So many keep all workers busy to the end, or nearly so."""
+PACKS_A_ROUND = 2
+"""In a round of a search, which is short, and whose steps cost a small pack as much as one of twice its members."""
+COMPARED_PACKS = 16
+"""Of so many packs of a program, one member of one is run again, alone."""
+COMPARED_SHARE, COMPARED_SECONDS = 0.1, 0.2
+"""It is run for such a share of the pack's time, or such a time if that is more."""
+CALIBRATION_SECONDS = 1.0
+"""How long a program is tried for an estimate, apart from loading it."""
+START_SECONDS, END_SECONDS = 8.2, 2.8
+"""Before the first pack and after the last: Ray, and its workers' imports; work A on two quiet cores, of 37.5 s."""
+START_SPREAD_SECONDS = 2.0
+"""How much start and end differ from launch to launch, one standard deviation."""
+MEASURING_SECONDS = 4.0
+"""The start of the workers that measure new programs before the first pack."""
+TRIAL_SECONDS, PLANNED_SECONDS = 1.7e-3, 1e-3
+"""A trial's rows and what else a worker does for it; reading and planning it. Work B, 10,000 trials."""
+PROBED_MEMBERS = 8
+"""So many members are asked, to learn what a probe costs."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """Trials that are wanted, split by what the tables say of them."""
+
+    wanted: tuple[TrialConfig, ...]
+    settled: tuple[TrialConfig, ...]
+    failed: tuple[TrialConfig, ...]  # ended by an error; run again when asked
+    missing: tuple[TrialConfig, ...]  # to be run
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Seconds and bytes, measured on this machine by training the largest pack of each program for a moment."""
+
+    seconds: float  # of the whole launch
+    error: float  # relative, one standard deviation
+    bytes_a_worker: int
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What packs of one program take of a worker, in seconds."""
+
+    step: float  # of one member, with its share of measuring
+    step_spread: float = 0.0  # one standard deviation
+    start: float = 0.0  # of a pack
+    compiling: float = 0.0  # of each worker
+    probes: float = 0.0  # of one member at its end
+    repeated: float = 0.0  # of one member at each of its probe_steps
+    bytes: int = 0  # of a pack
+
+
+def work(wanted: Sequence[TrialConfig], store: Store | None, *, retry: bool = False) -> Work:
+    """What is left of these trials: wanted minus settled, minus failed ones unless they are to be tried again.
+
+    store: None where nothing is stored yet.
+    """
+    stored = store.ends() if store is not None else {}
+    groups: dict[str, list[TrialConfig]] = {"settled": [], "failed": [], "missing": []}
+    for trial in wanted:
+        state = trial_state.state(stored.get(trial.trial_id, trial_state.NOT_STORED), trial.recorded)
+        is_left = state == trial_state.MISSING or (state == trial_state.FAILED and retry)
+        groups["missing" if is_left else "failed" if state == trial_state.FAILED else "settled"].append(trial)
+    return Work(tuple(wanted), *(tuple(groups[name]) for name in ("settled", "failed", "missing")))
+
+
+def check(trials: Sequence[TrialConfig]) -> None:
+    """Raises SweepError with all that keeps the trials' data from being loaded, or a user's code from being found."""
+    asked = {(trial.data, trial.stream_seed("inputs"), trial.model.family): trial for trial in trials}
+    problems = [problem for trial in asked.values() for problem in tasks.check(trial)]
+    for path in {path for trial in trials for path in trial.imports}:
+        try:
+            imported(path)
+        except ConfigError as error:
+            problems += error.problems
+    problems += protocols.problems(trials)
+    problems = problems or tasks.repeat_problems(asked.values()) or _own_code_problems(trials)
+    if problems:
+        raise SweepError(problems)
+
+
+def _own_code_problems(trials: Sequence[TrialConfig]) -> list[str]:
+    """What is wrong with users' networks and penalties, each tried on a few examples, in a process beside this one."""
+    asked: dict[Hashable, TrialConfig] = {}
+    for trial in trials:
+        r, optimizer = trial.regularization, trial.optimizer
+        penalty = r.penalty if r.penalty_strength else "none"
+        if trial.model.family not in FAMILIES or penalty != "none":
+            program = (trial.model, tasks.form(trial), *tasks.shape(trial), optimizer.batch_size, trial.compute.dtype)
+            asked.setdefault((*program, penalty), trial)
+    problems: list[str] = []
+    silent: set[tuple[str, ...]] = set()  # whose code crashes or hangs: the launch will show where
+    for trial in asked.values():
+        found = apart.ask("memsweep.engine.door:problems", trial) if trial.imports not in silent else None
+        if found is None:
+            silent.add(trial.imports)
+        problems += found or []
+    apart.end()
+    return problems
+
+
+def packs(
+    trials: Sequence[TrialConfig],
+    workers: int,
+    members: int | None,
+    chosen: Mapping[str, ExecutionPlan],
+    saved: Sequence[Saved] = (),
+    share: float = 1.0,
+    in_rounds: bool = False,
+) -> list[Pack]:
+    """The packs in which these trials would run: those that were cut short first, then the rest, the longest first.
+
+    chosen: as `execution_plan.choose` finds it.  saved: checkpoints of the results folder whose packs are formed again.
+    share: of their budgets, at which trials are paused.  in_rounds: a search asks for them.
+    """
+    cut_short = _as_they_were(trials, members, saved)
+    taken = {trial.trial_id for pack in cut_short for trial in pack.trials}
+    rest = by_program(trial for trial in trials if trial.trial_id not in taken)
+    # a program is shared out among workers where there are few of them; where there are many, large packs are better
+    wanted = (PACKS_A_ROUND if in_rounds else PACKS_A_WORKER) * workers
+    shares = min(workers, -(-wanted // max(1, len(rest))))
+    slots = {name: members or chosen[name].slots for name in rest}
+    anew = [pack for name, group in rest.items() for pack in make_packs(group, shares, slots[name], share)]
+
+    def seconds(pack: Pack) -> float:
+        step = chosen[program_name(pack.trials[0])].seconds or guessed_seconds(pack.trials[0])
+        return step * sum(trial.budget for trial in pack.trials)
+
+    made = [*cut_short, *sorted(anew, key=seconds, reverse=True)]
+    ways = [chosen[program_name(pack.trials[0])] for pack in made]
+    made = [replace(pack, mode=way.mode, compiled=way.compiled) for pack, way in zip(made, ways, strict=True)]
+    return _sampled(made)
+
+
+def _sampled(packs: Sequence[Pack]) -> list[Pack]:
+    """The first pack of each program, and every COMPARED_PACKS-th of the others, is compared with a run alone."""
+    seen: Counter[str] = Counter()
+    sampled = []
+    for pack in packs:
+        name = program_name(pack.trials[0])
+        sampled.append(replace(pack, compared=seen[name] % COMPARED_PACKS == 0))
+        seen[name] += 1
+    return sampled
+
+
+def calibrate_here(programs: Sequence[Sequence[TrialConfig]], device: str) -> list[Calibration | None]:
+    """Measures these programs one after another on this machine."""
+    from memsweep.run.policy.calibration import calibrate  # imports torch
+
+    return [calibrate(trials, device) for trials in programs]
+
+
+def _as_they_were(trials: Sequence[TrialConfig], members: int | None, saved: Sequence[Saved]) -> list[Pack]:
+    """What these trials are of the packs in the checkpoints; a trial of several is taken up where it is furthest."""
+    left = {trial.trial_id: trial for trial in trials}
+    found = []
+    for pack in saved:
+        own = tuple(left.pop(trial_id) for trial_id in pack.trials if trial_id in left)
+        if own:
+            found.append(Pack(own, min(pack.slots, members or pack.slots, len(own))))
+    return found
+
+
+def local_device() -> str:
+    """cuda where this machine has a GPU that torch can use, else cpu."""
+    import torch  # slow to import, and needed only here
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def local_workers(device: str) -> int:
+    """Packs that run at the same time on this machine."""
+    if device == "cpu":
+        return processors.allotted()
+    import torch  # slow to import, and needed only here
+
+    return max(1, torch.cuda.device_count())
+
+
+def estimate(
+    planned: Sequence[Pack],
+    device: str,
+    workers: int,
+    *,
+    measuring: float = 0.0,
+    reached: Mapping[str, int] = MappingProxyType({}),
+) -> Estimate:
+    """What a launch of these packs takes, by training the largest of each program for a moment and probing members.
+
+    A program that will be compiled is timed as it is, and what compiling costs and saves is taken into account as
+    `execution_plan` does. A trial that may end early is taken to need its whole budget.
+    measuring: seconds that choosing how to run new programs has taken here, which a launch does too.
+    reached: trial -> steps that checkpoints hold of it.
+    """
+    programs: dict[tuple[object, ...], list[Pack]] = {}
+    for pack in planned:
+        programs.setdefault(_alike(pack), []).append(pack)
+    costs = {key: measured_cost(max(group, key=lambda pack: pack.slots), device) for key, group in programs.items()}
+    return composed([(pack, costs[_alike(pack)]) for pack in planned], workers, measuring=measuring, reached=reached)
+
+
+def composed(
+    packs: Sequence[tuple[Pack, Cost]],
+    workers: int,
+    *,
+    measuring: float = 0.0,
+    reached: Mapping[str, int] = MappingProxyType({}),
+) -> Estimate:
+    """Start, packs on their workers, and end; arguments as of `estimate`.
+
+    Each pack goes to the worker that is free first, in this order, as Tune hands them out.
+    """
+    if not packs:
+        return Estimate(0.0, 0.0, 0)
+    busy, variance = [0.0] * min(workers, len(packs)), [0.0] * min(workers, len(packs))
+    compiled: set[tuple[int, str]] = set()
+    for pack, cost in packs:
+        w = busy.index(min(busy))
+        program = program_name(pack.trials[0])
+        steps = sum(max(trial.pause(pack.share) - reached.get(trial.trial_id, 0), 0) for trial in pack.trials)
+        busy[w] += _pack_seconds(pack, cost, steps) + cost.compiling * ((w, program) not in compiled)
+        variance[w] += (steps * cost.step_spread) ** 2
+        compiled.add((w, program))
+    last = busy.index(max(busy))
+    around = START_SECONDS + END_SECONDS + PLANNED_SECONDS * sum(len(pack.trials) for pack, _ in packs)
+    seconds = around + busy[last] + (measuring + MEASURING_SECONDS if measuring else 0.0)
+    error = (variance[last] + START_SPREAD_SECONDS**2) ** 0.5 / seconds
+    return Estimate(seconds, error, max(cost.bytes for _, cost in packs))
+
+
+def _pack_seconds(pack: Pack, cost: Cost, steps: int) -> float:
+    """Of one pack whose members have so many steps to go, once its program is compiled."""
+    training = steps * cost.step
+    alone = (
+        min(max(COMPARED_SHARE * training, COMPARED_SECONDS), training / len(pack.trials) * pack.slots)
+        if pack.compared
+        else 0.0
+    )
+    asked = sum(bool(trial.probes) for trial in pack.trials) * cost.probes
+    repeated = sum(len(trial.probe_steps) for trial in pack.trials) * cost.repeated
+    return cost.start + training + alone + asked + repeated + len(pack.trials) * TRIAL_SECONDS
+
+
+def _alike(pack: Pack) -> tuple[object, ...]:
+    """What packs have in common that cost the same."""
+    first = pack.trials[0]
+    size = (first.optimizer.batch_size, first.data.examples)
+    return (program_name(first), *size, first.probes, bool(first.probe_steps), pack.mode, pack.compiled)
+
+
+def measured_cost(pack: Pack, device: str) -> Cost:
+    """Trains a pack for a moment on one of this machine's cores, and asks some of its members its probes."""
+    import torch  # here, because a plan without an estimate needs no torch
+
+    from memsweep.engine.train import trainer
+    from memsweep.run.worker import probes
+
+    torch.set_num_threads(1)  # as a worker has
+    began = time.perf_counter()
+    program = trainer.compose(pack.trials, device, mode=pack.mode)
+    state = trainer.init(program, pack.trials[: pack.slots])
+    start = time.perf_counter() - began
+    rates: list[float] = []
+    until = time.perf_counter() + CALIBRATION_SECONDS
+    while len(rates) < 3 or time.perf_counter() < until:
+        began = time.perf_counter()
+        steps = trainer.steps_to_measurement(state)
+        state, measured = trainer.advance(program, state, steps)
+        rates.append((time.perf_counter() - began) / (steps * pack.slots))
+        if not measured.active.all():
+            break
+    rates = rates[1:] or rates  # torch warms up in the first
+    rate = sum(rates) / len(rates)
+    spread = sum((r - rate) ** 2 for r in rates) / (len(rates) - 1) if len(rates) > 1 else rate**2
+    asked = list(range(min(PROBED_MEMBERS, pack.slots)))
+
+    def probe_seconds(*, repeated: bool) -> float:
+        """Of one member. The first question warms torch up, and is the answer where it takes long."""
+        for members in (asked[:1], asked):
+            began = time.perf_counter()
+            probes.rows(program, state, members, repeated=repeated)
+            seconds = (time.perf_counter() - began) / len(members)
+            if seconds > CALIBRATION_SECONDS:
+                break
+        return seconds
+
+    return Cost(
+        step=rate - saved_seconds(rate) if pack.compiled else rate,
+        step_spread=spread**0.5,
+        start=start,
+        compiling=compile_seconds(program_name(pack.trials[0])) if pack.compiled else 0.0,
+        probes=probe_seconds(repeated=False) if pack.trials[0].probes else 0.0,
+        repeated=probe_seconds(repeated=True) if pack.trials[0].probe_steps else 0.0,
+        bytes=trainer.state_bytes(state),
+    )

@@ -1,0 +1,82 @@
+"""Asks about a user's code in a process beside this one, so that a crash or a hang costs only the answer."""
+
+from __future__ import annotations
+
+import atexit
+import json
+import os
+import select
+import subprocess
+import sys
+from typing import Any
+
+from memsweep.spec.config import TrialConfig, imported
+
+STARTING_SECONDS, SECONDS = 120.0, 30.0
+"""How long the process may take to import torch, and for an answer."""
+
+_process: subprocess.Popen[str] | None = None
+
+
+def ask(function: str, trial: TrialConfig) -> Any:
+    """What `module:function` says of a trial, as JSON tells it; None where it raises, crashes or hangs."""
+    global _process
+    if _process is None:
+        path = os.pathsep.join(part or os.getcwd() for part in sys.path)
+        _process = subprocess.Popen(
+            [sys.executable, "-m", "memsweep.run.policy.apart"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            env={**os.environ, "PYTHONPATH": path},
+        )
+        _answer(_process, STARTING_SECONDS)
+    fields = {**trial.flat(), "seed": trial.seed}
+    try:
+        assert _process.stdin is not None
+        print(json.dumps([function, fields]), file=_process.stdin, flush=True)
+        return json.loads(_answer(_process, SECONDS))
+    except (OSError, ValueError):  # it has ended, or was late
+        end()
+        return None
+
+
+def end() -> None:
+    """Ends the process, if there is one; the next question starts another."""
+    global _process
+    if _process is not None:
+        _process.kill()
+        _process.communicate()
+        _process = None
+
+
+atexit.register(end)
+
+
+def _answer(process: subprocess.Popen[str], seconds: float) -> str:
+    """A line of it; empty where it has ended, or is late."""
+    assert process.stdout is not None
+    ready, _, _ = select.select([process.stdout], [], [], seconds)
+    return process.stdout.readline() if ready else ""
+
+
+def _serve() -> None:
+    """Answers questions until there are no more."""
+    import torch
+
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # what the user's code prints
+    torch.set_num_threads(1)
+    print("ready", file=answers, flush=True)
+    for line in sys.stdin:
+        function, fields = json.loads(line)
+        try:
+            answer = imported(function)(TrialConfig.of(fields))
+        except Exception:
+            answer = None
+        print(json.dumps(answer), file=answers, flush=True)
+
+
+if __name__ == "__main__":
+    _serve()

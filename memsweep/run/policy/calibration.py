@@ -1,0 +1,138 @@
+"""What does a step of a program cost here, by mode and number of members? Measured, not assumed.
+
+A fused program is not always faster than its members in turn: small networks gain ten times from it, lifted
+convolutions on a CPU lose. And a pack whose numbers outgrow the core's cache is slower than a smaller one.
+"""
+
+from __future__ import annotations
+
+import math
+import textwrap
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import torch
+
+from memsweep.engine.train import trainer
+from memsweep.engine.train.evaluation import first_answers
+from memsweep.spec.config import TrialConfig
+
+SECONDS = 0.25
+"""How long each mode and number of members is tried, about; at least one step."""
+IN_TURN_MEMBERS = 2
+FUSED_MEMBERS = {"cpu": (8, 32, 64), "cuda": (64, 512, 4096)}
+LIFTING = ("vmap", "Batching rule", "functorch", "torch.func", "data-dependent", "BatchedTensor")
+"""Words of torch's messages about what cannot be lifted."""
+GAIN = 0.97
+"""A larger pack, or a fused one, is taken where its step takes at most this share of the other's."""
+
+
+class Timing(NamedTuple):
+    """One way of running a program."""
+
+    mode: str
+    members: int
+    seconds: float  # of one step of one member, uncompiled
+    bytes_a_member: int  # at most
+
+
+class Calibration(NamedTuple):
+    """What was found of a program."""
+
+    timings: tuple[Timing, ...]
+    lift_problem: str = ""  # why its members cannot be fused, naming the line; empty: they can
+
+    def best(self, saved: Callable[[float], float] = lambda seconds: 0.0) -> Timing | None:
+        """The fastest; in turn, or with fewer members, where another gains next to nothing.
+
+        saved: what compiling will save of a fused step that takes so long, in seconds.
+        """
+        best, fastest = None, math.inf
+        for timing in self.timings:
+            seconds = timing.seconds - (saved(timing.seconds) if timing.mode == "fused" else 0.0)
+            if seconds < GAIN * fastest:
+                best, fastest = timing, seconds
+        return best
+
+
+def calibrate(trials: Sequence[TrialConfig], device: str) -> Calibration:
+    """Times a program's steps in turn and fused, with growing numbers of members while that pays.
+
+    trials: of one program; a pack is never tried with more members than there are trials.
+    """
+    torch.set_num_threads(1)  # as a worker has
+    if problem := lift_problem(trials, device):
+        return Calibration(_timed(trials, "serial", IN_TURN_MEMBERS, device), problem)
+    timings = list(_timed(trials, "serial", IN_TURN_MEMBERS, device))
+    for members in dict.fromkeys(min(size, len(trials)) for size in FUSED_MEMBERS[device]):
+        before = min((timing.seconds for timing in timings if timing.mode == "fused"), default=math.inf)
+        timings += (found := _timed(trials, "fused", members, device))
+        if not found or found[0].seconds > before:
+            break
+    return Calibration(tuple(timings))
+
+
+def lift_problem(trials: Sequence[TrialConfig], device: str) -> str:
+    """Why a step and an evaluation of two members cannot be fused, naming the user's line.
+
+    Empty where both can, or fail in turn too.  trials: all of the program, since each may bring a regularizer.
+    """
+    try:
+        _step_and_evaluation(trials, "fused", device)
+    except Exception as error:
+        lifted = error
+    else:
+        return ""
+    try:
+        _step_and_evaluation(trials, "serial", device)
+    except Exception:
+        return ""  # its own mistake, not lifting's: the pack will tell it
+    return line_of(lifted)
+
+
+def is_lifting(error: Exception) -> bool:
+    """Whether an error is about lifting a network over members: torch has no class of its own for these."""
+    return any(word in str(error) for word in LIFTING)
+
+
+def line_of(error: Exception) -> str:
+    """The user's line that an error comes from, and its text."""
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not _is_library(frame.filename)]
+    where = f"{frames[-1].filename}, line {frames[-1].lineno}: {frames[-1].line}" if frames else "its forward"
+    return f"{where} ({textwrap.shorten(str(error), 200)})"
+
+
+def _step_and_evaluation(trials: Sequence[TrialConfig], mode: str, device: str) -> None:
+    program = trainer.compose(trials, device, mode=mode)
+    state = trainer.init(program, (list(trials[:2]) * 2)[:2])
+    state, _ = trainer.train(program, state, 1)
+    first_answers(program, state)
+
+
+def _timed(trials: Sequence[TrialConfig], mode: str, members: int, device: str) -> tuple[Timing, ...]:
+    """One timing; none where the program fails, or the device is too small for it."""
+    some = trials[:members]
+    try:
+        program = trainer.compose(trials, device, mode=mode)
+        if device == "cuda":
+            torch.cuda.reset_peak_memory_stats()
+        state = trainer.init(program, some)
+        turns: list[float] = []  # seconds a step; the first warms up
+        steps, until = 1, time.perf_counter() + SECONDS
+        while len(turns) < 2 or time.perf_counter() < until:
+            steps = min(2 * steps, trainer.steps_to_measurement(state))
+            clock = trainer.Clock()
+            state, measured = trainer.advance(program, state, steps, clock)
+            turns.append(clock.seconds["train"] / steps)
+            if not measured.active.all():
+                break
+    except Exception:
+        return ()
+    size = torch.cuda.max_memory_allocated() if device == "cuda" else 2 * trainer.state_bytes(state)
+    return (Timing(mode, len(some), min(turns[1:] or turns) / len(some), size // len(some)),)
+
+
+def _is_library(file: str) -> bool:
+    return "site-packages" in file or file.startswith("<") or "/memsweep/engine/" in file or "/memsweep/run/" in file

@@ -1,0 +1,115 @@
+"""Which protocol a trial's numbers are of, where only a user's code or data can say; what is stored of older ones.
+
+Fields of ours say it by themselves (`rules.MENDS`). A user's network or task is looked at, once for all trials that it
+is the same for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from dataclasses import replace
+from typing import NamedTuple
+
+from memsweep.data import tasks
+from memsweep.results.status import older_protocol
+from memsweep.results.storage.store import Store
+from memsweep.run.policy import apart
+from memsweep.spec.config import TrialConfig, trial_id_of
+from memsweep.spec.options import FAMILIES, PROTOCOL
+from memsweep.spec.rules import UNEVEN, has_uneven_layer
+from memsweep.spec.schema import SETTLED
+
+
+class Examiner(NamedTuple):
+    """One mend that concerns trials of a user's network or task. What runs a user's network asks it `apart`."""
+
+    key: Callable[[TrialConfig], Hashable]  # what the reason depends on; None: the mend does not concern the trial
+    reason: Callable[[TrialConfig], str]  # why its numbers are not those of protocol 1; "": they are
+
+
+def _network(trial: TrialConfig) -> Hashable:
+    """What a user's network depends on; None: it is one of ours."""
+    return (trial.model, *tasks.shape(trial)) if trial.model.family not in FAMILIES else None
+
+
+def _frozen(trial: TrialConfig) -> str:
+    names = apart.ask("memsweep.engine.nn.models:frozen_names", trial)
+    return f"its network has frozen parameters, which were trained: {', '.join(names)}" if names else ""
+
+
+def _products(trial: TrialConfig) -> Hashable:
+    """What the products of a user's network depend on, or of an MLP on a user's task."""
+    if trial.model.family in FAMILIES and not (trial.model.family == "mlp" and tasks.is_custom(trial)):
+        return None
+    return (trial.model, *tasks.shape(trial), trial.optimizer.batch_size, trial.compute.dtype)
+
+
+def _uneven(trial: TrialConfig) -> str:
+    if trial.model.family == "mlp":
+        rows, dtype = trial.optimizer.batch_size, trial.compute.dtype
+        is_uneven = has_uneven_layer(*tasks.shape(trial), trial.model.width, trial.model.depth, rows, dtype)
+    else:
+        is_uneven = bool(apart.ask("memsweep.engine.nn.models:is_network_uneven", trial))
+    return UNEVEN if is_uneven else ""
+
+
+EXAMINERS: tuple[Examiner, ...] = (
+    Examiner(
+        lambda trial: tasks.renumbers_labels(trial) or None,
+        lambda trial: "labels of its task are not 0...K-1, and are numbered so since",
+    ),
+    Examiner(_network, _frozen),
+    Examiner(_products, _uneven),
+)
+_reasons: dict[tuple[Examiner, Hashable], str] = {}
+
+
+def current(trial: TrialConfig) -> TrialConfig:
+    """The trial under the protocol of this version's numbers; one that names its protocol stays as it is."""
+    if trial.protocol is not None or not trial.imports:
+        return trial
+    is_raised = any(_reason(examiner, trial) for examiner in EXAMINERS)
+    return trial.with_fields({"protocol": PROTOCOL}) if is_raised else trial
+
+
+def is_older(trial: TrialConfig) -> bool:
+    """Whether it names a protocol whose numbers this version does not give any more."""
+    return trial.protocol is not None and trial.protocol < _number(current(replace(trial, protocol=None)))
+
+
+def problems(trials: Iterable[TrialConfig]) -> Iterator[str]:
+    """A sentence for each protocol that trials name and this version can't train."""
+    for number in sorted({trial.protocol or 0 for trial in trials if is_older(trial)}):
+        yield (
+            f"protocol = {number}: this version gives other numbers for these fields, and stores them as protocol "
+            f"{PROTOCOL}: leave protocol unset. What is stored stays readable."
+        )
+
+
+def remark(trials: Sequence[TrialConfig], store: Store | None) -> str:
+    """A sentence on those of these trials, which are to be run, that are settled under an older protocol; or none."""
+    raised = [fields for trial in trials if (fields := trial.flat())["protocol"] > 1]
+    ends = store.ends() if store is not None and raised else {}
+    count = 0
+    for fields in raised:
+        older = (trial_id_of({**fields, "protocol": number}) for number in range(1, fields["protocol"]))
+        count += any(trial_id in ends and ends[trial_id][0] in SETTLED for trial_id in older)
+    return older_protocol(count)
+
+
+def _number(trial: TrialConfig) -> int:
+    number: int = trial.flat()["protocol"]
+    return number
+
+
+def _reason(examiner: Examiner, trial: TrialConfig) -> str:
+    """What the examiner says of the trial; nothing where the user's code or data fails, which the launch reports."""
+    try:
+        key = examiner.key(trial)
+        if key is None:
+            return ""
+        if (examiner, key) not in _reasons:
+            _reasons[examiner, key] = examiner.reason(trial)
+    except Exception:
+        return ""
+    return _reasons[examiner, key]

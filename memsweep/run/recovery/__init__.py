@@ -1,0 +1,1 @@
+"""What ends or repeats work that hangs, dies or is orphaned."""

@@ -1,0 +1,1 @@
+"""Which trials a launch runs: the sweep's definition, its spelling, rounds of searches."""

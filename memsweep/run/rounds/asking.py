@@ -1,0 +1,174 @@
+"""A sweep's trials, as far as they have been asked for: all at once, or by a search replayed on what is stored."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from itertools import islice
+from types import MappingProxyType
+from typing import Any
+
+from memsweep.results.storage.parts import write_whole
+from memsweep.results.storage.store import Store
+from memsweep.run import plan
+from memsweep.run.policy import protocols
+from memsweep.run.rounds.spelling import as_stored
+from memsweep.spec.config import TrialConfig
+from memsweep.spec.schema import SCHEMAS, Status
+from memsweep.spec.search import BestSearch
+from memsweep.spec.search.rounds import Ends, Round, Rounds, once
+from memsweep.spec.sweep import Sweep
+
+STUDIES = "studies"
+"""Folder of what Optuna was asked and told, a journal a sweep."""
+
+
+class Asking:
+    """One sweep, replayed up to its first round that is not complete.
+
+    store: None where nothing is stored yet.  limit: of the trials that are asked for.
+    retry: trials that failed before are to run again, so that their round is not complete.
+    probed: trial_id -> probes that are wanted of it beside those of the sweep, and their steps.
+    """
+
+    def __init__(
+        self,
+        sweep: Sweep,
+        store: Store | None,
+        *,
+        limit: int | None = None,
+        retry: bool = False,
+        probed: Mapping[str, tuple[tuple[str, ...], tuple[int, ...]]] = MappingProxyType({}),
+    ):
+        self.sweep, self.remarks = as_stored(sweep, store) if store is not None else (sweep, [])
+        self.probed = probed
+        self.store = store
+        self.limit = limit
+        self.trials: dict[str, TrialConfig] = {}  # by trial_id, in the order of being asked for
+        self.ends: list[int] = []  # how many they were after each round
+        self.round: Round | None = None  # None: the search is over
+        self.given_up: list[TrialConfig] = []  # in any round so far
+        self.said = ""  # how far it is, or what it has found
+        self._rounds = _begin(self.sweep, self._keep, limit)
+        self._is_cut = False
+        self._step(None)
+        self.advance(retry=retry)
+
+    def advance(self, *, retry: bool = False) -> None:
+        """Goes on, as far as what is stored allows."""
+        while self.round is not None and not self._is_cut and not self.missing(retry=retry):
+            self._step(self._ends(self.round) if self.sweep.search else {})
+
+    def missing(self, *, retry: bool = False) -> list[TrialConfig]:
+        """Trials of the round at hand that have to be run."""
+        return unfinished(self.round.trials, self.round.share, self.store, retry=retry) if self.round else []
+
+    def _step(self, ends: Ends | None) -> None:
+        """To the next round.  ends: of the round at hand; None: there was none yet."""
+        try:
+            found = next(self._rounds) if ends is None else self._rounds.send(ends)
+        except StopIteration as end:
+            self.round, self.said = None, str(end.value or "")
+            return
+        if self.probed:
+            found = replace(found, trials=tuple(self._with_probes(trial) for trial in found.trials))
+        for trial in found.trials:
+            if self.limit is None or len(self.trials) < self.limit:
+                self.trials.setdefault(trial.trial_id, trial)
+        kept = tuple(trial for trial in found.trials if trial.trial_id in self.trials)
+        self._is_cut = len(kept) < len(found.trials)
+        self.ends.append(len(self.trials))
+        self.given_up += found.given_up
+        self.round = replace(found, trials=kept)
+        self.said = found.said and f"round {self.number}: {found.said}"
+
+    @property
+    def number(self) -> int:
+        """Of the round at hand, from 1."""
+        return len(self.ends)
+
+    def _ends(self, asked: Round) -> Ends:
+        assert self.store is not None  # else the round would not be complete
+        rows = self.store.trial_rows({trial.trial_id for trial in asked.trials})
+        if asked.share < 1:
+            points = _points(self.store, asked.trials, asked.share)
+            for trial in asked.trials:
+                rows[trial.trial_id] = _as_paused(rows[trial.trial_id], points.get(trial.trial_id), trial, asked.share)
+        return rows
+
+    def _with_probes(self, trial: TrialConfig) -> TrialConfig:
+        return with_probes(trial, *self.probed.get(trial.trial_id, ((), ())))
+
+    def _keep(self, content: bytes) -> None:
+        if self.store is not None:
+            write_whole(self.store.results / STUDIES / f"{self.sweep.name}.log", content)
+
+
+def with_probes(trial: TrialConfig, probes: Sequence[str], steps: Sequence[int]) -> TrialConfig:
+    """The trial with these probes, asked at these steps too, beside its own."""
+    if {*probes} <= {*trial.probes} and {*steps} <= {*trial.probe_steps}:
+        return trial
+    both = tuple(dict.fromkeys([*trial.probes, *probes]))
+    return replace(trial, probes=both, probe_steps=tuple(sorted({*trial.probe_steps, *steps})))
+
+
+def unfinished(
+    trials: Sequence[TrialConfig], share: float, store: Store | None, *, retry: bool = False
+) -> list[TrialConfig]:
+    """Those that have to be run until so much of their budget is spent."""
+    missing = list(plan.work(trials, store, retry=retry).missing)
+    if share == 1 or store is None or not missing:
+        return missing
+    points = _points(store, missing, share)
+    return [t for t in missing if t.trial_id not in points or points[t.trial_id]["step"] < t.pause(share)]
+
+
+def give_up(trials: Sequence[TrialConfig], store: Store) -> None:
+    """Stores paused trials as pruned, with the numbers that they had; others as they are."""
+    if not trials:
+        return
+    stored = store.trial_rows({trial.trial_id for trial in trials}).values()
+    rows = [row for row in stored if row["status"] == Status.INTERRUPTED]
+    if rows:
+        store.write("trials", [{**row, "status": Status.PRUNED.value} for row in rows])
+
+
+def _begin(sweep: Sweep, keep: Callable[[bytes], None], limit: int | None) -> Rounds:
+    if isinstance(sweep.search, BestSearch):
+        from memsweep.run.rounds import search  # Optuna takes a second to import
+
+        return search.rounds(sweep.search, sweep, keep)
+    sweep = sweep.mapped(protocols.current)
+    if sweep.search is None:
+        return once(tuple(islice(sweep, limit)))  # no more of the grid is made than is asked for
+    rounds: Rounds = sweep.search.rounds(sweep)  # type: ignore[attr-defined]
+    return rounds
+
+
+def _points(store: Store, trials: Sequence[TrialConfig], share: float) -> dict[str, dict[str, Any]]:
+    """The last measurement of each trial that is not beyond its pause; none of those without one."""
+    pauses = {trial.trial_id: trial.pause(share) for trial in trials}
+    attempts = {trial_id: row["attempt_id"] for trial_id, row in store.trial_rows(set(pauses)).items()}
+    found: dict[str, dict[str, Any]] = {}
+    for row in store.rows_of("steps", set(attempts.values())).to_pylist():
+        trial_id = row["trial_id"]
+        is_own = attempts.get(trial_id) == row["attempt_id"] and row["step"] <= pauses[trial_id]
+        if is_own and (trial_id not in found or row["step"] > found[trial_id]["step"]):
+            found[trial_id] = row
+    return found
+
+
+def _as_paused(row: dict[str, Any], point: dict[str, Any] | None, trial: TrialConfig, share: float) -> dict[str, Any]:
+    """The row of a trial as it was at its pause, whatever became of it later."""
+    pause = trial.pause(share)
+    later = row["step_count"] is None or row["step_count"] > pause
+    if not later:
+        return row
+    if point is None or point["step"] < pause:  # it never came there
+        return row
+    counts = {name: value for name, value in point.items() if name in _COUNTS}
+    fitted = row["fitted_step"] if row["fitted_step"] and row["fitted_step"] <= pause else None
+    return {**row, **counts, "status": Status.INTERRUPTED.value, "fitted_step": fitted, "step_count": pause}
+
+
+_COUNTS = frozenset(SCHEMAS["steps"].names) & frozenset(SCHEMAS["trials"].names) - {"trial_id", "attempt_id"}

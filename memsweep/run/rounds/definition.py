@@ -1,0 +1,150 @@
+"""What a launch makes a sweep want, as rows of `wanted`: all of a grid at once, a search's rounds as they come."""
+
+from __future__ import annotations
+
+import bisect
+import hashlib
+import json
+import uuid
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from memsweep.results import wanted
+from memsweep.results.storage.store import Store
+from memsweep.spec.config import TrialConfig
+from memsweep.spec.schema import cell
+from memsweep.spec.sweep import Sweep
+
+WANTED_ROWS = 5000
+"""Of a part of `wanted`: a row takes 4 kB of memory on its way to the disk."""
+
+_NAMES = ["trial_id", "search_fields", "probes", "configuration", "launch_id", "launched_at"]
+
+
+class Definition:
+    """What one launch makes one sweep want, stored before anything of it is trained.
+
+    Where the newest launch wants the same, its rows count on, and nothing is written but further rounds of a search.
+    add: what the newest launch wants counts on in any case.
+    """
+
+    def __init__(self, sweep: Sweep, store: Store, *, add: bool = False):
+        self.sweep = sweep
+        self.store = store
+        self.add = add
+        self._launch_id = ""
+        self._launched_at = datetime.min.replace(tzinfo=UTC)
+        self._known: dict[str, frozenset[str]] = {}  # of a search: trial_id -> what its probes leave, by position
+        self._count = 0  # rows of the launch
+
+    def note(self, trials: Sequence[TrialConfig], ends: Sequence[int] = (), *, is_over: bool = True) -> None:
+        """Stores what is wanted now.
+
+        trials: all that were asked for so far.  ends: of a search, how many these were after each round.
+        is_over: whether a search asks for no more.
+        """
+        if not self._launch_id:
+            self._take_up(trials)
+        if not self._launch_id or not self._goes_on(trials, is_over):
+            self._begin(trials, ends)
+        elif self.sweep.search:
+            self._extend(trials, ends)
+
+    def _take_up(self, trials: Sequence[TrialConfig]) -> None:
+        """Goes on with the newest launch where that wants the same."""
+        needs_all = self.add or self.sweep.search
+        rows = wanted.of_sweep(self.sweep.name, self.store, _NAMES if needs_all else _NAMES[-2:])
+        if not rows or rows["launch_id"][0].as_py() is None:
+            return
+        launch_id, self._launched_at = rows["launch_id"][0].as_py(), rows["launched_at"][0].as_py()
+        if self.add:
+            fields = self.sweep.search and self.sweep.search.told
+            known = {row["trial_id"]: wanted.records(row) for row in rows.to_pylist() if row["search_fields"] == fields}
+            is_same = all(_is_in(known, trial) for trial in trials)
+        else:
+            is_same = launch_id.partition("-")[0] == self._digest(trials)
+        if is_same:
+            self._launch_id, self._count = launch_id, len(rows)
+            if self.sweep.search:
+                self._known = {row["trial_id"]: wanted.records(row) for row in rows.to_pylist()}
+
+    def _goes_on(self, trials: Sequence[TrialConfig], is_over: bool) -> bool:
+        """Whether what a search asks for begins as what its launch has stored, or is on its way there."""
+        if self.add or not self.sweep.search:
+            return True
+        is_alike = all(trial.trial_id == known for trial, known in zip(trials, self._known, strict=False))
+        return is_alike and (len(trials) >= len(self._known) or not is_over)
+
+    def _begin(self, trials: Sequence[TrialConfig], ends: Sequence[int]) -> None:
+        asked = {trial.trial_id for trial in trials}
+        kept = wanted.of_sweep(self.sweep.name, self.store, without=asked) if self.add else wanted.none()
+        self._launch_id = f"{self._digest(trials, kept['trial_id'].to_pylist())}-{uuid.uuid4().hex[:8]}"
+        # after the newest launch, also where the clock of this machine is behind
+        self._launched_at = max(datetime.now(UTC), self._launched_at + timedelta(microseconds=1))
+        self._known, self._count = {}, len(kept) + len(trials)
+        wanted.take_over(kept, self._launch, self.store, WANTED_ROWS)
+        self._write(list(enumerate(trials)), ends, len(kept))
+        if self.sweep.search:
+            self._known |= {row["trial_id"]: wanted.records(row) for row in kept.to_pylist()}
+
+    def _extend(self, trials: Sequence[TrialConfig], ends: Sequence[int]) -> None:
+        """Adds what the launch lacks of these trials."""
+        lacking = [(i, trial) for i, trial in enumerate(trials) if not _is_in(self._known, trial)]
+        first, self._count = self._count, self._count + sum(trial.trial_id not in self._known for _, trial in lacking)
+        self._write(lacking, ends, first)
+
+    def _write(self, numbered: Sequence[tuple[int, TrialConfig]], ends: Sequence[int], first: int) -> None:
+        """One row a trial.  numbered: with how many were asked for before.  first: position of the first of them."""
+        search = self.sweep.search
+        for begin in range(0, len(numbered), WANTED_ROWS):
+            part = numbered[begin : begin + WANTED_ROWS]
+            rows = [
+                {
+                    "sweep": self.sweep.name,
+                    "trial_id": trial.trial_id,
+                    "setting_id": trial.setting_id,
+                    "position": position,
+                    "seed": trial.seed,
+                    "search": search and search.name,
+                    "search_fields": search and search.told,
+                    "round": bisect.bisect_right(ends, number) + 1 if search else None,
+                    "probes": cell(trial.probes),
+                    "configuration": json.dumps(trial.flat(), separators=(",", ":")),
+                    **self._launch,
+                }
+                for position, (number, trial) in enumerate(part, first + begin)
+            ]
+            self.store.write("wanted", rows)
+        if search:
+            self._known |= {trial.trial_id: trial.recorded for _, trial in numbered}
+
+    @property
+    def _launch(self) -> dict[str, Any]:
+        """The columns that name this launch."""
+        return {"launch_id": self._launch_id, "launched_at": self._launched_at, "launch_rows": self._count}
+
+    def _digest(self, trials: Sequence[TrialConfig], kept: Sequence[str] = ()) -> str:
+        """Of all that a launch wants: of a search its fields and its grid, because its trials follow from these."""
+        search = self.sweep.search
+        digest = hashlib.blake2b(json.dumps([search and [search.name, search.told], kept]).encode(), digest_size=8)
+        for trial in self.sweep if search else trials:
+            digest.update(f"{trial.trial_id} {trial.seed} {trial.probes} {trial.probe_steps}\n".encode())
+        return digest.hexdigest()
+
+
+def probes_before(sweep: str, store: Store) -> dict[str, tuple[tuple[str, ...], tuple[int, ...]]]:
+    """trial_id -> the probes that a sweep wants of it, and the steps these are asked at beside the end."""
+    rows = wanted.of_sweep(sweep, store, ["trial_id", "probes", "configuration"]).to_pylist()
+    return {
+        row["trial_id"]: (tuple(row["probes"].split(",")), wanted.probe_steps(row)) for row in rows if row["probes"]
+    }
+
+
+def _is_in(known: Mapping[str, frozenset[str]], trial: TrialConfig) -> bool:
+    return trial.trial_id in known and trial.recorded <= known[trial.trial_id]
+
+
+def write_wanted(sweep: Sweep, trials: Sequence[TrialConfig], store: Store) -> None:
+    """Stores that a sweep wants these trials, as a launch does."""
+    Definition(sweep, store).note(trials)

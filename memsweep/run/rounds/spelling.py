@@ -1,0 +1,28 @@
+"""Takes numbers for those of stored trials that they are but for rounding, so that no trial is trained twice."""
+
+from __future__ import annotations
+
+from memsweep.results.storage.store import Store
+from memsweep.spec.config import FIELDS, TrialConfig
+from memsweep.spec.sweep import Sweep
+
+
+def as_stored(sweep: Sweep, store: Store) -> tuple[Sweep, list[str]]:
+    """The sweep with such numbers as its stored trials have them, and a sentence about each that was replaced."""
+    given = {*sweep.axis_names, *(FIELDS if isinstance(sweep.base, TrialConfig) else sweep.base)}
+    columns = {name: spec.column for name, spec in FIELDS.items() if name in given and spec.kind is float}
+    rows = store.read("wanted", ["sweep", "trial_id"]).to_pydict() if columns else {"sweep": [], "trial_id": []}
+    ids = {trial for name, trial in zip(rows["sweep"], rows["trial_id"], strict=True) if name == sweep.name}
+    if not ids:
+        return sweep, []
+    trials = store.trials(["trial_id", *columns.values()]).to_pydict()
+    own = [trial_id in ids for trial_id in trials["trial_id"]]
+    known = {
+        name: {value for value, is_own in zip(trials[column], own, strict=True) if is_own and value is not None}
+        for name, column in columns.items()
+    }
+    sweep, replaced = sweep.respelled(known)
+    return sweep, [
+        f"{sweep.name}: {name} = {value!r} is taken for the {stored!r} of its stored trials."
+        for name, value, stored in replaced
+    ]

@@ -1,0 +1,392 @@
+"""Runs one pack to its end and writes what it finds. Knows tables and the trainer, and nothing of who called it."""
+
+from __future__ import annotations
+
+import gc
+import time
+import traceback
+from collections.abc import Generator, Sequence
+from dataclasses import replace
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from memsweep.data import sequences, tasks
+from memsweep.engine.nn import models
+from memsweep.engine.train import checkpoint, comparison, compilation, trainer
+from memsweep.engine.train.checkpoint import CheckpointError
+from memsweep.engine.train.evaluation import Measured
+from memsweep.engine.train.program import Program
+from memsweep.engine.train.state import State
+from memsweep.results.storage.parts import write_whole
+from memsweep.results.storage.store import Store, StoreError
+from memsweep.run import checkpoints
+from memsweep.run.checkpoints import CHECKPOINT_SECONDS
+from memsweep.run.packing import Pack, Tally
+from memsweep.run.plan import COMPARED_SECONDS, COMPARED_SHARE
+from memsweep.run.policy import calibration
+from memsweep.run.worker import probes, sources
+from memsweep.run.worker.attempt import Attempt
+from memsweep.run.worker.writer import Row
+from memsweep.spec.config import TrialConfig
+from memsweep.spec.schema import Status, cell
+
+CHUNK_SECONDS = 2.0
+"""About how long a pack trains before it looks up: to tell its progress, and to be saved."""
+CHUNK_INDICES = 1 << 24
+"""Numbers of examples that are drawn ahead at most: 128 MiB."""
+FIRST_STEPS = 16
+"""Steps of the first chunk, when nobody knows yet how long they take."""
+
+
+class Trouble(NamedTuple):
+    """An error in training, as text: the error itself would hold on to the memory of its pack."""
+
+    is_out_of_memory: bool
+    text: str
+    lift_problem: str  # the user's line that cannot be fused; empty: it is another error
+
+
+def run_pack(
+    pack: Pack, store: Store, device: str = "cpu", *, checkpoint_seconds: float = CHECKPOINT_SECONDS
+) -> Generator[Tally, None, None]:
+    """Trains every trial of the pack, yielding its progress now and then; all is written when it ends.
+
+    A member that fits, diverges or finishes leaves, and a waiting trial takes its slot. Members go on from checkpoints
+    of the folder that hold them. Where memory runs out, the pack goes on with half the slots. Where a network turns out
+    not to be liftable, its members run in turn, from their start. An error of a user's code ends the members that raise
+    it alone, as `failed`; the others go on without them. Closed early, it saves what is in training and stores the rest
+    as `interrupted`; so it ends too where its trials have come to their pause.
+    """
+    attempt, groups = Attempt(pack, store, device, checkpoint_seconds), [pack]
+    try:
+        while groups:
+            group = attempt.what_is_left_of(groups.pop())
+            if not group.trials:
+                continue
+            trouble = yield from _train(attempt, group)
+            if trouble:
+                if trouble.is_out_of_memory:
+                    _free_memory(device)
+                groups += _after(attempt, group, trouble)
+                yield attempt.progress
+            else:
+                groups.append(group)  # those that wait behind paused ones
+        attempt.writer.flush()  # first: nobody may be in neither
+        checkpoints.tidy(store, attempt.paused, attempt.own)
+    except GeneratorExit:
+        attempt.settle(list(attempt.left.values()), Status.INTERRUPTED, None)
+        raise
+    finally:
+        attempt.close()
+    yield attempt.progress
+
+
+def _train(attempt: Attempt, group: Pack) -> Generator[Tally, None, Trouble | None]:
+    """Trains these trials of the pack to their ends. Returns the error that stopped it, if any."""
+    training = Training(attempt, group)
+    try:
+        is_training = training.begin()
+        while is_training and not training.is_paused():
+            training.advance()
+            attempt.writer.flush(due_only=True)
+            if time.monotonic() >= attempt.save_at:
+                training.save()
+            yield attempt.progress
+            is_training = len(training.state.members) > 0
+        if is_training:
+            training.pause()
+    except GeneratorExit:
+        training.save()
+        raise
+    except StoreError:  # no fault of a trial
+        raise
+    except Exception as error:
+        lift_problem = calibration.line_of(error) if calibration.is_lifting(error) else ""
+        return Trouble(_is_out_of_memory(error), "".join(traceback.format_exception(error)), lift_problem)
+    return None
+
+
+def _after(attempt: Attempt, group: Pack, trouble: Trouble) -> list[Pack]:
+    """What is run next, the last first, once these trials have met an error: smaller groups, until it is one's own.
+
+    Each goes on from the last checkpoint. Trials that can go on with nobody are settled.
+    """
+    if trouble.lift_problem and attempt.pack.mode == "fused":
+        attempt.run_in_turn(trouble.lift_problem)
+        return [group]
+    present = [trial for trial in attempt.present if trial.trial_id in attempt.left]
+    if len(present) <= 1:
+        status = Status.OUT_OF_MEMORY if trouble.is_out_of_memory else Status.FAILED
+        attempt.settle(present or list(attempt.what_is_left_of(group).trials), status, trouble.text)
+        return [group]
+    half = len(present) // 2
+    if trouble.is_out_of_memory:
+        attempt.causes.append(f"out of memory with {len(present)} slots; went on with {half}")
+        return [replace(group, slots=half)]
+    rest = tuple(trial for trial in group.trials if trial not in present)
+    return [
+        replace(group, trials=rest),
+        *(replace(group, trials=tuple(part), slots=len(part)) for part in (present[half:], present[:half])),
+    ]
+
+
+class Training:
+    """Trials in training together: a state, moved chunk by chunk, and those that wait for a slot."""
+
+    state: State
+    program: Program
+
+    def __init__(self, attempt: Attempt, group: Pack):
+        self.attempt = attempt
+        self.group = group
+        self.waiting = list(group.trials)
+        self.saved = [s for s in checkpoints.stored(attempt.store) if s.execution == attempt.execution]
+        for saved in reversed(self.saved):  # the furthest last
+            attempt.steps |= saved.steps
+        self.chunk = FIRST_STEPS
+        attempt.present = ()
+
+    def begin(self) -> bool:
+        """The first trials into their slots, from a checkpoint where there is one; whether there are any."""
+        begun = time.perf_counter()
+        attempt = self.attempt
+        while entering := self._next_in_line(self.group.slots):
+            attempt.present = tuple(entering)
+            try:
+                trials = [entering[0], *attempt.pack.trials]  # all of them, so that the program stays the same
+                mode, compiled = attempt.pack.mode, attempt.pack.compiled
+                sources.check(entering, attempt.pack)
+                self.program = trainer.compose(trials, attempt.device, mode=mode, compiled=compiled)
+                self.state = trainer.init(self.program, entering)
+            except Exception as error:
+                self._settle_broken(entering, error)
+                continue
+            self._check_exactness()
+            self._take_up(entering)
+            attempt.clock.charge("start", begun)
+            self._probe_newcomers(entering)
+            return True
+        return False
+
+    def advance(self) -> None:
+        """A chunk of steps, not beyond the next measurement; who ends makes room."""
+        attempt, clock = self.attempt, self.attempt.clock
+        steps = min(trainer.steps_to_measurement(self.state), probes.steps_to_probe(self.state), self.chunk)
+        before = clock.seconds["train"]
+        self.state, measured = trainer.advance(self.program, self.state, steps, clock)
+        attempt.writer.compiled = compilation.is_compiled(self.program)
+        _record(attempt, self.program, self.state, measured)
+        attempt.member_steps += steps * len(self.state.members)
+        self._note_steps()
+        self.chunk = self._steps_ahead((clock.seconds["train"] - before) / steps)
+        begun = time.perf_counter()
+        entered = self._refill(measured)
+        clock.charge("start", begun)
+        self._probe_newcomers(entered)
+
+    def _check_exactness(self) -> None:
+        """Has the program's own products looked at, once for a pack that is compared: a part of its start."""
+        attempt = self.attempt
+        if attempt.pack.compared and attempt.program_deviation is None:
+            attempt.program_deviation = comparison.program_deviation(self.program, self.state)
+
+    def is_paused(self) -> bool:
+        """Whether all in training have come to their pause."""
+        share, members = self.attempt.pack.share, self.state.members
+        pauses = [member.trial.pause(share) for member in members] if share < 1 else []
+        return share < 1 and bool((self.state.step >= pauses).all())
+
+    def pause(self) -> None:
+        """Saves who is in training, and stores what was found of them so far."""
+        self.save()
+        trials = [member.trial for member in self.state.members]
+        self.attempt.paused.update(trial.trial_id for trial in trials)
+        self.attempt.settle(trials, Status.INTERRUPTED, None)
+
+    def save(self) -> None:
+        """Writes a checkpoint of who is in training. What has settled is written before, so that nothing is in neither.
+
+        A disk that refuses it costs the checkpoint, not the training.
+        """
+        attempt = self.attempt
+        attempt.writer.flush()
+        if not self.state.step.any():
+            return
+        begun = time.monotonic()
+        members = [member.trial for member in self.state.members]
+        order = [trial.trial_id for trial in (*members, *self.waiting)]
+        note = checkpoints.note(order, self.group.slots, attempt.execution)
+        try:
+            content = checkpoint.dump(self.state, [attempt.writer.record(trial) for trial in members], note)
+            write_whole(checkpoints.path_of(attempt.store, self.group), content)
+        except StoreError as error:
+            attempt.causes.append(str(error))
+        checkpoints.tidy(attempt.store, {*attempt.left, *attempt.paused}, attempt.own)
+        attempt.saved(time.monotonic() - begun)
+
+    def _next_in_line(self, slots: int) -> list[TrialConfig]:
+        entering, self.waiting = self.waiting[:slots], self.waiting[slots:]
+        return entering
+
+    def _refill(self, measured: Measured) -> list[TrialConfig]:
+        """Waiting trials into the slots that fell free; slots that stay free are given up. Returns who entered."""
+        free, entered = np.flatnonzero(~measured.active), []
+        while len(free) and (entering := self._next_in_line(len(free))):
+            self.attempt.present = (*(member.trial for member in self.state.members), *entering)
+            try:
+                sources.check(entering, self.attempt.pack)
+                self.state = trainer.admit(self.program, self.state, free[: len(entering)], entering)
+            except Exception as error:
+                self._settle_broken(entering, error)
+                continue
+            free = free[len(entering) :]
+            self._take_up(entering)
+            entered += entering
+        if len(free):
+            self.state = trainer.select(self.state, np.delete(np.arange(len(self.state.members)), free))
+        return entered
+
+    def _take_up(self, entering: Sequence[TrialConfig]) -> None:
+        """Members that have just entered, as far as a checkpoint has them."""
+        records: dict[str, checkpoint.Record] = {}
+        for saved in self.saved:
+            if saved.steps.keys().isdisjoint(trial.trial_id for trial in entering):
+                continue
+            try:
+                self.state, found = checkpoint.restore(self.program, self.state, saved.path.read_bytes())
+                records |= found
+            except FileNotFoundError:  # replaced by a later one
+                continue
+            except CheckpointError as error:
+                self.attempt.causes.append(f"checkpoint {saved.path.name} is deleted, because {error}")
+                saved.path.unlink(missing_ok=True)
+        for trial in entering:
+            self.attempt.writer.enter(trial, records.get(trial.trial_id))
+        self._note_steps()
+
+    def _note_steps(self) -> None:
+        members = zip(self.state.members, self.state.step.tolist(), strict=True)
+        self.attempt.steps.update((member.trial.trial_id, int(step)) for member, step in members)
+
+    def _probe_newcomers(self, entered: Sequence[TrialConfig]) -> None:
+        """Asks those who have yet to take their first step; others were asked before they were saved."""
+        new = {trial.trial_id for trial in entered}
+        first = [m for m, member in enumerate(self.state.members) if member.trial.trial_id in new]
+        _probe(self.attempt, self.program, self.state, [m for m in first if self.state.step[m] == 0])
+
+    def _settle_broken(self, entering: Sequence[TrialConfig], error: Exception) -> None:
+        """Settles those whose own network or data can't be made; raises the error where it is none of theirs."""
+        broken = {} if _is_out_of_memory(error) else _broken(entering, self.attempt.pack)
+        if not broken:
+            raise error
+        for trial in entering:
+            if trial.trial_id in broken:
+                self.attempt.settle([trial], Status.FAILED, broken[trial.trial_id])
+        self.waiting = [trial for trial in entering if trial.trial_id not in broken] + self.waiting
+
+    def _steps_ahead(self, step_seconds: float) -> int:
+        """Steps of the next chunk."""
+        numbers = max(1, len(self.state.members)) * self.program.batch_size
+        return max(1, min(int(CHUNK_SECONDS / max(step_seconds, 1e-9)), CHUNK_INDICES // numbers))
+
+
+def _record(attempt: Attempt, program: Program, state: State, measured: Measured) -> None:
+    writer = attempt.writer
+    counts, tests = (
+        {name: values.tolist() for name, values in columns.items()} for columns in (measured.counts, measured.test)
+    )
+    stay, leave = ([m for m, s in enumerate(measured.status) if (s is None) == stays] for stays in (True, False))
+    _probe(attempt, program, state, stay)
+    begun = time.perf_counter()
+    for table, rows in probes.rows(program, state, leave).items():
+        writer.add(table, rows)
+    attempt.clock.charge("probe", begun)
+    for m in np.flatnonzero(measured.due):
+        member, step, status = state.members[m], int(measured.step[m]), measured.status[m]
+        writer.measure(member.trial, step, {name: values[m] for name, values in counts.items()})
+        if status is None:
+            continue
+        test = {name: values[m] for name, values in tests.items()} if status != Status.DIVERGED else {}
+        deviation = _deviation(attempt, program, state, int(m), test) if status == Status.FINISHED else None
+        facts = {
+            **test,
+            "cause": None,
+            "step_count": step,
+            "fitted_step": step if measured.fitted[m] else None,
+            "solved_step": _solved_step(member.trial, writer.curve(member.trial)),
+            "input_count": program.input_dim,
+            "class_count": program.classes,
+            "class_labels": cell(member.data.class_labels) or None,
+            "parameter_count": member.parameter_count,
+            "frozen_parameter_count": member.frozen_count,
+            "data_fingerprint": member.data.fingerprint,
+            "weights_fingerprint": comparison.weights_fingerprint(state, int(m)),
+            "deviation": deviation,
+        }
+        writer.settle(member.trial, status, facts)
+        del attempt.left[member.trial.trial_id]
+
+
+def _probe(attempt: Attempt, program: Program, state: State, members: Sequence[int]) -> None:
+    """Asks those of these members that stand at one of their probe_steps, before or while they train."""
+    begun = time.perf_counter()
+    due = [m for m in members if probes.due(state, m)]
+    for table, rows in probes.rows(program, state, due, repeated=True).items():
+        attempt.writer.keep(table, rows)
+    attempt.clock.charge("probe", begun)
+
+
+def _solved_step(trial: TrialConfig, curve: Sequence[Row]) -> int | None:
+    """The first measured step at which a sequence task is solved on validation data."""
+    own = "validation_"
+    for point in curve:
+        counts = {name.removeprefix(own): value for name, value in point.items() if name.startswith(own)}
+        if sequences.is_solved(trial.data, counts):
+            return int(point["step"])
+    return None
+
+
+def _deviation(attempt: Attempt, program: Program, state: State, m: int, test: Row) -> float | None:
+    """How far a member that ends is from its run alone, if its pack is to be compared and none has been yet.
+
+    The largest difference of a measurement, relative, or of final weights, absolute, if the run comes so far.
+    None: not compared.
+    """
+    trial = state.members[m].trial
+    if not attempt.pack.compared or attempt.deviation is not None:
+        return None
+    begun = time.perf_counter()
+    curve = {point["step"]: point for point in attempt.writer.curve(trial)}
+    spent = attempt.clock.seconds["train"] + attempt.clock.seconds["evaluate"]
+    run = comparison.alone(trial, program, max(COMPARED_SHARE * spent, COMPARED_SECONDS))
+    apart = comparison.weights_apart(run, comparison.weights(state, m)) if run.ended else 0.0
+    attempt.deviation = max([apart, *comparison.differences(run, curve, test).values()])
+    attempt.compare_seconds += time.perf_counter() - begun
+    return attempt.deviation
+
+
+def _broken(trials: Sequence[TrialConfig], pack: Pack) -> dict[str, str]:
+    """Trials whose network or data can't be made, each by itself -> the error with its traceback."""
+    found = {}
+    for trial in trials:
+        try:
+            models.build(trial, *tasks.shape(trial))
+            tasks.load(trial)
+            sources.check([trial], pack)
+        except Exception as error:
+            found[trial.trial_id] = "".join(traceback.format_exception(error))
+    return found
+
+
+def _free_memory(device: str) -> None:
+    gc.collect()
+    if device.startswith("cuda"):
+        torch.cuda.empty_cache()
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """torch tells a full CPU memory by a RuntimeError's text alone."""
+    texts = ("can't allocate memory", "DefaultCPUAllocator", "bad_alloc")
+    return isinstance(error, MemoryError | torch.cuda.OutOfMemoryError) or any(text in str(error) for text in texts)

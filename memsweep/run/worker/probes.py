@@ -1,0 +1,223 @@
+"""Rows of the probe tables: what members are asked beside their counts, at their end or at their probe_steps."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+
+from memsweep.engine.probes import (
+    critical_samples,
+    jacobians,
+    loss_sensitivity,
+    permutations,
+    positions,
+    readouts,
+    representations,
+)
+from memsweep.engine.train.program import Program
+from memsweep.engine.train.state import State, select
+from memsweep.run.worker.writer import Row
+from memsweep.spec.options import LIMIT, REPEATED_PROBES
+
+
+def rows(program: Program, state: State, members: Sequence[int], *, repeated: bool = False) -> dict[str, list[Row]]:
+    """Table -> rows of these members, of the probes that their trials want.
+
+    repeated: only of the probes that are asked before the end too.
+    """
+    found = {}
+    for table, probe in _PROBES.items():
+        wanted = not repeated or table in REPEATED_PROBES
+        asked = [m for m in members if wanted and table in state.members[m].trial.probes]
+        if asked:
+            parts = _alike(select(state, np.array(asked)))
+            found[table] = [row for part in parts for row in probe(program, part)]
+    return found
+
+
+def due(state: State, m: int) -> bool:
+    """Whether a member stands at one of its probe_steps."""
+    return int(state.step[m]) in state.members[m].trial.probe_steps
+
+
+def steps_to_probe(state: State) -> int:
+    """Steps until the first member is asked before its end; a great many where none is."""
+    ahead = [
+        step - int(done)
+        for member, done in zip(state.members, state.step, strict=True)
+        for step in member.trial.probe_steps
+        if step > done
+    ]
+    return min(ahead, default=LIMIT)
+
+
+def _examples(_program: Program, state: State) -> list[Row]:
+    found = []
+    for m, member in enumerate(state.members):
+        data, count = member.data, len(member.data.labels)
+        learned, forgotten, loss = (
+            getattr(state.history, name)[m, :count].tolist() for name in ("learned", "forgotten", "loss")
+        )
+        found += [
+            {
+                "trial_id": member.trial.trial_id,
+                "example": i,
+                "source_index": int(data.source_index[i]),
+                "corrupted": bool(data.corrupted[i]),
+                "given_label": int(data.labels[i]),
+                "true_label": int(data.true_labels[i]),
+                "first_learned_step": learned[i] if learned[i] >= 0 else None,
+                "forgotten_count": forgotten[i],
+                "final_loss_nats": loss[i],
+            }
+            for i in range(count)
+        ]
+    return found
+
+
+def _alike(state: State) -> Iterator[State]:
+    """Members that have trained for as many steps on as many examples, and hold out as many, together.
+
+    So what a member is asked does not depend on its pack, and probes need not look at padding.
+    """
+    places = [
+        (int(step), data.examples, data.validation_examples)
+        for step, data in zip(state.step, (member.trial.data for member in state.members), strict=True)
+    ]
+    for place in sorted(set(places)):
+        yield select(state, np.array([own == place for own in places]))
+
+
+def _loss_sensitivity(program: Program, state: State) -> list[Row]:
+    measured = loss_sensitivity.measure(program, state)
+    ginis = {f"gini_{name}": loss_sensitivity.gini(value).tolist() for name, value in measured.mean.items()}
+    means = measured.mean["l1"].mean(-1).tolist()
+    return [
+        {
+            "trial_id": member.trial.trial_id,
+            "step": step,
+            "example_count": len(member.data.labels),
+            "mean_l1": means[m][i],
+            **{name: _finite(values[m][i]) for name, values in ginis.items()},
+        }
+        for m, member in enumerate(state.members)
+        for i, step in enumerate(measured.steps)
+    ]
+
+
+def _class_sensitivity(program: Program, state: State) -> list[Row]:
+    measured = loss_sensitivity.measure_classes(program, state)
+    return [
+        {
+            "trial_id": member.trial.trial_id,
+            "output_class": i,
+            "input_class": j,
+            "gradient_l1": _finite(measured.mean[m, i, j].item()),
+            "example_count": int(measured.examples[m, j]),
+        }
+        for m, member in enumerate(state.members)
+        for i in range(program.classes)
+        for j in range(program.classes)
+    ]
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def _critical_samples(program: Program, state: State) -> list[Row]:
+    return [
+        {
+            "trial_id": member.trial.trial_id,
+            "step": int(state.step[m]),
+            "part": search.part,
+            "radius_multiple": search.multiple,
+            "critical_count": int(search.critical[m]),
+            "example_count": search.examples,
+        }
+        for search in critical_samples.measure(program, state)
+        for m, member in enumerate(state.members)
+    ]
+
+
+def _jacobians(program: Program, state: State) -> list[Row]:
+    return [
+        {
+            "trial_id": member.trial.trial_id,
+            "layer": found.layer,
+            "square_sum": _finite(float(found.square_sum[m])),
+            "off_diagonal_square_sum": _finite(float(found.off_diagonal_square_sum[m])),
+            "matrix_count": found.matrices,
+        }
+        for found in jacobians.measure(program, state)
+        for m, member in enumerate(state.members)
+    ]
+
+
+def _permutations(program: Program, state: State) -> list[Row]:
+    return [
+        {"trial_id": member.trial.trial_id, "step": int(step), **row._asdict()}
+        for member, step, rows in zip(state.members, state.step, permutations.measure(program, state), strict=True)
+        for row in rows
+    ]
+
+
+def _positions(program: Program, state: State) -> list[Row]:
+    measured, first = positions.measure(program, state), program.form.steps - program.form.positions
+    return [
+        {
+            "trial_id": member.trial.trial_id,
+            "position": first + i,
+            "target_correct_count": int(measured.correct[m, i]),
+            "target_count": int(measured.asked[m, i]),
+            "loss_sum_nats": float(measured.loss[m, i]),
+        }
+        for m, member in enumerate(state.members)
+        for i in range(program.form.positions)
+    ]
+
+
+def _readouts(program: Program, state: State) -> list[Row]:
+    return [
+        {
+            "trial_id": member.trial.trial_id,
+            "item": readout.item,
+            "fitted_step": readout.fitted_step,
+            "applied_step": readout.applied_step,
+            "correct_count": int(readout.correct[m]),
+            "example_count": readout.examples,
+        }
+        for readout in readouts.measure(program, state)
+        for m, member in enumerate(state.members)
+    ]
+
+
+def _representations(program: Program, state: State) -> list[Row]:
+    return [
+        {
+            "trial_id": member.trial.trial_id,
+            "step": int(state.step[m]),
+            "part": told.part,
+            "quantity": told.quantity,
+            "layer": told.layer,
+            "width": told.values.shape[2],
+            "numbers": told.values[m].flatten().tolist(),
+        }
+        for told in representations.measure(program, state)
+        for m, member in enumerate(state.members)
+    ]
+
+
+_PROBES: dict[str, Callable[[Program, State], list[Row]]] = {
+    "class_sensitivity": _class_sensitivity,
+    "critical_samples": _critical_samples,
+    "examples": _examples,
+    "jacobians": _jacobians,
+    "loss_sensitivity": _loss_sensitivity,
+    "permutations": _permutations,
+    "positions": _positions,
+    "readouts": _readouts,
+    "representations": _representations,
+}

@@ -1,0 +1,131 @@
+"""Is the data of a task that can change still that of the launch's begin, and of the trials that are stored?
+
+A task of the user's own and the text of `characters` can change between launches, during one, and between machines.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from typing import Any
+
+from memsweep.data import tasks
+from memsweep.data.texts import DataError
+from memsweep.results.storage.store import Store
+from memsweep.run.packing import Pack
+from memsweep.spec.config import FIELDS, TrialConfig
+from memsweep.spec.schema import SETTLED
+
+MOST_SPLITS, SECONDS = 64, 10.0
+"""Splits of a task that are compared with what is stored, at most, and how long that may take, but one is always."""
+NAMED = 3
+"""Trials that a message names."""
+
+_FIELDS = [
+    *(name for name in FIELDS if name.startswith("data.")),
+    "seeds.inputs",
+    "seeds.labels",
+    "seeds.noise",
+    "protocol",
+]
+_Key = tuple[Any, ...]
+"""Values of _FIELDS, all that a trial's data depends on."""
+
+
+def of(trials: Iterable[TrialConfig]) -> tuple[tuple[str, str], ...]:
+    """Return each split whose data can change among these trials, with its fingerprint now."""
+    splits = {tasks.split_name(trial): trial for trial in trials if tasks.can_change(trial)}
+    return tuple((name, tasks.source(trial)) for name, trial in splits.items())
+
+
+def check(trials: Iterable[TrialConfig], pack: Pack) -> None:
+    """Raise DataError where the data of one of these trials is not what it was when the launch began."""
+    began = dict(pack.sources)
+    for trial in trials if began else ():
+        expected = began.get(tasks.split_name(trial), "")
+        if expected and tasks.load(trial).source != expected:
+            raise DataError(
+                f"data.task = {trial.data.task!r}: it gives other data here and now than when the launch began. Its "
+                "code or files have changed meanwhile, are others on this machine, or it depends on the process, as "
+                "the order of a set does. Give the same data everywhere, then launch again with --retry."
+            )
+
+
+def changed(trials: Sequence[TrialConfig], store: Store | None) -> list[str]:
+    """Return a sentence for each task that gives other data now than settled trials were trained on.
+
+    Stored trials with the data of these trials count, whichever sweep wants them. At most MOST_SPLITS of a task are
+    looked at, spread evenly over those that are stored.
+    """
+    wanted: dict[_Key, TrialConfig] = {}
+    for trial in trials:
+        if tasks.can_change(trial):
+            wanted.setdefault(_key(trial), trial)
+    if store is None or not wanted:
+        return []
+    splits: dict[str, dict[str, list[_Key]]] = {}
+    stored = _stored(store, wanted.keys())
+    for key in stored:
+        by_name = splits.setdefault(wanted[key].data.task, {})
+        by_name.setdefault(tasks.split_name(wanted[key]), []).append(key)
+    return [sentence for by_name in splits.values() for sentence in _of_task(list(by_name.values()), wanted, stored)]
+
+
+def _of_task(
+    splits: list[list[_Key]], wanted: dict[_Key, TrialConfig], stored: dict[_Key, dict[str, str]]
+) -> Iterator[str]:
+    """Yield what has changed of one task.  splits: keys of each.  stored: key -> trial -> fingerprint."""
+    until, count = time.monotonic() + SECONDS, min(len(splits), MOST_SPLITS)
+    others: list[str] = []
+    looked_at = 0
+    for keys in (splits[i * len(splits) // count] for i in range(count)):
+        if looked_at and time.monotonic() > until:
+            break
+        keys.sort(key=lambda key: -len(set(stored[key].values())))  # mixed ones first
+        try:
+            if not _differing(wanted[keys[0]], stored[keys[0]]):
+                looked_at += 1
+                continue
+            others += [trial_id for key in keys for trial_id in _differing(wanted[key], stored[key])]
+            looked_at += 1
+        except DataError:  # nothing can be mixed with data that cannot be had; what is missing is refused elsewhere
+            return
+    if others:
+        trial = wanted[splits[0][0]]
+        least = "" if looked_at == len(splits) else "at least "
+        named = ", ".join(others[:NAMED]) + (", ..." if len(others) > NAMED else "")
+        yield (
+            f"data.task = {trial.data.task!r} ({tasks.origin(trial)}): it gives other data now than {least}"
+            f"{len(others)} stored trials were trained on ({named}), and one table would hold both. Put the data back "
+            "as it was, or launch into another --results"
+            + (", or under another import path." if tasks.is_custom(trial) else ".")
+        )
+
+
+def _differing(trial: TrialConfig, stored: dict[str, str]) -> list[str]:
+    now = tasks.load(trial).fingerprint
+    return [trial_id for trial_id, fingerprint in stored.items() if fingerprint != now]
+
+
+def _stored(store: Store, keys: Collection[_Key]) -> dict[_Key, dict[str, str]]:
+    """Return key -> settled trial -> fingerprint, of these keys."""
+    fields = [FIELDS[name] for name in _FIELDS]
+    rows = store.trials(["trial_id", "status", "data_fingerprint", *(spec.column for spec in fields)])
+    trial_ids, statuses, fingerprints, *columns = (column.to_pylist() for column in rows.columns)
+    # columns that older tables lack are at their defaults
+    columns = [
+        [spec.default if value is None else value for value in column]
+        for spec, column in zip(fields, columns, strict=True)
+    ]
+    stored: dict[_Key, dict[str, str]] = {}
+    for key, trial_id, status, fingerprint in zip(
+        zip(*columns, strict=True), trial_ids, statuses, fingerprints, strict=True
+    ):
+        if status in SETTLED and fingerprint and key in keys:
+            stored.setdefault(key, {})[trial_id] = fingerprint
+    return stored
+
+
+def _key(trial: TrialConfig) -> _Key:
+    flat = trial.flat()
+    return tuple(flat[name] for name in _FIELDS)

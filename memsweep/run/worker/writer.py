@@ -1,0 +1,111 @@
+"""What a pack has found and not yet written: rows of its settled members, and the curves of those that still train."""
+
+from __future__ import annotations
+
+import math
+import time
+import uuid
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from memsweep.engine.train.checkpoint import Record
+from memsweep.results.storage.store import Store
+from memsweep.run.worker import provenance
+from memsweep.spec.config import FIELDS, TrialConfig
+from memsweep.spec.options import PROBES
+from memsweep.spec.schema import Status, cell
+
+FLUSH_SECONDS = 5.0
+"""Settled members wait at most this long to be written, so that a kill loses little and parts stay few."""
+
+Row = dict[str, Any]
+
+
+class PackWriter:
+    """What a pack has found and not yet written: rows of `trials`, `steps` and probes, settled members only."""
+
+    def __init__(self, store: Store, pack_id: str):
+        self.store = store
+        self.pack_id = pack_id
+        self.attempt_id = f"{pack_id}-{uuid.uuid4().hex[:8]}"
+        self.written = self.failed = 0
+        self.compiled = False
+        self.write_seconds = 0.0
+        self._records: dict[str, Record] = {}  # of members still training
+        self._rows: dict[str, list[Row]] = {table: [] for table in ("steps", *PROBES, "trials")}
+        self._begun: dict[str, float] = {}
+        self._flushed_at = time.monotonic()
+
+    def enter(self, trial: TrialConfig, record: Record | None = None) -> None:
+        """A trial takes a slot.  record: where it goes on from a checkpoint, what was found up to there."""
+        self._begun[trial.trial_id] = time.monotonic()
+        self._records[trial.trial_id] = record or Record([], {})
+
+    def record(self, trial: TrialConfig) -> Record:
+        """What was found of a member that still trains."""
+        return self._records[trial.trial_id]
+
+    def curve(self, trial: TrialConfig) -> list[Row]:
+        """The points of a member that still trains."""
+        return self._records[trial.trial_id].curve
+
+    def measure(self, trial: TrialConfig, step: int, counts: Row) -> None:
+        """Adds a point to a member's curve; a measurement that is not finite is no point."""
+        if math.isfinite(counts["train_loss_sum_nats"] + counts["validation_loss_sum_nats"]):
+            epoch = step * trial.optimizer.batch_size / trial.data.examples
+            self.curve(trial).append({"step": step, "epoch": epoch, **counts})
+
+    def settle(self, trial: TrialConfig, status: Status, facts: Row) -> None:
+        """The member's last word; written with the next flush."""
+        curve, probed = self._records.pop(trial.trial_id, Record([], {}))
+        last = {name: value for name, value in curve[-1].items() if name not in ("step", "epoch")} if curve else {}
+        key = {"trial_id": trial.trial_id, "attempt_id": self.attempt_id}
+        self._rows["steps"] += [{**key, **point} for point in curve]
+        for table, rows in probed.items():
+            self._rows[table] += [{**key, **row} for row in rows]
+        self._rows["trials"].append(
+            {
+                **_identity(trial),
+                **last,
+                "attempt_id": self.attempt_id,
+                "pack_id": self.pack_id,
+                "status": status.value,
+                "wall_seconds": time.monotonic() - self._begun.pop(trial.trial_id, time.monotonic()),
+                "finished_at": datetime.now(UTC),
+                **provenance.versions(),
+                **facts,
+            }
+        )
+
+    def keep(self, table: str, rows: Sequence[Row]) -> None:
+        """Rows of a probe's table about members that still train."""
+        for row in rows:
+            self._records[row["trial_id"]].probed.setdefault(table, []).append(row)
+
+    def add(self, table: str, rows: Sequence[Row]) -> None:
+        """Rows of a probe's table about members that end."""
+        self._rows[table] += [{**row, "attempt_id": self.attempt_id} for row in rows]
+
+    def flush(self, *, due_only: bool = False) -> None:
+        """Writes settled members: their curves and probes first, their `trials` rows last, as the commit."""
+        if not self._rows["trials"] or (due_only and time.monotonic() - self._flushed_at < FLUSH_SECONDS):
+            return
+        begun = time.perf_counter()
+        for table, rows in self._rows.items():
+            if rows:
+                self.store.write(table, rows)
+        self.written += sum(row["status"] != Status.INTERRUPTED for row in self._rows["trials"])
+        self.failed += sum(row["cause"] is not None for row in self._rows["trials"])
+        self._rows = {table: [] for table in self._rows}
+        self._flushed_at = time.monotonic()
+        self.write_seconds += time.perf_counter() - begun
+
+
+def _identity(trial: TrialConfig) -> Row:
+    flat = trial.flat()
+    return {
+        "trial_id": trial.trial_id,
+        "setting_id": trial.setting_id,
+        **{spec.column: cell(flat[name]) for name, spec in FIELDS.items()},
+    }

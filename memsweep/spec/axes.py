@@ -1,0 +1,96 @@
+"""Values of an axis: spacings, what an axis may be given as, and which numbers are the same but for rounding."""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Sequence
+from itertools import islice, pairwise
+from typing import Any
+
+MOST_VALUES = 10**6
+"""Of an axis; more is taken for a mistake."""
+ROUNDING = 1e-12
+"""Numbers that differ by less, relatively, are the same but for rounding; so are those equal on twelve digits."""
+
+
+def linspace(low: float, high: float, count: int) -> tuple[float, ...]:
+    """`count` evenly spaced numbers from low to high, both included.
+
+    >>> linspace(0, 1, 5)
+    (0.0, 0.25, 0.5, 0.75, 1.0)
+    """
+    _check_count(count)
+    if count == 1:
+        return (float(low),)
+    return tuple(_rounded(low + (high - low) * i / (count - 1)) for i in range(count))
+
+
+def logspace(low: float, high: float, count: int) -> tuple[float, ...]:
+    """`count` numbers from 10**low to 10**high, evenly spaced in their logarithm.
+
+    >>> logspace(-3, -1, 3)
+    (0.001, 0.01, 0.1)
+    """
+    return tuple(_rounded(10**exponent) for exponent in linspace(low, high, count))
+
+
+def log2(low: int, high: int) -> tuple[int, ...]:
+    """Low and its doublings up to high.
+
+    >>> log2(64, 512)
+    (64, 128, 256, 512)
+    """
+    return tuple(low << i for i in range(int(math.log2(high / low)) + 1))
+
+
+SPACINGS: dict[str, Callable[..., tuple[Any, ...]]] = {"linspace": linspace, "logspace": logspace, "log2": log2}
+
+
+def as_values(values: Any) -> tuple[Any, ...]:
+    """The values in their order, one more than MOST_VALUES at most; text and what is no iterable is one value.
+
+    A set has no order of its own and is sorted, so that every process expands the same grid.
+    """
+    if getattr(values, "ndim", None) == 0 or isinstance(values, str | bytes) or not isinstance(values, Iterable):
+        return (values.item() if hasattr(values, "item") else values,)
+    if isinstance(values, set | frozenset):
+        try:
+            values = sorted(values)
+        except TypeError:  # of several types
+            values = sorted(values, key=repr)
+    return tuple(islice(values, MOST_VALUES + 1))
+
+
+def alike(one: float, other: float) -> bool:
+    """Whether two numbers are the same but for rounding: 0.3 and 0.30000000000000004, 1/3 and 0.333333333333."""
+    apart, size = abs(one - other), max(abs(one), abs(other))
+    if apart > 100 * ROUNDING * size:
+        return False
+    return apart <= ROUNDING * size or f"{one:.12g}" == f"{other:.12g}"
+
+
+def first_alike(values: Iterable[float]) -> dict[float, float]:
+    """Each number that another one, smaller by a rounding, is alike to -> the smallest of these."""
+    found: dict[float, float] = {}
+    for low, high in pairwise(sorted(set(values))):
+        if alike(low, high):
+            found[high] = found.get(low, low)
+    return found
+
+
+def spelled_as(value: float, known: Sequence[float]) -> float:
+    """The one of these numbers, sorted, that the value is but for rounding; without one, the value itself."""
+    place = bisect_left(known, value)
+    near = known[max(0, place - 1) : place + 1]
+    return value if value in near else next((other for other in near if alike(value, other)), value)
+
+
+def _check_count(count: int) -> None:
+    if count > MOST_VALUES:
+        raise ValueError(f"{count:,} values are more than {MOST_VALUES:,}")
+
+
+def _rounded(value: float) -> float:
+    """To 12 significant digits, so that a grid's values read as they were meant."""
+    return float(f"{value:.12g}")

@@ -1,0 +1,73 @@
+"""Names and numbers that a trial's fields may take."""
+
+from __future__ import annotations
+
+import re
+
+PROTOCOL = 2
+"""The newest: of configurations whose numbers a mend changed (`rules.MENDS`, `policy/protocols.py`). Others have 1."""
+
+SYNTHETIC_TASKS = ("gaussian", "bits", "random_sequences")
+TARGET_TASKS = ("copy", "adding", "recall", "strings", "reconstruction", "characters", "composition")
+"""Sequence tasks that ask for more than a label."""
+SOLVABLE_TASKS = ("copy", "adding", "recall", "reconstruction")
+TASKS = ("digits", "mnist5k", "mnist", "fashion_mnist", "cifar10", "alternating", *SYNTHETIC_TASKS, *TARGET_TASKS)
+TASK_SIZES = {
+    **{"digits": (64, 10), "mnist5k": (784, 10), "mnist": (784, 10), "fashion_mnist": (784, 10)},
+    **{"cifar10": (3072, 10), "alternating": (1, 2)},
+}
+"""(D, K) of tasks that have both of their own."""
+LABEL_SCHEMES = ("task", "random", "unique")
+LABEL_NOISE = ("labels", "wrong_labels")
+NOISE_KINDS = ("none", *LABEL_NOISE, "gaussian_inputs", "shuffled_pixels", "random_pixels")
+SEQUENCE_FAMILIES = ("recurrent", "attention")
+FAMILIES = ("mlp", "cnn", *SEQUENCE_FAMILIES)
+PLUS = ("plus_out", "plus_cand", "plus_state")
+_PRU = tuple(f"pru_{kind}{plus}" for kind in "abcd" for plus in ("", *(f"+{name}" for name in PLUS)))
+CELLS = ("rnn", "irnn", "ugrnn", "gru", "lstm", *(cell for cell in _PRU if cell != "pru_b+plus_state"))
+"""Without the one whose gates would read y and read nothing that is fed back."""
+ACTIVATIONS = ("relu", "tanh", "gelu", "sigmoid", "identity", "leaky_relu", "hardtanh")
+INITIALIZATIONS = ("default", "he", "glorot", "orthogonal", "memorizer", "interpolating")
+OPTIMIZERS = ("sgd", "adamw")
+OBJECTIVES = ("cross_entropy", "squared")
+DTYPES = ("float32", "float64")
+MATMULS = ("highest", "high", "medium")
+PROBES = (
+    "class_sensitivity",
+    "critical_samples",
+    "examples",
+    "jacobians",
+    "loss_sensitivity",
+    "permutations",
+    "positions",
+    "readouts",
+    "representations",
+)
+REPEATED_PROBES: tuple[str, ...] = ("critical_samples", "permutations", "representations")
+"""Those asked at probe_steps too; the others once, at the end."""
+SHARES = {
+    "train_accuracy": ("train_correct_count", "train_count"),
+    "validation_accuracy": ("validation_correct_count", "validation_count"),
+    "memorized_share": ("memorized_count", "label_changed_count"),
+    "recovered_share": ("recovered_count", "label_changed_count"),
+    "train_target_accuracy": ("train_target_correct_count", "train_target_count"),
+    "validation_target_accuracy": ("validation_target_correct_count", "validation_target_count"),
+    "train_squared_error": ("train_squared_error_sum", "train_target_count"),
+    "validation_squared_error": ("validation_squared_error_sum", "validation_target_count"),
+    "train_loss_nats": ("train_loss_sum_nats", "train_count"),
+    "validation_loss_nats": ("validation_loss_sum_nats", "validation_count"),
+}
+"""What is asked most of a measurement: a sum, by its count."""
+SHARES_AT_END = {
+    "test_accuracy": ("test_correct_count", "test_count"),
+    "test_target_accuracy": ("test_target_correct_count", "test_target_count"),
+    "test_squared_error": ("test_squared_error_sum", "test_target_count"),
+    "test_loss_nats": ("test_loss_sum_nats", "test_count"),
+}
+"""The same of test data, which is read at the end alone."""
+STREAMS = ("inputs", "labels", "noise", "init", "order")
+
+LIMIT = 2**63
+"""Whole numbers from here on fit no table."""
+IMPORT_PATH = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
+SCHEDULE = re.compile(r"constant|step:(?P<epochs>[1-9]\d*):(?P<factor>\d*\.?\d+(?:e-?\d+)?)")

@@ -1,0 +1,124 @@
+"""The configuration that is best by one objective, or those that are best by two, sought by Optuna's samplers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
+
+from memsweep.spec.config import FIELDS, field_problems, unknown_field
+from memsweep.spec.search import objectives
+from memsweep.spec.search.rounds import Told
+
+if TYPE_CHECKING:
+    from memsweep.spec.sweep import Sweep
+
+SAMPLERS = ("tpe", "random", "quasi_random", "grid")
+Direction: TypeAlias = Literal["maximize", "minimize"]
+
+
+@dataclass(frozen=True)
+class Range:
+    """Numbers from low to high, both included, of the field's own type; log: spread evenly in their logarithm."""
+
+    low: float
+    high: float
+    log: bool = False
+
+
+@dataclass(frozen=True)
+class BestSearch(Told):
+    """Proposes configurations in rounds; each is trained with every seed of the sweep, and told by its mean over them.
+
+    space: field -> Range, or a sequence of values.
+    objectives: one or two, objective -> maximize or minimize; with two, the Pareto front is sought.
+    sampler: tpe, random, quasi_random (Sobol) or grid, of which the last wants values, no ranges.
+    configurations: proposed in all.  at_a_time: in a round.
+    halving: 0, or how many times as much budget, and as few configurations, each rung of successive halving has.
+    smallest_share: of the budget, that the first rung trains.
+    seed: of the sampler.
+    """
+
+    space: Mapping[str, Range | Sequence[Any]]
+    objectives: Mapping[str, Direction] = field(default_factory=lambda: {"validation_accuracy": "maximize"})
+    sampler: str = "tpe"
+    configurations: int = 64
+    at_a_time: int = 16
+    halving: int = 0
+    smallest_share: float = 0.1
+    seed: int = 0
+    name: str = "best"
+
+    def problems(self, sweep: Sweep) -> list[str]:
+        found = [*self._space_problems(sweep), *self._own_problems()]
+        if not found:
+            space = {name: _tried(name, values) for name, values in self.space.items()}
+            found = [lack for name in self.objectives for lack in objectives.unmet(name, sweep, space)]
+        return [f"best search: {problem}" for problem in found]
+
+    def most(self, sweep: Sweep) -> int:
+        return self.configurations * len(sweep.seeds)
+
+    def rungs(self) -> tuple[float, ...]:
+        """Shares of the budget at which configurations are compared; the last is 1.
+
+        >>> BestSearch({"model.width": (8, 16)}, halving=3, smallest_share=0.1).rungs()
+        (0.1111111111111111, 0.3333333333333333, 1.0)
+        """
+        shares = [1.0]
+        while self.halving and shares[0] / self.halving >= self.smallest_share:
+            shares.insert(0, shares[0] / self.halving)
+        return tuple(shares)
+
+    def _space_problems(self, sweep: Sweep) -> list[str]:
+        found = [] if self.space else ["space is empty: name at least one field, with a Range or values."]
+        for name, values in self.space.items():
+            spec = FIELDS.get(name)
+            if spec is None:
+                found.append(unknown_field(name))
+            elif isinstance(values, Range):
+                if spec.kind not in (int, float):
+                    found.append(f"{name}: a Range is of numbers; give a list of values.")
+                elif not values.low < values.high or (values.log and values.low <= 0):
+                    found.append(f"{name}: {values} must have low < high, and low > 0 where log=True.")
+                else:
+                    found += [p for end in (values.low, values.high) for p in field_problems({name: spec.kind(end)})]
+                if self.sampler == "grid":
+                    found.append(f"{name}: sampler 'grid' wants a list of values, no Range.")
+            elif spec.kind is tuple:
+                found.append(f"{name}: its values are lists, which no sampler takes; make it an axis of one value.")
+            elif isinstance(values, str) or len(values) == 0:
+                found.append(f"{name}: must be a Range or a list of values; found {values!r}.")
+            else:
+                found += [problem for value in values for problem in field_problems({name: value})]
+        fixed = [name for name in sweep.axis_names if name in self.space]
+        found += [f"{name} is both an axis and in the space: choose one." for name in fixed]
+        varying = [axis for axis, values in sweep.axes.items() if len(values) > 1]
+        found += [f"axis {axis!r} has several values: move it into the search's space." for axis in varying]
+        return found
+
+    def _own_problems(self) -> list[str]:
+        found = [problem for name in self.objectives if (problem := objectives.problem(name))]
+        if not 1 <= len(self.objectives) <= 2:
+            found.append(f"objectives: one or two; found {len(self.objectives)}.")
+        for name, direction in self.objectives.items():
+            if direction not in get_args(Direction):
+                found.append(f"objective {name!r}: {direction!r} must be {' or '.join(get_args(Direction))}.")
+            if name.startswith("test_"):
+                found.append(f"objective {name!r}: what is chosen is chosen on validation data, never on test data.")
+        if self.sampler not in SAMPLERS:
+            found.append(f"sampler {self.sampler!r} must be one of {', '.join(SAMPLERS)}.")
+        if self.configurations < 1 or self.at_a_time < 1:
+            found.append("configurations and at_a_time must be 1 or more.")
+        if self.halving and len(self.objectives) == 2:
+            found.append("halving compares by one objective: name one, or set halving=0.")
+        if self.halving < 0 or self.halving == 1 or not 0 < self.smallest_share <= 1:
+            found.append("halving must be 0, or 2 or more, and smallest_share must lie in (0, 1].")
+        return found
+
+
+def _tried(name: str, values: Range | Sequence[Any]) -> Sequence[Any]:
+    """Values that stand for all that a search may give to a field; the low end of a range of fractions has no share."""
+    if not isinstance(values, Range):
+        return values
+    return (int(values.low), int(values.high)) if FIELDS[name].kind is int else (values.high,)

@@ -1,0 +1,100 @@
+"""Sweep files: found by path or bare name, run, and read as sweeps."""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import traceback
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from memsweep.spec.config import FIELDS, ConfigError
+from memsweep.spec.sweep import Sweep, SweepError
+
+FOLDERS = (Path("sweeps"), Path(__file__).parents[2] / "sweeps")
+"""Where sweep files are looked for by their bare names."""
+SHOWN_PROBLEMS = 20
+
+
+def load_sweep(path_or_name: str) -> Sweep:
+    """The sweep of a file, where the file defines one; see `load_sweeps`."""
+    sweeps = load_sweeps(path_or_name)
+    if len(sweeps) > 1:
+        names = ", ".join(sweeps)
+        raise SweepError(
+            [f"{path_or_name}: defines {names}: name one of them, such as {path_or_name}:{next(iter(sweeps))}."]
+        )
+    return next(iter(sweeps.values()))
+
+
+def load_sweeps(path_or_name: str) -> dict[str, Sweep]:
+    """The sweeps of a file, by the names of their constants: SWEEP, or without it all that are defined, in order.
+
+    path_or_name: a path, or the bare name of a file in ./sweeps or beside the package; with `:NAME` behind it, only the
+    constant of that name.
+    Raises SweepError, with the file's name and line, when it can't be found, read or built.
+    """
+    path, constant = _sweep_path(path_or_name)
+    try:
+        code = compile(path.read_text("utf-8-sig"), str(path), "exec")
+    except SyntaxError as error:
+        text = (error.text or "").strip()
+        raise SweepError([f"{path}, line {error.lineno}: {error.msg}: {text}"]) from error
+    except (OSError, ValueError) as error:  # no text, or one with null bytes, which older Pythons tell so
+        raise SweepError([f"{path}: can't be read ({error})."]) from error
+    if doubled := list(_doubled_axes(path)):
+        raise SweepError(doubled)
+    scope: dict[str, Any] = {"__name__": path.stem, "__file__": str(path)}
+    try:
+        exec(code, scope)
+    except ConfigError as error:
+        raise SweepError([f"{path}: {problem}" for problem in _shortened(error.problems)]) from error
+    except (Exception, SystemExit) as error:
+        lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
+        where = f", line {lines[-1]}" if lines else ""
+        raise SweepError([f"{path}{where}: {type(error).__name__}: {error}"]) from error
+    sweeps = {name: value for name, value in scope.items() if isinstance(value, Sweep)}
+    wanted = constant or ("SWEEP" if "SWEEP" in scope else None)
+    if wanted and wanted in sweeps:
+        return {wanted: sweeps[wanted]}
+    if wanted or not sweeps:
+        found = f"found {type(scope[wanted]).__name__}" if wanted in scope else f"it has {', '.join(sweeps) or 'none'}"
+        raise SweepError([f"{path}: has no {wanted or 'SWEEP'} = Sweep(...); {found}."])
+    return {name: value for name, value in sweeps.items() if name == next(n for n in sweeps if sweeps[n] is value)}
+
+
+def _doubled_axes(path: Path) -> Iterator[str]:
+    """Fields that one {...} of a sweep file gives twice: Python would drop the first without a word."""
+    for node in ast.walk(ast.parse(path.read_text("utf-8-sig"))):
+        if isinstance(node, ast.Dict):
+            keys = [ast.unparse(key) for key in node.keys if isinstance(key, ast.Constant) and key.value in FIELDS]
+            for key in dict.fromkeys(key for i, key in enumerate(keys) if key in keys[:i]):
+                yield f"{path}, line {node.lineno}: {key} is given twice in one {{...}}; keep one of them."
+
+
+def known_sweeps() -> list[str]:
+    """Bare names of the sweep files at hand."""
+    return sorted({file.stem for folder in FOLDERS for file in folder.glob("[a-z]*.py")})
+
+
+def _sweep_path(path_or_name: str) -> tuple[Path, str]:
+    """The file, and the constant that is named behind it, if any."""
+    before, colon, constant = path_or_name.rpartition(":")
+    choices = [(path_or_name, ""), *([(before, constant)] if colon and constant.isidentifier() else [])]
+    for name, constant in choices:
+        for candidate in (Path(name), *(folder / f"{name}.py" for folder in FOLDERS)):
+            try:
+                if candidate.is_file():
+                    return candidate, constant
+            except (OSError, ValueError):  # no possible name
+                continue
+    known = known_sweeps()
+    near = difflib.get_close_matches(Path(path_or_name).stem, known, 1)
+    hint = f" Did you mean {near[0]!r}?" if near else f" Sweeps at hand: {', '.join(known) or 'none'}."
+    raise SweepError([f"{path_or_name}: no such sweep file.{hint}"])
+
+
+def _shortened(problems: Sequence[str]) -> list[str]:
+    rest = len(problems) - SHOWN_PROBLEMS
+    return [*problems[:SHOWN_PROBLEMS], *([f"... and {rest} more."] if rest > 0 else [])]

@@ -1,0 +1,74 @@
+"""What a move of modules must leave as it was: the names of trials; and what it must leave nowhere: the old names."""
+
+import hashlib
+import re
+from pathlib import Path
+
+import pytest
+
+from memsweep.spec.sweep_files import load_sweep
+
+ROOT = Path(__file__).parents[1]
+MOVED = {
+    "memsweep": "arguments axes budget config doctor fields hints numerals options packages printing processors "
+    "progress rules schema searches seeds sweep ui verbs",
+    "memsweep.launch": "apart asking attempt calibration checkpoints choices cluster comparison definition driver "
+    "execution inspection launcher ledger packing patience plan probes protocols provenance retries search sources "
+    "spelling tune verification watchdog",
+    "memsweep.results": "background databases follow location locks parts projection store tracking",
+    "memsweep.engine": "cells checkpoint compilation evaluation lifting losses memorizer metrics models optim plain "
+    "program regularizers scan sequence_models state step streams trainer updates",
+    "analysis": "adversarial_training best boundary capacity capacity_search class_sensitivity comparisons composition "
+    "construction convergence cover critical_samples figures frames generalization interactive learning_curves "
+    "learning_order least_width loss_sensitivity memorizer_width noise_capacity permutation persistence random_labels "
+    "readouts recall_positions reconstruction regularization sequence_ablation sequence_capacity sequence_length "
+    "sequences series sgd_near_memorizer similarity statistics trainability",
+}
+"""Package -> modules that it no longer has."""
+OLD = [f"{package}.{module}" for package, modules in MOVED.items() for module in modules.split()]
+FOLDERS = ("memsweep", "analysis", "sweeps", "docs", "tests", ".")
+ELSEWHERE = {"CHANGELOG.md", "test_layout.py", "RESULTS.md"}
+"""Files that speak of versions before, and this one."""
+
+
+def texts():
+    for folder in FOLDERS:
+        for path in (ROOT / folder).glob("*" if folder == "." else "**/*"):
+            if path.suffix in (".py", ".md", ".toml", ".yaml", ".sh") and path.name not in ELSEWHERE:
+                yield path.relative_to(ROOT), path.read_text("utf-8")
+
+
+def old_names(text):
+    names = "|".join(re.escape(name).replace(r"\.", "[./]") for name in sorted(OLD, key=len, reverse=True))
+    packages = r"from (?:memsweep\.launch|memsweep\.verbs|memsweep\.searches|analysis) import"
+    return re.findall(rf"(?<![\w./])(?:{names})(?:\.py\b|(?![\w(./]))|{packages}", text)
+
+
+def test_old_names_are_seen():
+    assert old_names("see memsweep.launch.tune, memsweep/config.py and `analysis.capacity`") == [
+        "memsweep.launch.tune",
+        "memsweep/config.py",
+        "analysis.capacity",
+    ]
+    assert old_names("from memsweep.launch import tune") and old_names("from analysis import figures")
+    assert not old_names("memsweep.launch(sweep), memsweep.spec.config, analysis.questions.capacity, memsweep/launch")
+
+
+def test_nothing_is_called_as_before_it_was_moved():
+    found = {str(path): names for path, text in texts() if (names := old_names(text))}
+    assert found == {}
+
+
+@pytest.mark.parametrize("name", OLD)
+def test_a_moved_module_is_gone(name):
+    path = ROOT / name.replace(".", "/")
+    assert not path.with_suffix(".py").exists() and not (path / "__init__.py").exists()
+
+
+def test_trials_of_the_default_sweeps_have_the_names_that_they_had():
+    """The hash of 22,737 identities; a new sweep or value changes it on purpose, a move does not."""
+    digest = hashlib.sha256()
+    for path in sorted((ROOT / "sweeps").glob("*.py")):
+        for trial in load_sweep(path.stem).trials:
+            digest.update(trial.trial_id.encode())
+    assert digest.hexdigest() == "048ebae1c529398c2d79457598f83adab5e85206430ecf9440c1c758bf366861"
