@@ -96,6 +96,7 @@ def launch(
     from memsweep.results.query import default_results
     from memsweep.results.storage.store import Store
     from memsweep.run import launcher
+    from memsweep.run.launch_options import LaunchOptions
     from memsweep.spec.budget import UNLIMITED, Budget
     from memsweep.spec.sweep import check_size
     from memsweep.spec.sweep_files import load_sweeps
@@ -104,7 +105,21 @@ def launch(
     sweeps = [each for one in asked for each in (load_sweeps(one).values() if isinstance(one, str) else [one])]
     if not yes:
         check_size(sweeps)
-    spent = Budget.of(budget) if isinstance(budget, str) else budget or UNLIMITED
+    options = LaunchOptions(
+        address=address,
+        workers=workers,
+        members=members,
+        limit=limit,
+        device=device,
+        compiling=compiling,
+        retry=retry,
+        yes=yes,
+        add=add,
+        budget=Budget.of(budget) if isinstance(budget, str) else budget or UNLIMITED,
+        patience_seconds=patience_seconds,
+        checkpoint_seconds=checkpoint_seconds,
+        tracking_uri=tracking_uri,
+    )
     store = Store(results or default_results(), create=True)
     with Progress(launcher.title(sweeps)) if progress else nullcontext() as shown:
 
@@ -113,24 +128,7 @@ def launch(
                 if each:
                     each(settled, wanted, tally)
 
-        return launcher.launch(
-            sweeps,
-            store,
-            address=address,
-            workers=workers,
-            members=members,
-            limit=limit,
-            device=device,
-            compiling=compiling,
-            retry=retry,
-            yes=yes,
-            add=add,
-            budget=spent,
-            patience_seconds=patience_seconds,
-            checkpoint_seconds=checkpoint_seconds,
-            tracking_uri=tracking_uri,
-            watch=update,
-        )
+        return launcher.launch(sweeps, store, options, update)
 
 
 def table(name: str, results: str | Path | None = None, *, sweep: str | None = None) -> pd.DataFrame:

@@ -7,6 +7,7 @@ import pytest
 import memsweep
 from memsweep.results.storage.store import Store
 from memsweep.run import checkpoints, launcher
+from memsweep.run.launch_options import LaunchOptions
 from memsweep.run.packing import Pack
 from memsweep.run.worker.execution import run_pack
 from memsweep.spec.budget import Budget
@@ -73,14 +74,14 @@ def test_python_shows_the_progress_of_the_command(store, capfd):
 
 def test_an_interrupted_launch_says_how_to_go_on(tmp_path):
     store = Store("results", create=True)
-    report = launcher.launch(SWEEP, store, budget=NOTHING)
+    report = launcher.launch(SWEEP, store, LaunchOptions(budget=NOTHING))
     assert report.saved == (0, 0, 12 * 40)
     assert "Launch again to go on with the 12 missing trials: none saved in training." in str(report)
     running = run_pack(Pack(TRIALS[:3], 3), store)
     next(running)
     running.close()
     steps = sum(checkpoints.steps(store).values())
-    report = launcher.launch(SWEEP, store, budget=NOTHING)
+    report = launcher.launch(SWEEP, store, LaunchOptions(budget=NOTHING))
     assert report.saved == (3, steps, 12 * 40) and steps > 0
     assert f"the 12 missing trials: 3 saved, with {steps} of all 480 steps." in str(report)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -155,37 +156,32 @@ def launch(
     from memsweep.cli.progress import Progress
     from memsweep.results.storage.store import Store
     from memsweep.run import launcher
+    from memsweep.run.launch_options import LaunchOptions
     from memsweep.run.policy import execution_plan
 
     loaded = load_all(sweeps, overrides)
-    spent = parsed_budget(budget)
-    patience_seconds = parsed_seconds(patience, "--patience")
-    checkpoint_seconds = parsed_seconds(checkpoint, "--checkpoint")
+    options = LaunchOptions(
+        address=address,
+        workers=workers,
+        members=members,
+        limit=limit,
+        device=device.value if device else None,
+        compiling=compiling.wish,
+        retry=retry,
+        add=add,
+        budget=parsed_budget(budget),
+        patience_seconds=parsed_seconds(patience, "--patience"),
+        checkpoint_seconds=parsed_seconds(checkpoint, "--checkpoint"),
+        tracking_uri=tracking_uri,
+    )
     if compiling == Compile.ALWAYS and not address and not execution_plan.has_compiler():
         raise typer.BadParameter("no C++ compiler is here: install g++, or name one in CXX.", param_hint="--compile")
-    yes = confirmed(loaded, yes)
+    options = replace(options, yes=confirmed(loaded, yes))
     store = Store(results, create=True)
     title = launcher.title(loaded)
     try:
         with Progress(title) as progress:
-            report = launcher.launch(
-                loaded,
-                store,
-                address=address,
-                workers=workers,
-                members=members,
-                limit=limit,
-                device=device.value if device else None,
-                compiling=compiling.wish,
-                retry=retry,
-                yes=yes,
-                add=add,
-                budget=spent,
-                patience_seconds=patience_seconds,
-                checkpoint_seconds=checkpoint_seconds,
-                tracking_uri=tracking_uri,
-                watch=progress.update,
-            )
+            report = launcher.launch(loaded, store, options, progress.update)
     except KeyboardInterrupt:  # while no pack was in training
         say(f"{title}: interrupted; what was finished is stored. Launch again to go on.")
         sys.exit(INTERRUPTED)

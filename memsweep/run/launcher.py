@@ -12,19 +12,20 @@ from memsweep.results import status
 from memsweep.results.mlflow import background
 from memsweep.results.storage.store import Store
 from memsweep.run import checkpoints, plan
-from memsweep.run.checkpoints import CHECKPOINT_SECONDS
+from memsweep.run.launch_options import LaunchOptions
 from memsweep.run.packing import Pack, Tally
 from memsweep.run.policy import execution_plan, protocols
-from memsweep.run.recovery.hang_guard import PATIENCE_SECONDS, forget
+from memsweep.run.recovery.hang_guard import forget
 from memsweep.run.rounds.asking import Asking
 from memsweep.run.rounds.definition import probes_before
-from memsweep.run.supervisor import Due, PackSupervisor, Rounds
+from memsweep.run.rounds.rounds import Due, Rounds
+from memsweep.run.supervisor import PackSupervisor
 from memsweep.run.worker import sources
-from memsweep.spec.budget import UNLIMITED, Budget
-from memsweep.spec.config import ConfigError, TrialConfig
+from memsweep.spec.config import TrialConfig
 from memsweep.spec.schema import Status
 from memsweep.spec.sweep import Sweep, SweepError, check_size
 
+DEFAULTS = LaunchOptions()
 NAMED = 3
 """So many sweeps are told by name, more by their number; so many causes are shown."""
 
@@ -72,126 +73,114 @@ class Report:
 def launch(
     sweeps: Sweep | Sequence[Sweep],
     store: Store,
-    *,
-    address: str | None = None,
-    workers: int | None = None,
-    members: int | None = None,
-    limit: int | None = None,
-    device: str | None = None,
-    compiling: bool | None = None,
-    retry: bool = False,
-    yes: bool = False,
-    add: bool = False,
-    budget: Budget = UNLIMITED,
-    patience_seconds: float = PATIENCE_SECONDS,
-    checkpoint_seconds: float = CHECKPOINT_SECONDS,
-    tracking_uri: str | None = None,
+    options: LaunchOptions = DEFAULTS,
     watch: Callable[[int, int, Tally], None] = lambda settled, wanted, tally: None,
 ) -> Report:
     """Runs what is missing of a sweep, or of several, one after another, and stores it; returns when all has ended.
 
-    address: of a running Ray cluster; default: one of its own, here.
-    workers: packs at a time, also where a cluster has yet to grow so large; default: what it has room for now.
-    limit: of the trials of each sweep that are run; all are wanted.
-    members: trials trained at a time in a pack, at most.  device: cpu or cuda; default: a GPU where there is one.
-    compiling: whether programs are compiled; default: what was chosen at their first launch, by what it saves.
-    retry: failed trials run again.  yes: sweeps of more than 1,000,000 trials are launched too.
-    add: what earlier launches want of the sweeps counts on.
-    budget: at its end the launch ends, and the next one goes on.
-    patience_seconds: a pack that takes so long for a piece of work hangs.
-    checkpoint_seconds: packs in training are saved about as often.
-    tracking_uri: where MLflow is filled, beside the launch and after it, by a process of its own; default:
-    MLFLOW_TRACKING_URI, else a database in the folder; "none": nowhere.
-    watch: told (settled before, wanted, tally of this launch) as it goes.
-    Raises ConfigError for another device, SweepError when data can't be loaded, StoreError when another launch holds
-    the folder, or what was stored can't be read back, TrackingError where MLflow can't be at that URI.
+    watch: called with (trials settled before, trials wanted, tally of this launch) as it goes.
+    Raises SweepError for data that can't be loaded or has changed, StoreError where another launch holds the folder or
+    what was stored can't be read back, TrackingError where MLflow can't be at that URI.
     """
-    if device not in (None, "cpu", "cuda"):
-        raise ConfigError([f"device = {device!r}: must be cpu or cuda."])
-    background.tracking_uri(tracking_uri, store.results)  # a mistake in it is refused before anything starts
+    background.tracking_uri(options.tracking_uri, store.results)  # a mistake in it is refused before anything starts
     sweeps = [sweeps] if isinstance(sweeps, Sweep) else sweeps
     if len({sweep.name for sweep in sweeps}) < len(sweeps):
         raise SweepError([f"{title(sweeps)}: sweeps of one launch have names of their own."])
-    if not yes:
+    if not options.yes:
         check_size(sweeps)
     tasks.forget()  # what this process has read before may have changed
     with store.lock("launch"):
-        probed = {sweep.name: probes_before(sweep.name, store) if add else {} for sweep in sweeps}
-        askings = [Asking(sweep, store, retry=retry, probed=probed[sweep.name]) for sweep in sweeps]
-        rounds = Rounds(askings, store, budget, retry, limit=limit, add=add)
-        before = plan.work(rounds.asked, store)
-        missing = rounds.missing
-        plan.check(missing)
-        if changes := sources.changed(rounds.asked, store):
-            raise SweepError(changes)
-        rounds.note()
+        rounds = _rounds(sweeps, store, options)
+        missing, before = rounds.missing, plan.work(rounds.asked, store)
         remarks = [remark for asking in rounds.askings for remark in asking.remarks]
         remarks += [*filter(None, [protocols.remark(missing, store)]), *_tidy(missing, store), *tasks.remarks(missing)]
-
         settled_before = len(rounds.admitted.intersection(trial.trial_id for trial in before.settled))
 
-        def told(tally: Tally) -> None:
+        def show(tally: Tally) -> None:
             watch(settled_before, len(rounds.admitted), tally)
 
-        told(Tally())
+        show(Tally())
         ran, interrupted, tracking = 0, False, None
         if missing:
-            tracking = _follow(store, tracking_uri)  # before the watchdog marks what ends with the launch
-            from memsweep.run import ray_tune  # Ray takes seconds to import, and there may be nothing to do
-
-            with ray_tune.cluster(address) as health:
-                remarks += health.remarks
-                chosen = device or ("cuda" if ray_tune.has_gpu() else "cpu")
-                at_a_time = workers or ray_tune.worker_count(chosen)
-                care = ray_tune.Care(checkpoint_seconds, patience_seconds)
-
-                def packed(due: Sequence[Due], *, later: bool = False) -> list[Pack]:
-                    calibrate = partial(ray_tune.calibrate, care=care, beside=later)
-                    trials = [trial for part in due for trial in part.trials]
-                    programs = execution_plan.choose(
-                        trials, store, chosen, at_a_time, compiling=compiling, calibrate=calibrate
-                    )
-                    execution_plan.note(store, programs)
-                    remarks.extend(execution_plan.remarks(programs))
-                    saved = checkpoints.stored(store)
-                    planned = partial(plan.packs, workers=at_a_time, members=members, chosen=programs)
-                    packs: list[Pack] = []
-                    for part in due:
-                        if part.is_searched:
-                            packs += planned(part.trials, share=part.share, in_rounds=True)
-                        else:
-                            packs += planned(part.trials, saved=saved)
-                    return [replace(pack, sources=sources.of(pack.trials)) for pack in packs]
-
-                driver = PackSupervisor(store, told, lambda: packed(rounds.next(), later=True))
-                packs = packed(rounds.due)
-                outcome = ray_tune.run(packs, store, chosen, at_a_time, budget.seconds, care, driver)
-            if health.is_lost:
-                remarks.append("Ray's raylet here has ended: the same launch again finishes the rest.")
-            ran, interrupted = outcome.tally.settled, outcome.interrupted
+            tracking = _follow(store, options.tracking_uri)  # before the watchdog marks what ends with the launch
+            ran, interrupted = _run(rounds, store, options, show, remarks)
         rounds.advance()
         after = plan.work(rounds.asked, store)
         _tidy(after.missing, store)
         remarks += rounds.said()
         if missing:
             remarks += execution_plan.learned(rounds.asked, store)
-        causes, saved = _causes(after.failed, store), _saved(after.missing, store)
-        unfinished = len(rounds.admitted.intersection(trial.trial_id for trial in after.missing))
-    return Report(
-        title(sweeps),
-        str(store.results),
-        len(after.wanted),
-        len(before.settled),
-        ran,
-        len(after.failed),
-        len(after.missing),
-        interrupted,
-        tuple(dict.fromkeys(remarks)),
-        tracking,
-        causes,
-        saved,
-        unfinished,
-    )
+        return Report(
+            title(sweeps),
+            str(store.results),
+            len(after.wanted),
+            len(before.settled),
+            ran,
+            len(after.failed),
+            len(after.missing),
+            interrupted,
+            tuple(dict.fromkeys(remarks)),
+            tracking,
+            _causes(after.failed, store),
+            _saved(after.missing, store),
+            len(rounds.admitted.intersection(trial.trial_id for trial in after.missing)),
+        )
+
+
+def _rounds(sweeps: Sequence[Sweep], store: Store, options: LaunchOptions) -> Rounds:
+    """The first rounds of these sweeps, checked, and stored as what the sweeps want."""
+    probed = {sweep.name: probes_before(sweep.name, store) if options.add else {} for sweep in sweeps}
+    askings = [Asking(sweep, store, retry=options.retry, probed=probed[sweep.name]) for sweep in sweeps]
+    rounds = Rounds(askings, store, options.budget, options.retry, limit=options.limit, add=options.add)
+    plan.check(rounds.missing)
+    if changes := sources.changed(rounds.asked, store):
+        raise SweepError(changes)
+    rounds.note()
+    return rounds
+
+
+def _run(
+    rounds: Rounds, store: Store, options: LaunchOptions, show: Callable[[Tally], None], remarks: list[str]
+) -> tuple[int, bool]:
+    """Trains all rounds on a cluster; the number of trials written, and whether training was interrupted.
+
+    remarks: gets what people should know of it.
+    """
+    from memsweep.run import ray_tune  # Ray takes seconds to import, and there may be nothing to do
+
+    with ray_tune.cluster(options.address) as health:
+        remarks += health.remarks
+        device = options.device or ("cuda" if ray_tune.has_gpu() else "cpu")
+        workers = options.workers or ray_tune.worker_count(device)
+        care = ray_tune.Care(options.checkpoint_seconds, options.patience_seconds)
+
+        def packs(due: Sequence[Due], *, later: bool = False) -> list[Pack]:
+            calibrate = partial(ray_tune.calibrate, care=care, beside=later)
+            trials = [trial for part in due for trial in part.trials]
+            programs = execution_plan.choose(
+                trials, store, device, workers, compiling=options.compiling, calibrate=calibrate
+            )
+            execution_plan.note(store, programs)
+            remarks.extend(execution_plan.remarks(programs))
+            return _packs(due, store, partial(plan.packs, workers=workers, members=options.members, chosen=programs))
+
+        supervisor = PackSupervisor(store, show, lambda: packs(rounds.next(), later=True))
+        outcome = ray_tune.run(packs(rounds.due), store, device, workers, options.budget.seconds, care, supervisor)
+    if health.is_lost:
+        remarks.append("Ray's raylet here has ended: the same launch again finishes the rest.")
+    return outcome.tally.settled, outcome.interrupted
+
+
+def _packs(due: Sequence[Due], store: Store, planned: Callable[..., list[Pack]]) -> list[Pack]:
+    """Packs of the trials that are due; of a grid, those that checkpoints hold together again."""
+    saved = checkpoints.stored(store)
+    packs: list[Pack] = []
+    for part in due:
+        if part.is_searched:
+            packs += planned(part.trials, share=part.share, in_rounds=True)
+        else:
+            packs += planned(part.trials, saved=saved)
+    return [replace(pack, sources=sources.of(pack.trials)) for pack in packs]
 
 
 def title(sweeps: Sequence[Sweep]) -> str:

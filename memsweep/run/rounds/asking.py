@@ -16,7 +16,7 @@ from memsweep.run.rounds.spelling import as_stored
 from memsweep.spec.config import TrialConfig
 from memsweep.spec.schema import SCHEMAS, Status
 from memsweep.spec.search import BestSearch
-from memsweep.spec.search.rounds import Ends, Round, Rounds, once
+from memsweep.spec.search.rounds import Ends, Round, RoundGenerator, once
 from memsweep.spec.sweep import Sweep
 
 STUDIES = "studies"
@@ -133,7 +133,7 @@ def give_up(trials: Sequence[TrialConfig], store: Store) -> None:
         store.write("trials", [{**row, "status": Status.PRUNED.value} for row in rows])
 
 
-def _begin(sweep: Sweep, keep: Callable[[bytes], None], limit: int | None) -> Rounds:
+def _begin(sweep: Sweep, keep: Callable[[bytes], None], limit: int | None) -> RoundGenerator:
     if isinstance(sweep.search, BestSearch):
         from memsweep.run.rounds import search  # Optuna takes a second to import
 
@@ -141,7 +141,7 @@ def _begin(sweep: Sweep, keep: Callable[[bytes], None], limit: int | None) -> Ro
     sweep = sweep.mapped(protocols.current)
     if sweep.search is None:
         return once(tuple(islice(sweep, limit)))  # no more of the grid is made than is asked for
-    rounds: Rounds = sweep.search.rounds(sweep)  # type: ignore[attr-defined]
+    rounds: RoundGenerator = sweep.search.rounds(sweep)  # type: ignore[attr-defined]
     return rounds
 
 

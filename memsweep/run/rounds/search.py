@@ -23,7 +23,7 @@ from memsweep.run.policy import protocols
 from memsweep.spec.config import FIELDS, ConfigError, TrialConfig
 from memsweep.spec.search import objectives
 from memsweep.spec.search.best import BestSearch, Range
-from memsweep.spec.search.rounds import Ends, Round, Rounds
+from memsweep.spec.search.rounds import Ends, Round, RoundGenerator
 from memsweep.spec.sweep import Sweep
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -52,7 +52,7 @@ class Proposal:
         ]
 
 
-def rounds(search: BestSearch, sweep: Sweep, keep: Callable[[bytes], None]) -> Rounds:
+def rounds(search: BestSearch, sweep: Sweep, keep: Callable[[bytes], None]) -> RoundGenerator:
     """Asks Optuna for configurations, has them trained, and tells it how they did, round after round.
 
     keep: given the study after each, as the content of an Optuna journal.
@@ -78,7 +78,9 @@ def rounds(search: BestSearch, sweep: Sweep, keep: Callable[[bytes], None]) -> R
     return _found(search, study)
 
 
-def _trained(search: BestSearch, study: optuna.Study, proposals: list[Proposal], left: int, gone: set[str]) -> Rounds:
+def _trained(
+    search: BestSearch, study: optuna.Study, proposals: list[Proposal], left: int, gone: set[str]
+) -> RoundGenerator:
     """Rungs of these proposals, the last with the whole budget; tells the study how each ended.
 
     gone: settings that were given up, to which it adds; one that is proposed again stays so.

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from memsweep.spec.config import TrialConfig
 from memsweep.spec.search import objectives
-from memsweep.spec.search.rounds import Ends, Round, Rounds, Told, varied
+from memsweep.spec.search.rounds import Ends, Round, RoundGenerator, Told, varied
 
 if TYPE_CHECKING:
     from memsweep.spec.sweep import Sweep
@@ -62,7 +62,7 @@ class BoundarySearch(Told):
     def most(self, sweep: Sweep) -> int:
         return len(sweep)
 
-    def rounds(self, sweep: Sweep) -> Rounds:
+    def rounds(self, sweep: Sweep) -> RoundGenerator:
         axes = [sweep.axes[name] for name in (self.x, self.y)]
         places = [{value: place for place, value in enumerate(values)} for values in axes]
         others = [name for name in sweep.varying if name not in (self.x, self.y)]

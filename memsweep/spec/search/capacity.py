@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from memsweep.spec.config import FIELDS, TrialConfig
 from memsweep.spec.search.objectives import FITTED, unmet, value
-from memsweep.spec.search.rounds import Round, Rounds, Told, spelled, varied
+from memsweep.spec.search.rounds import Round, RoundGenerator, Told, spelled, varied
 
 if TYPE_CHECKING:
     from memsweep.spec.sweep import Sweep
@@ -52,7 +52,7 @@ class CapacitySearch(Told):
         sizes = len(sweep.axes[SIZE])
         return len(sweep) // sizes * math.ceil(math.log2(sizes + 1))
 
-    def rounds(self, sweep: Sweep) -> Rounds:
+    def rounds(self, sweep: Sweep) -> RoundGenerator:
         sizes = tuple(sweep.axes[SIZE])
         names = [name for name in sweep.varying if name != SIZE and name not in self.tuned]
         ways: dict[tuple[Any, ...], dict[int, list[TrialConfig]]] = {}  # (setting, seed) -> size -> trials

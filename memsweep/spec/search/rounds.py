@@ -35,15 +35,15 @@ class Round:
     given_up: tuple[TrialConfig, ...] = ()
 
 
-Rounds: TypeAlias = Generator[Round, Ends, str]
+RoundGenerator: TypeAlias = Generator[Round, Ends, str]
 """Yields rounds, is sent their ends, and returns a sentence about what was found."""
 
 
 class Search(Protocol):
     """A way to spend trials; `Sweep(..., search=...)` names it.
 
-    One that needs nothing but this file and the standard library has a method `rounds(sweep) -> Rounds` too; those of
-    `BestSearch` are where Optuna is at home, in run/rounds/search.py.
+    A search that needs only this file and the standard library also has a method `rounds(sweep) -> RoundGenerator`. The
+    rounds of `BestSearch` are in `run/rounds/search.py`, with Optuna.
     """
 
     @property
@@ -61,7 +61,7 @@ class Search(Protocol):
         """Trials that it will ask for, at most."""
 
 
-def once(trials: Sequence[TrialConfig]) -> Rounds:
+def once(trials: Sequence[TrialConfig]) -> RoundGenerator:
     """The rounds of a sweep without a search: one, of all its trials."""
     yield Round(tuple(trials), "")
     return ""

@@ -1,0 +1,35 @@
+"""The options of a launch, the same from Python, `memsweep launch` and `memsweep submit`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from memsweep.run.checkpoints import CHECKPOINT_SECONDS
+from memsweep.run.recovery.hang_guard import PATIENCE_SECONDS
+from memsweep.spec.budget import UNLIMITED, Budget
+from memsweep.spec.config import ConfigError
+
+DEVICES = ("cpu", "cuda")
+
+
+@dataclass(frozen=True)
+class LaunchOptions:
+    """Where a launch runs, which trials it runs, and what it may spend.  Raises ConfigError for another device."""
+
+    address: str | None = None  # of a running Ray cluster; default: a cluster on this machine, for this launch
+    workers: int | None = None  # packs at a time, also where a cluster has yet to grow; default: what has room now
+    members: int | None = None  # trials trained at a time in a pack, at most
+    limit: int | None = None  # trials of each sweep that are run; all of them are wanted
+    device: str | None = None  # cpu or cuda; default: a GPU where there is one
+    compiling: bool | None = None  # default: as chosen at the programs' first launch, by what it saves
+    retry: bool = False  # failed trials run again
+    yes: bool = False  # sweeps of more than 1,000,000 trials are launched too
+    add: bool = False  # trials wanted by earlier launches of the sweeps stay wanted
+    budget: Budget = UNLIMITED  # at its end the launch ends, and the next launch goes on
+    patience_seconds: float = PATIENCE_SECONDS  # a pack without progress for this long is taken to hang
+    checkpoint_seconds: float = CHECKPOINT_SECONDS  # between two checkpoints of a pack
+    tracking_uri: str | None = None  # of MLflow; default: MLFLOW_TRACKING_URI, else a database in the folder; "none"
+
+    def __post_init__(self) -> None:
+        if self.device is not None and self.device not in DEVICES:
+            raise ConfigError([f"device = {self.device!r}: must be cpu or cuda."])
