@@ -6,7 +6,7 @@ import os
 import pytest
 
 from memsweep.check import doctor
-from memsweep.run import plan, ray_tune
+from memsweep.run import cluster, plan
 from memsweep.spec import processors
 from tests.test_launch import memsweep_
 
@@ -118,8 +118,8 @@ def test_workers_are_as_many_as_processors_are_allotted(allotted, monkeypatch):
         given.update(options)
         raise RuntimeError("enough")
 
-    monkeypatch.setattr(ray_tune.ray, "init", init)
-    with pytest.raises(RuntimeError, match="enough"), ray_tune.cluster():
+    monkeypatch.setattr(cluster.ray, "init", init)
+    with pytest.raises(RuntimeError, match="enough"), cluster.cluster():
         pass
     assert given["num_cpus"] == allotted
 

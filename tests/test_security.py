@@ -58,10 +58,10 @@ STRANGER = "import ray, sys; ray.init(address=sys.argv[1], logging_level='ERROR'
 def test_ray_asks_for_a_token_whoever_imported_it_first(first, tmp_path):
     code = f"""{first}
 import os, subprocess, sys
-from memsweep.run import ray_tune
-with ray_tune.cluster():
-    assert ray_tune.ray.get(ray_tune.ray.remote(lambda: 7).remote()) == 7
-    address = ray_tune.ray.get_runtime_context().gcs_address
+from memsweep.run import cluster
+with cluster.cluster():
+    assert cluster.ray.get(cluster.ray.remote(lambda: 7).remote()) == 7
+    address = cluster.ray.get_runtime_context().gcs_address
     without = {{name: value for name, value in os.environ.items() if not name.startswith("RAY_")}}
     stranger = [sys.executable, "-c", {STRANGER!r}, address]
     refused = subprocess.run(stranger, env={{**without, "RAY_AUTH_MODE": "disabled"}}, capture_output=True, text=True)

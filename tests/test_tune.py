@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from memsweep.results.storage.store import Store
-from memsweep.run import ray_tune
+from memsweep.run import cluster, ray_tune
 from memsweep.run.jobs import ClusterError
 from memsweep.run.packing import Pack
 from memsweep.spec.sweep_files import load_sweep
@@ -65,10 +65,10 @@ def started(monkeypatch):
         given.append(_temp_dir)
         raise RuntimeError("enough")
 
-    monkeypatch.setattr(ray_tune.ray, "init", init)
+    monkeypatch.setattr(cluster.ray, "init", init)
 
     def start():
-        with pytest.raises(RuntimeError, match="enough"), ray_tune.cluster():
+        with pytest.raises(RuntimeError, match="enough"), cluster.cluster():
             pass
         return given[-1]
 
@@ -80,7 +80,7 @@ def test_ray_has_its_sockets_where_their_paths_are_short_enough(name, started, m
     monkeypatch.delenv("RAY_TMPDIR", raising=False)
     monkeypatch.setenv(name, str(long_folder(tmp_path)))
     folder = started()
-    assert len(f"{folder}{ray_tune.SOCKET}") <= 107 and Path(folder).is_absolute()
+    assert len(f"{folder}{cluster.SOCKET}") <= 107 and Path(folder).is_absolute()
     assert not Path(folder).parent.exists()  # it goes with the launch
 
 
@@ -101,10 +101,10 @@ def test_a_folder_that_is_not_where_it_says_is_not_taken_for_sockets(usual, star
 def test_without_a_short_place_one_message_says_so(monkeypatch, tmp_path):
     monkeypatch.delenv("RAY_TMPDIR", raising=False)
     monkeypatch.setenv("TMPDIR", str(folder := long_folder(tmp_path)))
-    monkeypatch.setattr(ray_tune.tempfile, "mkdtemp", lambda prefix, dir: str(folder))
+    monkeypatch.setattr(cluster.tempfile, "mkdtemp", lambda prefix, dir: str(folder))
     with (
         pytest.raises(ClusterError, match=r"TMPDIR=/.*Set RAY_TMPDIR to a folder with a short path"),
-        ray_tune.cluster(),
+        cluster.cluster(),
     ):
         pass
 
@@ -118,6 +118,6 @@ def test_a_launch_with_a_long_folder_of_temporary_files_runs(tmp_path):
 
 
 def test_a_program_that_is_connected_to_ray_is_asked_to_leave_it(monkeypatch):
-    monkeypatch.setattr(ray_tune.ray, "is_initialized", lambda: True)
-    with pytest.raises(ClusterError, match=r"call ray\.shutdown\(\) before"), ray_tune.cluster():
+    monkeypatch.setattr(cluster.ray, "is_initialized", lambda: True)
+    with pytest.raises(ClusterError, match=r"call ray\.shutdown\(\) before"), cluster.cluster():
         pass

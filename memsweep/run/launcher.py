@@ -146,12 +146,12 @@ def _run(
 
     remarks: gets what people should know of it.
     """
-    from memsweep.run import ray_tune  # Ray takes seconds to import, and there may be nothing to do
+    from memsweep.run import cluster, ray_tune  # Ray takes seconds to import, and there may be nothing to do
 
-    with ray_tune.cluster(options.address) as health:
+    with cluster.cluster(options.address) as health:
         remarks += health.remarks
-        device = options.device or ("cuda" if ray_tune.has_gpu() else "cpu")
-        workers = options.workers or ray_tune.worker_count(device)
+        device = options.device or ("cuda" if cluster.has_gpu() else "cpu")
+        workers = options.workers or cluster.worker_count(device)
         care = ray_tune.Care(options.checkpoint_seconds, options.patience_seconds)
 
         def packs(due: Sequence[Due], *, later: bool = False) -> list[Pack]:
