@@ -6,7 +6,7 @@ from memsweep import BestSearch, Sweep
 from memsweep.results.compaction import compact
 from memsweep.results.storage.store import Store
 from memsweep.run.rounds.asking import Asking
-from memsweep.run.supervisor import Rounds
+from memsweep.run.rounds.rounds import Rounds
 from memsweep.spec.budget import Budget
 from tests.cases import ended, step
 

@@ -13,7 +13,7 @@ from memsweep.run.ray_tune import PackQueue, Searcher
 from memsweep.run.recovery.hang_guard import COMPILING_SECONDS, HangGuard, LastWords, last_words
 from memsweep.run.recovery.retries import DEATHS, TRIES
 from memsweep.run.rounds.asking import Asking
-from memsweep.run.supervisor import Rounds
+from memsweep.run.rounds.rounds import Rounds
 from memsweep.spec.budget import Budget
 from memsweep.spec.sweep import Sweep
 from tests.cases import ended, trial

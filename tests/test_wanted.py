@@ -13,7 +13,7 @@ from memsweep.results.status import failures, overview
 from memsweep.results.storage.store import Store
 from memsweep.run.rounds import definition
 from memsweep.run.rounds.asking import Asking
-from memsweep.run.supervisor import Rounds
+from memsweep.run.rounds.rounds import Rounds
 from memsweep.spec.budget import Budget
 from memsweep.spec.schema import SCHEMAS
 from memsweep.spec.sweep_files import load_sweep
