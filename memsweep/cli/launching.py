@@ -220,7 +220,6 @@ def submit(
     Example: memsweep submit generalization --address http://127.0.0.1:8265 --results s3://bucket/results --device cuda
     """
     from memsweep.results.mlflow.background import NO_TRACKING, checked, shown
-    from memsweep.results.storage.location import location
     from memsweep.run import jobs
 
     yes = confirmed(load_all(sweeps, overrides), yes)  # mistakes are refused before anything is sent
@@ -251,7 +250,7 @@ def submit(
             "--tracking-uri": tracking_uri,
         }
     )
-    job = jobs.submit(sweeps, address, location(results), arguments, say)
+    job = jobs.submit(sweeps, address, results, arguments, say)
     print(job.name, flush=True)
     say(f"{job.name} runs on {address}; {job.commands}")
     if not follow:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from memsweep.results.storage.location import Location, ObjectPath
+from memsweep.results.storage.location import Location, ObjectPath, location
 
 MODE = "RAY_AUTH_MODE"
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -82,7 +82,7 @@ class Job:
 def submit(
     sweeps: Sequence[str],
     address: str,
-    results: Location,
+    results: str,
     arguments: Sequence[str],
     say: Callable[[str], None],
     folder: Path | None = None,
@@ -92,7 +92,7 @@ def submit(
     results: a place that all its machines reach.  folder: what is sent along, with sweep files and modules of the
     user's; default: the current one.  say: told what people should know.  Raises ClusterError.
     """
-    _check_is_shared(results)
+    place = _shared(results)
     needs_token = wants_token(address)
     if not needs_token and urlsplit(address).hostname not in LOOPBACK:
         say(
@@ -103,7 +103,7 @@ def submit(
         from ray.exceptions import AuthenticationError
         from ray.job_submission import JobSubmissionClient
 
-    launch = ["python", "-m", "memsweep", "launch", *sweeps, "--results", str(results), "--address", "auto"]
+    launch = ["python", "-m", "memsweep", "launch", *sweeps, "--results", str(place), "--address", "auto"]
     name = f"memsweep-{Path(sweeps[0]).stem}-{secrets.token_hex(4)}"
     environment = {"working_dir": str(folder or Path.cwd()), "excludes": LEFT_BEHIND}
     try:
@@ -151,9 +151,12 @@ def wants_token(address: str) -> bool:
         ) from error
 
 
-def _check_is_shared(results: Location) -> None:
-    if not isinstance(results, ObjectPath) and not results.is_absolute():
+def _shared(results: str) -> Location:
+    """The place where all machines keep results, which a path relative to one machine's folder is not."""
+    place = location(results)
+    if not isinstance(place, ObjectPath) and not Path(results).expanduser().is_absolute():
         raise ClusterError(
             f"--results {results}: a job's machines have no such folder in common. Allowed are s3://bucket/prefix, "
             "gs://bucket/prefix, and the whole path of a folder that all of them share."
         )
+    return place
