@@ -1,4 +1,4 @@
-"""Values of an axis: spacings, what an axis may be given as, and which numbers are the same but for rounding."""
+"""Values of an axis: spacings, conversion to tuples, and numbers that are equal up to rounding."""
 
 from __future__ import annotations
 
@@ -9,14 +9,15 @@ from itertools import islice, pairwise
 from typing import Any
 
 MOST_VALUES = 10**6
-"""Of an axis; more is taken for a mistake."""
+"""Most values of an axis; a longer axis is treated as a mistake."""
 ROUNDING = 1e-12
-"""Numbers that differ by less, relatively, are the same but for rounding; so are those equal on twelve digits."""
+"""Numbers with a smaller relative difference are equal up to rounding; so are numbers with the same twelve digits."""
 
 
 def linspace(low: float, high: float, count: int) -> tuple[float, ...]:
-    """`count` evenly spaced numbers from low to high, both included.
+    """Returns `count` evenly spaced numbers from low to high, both included.
 
+    Raises ValueError if count exceeds MOST_VALUES.
     >>> linspace(0, 1, 5)
     (0.0, 0.25, 0.5, 0.75, 1.0)
     """
@@ -27,8 +28,9 @@ def linspace(low: float, high: float, count: int) -> tuple[float, ...]:
 
 
 def logspace(low: float, high: float, count: int) -> tuple[float, ...]:
-    """`count` numbers from 10**low to 10**high, evenly spaced in their logarithm.
+    """Returns `count` numbers from 10**low to 10**high, both included, evenly spaced in their logarithm.
 
+    Raises ValueError if count exceeds MOST_VALUES.
     >>> logspace(-3, -1, 3)
     (0.001, 0.01, 0.1)
     """
@@ -36,7 +38,7 @@ def logspace(low: float, high: float, count: int) -> tuple[float, ...]:
 
 
 def log2(low: int, high: int) -> tuple[int, ...]:
-    """Low and its doublings up to high.
+    """Returns low and its doublings up to high.
 
     >>> log2(64, 512)
     (64, 128, 256, 512)
@@ -48,22 +50,22 @@ SPACINGS: dict[str, Callable[..., tuple[Any, ...]]] = {"linspace": linspace, "lo
 
 
 def as_values(values: Any) -> tuple[Any, ...]:
-    """The values in their order, one more than MOST_VALUES at most; text and what is no iterable is one value.
+    """Returns the values in order, at most MOST_VALUES + 1; text and non-iterables become a single value.
 
-    A set has no order of its own and is sorted, so that every process expands the same grid.
+    A set is unordered and therefore sorted, so that every process expands the same grid.
     """
     if getattr(values, "ndim", None) == 0 or isinstance(values, str | bytes) or not isinstance(values, Iterable):
         return (values.item() if hasattr(values, "item") else values,)
     if isinstance(values, set | frozenset):
         try:
             values = sorted(values)
-        except TypeError:  # of several types
+        except TypeError:  # values of several types
             values = sorted(values, key=repr)
     return tuple(islice(values, MOST_VALUES + 1))
 
 
 def alike(one: float, other: float) -> bool:
-    """Whether two numbers are the same but for rounding: 0.3 and 0.30000000000000004, 1/3 and 0.333333333333."""
+    """Returns whether two numbers are equal up to rounding: 0.3 and 0.30000000000000004, 1/3 and 0.333333333333."""
     apart, size = abs(one - other), max(abs(one), abs(other))
     if apart > 100 * ROUNDING * size:
         return False
@@ -71,16 +73,16 @@ def alike(one: float, other: float) -> bool:
 
 
 def first_alike(values: Iterable[float]) -> dict[float, float]:
-    """Each number that another one, smaller by a rounding, is alike to -> the smallest of these."""
-    found: dict[float, float] = {}
+    """Returns number -> the smallest number of its group, for numbers that equal a smaller number up to rounding."""
+    firsts: dict[float, float] = {}
     for low, high in pairwise(sorted(set(values))):
         if alike(low, high):
-            found[high] = found.get(low, low)
-    return found
+            firsts[high] = firsts.get(low, low)
+    return firsts
 
 
 def spelled_as(value: float, known: Sequence[float]) -> float:
-    """The one of these numbers, sorted, that the value is but for rounding; without one, the value itself."""
+    """Returns the number in `known` that equals the value up to rounding, else the value itself.  known: sorted."""
     place = bisect_left(known, value)
     near = known[max(0, place - 1) : place + 1]
     return value if value in near else next((other for other in near if alike(value, other)), value)
@@ -92,5 +94,5 @@ def _check_count(count: int) -> None:
 
 
 def _rounded(value: float) -> float:
-    """To 12 significant digits, so that a grid's values read as they were meant."""
+    """Returns the value with 12 significant digits, so that a grid holds 0.3 and not 0.30000000000000004."""
     return float(f"{value:.12g}")

@@ -1,4 +1,4 @@
-"""What a field is: its default, its meaning, the values it allows, and what is told of any other."""
+"""Fields of a configuration: default, meaning, allowed values, and the error message for any other value."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from memsweep.spec.options import IMPORT_PATH, LIMIT
 
 
 def number(default: Any, meaning: str, low: float = 0, high: float = math.inf, *, below: bool = False) -> Any:
-    """A number in [low, high], or in [low, high) with `below`."""
+    """Returns a dataclass field for a number in [low, high], or in [low, high) with `below`."""
     end = ")" if below or high == math.inf else "]"
     allowed = f"must lie in [{low:g}, {high:g}{end}"
 
@@ -24,7 +24,7 @@ def number(default: Any, meaning: str, low: float = 0, high: float = math.inf, *
 
 
 def choice(default: str, options: tuple[str, ...], meaning: str, *, or_path: bool = False) -> Any:
-    """One of `options`, or with `or_path` also an import path `module:Name`."""
+    """Returns a dataclass field for one of `options`, or with `or_path` also an import path `module:Name`."""
     allowed = f"must be one of {', '.join(options)}" + (" or an import path such as my_lab.nets:MyNet" * or_path)
 
     def is_allowed(value: str) -> bool:
@@ -37,7 +37,7 @@ def choice(default: str, options: tuple[str, ...], meaning: str, *, or_path: boo
 
 
 def checked(default: Any, meaning: str, allowed: str, is_allowed: Callable[[Any], bool]) -> Any:
-    """Whatever `is_allowed` says yes to; `allowed` says the same in words."""
+    """Returns a dataclass field for values that `is_allowed` accepts; `allowed` states the same rule in words."""
     return field(default=default, metadata={"meaning": meaning, "allowed": allowed, "is_allowed": is_allowed})
 
 
@@ -56,18 +56,24 @@ class FieldSpec(NamedTuple):
 
     @property
     def group(self) -> str:
+        """The part of the name before the last dot; "" for a field of the trial itself."""
         return self.name.rpartition(".")[0]
 
     @property
     def leaf(self) -> str:
+        """The part of the name after the last dot."""
         return self.name.rpartition(".")[2]
 
     @property
     def column(self) -> str:
+        """The name of the field's column in tables."""
         return self.name.replace(".", "_")
 
     def coerced(self, value: Any) -> Any:
-        """The value in its field's type, so that 0, 0.0 and -0.0 are one trial. Raises TypeError for another type."""
+        """Returns the value in its field's type, so that 0, 0.0 and -0.0 give the same trial.
+
+        Raises TypeError for a value of another type.
+        """
         if value is None and self.optional:
             return None
         if self.kind is tuple:
@@ -77,7 +83,7 @@ class FieldSpec(NamedTuple):
         return _coerced_scalar(value, self.kind)
 
     def problem(self, value: Any) -> str | None:
-        """Why this value can't stand here, or None."""
+        """Returns the error message for this value, or None if it is allowed."""
         try:
             value = self.coerced(value)
         except (TypeError, ValueError, OverflowError):
@@ -93,16 +99,16 @@ class FieldSpec(NamedTuple):
 
 
 def specs(owner: type, prefix: str = "") -> dict[str, FieldSpec]:
-    """Dotted name -> field of a dataclass of such fields, and of those that it is made of."""
-    found: dict[str, FieldSpec] = {}
+    """Returns dotted name -> FieldSpec for the fields of a dataclass and of its nested dataclasses."""
+    by_name: dict[str, FieldSpec] = {}
     hints = get_type_hints(owner)
     for entry in fields(owner):
         if is_dataclass(hints[entry.name]):
-            found |= specs(hints[entry.name], f"{entry.name}.")
+            by_name |= specs(hints[entry.name], f"{entry.name}.")
             continue
         text = str(hints[entry.name])
         kind = next(kind for kind in (tuple, int, float, str) if kind.__name__ in text)
-        found[prefix + entry.name] = FieldSpec(
+        by_name[prefix + entry.name] = FieldSpec(
             prefix + entry.name,
             kind,
             entry.default,
@@ -113,7 +119,7 @@ def specs(owner: type, prefix: str = "") -> dict[str, FieldSpec]:
             next((item for item in (float, int) if item.__name__ in text), str),
             "None" in text,
         )
-    return found
+    return by_name
 
 
 def _coerced_scalar(value: Any, kind: type) -> Any:
@@ -121,10 +127,10 @@ def _coerced_scalar(value: Any, kind: type) -> Any:
         if not isinstance(value, str):
             raise TypeError
         return value
-    # int and float first, since asking an abstract class is slow; numpy's numbers are Real, its bools are not
+    # int and float first, since isinstance with an abstract class is slow; numpy's numbers are Real, its bools are not
     if isinstance(value, bool) or not isinstance(value, int | float | numbers.Real):
         raise TypeError
     coerced = kind(value)
-    if coerced != value:  # 1.5 is no whole number; NaN is no number
+    if coerced != value:  # 1.5 is not a whole number, and NaN is not equal to itself
         raise TypeError
     return coerced + 0  # -0.0 becomes 0.0

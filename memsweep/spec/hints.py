@@ -1,4 +1,4 @@
-"""Which fields a name may mean that is none: by meaning, by the name within its group, by spelling."""
+"""Suggestions for unknown field names: by synonym, by the name within a group, by spelling."""
 
 from __future__ import annotations
 
@@ -55,17 +55,17 @@ _MEANINGS = {
     "seeds.noise": "noise",
     "seeds.labels": "labels",
 }
-"""Field -> what others call it."""
+"""Field -> names for it in other software."""
 SHORTEST = 4
-"""Letters of a name that may be a misspelling: two of `lr` are anything."""
+"""Fewest letters of a name that is compared by spelling: a name as short as `lr` resembles too many others."""
 LIKENESS = 0.75
-"""By difflib, of a misspelled name."""
+"""Least similarity of a misspelled name, as difflib computes it."""
 
 
 def fields_meant(name: str, fields: Iterable[str]) -> list[str]:
-    """Those of these dotted fields that a name may mean, at most three; none where nothing is near.
+    """Returns at most three of these dotted fields that a name may mean; [] if no field is similar.
 
-    A group that the name has, and that has such a field, keeps fields of other groups out.
+    If the name has a group and a matching field is in it, fields of other groups are left out.
 
     >>> fields_meant("optimizer.lr", ["optimizer.learning_rate", "optimizer.clip"])
     ['optimizer.learning_rate']
@@ -73,8 +73,8 @@ def fields_meant(name: str, fields: Iterable[str]) -> list[str]:
     fields = list(fields)
     group, _, leaf = name.strip().rpartition(".")
     words: dict[str, list[str]] = {}
-    known = ((field, word) for field, others in _MEANINGS.items() for word in others.split())
-    for field, word in (*known, *((field, field.rpartition(".")[2]) for field in fields)):
+    pairs = ((field, word) for field, others in _MEANINGS.items() for word in others.split())
+    for field, word in (*pairs, *((field, field.rpartition(".")[2]) for field in fields)):
         if field in fields and field not in words.setdefault(_plain(word), []):
             words[_plain(word)].append(field)
     word = _plain(leaf)
@@ -88,7 +88,7 @@ def fields_meant(name: str, fields: Iterable[str]) -> list[str]:
 
 
 def hint(names: Iterable[str]) -> str:
-    """A question after these names; nothing without any.
+    """Returns the question "Did you mean ...?" for these names; "" without names.
 
     >>> hint(["model.width", "model.depth"])
     "Did you mean 'model.width' or 'model.depth'?"
@@ -98,5 +98,5 @@ def hint(names: Iterable[str]) -> str:
 
 
 def _plain(name: str) -> str:
-    """Without what spellings differ in: learningRate, learning-rate and learning_rate are one name."""
+    """Returns the letters and digits in lower case: learningRate, learning-rate and learning_rate become equal."""
     return "".join(letter for letter in name.lower() if letter.isalnum())

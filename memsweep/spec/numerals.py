@@ -1,4 +1,4 @@
-"""How numbers are written for people: with no more digits than tell the values of an axis apart."""
+"""Numbers as text for people, with no more digits than distinguish the values of an axis."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from collections.abc import Iterable
 from typing import Any
 
 DIGITS = 12
-"""Significant digits on which values are one point: 0.30000000000000004 and 0.3 are."""
+"""Values that agree on this many significant digits are equal: 0.30000000000000004 and 0.3."""
 _PLAIN = 10**15
 """Whole numbers below this are written in full."""
 
 
 def rounded(value: float) -> float:
-    """The value on DIGITS significant digits.
+    """Returns the value rounded to DIGITS significant digits.
 
     >>> rounded(0.1 + 0.2)
     0.3
@@ -23,9 +23,9 @@ def rounded(value: float) -> float:
 
 
 def texts(values: Iterable[Any], digits: int = 3) -> list[str]:
-    """Each value as people write it: on `digits` significant digits, or on as many more as tell all of them apart.
+    """Returns the text of each value: with `digits` significant digits, or with more if that distinguishes all values.
 
-    Whole numbers are plain; values that are no numbers are their own text.
+    Whole numbers are written in full; other objects become str(value).
 
     >>> texts([1000, 1002, 1024.0]), texts([0.1, 1 / 3]), texts([0.1234, 0.1235])
     (['1000', '1002', '1024'], ['0.1', '0.333'], ['0.1234', '0.1235'])
@@ -33,10 +33,10 @@ def texts(values: Iterable[Any], digits: int = 3) -> list[str]:
     given = list(values)
     different = len({_text(value, DIGITS) for value in given})
     for count in range(digits, DIGITS + 1):
-        found = [_text(value, count) for value in given]
-        if len(set(found)) == different:
+        written = [_text(value, count) for value in given]
+        if len(set(written)) == different:
             break
-    return found
+    return written
 
 
 def _text(value: Any, digits: int) -> str:

@@ -1,22 +1,23 @@
-"""Names and numbers that a trial's fields may take."""
+"""Allowed names and numbers of a trial's fields."""
 
 from __future__ import annotations
 
 import re
 
 PROTOCOL = 2
-"""The newest: of configurations whose numbers a mend changed (`rules.MENDS`, `policy/protocols.py`). Others have 1."""
+"""The newest protocol, of configurations whose numbers a fix changed (`rules.MENDS`, `policy/protocols.py`). All other
+configurations have protocol 1."""
 
 SYNTHETIC_TASKS = ("gaussian", "bits", "random_sequences")
 TARGET_TASKS = ("copy", "adding", "recall", "strings", "reconstruction", "characters", "composition")
-"""Sequence tasks that ask for more than a label."""
+"""Sequence tasks with targets other than a single label."""
 SOLVABLE_TASKS = ("copy", "adding", "recall", "reconstruction")
 TASKS = ("digits", "mnist5k", "mnist", "fashion_mnist", "cifar10", "alternating", *SYNTHETIC_TASKS, *TARGET_TASKS)
 TASK_SIZES = {
     **{"digits": (64, 10), "mnist5k": (784, 10), "mnist": (784, 10), "fashion_mnist": (784, 10)},
     **{"cifar10": (3072, 10), "alternating": (1, 2)},
 }
-"""(D, K) of tasks that have both of their own."""
+"""(D, K) of tasks that define both."""
 LABEL_SCHEMES = ("task", "random", "unique")
 LABEL_NOISE = ("labels", "wrong_labels")
 NOISE_KINDS = ("none", *LABEL_NOISE, "gaussian_inputs", "shuffled_pixels", "random_pixels")
@@ -25,7 +26,7 @@ FAMILIES = ("mlp", "cnn", *SEQUENCE_FAMILIES)
 PLUS = ("plus_out", "plus_cand", "plus_state")
 _PRU = tuple(f"pru_{kind}{plus}" for kind in "abcd" for plus in ("", *(f"+{name}" for name in PLUS)))
 CELLS = ("rnn", "irnn", "ugrnn", "gru", "lstm", *(cell for cell in _PRU if cell != "pru_b+plus_state"))
-"""Without the one whose gates would read y and read nothing that is fed back."""
+"""All cells except pru_b+plus_state, whose gates would read y and nothing that is fed back."""
 ACTIVATIONS = ("relu", "tanh", "gelu", "sigmoid", "identity", "leaky_relu", "hardtanh")
 INITIALIZATIONS = ("default", "he", "glorot", "orthogonal", "memorizer", "interpolating")
 OPTIMIZERS = ("sgd", "adamw")
@@ -44,7 +45,7 @@ PROBES = (
     "representations",
 )
 REPEATED_PROBES: tuple[str, ...] = ("critical_samples", "permutations", "representations")
-"""Those asked at probe_steps too; the others once, at the end."""
+"""Probes that also run at probe_steps; the other probes run once, at the end."""
 SHARES = {
     "train_accuracy": ("train_correct_count", "train_count"),
     "validation_accuracy": ("validation_correct_count", "validation_count"),
@@ -57,17 +58,17 @@ SHARES = {
     "train_loss_nats": ("train_loss_sum_nats", "train_count"),
     "validation_loss_nats": ("validation_loss_sum_nats", "validation_count"),
 }
-"""What is asked most of a measurement: a sum, by its count."""
+"""Common ratios of a measurement -> (sum, count) columns."""
 SHARES_AT_END = {
     "test_accuracy": ("test_correct_count", "test_count"),
     "test_target_accuracy": ("test_target_correct_count", "test_target_count"),
     "test_squared_error": ("test_squared_error_sum", "test_target_count"),
     "test_loss_nats": ("test_loss_sum_nats", "test_count"),
 }
-"""The same of test data, which is read at the end alone."""
+"""The same ratios on test data, which is evaluated only at the end."""
 STREAMS = ("inputs", "labels", "noise", "init", "order")
 
 LIMIT = 2**63
-"""Whole numbers from here on fit no table."""
+"""Whole numbers from this value on overflow int64 columns."""
 IMPORT_PATH = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 SCHEDULE = re.compile(r"constant|step:(?P<epochs>[1-9]\d*):(?P<factor>\d*\.?\d+(?:e-?\d+)?)")

@@ -1,4 +1,4 @@
-"""Axes from the command line: --set FIELD=VALUES."""
+"""Parses axes from the command line: --set FIELD=VALUES."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ from memsweep.spec.sweep import SweepError
 
 
 def parse_overrides(assignments: Iterable[str]) -> dict[str, tuple[Any, ...]]:
-    """Axes from the command line: `model.width=16,32`, `data.noise_fraction=linspace(0,0.9,4)`, `seeds=0:5`.
+    """Returns field -> values, from `model.width=16,32`, `data.noise_fraction=linspace(0,0.9,4)` or `seeds=0:5`.
 
+    Raises SweepError with all problems.
     >>> parse_overrides(["model.width=16,32", "seeds=0:3"])
     {'model.width': (16, 32), 'seeds': (0, 1, 2)}
     """
@@ -44,7 +45,7 @@ def parse_overrides(assignments: Iterable[str]) -> dict[str, tuple[Any, ...]]:
 
 
 def _twice(first: str, second: str, spec: FieldSpec) -> str:
-    """The sentence about a field that is set by two options, of which one would be dropped."""
+    """Returns the error message for a field that is set by two options."""
     texts = [assignment.partition("=")[2].strip() for assignment in (first, second)]
     is_plain = spec.kind is not tuple and not re.search("[(:]", "".join(texts))
     name = first.partition("=")[0].strip()
@@ -66,7 +67,7 @@ def _parsed_values(text: str, spec: FieldSpec) -> tuple[Any, ...]:
         if int(span[2]) - int(span[1]) > MOST_VALUES:
             raise ValueError(f"more than {MOST_VALUES:,} values.")
         return tuple(range(int(span[1]), int(span[2])))
-    if spec.kind is tuple:  # one value, since its items are joined by commas
+    if spec.kind is tuple:  # a single value, since commas separate its items
         return (tuple(_parsed(item, spec.item) for item in text.split(",") if item.strip()),)
     return tuple(_parsed(item, spec.kind) for item in text.split(","))
 

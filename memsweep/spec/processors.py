@@ -1,8 +1,8 @@
-"""How many processors, and how much memory, this process has been allotted, on a machine that others may share.
+"""Processors and memory that this process may use on a shared machine.
 
-What is installed is of no interest: a launch that takes all of it stands in its own way, and in that of others. Counted
-are the processors that the system lets this process run on (affinity), the quota of its control groups (containers,
-systemd, batch systems), and what SLURM says of the job.
+The installed processors are only an upper bound: a launch that takes all of them slows itself and other users down. The
+count is the minimum over the CPU affinity, the quotas of the control groups (containers, systemd, batch systems) and
+SLURM's environment variables.
 """
 
 from __future__ import annotations
@@ -18,23 +18,23 @@ PROC = Path("/proc/self")
 
 
 def allotted() -> int:
-    """Processors that this process may keep busy, at least 1; part of one counts only where there is no whole one."""
+    """Returns how many processors this process may keep busy: rounded down to a whole number, at least 1."""
     counts: list[float] = [installed(), *_affinity(), *_slurm(), *map(_quota, _groups("cpu"))]
     return max(1, int(min(counts)))
 
 
 def installed() -> int:
-    """Processors of the machine."""
+    """Returns the number of processors of the machine."""
     return os.cpu_count() or 1
 
 
 def memory_left() -> float:
-    """Bytes that the control groups of this process still allow; infinite where they set no limit."""
+    """Returns the bytes that the control groups of this process still allow; infinite if they set no limit."""
     return min(map(_memory_left, _groups("memory")), default=float("inf"))
 
 
 def _affinity() -> Iterator[int]:
-    with suppress(AttributeError, OSError):  # not every system has it
+    with suppress(AttributeError, OSError):  # not every system has affinities
         yield len(os.sched_getaffinity(0))
 
 
@@ -46,7 +46,7 @@ def _slurm() -> Iterator[int]:
 
 
 def _quota(group: Path) -> float:
-    """Processors that this group may keep busy."""
+    """Returns how many processors this control group may keep busy; infinite without a quota."""
     with suppress(OSError, ValueError):
         quota, period = (group / "cpu.max").read_text().split()
         return int(quota) / int(period) if quota != "max" else float("inf")
@@ -57,12 +57,12 @@ def _quota(group: Path) -> float:
 
 
 def _memory_left(group: Path) -> float:
-    """Files that the system may drop from memory count as left."""
+    """Returns the bytes that this control group still allows; cached files that the system may drop are not in use."""
     for limit, usage, dropped in (
         ("memory.max", "memory.current", "inactive_file"),
         ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
     ):
-        with suppress(OSError, ValueError):  # of the other version, or "max"
+        with suppress(OSError, ValueError):  # files of the other cgroup version, or "max"
             lines = (group / "memory.stat").read_text().splitlines()
             cache = sum(int(line.split()[1]) for line in lines if line.startswith(f"{dropped} "))
             used = int((group / usage).read_text()) - cache
@@ -71,21 +71,24 @@ def _memory_left(group: Path) -> float:
 
 
 def _groups(controller: str) -> Iterator[Path]:
-    """The folders of this process's control groups, and of those around them, whose limits hold too."""
+    """Yields the folders of this process's control groups and of their parents, whose limits apply too."""
     with suppress(OSError):
         for line in (PROC / "cgroup").read_text().splitlines():
             _, controllers, path = line.split(":", 2)
             if not controllers or controller in controllers.split(","):
                 for mount, root in _mounts(controller if controllers else ""):
                     inner = PurePosixPath(path)
-                    is_below = inner.is_relative_to(root) and ".." not in inner.parts  # else of another namespace
+                    is_below = inner.is_relative_to(root) and ".." not in inner.parts  # else: another namespace
                     folder = mount / inner.relative_to(root) if is_below else mount
                     yield folder
                     yield from (parent for parent in folder.parents if parent.is_relative_to(mount))
 
 
 def _mounts(controller: str) -> Iterator[tuple[Path, str]]:
-    """Where control groups are seen, and which of them is seen there.  controller: of version 1; empty: version 2."""
+    """Yields (mount point, root group) of each mounted cgroup file system.
+
+    controller: name of a version 1 controller; empty: version 2.
+    """
     for line in (PROC / "mountinfo").read_text().splitlines():
         place, _, system = line.partition(" - ")
         kind, _, options = system.split(" ", 2)

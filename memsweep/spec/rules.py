@@ -1,4 +1,4 @@
-"""What is wrong between fields of a trial that are each right: one sentence a problem."""
+"""Constraints that span several fields of a trial; `cross_problems` returns one sentence per violation."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ READ = frozenset(
         *("stop.solve", "probes", "probe_steps", "protocol"),
     ]
 )
-"""Fields that `cross_problems` looks at; others go together with everything."""
+"""Fields that `cross_problems` reads; all other fields combine freely."""
 TOLD_APART = 4
-"""Whole numbers from here on are alike to `cross_problems`, and so are all fractions above 0."""
+"""`cross_problems` treats all whole numbers from this value on alike, and all fractions above 0."""
 
 
 def kind(name: str, value: Any) -> Any:
-    """What `cross_problems` makes of a field's value: values of a kind are right, or wrong, with the same others."""
+    """Returns the equivalence class of a field's value: `cross_problems` treats values of the same class alike."""
     if name not in READ:
         return None
     if isinstance(value, float):
@@ -49,15 +49,15 @@ def kind(name: str, value: Any) -> Any:
 
 
 FEW_ROWS, FEW_COLUMNS = 3, 12
-"""Matrices of so many are small to the library's products in single precision."""
+"""Matrices up to this size take the library's small-matrix kernels in single precision."""
 
 
 class Mend(NamedTuple):
-    """A change of the numbers of some configurations, which fields alone single out."""
+    """A fix that changed the numbers of some configurations, which are identified by their fields."""
 
-    reason: str  # what is mended, for people
-    fields: tuple[str, ...]  # dotted names that `concerns` reads; no lists, which tables hold as text
-    concerns: Callable[..., bool]  # of the values of `fields`, in their order
+    reason: str  # what was fixed, for people
+    fields: tuple[str, ...]  # dotted names that `concerns` reads; no list fields, which tables store as text
+    concerns: Callable[..., bool]  # takes the values of `fields`, in their order
 
 
 def _is_uneven_mlp(
@@ -72,7 +72,7 @@ def _is_uneven_mlp(
     rows: int,
     dtype: str,
 ) -> bool:
-    """Whether an MLP on a task of ours has a layer that is uneven."""
+    """Returns whether the model is an MLP on a built-in task and has an uneven layer; see `is_uneven`."""
     if family != "mlp" or ":" in task:
         return False
     inputs, of_task = TASK_SIZES.get(task, (input_dim, 0))
@@ -81,7 +81,10 @@ def _is_uneven_mlp(
 
 
 def has_uneven_layer(inputs: int, outputs: int, width: int, depth: int, rows: int, dtype: str) -> bool:
-    """Whether an MLP has a layer that is uneven."""
+    """Returns whether an MLP has an uneven layer; see `is_uneven`.
+
+    inputs, outputs: of the network.  rows: batch size.  dtype: float32 or float64.
+    """
     return any(is_uneven(i, o, rows, dtype) for i, o in pairwise([inputs, *[width] * depth, outputs]))
 
 
@@ -96,15 +99,16 @@ MENDS: tuple[Mend, ...] = (
         _is_uneven_mlp,
     ),
 )
-"""What sets protocol 2 apart from 1. What only a user's code or data can say is in `run/policy/protocols.py`."""
+"""Differences between protocols 1 and 2. Checks that need a user's code or data are in `run/policy/protocols.py`."""
 
 
 def is_uneven(inputs: int, outputs: int, rows: int, dtype: str) -> bool:
-    """Whether a linear layer's products, forwards or backwards, may round with a member's company on a CPU.
+    """Returns whether the rounding of a linear layer's products on a CPU may depend on the other members of its pack.
 
-    The library takes another kernel for a product with one column of one member than of several. And it rounds small
-    products (in double precision, all) by whether a member's matrix begins at a multiple of 16 bytes: which of them
-    was measured, and is no promise of its.
+    For products with one column the library uses one kernel for a single member and another for several members. For
+    small products (in double precision: for all) rounding depends on whether a member's matrix begins at a multiple of
+    16 bytes. The affected sizes were measured; the library does not document them.
+    inputs, outputs: of the layer.  rows: batch size.  dtype: float32 or float64.
     """
     if outputs == 1:
         return True
@@ -116,12 +120,12 @@ def is_uneven(inputs: int, outputs: int, rows: int, dtype: str) -> bool:
 
 
 def protocol_of(values: Mapping[str, Any]) -> int:
-    """The protocol of this version's numbers: 2 where a mend concerns these dotted fields, else 1."""
+    """Returns the protocol of this version's numbers: PROTOCOL if a mend concerns these dotted fields, else 1."""
     return PROTOCOL if any(mend.concerns(*(values[name] for name in mend.fields)) for mend in MENDS) else 1
 
 
 def cross_problems(config: TrialConfig) -> list[str]:
-    """What is wrong between fields that are each right."""
+    """Returns one sentence per violated constraint between fields; each field alone is valid already."""
     data, problems = config.data, []
     if data.noise_fraction > 0 and data.noise_kind == "none":
         problems.append(
@@ -174,7 +178,7 @@ def cross_problems(config: TrialConfig) -> list[str]:
 
 
 def objective_problems(config: TrialConfig) -> list[str]:
-    """What needs cross-entropy."""
+    """Returns one sentence per setting that needs the cross-entropy objective and does not have it."""
     named, probes = f"optimizer.objective = {config.optimizer.objective!r}", {"loss_sensitivity", "class_sensitivity"}
     if config.optimizer.objective == "cross_entropy":
         return []
@@ -183,13 +187,13 @@ def objective_problems(config: TrialConfig) -> list[str]:
         problems.append(f"{named}: task {config.data.task!r} has a loss of its own; leave it 'cross_entropy'.")
     if config.regularization.label_smoothing or config.regularization.adversarial:
         problems.append(f"{named}: regularization.label_smoothing and adversarial must be 0.")
-    if unasked := sorted(probes & set(config.probes)):
-        problems.append(f"probes: {unasked[0]} is about cross-entropy; leave optimizer.objective 'cross_entropy'.")
+    if unsupported := sorted(probes & set(config.probes)):
+        problems.append(f"probes: {unsupported[0]} is about cross-entropy; leave optimizer.objective 'cross_entropy'.")
     return problems
 
 
 def sequence_problems(config: TrialConfig) -> list[str]:
-    """What does not go together with sequences, or without them."""
+    """Returns one sentence per violated constraint on sequence tasks and sequence models."""
     data, model, optimizer, problems = config.data, config.model, config.optimizer, []
     family, is_recurrent = f"model.family = {model.family!r}", model.family == "recurrent"
     reads_steps = model.family in SEQUENCE_FAMILIES or ":" in model.family
@@ -243,7 +247,7 @@ def sequence_problems(config: TrialConfig) -> list[str]:
 
 
 def probe_problems(config: TrialConfig) -> list[str]:
-    """What probes ask of a trial."""
+    """Returns one sentence per requirement of a probe that the trial does not meet."""
     data, optimizer, r, problems = config.data, config.optimizer, config.regularization, []
     if config.probe_steps and not set(config.probes) & set(REPEATED_PROBES):
         problems.append(

@@ -11,10 +11,10 @@ import numpy as np
 
 
 def key(seed: int, stream: str, *counters: int) -> int:
-    """A 63-bit key of a member's named stream.
+    """Returns a 63-bit key of a named stream.
 
     seed: the stream's seed, >= 0.  stream: its name, with a purpose after a slash (`order/dropout`).
-    counters: what else it may depend on, such as an epoch.
+    counters: other numbers that the stream depends on, for example an epoch.
 
     >>> key(0, "noise") == key(0, "noise"), key(0, "noise") == key(1, "noise"), key(0, "noise") == key(0, "order")
     (True, False, False)
@@ -24,5 +24,5 @@ def key(seed: int, stream: str, *counters: int) -> int:
 
 
 def generator(seed: int, stream: str, *counters: int) -> np.random.Generator:
-    """A numpy generator at the beginning of that stream."""
+    """Returns a numpy generator at the beginning of a named stream; arguments as for `key`."""
     return np.random.Generator(np.random.Philox(key=key(seed, stream, *counters)))

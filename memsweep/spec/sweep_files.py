@@ -1,4 +1,4 @@
-"""Sweep files: found by path or bare name, run, and read as sweeps."""
+"""Finds sweep files by path or bare name, executes them, and returns their sweeps."""
 
 from __future__ import annotations
 
@@ -13,12 +13,15 @@ from memsweep.spec.config import FIELDS, ConfigError
 from memsweep.spec.sweep import Sweep, SweepError
 
 FOLDERS = (Path("sweeps"), Path(__file__).parents[2] / "sweeps")
-"""Where sweep files are looked for by their bare names."""
+"""Folders that are searched for bare names of sweep files."""
 SHOWN_PROBLEMS = 20
 
 
 def load_sweep(path_or_name: str) -> Sweep:
-    """The sweep of a file, where the file defines one; see `load_sweeps`."""
+    """Returns the only sweep of a file; arguments as for `load_sweeps`.
+
+    Raises SweepError, also if the file defines several sweeps.
+    """
     sweeps = load_sweeps(path_or_name)
     if len(sweeps) > 1:
         names = ", ".join(sweeps)
@@ -29,11 +32,11 @@ def load_sweep(path_or_name: str) -> Sweep:
 
 
 def load_sweeps(path_or_name: str) -> dict[str, Sweep]:
-    """The sweeps of a file, by the names of their constants: SWEEP, or without it all that are defined, in order.
+    """Returns constant name -> sweep for a file: only SWEEP if it is defined, else all sweeps in order of definition.
 
-    path_or_name: a path, or the bare name of a file in ./sweeps or beside the package; with `:NAME` behind it, only the
+    path_or_name: a path, or the bare name of a file in ./sweeps or beside the package. A suffix `:NAME` selects the
     constant of that name.
-    Raises SweepError, with the file's name and line, when it can't be found, read or built.
+    Raises SweepError, with the file's name and line, if the sweep can't be found, read or built.
     """
     path, constant = _sweep_path(path_or_name)
     try:
@@ -41,7 +44,7 @@ def load_sweeps(path_or_name: str) -> dict[str, Sweep]:
     except SyntaxError as error:
         text = (error.text or "").strip()
         raise SweepError([f"{path}, line {error.lineno}: {error.msg}: {text}"]) from error
-    except (OSError, ValueError) as error:  # no text, or one with null bytes, which older Pythons tell so
+    except (OSError, ValueError) as error:  # not text, or null bytes in older Pythons
         raise SweepError([f"{path}: can't be read ({error})."]) from error
     if doubled := list(_doubled_axes(path)):
         raise SweepError(doubled)
@@ -59,13 +62,13 @@ def load_sweeps(path_or_name: str) -> dict[str, Sweep]:
     if wanted and wanted in sweeps:
         return {wanted: sweeps[wanted]}
     if wanted or not sweeps:
-        found = f"found {type(scope[wanted]).__name__}" if wanted in scope else f"it has {', '.join(sweeps) or 'none'}"
-        raise SweepError([f"{path}: has no {wanted or 'SWEEP'} = Sweep(...); {found}."])
+        content = f"found {type(scope[wanted]).__name__}" if wanted in scope else f"it has {', '.join(sweeps) or 'none'}"
+        raise SweepError([f"{path}: has no {wanted or 'SWEEP'} = Sweep(...); {content}."])
     return {name: value for name, value in sweeps.items() if name == next(n for n in sweeps if sweeps[n] is value)}
 
 
 def _doubled_axes(path: Path) -> Iterator[str]:
-    """Fields that one {...} of a sweep file gives twice: Python would drop the first without a word."""
+    """Yields a message per field that occurs twice in one {...} of a sweep file: Python silently drops the first."""
     for node in ast.walk(ast.parse(path.read_text("utf-8-sig"))):
         if isinstance(node, ast.Dict):
             keys = [ast.unparse(key) for key in node.keys if isinstance(key, ast.Constant) and key.value in FIELDS]
@@ -74,12 +77,12 @@ def _doubled_axes(path: Path) -> Iterator[str]:
 
 
 def known_sweeps() -> list[str]:
-    """Bare names of the sweep files at hand."""
+    """Returns the bare names of all sweep files in FOLDERS, sorted."""
     return sorted({file.stem for folder in FOLDERS for file in folder.glob("[a-z]*.py")})
 
 
 def _sweep_path(path_or_name: str) -> tuple[Path, str]:
-    """The file, and the constant that is named behind it, if any."""
+    """Returns the file, and the constant named after the colon; "" without a colon."""
     before, colon, constant = path_or_name.rpartition(":")
     choices = [(path_or_name, ""), *([(before, constant)] if colon and constant.isidentifier() else [])]
     for name, constant in choices:
@@ -87,11 +90,11 @@ def _sweep_path(path_or_name: str) -> tuple[Path, str]:
             try:
                 if candidate.is_file():
                     return candidate, constant
-            except (OSError, ValueError):  # no possible name
+            except (OSError, ValueError):  # not a valid file name
                 continue
-    known = known_sweeps()
-    near = difflib.get_close_matches(Path(path_or_name).stem, known, 1)
-    hint = f" Did you mean {near[0]!r}?" if near else f" Sweeps at hand: {', '.join(known) or 'none'}."
+    names = known_sweeps()
+    near = difflib.get_close_matches(Path(path_or_name).stem, names, 1)
+    hint = f" Did you mean {near[0]!r}?" if near else f" Sweeps at hand: {', '.join(names) or 'none'}."
     raise SweepError([f"{path_or_name}: no such sweep file.{hint}"])
 
 
