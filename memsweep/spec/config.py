@@ -1,6 +1,6 @@
-"""What one trial is: every field, its default, its allowed values, and the hash that names it.
+"""Configuration of a trial: every field, its default, its allowed values, and the hash that names the trial.
 
-It does not know what a task or a model needs: shapes and sizes are checked where data is loaded.
+Shapes and sizes that a task or a model requires are checked where data is loaded.
 """
 
 from __future__ import annotations
@@ -42,11 +42,11 @@ LATER_FIELDS = (
     *("data.vocabulary", "data.items", "model.gate_bias", "optimizer.truncation", "stop.solve", "probe_steps"),
     *("model.perturbation", "optimizer.objective"),
 )
-"""Fields that older tables do not have: at their defaults they are no part of a trial's name, so that names stay."""
+"""Fields that older tables lack: at their defaults they are left out of the hash, so that trial ids stay the same."""
 
 
 class ConfigError(ValueError):
-    """Every problem of a configuration or sweep, one sentence each, in `problems`."""
+    """All problems of a configuration or sweep, one sentence each, in `problems`."""
 
     def __init__(self, problems: Iterable[str]):
         self.problems = tuple(dict.fromkeys(problems))
@@ -55,6 +55,8 @@ class ConfigError(ValueError):
 
 @dataclass(frozen=True)
 class Data:
+    """Task, sizes, labels and noise of the data."""
+
     task: str = choice("digits", TASKS, "where inputs and labels come from", or_path=True)
     examples: int = number(1000, "training examples (N)", 1)
     validation_examples: int = number(500, "validation examples, never corrupted")
@@ -73,6 +75,8 @@ class Data:
 
 @dataclass(frozen=True)
 class Model:
+    """Architecture and first weights of the network."""
+
     family: str = choice("mlp", FAMILIES, "kind of network", or_path=True)
     width: int = number(32, "units of a hidden layer (H); cnn: channels of a convolution", 1)
     depth: int = number(2, "hidden layers; 0: a linear classifier; cnn: its two convolutions, so only 2")
@@ -90,6 +94,8 @@ class Model:
 
 @dataclass(frozen=True)
 class Regularization:
+    """Regularizers of training; 0 or none: unused."""
+
     dropout: float = number(0.0, "probability of dropping a hidden unit", 0, 1, below=True)
     input_dropout: float = number(0.0, "probability of dropping an input", 0, 1, below=True)
     input_noise: float = number(0.0, "standard deviation of Gaussian noise added to inputs")
@@ -108,6 +114,8 @@ class Regularization:
 
 @dataclass(frozen=True)
 class Optimizer:
+    """Update rule, its rates, batch size, epochs and objective."""
+
     name: str = choice("sgd", OPTIMIZERS, "update rule")
     learning_rate: float = number(0.1, "learning rate")
     momentum: float = number(0.0, "momentum of SGD", 0, 1, below=True)
@@ -136,6 +144,8 @@ class Optimizer:
 
 @dataclass(frozen=True)
 class Compute:
+    """Precision of the computation."""
+
     dtype: str = choice("float32", DTYPES, "precision of weights and activations")
     matmul: str = choice(
         "highest", MATMULS, "float32 products: highest: in float32; high: may use tf32; medium: may use bf16"
@@ -144,6 +154,8 @@ class Compute:
 
 @dataclass(frozen=True)
 class Stop:
+    """Stopping rules, budget and measurement interval."""
+
     fit: float = number(0.0, "share of training examples at which a trial has fitted and ends; 0: never", 0, 1)
     solve: str = choice(
         "never", ("never", "task"), "task: a trial ends when its validation data meets its sequence task's threshold"
@@ -154,6 +166,8 @@ class Stop:
 
 @dataclass(frozen=True)
 class Seeds:
+    """Seeds of the random streams; None: the trial's seed."""
+
     inputs: int | None = number(None, "which examples are drawn, and synthetic inputs")
     labels: int | None = number(None, "random labels")
     noise: int | None = number(None, "which examples are corrupted, and how")
@@ -163,10 +177,10 @@ class Seeds:
 
 @dataclass(frozen=True)
 class TrialConfig:
-    """One training, complete: nothing outside it changes its numbers.
+    """The complete configuration of one trial: its fields determine the trial's numbers.
 
     Built from groups (`TrialConfig(model=Model(width=64))`) or dotted fields (`TrialConfig.of({"model.width": 64})`).
-    Raises ConfigError naming every wrong field at once.
+    Raises ConfigError that lists every wrong field.
 
     >>> TrialConfig.of({"model.width": 64}).model.width
     64
@@ -201,13 +215,13 @@ class TrialConfig:
         problems = [*field_problems(self._explicit()), *cross_problems(self)]
         if problems:
             raise ConfigError(problems)
-        # in their fields' types, since identity is spelled out of them: Model(width=64.0) is Model(width=64)
+        # coerce values to their fields' types, since the hash covers them: Model(width=64.0) is Model(width=64)
         for group, leaves in GROUPS.items():
             owner = getattr(self, group) if group else self
             given = {leaf: getattr(owner, leaf) for leaf in leaves}
             coerced = {leaf: FIELDS[name].coerced(given[leaf]) for leaf, name in leaves.items()}
             others = {leaf: value for leaf, value in coerced.items() if not _is_same(value, given[leaf])}
-            if group and others:  # else trials go on sharing the group
+            if group and others:  # else trials keep sharing the group
                 object.__setattr__(self, group, replace(owner, **others))
             elif others:
                 for leaf, value in others.items():
@@ -215,11 +229,17 @@ class TrialConfig:
 
     @classmethod
     def of(cls, values: Mapping[str, Any], base: TrialConfig | None = None) -> TrialConfig:
-        """The configuration with these dotted fields, others as in `base` (default: the defaults)."""
+        """Returns the configuration with these dotted fields; other fields are taken from `base` or the defaults.
+
+        Raises ConfigError.
+        """
         return (base or DEFAULTS).with_fields(values)
 
     def with_fields(self, values: Mapping[str, Any]) -> TrialConfig:
-        """A copy with these dotted fields replaced; of the others only what goes together is checked again."""
+        """Returns a copy with these dotted fields replaced; other fields take part only in the cross-field checks.
+
+        Raises ConfigError.
+        """
         if problems := field_problems(values):
             raise ConfigError(problems)
         groups: dict[str, dict[str, Any]] = {}
@@ -233,11 +253,11 @@ class TrialConfig:
         return copy
 
     def seeded(self, seed: int) -> TrialConfig:
-        """A copy with another seed, a whole number that was checked before."""
+        """Returns a copy with another seed, which must have been validated before."""
         return self._with(seed=seed)
 
     def flat(self) -> dict[str, Any]:
-        """Dotted field -> value, in the order of FIELDS, with each of seeds.* and protocol resolved to a number."""
+        """Returns dotted field -> value, in the order of FIELDS, with seeds.* and protocol resolved to numbers."""
         values = self._explicit()
         for stream in STREAMS:
             values[f"seeds.{stream}"] = self.stream_seed(stream)
@@ -246,38 +266,38 @@ class TrialConfig:
         return values
 
     def stream_seed(self, stream: str) -> int:
-        """The seed of a named stream: its own, or the trial's."""
-        own: int | None = getattr(self.seeds, stream)
-        return self.seed if own is None else own
+        """Returns the seed of a named stream: the stream's own seed, or the trial's."""
+        stream_seed: int | None = getattr(self.seeds, stream)
+        return self.seed if stream_seed is None else stream_seed
 
     @cached_property
     def trial_id(self) -> str:
-        """16 hexadecimal digits that name the content; the same on every machine, whatever the order of axes."""
+        """16 hexadecimal digits: hash of the content, the same on every machine and for every order of axes."""
         return trial_id_of(self.flat())
 
     @cached_property
     def setting_id(self) -> str:
-        """Like trial_id, without the seeds: replicates of one setting share it."""
+        """Hash as trial_id, without the seeds: all replicates of a setting share it."""
         return _digest({name: value for name, value in _content(self.flat()).items() if not name.startswith("seed")})
 
     @property
     def recorded(self) -> frozenset[str]:
-        """What its probes leave, as `recorded` tells it of a stored trial."""
+        """Probe names and probe steps that the finished trial will have recorded; see the function `recorded`."""
         return recorded(*(",".join(map(str, values)) for values in (self.probes, self.probe_steps)))
 
     @property
     def imports(self) -> tuple[str, ...]:
-        """Import paths of a user's code that it names: task, network, penalty."""
+        """Import paths of user code in this configuration: task, network, penalty."""
         named = (self.data.task, self.model.family, self.regularization.penalty)
         return tuple(path for path in named if ":" in path)
 
     @property
     def budget(self) -> int:
-        """Steps of the whole training."""
+        """Optimizer steps of the whole training."""
         return self.stop.steps or -(-self.optimizer.epochs * self.data.examples // self.optimizer.batch_size)
 
     def next_measurement(self, step: int) -> int:
-        """The first step after this one at which it is measured: the end of an epoch, or as stop.measure_steps says."""
+        """Returns the first measured step after `step`: the end of an epoch, or a multiple of stop.measure_steps."""
         every, batch, examples = self.stop.measure_steps, self.optimizer.batch_size, self.data.examples
         if every:
             return min((step // every + 1) * every, self.budget)
@@ -285,11 +305,11 @@ class TrialConfig:
         return min(max(-(-epoch * examples // batch), step + 1), self.budget)
 
     def pause(self, share: float) -> int:
-        """The first step at which it is measured after so much of its budget, in (0, 1]."""
+        """Returns the first measured step at or after this share of the budget.  share: in (0, 1]."""
         return self.next_measurement(math.ceil(share * self.budget) - 1)
 
     def _with(self, **parts: Any) -> TrialConfig:
-        """A copy with these attributes, unchecked, that shares all other groups; a fiftieth of what `replace` takes."""
+        """Returns an unchecked copy with these attributes that shares other groups; 50 times as fast as `replace`."""
         copy = object.__new__(type(self))
         copy.__dict__.update({name: self.__dict__[name] for name in _PARTS} | parts)
         return copy
@@ -299,12 +319,12 @@ class TrialConfig:
 
 
 def trial_id_of(fields: Mapping[str, Any]) -> str:
-    """The trial_id of these fields, resolved as by `TrialConfig.flat()`, or read from `wanted.configuration`."""
+    """Returns the trial_id of these fields, as `TrialConfig.flat()` or the column `wanted.configuration` holds them."""
     return _digest({name: value for name, value in _content(fields).items() if name != "seed"})
 
 
 def field_problems(values: Mapping[str, Any]) -> list[str]:
-    """Unknown names and values out of range, each with what is allowed."""
+    """Returns one sentence per unknown name or value out of range, with the allowed names or values."""
     problems = []
     for name, value in values.items():
         if name in FIELDS:
@@ -316,7 +336,7 @@ def field_problems(values: Mapping[str, Any]) -> list[str]:
 
 
 def unknown_field(name: Any) -> str:
-    """The sentence about a name that is no field: with the fields it may mean, else with what there is in its group."""
+    """Returns the error message for an unknown field: with similar fields, else with the fields of its group."""
     group, meant = str(name).partition(".")[0], fields_meant(str(name), FIELDS)
     if meant:
         advice = hint(meant)
@@ -328,12 +348,12 @@ def unknown_field(name: Any) -> str:
 
 
 def recorded(probes: str | None, steps: str | None) -> frozenset[str]:
-    """Probes, and the steps they were asked at beside the end, of a trial's columns `probes` and `probe_steps`."""
+    """Returns the items of a trial's columns `probes` and `probe_steps`: names, and steps before the end, as text."""
     return frozenset(filter(None, f"{probes or ''},{steps or ''}".split(",")))
 
 
 def imported(path: str) -> Any:
-    """The object that an import path such as `my_lab.nets:MyNet` names."""
+    """Returns the object at an import path such as `my_lab.nets:MyNet`.  Raises ConfigError."""
     module, _, name = path.partition(":")
     if module == "__main__":
         raise ConfigError(
@@ -344,7 +364,7 @@ def imported(path: str) -> Any:
         )
     try:
         return getattr(importlib.import_module(module), name)
-    except Exception as error:  # whatever a user's module raises
+    except Exception as error:  # a user's module may raise anything
         raise ConfigError(
             [
                 f"{path}: can't be imported ({type(error).__name__}: {error}). "
@@ -354,7 +374,7 @@ def imported(path: str) -> Any:
 
 
 def schedule_factor(schedule: str, epoch: float) -> float:
-    """Factor of the learning rate at this epoch (0 at the start): `step:15:0.5` halves it every 15 epochs."""
+    """Returns the factor of the learning rate at an epoch (from 0): `step:15:0.5` halves the rate every 15 epochs."""
     match = SCHEDULE.fullmatch(schedule)
     if match is None or match["epochs"] is None:
         return 1.0
@@ -362,12 +382,12 @@ def schedule_factor(schedule: str, epoch: float) -> float:
 
 
 def _is_same(one: Any, other: Any) -> bool:
-    """Equal, and spelled alike: 0.0 is neither 0 nor -0.0."""
+    """Returns whether type and text are equal: 0.0 is neither 0 nor -0.0."""
     return one is other or (type(one) is type(other) and repr(one) == repr(other))
 
 
 def _content(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """What names a trial: all its fields but those of probes, and later ones that are at their defaults."""
+    """Returns the fields that the hash covers: all but those of probes and LATER_FIELDS at their defaults."""
     return {
         name: value
         for name, value in fields.items()
@@ -384,7 +404,7 @@ FIELDS: dict[str, FieldSpec] = specs(TrialConfig)
 """Every dotted field of a trial, in the order of the tables' columns."""
 
 GROUPS: dict[str, dict[str, str]] = {}
-"""Group, "" for none -> the name inside it -> the dotted field."""
+"""Group ("" for fields of the trial itself) -> name inside the group -> dotted field."""
 for _spec in FIELDS.values():
     GROUPS.setdefault(_spec.group, {})[_spec.leaf] = _spec.name
 

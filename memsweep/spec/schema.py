@@ -1,4 +1,4 @@
-"""The tables: every column's name, type, unit and meaning. The only list of columns there is."""
+"""The tables: every column's name, type, unit and meaning. This is the only list of columns."""
 
 from __future__ import annotations
 
@@ -39,9 +39,9 @@ _ADVICE = {
 }
 
 SETTLED = (Status.FINISHED, Status.PRUNED, Status.DIVERGED)
-"""Statuses that are never run again."""
+"""Statuses of trials that are never run again."""
 RETRIED = (Status.OUT_OF_MEMORY, Status.FAILED, Status.QUARANTINED)
-"""Statuses that run again only when asked."""
+"""Statuses of trials that run again only with --retry."""
 
 
 def _column(name: str, kind: pa.DataType, meaning: str) -> pa.Field:
@@ -54,7 +54,7 @@ def _field_column(spec: FieldSpec) -> pa.Field:
 
 
 def _targets(part: str) -> tuple[pa.Field, ...]:
-    """Counts of a set that sequence tasks have beside those of whole examples."""
+    """Returns the columns of a data set that count the answers of sequence tasks.  part: train, validation or test."""
     return (
         _column(f"{part}_target_correct_count", pa.int64(), "answers of sequence tasks that are right; null: labels"),
         _column(f"{part}_target_count", pa.int64(), "answers that sequence tasks ask for"),
@@ -371,26 +371,26 @@ ROWS = {
     "packs": "an execution of a pack: members, device, seconds by purpose, memory",
     "wanted": "a trial that a sweep wants, by its last launch",
 }
-"""What one row of each table is."""
+"""Table -> meaning of one row."""
 
 NUMBERS = tuple(
     column.name for column in SCHEMAS["trials"] if pa.types.is_integer(column.type) or pa.types.is_floating(column.type)
 )
-"""Columns of `trials` that a search may look at."""
+"""Numeric columns of `trials`, which a search may use as objective."""
 _REPRODUCTION = "To see it alone: memsweep verify "
 
 
 def reproduction(trial: TrialConfig, results: Any) -> str:
-    """The last line of a failed trial's cause: the command that runs it alone."""
+    """Returns the last line of a failed trial's cause: the command that runs the trial alone."""
     return f"{_REPRODUCTION}{trial.trial_id} --results {results}" + " --own-code" * bool(trial.imports)
 
 
 def error_line(cause: str | None) -> str:
-    """The line of a cause that says what happened: the error itself, at the end of its traceback."""
+    """Returns the line of a cause that names the error: the last line of its traceback."""
     lines = [line for line in (cause or "").splitlines() if line.strip() and not line.startswith(_REPRODUCTION)]
     return lines[-1] if lines else "no cause"
 
 
 def cell(value: Any) -> Any:
-    """A field's value as a table holds it: tuples become text, joined by commas."""
+    """Returns a field's value as tables store it: a tuple becomes text, joined by commas."""
     return ",".join(map(str, value)) if isinstance(value, tuple) else value

@@ -1,4 +1,4 @@
-"""A sweep is a question: base configuration, axes, seeds. This file expands it into trials and reads sweep files."""
+"""Sweeps: a base configuration, axes and seeds, expanded into trials. `sweep_files.py` reads them from files."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ Axes: TypeAlias = Mapping[Any, Iterable[Any]]  # a field, or a tuple of fields, 
 
 SHOWN_VALUES = 6
 MOST_TRIALS = 10**6
-"""Of a sweep, that are launched without being asked for a second time."""
+"""Most trials of a sweep that is launched without confirmation."""
 LONGEST_NAME = 100
-"""Of a sweep, whose files are called after it; a file's name may have 255."""
+"""Most characters of a sweep's name: its files are named after it, and a file's name has at most 255 characters."""
 SWEEP_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
 
 class SweepError(ConfigError):
-    """Every problem of a sweep or of its file."""
+    """All problems of a sweep or of its file, one sentence each."""
 
 
 class Sweep:
@@ -38,12 +38,12 @@ class Sweep:
     base: a TrialConfig, or dotted fields (`{"model.width": 64}`) over the defaults.
     axes: field -> values, or a tuple of fields -> tuples of values that go together (zipped).
     seeds: replicates; each sets `seed`.
-    search: which of the trials are run, and when; default: all at once. See `memsweep.spec.search`.
+    search: selects which trials run, in rounds; default: all trials in one round. See `memsweep.spec.search`.
 
-    Trials are made when they are asked for: `len(sweep)` costs nothing, `iter(sweep)` makes one after another, and
-    `sweep.trials` makes all of them and keeps them.
-    Raises SweepError listing every unknown field, wrong or empty axis, duplicate trial and combination of values that
-    does not go together at once.
+    Trials are built lazily: `len(sweep)` builds none, `iter(sweep)` builds one after another, and `sweep.trials` builds
+    all of them and caches them.
+    Raises SweepError that lists every unknown field, wrong or empty axis, duplicate trial and invalid combination of
+    values.
 
     >>> widths = {"model.width": memsweep.log2(16, 64)}
     >>> sweep = Sweep("widths", {"data.task": "digits"}, axes=widths, seeds=range(5))
@@ -107,13 +107,13 @@ class Sweep:
 
     @cached_property
     def trials(self) -> tuple[TrialConfig, ...]:
-        """All of them; seeds go fastest."""
+        """All trials; the seed varies fastest."""
         return tuple(self)
 
     def with_axes(self, overrides: Axes) -> Sweep:
-        """The same sweep with these axes replaced or added, and `seed` replacing the seeds.
+        """Returns a sweep with these axes replaced or added; the axis `seed` or `seeds` replaces the seeds.
 
-        A number that equals one of the sweep's on twelve digits is taken for that one.
+        A number that equals a number of this sweep up to rounding is replaced by that number. Raises SweepError.
         """
         axes: dict[str | tuple[str, ...], Iterable[Any]] = dict(self.axes)
         seeds: Iterable[Any] = self.seeds
@@ -135,16 +135,17 @@ class Sweep:
         return Sweep(self.name, self.base, axes=axes, seeds=seeds, search=self.search)
 
     def mapped(self, change: Callable[[TrialConfig], TrialConfig]) -> Sweep:
-        """The same sweep, whose trials are what `change` makes of each."""
+        """Returns a sweep that applies `change` to each trial of this sweep."""
         other, before = copy.copy(self), self._change
         other.__dict__.pop("trials", None)
         other._change = (lambda trial: change(before(trial))) if before else change
         return other
 
     def respelled(self, known: Mapping[str, Iterable[float]]) -> tuple[Sweep, list[tuple[str, float, float]]]:
-        """The same sweep with the numbers that are those of `known` but for rounding, and what was replaced by what.
+        """Returns a sweep whose numbers are replaced by those in `known` that are equal up to rounding.
 
-        known: field -> numbers. Returns (field, number, the known one) of each number that is not itself known.
+        known: field -> numbers.
+        Returns (sweep, [(field, number, replacement)]), with an entry per replaced number.
         """
         order = {name: sorted(set(numbers)) for name, numbers in known.items()}
         replaced: dict[tuple[str, float, float], None] = {}
@@ -163,8 +164,8 @@ class Sweep:
             ]
             for axis, rows in self.axes.items()
         }
-        given = self._values_of_base() if order else {}
-        base = {name: respelled(name, given[name]) for name in order if name in given and name not in self.axis_names}
+        values = self._values_of_base() if order else {}
+        base = {name: respelled(name, values[name]) for name in order if name in values and name not in self.axis_names}
         if not replaced:
             return self, []
         fields = base if isinstance(self.base, TrialConfig) else {**self.base, **base}
@@ -175,20 +176,21 @@ class Sweep:
 
     @property
     def axis_names(self) -> list[str]:
-        """Every field that an axis gives values, in their order."""
+        """All fields that axes set, in the order of the axes."""
         return [name for axis in self.axes for name in _names(axis)]
 
     @property
     def varying(self) -> list[str]:
-        """Those of axis_names with more than one value."""
+        """Fields of the axes that have more than one value, in the order of the axes."""
         return [name for axis, values in self.axes.items() if len(values) > 1 for name in _names(axis)]
 
     @property
     def setting_count(self) -> int:
+        """Points of the grid, without seeds."""
         return math.prod(len(values) for values in self.axes.values())
 
     def values_of(self, names: Sequence[str]) -> Iterator[dict[str, Any]]:
-        """Each combination of values that these fields have in the grid; axes of other fields are not multiplied."""
+        """Yields each combination of values that these fields have in the grid; axes of other fields are skipped."""
         rows = []
         for axis, values in self.axes.items():
             if places := [(place, name) for place, name in enumerate(_names(axis)) if name in names]:
@@ -199,7 +201,7 @@ class Sweep:
             yield {name: base[name] for name in names} | {name: part[name] for part in parts for name in part}
 
     def _values_of_base(self) -> dict[str, Any]:
-        """Dotted field -> value of the base, as it is before axes and seeds; streams that follow the seed are None."""
+        """Returns dotted field -> value of the base, before axes and seeds; streams that follow the seed are None."""
         if isinstance(self.base, TrialConfig):
             group = self.base.seeds
             return {**self.base.flat(), **{f"seeds.{name}": getattr(group, name) for name in STREAMS}}
@@ -208,7 +210,10 @@ class Sweep:
 
     @cached_property
     def _start(self) -> tuple[TrialConfig, dict[str, Any]]:
-        """What points are laid over: the base, or where axes must complete it before it is valid, its fields."""
+        """Returns (configuration, fields) that points of the grid extend.
+
+        They are the base and {}, or, if the base is invalid until axes complete it, the defaults and the base's fields.
+        """
         if isinstance(self.base, TrialConfig):
             return self.base, {}
         try:
@@ -229,8 +234,8 @@ class Sweep:
     def _in_its_spelling(self, name: str, values: tuple[Any, ...]) -> tuple[Any, ...]:
         if name not in FIELDS or FIELDS[name].kind is not float:
             return values
-        known = sorted({value[name] for value in self.values_of([name])})
-        return tuple(spelled_as(v, known) if isinstance(v, float) else v for v in values)
+        numbers = sorted({value[name] for value in self.values_of([name])})
+        return tuple(spelled_as(v, numbers) if isinstance(v, float) else v for v in values)
 
     def _field_problems(self) -> list[str]:
         seeded = self.base.seed != 0 if isinstance(self.base, TrialConfig) else "seed" in self.base
@@ -271,7 +276,7 @@ class Sweep:
         return [problem for seed in self.seeds if (problem := FIELDS["seed"].problem(seed))]
 
     def _rounding_problems(self) -> Iterator[str]:
-        """Numbers of an axis that differ by a rounding alone, and would be trained twice."""
+        """Yields a message per pair of numbers of an axis that are equal up to rounding, and would be trained twice."""
         for axis, values in self.axes.items():
             rows = [_row(axis, value) for value in values]
             first = [
@@ -289,20 +294,20 @@ class Sweep:
                     yield f"axis {axis!r}: {one!r} and {two!r} are the same but for rounding; keep one of them."
 
     def _duplicates(self) -> Iterator[str]:
-        """Points of the grid that are one trial: equal values of an axis, or points that differ in no identity."""
+        """Yields a message per pair of grid points that are the same trial: equal axis values, or equal identity."""
         unusual = [axis for axis in self.axes if any(map(_is_unusual, _names(axis)))]
         for axis in self.axes.keys() - set(unusual):
             seen: dict[Any, int] = {}
             for place, value in enumerate(self.axes[axis]):
                 first = seen.setdefault(value, place)
                 if first != place:
-                    one, two = ({axis: self.axes[axis][at]} for at in (place, first))
-                    yield f"duplicate trial: ({self._spelled(one)}) is the same as ({self._spelled(two)})."
+                    duplicate, original = ({axis: self.axes[axis][at]} for at in (place, first))
+                    yield f"duplicate trial: ({self._spelled(duplicate)}) is the same as ({self._spelled(original)})."
         base = self._values_of_base()
-        own = {f"seeds.{stream}": base[f"seeds.{stream}"] for stream in STREAMS}
+        base_streams = {f"seeds.{stream}": base[f"seeds.{stream}"] for stream in STREAMS}
         if math.prod(len(self.axes[axis]) for axis in unusual) * len(self.seeds) > MOST_VALUES:
-            return  # found when they are asked for
-        met: dict[Any, str] = {}
+            return  # too many to compare here
+        texts: dict[Any, str] = {}
         for rows in itertools.product(*(self.axes[axis] for axis in unusual)):
             point = {
                 n: v
@@ -311,21 +316,21 @@ class Sweep:
             }
             plain = tuple((name, value) for name, value in point.items() if not _is_unusual(name))
             for seed in self.seeds:
-                streams = tuple(seed if v is None else v for v in (point.get(n, own[n]) for n in own))
+                streams = tuple(seed if v is None else v for v in (point.get(n, base_streams[n]) for n in base_streams))
                 text = self._spelled(dict(zip(unusual, rows, strict=True)), seed)
-                first_text = met.setdefault((plain, streams), text)
+                first_text = texts.setdefault((plain, streams), text)
                 if first_text is not text:
                     yield f"duplicate trial: ({text}) is the same as ({first_text})."
 
     def _spelled(self, chosen: Mapping[Any, Any], seed: int | None = None) -> str:
-        """A point of the grid, with the first value of the axes that are not chosen."""
+        """Returns the text of a grid point; axes that are not in `chosen` have their first value."""
         rows = {axis: _row(axis, chosen.get(axis, values[0])) for axis, values in self.axes.items()}
         point = {name: value for axis, row in rows.items() for name, value in zip(_names(axis), row, strict=True)}
         point["seed"] = self.seeds[0] if seed is None else seed
         return ", ".join(f"{name}={value!r}" for name, value in point.items())
 
     def _cross_problems(self) -> list[str]:
-        """What does not go together, of all combinations of values that the rules tell apart."""
+        """Returns the problems of all combinations of values that the rules distinguish."""
         base, fields = self._start
         kinds = []
         for axis, values in self.axes.items():
@@ -353,12 +358,15 @@ def _row(axis: Any, value: Any) -> tuple[Any, ...]:
 
 def _coerced(axis: Any, value: Any) -> Any:
     row = as_values(value) if isinstance(axis, tuple) else (value,)
-    coerced = tuple(FIELDS[name].coerced(one) for name, one in zip(_names(axis), row, strict=True))
+    coerced = tuple(FIELDS[name].coerced(item) for name, item in zip(_names(axis), row, strict=True))
     return coerced if isinstance(axis, tuple) else coerced[0]
 
 
 def _is_unusual(name: str) -> bool:
-    """Whether two values of the field may be one trial: probes are no identity, streams may follow the seed."""
+    """Returns whether two values of the field may give the same trial.
+
+    Probes are not part of a trial's identity, and a stream's seed may equal the trial's seed.
+    """
     return name.startswith(("probe", "seeds."))
 
 
@@ -373,14 +381,14 @@ def _name_problems(name: Any) -> list[str]:
 
 
 def _listed(values: Sequence[Any]) -> str:
-    """A few of them, or the ends of many."""
+    """Returns the text of all values, or of the first and the last if there are more than SHOWN_VALUES."""
     if len(values) <= SHOWN_VALUES:
         return ", ".join(str(value) for value in values)
     return f"{values[0]} ... {values[-1]} ({len(values):,} values)"
 
 
 def check_size(sweeps: Iterable[Sweep]) -> None:
-    """Raises SweepError for sweeps of more than MOST_TRIALS trials."""
+    """Raises SweepError if a sweep has more than MOST_TRIALS trials."""
     large = [f"{s.name} has {len(s):,} trials, more than {MOST_TRIALS:,}" for s in sweeps if len(s) > MOST_TRIALS]
     if large:
         raise SweepError([f"{'; '.join(large)}: give axes fewer values, or confirm it with --yes (Python: yes=True)."])

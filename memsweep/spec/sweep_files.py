@@ -62,8 +62,8 @@ def load_sweeps(path_or_name: str) -> dict[str, Sweep]:
     if wanted and wanted in sweeps:
         return {wanted: sweeps[wanted]}
     if wanted or not sweeps:
-        content = f"found {type(scope[wanted]).__name__}" if wanted in scope else f"it has {', '.join(sweeps) or 'none'}"
-        raise SweepError([f"{path}: has no {wanted or 'SWEEP'} = Sweep(...); {content}."])
+        other = f"found {type(scope[wanted]).__name__}" if wanted in scope else f"it has {', '.join(sweeps) or 'none'}"
+        raise SweepError([f"{path}: has no {wanted or 'SWEEP'} = Sweep(...); {other}."])
     return {name: value for name, value in sweeps.items() if name == next(n for n in sweeps if sweeps[n] is value)}
 
 

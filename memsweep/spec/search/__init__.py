@@ -1,4 +1,4 @@
-"""Searches: which trials of a question are worth running, round by round. Who runs them is elsewhere."""
+"""Searches: which trials of a sweep to run, round by round. `memsweep/run/rounds/` runs them."""
 
 from memsweep.spec.search.best import BestSearch, Range
 from memsweep.spec.search.boundary import BoundarySearch

@@ -1,4 +1,4 @@
-"""The configuration that is best by one objective, or those that are best by two, sought by Optuna's samplers."""
+"""Search for the best configuration by one objective, or the Pareto front of two, with Optuna's samplers."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Direction: TypeAlias = Literal["maximize", "minimize"]
 
 @dataclass(frozen=True)
 class Range:
-    """Numbers from low to high, both included, of the field's own type; log: spread evenly in their logarithm."""
+    """Numbers from low to high, both included, of the field's type; log: sampled uniformly in the logarithm."""
 
     low: float
     high: float
@@ -28,15 +28,16 @@ class Range:
 
 @dataclass(frozen=True)
 class BestSearch(Told):
-    """Proposes configurations in rounds; each is trained with every seed of the sweep, and told by its mean over them.
+    """Proposes configurations in rounds; each is trained with every seed and scored by its mean over seeds.
 
     space: field -> Range, or a sequence of values.
-    objectives: one or two, objective -> maximize or minimize; with two, the Pareto front is sought.
-    sampler: tpe, random, quasi_random (Sobol) or grid, of which the last wants values, no ranges.
-    configurations: proposed in all.  at_a_time: in a round.
-    halving: 0, or how many times as much budget, and as few configurations, each rung of successive halving has.
-    smallest_share: of the budget, that the first rung trains.
-    seed: of the sampler.
+    objectives: objective -> maximize or minimize; one objective, or two for the Pareto front.
+    sampler: tpe, random, quasi_random (Sobol) or grid; grid takes values, not ranges.
+    configurations: number of configurations in total.  at_a_time: number of configurations per round.
+    halving: 0, or the factor of successive halving: each rung trains 1/halving of the configurations for halving times
+        the budget.
+    smallest_share: lower bound of the first rung's share of the budget, in (0, 1].
+    seed: seed of the sampler.
     """
 
     space: Mapping[str, Range | Sequence[Any]]
@@ -50,17 +51,19 @@ class BestSearch(Told):
     name: str = "best"
 
     def problems(self, sweep: Sweep) -> list[str]:
-        found = [*self._space_problems(sweep), *self._own_problems()]
-        if not found:
+        """Returns one sentence per reason why this search can't run on the sweep."""
+        problems = [*self._space_problems(sweep), *self._own_problems()]
+        if not problems:
             space = {name: _tried(name, values) for name, values in self.space.items()}
-            found = [lack for name in self.objectives for lack in objectives.unmet(name, sweep, space)]
-        return [f"best search: {problem}" for problem in found]
+            problems = [lack for name in self.objectives for lack in objectives.unmet(name, sweep, space)]
+        return [f"best search: {problem}" for problem in problems]
 
     def most(self, sweep: Sweep) -> int:
+        """Returns the largest number of trials that the search may request."""
         return self.configurations * len(sweep.seeds)
 
     def rungs(self) -> tuple[float, ...]:
-        """Shares of the budget at which configurations are compared; the last is 1.
+        """Returns the shares of the budget at which configurations are compared, ascending; the last share is 1.
 
         >>> BestSearch({"model.width": (8, 16)}, halving=3, smallest_share=0.1).rungs()
         (0.1111111111111111, 0.3333333333333333, 1.0)
@@ -71,54 +74,57 @@ class BestSearch(Told):
         return tuple(shares)
 
     def _space_problems(self, sweep: Sweep) -> list[str]:
-        found = [] if self.space else ["space is empty: name at least one field, with a Range or values."]
+        problems = [] if self.space else ["space is empty: name at least one field, with a Range or values."]
         for name, values in self.space.items():
             spec = FIELDS.get(name)
             if spec is None:
-                found.append(unknown_field(name))
+                problems.append(unknown_field(name))
             elif isinstance(values, Range):
                 if spec.kind not in (int, float):
-                    found.append(f"{name}: a Range is of numbers; give a list of values.")
+                    problems.append(f"{name}: a Range is of numbers; give a list of values.")
                 elif not values.low < values.high or (values.log and values.low <= 0):
-                    found.append(f"{name}: {values} must have low < high, and low > 0 where log=True.")
+                    problems.append(f"{name}: {values} must have low < high, and low > 0 where log=True.")
                 else:
-                    found += [p for end in (values.low, values.high) for p in field_problems({name: spec.kind(end)})]
+                    problems += [p for end in (values.low, values.high) for p in field_problems({name: spec.kind(end)})]
                 if self.sampler == "grid":
-                    found.append(f"{name}: sampler 'grid' wants a list of values, no Range.")
+                    problems.append(f"{name}: sampler 'grid' wants a list of values, no Range.")
             elif spec.kind is tuple:
-                found.append(f"{name}: its values are lists, which no sampler takes; make it an axis of one value.")
+                problems.append(f"{name}: its values are lists, which no sampler takes; make it an axis of one value.")
             elif isinstance(values, str) or len(values) == 0:
-                found.append(f"{name}: must be a Range or a list of values; found {values!r}.")
+                problems.append(f"{name}: must be a Range or a list of values; found {values!r}.")
             else:
-                found += [problem for value in values for problem in field_problems({name: value})]
+                problems += [problem for value in values for problem in field_problems({name: value})]
         fixed = [name for name in sweep.axis_names if name in self.space]
-        found += [f"{name} is both an axis and in the space: choose one." for name in fixed]
+        problems += [f"{name} is both an axis and in the space: choose one." for name in fixed]
         varying = [axis for axis, values in sweep.axes.items() if len(values) > 1]
-        found += [f"axis {axis!r} has several values: move it into the search's space." for axis in varying]
-        return found
+        problems += [f"axis {axis!r} has several values: move it into the search's space." for axis in varying]
+        return problems
 
     def _own_problems(self) -> list[str]:
-        found = [problem for name in self.objectives if (problem := objectives.problem(name))]
+        problems = [problem for name in self.objectives if (problem := objectives.problem(name))]
         if not 1 <= len(self.objectives) <= 2:
-            found.append(f"objectives: one or two; found {len(self.objectives)}.")
+            problems.append(f"objectives: one or two; found {len(self.objectives)}.")
         for name, direction in self.objectives.items():
             if direction not in get_args(Direction):
-                found.append(f"objective {name!r}: {direction!r} must be {' or '.join(get_args(Direction))}.")
+                problems.append(f"objective {name!r}: {direction!r} must be {' or '.join(get_args(Direction))}.")
             if name.startswith("test_"):
-                found.append(f"objective {name!r}: what is chosen is chosen on validation data, never on test data.")
+                problems.append(f"objective {name!r}: what is chosen is chosen on validation data, never on test data.")
         if self.sampler not in SAMPLERS:
-            found.append(f"sampler {self.sampler!r} must be one of {', '.join(SAMPLERS)}.")
+            problems.append(f"sampler {self.sampler!r} must be one of {', '.join(SAMPLERS)}.")
         if self.configurations < 1 or self.at_a_time < 1:
-            found.append("configurations and at_a_time must be 1 or more.")
+            problems.append("configurations and at_a_time must be 1 or more.")
         if self.halving and len(self.objectives) == 2:
-            found.append("halving compares by one objective: name one, or set halving=0.")
+            problems.append("halving compares by one objective: name one, or set halving=0.")
         if self.halving < 0 or self.halving == 1 or not 0 < self.smallest_share <= 1:
-            found.append("halving must be 0, or 2 or more, and smallest_share must lie in (0, 1].")
-        return found
+            problems.append("halving must be 0, or 2 or more, and smallest_share must lie in (0, 1].")
+        return problems
 
 
 def _tried(name: str, values: Range | Sequence[Any]) -> Sequence[Any]:
-    """Values that stand for all that a search may give to a field; the low end of a range of fractions has no share."""
+    """Returns values that represent all values the search may give to a field.
+
+    For a range of fractions it is the high end only: the low end may be 0, where a share is undefined.
+    """
     if not isinstance(values, Range):
         return values
     return (int(values.low), int(values.high)) if FIELDS[name].kind is int else (values.high,)

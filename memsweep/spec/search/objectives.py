@@ -1,4 +1,4 @@
-"""What a search looks for: a number that the `trials` table tells of each trial."""
+"""Objectives of searches: a number of each trial, computed from its row of `trials`."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ if TYPE_CHECKING:
     from memsweep.spec.sweep import Sweep
 
 FITTED = "fitted"
-"""1 where the trial met stop.fit, else 0."""
+"""Objective: 1 if the trial met stop.fit, else 0."""
 USABLE = ("finished", "interrupted")
-"""Statuses whose counts are those of the share of the budget that was asked for. What was given up never came there."""
+"""Statuses whose counts are those at the requested share of the budget. Pruned trials never reached that share."""
 
 
 class Need(NamedTuple):
-    """What a trial's fields must be, so that some columns hold a number that says something."""
+    """A condition on a trial's fields that makes the numbers of some columns meaningful."""
 
-    concerns: Callable[[str], bool]  # of a column
+    concerns: Callable[[str], bool]  # takes a column's name
     fields: tuple[str, ...]
-    is_met: Callable[..., bool]  # of the values of `fields`, in their order
+    is_met: Callable[..., bool]  # takes the values of `fields`, in their order
     rule: str
 
 
@@ -88,9 +88,9 @@ NEEDS = (
 
 
 def unmet(objective: str, sweep: Sweep, space: Mapping[str, Sequence[Any]] = MappingProxyType({})) -> Iterator[str]:
-    """Why trials of the sweep store no number for this objective, a sentence a need, with the first such values.
+    """Yields a sentence per need of this objective that trials of the sweep do not meet, with the first such values.
 
-    space: values that a search gives to fields, beside the sweep's.
+    space: field -> values that a search sets in addition to the sweep's axes.
     """
     columns = _columns(objective)
     for need in NEEDS:
@@ -113,7 +113,7 @@ def _columns(objective: str) -> tuple[str, ...]:
 
 
 def problem(objective: str) -> str | None:
-    """Why no table tells it; None: one does."""
+    """Returns the error message if no table holds this objective, else None."""
     if objective == FITTED or objective in SHARES or objective in SHARES_AT_END:
         return None
     from memsweep.spec.schema import NUMBERS  # imports pyarrow
@@ -130,7 +130,9 @@ def problem(objective: str) -> str | None:
 
 
 def value(objective: str, end: Mapping[str, Any]) -> float:
-    """The objective of one trial; nan where its end tells none, as after an error or when it was given up.
+    """Returns the objective of one trial; nan if its row has no value, for example after an error or when pruned.
+
+    end: the trial's row of `trials`.
 
     >>> value("validation_accuracy", {"status": "finished", "validation_correct_count": 3, "validation_count": 4})
     0.75

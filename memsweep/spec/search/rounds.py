@@ -1,7 +1,7 @@
-"""What every search is: a sequence of rounds. A round asks for trials, and the next one follows from how they ended.
+"""The protocol of searches: a sequence of rounds. A round requests trials; the next round depends on how they ended.
 
-Nothing else is remembered: whoever goes on with a search replays it on the stored trials, and comes to the same round.
-So a search must draw no random number but from seeds of its own, and look at nothing but the ends that it is sent.
+No other state is stored: a search is resumed by replaying it on the stored trials, which leads to the same round.
+Therefore a search draws random numbers only from its own seeds, and depends only on the ends that it is sent.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ if TYPE_CHECKING:
     from memsweep.spec.sweep import Sweep
 
 Ends: TypeAlias = Mapping[str, Mapping[str, Any]]
-"""trial_id -> its row of `trials`, of every trial of a round; where it was paused, with the counts it had then."""
+"""trial_id -> row of `trials`, for every trial of a round; a paused trial has its counts at the pause."""
 
 
 @dataclass(frozen=True)
 class Round:
-    """Trials that are run together before the search goes on.
+    """Trials that run together before the search continues.
 
-    share: of each trial's budget, at which it is paused, in (0, 1]; it may be asked for again, with a larger one.
-    given_up: trials that were paused and are not asked for again; they are stored as pruned.
-    said: how far the search has come, for people.
+    share: share of its budget at which each trial pauses, in (0, 1]; a later round may request it with a larger share.
+    given_up: paused trials that no later round requests; they are stored as pruned.
+    said: progress of the search, for people.
     """
 
     trials: tuple[TrialConfig, ...]
@@ -36,11 +36,11 @@ class Round:
 
 
 RoundGenerator: TypeAlias = Generator[Round, Ends, str]
-"""Yields rounds, is sent their ends, and returns a sentence about what was found."""
+"""Yields rounds, is sent their ends, and returns a sentence with the result."""
 
 
 class Search(Protocol):
-    """A way to spend trials; `Sweep(..., search=...)` names it.
+    """A strategy that selects trials; passed as `Sweep(..., search=...)`.
 
     A search that needs only this file and the standard library also has a method `rounds(sweep) -> RoundGenerator`. The
     rounds of `BestSearch` are in `run/rounds/search.py`, with Optuna.
@@ -48,39 +48,40 @@ class Search(Protocol):
 
     @property
     def name(self) -> str:
-        """Of the search, as tables and messages show it."""
+        """Name of the search in tables and messages."""
 
     @property
     def told(self) -> str:
-        """What it looks for, as JSON, for those who read its trials."""
+        """The search's parameters as JSON, stored with its trials."""
 
     def problems(self, sweep: Sweep) -> list[str]:
-        """Why it can't work on this sweep, a sentence each."""
+        """Returns one sentence per reason why this search can't run on the sweep."""
 
     def most(self, sweep: Sweep) -> int:
-        """Trials that it will ask for, at most."""
+        """Returns the largest number of trials that the search may request."""
 
 
 def once(trials: Sequence[TrialConfig]) -> RoundGenerator:
-    """The rounds of a sweep without a search: one, of all its trials."""
+    """Yields the only round of a sweep without a search: all its trials."""
     yield Round(tuple(trials), "")
     return ""
 
 
 class Told:
-    """A dataclass that tells its fields."""
+    """Base class of search dataclasses, which returns their fields as JSON."""
 
     @property
     def told(self) -> str:
+        """The fields as JSON."""
         return json.dumps(asdict(self), separators=(",", ":"))  # type: ignore[call-overload]
 
 
 def varied(names: Sequence[str], trial: TrialConfig) -> tuple[Any, ...]:
-    """Values of these fields."""
+    """Returns a trial's values of these fields, in their order."""
     flat = trial.flat()
     return tuple(flat[name] for name in names)
 
 
 def spelled(names: Sequence[str], values: Sequence[Any]) -> str:
-    """model.width=8, model.depth=2; without names: the sweep."""
+    """Returns a text such as "model.width=8, model.depth=2"; "the sweep" without names."""
     return ", ".join(f"{name}={value}" for name, value in zip(names, values, strict=True)) or "the sweep"
