@@ -1,1 +1,1 @@
-"""Inputs and labels of a trial, and what is corrupted of them."""
+"""Inputs and labels of a trial, and their corruption."""

@@ -1,7 +1,7 @@
-"""The pool of a user's own task: called, checked, its labels numbered as classes, and what is unusual about it.
+"""Pools of users' tasks: calls the task, checks its data, numbers its labels as classes, and reports oddities.
 
-The task is a function `(config, rng) -> (inputs [R, D], labels [R])`. `config` is `data.*` without noise and the seed
-of `inputs`; the rest is left at its defaults, so that it cannot move the data.
+The task is a function `(config, rng) -> (inputs [R, D], labels [R])`. `config` has `data.*` without noise and the seed
+of `inputs`; all other fields have their defaults, so that they cannot change the data.
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ from memsweep.spec.config import ConfigError, Data, TrialConfig, imported
 from memsweep.spec.seeds import generator
 
 LARGEST, SMALLEST = 10.0, 0.01
-"""Bounds of the root mean square of a column of inputs: networks are made for numbers of about 1."""
+"""Bounds of the root mean square of a column of inputs: networks expect numbers of about 1."""
 NAMED = 10
-"""Labels that a sentence lists at most."""
+"""Most labels or files listed in a message."""
 BYTE = 255
 
 
 class Custom(NamedTuple):
-    """What is known of a user's pool once it is made."""
+    """Properties of a user's pool."""
 
-    class_labels: tuple[int, ...] = ()  # [K] the task's own label of each class; (): 0...K-1
-    fingerprint: str = ""  # 16 hexadecimal digits over all of the pool
-    remarks: tuple[str, ...] = ()  # what is unusual about it, one sentence each
+    class_labels: tuple[int, ...] = ()  # [K] the task's label of each class; (): 0...K-1
+    fingerprint: str = ""  # 16 hexadecimal digits over the whole pool
+    remarks: tuple[str, ...] = ()  # oddities of the pool, one sentence each
 
 
 class Pool(NamedTuple):
@@ -50,9 +50,9 @@ class Pool(NamedTuple):
 
 @lru_cache(maxsize=8)
 def pool_of_user(data: Data, seed: int) -> Pool:
-    """Return the pool of a user's own task. Classes are the labels that occur, in ascending order.
+    """Returns the pool of a user's task. Classes are the labels that occur, in ascending order.
 
-    Raises DataError with all that is wrong with what the task returns.
+    Raises DataError with all problems of the task's data.
     """
     where, (inputs, labels) = f"data.task = {data.task!r}", _call(data, seed)
     rows = len(inputs) if inputs.ndim else 0
@@ -73,7 +73,7 @@ def pool_of_user(data: Data, seed: int) -> Pool:
 
 
 def repeat_problem(data: Data, seed: int) -> str | None:
-    """Return why a task cannot be used that gives other data when it is called a second time, or None."""
+    """Returns the error message for a task whose second call returns other data, or None if both calls agree."""
     first, second = pool_of_user(data, seed), pool_of_user.__wrapped__(data, seed)
     if first.custom.fingerprint == second.custom.fingerprint:
         return None
@@ -87,7 +87,7 @@ def repeat_problem(data: Data, seed: int) -> str | None:
 
 
 def origin(data: Data, seed: int) -> str:
-    """Name the files that a user's data comes from: the task's module, and what it opens when it is called."""
+    """Returns the names of the files that a user's data comes from: the task's module, and files that it opens."""
     try:
         module = inspect.getsourcefile(imported(data.task))
     except (ConfigError, TypeError):
@@ -99,14 +99,14 @@ def origin(data: Data, seed: int) -> str:
 
 
 def _call(data: Data, seed: int) -> tuple[Array, Array]:
-    """Return what the task returns, as arrays, unchecked but for masks."""
+    """Returns the task's inputs and labels as arrays, checked only for masked values.  Raises DataError."""
     where = f"data.task = {data.task!r}"
     try:
         inputs, labels = imported(data.task)(TrialConfig(data=data, seed=seed), generator(seed, "inputs/pool"))
         if np.ma.is_masked(inputs) or np.ma.is_masked(labels):
             raise ValueError("masked values have no number; fill them, or leave these rows out")
         return np.asarray(inputs), np.asarray(labels)
-    except Exception as error:  # whatever a user's module raises
+    except Exception as error:  # a user's module may raise anything
         raise DataError(" ".join(f"{where}: {type(error).__name__}: {error}".split())) from error
 
 
@@ -134,7 +134,7 @@ def _label_problems(where: str, labels: Array, rows: int) -> Iterator[str]:
 
 
 def _input_remarks(inputs: Array) -> Iterator[str]:
-    """Inputs whose size is far from what networks are made for."""
+    """Yields a remark if inputs are much larger or smaller than networks expect."""
     low, high = float(inputs.min()), float(inputs.max())
     numbers = inputs.astype(np.float32)
     squares = np.einsum("rd,rd->d", numbers, numbers, dtype=np.float64)  # without a copy in float64
@@ -153,7 +153,7 @@ def _input_remarks(inputs: Array) -> Iterator[str]:
 
 
 def _copy_remarks(inputs: Array) -> Iterator[str]:
-    """Rows that occur more than once, which splits may share."""
+    """Yields a remark if rows occur more than once, because training and held-out data may share them."""
     counts = Counter(row.tobytes() for row in np.ascontiguousarray(inputs))
     if copies := sum(count for count in counts.values() if count > 1):
         yield (
@@ -163,7 +163,7 @@ def _copy_remarks(inputs: Array) -> Iterator[str]:
 
 
 def _label_remarks(values: Array, class_labels: tuple[int, ...], rows: int) -> Iterator[str]:
-    """Labels that are not 0...K-1, and numbers of classes that look like a mistake."""
+    """Yields remarks on labels other than 0...K-1 and on suspicious numbers of classes."""
     if len(values) == 1:
         yield f"all labels are {values[0]}: there is one class, which every prediction gets right."
     elif class_labels:
@@ -180,15 +180,15 @@ def _fingerprint(pool: Pool, class_labels: tuple[int, ...]) -> str:
     return content.hexdigest()
 
 
-# Files that a task opens, to name them where its data has changed.
+# Files that a task opens, for the message about changed data.
 
 _recording: list[list[Any]] = []
-"""Lists that take the paths which are opened now."""
+"""Lists to which the audit hook appends each opened path."""
 
 
 @contextmanager
 def _opened_files() -> Iterator[list[Any]]:
-    """Record the path of each file that is opened within."""
+    """Yields a list that receives the path of each file opened inside the context."""
     _install()
     paths: list[Any] = []
     _recording.append(paths)
@@ -200,7 +200,7 @@ def _opened_files() -> Iterator[list[Any]]:
 
 @lru_cache(maxsize=1)
 def _install() -> None:
-    """Add a hook that stays for the life of this process, as Python has it: so it is only added when it is needed."""
+    """Adds the audit hook, on first use only: Python can't remove it for the life of the process."""
 
     def note(event: str, arguments: tuple[Any, ...]) -> None:
         if event == "open" and _recording:
@@ -211,7 +211,7 @@ def _install() -> None:
 
 
 def _is_data(path: Any) -> bool:
-    """Whether this is an ordinary file, and neither code nor a library's."""
+    """Returns whether this is an ordinary file outside libraries, and not code."""
     if not isinstance(path, str | bytes | os.PathLike):
         return False  # an open descriptor
     file = Path(os.fsdecode(path)).resolve()

@@ -1,7 +1,4 @@
-"""Which training examples are corrupted, and how: label noise and input noise.
-
-It sees training examples only: validation and test data have no way in.
-"""
+"""Corruption of training examples: label noise and input noise. Validation and test data are never corrupted."""
 
 from __future__ import annotations
 
@@ -17,7 +14,7 @@ Array = np.ndarray[Any, Any]
 
 
 class Corrupted(NamedTuple):
-    """Training examples after corruption; what did not change is the very same array as before."""
+    """Training examples after corruption; an unchanged array is the same object as before."""
 
     inputs: Array  # [N, D] float32
     labels: Array  # [N] int64
@@ -25,13 +22,13 @@ class Corrupted(NamedTuple):
 
 
 def corrupt(inputs: Array, labels: Array, classes: int, config: TrialConfig) -> Corrupted:
-    """Corrupt example i if u_i < noise_fraction, with u_i uniform on [0, 1).
+    """Corrupts example i if u_i < noise_fraction, with u_i uniform on [0, 1).
 
-    u and all values come from sub-streams of the stream `noise`, drawn for all N examples in order: the sets are
-    nested as the fraction grows, and an example's fate depends neither on the fraction nor on N (only the mean and
-    the variance of `gaussian_inputs` are those of the N inputs at hand).
+    u and all values come from sub-streams of the stream `noise`, drawn for all N examples in order. Therefore the
+    corrupted sets are nested as the fraction grows, and the corruption of an example depends neither on the fraction
+    nor on N (only the mean and the variance of `gaussian_inputs` are computed from all N inputs).
     inputs: [N, D] float32, all uncorrupted.  labels: [N] int64 in [0, K).  classes: K.
-    Raises ValueError when the noise cannot be had.
+    Raises ValueError if the noise is impossible with K classes.
     """
     kind, seed = config.data.noise_kind, config.stream_seed("noise")
     if sentence := problem(classes, config):
@@ -49,14 +46,14 @@ def corrupt(inputs: Array, labels: Array, classes: int, config: TrialConfig) -> 
 
 
 def problem(classes: int, config: TrialConfig) -> str | None:
-    """Why this noise cannot be had with K classes, or None."""
+    """Returns the error message if this noise is impossible with K classes, or None."""
     if config.data.noise_kind == "wrong_labels" and config.data.noise_fraction > 0 and classes < 2:
         return f"data.noise_kind = 'wrong_labels': of {classes} class none is wrong; use 2 or more, or another noise."
     return None
 
 
 def _labels(kind: str, labels: Array, classes: int, seed: int) -> Array:
-    """[N] a new label of every example: `labels` uniform over all K, `wrong_labels` over the K - 1 others."""
+    """Returns [N] new labels: `labels` uniform over all K classes, `wrong_labels` over the K - 1 other classes."""
     if kind == "labels":
         return generator(seed, "noise/labels").integers(classes, size=len(labels))
     others = generator(seed, "noise/wrong_labels").integers(classes - 1, size=len(labels))
@@ -64,17 +61,17 @@ def _labels(kind: str, labels: Array, classes: int, seed: int) -> Array:
 
 
 def _inputs(kind: str, inputs: Array, chosen: Array, seed: int) -> Array:
-    """[chosen, D] new inputs of the chosen examples; the draws are for all.
+    """Returns [chosen, D] new inputs of the chosen examples; random numbers are drawn for all N examples.
 
-    gaussian_inputs: independent, with the mean and the variance of all training inputs.
-    shuffled_pixels: one order of the pixels for all images.  random_pixels: an order for each image.
+    gaussian_inputs: independent normal numbers with the mean and the variance of all training inputs.
+    shuffled_pixels: one permutation of the pixels for all images.  random_pixels: a permutation per image.
     """
     rng = generator(seed, f"noise/{kind}")
     if kind == "shuffled_pixels":
         return inputs[chosen][:, rng.permutation(inputs.shape[1])]
     if kind == "random_pixels":
         return rng.permuted(inputs, axis=1)[chosen]
-    # Rounded to float32, so that the order of the sums, which differs between processors, does not show.
+    # Rounded to float32 to hide the order of summation, which differs between processors.
     mean, deviation = (np.float32(value) for value in (inputs.mean(dtype=np.float64), inputs.std(dtype=np.float64)))
-    drawn = np.asarray(rng.standard_normal(inputs.shape, dtype=np.float32))
-    return np.asarray(mean + deviation * drawn[chosen])
+    deviates = np.asarray(rng.standard_normal(inputs.shape, dtype=np.float32))
+    return np.asarray(mean + deviation * deviates[chosen])

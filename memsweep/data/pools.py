@@ -1,8 +1,8 @@
-"""Pools: all examples of a task, from files that the user has or from a user's function.
+"""Pools: all examples of a task, from the user's files or from a user's function.
 
-Files are data: checked against a size and a checksum, never executed, never downloaded. The checksums of digits,
-mnist5k and Fashion-MNIST were computed from the files; those of MNIST and CIFAR-10 are the ones that independent
-public loaders agree on.
+Files are checked against a size and a checksum, and are never executed or downloaded. The checksums of digits, mnist5k
+and Fashion-MNIST were computed from the files; for MNIST and CIFAR-10 independent public loaders agree on the
+checksums.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ DEBIAN_FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")
 
 
 class File(NamedTuple):
-    """A dataset's file; all of it is about the uncompressed bytes."""
+    """A file of a dataset; size, checksum and header are those of the uncompressed bytes."""
 
     name: str
     size: int
@@ -41,19 +41,19 @@ class File(NamedTuple):
 
     @classmethod
     def idx(cls, name: str, md5: str, *sizes: int) -> File:
-        """A file of unsigned bytes in the IDX format: magic number, the sizes of its axes, the values."""
+        """Returns a file of unsigned bytes in the IDX format: magic number, the sizes of its axes, the values."""
         header = struct.pack(f">{1 + len(sizes)}I", 0x800 + len(sizes), *sizes)
         return cls(name, len(header) + math.prod(sizes), f"md5:{md5}", header)
 
 
 def _from_csv(contents: Sequence[bytes]) -> Pool:
-    """A line an image: its pixels, then its label."""
+    """Parses a CSV file with a line per image: its pixels, then its label."""
     table = np.loadtxt(io.BytesIO(contents[0]), delimiter=",", dtype=np.uint8)
     return Pool(table[:, :-1], table[:, -1].astype(np.int64))
 
 
 class Facts(NamedTuple):
-    """What is known of a task before its pool is read."""
+    """Properties of a task that are available before its pool is read."""
 
     rows: int  # R of the training set, or of the only set
     test_rows: int  # of an official test set
@@ -63,18 +63,18 @@ class Facts(NamedTuple):
     files: tuple[File, ...] = ()
     remedy: str = ""
     parse: Callable[[Sequence[bytes]], Pool] = _from_csv
-    custom: Custom = Custom()  # of a user's own task
+    custom: Custom = Custom()  # properties of a user's task
 
 
 def from_idx(contents: Sequence[bytes]) -> Pool:
-    """Images and labels of the training set, then of the test set."""
+    """Parses IDX files: images and labels of the training set, then of the test set."""
     values = [np.frombuffer(content, np.uint8, offset=4 + 4 * content[3]) for content in contents]
     labels = np.concatenate(values[1::2]).astype(np.int64)
     return Pool(np.concatenate(values[::2]).reshape(len(labels), -1), labels)
 
 
 def _from_cifar(contents: Sequence[bytes]) -> Pool:
-    """Records of a label and 3 x 32 x 32 pixels, channel first; the last file is the test set."""
+    """Parses CIFAR files: records of a label and 3 x 32 x 32 pixels, channel first; the last file is the test set."""
     records = np.concatenate([np.frombuffer(content, np.uint8).reshape(-1, 3073) for content in contents])
     return Pool(records[:, 1:], records[:, 0].astype(np.int64))
 
@@ -138,6 +138,10 @@ FILE_TASKS = {
 
 @lru_cache(maxsize=4096)
 def facts_of(data: Data, seed: int, root: str) -> Facts:
+    """Returns the properties of a task; reads the pool only for a user's task.  seed: of `inputs`.  root: data folder.
+
+    Raises DataError.
+    """
     if data.task in SYNTHETIC_TASKS:
         return Facts(sys.maxsize, 0, data.input_dim, 0)
     if data.task in TARGET_TASKS:
@@ -152,28 +156,32 @@ def facts_of(data: Data, seed: int, root: str) -> Facts:
 
 
 def pool_of(data: Data, seed: int, root: str) -> Pool:
+    """Returns the pool of a task that has a pool.  seed: of `inputs`.  root: data folder.  Raises DataError."""
     if data.task == "alternating":
         return _alternating(data.examples)
     return pool_of_files(data.task, root) if data.task in FILE_TASKS else pool_of_user(data, seed)
 
 
 def _alternating(examples: int) -> Pool:
-    """Evenly spaced points of [-1, 1] whose labels alternate: each gap needs a linear piece of its own."""
+    """Returns evenly spaced points of [-1, 1] with alternating labels: each gap needs a separate linear piece."""
     return Pool(np.linspace(-1, 1, examples, dtype=np.float32)[:, None], np.arange(examples) % 2)
 
 
 @lru_cache(maxsize=8)
 def pool_of_files(task: str, root: str) -> Pool:
-    """A builtin task's pool. Every file must be as expected; of several copies the first good one is taken."""
+    """Returns the pool of a built-in task. Of several copies of a file, the first valid copy is read.
+
+    root: data folder.  Raises DataError if a file is missing or invalid.
+    """
     folders, facts = _folders(task, root), FILE_TASKS[task]
     contents, missing, problems = [], [], []
     for file in facts.files:
         paths = [folder / (file.name + suffix) for folder in folders for suffix in ("", ".gz")]
-        found = [_content(path, file) for path in paths if path.is_file()]
-        good = [content for content in found if isinstance(content, bytes)]
+        candidates = [_content(path, file) for path in paths if path.is_file()]
+        good = [content for content in candidates if isinstance(content, bytes)]
         contents += good[:1]
-        missing += [] if found else [file.name]
-        problems += [] if good else [problem for problem in found if isinstance(problem, str)]
+        missing += [] if candidates else [file.name]
+        problems += [] if good else [problem for problem in candidates if isinstance(problem, str)]
     if missing or problems:
         problems += [f"{', '.join(missing)} not found"] if missing else []
         problems += [
@@ -189,28 +197,28 @@ def pool_of_files(task: str, root: str) -> Pool:
 def _folders(task: str, root: str) -> list[Path]:
     if task in _PACKAGES:
         package, folder = _PACKAGES[task]
-        spec = importlib.util.find_spec(package)  # without importing it, which takes seconds
+        spec = importlib.util.find_spec(package)  # without importing the package, which takes seconds
         return [Path(spec.origin).parent / folder] if spec and spec.origin else []
-    own = [Path(root, task), Path(root)] if root else []
-    own += [folder / _UNPACKED[task] for folder in own]
-    return [*own, DEBIAN_FASHION_MNIST] if task == "fashion_mnist" else own
+    user_folders = [Path(root, task), Path(root)] if root else []
+    user_folders += [folder / _UNPACKED[task] for folder in user_folders]
+    return [*user_folders, DEBIAN_FASHION_MNIST] if task == "fashion_mnist" else user_folders
 
 
 _UNPACKED = {"mnist": "MNIST/raw", "fashion_mnist": "FashionMNIST/raw", "cifar10": "cifar-10-batches-bin"}
-"""Folders that torchvision, or the archive itself, makes."""
+"""Folders that torchvision or the unpacked archive creates."""
 _PICKLES = "cifar-10-batches-py"
 
 
 def _content(path: Path, file: File) -> bytes | str:
-    """The uncompressed bytes of a file, or what is wrong with it. Reads at most one byte more than expected."""
+    """Returns the uncompressed bytes of a file, or an error message. Reads at most one byte more than expected."""
     try:
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as stream:
             content = stream.read(file.size + 1)
     except (OSError, EOFError, zlib.error) as error:
         return f"{path} can't be read or is cut off ({error})"
     if len(content) != file.size:
-        found = f"{len(content)} bytes" if len(content) < file.size else "more bytes"
-        return f"{path} has {found} uncompressed, expected {file.size}"
+        actual_size = f"{len(content)} bytes" if len(content) < file.size else "more bytes"
+        return f"{path} has {actual_size} uncompressed, expected {file.size}"
     if not content.startswith(file.header):
         return f"{path} begins with {content[: len(file.header)].hex()}, expected {file.header.hex()}"
     algorithm, _, digest = file.checksum.partition(":")

@@ -1,7 +1,7 @@
-"""Sequence tasks: what a network reads step by step, and what it must answer at which steps.
+"""Sequence tasks: inputs that a network reads step by step, and targets at some of the steps.
 
-Definitions follow the literature as far as it could be read; what is a choice of ours says so. Any task that has labels
-can be read step by step too: D inputs as T steps of D / T numbers.
+Definitions follow the literature where it was available; our own choices are marked "ours". A task with labels can also
+be read step by step: D inputs as T steps of D / T numbers.
 """
 
 from __future__ import annotations
@@ -20,56 +20,58 @@ from memsweep.spec.options import SEQUENCE_FAMILIES
 from memsweep.spec.seeds import generator
 
 NOT_ASKED = -1
-"""The target of a step at which nothing is asked."""
+"""Target of a step without an answer."""
 TOLERANCE = 0.1
-"""A number is right within it, the root of the mean squared error that solves a task (ours)."""
+"""Largest error of a number that counts as right; its square is the mean squared error that solves a task (ours)."""
 GAP_POWER = 0.01
-"""Of the power law by which queries follow their pairs in `recall`, as in the generator of Arora et al. (2023)."""
+"""Gaps between pairs and queries in `recall` have weights gap ** (GAP_POWER - 1), as in the generator of Arora et al.
+(2023)."""
 BLOCK_ROWS = 512
-"""Drawn at a time, where a row takes as many numbers as there are tokens."""
+"""Rows drawn at a time, where a row needs as many random numbers as there are tokens."""
 VOCABULARIES = {"copy": 8, "recall": 8192, "strings": 2048}
 ITEMS = {"copy": 10, "recall": 4, "composition": 3}
-"""What tasks take where data.vocabulary and data.items are 0: the sizes of the literature, but 4 pairs to recall, and 3
-items to permute, the fewest whose order of permutations matters."""
+"""Sizes for data.vocabulary = 0 and data.items = 0: those of the literature, except 4 pairs to recall and 3 items to
+permute, the fewest for which the order of permutations matters."""
 MOST_PERMUTED = 5
-"""Items whose permutations are one token each: 120 tokens."""
+"""Most items of `composition`: their 120 permutations are a token each."""
 
 
 class Form(NamedTuple):
-    """What one example looks like to a network."""
+    """The shape of an example as a network reads it."""
 
     steps: int = 0  # T; 0: no sequence
-    features: int = 0  # m numbers a step; with a vocabulary 1, the token
-    vocabulary: int = 0  # tokens that can be read; 0: numbers are
-    given_steps: int = 0  # steps that carry inputs, the first ones; the others are blank
-    kind: str = "label"  # what is answered: one label an example, "tokens" or "values"
+    features: int = 0  # m, numbers per step; with a vocabulary 1, the token
+    vocabulary: int = 0  # number of input tokens (V); 0: inputs are numbers
+    given_steps: int = 0  # first steps, which carry inputs; later steps are blank
+    kind: str = "label"  # kind of answers: "label" (one per example), "tokens" or "values"
     positions: int = 1  # last steps that are read out (L)
-    outputs: int = 0  # answers a position (O): classes, tokens or numbers
+    outputs: int = 0  # outputs per position (O): classes, tokens or numbers
     targets: int = 1  # answers of an example that count
 
     @property
     def inputs(self) -> int:
+        """D, the inputs of an example."""
         return self.given_steps * self.features
 
 
 class Solved(NamedTuple):
-    """When a task counts as solved, on validation data."""
+    """The threshold at which a task counts as solved, on validation data."""
 
     measure: str  # "accuracy" of all targets, at least; or "squared_error", mean of a target, below
     threshold: float
 
 
 class Task(NamedTuple):
-    """One task whose targets are more than a label."""
+    """A task with targets other than a single label."""
 
     form: Callable[[Data], Form]
-    rules: Callable[[Data], Iterator[str]]  # those that these fields break
+    rules: Callable[[Data], Iterator[str]]  # yields a sentence per rule that these fields break
     draw: Callable[[Data, str, int, int], tuple[Array, Array]]  # (data, part, seed, rows) -> inputs, targets
     solved: Solved | None = None
 
 
 def form(data: Data, inputs: int, classes: int) -> Form:
-    """What a trial's examples look like.  inputs, classes: D and K of a task that has labels."""
+    """Returns the form of a trial's examples.  inputs, classes: D and K of a task with labels."""
     if data.task in TARGET_TASKS:
         return TARGET_TASKS[data.task].form(data)
     steps = max(data.sequence_length, 1)
@@ -78,7 +80,7 @@ def form(data: Data, inputs: int, classes: int) -> Form:
 
 
 def problems(config: TrialConfig, inputs: int) -> list[str]:
-    """Rules of sequences that a trial breaks, one sentence each.  inputs: D of a task that has labels."""
+    """Returns one sentence per rule of sequences that a trial breaks.  inputs: D of a task with labels."""
     data, length = config.data, f"data.sequence_length = {config.data.sequence_length}"
     if data.task in TARGET_TASKS:
         return list(TARGET_TASKS[data.task].rules(data))
@@ -92,19 +94,19 @@ def problems(config: TrialConfig, inputs: int) -> list[str]:
 
 
 def draw(data: Data, part: str, seed: int, rows: int) -> tuple[Array, Array]:
-    """Inputs [rows, D] float32 and targets [rows, L * ...] of `train`, `validation` or `test`.
+    """Returns inputs [rows, D] float32 and targets [rows, L * ...] of `train`, `validation` or `test`.
 
-    Targets: tokens int64, NOT_ASKED where nothing is; or numbers float32. Each part has sub-streams of its own, and
-    rows are drawn one after another, so that sets of different sizes are nested.
+    Targets are int64 tokens, with NOT_ASKED at steps without an answer, or float32 numbers. Each part has separate
+    sub-streams, and rows are drawn one after another, so that sets of different sizes are nested.
     """
     inputs, targets = TARGET_TASKS[data.task].draw(data, part, seed, rows)
     return inputs.astype(np.float32), targets
 
 
 def is_solved(data: Data, counts: Mapping[str, float]) -> bool:
-    """Whether these counts on validation data meet the task's threshold; never for a task that has none.
+    """Returns whether these counts on validation data meet the task's threshold; False for a task without a threshold.
 
-    counts: target_correct_count, target_count, and squared_error_sum of tasks that ask for numbers.
+    counts: target_correct_count and target_count; squared_error_sum for tasks whose targets are numbers.
     """
     solved = TARGET_TASKS[data.task].solved if data.task in TARGET_TASKS else None
     if solved is None or not counts["target_count"]:
@@ -115,15 +117,17 @@ def is_solved(data: Data, counts: Mapping[str, float]) -> bool:
 
 
 def vocabulary(data: Data) -> int:
+    """Returns the number of tokens (V): data.vocabulary or the task's default; 0 without a vocabulary."""
     return data.vocabulary or VOCABULARIES.get(data.task, 0)
 
 
 def items(data: Data) -> int:
+    """Returns the number of items: data.items or the task's default; 0 without items."""
     return data.items or ITEMS.get(data.task, 0)
 
 
-# copy: symbols, blanks, a delimiter; then the symbols again, in order (Hochreiter & Schmidhuber 1997; Arjovsky et al.
-# 2016). Only the copy is asked for, so that guessing costs ln V nats a symbol.
+# copy: symbols, blanks, a delimiter; the answer repeats the symbols in order (Hochreiter & Schmidhuber 1997; Arjovsky
+# et al. 2016). Only the copied symbols are targets, so that guessing costs ln V nats per symbol.
 
 
 def _copy_form(data: Data) -> Form:
@@ -144,15 +148,15 @@ def _copy_rules(data: Data) -> Iterator[str]:
 
 def _copy(data: Data, part: str, seed: int, rows: int) -> tuple[Array, Array]:
     symbols, count = vocabulary(data), items(data)
-    told = generator(seed, f"inputs/{part}").integers(symbols, size=(rows, count))
+    symbol_tokens = generator(seed, f"inputs/{part}").integers(symbols, size=(rows, count))
     inputs = np.full((rows, data.sequence_length), symbols)  # blanks
-    inputs[:, :count] = told
+    inputs[:, :count] = symbol_tokens
     inputs[:, -count - 1] = symbols + 1  # the delimiter, then as many blanks as symbols
-    return inputs, told
+    return inputs, symbol_tokens
 
 
-# adding: numbers, two of them marked, one in each half; the sum of the two (Hochreiter & Schmidhuber 1997). Answering 1
-# always has a squared error of 1/6.
+# adding: numbers, one of them marked in each half; the target is the sum of the two marked numbers (Hochreiter &
+# Schmidhuber 1997). The constant answer 1 has a mean squared error of 1/6.
 
 
 def _adding_form(data: Data) -> Form:
@@ -176,8 +180,8 @@ def _adding(data: Data, part: str, seed: int, rows: int) -> tuple[Array, Array]:
     return np.stack([numbers, marks], axis=2).reshape(rows, 2 * steps), total.astype(np.float32)
 
 
-# recall: key-value pairs, then each key once more at some later step, where its value is asked for (multi-query
-# associative recall, Arora et al. 2023; the gaps as their published generator draws them).
+# recall: key-value pairs, then each key once more at a later step, where its value is the target (multi-query
+# associative recall, Arora et al. 2023; gaps are drawn as in their published generator).
 
 
 def _recall_form(data: Data) -> Form:
@@ -207,26 +211,26 @@ def _recall(data: Data, part: str, seed: int, rows: int) -> tuple[Array, Array]:
     half, places = tokens // 2, (steps - 2 * pairs) // 2
 
     def chosen(purpose: str, low: int, high: int) -> Array:
-        """[rows, pairs] of low..high-1 without repetition, in random order."""
-        rng, found = generator(seed, f"inputs/{part}/{purpose}"), np.empty((rows, pairs), np.int64)
+        """Returns [rows, pairs] numbers in [low, high), without repetition within a row, in random order."""
+        rng, drawn_rows = generator(seed, f"inputs/{part}/{purpose}"), np.empty((rows, pairs), np.int64)
         for begin in range(0, rows, BLOCK_ROWS):
-            block = found[begin : begin + BLOCK_ROWS]
+            block = drawn_rows[begin : begin + BLOCK_ROWS]
             block[:] = low + rng.random((len(block), high - low), np.float32).argsort(axis=1)[:, :pairs]
-        return found
+        return drawn_rows
 
     keys, values = chosen("keys", 1, half), chosen("values", half, tokens)
-    # the smallest of exponential times with these rates are places drawn without replacement with these weights
+    # the smallest of exponential times with these rates: draws places without replacement, with the rates as weights
     gaps = np.arange(1, places + 1)
     times = generator(seed, f"inputs/{part}/places").exponential(size=(rows, places)) / gaps ** (GAP_POWER - 1.0)
-    asked = 2 * np.argsort(times, axis=1)[:, :pairs]
+    offsets = 2 * np.argsort(times, axis=1)[:, :pairs]
     inputs, targets = np.zeros((rows, steps), int), np.full((rows, steps - 2 * pairs), NOT_ASKED)
     inputs[:, : 2 * pairs : 2], inputs[:, 1 : 2 * pairs : 2] = keys, values
-    np.put_along_axis(inputs, 2 * pairs + asked, keys, axis=1)
-    np.put_along_axis(targets, asked, values, axis=1)
+    np.put_along_axis(inputs, 2 * pairs + offsets, keys, axis=1)
+    np.put_along_axis(targets, offsets, values, axis=1)
     return inputs, targets
 
 
-# strings: random tokens, each to be told from those before (Morris et al. 2025): nothing can be generalized.
+# strings: random tokens, each to be predicted from the tokens before it (Morris et al. 2025): nothing generalizes.
 
 
 def _strings_form(data: Data) -> Form:
@@ -243,12 +247,12 @@ def _strings_rules(data: Data) -> Iterator[str]:
 
 
 def _strings(data: Data, part: str, seed: int, rows: int) -> tuple[Array, Array]:
-    told = generator(seed, f"inputs/{part}").integers(vocabulary(data), size=(rows, data.sequence_length))
+    tokens = generator(seed, f"inputs/{part}").integers(vocabulary(data), size=(rows, data.sequence_length))
     begin = np.full((rows, 1), vocabulary(data))
-    return np.concatenate([begin, told[:, :-1]], axis=1), told
+    return np.concatenate([begin, tokens[:, :-1]], axis=1), tokens
 
 
-# reconstruction: a random vector at the first step, to be told at the last (after Collins et al. 2017).
+# reconstruction: a random vector at the first step, which is the target at the last step (after Collins et al. 2017).
 
 
 def _reconstruction_form(data: Data) -> Form:
@@ -268,7 +272,7 @@ def _reconstruction(data: Data, part: str, seed: int, rows: int) -> tuple[Array,
     return numbers, numbers
 
 
-# characters: each character of a text from those before. A window of the text is an example.
+# characters: each character of a text, predicted from the characters before it. An example is a window of the text.
 
 
 def _text() -> Text:
@@ -301,8 +305,8 @@ def _characters(data: Data, part: str, seed: int, rows: int) -> tuple[Array, Arr
     return windows[:, :-1], windows[:, 1:]
 
 
-# composition: permutations of k items, a token each; at every step, which permutation those so far make, one after
-# another (the word problem of the symmetric group S_k). What is held must itself be permuted at each step.
+# composition: permutations of k items, a token each; the target at each step is the product of all permutations so far
+# (the word problem of the symmetric group S_k). The network's state must be permuted at each step.
 
 
 def _composition_form(data: Data) -> Form:
@@ -323,13 +327,13 @@ def _composition(data: Data, part: str, seed: int, rows: int) -> tuple[Array, Ar
     count = items(data)
     permutations = np.array(list(itertools.permutations(range(count))))  # [tokens, count], in lexical order
     digits = count ** np.arange(count)[::-1]
-    codes = permutations @ digits  # ascending, as the permutations are
-    told = generator(seed, f"inputs/{part}").integers(len(permutations), size=(rows, data.sequence_length))
-    placed, targets = np.tile(np.arange(count), (rows, 1)), np.empty_like(told)
+    codes = permutations @ digits  # ascending, like the permutations
+    tokens = generator(seed, f"inputs/{part}").integers(len(permutations), size=(rows, data.sequence_length))
+    placed, targets = np.tile(np.arange(count), (rows, 1)), np.empty_like(tokens)
     for step in range(data.sequence_length):
-        placed = np.take_along_axis(permutations[told[:, step]], placed, axis=1)
+        placed = np.take_along_axis(permutations[tokens[:, step]], placed, axis=1)
         targets[:, step] = np.searchsorted(codes, placed @ digits)
-    return told, targets
+    return tokens, targets
 
 
 def _no_vocabulary(data: Data) -> Iterator[str]:

@@ -1,7 +1,7 @@
-"""The inputs and labels of a trial: which examples it trains on, and which it is measured on.
+"""Inputs and labels of a trial: the examples of its training, validation and test sets.
 
-A trial's data depends on `data.*` and on its streams `inputs`, `labels` and `noise` alone. Where examples come from is
-in `pools.py`, what corrupts them in `noise.py`.
+A trial's data depends only on `data.*` and on its streams `inputs`, `labels` and `noise`. `pools.py` reads the
+examples, `noise.py` corrupts them.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ from memsweep.spec.options import SYNTHETIC_TASKS, TARGET_TASKS, TASKS
 from memsweep.spec.seeds import generator
 
 CROPPED_PIXELS = 2
-"""What a convolutional network cuts off at each side of an image."""
+"""Pixels that a convolutional network crops at each side of an image."""
 SMALLEST_SIDE = 11
-"""Of an image that survives being cropped and pooled twice."""
+"""Smallest side of an image in pixels that can be cropped and pooled twice."""
 CACHE_BYTES = 1 << 28
-"""How much data of late trials and splits stays in memory, each, beside what is in use."""
+"""Bytes of recent trials, and of recent splits, that stay in memory in addition to data in use."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,7 +40,7 @@ class TrialData:
     """The data of one trial. Arrays are read-only, because trials of one split share them."""
 
     inputs: Array  # [N, D] float32, after corruption
-    labels: Array  # [N] int64, the labels given, after corruption
+    labels: Array  # [N] int64, the labels trained on, after corruption
     true_labels: Array  # [N] int64, before corruption
     corrupted: Array  # [N] bool, the label or the inputs really changed
     held_out_inputs: Array  # [V + S, D] float32, validation first, then test; never corrupted
@@ -48,25 +48,26 @@ class TrialData:
     validation_count: int  # V
     source_index: Array  # [N] int64, row of the task's pool, where official test sets follow training sets
     classes: int  # K
-    class_labels: tuple[int, ...]  # [K] labels of a user's task that are not 0...K-1; (): they are
+    class_labels: tuple[int, ...]  # [K] labels of a user's task; (): they are 0...K-1
     input_range: float  # largest minus smallest input of the task: 1 for images, before any corruption
     fingerprint: str  # 16 hexadecimal digits over all that training and evaluation read
-    targets: Array  # [N, L * ...] of a task that asks for more than a label, else [N, 0]; see sequences.py
+    targets: Array  # [N, L * ...] for sequence tasks with targets, else [N, 0]; see sequences.py
     held_out_targets: Array  # [V + S, L * ...]
-    source: str  # fingerprint of all that the examples are cut from, as `source` returns it
-    split: object = field(default=None, repr=False)  # while it is held, trials of this split share its arrays
+    source: str  # fingerprint of the data that the examples are taken from, as `source` returns it
+    split: object = field(default=None, repr=False)  # keeps the split alive, so that its trials share its arrays
 
     @property
     def nbytes(self) -> int:
+        """Bytes of the largest arrays: inputs, labels and targets."""
         targets = self.targets.nbytes + self.held_out_targets.nbytes
         return self.inputs.nbytes + self.held_out_inputs.nbytes + 3 * self.labels.nbytes + targets
 
 
 def load(config: TrialConfig) -> TrialData:
-    """The data of one trial. Raises DataError.
+    """Returns the data of one trial. Raises DataError.
 
-    Trials with the same data get one object, and trials of one split the same arrays, as long as someone holds one of
-    them: what differs in label noise only shares its inputs.
+    While a reference to it exists, trials with the same data get the same object, and trials of the same split get the
+    same arrays: trials that differ only in label noise share their inputs.
 
     >>> data = load(TrialConfig.of({"data.noise_kind": "labels", "data.noise_fraction": 0.5}))
     >>> data.inputs.shape, data.held_out_inputs.shape, data.classes
@@ -77,7 +78,7 @@ def load(config: TrialConfig) -> TrialData:
 
 
 def shape(config: TrialConfig) -> tuple[int, int]:
-    """(D, K) of a trial; reads no dataset, but asks a user's own task for its pool.
+    """Returns (D, K) of a trial; reads no dataset, but calls a user's task for its pool.  Raises DataError.
 
     >>> shape(TrialConfig.of({"data.task": "cifar10"}))
     (3072, 10)
@@ -89,9 +90,9 @@ def shape(config: TrialConfig) -> tuple[int, int]:
 
 
 def renumbers_labels(config: TrialConfig) -> bool:
-    """Whether a trial's numbers follow from labels of a user's task that are not 0...K-1, and so are renumbered.
+    """Returns whether a trial trains on labels of a user's task that are not 0...K-1, and are therefore renumbered.
 
-    Up to protocol 1, such labels stayed, and K was the largest of them plus 1.
+    Protocol 1 kept these labels, and K was the largest label plus 1.
     """
     if not is_custom(config) or config.data.label_scheme == "unique" or config.data.classes:
         return False
@@ -99,23 +100,23 @@ def renumbers_labels(config: TrialConfig) -> bool:
 
 
 def is_custom(config: TrialConfig) -> bool:
-    """Whether a trial's task is a user's own, by import path."""
+    """Returns whether a trial's task is a user's function, named by an import path."""
     return ":" in config.data.task
 
 
 def can_change(config: TrialConfig) -> bool:
-    """Whether a trial's data may be other data one day: that of other tasks is drawn, or has a checksum."""
+    """Returns whether a trial's data may change over time; data of all other tasks is drawn or has a checksum."""
     return is_custom(config) or config.data.task == "characters"
 
 
 def split_name(config: TrialConfig) -> str:
-    """Return 16 hexadecimal digits that name what a trial's examples are cut from; trials of one split share them."""
+    """Returns 16 hexadecimal digits that identify a trial's split: its data fields and the seed of `inputs`."""
     data, seed, _ = _split_key(config)
     return hashlib.blake2b(repr((data, seed)).encode(), digest_size=8).hexdigest()
 
 
 def source(config: TrialConfig) -> str:
-    """Return the fingerprint of all that a trial's examples are cut from; "" where it cannot change.
+    """Returns the fingerprint of the data that a trial's examples are taken from; "" if it cannot change.
 
     Raises DataError.
     """
@@ -125,16 +126,16 @@ def source(config: TrialConfig) -> str:
 
 
 def origin(config: TrialConfig) -> str:
-    """Name the files that the data of a task comes from which can change."""
+    """Returns the names of the files that a trial's data comes from; only for data that can change."""
     if config.data.task == "characters":
         return str(texts.text(data_folder()).path)
     return custom.origin(*_split_key(config)[:2])
 
 
 def repeat_problems(trials: Iterable[TrialConfig]) -> list[str]:
-    """Return why users' own tasks among these trials cannot be used that give other data at each call.
+    """Returns one sentence per user's task among these trials that returns other data when called again.
 
-    The first and the last split of each task are asked for twice.
+    The first and the last split of each task are built twice.
     """
     splits: dict[str, dict[_Key, None]] = {}
     for trial in trials:
@@ -146,11 +147,11 @@ def repeat_problems(trials: Iterable[TrialConfig]) -> list[str]:
 
 
 def remarks(trials: Iterable[TrialConfig]) -> list[str]:
-    """What is unusual about the pools of users' own tasks among these trials; one pool of each task is looked at."""
-    own = [trial for trial in trials if is_custom(trial)]
-    firsts = {trial.data.task: trial for trial in reversed(own)}
+    """Returns remarks on the pools of users' tasks among these trials, from one pool per task."""
+    custom_trials = [trial for trial in trials if is_custom(trial)]
+    firsts = {trial.data.task: trial for trial in reversed(custom_trials)}
     sentences = [text for trial in reversed(firsts.values()) for text in facts_of(*_split_key(trial)).custom.remarks]
-    for task in dict.fromkeys(trial.data.task for trial in own if trial.model.family == "cnn"):
+    for task in dict.fromkeys(trial.data.task for trial in custom_trials if trial.model.family == "cnn"):
         channels, side = image_shape(shape(firsts[task])[0])
         if channels > 1:
             sentences.append(
@@ -161,17 +162,19 @@ def remarks(trials: Iterable[TrialConfig]) -> list[str]:
 
 
 def form(config: TrialConfig) -> Form:
-    """What an example of a trial looks like to a network that reads it step by step."""
+    """Returns the form of a trial's examples as a network reads them step by step."""
     return sequences.form(config.data, *shape(config))
 
 
 def image_shape(input_dim: int) -> tuple[int, int]:
-    """(channels, side) of an example as a square image, channel first. Raises DataError where it is none.
+    """Returns (channels, side) of an example as a square image, channel first.
+
+    Raises DataError if input_dim is not that of a square image with 1 or 3 channels.
 
     >>> image_shape(784), image_shape(3072)
     ((1, 28), (3, 32))
     """
-    for channels in (1, 3):  # no number is both a square and three squares
+    for channels in (1, 3):  # no number is both n * n and 3 * n * n
         side = isqrt(input_dim // channels)
         if channels * side * side == input_dim and side >= SMALLEST_SIDE:
             return channels, side
@@ -182,7 +185,7 @@ def image_shape(input_dim: int) -> tuple[int, int]:
 
 
 def check(config: TrialConfig) -> list[str]:
-    """What keeps this trial's data from being loaded, one sentence each; reads each dataset once a process."""
+    """Returns one sentence per reason why this trial's data can't be loaded; reads each dataset once per process."""
     if config.data.task in TARGET_TASKS and (broken := sequences.problems(config, 0)):
         return broken  # before anything is drawn
     problems = list(_problems(*_split_key(config)))
@@ -201,20 +204,20 @@ def check(config: TrialConfig) -> list[str]:
 
 
 def forget() -> None:
-    """Read every file, and call every task of the user's, anew from here on: they may have changed."""
+    """Clears all caches, so that files are read and users' tasks are called again: they may have changed."""
     for cached in (pools.facts_of, pools.pool_of_files, custom.pool_of_user, texts.text, _problems):
         cached.cache_clear()
     _TRIALS.clear()
     _SPLITS.clear()
 
 
-# Sharing: what someone holds, or had lately, is not built twice.
+# Sharing: data that is in use, or was used recently, is not built twice.
 
 _Value = TypeVar("_Value", TrialData, "_Split")
 
 
 class _Shared(Generic[_Value]):
-    """Values by key: those that someone holds, and the latest ones up to CACHE_BYTES."""
+    """Cache of values by key: all values in use, and the most recent values up to CACHE_BYTES."""
 
     def __init__(self) -> None:
         self._held: weakref.WeakValueDictionary[Hashable, _Value] = weakref.WeakValueDictionary()
@@ -223,6 +226,7 @@ class _Shared(Generic[_Value]):
         self._lock = threading.RLock()
 
     def get(self, key: Hashable, build: Callable[[], _Value]) -> _Value:
+        """Returns the cached value of a key, or builds and caches it."""
         with self._lock:
             value = self._held.get(key) or build()
             if key not in self._recent:
@@ -234,6 +238,7 @@ class _Shared(Generic[_Value]):
             return value
 
     def clear(self) -> None:
+        """Drops all values."""
         with self._lock:
             self._held.clear()
             self._recent.clear()
@@ -244,13 +249,13 @@ _TRIALS: _Shared[TrialData] = _Shared()
 _SPLITS: _Shared[_Split] = _Shared()
 
 
-# One split: which rows of a pool are for training, validation and test.
+# Splits: the rows of a pool for training, validation and test.
 
 
 @dataclass(frozen=True, eq=False)
 class _Split:
     inputs: Array  # [N, D] float32
-    labels: Array  # [N] int64, the task's own; zeros where it has none
+    labels: Array  # [N] int64, the task's labels; zeros for a task without labels
     source_index: Array  # [N] int64
     held_out_inputs: Array  # [V + S, D] float32
     held_out_labels: Array  # [V + S] int64
@@ -269,12 +274,12 @@ class _Split:
         return sum(array.nbytes for array in arrays)
 
 
-_Key = tuple[Data, int, str]  # what inputs depend on, seed of the stream `inputs`, the user's folder of datasets
+_Key = tuple[Data, int, str]  # fields that inputs depend on, seed of the stream `inputs`, the user's data folder
 
 
 def _split_key(config: TrialConfig) -> _Key:
     data = replace(config.data, noise_kind="none", noise_fraction=0.0)
-    if data.task in TASKS:  # a user's own task may look at labels and classes, ours do not
+    if data.task in TASKS:  # only a user's task may depend on these two fields
         data = replace(data, label_scheme="task", classes=0)
     return data, config.stream_seed("inputs"), data_folder()
 
@@ -339,17 +344,17 @@ def _split(data: Data, seed: int, root: str) -> _Split:
         fingerprint = pool.custom.fingerprint
     for array in (inputs, labels, index, held_out_inputs, held_out_labels, targets, held_out_targets):
         array.flags.writeable = False
-    # images span [0, 1] whether or not a sample does; other inputs what the uncorrupted training set spans
+    # images span [0, 1] even if a sample does not; other inputs span the range of the uncorrupted training set
     span = 1.0 if data.task in FILE_TASKS else float(np.ptp(inputs))
     digests = _digest(inputs), _digest(held_out_inputs)
-    own = inputs, labels, index, held_out_inputs, held_out_labels, facts.classes, facts.custom.class_labels, span
-    return _Split(*own, *digests, targets, held_out_targets, fingerprint)
+    arrays = inputs, labels, index, held_out_inputs, held_out_labels, facts.classes, facts.custom.class_labels, span
+    return _Split(*arrays, *digests, targets, held_out_targets, fingerprint)
 
 
 def _rows(data: Data, seed: int, facts: Facts) -> tuple[Array, Array]:
-    """Rows of the pool for training [N] and held out [V + S].
+    """Returns the rows of the pool for training [N] and held-out data [V + S].
 
-    Held-out rows come first, so that training sets are nested in N and held-out rows do not depend on it.
+    Held-out rows are taken first, so that training sets are nested in N and held-out rows do not depend on N.
     """
     order = generator(seed, "inputs/split").permutation(facts.rows)
     validation, rest = order[: data.validation_examples], order[data.validation_examples :]
@@ -361,7 +366,10 @@ def _rows(data: Data, seed: int, facts: Facts) -> tuple[Array, Array]:
 
 
 def _drawn(data: Data, seed: int, part: str, rows: int) -> tuple[Array, Array]:
-    """Inputs [rows, D] float32 and targets: normal deviates or fair bits without any, or a sequence task."""
+    """Returns inputs [rows, D] float32 and targets: sequences, or normal deviates or fair bits without targets.
+
+    part: train, validation or test.
+    """
     if data.task in TARGET_TASKS:
         return sequences.draw(data, part, seed, rows)
     rng, size = generator(seed, f"inputs/{part}"), (rows, data.input_dim)
@@ -371,7 +379,7 @@ def _drawn(data: Data, seed: int, part: str, rows: int) -> tuple[Array, Array]:
 
 
 def _labels(split: _Split, config: TrialConfig) -> tuple[Array, Array, int]:
-    """Labels before corruption [N], labels of held-out examples [V + S], and K."""
+    """Returns labels before corruption [N], labels of held-out examples [V + S], and K."""
     data, seed = config.data, config.stream_seed("labels")
     if data.label_scheme == "task":
         return split.labels, split.held_out_labels, split.classes

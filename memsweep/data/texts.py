@@ -1,4 +1,4 @@
-"""A text of the user's, as tokens: its characters, split once into training, validation and test regions."""
+"""The user's text as tokens: its characters, split once into training, validation and test regions."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ import numpy as np
 from memsweep.data.noise import Array
 
 FOLDER_VARIABLE = "MEMSWEEP_DATA"
-"""The folder of the user's datasets and texts."""
+"""Environment variable with the folder of the user's datasets and texts."""
 REGIONS = {"train": (0.0, 0.9), "validation": (0.9, 0.95), "test": (0.95, 1.0)}
-"""Shares of the text, so that no window of one region overlaps another."""
+"""Begin and end of each region as shares of the text; windows of different regions never overlap."""
 
 
 class DataError(ValueError):
-    """Why the data of a trial cannot be had: one sentence a line."""
+    """The data of a trial can't be loaded; the message has one sentence per line."""
 
 
 def data_folder() -> str:
-    """The folder that MEMSWEEP_DATA names, ~ being the user's home; empty where it is not set."""
+    """Returns the folder in MEMSWEEP_DATA, with ~ expanded; "" if the variable is not set."""
     return os.path.expanduser(os.environ.get(FOLDER_VARIABLE, ""))
 
 
@@ -31,24 +31,28 @@ class Text(NamedTuple):
     """A text as numbers of its characters."""
 
     tokens: Array  # [characters] int64
-    characters: str  # one of each, in their order
+    characters: str  # the distinct characters, sorted
     path: Path
     fingerprint: str  # 16 hexadecimal digits over the text
 
     def region(self, part: str) -> Array:
+        """Returns the tokens of a region.  part: train, validation or test."""
         begin, end = (int(share * len(self.tokens)) for share in REGIONS[part])
         return np.asarray(self.tokens[begin:end])
 
 
 @lru_cache(maxsize=2)
 def text(root: str) -> Text:
-    """The one text file, UTF-8, in the folder `characters` of the user's folder. Raises DataError."""
+    """Returns the only text file (UTF-8) of the folder `characters` in the user's data folder.
+
+    root: the data folder.  Raises DataError.
+    """
     folder = Path(root, "characters")
     files = sorted(folder.glob("*.txt")) if root else []
     if len(files) != 1:
-        found = f"{folder} has {len(files)}" if root else f"{FOLDER_VARIABLE} is not set"
+        state = f"{folder} has {len(files)}" if root else f"{FOLDER_VARIABLE} is not set"
         raise DataError(
-            f"data.task = 'characters' reads the one text file in ${FOLDER_VARIABLE}/characters; {found}. "
+            f"data.task = 'characters' reads the one text file in ${FOLDER_VARIABLE}/characters; {state}. "
             "Put a file of yours there, or run `make data`, which puts the King James Bible into data/."
         )
     try:
