@@ -1,1 +1,1 @@
-"""Parts on disk, tables as readers see them, and SQL over them."""
+"""Stored results: parts on disk, tables for readers, SQL over the tables, and MLflow."""

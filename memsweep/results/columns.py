@@ -1,4 +1,4 @@
-"""Which column a SQL statement may have meant by a name that none has. Reads DuckDB's messages, and no table."""
+"""Suggests columns for unknown names in SQL statements. It parses DuckDB's messages and reads no table."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ _NO_COLUMN = re.compile(r'(?:Referenced column|does not have a column named) "([
 
 
 def advice(message: str, statement: str, tables: Iterable[str]) -> str:
-    """What to write instead of the column that DuckDB does not know; nothing where the message is about another thing.
+    """Returns a suggestion for the unknown column in DuckDB's message; "" for any other message.
 
-    tables: those that the statement names.
+    tables: the tables that the statement names.
 
     >>> advice('Referenced table "model" not found!', "select model.width from trials", ["trials"])
     "there is no column 'model.width'. Did you mean 'model_width'?"
@@ -29,13 +29,13 @@ def advice(message: str, statement: str, tables: Iterable[str]) -> str:
     first = (table or column)[1]  # type: ignore[index]
     dotted = re.search(rf'\b{re.escape(first)}"?\s*\.\s*"?(\w+)', statement, re.IGNORECASE)
     name = f"{first}.{dotted[1]}" if dotted else first
-    known = [column for table in tables for column in SCHEMAS[table].names]
-    if table and (not dotted or dotted[1] in known):  # it is the table's name that is wrong
+    names = [column for table in tables for column in SCHEMAS[table].names]
+    if table and (not dotted or dotted[1] in names):  # the unknown name is the table's
         return ""
     if share := {**SHARES, **SHARES_AT_END}.get(name):
         return f"there is no column {name!r}: a share is {share[0]} * 1.0 / {share[1]}."
-    aliases = re.findall(r'"([^"]+)"', message.partition("Candidate bindings:")[2])  # those of the statement among them
-    if near := _near(name, [*known, *aliases]):
+    aliases = re.findall(r'"([^"]+)"', message.partition("Candidate bindings:")[2])  # include the statement's aliases
+    if near := _near(name, [*names, *aliases]):
         return f"there is no column {name!r}. {hint(near)}"
     elsewhere = _near(name, [column for schema in SCHEMAS.values() for column in schema.names])
     if not elsewhere:
@@ -45,7 +45,7 @@ def advice(message: str, statement: str, tables: Iterable[str]) -> str:
 
 
 def _near(name: str, columns: Sequence[str]) -> list[str]:
-    """Columns that a name may mean: its own spelling with underscores, a field's, or one spelled alike."""
+    """Returns columns that a name may mean: its spelling with underscores, a field's column, or a similar spelling."""
     plain = name.lower().replace(".", "_")
     if plain in columns:
         return [plain]

@@ -1,8 +1,8 @@
-"""Merges the many small parts of a results folder into few, and drops rows of attempts that no reader sees.
+"""Merges small parts of a results folder into few large parts, and drops rows of attempts that readers skip.
 
-Safe beside readers and writers: merged parts are whole before those they hold are deleted, what a writer adds meanwhile
-is not touched, and whoever finds a part gone looks again (`Store.read`). Interrupted, it leaves rows twice, which
-readers pass over and the next compaction drops.
+It may run beside readers and writers: a merged part is complete before the parts it replaces are deleted, parts that a
+writer adds meanwhile are not touched, and a reader that misses a part lists the parts again (`Store.read`). An
+interrupted compaction leaves duplicate rows, which readers skip and the next compaction drops.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from memsweep.results.storage.store import Store
 from memsweep.spec.schema import SCHEMAS
 
 TARGET_BYTES = 1 << 27
-"""Of a merged part on the disk, about, at most. In memory it may be ten times as large."""
+"""Approximate largest size of a merged part on disk. In memory a part may be ten times as large."""
 TABLES = (*(name for name in SCHEMAS if name != "trials"), "trials")
-"""In this order: `trials` says which attempts of the others nobody sees, so it loses its own rows last."""
+"""Order of compaction: `trials` determines which attempts of the other tables are dropped, so it comes last."""
 
 
 class Compacted(NamedTuple):
-    """What became of one table."""
+    """Result of compacting one table."""
 
     table: str
     parts_before: int
@@ -34,9 +34,10 @@ class Compacted(NamedTuple):
 
 
 def compact(store: Store, target_bytes: int = TARGET_BYTES) -> list[Compacted]:
-    """A row a table that has parts. Raises StoreError, before anything is deleted, where a part can't be read.
+    """Compacts all tables, and returns one result per table that has parts.
 
-    One compaction at a time; a launch may go on.
+    A lock allows one compaction at a time; a launch may run meanwhile.
+    Raises StoreError, before the parts concerned are deleted, if a part can't be read; LockedError.
     """
     with store.lock("compact"):
         return [_compact(store, table, target_bytes) for table in TABLES if store.parts(table)]
@@ -44,7 +45,7 @@ def compact(store: Store, target_bytes: int = TARGET_BYTES) -> list[Compacted]:
 
 def _compact(store: Store, table: str, target_bytes: int) -> Compacted:
     before, dropped, is_merged = store.parts(table), 0, True
-    while is_merged:  # merged parts are smaller than what they hold, and may find room in one another
+    while is_merged:  # merged parts are smaller than their sources, so they may be merged again
         is_merged = False
         for group in _groups(sizes(store.results / table, PARTS), target_bytes):
             rows = store.rows_in(table, group)
@@ -60,24 +61,24 @@ def _compact(store: Store, table: str, target_bytes: int) -> Compacted:
 
 
 def _groups(parts: Mapping[Location, int], target_bytes: int) -> Iterator[list[Location]]:
-    """Parts that are merged into one, each group of about `target_bytes`; large parts are groups of their own.
+    """Yields groups of parts to merge, each of about `target_bytes`; a larger part is a separate group.
 
-    parts: with their bytes.
+    parts: part -> bytes.
     """
     group: list[Location] = []
     size = 0
-    for path, own in sorted(parts.items()):
-        if group and size + own > target_bytes:
+    for path, part_bytes in sorted(parts.items()):
+        if group and size + part_bytes > target_bytes:
             yield group
             group, size = [], 0
         group.append(path)
-        size += own
+        size += part_bytes
     if group:
         yield group
 
 
 def _seen(store: Store, table: str, rows: pa.Table) -> pa.Table:
-    """Rows once, without those of attempts that lost against another of their trial; what has no end yet is kept."""
+    """Returns the rows without duplicates and without lost attempts; rows of trials that have not ended are kept."""
     if {"trial_id", "attempt_id"} <= set(rows.column_names):
         rows = rows.filter(pc.invert(pc.is_in(attempt_pairs(rows), value_set=store.lost_attempts())))
     return unique(rows, table)

@@ -1,4 +1,4 @@
-"""The tables in pandas and in SQL: read-only, one SELECT, and nothing but the tables within its reach."""
+"""Reads the tables in pandas and in SQL: a single read-only SELECT that can reach only the tables."""
 
 from __future__ import annotations
 
@@ -27,28 +27,28 @@ LOCKED_DOWN: dict[str, str | bool | int | float | list[str]] = {
     "allow_community_extensions": False,
     "temp_directory": "",
 }
-"""Settings of DuckDB under which a statement reaches no file, no network and no variable of ours."""
+"""Settings of DuckDB under which a statement can reach no file, no network and no Python variable."""
 
 
 NOT_PRINTABLE = re.compile(r"\b(BIT|BIGNUM|UNION|VARIANT|TIME WITH TIME ZONE)\b")
-"""Types of DuckDB that reach Arrow as bytes without a meaning, or without a part of it."""
+"""Types of DuckDB that Arrow receives as uninterpretable bytes or with loss."""
 DAY_MICROSECONDS = 24 * 3600 * 1_000_000
 
 
 class QueryError(Exception):
-    """Why a statement can't be answered."""
+    """A statement can't be answered; the message gives the reason."""
 
 
 def default_results() -> str:
-    """MEMSWEEP_RESULTS, or ./results."""
+    """Returns the environment variable MEMSWEEP_RESULTS, or "results"."""
     return os.environ.get("MEMSWEEP_RESULTS", "results")
 
 
 def table(name: str, results: str | Location | Store, sweep: str | None = None) -> pd.DataFrame:
-    """One table as readers see it: each trial once.
+    """Returns a table with the kept attempt of each trial.
 
-    sweep: only the rows of trials that this sweep wants; of `packs`, those in which any of them ran.
-    Raises QueryError for a name that is no table or no stored sweep.
+    sweep: selects the rows of trials that this sweep wants; for `packs`, the packs in which any of these trials ran.
+    Raises QueryError for an unknown table or sweep.
     """
     if name not in SCHEMAS:
         raise QueryError(_no_table(name))
@@ -59,18 +59,18 @@ def table(name: str, results: str | Location | Store, sweep: str | None = None) 
 
 
 def sql(statement: str, results: str | Location | Store) -> pd.DataFrame:
-    """The answer to one SELECT, as pandas."""
+    """Returns the answer to one SELECT as pandas; see `run`.  Raises QueryError, StoreError."""
     frame: pd.DataFrame = run(statement, results).to_pandas()
     return frame
 
 
 def run(statement: str, results: str | Location | Store) -> pa.Table:
-    """The answer to one SELECT over trials, steps, packs, wanted and the tables of probes.
+    """Returns the answer to one SELECT over trials, steps, packs, wanted and the tables of probes.
 
-    Whole numbers are int64, as far as they fit, and other decimals float64: DuckDB's sum of whole numbers is a decimal.
-    Spans of time are durations, or ISO 8601 texts where one has months.
-    results: a folder, or what is known of it (a Snapshot answers many statements and reads each table once).
-    Raises QueryError, with DuckDB's own words, for anything else; StoreError for a damaged part.
+    Decimals, such as DuckDB's sum of whole numbers, become int64 if they are whole and fit, else float64. Spans of time
+    become durations, or ISO 8601 texts if any span has months.
+    results: a folder or a store (a Snapshot answers many statements and reads each table once).
+    Raises QueryError with DuckDB's message if the statement is not one valid SELECT; StoreError for a damaged part.
     """
     store = _store(results)
     with duckdb.connect(":memory:", config=LOCKED_DOWN) as connection:
@@ -94,7 +94,7 @@ def run(statement: str, results: str | Location | Store) -> pa.Table:
 
 
 def _of_sweep(rows: pa.Table, sweep: str, store: Store) -> pa.Table:
-    """The rows of the trials that this sweep wants, found by the first of these columns that they have."""
+    """Returns the rows of trials that this sweep wants, matched by sweep, trial_id or attempt_id, in this order."""
     wanted = store.current("wanted", ["sweep", "trial_id"])
     if not pc.any(pc.equal(wanted["sweep"], sweep)).as_py():
         there = ", ".join(sorted(set(wanted["sweep"].to_pylist()))) or "none"
@@ -114,7 +114,7 @@ def _store(results: str | Location | Store) -> Store:
 
 
 def _told_apart(table: pa.Table) -> pa.Table:
-    """Columns of equal name get a number: trial_id, trial_id_1."""
+    """Returns the table with a number appended to repeated column names: trial_id, trial_id_1."""
     names: list[str] = []
     for name in table.column_names:
         number, free = 0, name
@@ -126,7 +126,7 @@ def _told_apart(table: pa.Table) -> pa.Table:
 
 
 def _as_numbers(table: pa.Table) -> pa.Table:
-    """The table without decimals and intervals, which pandas holds as objects; nulls stay nulls."""
+    """Returns the table without decimals and intervals, which pandas stores as objects; nulls stay nulls."""
     for i, column in enumerate(table.columns):
         if pa.types.is_interval(column.type):
             column = pa.chunked_array([_durations(column.to_pylist())])
@@ -140,7 +140,7 @@ def _as_numbers(table: pa.Table) -> pa.Table:
 
 
 def _number(kind: pa.DataType, whole: pa.DataType) -> pa.DataType:
-    """The type without decimals, at any depth.  whole: of those without a fraction."""
+    """Returns the type with decimals replaced, at any depth.  whole: type for decimals without a fraction."""
     if pa.types.is_decimal(kind):
         return whole if kind.scale == 0 else pa.float64()
     if pa.types.is_map(kind):
@@ -155,7 +155,7 @@ def _number(kind: pa.DataType, whole: pa.DataType) -> pa.DataType:
 
 
 def _durations(spans: list[Any]) -> pa.Array:
-    """Spans of months, days and nanoseconds as microseconds, to which DuckDB counts; as texts where one has months."""
+    """Returns spans as microseconds, DuckDB's resolution; as texts if any span has months."""
     if any(span is not None and span.months for span in spans):
         texts = [span and f"P{span.months}M{span.days}DT{span.nanoseconds / 1e9:.6f}S" for span in spans]
         return pa.array(texts, pa.string())
@@ -164,7 +164,7 @@ def _durations(spans: list[Any]) -> pa.Array:
 
 
 def _check_is_printable(answer: duckdb.DuckDBPyRelation) -> None:
-    """Raises QueryError for types that neither pandas nor Parquet has."""
+    """Raises QueryError for types that neither pandas nor Parquet supports."""
     for name, kind in zip(answer.columns, answer.types, strict=True):
         if NOT_PRINTABLE.search(str(kind)):
             raise QueryError(f"column {name!r} is a {kind}, which pandas and Parquet don't have: cast it to varchar.")
@@ -174,13 +174,13 @@ def _check_is_one_select(connection: duckdb.DuckDBPyConnection, statement: str) 
     statements = connection.extract_statements(statement)
     if len(statements) != 1:
         raise QueryError(f"one SELECT at a time: found {len(statements)} statements.")
-    found = _kind(statements[0])
-    if found != duckdb.StatementType.SELECT.name:
-        raise QueryError(f"only SELECT: query reads the tables and never changes anything; found {found}.")
+    kind = _kind(statements[0])
+    if kind != duckdb.StatementType.SELECT.name:
+        raise QueryError(f"only SELECT: query reads the tables and never changes anything; found {kind}.")
 
 
 def _kind(statement: duckdb.Statement) -> str:
-    """The statement's kind; duckdb's Python package has no name for the newest kinds (CONNECT), which are no SELECT."""
+    """Returns the statement's kind; duckdb's Python package has no name for the newest kinds, for example CONNECT."""
     try:
         return statement.type.name
     except ValueError:

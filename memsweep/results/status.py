@@ -1,4 +1,4 @@
-"""How far each sweep is: wanted trials against what the tables say of them."""
+"""Progress of each sweep: the states of its wanted trials, counted."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from memsweep.spec.options import PROTOCOL
 from memsweep.spec.schema import RETRIED, SETTLED, Status, error_line
 
 COLUMNS = ("sweep", "wanted", "finished", "pruned", "diverged", "running", "failed", "missing")
-"""Of the overview."""
+"""Columns of the overview."""
 
 
 def overview(store: Store) -> list[dict[str, Any]]:
-    """One row a sweep: wanted, finished, other ends, running, failed, missing and former trials.
+    """Returns one row per sweep: counts of wanted, finished, otherwise ended, running, failed, missing, former trials.
 
-    Former are stored trials of its earlier launches, which its last one does not want.
+    Former trials are stored trials of earlier launches that the last launch does not want.
     """
     former = wanted.former(store)
     rows = []
@@ -35,9 +35,9 @@ def overview(store: Store) -> list[dict[str, Any]]:
 
 
 def older(store: Store) -> str:
-    """A sentence on settled trials whose numbers this version gives otherwise; empty where there are none.
+    """Returns a sentence on settled trials whose numbers differ in this version; "" without such trials.
 
-    What only a user's code or data can say is known once a launch has stored what it wants.
+    Differences that depend on a user's code or data are counted once a launch has stored the newer trials.
     """
     names = list(dict.fromkeys(name for mend in rules.MENDS for name in mend.fields))
     columns = ["trial_id", "status", "protocol", *(FIELDS[name].column for name in names)]
@@ -56,20 +56,20 @@ def older(store: Store) -> str:
 
 
 def older_protocol(count: int) -> str:
-    """A sentence on so many stored trials of an older protocol; empty for none."""
+    """Returns a sentence on `count` stored trials of an older protocol; "" for 0."""
     trials, they = ("trial is", "it stays") if count == 1 else ("trials are", "they stay")
     return f"{count} stored {trials} of an older protocol: {they} readable, trained anew when wanted" if count else ""
 
 
 def tracking(store: Store) -> str:
-    """A sentence on what MLflow holds of the trials that have ended; empty where it was never filled."""
+    """Returns a sentence on the ended trials that MLflow holds; "" if it was never filled."""
     note = store.tracking()
-    held = note.get("held", {})
-    if not isinstance(held, dict) or not note:
+    counts = note.get("held", {})
+    if not isinstance(counts, dict) or not note:
         return ""
     ends, wanted = store.ends(), store.current("wanted", ["trial_id"])["trial_id"].to_pylist()
     count = sum(trial_id in ends for trial_id in wanted)
-    lacking = max(0, count - sum(number for number in held.values() if isinstance(number, int)))
+    lacking = max(0, count - sum(number for number in counts.values() if isinstance(number, int)))
     where, remedy = f"MLflow at {note.get('where')}", f"memsweep track --results {store.results} fills it"
     if error := note.get("error"):
         state = f"{where} can't be filled since {note.get('since')}, and lacks {lacking} of {count} trials"
@@ -82,7 +82,7 @@ def tracking(store: Store) -> str:
 
 
 def failures(store: Store) -> list[tuple[str, str, str]]:
-    """(trial, status, the error's own line and advice) of each trial that an error ended and that is still wanted."""
+    """Returns (trial_id, status, error line and advice) of each wanted trial that an error ended."""
     unwanted = wanted.unwanted(store)
     table = store.trials(["trial_id", "status", "cause"])
     rows = zip(*(table[name].to_pylist() for name in ("trial_id", "status", "cause")), strict=True)

@@ -1,6 +1,6 @@
-"""Rows of the table `wanted`: of one sweep, of earlier launches, and those that a launch takes over from them.
+"""Rows of the table `wanted`: of a sweep, of earlier launches, and rows that a launch takes over from earlier launches.
 
-Which rows count is decided in `parts.wanted_now`.
+`parts.wanted_now` decides which rows count.
 """
 
 from __future__ import annotations
@@ -20,7 +20,10 @@ from memsweep.spec.schema import SCHEMAS
 def of_sweep(
     sweep: str, store: Store, columns: Sequence[str] | None = None, *, without: Collection[str] = ()
 ) -> pa.Table:
-    """What a sweep wants now, by position.  without: trials that are left out."""
+    """Returns the rows of `wanted` that a sweep's last launch wants, sorted by position.
+
+    columns: default: all.  without: trial_ids to leave out.
+    """
     names = SCHEMAS["wanted"].names if columns is None else list(columns)
     rows = store.current("wanted", list(dict.fromkeys([*names, "sweep", "trial_id", "position"])))
     is_out = pc.is_in(rows["trial_id"], value_set=pa.array(list(without), pa.string()))
@@ -28,12 +31,15 @@ def of_sweep(
 
 
 def none() -> pa.Table:
-    """No rows."""
+    """Returns an empty table with the columns of `wanted`."""
     return SCHEMAS["wanted"].empty_table()
 
 
 def take_over(rows: pa.Table, launch: Mapping[str, Any], store: Store, part_rows: int) -> None:
-    """Stores rows of a former launch as rows of this one, in their order from position 0.  launch: its columns."""
+    """Stores rows of an earlier launch as rows of this launch, with positions from 0 in the order of the rows.
+
+    launch: column -> value of this launch.  part_rows: most rows per part.
+    """
     for first in range(0, len(rows), part_rows):
         part = rows.slice(first, part_rows)
         columns = {name: [value] * len(part) for name, value in launch.items()}
@@ -44,20 +50,20 @@ def take_over(rows: pa.Table, launch: Mapping[str, Any], store: Store, part_rows
 
 
 def records(row: Mapping[str, Any]) -> frozenset[str]:
-    """What the probes that a row asks for leave: their names, and the steps they are asked at beside the end."""
+    """Returns what a row's probes record: their names, and their steps before the end, as text."""
     return recorded(row["probes"], ",".join(map(str, probe_steps(row)))) if row["probes"] else frozenset()
 
 
 def probe_steps(row: Mapping[str, Any]) -> tuple[int, ...]:
-    """Steps at which a row's probes are asked beside the end."""
+    """Returns the steps at which a row's probes run in addition to the end; () if its configuration is invalid."""
     try:
         return tuple(json.loads(row["configuration"] or "{}").get("probe_steps") or ())
-    except (ValueError, AttributeError, TypeError):  # reported by whoever needs its other fields
+    except (ValueError, AttributeError, TypeError):  # reported where other fields are read
         return ()
 
 
 def by_trial(store: Store) -> dict[str, dict[str, Any]]:
-    """trial_id -> a row of it: of what is wanted now, then of what earlier launches wanted."""
+    """Returns trial_id -> row of `wanted`: a current row if the trial is still wanted, else a row of an earlier launch."""
     now = {row["trial_id"]: row for row in store.current("wanted").to_pylist()}
     ever = store.read("wanted")
     former = ever.filter(pc.invert(pc.is_in(ever["trial_id"], value_set=pa.array(list(now), pa.string()))))
@@ -65,27 +71,27 @@ def by_trial(store: Store) -> dict[str, dict[str, Any]]:
 
 
 def former(store: Store) -> dict[str, set[str]]:
-    """Sweep -> stored trials that earlier launches of it wanted, and the last one does not."""
+    """Returns sweep -> stored trials that earlier launches of the sweep wanted and its last launch does not."""
     stored = pa.array(sorted(store.ends()), pa.string())
     names = ["sweep", "trial_id"]
     ever, now = store.read("wanted", names), store.current("wanted", names)
-    if len(ever) == len(now):  # as where each sweep was launched once
+    if len(ever) == len(now):  # for example if each sweep was launched once
         return {}
     ever = ever.filter(pc.is_in(ever["trial_id"], value_set=stored))
-    found: dict[str, set[str]] = {}
+    trials: dict[str, set[str]] = {}
     for sweep, trial_id in _pairs(ever) - _pairs(now):
-        found.setdefault(sweep, set()).add(trial_id)
-    return found
+        trials.setdefault(sweep, set()).add(trial_id)
+    return trials
 
 
 def unwanted(store: Store) -> set[str]:
-    """Stored trials that a sweep wanted once, and none wants now."""
+    """Returns stored trials that a sweep wanted earlier, and that no sweep wants now."""
     gone = set[str]().union(*former(store).values())
     return gone and gone - set(store.current("wanted", ["trial_id"])["trial_id"].to_pylist())
 
 
 def partial(store: Store) -> list[str]:
-    """Sweeps whose last launch is stored in part, so that an earlier one counts, or none."""
+    """Returns the sweeps whose last launch is stored incompletely, so that an earlier launch counts, or no launch."""
     now = _last_launches(store.current("wanted", _LAUNCH))
     return sorted(
         sweep for sweep, last in _last_launches(store.read("wanted", _LAUNCH)).items() if last != now.get(sweep)
@@ -96,7 +102,7 @@ _LAUNCH = ["sweep", "launched_at", "launch_id"]
 
 
 def _last_launches(rows: pa.Table) -> dict[str, tuple[Any, str]]:
-    """Sweep -> when its last launch began, and its id, as far as these rows name launches."""
+    """Returns sweep -> (start, launch_id) of its last launch; rows without launch_id are skipped."""
     launches = rows.filter(pc.is_valid(rows["launch_id"])).group_by(_LAUNCH).aggregate([])
     rows_of = sorted(zip(*(launches[name].to_pylist() for name in _LAUNCH), strict=True))
     return {sweep: (at, launch_id) for sweep, at, launch_id in rows_of}
