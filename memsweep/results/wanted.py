@@ -63,7 +63,7 @@ def probe_steps(row: Mapping[str, Any]) -> tuple[int, ...]:
 
 
 def by_trial(store: Store) -> dict[str, dict[str, Any]]:
-    """Returns trial_id -> row of `wanted`: a current row if the trial is still wanted, else a row of an earlier launch."""
+    """Returns trial_id -> row of `wanted`: a current row if there is one, else a row of an earlier launch."""
     now = {row["trial_id"]: row for row in store.current("wanted").to_pylist()}
     ever = store.read("wanted")
     former = ever.filter(pc.invert(pc.is_in(ever["trial_id"], value_set=pa.array(list(now), pa.string()))))

@@ -1,1 +1,1 @@
-"""Where results lie: locations, locks, Parquet parts, the store."""
+"""Storage of results: locations, locks, Parquet parts, the store."""

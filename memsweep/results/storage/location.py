@@ -1,8 +1,8 @@
-"""Where results are: a folder on a disk, this machine's or shared, or a prefix in an object store (S3, GCS).
+"""Locations of results: a folder on a local or shared disk, or a prefix in an object store (S3, GCS).
 
-An `ObjectPath` has the part of `pathlib.Path` that a results folder needs, through pyarrow's file systems, so that
-few ask which of the two it is. Credentials come from where the provider's own tools look for them, and never
-from the address: it stands in tables, logs and messages.
+An `ObjectPath` implements the part of `pathlib.Path` that a results folder needs, through pyarrow's file systems, so
+that most code treats both alike. Credentials come from the places that the provider's tools read, never from the
+address, because tables, logs and messages contain the address.
 """
 
 from __future__ import annotations
@@ -26,27 +26,27 @@ from urllib.parse import parse_qs, parse_qsl, unquote, urlencode, urlsplit
 from pyarrow import ArrowException, NativeFile, fs
 
 SCHEMES = ("s3", "gs")
-"""Of object stores."""
+"""URI schemes of object stores."""
 SECRETS = {"access_key", "secret_key", "session_token", "credentials", "json_credentials"}
 """Options that an address must not hold."""
 PATIENCE_SECONDS = 120.0
-"""How long a request is tried while an object store answers errors that may pass."""
+"""How long a request is retried after temporary errors of an object store."""
 GCS_PATIENCE_SECONDS = 10.0
-"""Of those, how long its library tries by itself, by default for a quarter of an hour."""
+"""How long the GCS library itself retries a request; its default is a quarter of an hour."""
 PAUSES = (0.5, 1.0, 2.0, 4.0, 8.0, 15.0)
-"""Between tries, about; the last is repeated."""
+"""Approximate pauses between tries in seconds; the last pause is repeated."""
 LASTING = ("ACCESS_DENIED", "NO_SUCH_BUCKET", "INVALID_ACCESS_KEY", "SIGNATURE", "Bucket name", "HTTP status 403")
-"""In the texts of errors that waiting does not mend."""
+"""Parts of the messages of permanent errors, which are not retried."""
 
 _Answer = TypeVar("_Answer")
 
 
 class LocationError(Exception):
-    """Why an address of results can't be used."""
+    """An address of results can't be used; the message gives the reason."""
 
 
 class Stat(NamedTuple):
-    """Of an object, as `os.stat_result` names it."""
+    """Size and age of an object, with the field names of `os.stat_result`."""
 
     st_size: int  # bytes
     st_mtime: float  # seconds since 1970, by the store's clock
@@ -54,12 +54,12 @@ class Stat(NamedTuple):
 
 @dataclass(frozen=True, order=True)
 class ObjectPath:
-    """An object, or a prefix of several, in an object store. What is written appears whole or not at all."""
+    """An object, or a prefix of objects, in an object store. Writes are atomic. Methods follow `pathlib.Path`."""
 
     scheme: str
     key: str  # bucket and path
     query: str = ""  # options, as pyarrow's file systems take them: endpoint_override=localhost:9000&scheme=http
-    # and, for GCS, anonymous=true: without credentials
+    # for GCS also anonymous=true: without credentials
 
     def __str__(self) -> str:
         return f"{self.scheme}://{self.key}" + (f"?{self.query}" if self.query else "")
@@ -69,63 +69,74 @@ class ObjectPath:
 
     @property
     def name(self) -> str:
+        """The last component of the key."""
         return PurePosixPath(self.key).name
 
     @property
     def stem(self) -> str:
+        """The name without its suffix."""
         return PurePosixPath(self.key).stem
 
     @property
     def suffix(self) -> str:
+        """The suffix of the name, with its dot."""
         return PurePosixPath(self.key).suffix
 
     @property
     def parent(self) -> ObjectPath:
+        """The prefix that contains this path."""
         return ObjectPath(self.scheme, str(PurePosixPath(self.key).parent), self.query)
 
     def resolve(self) -> ObjectPath:
+        """Returns the path itself, which is always absolute."""
         return self
 
     def mkdir(self, *, parents: bool = False, exist_ok: bool = False) -> None:
-        """Nothing: prefixes are there as soon as something is below them."""
+        """Does nothing: a prefix exists as soon as an object is below it."""
 
     def is_dir(self) -> bool:
+        """Returns whether the path is a prefix of objects.  Raises OSError."""
         return bool(_patiently(self._info).type == fs.FileType.Directory)
 
     def is_file(self) -> bool:
+        """Returns whether the path is an object.  Raises OSError."""
         return bool(_patiently(self._info).type == fs.FileType.File)
 
     def exists(self) -> bool:
+        """Returns whether the path is an object or a prefix of objects.  Raises OSError."""
         return bool(_patiently(self._info).type != fs.FileType.NotFound)
 
     def stat(self) -> Stat:
-        """Raises FileNotFoundError."""
+        """Returns size and age.  Raises FileNotFoundError."""
         info = _patiently(self._info)
         if info.type == fs.FileType.NotFound:
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(self))
         return _stat(info)
 
     def open(self, mode: str = "rb") -> NativeFile:
-        """For reading, at any place."""
+        """Opens the object for reading with random access."""
         assert mode == "rb", mode
         return _patiently(lambda: self._system.open_input_file(self.key))
 
     def read_bytes(self) -> bytes:
+        """Returns the content of the object.  Raises OSError."""
+
         def read() -> bytes:
             with self._system.open_input_file(self.key) as file:
                 try:
                     content: bytes = file.read()
-                except ValueError as error:  # GCS: it has gone since it was opened, as the next try will say
+                except ValueError as error:  # GCS: deleted after opening; the next try raises FileNotFoundError
                     raise OSError(str(error)) from error
             return content
 
         return _patiently(read)
 
     def read_text(self, encoding: str = "utf-8", errors: str = "strict") -> str:
+        """Returns the content of the object as text.  Raises OSError."""
         return self.read_bytes().decode(encoding, errors)
 
     def write_bytes(self, content: Any) -> None:
-        """Tried for a while; the same content twice is the same object."""
+        """Writes the object, with retries: writing the same content twice is harmless.  Raises OSError."""
 
         def write() -> None:
             with self._system.open_output_stream(self.key) as file:
@@ -134,6 +145,8 @@ class ObjectPath:
         _patiently(write)
 
     def unlink(self, missing_ok: bool = False) -> None:
+        """Deletes the object.  Raises FileNotFoundError if it does not exist, unless missing_ok."""
+
         def delete() -> None:
             try:
                 self._system.delete_file(self.key)
@@ -144,20 +157,20 @@ class ObjectPath:
         _patiently(delete)
 
     def glob(self, pattern: str) -> Iterator[ObjectPath]:
-        """Objects whose names match; wildcards only in the last part of the pattern."""
+        """Yields objects whose names match; only the last component of the pattern may have wildcards."""
         yield from self.listed(pattern)
 
     def listed(self, pattern: str) -> dict[ObjectPath, Stat]:
-        """As `glob` finds them, with the size and age that one listing tells of all."""
+        """Returns object -> size and age for the objects of `glob`, from a single listing."""
         folder, _, name = pattern.rpartition("/")
         place = self / folder if folder else self
         selector = fs.FileSelector(place.key, allow_not_found=True)
         infos = _patiently(lambda: self._system.get_file_info(selector))
-        found = {ObjectPath(self.scheme, info.path, self.query): _stat(info) for info in infos if info.is_file}
-        return {path: stat for path, stat in found.items() if fnmatch.fnmatchcase(path.name, name)}
+        stats = {ObjectPath(self.scheme, info.path, self.query): _stat(info) for info in infos if info.is_file}
+        return {path: stat for path, stat in stats.items() if fnmatch.fnmatchcase(path.name, name)}
 
     def check(self) -> None:
-        """Raises OSError, at once, where the store does not answer, or has no such bucket."""
+        """Raises OSError, without retries, if the store does not answer or the bucket does not exist."""
         bucket = self.key.partition("/")[0]
         if self._system.get_file_info(bucket).type == fs.FileType.NotFound:
             raise FileNotFoundError(f"there is no bucket {bucket!r}, or we may not list it")
@@ -174,10 +187,9 @@ Location = Path | ObjectPath
 
 
 def location(results: str | Path | ObjectPath) -> Location:
-    """The place with this address: a path, or s3://bucket/prefix, gs://bucket/prefix. Raises LocationError.
+    """Returns the location for an address: a path, s3://bucket/prefix or gs://bucket/prefix. Raises LocationError.
 
-    A path is whole from here on, whatever the current folder becomes; ~ is the user's home, which shells leave as it is
-    in --results=~/folder.
+    A path becomes absolute, with ~ expanded, which shells do not expand in --results=~/folder.
     """
     if isinstance(results, ObjectPath):
         return results
@@ -207,12 +219,12 @@ def location(results: str | Path | ObjectPath) -> Location:
 
 
 def local_folder(place: Location) -> Path:
-    """Where what can't be in an object store is kept for these results: MLflow's database, logs."""
+    """Returns the local folder for files that can't be in an object store: MLflow's database, logs."""
     return place.resolve() if isinstance(place, Path) else state_folder(place)
 
 
 def state_folder(place: Location) -> Path:
-    """A folder of this user's, for what can't be beside these results."""
+    """Returns the user's folder for files that can't be stored beside these results; creates it."""
     state = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state")
     name = f"{re.sub('[?%]', '-', place.name)}-{hashlib.blake2b(str(place).encode(), digest_size=6).hexdigest()}"
     folder = state / "memsweep" / name
@@ -222,7 +234,7 @@ def state_folder(place: Location) -> Path:
 
 @contextmanager
 def on_disk(path: Location) -> Iterator[Path]:
-    """A file as one of this machine, for as long as this lasts."""
+    """Yields a local path of the file: itself, or a temporary copy of an object."""
     if isinstance(path, Path):
         yield path
         return
@@ -233,14 +245,14 @@ def on_disk(path: Location) -> Iterator[Path]:
 
 
 def sizes(folder: Location, pattern: str) -> dict[Location, int]:
-    """File -> bytes, of those that match; files that go meanwhile are passed over."""
+    """Returns file -> bytes for files that match; files that are deleted meanwhile are skipped."""
     if isinstance(folder, ObjectPath):
         return {path: stat.st_size for path, stat in folder.listed(pattern).items()}
-    found: dict[Location, int] = {}
+    bytes_of: dict[Location, int] = {}
     for path in folder.glob(pattern):
         with suppress(FileNotFoundError):
-            found[path] = path.stat().st_size
-    return found
+            bytes_of[path] = path.stat().st_size
+    return bytes_of
 
 
 def _stat(info: fs.FileInfo) -> Stat:
@@ -248,7 +260,7 @@ def _stat(info: fs.FileInfo) -> Stat:
 
 
 def _bare(parts: Any) -> str:
-    """An address without what may be secret."""
+    """Returns an address without credentials and options."""
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
 
@@ -256,11 +268,11 @@ def _bare(parts: Any) -> str:
 def _system(scheme: str, bucket: str, query: str) -> fs.FileSystem:
     options = dict(parse_qsl(query, keep_blank_values=True))
     if scheme == "s3":
-        options.setdefault("allow_delayed_open", "true")  # one request for a small object, else three
+        options.setdefault("allow_delayed_open", "true")  # one request for a small object instead of three
     else:
         options.setdefault("retry_limit_seconds", str(GCS_PATIENCE_SECONDS))
         if options.pop("anonymous", "") == "true":
-            bucket = f"anonymous@{bucket}"  # as pyarrow has it
+            bucket = f"anonymous@{bucket}"  # pyarrow's syntax
     try:
         return fs.FileSystem.from_uri(f"{scheme}://{bucket}" + (f"?{urlencode(options)}" if options else ""))[0]
     except (ArrowException, ValueError) as error:
@@ -268,7 +280,7 @@ def _system(scheme: str, bucket: str, query: str) -> fs.FileSystem:
 
 
 def _patiently(act: Callable[[], _Answer]) -> _Answer:
-    """What `act` returns, after tries as long as its errors may pass. Raises the last OSError."""
+    """Returns what `act` returns, and retries it after temporary errors. Raises the last OSError."""
     until = time.monotonic() + PATIENCE_SECONDS
     for pause in (*PAUSES, *(PAUSES[-1:] * int(PATIENCE_SECONDS))):
         try:

@@ -1,8 +1,8 @@
-"""One process at a time does one thing with a results folder: it holds a lock that is freed however it ends.
+"""Named locks of a results folder: a lock is held by one process at a time, and freed however that process ends.
 
-On a disk the system keeps the lock, `<name>.lock`. An object store has none, but whoever writes there and then lists
-sees all that was written before: a process writes a claim, `<name>.lock/<its own name>`, and holds the lock if it finds
-no other. A claim is renewed every few seconds, and counts no longer when it is old by the store's own clock.
+On disk a lock is flock on the file `<name>.lock`. An object store has no locks, but a listing contains all earlier
+writes: a process writes a claim, `<name>.lock/<random name>`, and holds the lock if it lists no other claim. A claim is
+renewed every few seconds, and expires when it is old by the store's clock.
 """
 
 from __future__ import annotations
@@ -25,24 +25,27 @@ from typing import TextIO
 from memsweep.results.storage.location import Location, ObjectPath
 
 LOCK_SECONDS = 1.0
-"""How long a lock is tried for: `is_locked` holds it for an instant."""
+"""Default time to try for a lock: `is_held` holds it for an instant."""
 BEAT_SECONDS = 5.0
-"""Between renewals of a claim."""
+"""Time between renewals of a claim."""
 DEAD_SECONDS = 60.0
-"""A claim that is older belongs to nobody."""
+"""Age at which a claim expires."""
 
 
 class HeldError(Exception):
-    """Who holds the lock."""
+    """Another process holds the lock; the message names that process."""
 
 
 def hold(results: Location, name: str, seconds: float = LOCK_SECONDS) -> AbstractContextManager[None]:
-    """Held by one process at a time.  seconds: how long to try.  Raises HeldError, OSError where none can be made."""
+    """Returns a context that holds the lock.  seconds: how long to try.
+
+    Entering raises HeldError if another process holds the lock, OSError if the lock can't be created.
+    """
     return _claim(results, name, seconds) if isinstance(results, ObjectPath) else _flock(results, name, seconds)
 
 
 def is_held(results: Location, name: str) -> bool:
-    """Whether a live process holds the lock."""
+    """Returns whether a live process holds the lock."""
     if isinstance(results, ObjectPath):
         return bool(_others(results, name, None, time.time() + _clock_offset(results)))
     try:
@@ -50,7 +53,7 @@ def is_held(results: Location, name: str) -> bool:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
-    except OSError:  # no launch yet, or none that could be
+    except OSError:  # no launch yet, or an unreadable file
         return False
     return False
 
@@ -73,15 +76,15 @@ def _flock(results: Path, name: str, seconds: float) -> Iterator[None]:
 
 
 def _opened(path: Path) -> TextIO:
-    """A lock file, made as writable as other files are; one of another user's that may only be read locks too."""
+    """Opens a lock file, created as writable as its folder; a read-only file of another user can be locked too."""
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
     except PermissionError:
-        return open(path)  # flock asks for no more, but on NFS, where it says so
-    file = open(descriptor, "r+")  # noqa: SIM115  closed by who locks it
+        return open(path)  # enough for flock, except on NFS, which raises an error
+    file = open(descriptor, "r+")  # noqa: SIM115  closed by the caller
     state = os.fstat(file.fileno())
     shared = path.parent.stat().st_mode & 0o022
-    if state.st_uid == os.geteuid() and state.st_mode & shared != shared:  # an older version made it
+    if state.st_uid == os.geteuid() and state.st_mode & shared != shared:  # created by an older version
         os.fchmod(file.fileno(), stat.S_IMODE(state.st_mode) | shared)
     return file
 
@@ -96,35 +99,37 @@ def _locks(file: TextIO) -> bool:
 
 @contextmanager
 def _claim(results: ObjectPath, name: str, seconds: float) -> Iterator[None]:
-    own = results / f"{name}.lock" / secrets.token_hex(8)
+    claim = results / f"{name}.lock" / secrets.token_hex(8)
     content = json.dumps({"process": os.getpid(), "host": platform.node()}).encode()
-    until, met = time.monotonic() + seconds, dict[ObjectPath, float]()
+    until, first_seen = time.monotonic() + seconds, dict[ObjectPath, float]()
     while True:
-        own.write_bytes(content)
-        others = _others(results, name, own, own.stat().st_mtime)
+        claim.write_bytes(content)
+        others = _others(results, name, claim, claim.stat().st_mtime)
         if not others:
             break
-        own.unlink(missing_ok=True)
-        # one that has not been renewed since we met it may be a dead process's
-        if time.monotonic() >= until and any(met.get(path, age) != age for path, age in others.items()):
+        claim.unlink(missing_ok=True)
+        # a claim that has not been renewed since it was first listed may belong to a dead process
+        if time.monotonic() >= until and any(first_seen.get(path, age) != age for path, age in others.items()):
             raise HeldError(_holder(next(iter(others))))
-        met = {**others, **met}
-        time.sleep(random.uniform(0.2, 1.0))  # or two that came at the same moment would meet again and again
+        first_seen = {**others, **first_seen}
+        time.sleep(random.uniform(0.2, 1.0))  # random, so that two simultaneous claims do not collide forever
     is_over = threading.Event()
-    beat = threading.Thread(target=_renew, args=(own, content, is_over), daemon=True)
+    beat = threading.Thread(target=_renew, args=(claim, content, is_over), daemon=True)
     beat.start()
     try:
         yield
     finally:
         is_over.set()
         beat.join()
-        with suppress(OSError):  # then it grows old
-            own.unlink(missing_ok=True)
+        with suppress(OSError):  # then the claim expires
+            claim.unlink(missing_ok=True)
 
 
 def _others(results: ObjectPath, name: str, own: ObjectPath | None, now: float) -> dict[ObjectPath, float]:
-    """Claims of live processes -> when they were renewed; the rest are deleted by whoever claims.  now: by the store's
-    clock."""
+    """Returns claim of a live process -> time of its renewal; deletes all other claims if `own` is given.
+
+    own: the caller's claim, which is left out.  now: seconds since 1970 by the store's clock.
+    """
     claims = {path: stat.st_mtime for path, stat in (results / f"{name}.lock").listed("*").items() if path != own}
     live = {path: age for path, age in claims.items() if now - age < DEAD_SECONDS and not _is_dead(path)}
     if own is not None:
@@ -134,7 +139,7 @@ def _others(results: ObjectPath, name: str, own: ObjectPath | None, now: float) 
 
 
 def _is_dead(claim: ObjectPath) -> bool:
-    """Whether it is of a process of this machine that is gone."""
+    """Returns whether the claim belongs to a process of this machine that no longer exists."""
     with suppress(OSError, ValueError, KeyError, TypeError):
         holder = json.loads(claim.read_bytes())
         if holder["host"] == platform.node():
@@ -154,13 +159,13 @@ def _holder(claim: ObjectPath) -> str:
 
 def _renew(claim: ObjectPath, content: bytes, is_over: threading.Event) -> None:
     while not is_over.wait(BEAT_SECONDS):
-        with suppress(OSError):  # the next may succeed; what two launches write twice is read once
+        with suppress(OSError):  # the next renewal may succeed; rows that two launches write are read once
             claim.write_bytes(content)
 
 
 @lru_cache
 def _clock_offset(results: ObjectPath) -> float:
-    """The store's clock against ours, in seconds; 0 where we may not write."""
+    """Returns the store's clock minus this machine's, in seconds; 0 without permission to write."""
     probe = results / f".clock-{secrets.token_hex(4)}"
     try:
         probe.write_bytes(b"")

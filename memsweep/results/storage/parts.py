@@ -1,4 +1,4 @@
-"""Parts: whole or absent Parquet files. How one is read and written, and which of its rows a reader sees."""
+"""Parts, which are Parquet files that are complete or absent: reading, writing, and which rows readers see."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ from memsweep.spec.config import recorded
 from memsweep.spec.schema import SETTLED, Status
 
 PARTS = "[!.]*.parquet"
-"""Their names, as a pattern."""
+"""Pattern of the file names of parts."""
 PART_NAME = re.compile("[0-9a-f]{24}")
-"""What we call them before the dot: by their content."""
+"""Stem of a part's file name: a hash of its content."""
 
 RANKED = ["trial_id", "attempt_id", "status", "probes", "probe_steps", "finished_at"]
-"""What `kept` looks at."""
+"""Columns that `kept` reads."""
 LAUNCHES = ["sweep", "trial_id", "launch_id", "launched_at", "launch_rows", "probes"]
-"""What `wanted_now` looks at."""
+"""Columns that `wanted_now` reads."""
 
 NEVER_NULL = frozenset(("trial_id", "attempt_id", "sweep", "status"))
-"""What each row of a table with such a column has."""
+"""Columns that must not be null in any table."""
 KEYS = {
-    "trials": ["trial_id", "attempt_id", "status"],  # a paused trial that is given up has two rows
+    "trials": ["trial_id", "attempt_id", "status"],  # a paused trial that is pruned later has two rows
     "steps": ["trial_id", "attempt_id", "step"],
     "examples": ["trial_id", "attempt_id", "example"],
     "positions": ["trial_id", "attempt_id", "position"],
@@ -46,18 +46,21 @@ KEYS = {
     "packs": ["attempt_id"],
     "wanted": ["sweep", "launch_id", "trial_id", "probes"],
 }
-"""What tells the rows of a table apart."""
+"""Table -> columns that identify a row."""
 
 
 class StoreError(Exception):
-    """What is wrong with a results folder, and what to do next."""
+    """A problem of a results folder; the message says what to do next."""
 
 
 def read_part(path: Location, schema: pa.Schema) -> pa.Table:
-    """Raises StoreError where the file is no part, or can't be read, FileNotFoundError where there is none."""
+    """Returns the rows of a part, with the columns and types of `schema`; missing columns are null.
+
+    Raises FileNotFoundError if the file does not exist, StoreError if it can't be read or is not a valid part.
+    """
     try:
-        # opened here, because Arrow takes some paths for addresses, or for those of a home
-        # one request for the whole of a small object takes less time than several for its columns
+        # opened here, because Arrow interprets some paths as URIs, or expands a home folder in them
+        # one request for a whole small object is faster than several requests for its columns
         source = open(path, "rb") if isinstance(path, Path) else pa.BufferReader(path.read_bytes())  # noqa: SIM115
     except FileNotFoundError:
         raise
@@ -65,19 +68,19 @@ def read_part(path: Location, schema: pa.Schema) -> pa.Table:
         raise _not_read(path, error) from error
     try:
         with source, pq.ParquetFile(source) as file:
-            held = set(file.schema_arrow.names)  # built anew at each asking
-            present = [name for name in schema.names if name in held]
+            stored_names = set(file.schema_arrow.names)  # pyarrow rebuilds the property at each access
+            present = [name for name in schema.names if name in stored_names]
             table = file.read(columns=present)
         columns = [
-            table[field.name].cast(field.type) if field.name in held else pa.nulls(len(table), field.type)
+            table[field.name].cast(field.type) if field.name in stored_names else pa.nulls(len(table), field.type)
             for field in schema
         ]
         rows = pa.table(columns, schema=schema)
-        rows.validate(full=True)  # a flipped bit may make a text that is none
+        rows.validate(full=True)  # a flipped bit may make invalid UTF-8
         _check_means_something(rows)
         return rows
     except (pa.ArrowException, OSError, UnicodeError, ValueError) as error:
-        if getattr(error, "errno", None) is not None:  # of the system, not of what the bytes say
+        if getattr(error, "errno", None) is not None:  # an error of the system, not of the file's content
             raise _not_read(path, error) from error
         raise StoreError(
             f"{path} is no whole Parquet part ({str(error).splitlines()[0]}). Move it out of the folder, e.g. into "
@@ -94,7 +97,7 @@ def _not_read(path: Location, error: Exception) -> StoreError:
 
 
 def _check_means_something(rows: pa.Table) -> None:
-    """Raises ValueError where it isn't told of what a row is, or a trial ended in a way that we don't know."""
+    """Raises ValueError for rows without an identifying value, and for an unknown status."""
     for name in NEVER_NULL & set(rows.column_names):
         if rows[name].null_count:
             raise ValueError(f"rows without {name}")
@@ -105,7 +108,10 @@ def _check_means_something(rows: pa.Table) -> None:
 
 
 def kept(attempts: pa.Table) -> pa.Array:
-    """Rows of the attempts that readers see, in the order of their trials' first rows."""
+    """Returns the indices of the rows that readers see, one per trial, in the order of the trials' first rows.
+
+    attempts: the columns RANKED of `trials`.
+    """
     best: dict[str, tuple[tuple[Any, ...], int]] = {}
     columns = (attempts[name].to_pylist() for name in ("trial_id", "attempt_id", "status", "probes", "probe_steps"))
     times = attempts["finished_at"].cast(pa.int64()).to_pylist()
@@ -119,11 +125,12 @@ def kept(attempts: pa.Table) -> pa.Array:
 
 
 def wanted_now(rows: pa.Table) -> pa.Array:
-    """Rows of `wanted` that count, each sweep's trials once, in order: those of its newest launch that is whole.
+    """Returns the indices of the rows of `wanted` that count, ascending: those of each sweep's newest complete launch.
 
-    A launch is whole once as many of its rows are stored as it began with (`launch_rows`), and so is each round that a
-    search adds. Rows without a launch, of an older version, all count until there is a launch; of two of them that want
-    different probes of a trial, the one with more counts.
+    A launch, or a round that a search adds to it, is complete once `launch_rows` of its rows are stored. Each trial of
+    a sweep counts once. Rows without launch_id, from an older version, count until the sweep has a launch; of two rows
+    with different probes for a trial, the row with more probes counts.
+    rows: the columns LAUNCHES of `wanted`.
     """
     probe_count = pc.add(pc.count_substring(rows["probes"], ","), pc.cast(pc.not_equal(rows["probes"], ""), pa.int32()))
     table = pa.table(
@@ -138,8 +145,8 @@ def wanted_now(rows: pa.Table) -> pa.Array:
         }
     )
     table = table.sort_by([("probe_count", "descending"), ("row", "ascending")])
-    each = table.take(_firsts(table, ["launch", "trial_id"]))
-    launches = each.group_by(["sweep", "launch"], use_threads=False).aggregate(
+    rows_once = table.take(_firsts(table, ["launch", "trial_id"]))
+    launches = rows_once.group_by(["sweep", "launch"], use_threads=False).aggregate(
         [("row", "count"), ("needed", "min"), ("at", "max")]
     )
     newest: dict[str, dict[str, Any]] = {}
@@ -148,30 +155,33 @@ def wanted_now(rows: pa.Table) -> pa.Array:
             newest[launch["sweep"]] = launch
     names = pa.array([launch["launch"] for launch in newest.values()], pa.string())
     counts = pa.array([launch["row_count"] for launch in newest.values()], pa.int64())
-    stored = counts.take(pc.index_in(each["launch"], value_set=names).combine_chunks())  # null: of another launch
-    return _sorted(each.filter(pc.fill_null(pc.less_equal(each["needed"], stored), False))["row"])
+    stored = counts.take(
+        pc.index_in(rows_once["launch"], value_set=names).combine_chunks()
+    )  # null: a row of another launch
+    return _sorted(rows_once.filter(pc.fill_null(pc.less_equal(rows_once["needed"], stored), False))["row"])
 
 
 def check_is_whole(values: Iterator[Any]) -> None:
+    """Raises ValueError for a float with a fraction."""
     for value in values:
         if isinstance(value, float) and not value.is_integer():
             raise ValueError(f"{value} is no whole number")
 
 
 def unique(rows: pa.Table, table: str) -> pa.Table:
-    """Rows of a table without copies, in order: what tells them apart is in their columns."""
+    """Returns the rows of a table without duplicates of KEYS[table], in order."""
     first = _firsts(rows, KEYS[table])
     return rows if len(first) == len(rows) else rows.take(first)
 
 
 def _firsts(rows: pa.Table, keys: list[str]) -> pa.Array:
-    """The first row of each combination of these columns, in order."""
+    """Returns the index of the first row of each combination of these columns, ascending."""
     numbered = rows.select(keys).append_column("number", pa.array(range(len(rows)), pa.int64()))
     return _sorted(numbered.group_by(keys, use_threads=False).aggregate([("number", "min")])["number_min"])
 
 
 def attempt_pairs(table: pa.Table) -> pa.Array:
-    """Trial and attempt as one text.  table: with trial_id and attempt_id.  Returns [rows]."""
+    """Returns [rows] texts trial_id/attempt_id.  table: with the columns trial_id and attempt_id."""
     return pc.binary_join_element_wise(table["trial_id"], table["attempt_id"], "/").combine_chunks()
 
 
@@ -181,11 +191,12 @@ def _sorted(values: pa.ChunkedArray) -> pa.Array:
 
 
 def digest(content: Any) -> str:
+    """Returns 24 hexadecimal digits that identify these bytes."""
     return hashlib.blake2b(content, digest_size=12).hexdigest()
 
 
 def write_whole(path: Location, content: Any) -> None:
-    """The file appears under its name complete, or not at all, even if the machine stops meanwhile."""
+    """Writes a file atomically: it appears complete or not at all, even after a crash.  Raises StoreError."""
     try:
         if isinstance(path, ObjectPath):
             path.write_bytes(content)
