@@ -1,1 +1,1 @@
-"""Runs of MLflow made from the tables."""
+"""Projection of the tables to MLflow: a run per trial and per sweep."""

@@ -1,7 +1,7 @@
-"""Where MLflow is, and the start of the process that fills it beside a launch. Light: every launch imports it.
+"""MLflow's URI, and the start of the background process that fills MLflow. Imports little: every launch imports it.
 
-That process never stands in a launch's way: it is of the lowest priority, imports MLflow only when there is something
-to write, outlives the launch until MLflow holds all of it, and then ends by itself (`follow.py`).
+The process does not slow a launch down: it has the lowest priority, and imports MLflow only once a trial has ended. It
+outlives the launch until MLflow holds all trials, and then ends (`follow.py`).
 """
 
 from __future__ import annotations
@@ -24,9 +24,10 @@ URI_VARIABLE = "MLFLOW_TRACKING_URI"
 NO_TRACKING = "none"
 LOG = "tracking.log"
 DETACHED = '{ echo 19 > /proc/self/autogroup; } 2> /dev/null; nice -n 19 "$@" &'
-"""Linux shares the processor among sessions first: one of its own must be nice as a whole, or it takes half of it."""
+"""Starts a command in the background at the lowest priority. Linux divides the processor among sessions first: a new
+session must be nice as a whole, or it takes half of the processor."""
 LOOK_SECONDS = 2.0
-"""Between looks at the parts, at least."""
+"""Shortest time between two listings of the parts."""
 SERVERS = ("http", "https")
 DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
 HOSTED = ("databricks", "databricks-uc", "uc")
@@ -37,21 +38,20 @@ ALLOWED = (
 
 
 class TrackingError(Exception):
-    """Why MLflow can't be filled or shown, and what to do next."""
+    """MLflow can't be filled or shown; the message says what to do next."""
 
 
 def tracking_uri(given: str | None, results: Location) -> str | None:
-    """Where MLflow is: as given, else MLFLOW_TRACKING_URI, else a database in the results folder, or, where that
-    is in an object store, in a folder of this user's. None: nowhere.
+    """Returns MLflow's URI: `given`, else MLFLOW_TRACKING_URI, else `default_uri`; None if it is "none".
 
-    Raises TrackingError where MLflow can't be at such a place, whether or not anything answers there.
+    Raises TrackingError for an invalid URI; does not connect to it.
     """
     chosen = given or os.environ.get(URI_VARIABLE) or default_uri(results)
     return None if chosen == NO_TRACKING else checked(chosen)
 
 
 def checked(uri: str) -> str:
-    """The URI, the path of a database in it whole. Raises TrackingError where MLflow can't be at such a place."""
+    """Returns the URI, with the absolute path of an SQLite database. Raises TrackingError for an invalid URI."""
     if path := sqlite_path(uri):
         return f"sqlite:///{path}"
     scheme, colon, rest = uri.partition(":")
@@ -76,7 +76,7 @@ def checked(uri: str) -> str:
 
 
 def sqlite_path(uri: str) -> Path | None:
-    """The file of a database of SQLite, its whole path; None where it is none, or has options."""
+    """Returns the absolute path of an SQLite database; None for any other URI, or one with options."""
     path = uri.removeprefix("sqlite:///")
     if path == uri or path in ("", ":memory:") or set("?%") & set(path) or path.startswith("file:"):
         return None
@@ -84,21 +84,22 @@ def sqlite_path(uri: str) -> Path | None:
 
 
 def default_uri(results: Location) -> str:
+    """Returns the URI of the SQLite database in the results folder, or else in the user's state folder."""
     folder = local_folder(results)
-    if set("?%") & set(str(folder)):  # in a URI, the one begins options and the other codes of characters
+    if set("?%") & set(str(folder)):  # in a URI, ? begins options and % begins codes of characters
         folder = state_folder(folder)
     return f"sqlite:///{folder / 'mlflow.db'}"
 
 
 def shown(text: object) -> str:
-    """On one line, and without the name and password that a URI may hold."""
+    """Returns the text on one line, without user names and passwords in URIs."""
     return re.sub(r"(?<=://)[^/@\s]+@", "", " ".join(str(text).split()))
 
 
 def start(store: Store, uri: str) -> str | None:
-    """Starts a process that follows the launch of this folder. Returns why it could not, or None; waits for nothing.
+    """Starts a process that follows the launch of this folder, without waiting. Returns an error message, or None.
 
-    The process belongs to nobody, and is started before `watchdog.py` marks what is to end with the launch.
+    The process is detached, and must be started before `watchdog.py` marks the processes that end with the launch.
     """
     track = [sys.executable, "-m", "memsweep", "track", "--follow", "--results", str(store.results.resolve())]
     try:
@@ -109,7 +110,7 @@ def start(store: Store, uri: str) -> str | None:
                 stdout=log,
                 stderr=log,
                 start_new_session=True,  # Ctrl-C does not reach it
-                env={**os.environ, URI_VARIABLE: uri},  # not among the arguments, which everybody may read
+                env={**os.environ, URI_VARIABLE: uri},  # not an argument, which all users may read
                 check=True,
             )
     except (OSError, subprocess.CalledProcessError) as error:
@@ -118,9 +119,9 @@ def start(store: Store, uri: str) -> str | None:
 
 
 def step_aside(store: Store) -> None:
-    """Takes the lowest priority that the system has, then waits for the first trial that ends, or for the launch to."""
+    """Sets the lowest priority of the system, then waits until a trial or the launch has ended."""
     os.nice(19)
-    with suppress(AttributeError, OSError):  # not every system has it, or allows it
+    with suppress(AttributeError, OSError):  # not every system has or allows this policy
         os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
     while not store.parts("trials") and store.is_locked("launch"):
         time.sleep(LOOK_SECONDS)

@@ -1,7 +1,7 @@
-"""MLflow's database, where it is a file of SQLite: made, upgraded or rebuilt, by one process at a time.
+"""Creates, upgrades or rebuilds MLflow's SQLite database, one process at a time.
 
-MLflow makes and changes its tables in dozens of steps, and two processes that do so at once leave a file that neither
-can use. So each takes a lock beside the file first, and looks again once it holds it.
+MLflow creates and changes its tables in dozens of steps, and two processes that do it at once leave an unusable file.
+Therefore a process first takes a lock beside the file, and checks the file again once it holds the lock.
 """
 
 from __future__ import annotations
@@ -27,14 +27,15 @@ from memsweep.results.storage import locks
 
 MIGRATIONS = Path(mlflow.db.__file__).parent / "store" / "db_migrations"
 ERRORS = (MlflowException, sqlalchemy.exc.SQLAlchemyError, CommandError, sqlite3.Error)
-"""What MLflow may answer while it makes or changes its tables."""
+"""Errors that MLflow may raise while it creates or changes its tables."""
 
 
 def prepare(uri: str, is_default: bool, say: Callable[[str], None]) -> None:
-    """Sees that the database at this URI, if it is a file, has the tables of the MLflow that is installed.
+    """Ensures that the database at this URI, if it is an SQLite file, has the schema of the installed MLflow.
 
-    is_default: it is a results folder's own, and can be built anew from the tables; others are copied before they are
-    changed.  say: told a sentence where one was upgraded or replaced.  Raises TrackingError with the remedy.
+    is_default: the database belongs to a results folder, and can be rebuilt from the tables; any other database is
+    copied before it is changed.  say: called with a sentence if the database was upgraded or replaced.
+    Raises TrackingError with the remedy.
     """
     path = sqlite_path(uri)
     if path is None or _is_current(path):
@@ -55,7 +56,7 @@ def _mend(path: Path, uri: str, is_default: bool, say: Callable[[str], None]) ->
     copy = None if is_default or not before else _copied(path, before)
     try:
         _upgrade(path, uri, is_default)
-    except Exception as error:  # a migration that meets what it did not expect may raise anything
+    except Exception as error:  # a migration may raise anything
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         if not is_default:
             where = f" A copy from before is {copy}." if copy else ""
@@ -74,15 +75,18 @@ def _mend(path: Path, uri: str, is_default: bool, say: Callable[[str], None]) ->
 
 def _upgrade(path: Path, uri: str, is_default: bool) -> None:
     if _revision(path) or not path.exists() or not _tables(path):
-        mlflow.db.upgrade.main([uri], standalone_mode=False)  # makes all tables where there are none
+        mlflow.db.upgrade.main([uri], standalone_mode=False)  # creates all tables in an empty file
     elif is_default:
         raise TrackingError("it was left half made")
     else:
-        MlflowClient(uri)  # adds its tables to those of others
+        MlflowClient(uri)  # adds MLflow's tables to the existing tables of other software
 
 
 def _is_current(path: Path) -> bool:
-    """Raises TrackingError where the file is no database, or can't be opened: MLflow would try for minutes."""
+    """Returns whether the database has the newest schema.
+
+    Raises TrackingError if the file is not a database, or can't be opened: MLflow would try for minutes.
+    """
     if not path.exists():
         return False
     try:
@@ -94,7 +98,7 @@ def _is_current(path: Path) -> bool:
 
 
 def _revision(path: Path) -> str | None:
-    """Of MLflow's schema, in this database; None: it has none yet."""
+    """Returns the revision of MLflow's schema in this database, or None without a schema."""
     if "alembic_version" not in _tables(path):
         return None
     with closing(sqlite3.connect(path)) as connection:
@@ -109,17 +113,17 @@ def _tables(path: Path) -> set[str]:
 
 @lru_cache
 def _known() -> tuple[str, ...]:
-    """The schemas that the installed MLflow knows, the newest first."""
+    """Returns the schema revisions of the installed MLflow, the newest first."""
     return tuple(script.revision for script in ScriptDirectory(str(MIGRATIONS)).walk_revisions())
 
 
 @contextmanager
 def _alone(path: Path) -> Iterator[None]:
-    """While this lasts, no other process makes or changes the tables; the file is there, as writable as others are."""
+    """Holds the lock of the database file, and creates the file, writable for the group if the umask allows it."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with locks.hold(path.parent, path.name, math.inf):
-            os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o666))  # SQLite would let nobody of the group write to it
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o666))  # SQLite would make it unwritable for the group
             yield
     except OSError as error:
         raise TrackingError(

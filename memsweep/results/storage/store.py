@@ -1,16 +1,16 @@
-"""Parts: whole or absent Parquet files, and which rows of them a reader sees. Needs neither torch nor ray.
+"""The store of a results folder: writes parts, and reads tables from them. Needs neither torch nor ray.
 
-results/<table>/<hash of the content>.parquet   one part, written by a worker or a launch, read by everybody
+results/<table>/<hash of the content>.parquet   one part, written by a worker or a launch
 results/tracking.json                           what MLflow holds, or why it can't be filled, see status.py
 results/<name>.lock                             held by the process that launches, or tracks, see locks.py
 results/running.json                            trials handed to workers; true only while the lock is held
 results/programs.json                           how programs are executed here, chosen at their first launch
-results/searches.json                           how far the search of each sweep is, in a sentence
-results/studies/                                what Optuna was asked and told, a journal a sweep
+results/searches.json                           progress of the search of each sweep, as a sentence
+results/studies/                                Optuna's journals, one per sweep
 results/checkpoints/                            packs in training, see run/checkpoints.py
-results/identity                                the folder's own name, where several share a server of MLflow
+results/identity                                name of the folder, for several folders on one MLflow server
 
-A results folder is one on a disk or a prefix in an object store, see location.py.
+A results folder is a folder on a disk or a prefix in an object store, see location.py.
 """
 
 from __future__ import annotations
@@ -59,9 +59,9 @@ TRACKING = "tracking.json"
 IDENTITY = "identity"
 _Piece = TypeVar("_Piece")
 LEFTOVER_SECONDS = 3600
-"""Temporary files older than this belong to nobody."""
+"""Age at which temporary files are deleted as leftovers."""
 READERS = 16
-"""Parts of an object store that are read at a time: it takes long to answer, not to read."""
+"""Parts of an object store that are read in parallel: its latency is long, its transfers are fast."""
 
 
 class LockedError(StoreError):
@@ -69,9 +69,9 @@ class LockedError(StoreError):
 
 
 class Store:
-    """A results folder, by its path or address. create: make it, and see that it can be written; else it must be there.
+    """A results folder, given by its path or address.
 
-    Raises StoreError.
+    create: creates the folder and checks that it is writable; else it must exist.  Raises StoreError.
     """
 
     def __init__(self, results: str | Location, *, create: bool = False):
@@ -79,7 +79,7 @@ class Store:
             self.results = location(results)
         except LocationError as error:
             raise StoreError(str(error)) from error
-        self._attempts: dict[Location, frozenset[str]] = {}  # of the parts that rows_of has met; parts never change
+        self._attempts: dict[Location, frozenset[str]] = {}  # cache of _attempts_in; parts never change
         if isinstance(self.results, ObjectPath):
             _check_answers(self.results)
         if create:
@@ -88,10 +88,10 @@ class Store:
             raise StoreError(f"no results at {results}: launch a sweep first, or name another folder with --results.")
 
     def write(self, table: str, rows: Sequence[Mapping[str, Any]]) -> Location:
-        """One part of these rows. The same rows make the same file, so that writing twice is harmless.
+        """Writes these rows as one part, and returns its path. Writing the same rows twice gives the same file.
 
-        Columns must be of SCHEMAS[table]; those that are absent are null. Raises StoreError when they are of another
-        type, or the disk refuses.
+        rows: columns of SCHEMAS[table] -> values; absent columns are null.
+        Raises StoreError for an unknown column, a value of another type, or a failed write.
         """
         schema = SCHEMAS[table]
         unknown = {name for row in rows for name in row} - set(schema.names)
@@ -99,7 +99,7 @@ class Store:
             raise StoreError(f"table {table} has no column {', '.join(sorted(unknown))}; schema.py lists its columns.")
         try:
             part = pa.Table.from_pylist([dict(row) for row in rows], schema=schema)
-            for column in schema:  # Arrow cuts 2.5 down to 2 without a word
+            for column in schema:  # Arrow silently truncates 2.5 to 2
                 if pa.types.is_integer(column.type):
                     check_is_whole(row.get(column.name) for row in rows)
         except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
@@ -107,7 +107,7 @@ class Store:
         return self.write_part(table, part)
 
     def write_part(self, table: str, rows: pa.Table) -> Location:
-        """One part of rows that are typed by SCHEMAS already."""
+        """Writes rows with the types of SCHEMAS[table] as one part, and returns its path.  Raises StoreError."""
         sink = pa.BufferOutputStream()
         pq.write_table(rows, sink, compression="zstd")
         content = sink.getvalue()
@@ -117,47 +117,48 @@ class Store:
         return path
 
     def parts(self, table: str) -> list[Location]:
+        """Returns the paths of a table's parts, sorted."""
         return sorted((self.results / table).glob(PARTS))
 
     def read(self, table: str, columns: Sequence[str] | None = None) -> pa.Table:
-        """All rows of all parts, typed by SCHEMAS, whoever wrote them. Columns that a part lacks are null."""
+        """Returns all rows of all parts, with the types of SCHEMAS. Columns that a part lacks are null."""
         schema = SCHEMAS[table]
         wanted = schema if columns is None else pa.schema([schema.field(name) for name in columns])
         pieces = self._of_parts(table, lambda path: read_part(path, wanted))
         return pa.concat_tables([wanted.empty_table(), *pieces])
 
     def rows_in(self, table: str, parts: Sequence[Location]) -> pa.Table:
-        """All rows of these parts, copies too."""
+        """Returns all rows of these parts, including duplicates."""
         schema = SCHEMAS[table]
         return pa.concat_tables([schema.empty_table(), *self._each(partial(read_part, schema=schema), parts)])
 
     def _of_parts(self, table: str, read: Callable[[Location], _Piece]) -> list[_Piece]:
-        """What `read` gives of each part, also while parts are merged.
+        """Returns what `read` returns for each part, also while parts are being merged.
 
-        A part that is gone is held by one that was whole before it went, and so is in the next listing. Until both are
-        read, rows may be there twice.
+        A merged part is complete before its sources are deleted, so the next listing contains it. If a source was read
+        before, its rows occur twice.
         """
 
         def piece(path: Location) -> list[_Piece]:
             try:
                 return [read(path)]
             except FileNotFoundError as error:
-                if isinstance(path, Path) and os.path.lexists(path):  # then it has not been merged
+                if isinstance(path, Path) and os.path.lexists(path):  # then it was not deleted by a merge
                     raise StoreError(
                         f"{path} is there, and can't be opened: a link to a file that is gone? Restore that file, or "
                         "delete the link and launch again: only what it held is run again."
                     ) from error
                 return []
 
-        pieces, met = list[_Piece](), set[Location]()
-        while new := [path for path in self.parts(table) if path not in met]:
-            met.update(new)
-            for found in self._each(piece, new):
-                pieces += found
+        pieces, seen = list[_Piece](), set[Location]()
+        while new := [path for path in self.parts(table) if path not in seen]:
+            seen.update(new)
+            for piece_rows in self._each(piece, new):
+                pieces += piece_rows
         return pieces
 
     def _each(self, act: Callable[[Location], _Piece], paths: Sequence[Location]) -> Iterator[_Piece]:
-        """What `act` returns of each, in order."""
+        """Yields what `act` returns for each path, in order; runs in parallel for object stores."""
         if isinstance(self.results, Path) or len(paths) < 2:
             yield from map(act, paths)
         else:
@@ -165,7 +166,7 @@ class Store:
                 yield from readers.map(act, paths)
 
     def rows_of(self, table: str, attempts: set[str], columns: Sequence[str] | None = None) -> pa.Table:
-        """Rows of these attempts, each once; parts that hold none of them are passed over."""
+        """Returns the rows of these attempts without duplicates; parts without these attempts are skipped."""
         schema = SCHEMAS[table]
         names = list(schema.names if columns is None else dict.fromkeys([*columns, "attempt_id"]))
         wanted = pa.schema([schema.field(name) for name in dict.fromkeys([*names, *KEYS[table]])])
@@ -178,20 +179,23 @@ class Store:
         return unique(rows, table).select(names)
 
     def trials(self, columns: Sequence[str] | None = None) -> pa.Table:
-        """One attempt a trial: a settled one before others, then the one with most probes, then the first settled
-        or the last of the others."""
+        """Returns one attempt per trial.
+
+        Preferred are settled attempts, then attempts with more probes, then the first settled or the last unsettled
+        attempt.
+        """
         names = list(SCHEMAS["trials"].names if columns is None else columns)
         table = self.read("trials", list(dict.fromkeys([*names, *RANKED])))
         return table.take(kept(table.select(RANKED))).select(names)
 
     def trial_rows(self, trial_ids: Collection[str]) -> dict[str, dict[str, Any]]:
-        """trial_id -> its row of `trials`, of those that are stored."""
+        """Returns trial_id -> row of `trials`, for the stored trials among these."""
         table = self.trials()
-        own = table.filter(pc.is_in(table["trial_id"], value_set=pa.array(sorted(trial_ids), pa.string())))
-        return {row["trial_id"]: row for row in own.to_pylist()}
+        rows = table.filter(pc.is_in(table["trial_id"], value_set=pa.array(sorted(trial_ids), pa.string())))
+        return {row["trial_id"]: row for row in rows.to_pylist()}
 
     def current(self, table: str, columns: Sequence[str] | None = None) -> pa.Table:
-        """A table as readers see it: rows of the kept attempt of each trial, each once; what is wanted now."""
+        """Returns the rows that readers see: those of the kept attempt of each trial, or wanted now; no duplicates."""
         if table == "trials":
             return self.trials(columns)
         names = list(SCHEMAS[table].names if columns is None else columns)
@@ -206,49 +210,50 @@ class Store:
         return unique(rows, table).select(names)
 
     def lost_attempts(self) -> pa.Array:
-        """Of trials that have several attempts, those that readers don't see, as `attempt_pairs` tells them."""
+        """Returns the attempts that readers don't see because another attempt was kept, as `attempt_pairs`."""
         rows = self.read("trials", RANKED)
         pairs, seen = attempt_pairs(rows), attempt_pairs(rows.take(kept(rows)))
         return pairs.filter(pc.invert(pc.is_in(pairs, value_set=seen)))
 
     def settled(self) -> dict[str, frozenset[str]]:
-        """Trials that are never run again -> the probes recorded with them."""
+        """Returns trial_id -> recorded probes, for settled trials, which are never run again."""
         return {trial: probes for trial, (status, probes) in self.ends().items() if status in SETTLED}
 
     def ends(self) -> dict[str, tuple[str, frozenset[str]]]:
-        """Stored trials -> how each ended, and the probes recorded with it and the steps they were asked at."""
+        """Returns trial_id -> (status, recorded probes and probe steps), for all stored trials."""
         names = ["trial_id", "status", "probes", "probe_steps"]
         rows = zip(*(column.to_pylist() for column in self.trials(names).columns), strict=True)
         return {trial: (status, recorded(probes, steps)) for trial, status, probes, steps in rows}
 
     def damaged(self) -> list[tuple[Location, str]]:
-        """Parts that can't be read, or whose content is not what their name says."""
-        found = []
+        """Returns (part, problem) for parts that can't be read, or whose name does not match their content."""
+        problems = []
         for table, schema in SCHEMAS.items():
             for path in self.parts(table):
                 try:
                     read_part(path, schema)
-                    own = digest(path.read_bytes())
-                    rightful = path.parent / f"{own}.parquet"
-                    is_copy = not PART_NAME.fullmatch(path.stem) and rightful.exists()  # and harms nobody
+                    content_hash = digest(path.read_bytes())
+                    rightful = path.parent / f"{content_hash}.parquet"
+                    is_copy = not PART_NAME.fullmatch(path.stem) and rightful.exists()  # harmless
                     if path != rightful and not is_copy:
-                        found.append((path, f"its content is not what its name says, but {rightful.name}'s"))
+                        problems.append((path, f"its content is not what its name says, but {rightful.name}'s"))
                 except FileNotFoundError:
                     if isinstance(path, Path) and os.path.lexists(path):  # else it has been merged meanwhile
-                        found.append((path, "a link to a file that is gone"))
+                        problems.append((path, "a link to a file that is gone"))
                 except (StoreError, OSError) as error:
-                    found.append((path, str(error)))
-        return found
+                    problems.append((path, str(error)))
+        return problems
 
     @contextmanager
     def lock(self, name: str = "launch", seconds: float = locks.LOCK_SECONDS) -> Iterator[None]:
-        """Held by one process at a time; freed when that process ends, however it ends.
+        """Holds a lock that one process holds at a time; freed when that process ends, even by a crash.
 
-        name: launch, track or compact, as the verbs that hold it.  seconds: how long to try.  Raises LockedError.
+        name: launch, track or compact, after the verb that holds it.  seconds: how long to try.
+        Raises LockedError; StoreError if the lock can't be created.
         """
-        with ExitStack() as held:
+        with ExitStack() as stack:
             try:
-                held.enter_context(locks.hold(self.results, name, seconds))
+                stack.enter_context(locks.hold(self.results, name, seconds))
             except locks.HeldError as error:
                 raise LockedError(
                     f"memsweep {name} ({error}) is writing to {self.results}: wait for it, or use another --results."
@@ -259,7 +264,7 @@ class Store:
             yield
 
     def is_locked(self, name: str = "launch") -> bool:
-        """Whether a live process holds the lock."""
+        """Returns whether a live process holds the lock."""
         return locks.is_held(self.results, name)
 
     def _attempts_in(self, path: Location) -> frozenset[str]:
@@ -269,7 +274,7 @@ class Store:
         return self._attempts[path]
 
     def identity(self) -> str:
-        """A name of this folder's own, given to it when first asked; a copy of the folder has the same."""
+        """Returns the folder's name, created at the first call; a copy of the folder has the same name."""
         path = self.results / IDENTITY
         if not path.exists():
             write_whole(path, f"{secrets.token_hex(8)}\n".encode())
@@ -279,15 +284,15 @@ class Store:
         return name
 
     def note_running(self, trial_ids: Sequence[str]) -> None:
-        """What the launch that holds the lock has handed to its workers."""
+        """Stores the trials that the current launch has handed to its workers."""
         write_whole(self.results / RUNNING, json.dumps(list(trial_ids)).encode())
 
     def note_programs(self, choices: Mapping[str, Mapping[str, Any]]) -> None:
-        """Adds to what is stored of programs (by name), how they are executed here."""
+        """Adds program name -> how the program is executed here to the stored choices."""
         write_whole(self.programs_path, json.dumps({**self.programs(), **choices}, indent=1).encode())
 
     def programs(self) -> dict[str, dict[str, Any]]:
-        """Of each program that was launched here, by name, how it is executed."""
+        """Returns program name -> how the program is executed here, for launched programs.  Raises StoreError."""
         if not self.programs_path.exists():
             return {}
         try:
@@ -298,22 +303,22 @@ class Store:
             ) from error
 
     def note_search(self, sweep: str, said: str) -> None:
-        """How far a sweep's search is, or what it has found."""
+        """Stores the progress of a sweep's search, or its result, as a sentence."""
         write_whole(self.results / SEARCHES, json.dumps({**self.searches(), sweep: said}, indent=1).encode())
 
     def searches(self) -> dict[str, str]:
-        """Of each sweep with a search, by name, how far it is; a file that is none tells nothing."""
+        """Returns sweep -> progress of its search; {} if the file is unreadable."""
         try:
             return {str(name): str(said) for name, said in json.loads((self.results / SEARCHES).read_text()).items()}
         except (OSError, ValueError, AttributeError):
             return {}
 
     def note_tracking(self, note: Mapping[str, Any]) -> None:
-        """What MLflow holds of these results, or why it can't be filled."""
+        """Stores what MLflow holds of these results, or why it can't be filled."""
         write_whole(self.results / TRACKING, json.dumps(note, indent=1).encode())
 
     def tracking(self) -> dict[str, Any]:
-        """What was noted last of MLflow; empty where nothing was, or in a file that is none."""
+        """Returns the last note on MLflow; {} if there is none or the file is unreadable."""
         try:
             return dict(json.loads((self.results / TRACKING).read_text()))
         except (OSError, ValueError, TypeError):
@@ -321,10 +326,11 @@ class Store:
 
     @property
     def programs_path(self) -> Location:
+        """The file of the programs' choices."""
         return self.results / PROGRAMS
 
     def running(self) -> set[str]:
-        """Trials that a live launch has handed to its workers; a file that is no list tells nothing."""
+        """Returns the trials that a live launch has handed to its workers; empty if the file is unreadable."""
         if not self.is_locked():
             return set()
         try:
@@ -336,7 +342,7 @@ class Store:
         try:
             self.results.mkdir(parents=True, exist_ok=True)
             if isinstance(self.results, ObjectPath):
-                self.identity()  # a prefix is there once something is below it
+                self.identity()  # a prefix exists once an object is below it
                 return
             probe = self.results / f".writable-{os.getpid()}"
             probe.write_bytes(b"")
@@ -352,7 +358,7 @@ class Store:
 
 
 def store_if_there(results: str | Location) -> Store | None:
-    """None where nothing is stored yet. Raises StoreError where it can't be told."""
+    """Returns the store, or None if nothing is stored yet. Raises StoreError if the location can't be reached."""
     try:
         place = location(results)
     except LocationError as error:
@@ -363,16 +369,18 @@ def store_if_there(results: str | Location) -> Store | None:
 
 
 class Snapshot(Store):
-    """What a results folder held when each of its tables was first asked for, and is read once: for many queries."""
+    """A store that reads each table once, at its first use: for many queries on the same results."""
 
     def __init__(self, results: str | Location):
         super().__init__(results)
         self._tables: dict[str, pa.Table] = {}
 
     def trials(self, columns: Sequence[str] | None = None) -> pa.Table:
+        """Returns one attempt per trial; see `Store.trials`."""
         return self._once("trials", super().trials, columns)
 
     def current(self, table: str, columns: Sequence[str] | None = None) -> pa.Table:
+        """Returns the rows that readers see; see `Store.current`."""
         if table == "trials":
             return self.trials(columns)
         return self._once(table, partial(super().current, table), columns)
