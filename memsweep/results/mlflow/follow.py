@@ -1,4 +1,4 @@
-"""When MLflow is filled: once by `memsweep track`, or again and again while a launch writes, by `track --follow`."""
+"""Decides when MLflow is filled: once by `memsweep track`, or repeatedly during a launch by `track --follow`."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from memsweep.results.storage.location import Location
 from memsweep.results.storage.store import LockedError, Store, StoreError
 
 SHARE_LOOKING = 0.1
-"""Of a processor, at most, spent on reading tables that still grow."""
+"""Largest share of a processor's time for reading tables that still grow."""
 SHORT_PAUSES = (0.5, 1.0, 2.0)
-"""Before `memsweep track` asks a silent server again."""
+"""Pauses in seconds before `memsweep track` retries."""
 LONG_PAUSES = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0)
-"""Before a follower does; the last is repeated."""
+"""Pauses in seconds before a follower retries; the last pause is repeated."""
 GIVE_UP_SECONDS = 600.0
-"""After the launch, without a run that MLflow takes, until a follower gives up."""
+"""Time after the launch, without a written run, until a follower gives up."""
 
 
 class _Note:
-    """What `memsweep status` says of MLflow: a file in the results folder, which stands in nobody's way."""
+    """The note on MLflow that `memsweep status` shows: a file in the results folder; failed writes are ignored."""
 
     def __init__(self, store: Store, uri: str):
         self.store, self.where = store, shown(uri)
@@ -48,9 +48,9 @@ class _Note:
 
 
 def track(store: Store, uri: str, say: Callable[[str], None]) -> None:
-    """Makes MLflow hold what the tables say, once, after waiting for whoever is doing that already.
+    """Makes MLflow agree with the tables, once, after waiting for any other process that fills it.
 
-    say: told a sentence now and then.  Raises TrackingError when MLflow can't be reached.
+    say: called with sentences about the progress.  Raises TrackingError if MLflow can't be reached.
     """
     if store.is_locked("track"):
         say("waiting for the process that fills MLflow beside a launch")
@@ -59,8 +59,8 @@ def track(store: Store, uri: str, say: Callable[[str], None]) -> None:
         for pause in (*SHORT_PAUSES, None):
             try:
                 tracking = Tracking(store, uri, say)
-                held = tracking.fill()
-                note.filled(held)
+                counts = tracking.fill()
+                note.filled(counts)
                 break
             except TrackingError as error:
                 note.failed(error)
@@ -73,15 +73,16 @@ def track(store: Store, uri: str, say: Callable[[str], None]) -> None:
                         "Nothing is lost: the tables hold everything. Mend it, then memsweep track again."
                     ) from error
                 time.sleep(pause)
-    for sweep, count in held.items():
+    for sweep, count in counts.items():
         say(f"{sweep}: {count} trials are in MLflow")
     say(f"{tracking.written} runs written, {tracking.deleted} deleted, in {shown(uri)}")
 
 
 def follow(store: Store, uri: str, say: Callable[[str], None]) -> None:
-    """Fills MLflow while a launch holds the folder, and ends when MLflow holds all of it.
+    """Fills MLflow while a launch holds the folder, and returns once MLflow holds all trials.
 
-    Raises TrackingError when MLflow has not answered for GIVE_UP_SECONDS after the launch.
+    say: called with sentences about the progress.
+    Raises TrackingError if MLflow has not answered for GIVE_UP_SECONDS after the launch.
     """
     while True:
         try:
@@ -90,12 +91,12 @@ def follow(store: Store, uri: str, say: Callable[[str], None]) -> None:
         except LockedError:
             say("another process fills MLflow from this folder already; this one ends")
             return
-        if not store.is_locked("launch"):  # else one began after our last look, and found us holding the lock
+        if not store.is_locked("launch"):  # else a launch began after the last check, while this process held the lock
             return
 
 
 class _State(NamedTuple):
-    """What calls for another pass when it changes."""
+    """State of the folder; a change requires another pass."""
 
     trials: tuple[Location, ...]  # parts
     wanted: tuple[Location, ...]
@@ -103,7 +104,7 @@ class _State(NamedTuple):
 
 
 def _state(store: Store) -> _State:
-    launched = store.is_locked("launch")  # before the parts: what a launch wrote last is there when it is over
+    launched = store.is_locked("launch")  # before listing the parts: a launch writes its last parts before it ends
     return _State(tuple(store.parts("trials")), tuple(store.parts("wanted")), launched)
 
 
@@ -114,7 +115,7 @@ def _follow(store: Store, uri: str, say: Callable[[str], None]) -> None:
     failures, written, success_at = 0, 0, time.monotonic()
     while True:
         now = _state(store)
-        if now == filled or not now.trials:  # none either where the folder is gone
+        if now == filled or not now.trials:  # the list is empty also if the folder was deleted
             if not now.launched:
                 break
             time.sleep(LOOK_SECONDS)
@@ -149,7 +150,7 @@ def _follow(store: Store, uri: str, say: Callable[[str], None]) -> None:
 
 
 def _rest(store: Store, seconds: float) -> None:
-    """Until then, or until the launch is over."""
+    """Waits for `seconds`, or until the launch has ended."""
     until = time.monotonic() + seconds
     while time.monotonic() < until and store.is_locked("launch"):
         time.sleep(LOOK_SECONDS)

@@ -1,4 +1,7 @@
-"""What MLflow shows of the tables: a run a trial, a run a sweep above them. It reads rows and knows no MLflow."""
+"""Content of MLflow's runs, computed from rows of the tables: a run per trial, and a parent run per sweep.
+
+This file does not import MLflow.
+"""
 
 from __future__ import annotations
 
@@ -24,20 +27,20 @@ from memsweep.spec.options import SHARES, SHARES_AT_END
 from memsweep.spec.schema import RETRIED, SETTLED, Status, cell, error_line
 
 CURVE_POINTS = 100
-"""A curve of more measurements is thinned to this many, the last among them: a trial must fit one call of MLflow."""
+"""Most points of a curve; a longer curve is thinned and keeps its last point: a trial must fit one call of MLflow."""
 MOST_POINTS = 980
-"""Of all curves of a trial: MLflow takes 1,000 values in a call, and some are no curve's."""
+"""Most points of all curves of a trial: MLflow takes 1,000 values per call, including values at the end."""
 LONGEST_NAME = 250
-"""Characters of a run's name that every database of MLflow holds."""
+"""Most characters of a run's name that every database of MLflow can hold."""
 LONGEST_TAG = 5000
-"""Characters of a tag that every server of MLflow takes."""
+"""Most characters of a tag that every MLflow server accepts."""
 ONLY_SETTING = "the only setting"
 
 CURVES = (*SHARES, "gradient_norm")
 """Metrics that have a value at every measurement."""
 NUMBERS_AT_END = ("fitted_step", "solved_step")
 AT_END = 0
-"""The step of metrics with one value a run: MLflow draws them as bars, where it would draw any other step as a dot."""
+"""Step of metrics with one value per run: MLflow draws a bar at step 0, and a dot at any other step."""
 
 SHORT = {
     "data.noise_fraction": "noise",
@@ -51,11 +54,11 @@ SHORT = {
     "regularization.weight_decay": "wd",
     "regularization.penalty_strength": "pen",
 }
-"""Fields as they are called in the names of runs, of which pages show some twenty characters; others by their leaf."""
+"""Field -> abbreviation in names of runs, of which pages show about twenty characters. Default: the field's leaf."""
 
 _ENDS = {status: "FINISHED" for status in SETTLED} | {status: "FAILED" for status in RETRIED}
 RUN_STATUS = {status.value: _ENDS.get(status, "KILLED") for status in Status}
-"""How a trial ended -> MLflow's word for it."""
+"""Status of a trial -> MLflow's status of its run."""
 
 
 class Point(NamedTuple):
@@ -63,7 +66,7 @@ class Point(NamedTuple):
 
     key: str
     value: float
-    milliseconds: int  # since 1970; follows from the tables alone, so that writing it again changes nothing
+    milliseconds: int  # since 1970; computed from the tables only, so that writing it again changes nothing
     step: int
 
 
@@ -73,28 +76,29 @@ class Wanted(NamedTuple):
     trial_id: str
     setting_id: str
     seed: int | None
-    setting: str  # what tells it from the sweep's other settings, for people
-    short: str  # the same, in few characters
+    setting: str  # fields that distinguish it from the sweep's other settings, for people
+    short: str  # the setting, abbreviated
     parameters: dict[str, str]
-    records: frozenset[str] = frozenset()  # what its probes are to leave
+    records: frozenset[str] = frozenset()  # what its probes must record
 
     @property
     def name(self) -> str:
+        """Name of the run: abbreviated setting and seed."""
         return f"{self.short} s{self.seed}".strip()[-LONGEST_NAME:]
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What a sweep wants."""
+    """The trials and parameters that a sweep wants."""
 
     sweep: str
     trials: dict[str, Wanted]  # by trial_id
-    varying: tuple[str, ...]  # fields that tell settings apart
+    varying: tuple[str, ...]  # fields that distinguish settings
     shared: dict[str, str]  # every other field, in full
 
     @cached_property
     def csv(self) -> str:
-        """trial_id, setting, seed: a line a trial."""
+        """CSV text with the columns trial_id, setting and seed, a line per trial."""
         text = io.StringIO()
         lines = csv.writer(text, lineterminator="\n")
         lines.writerow(["trial_id", "setting", "seed"])
@@ -103,13 +107,14 @@ class Plan:
 
     @cached_property
     def digest(self) -> str:
+        """Hash of the plan's content."""
         return digest(json.dumps([self.csv, self.varying, self.shared]).encode())
 
     def counts(self, ends: Mapping[str, Mapping[str, Any]]) -> dict[str, int]:
-        """How many of its trials are wanted, finished (settled), failed and missing. ends: rows of `trials` by id."""
+        """Returns the numbers of wanted, finished (settled), failed and missing trials.  ends: trial_id -> its row."""
         stored = {trial: end_of(ends[trial]) for trial in self.trials if trial in ends}
-        found = Counter(state(stored.get(id_, NOT_STORED), trial.records) for id_, trial in self.trials.items())
-        finished, failed, wanted = sum(found[status] for status in SETTLED), found[FAILED], len(self.trials)
+        states = Counter(state(stored.get(id_, NOT_STORED), trial.records) for id_, trial in self.trials.items())
+        finished, failed, wanted = sum(states[status] for status in SETTLED), states[FAILED], len(self.trials)
         return {
             "wanted_count": wanted,
             "finished_count": finished,
@@ -120,7 +125,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class TrialRun:
-    """All that MLflow holds of a trial."""
+    """Everything that MLflow holds of a trial."""
 
     name: str
     started: int  # milliseconds since 1970
@@ -132,14 +137,17 @@ class TrialRun:
 
 
 def shares_of(plan: Plan) -> list[str]:
-    """Curves and shares at the end that the trials of a sweep have; those of targets only where it reads sequences."""
+    """Returns the metrics that trials of a sweep have; metrics of targets only if the sweep has sequences."""
     reads_steps = plan.shared.get("data.sequence_length") != "0"
     names = [*CURVES, *SHARES_AT_END]
     return [name for name in names if reads_steps or not ("target" in name or "squared" in name)]
 
 
 def drawn(results: Location, sweep: str, sweeps: Iterable[str]) -> list[Location]:
-    """Files of a sweep's figures, in order; those of sweep x-y are none of sweep x.  sweeps: all of the folder."""
+    """Returns the files of a sweep's figures, sorted; files of sweep x-y do not belong to sweep x.
+
+    sweeps: names of all sweeps of the folder.
+    """
     files: list[Location] = [
         path for kind in ("pdf", "svg", "png") for path in results.glob(f"figures/{sweep}-*.{kind}")
     ]
@@ -148,7 +156,7 @@ def drawn(results: Location, sweep: str, sweeps: Iterable[str]) -> list[Location
 
 
 def plans(wanted: pa.Table) -> list[Plan]:
-    """One plan a sweep, from the rows of `wanted`."""
+    """Returns one plan per sweep, from the rows of `wanted`."""
     sweeps: dict[str, list[dict[str, Any]]] = {}
     for row in wanted.to_pylist():
         sweeps.setdefault(row["sweep"], []).append(row)
@@ -156,7 +164,7 @@ def plans(wanted: pa.Table) -> list[Plan]:
 
 
 def trial_run(sweep: str, wanted: Wanted, trial: Mapping[str, Any], steps: Iterable[Mapping[str, Any]]) -> TrialRun:
-    """The run of a trial, from its row of `trials` and its rows of `steps`."""
+    """Returns the run of a trial, from its row of `trials` and its rows of `steps`."""
     ended = milliseconds(trial)
     seconds = trial["wall_seconds"] or 0.0
     status = trial["status"]
@@ -185,21 +193,22 @@ def trial_run(sweep: str, wanted: Wanted, trial: Mapping[str, Any], steps: Itera
 
 
 def milliseconds(trial: Mapping[str, Any]) -> int:
-    """When a trial ended."""
+    """Returns when a trial ended, in milliseconds since 1970; 1 if its row has no time."""
     return max(1, round(trial["finished_at"].timestamp() * 1000)) if trial["finished_at"] else 1
 
 
 def started(trial: Mapping[str, Any]) -> int:
-    """When a trial began, in milliseconds; 1 where the tables don't say."""
+    """Returns when a trial began, in milliseconds since 1970; 1 if its row has no time."""
     return max(1, milliseconds(trial) - round((trial["wall_seconds"] or 0.0) * 1000))
 
 
 def digest(content: bytes) -> str:
+    """Returns 16 hexadecimal digits that identify these bytes."""
     return hashlib.blake2b(content, digest_size=8).hexdigest()
 
 
 def thinned(steps: Sequence[int], count: int = CURVE_POINTS) -> list[int]:
-    """At most `count` of these, evenly chosen, first and last among them."""
+    """Returns at most `count` of these steps, evenly chosen, including the first and the last."""
     if len(steps) <= count:
         return list(steps)
     return [steps[round(i * (len(steps) - 1) / (count - 1))] for i in range(count)]
@@ -213,19 +222,19 @@ def _plan(sweep: str, rows: list[dict[str, Any]]) -> Plan:
         for name, value in configuration.items():
             values.setdefault(name, set()).add(value)
     several = (name for name, found in values.items() if len(found) > 1 and not _is_seed(name))
-    varying = tuple(name for name in several if name != "protocol")  # which follows from other fields
+    varying = tuple(name for name in several if name != "protocol")  # the protocol follows from other fields
     leaves = _told_apart({name: name.rpartition(".")[2] for name in varying})
     brief = _told_apart({name: SHORT.get(name, name.rpartition(".")[2]) for name in varying})
     written = {name: _written(values[name]) for name in varying}
     trials = {}
     for row, configuration in zip(rows, fields, strict=True):
-        own = [(name, configuration[name]) for name in varying if name in configuration]
+        fields_of_trial = [(name, configuration[name]) for name in varying if name in configuration]
         trials[row["trial_id"]] = Wanted(
             row["trial_id"],
             row["setting_id"] or "",
             row["seed"],
-            " ".join(f"{leaves[name]}={value}" for name, value in own) or ONLY_SETTING,
-            " ".join(f"{brief[name]}{written[name][value]}" for name, value in own),
+            " ".join(f"{leaves[name]}={value}" for name, value in fields_of_trial) or ONLY_SETTING,
+            " ".join(f"{brief[name]}{written[name][value]}" for name, value in fields_of_trial),
             _parameters(configuration, varying, row["seed"]),
             records(row),
         )
@@ -234,13 +243,13 @@ def _plan(sweep: str, rows: list[dict[str, Any]]) -> Plan:
 
 
 def _told_apart(names: Mapping[str, str]) -> dict[str, str]:
-    """Full name -> the short one, or again the full one where two would be called alike."""
+    """Returns full name -> short name, or the full name where the short name is not unique."""
     counts = Counter(names.values())
     return {field: name if counts[name] == 1 else field for field, name in names.items()}
 
 
 def _written(values: Iterable[str]) -> dict[str, str]:
-    """Values of one field, as `_text` gives them -> what stands behind it in a run's name: 0.001, 1e-6, =mlp."""
+    """Returns value of a field (as `_text`) -> its text after the field in a run's name: 0.001, 1e-6, =mlp."""
     given = sorted(values)
     try:
         numbers = [text.replace("e-0", "e-").replace("e+0", "e") for text in texts(map(float, given))]
@@ -251,24 +260,24 @@ def _written(values: Iterable[str]) -> dict[str, str]:
 
 
 def _parameters(configuration: Mapping[str, str], varying: tuple[str, ...], seed: int | None) -> dict[str, str]:
-    """The fields that vary, those that differ from their defaults, and the seed; the sweep's run has the others."""
-    told = {
+    """Returns varying fields, fields that differ from their defaults, and seeds; the sweep's run has all others."""
+    parameters = {
         name: value
         for name, value in configuration.items()
         if not _is_seed(name) and value and (name in varying or value != _default(name))
     }
     streams = {name: value for name, value in configuration.items() if name.startswith("seeds.") and value != str(seed)}
-    return {**told, "seed": str(seed), **streams}
+    return {**parameters, "seed": str(seed), **streams}
 
 
 def _size(trial: Mapping[str, Any]) -> dict[str, str]:
-    """The number of trained parameters, where it is known; among parameters, because it is no curve."""
+    """Returns the number of trained parameters, if stored; a parameter in MLflow, because it is not a curve."""
     count = trial["parameter_count"]
     return {} if count is None else {"parameter_count": str(count)}
 
 
 def _is_seed(name: str) -> bool:
-    """Seeds, and probes too, tell no settings apart."""
+    """Returns whether a field is a seed or belongs to probes, which do not distinguish settings."""
     return name.startswith(("seed", "probe"))
 
 
@@ -280,7 +289,7 @@ def _default(name: str) -> str:
 
 
 def _text(value: Any) -> str:
-    """A field's value for people: 0.45, 1e-06, 0.9,0.999."""
+    """Returns a field's value for people: 0.45, 1e-06, 0.9,0.999."""
     if isinstance(value, float):
         return f"{value:g}" if float(f"{value:g}") == value else repr(value)
     return str(cell(tuple(value) if isinstance(value, list) else value))
@@ -289,7 +298,7 @@ def _text(value: Any) -> str:
 def _points(trial: Mapping[str, Any], steps: Iterable[Mapping[str, Any]], ended: int, seconds: float) -> list[Point]:
     rows = {row["step"]: row for row in steps}
     last = trial["step_count"] if trial["step_count"] is not None else max(rows, default=0)
-    rows[last] = trial  # the counts at the end are the last measurement's
+    rows[last] = trial  # the counts at the end are those of the last measurement
     points = []
     curves = sum(_share(trial, total, count) is not None for total, count in SHARES.values()) + 1
     for step in thinned(sorted(rows), min(CURVE_POINTS, MOST_POINTS // curves)):
@@ -305,7 +314,7 @@ def _points(trial: Mapping[str, Any], steps: Iterable[Mapping[str, Any]], ended:
 
 
 def _point(name: str, value: float | None, when: int, step: int) -> list[Point]:
-    """One point, or none where there is no finite value."""
+    """Returns a list with one point, or [] without a finite value."""
     return [Point(name, float(value), when, step)] if value is not None and math.isfinite(value) else []
 
 

@@ -1,8 +1,8 @@
-"""Fills MLflow from the tables: an experiment a sweep, one run above it, and a run each of its trials.
+"""Fills MLflow from the tables: an experiment per sweep, with a parent run and a run per trial.
 
-The only file that knows MLflow, but for its database (`databases.py`). MLflow is a projection, and nothing is
-remembered here of what was written: MLflow itself is asked, what it lacks is written, and what is half written, doubled
-or outdated is deleted. What a run holds is said in `projection.py`, when this happens in `follow.py`.
+Only this file and `databases.py` import MLflow. MLflow is a projection, and no record of what was written is kept:
+MLflow is queried, missing runs are written, and incomplete, duplicate or outdated runs are deleted. `projection.py`
+defines the content of a run, `follow.py` the times of filling.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-# no chatter and no telemetry; short HTTP patience, because the loops of follow.py are the ones that retry
+# no log messages and no telemetry; short HTTP timeouts, because the loops of follow.py retry
 os.environ |= {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true", "MLFLOW_CONFIGURE_LOGGING": "false"}
 os.environ |= {"MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true"}
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "15")
@@ -43,12 +43,12 @@ for chatty in ("mlflow", "alembic"):
     logging.getLogger(chatty).setLevel(logging.CRITICAL + 1)
 
 ERRORS = (*databases.ERRORS, OSError, ImportError)
-"""What a tracking server may answer, or fail to; requests' own errors are OSErrors. A database may lack its driver."""
+"""Errors of a tracking server or its connection; those of requests are OSErrors. ImportError: a missing driver."""
 TRIALS_AT_A_TIME = 500
-"""Read from the tables together."""
+"""Trials that are read from the tables together."""
 RUNS_A_PAGE = 1000
 SENTENCE_SECONDS = 10.0
-"""Between sentences about a long fill."""
+"""Time between sentences about the progress of a long fill."""
 PLACE = ("setting", "mlflow.runName", "mlflow.parentRunId")
 """Tags of a trial's run that change when its sweep is extended."""
 ENDED = ("FINISHED", "FAILED", "KILLED")
@@ -60,7 +60,7 @@ _STEP_COLUMNS = ("trial_id", "step", *dict.fromkeys(name for pair in SHARES.valu
 
 
 class Known(NamedTuple):
-    """A whole run of a trial, as much of it as is looked at again."""
+    """A complete run of a trial in MLflow, with the properties that are compared later."""
 
     run_id: str
     version: str
@@ -68,16 +68,16 @@ class Known(NamedTuple):
 
 
 class Artifact(NamedTuple):
-    """A file of a sweep's run, whose tag of the file's name holds the digest of what was stored."""
+    """A file of a sweep's run; the run's tag with the file's name holds the digest of the stored content."""
 
     digest: str
     folder: str | None = None  # in MLflow
-    path: Location | None = None  # none: the plan, which is no file
+    path: Location | None = None  # None: the plan, which is not a file
 
 
 @dataclass
 class Filled:
-    """What MLflow holds of one sweep."""
+    """The runs of one sweep in MLflow."""
 
     experiment_id: str
     plan_digest: str
@@ -86,9 +86,9 @@ class Filled:
 
 
 class Tracking:
-    """MLflow at one URI, as this folder's projection. say: told, in a sentence, how far it is.
+    """MLflow at one URI, as this folder's projection.  say: called with sentences about the progress.
 
-    Any call may raise one of ERRORS; after it `forget` what was known, then call again.
+    Any call may raise one of ERRORS; after an error call `forget`, then call again.
     """
 
     def __init__(self, store: Store, uri: str, say: Callable[[str], None] = lambda sentence: None):
@@ -98,18 +98,18 @@ class Tracking:
         self.say = say
         self.written = 0  # runs written by this object
         self.deleted = 0
-        self.look_seconds = 0.0  # of the processor, to read what has ended
+        self.look_seconds = 0.0  # processor time for reading which trials have ended
         self._said_at = time.monotonic()
         self._sweeps: list[str] = []
         self.client = MlflowClient(uri)
-        self._filled: dict[str, Filled] = {}  # by sweep; only what MLflow said or acknowledged
+        self._filled: dict[str, Filled] = {}  # by sweep; only what MLflow returned or acknowledged
 
     def forget(self) -> None:
-        """MLflow is asked anew at the next `fill`: after an error nobody knows what it holds."""
+        """Drops the cache, so that the next `fill` queries MLflow: after an error its content is uncertain."""
         self._filled.clear()
 
     def fill(self) -> dict[str, int]:
-        """Makes MLflow hold exactly what the tables say. Returns sweep -> trials that MLflow holds."""
+        """Makes MLflow agree with the tables. Returns sweep -> number of its trials in MLflow."""
         with _rarely_collected():
             began = time.process_time()
             ends = {row["trial_id"]: row for row in self.store.trials(_ENDS).to_pylist()}
@@ -117,29 +117,29 @@ class Tracking:
             plans = projection.plans(self.store.current("wanted"))
             self._sweeps = [plan.sweep for plan in plans]
             self.look_seconds = time.process_time() - began
-            held = {}
+            counts = {}
             for plan in plans:
                 mine = {trial: ends[trial] for trial in plan.trials if trial in ends}
                 filled = self._asked(plan, mine)
                 self._fill_trials(plan, mine, filled)
                 self._fill_parent(plan, mine, filled, live=not running.isdisjoint(plan.trials))
-                held[plan.sweep] = len(filled.runs)
-            return held
+                counts[plan.sweep] = len(filled.runs)
+            return counts
 
     def _asked(self, plan: Plan, ends: Mapping[str, Mapping[str, Any]]) -> Filled:
-        """What MLflow holds of this sweep, after what is doubled, half written or outdated has been deleted."""
+        """Returns the runs of this sweep in MLflow, after deleting duplicate, incomplete and outdated runs."""
         filled = self._filled.get(plan.sweep)
         if filled is None or filled.plan_digest != plan.digest:
             experiment_id = self._experiment(plan)
             parents: list[Run] = []
             whole: dict[str, Known] = {}
-            useless: list[str] = []  # deleted only when all pages are read, since a page is counted from the first run
+            useless: list[str] = []  # deleted after all pages are read, since pages are counted from the first run
             for run in self._runs(experiment_id):
                 tags = run.data.tags
                 if tags.get("role") == SWEEP:
                     parents.append(run)
                 elif tags.get("role") == TRIAL and tags.get("trial_id") not in plan.trials:
-                    useless.append(run.info.run_id)  # of an earlier launch of the sweep, which wants it no more
+                    useless.append(run.info.run_id)  # of an earlier launch; no longer wanted
                 elif tags.get("role") == TRIAL and (end := ends.get(tags.get("trial_id", ""))):
                     if end["trial_id"] in whole or not _is_whole(run, end):
                         useless.append(run.info.run_id)
@@ -150,9 +150,9 @@ class Tracking:
             filled = Filled(experiment_id, plan.digest, self._parent(plan, ends, experiment_id, parents), whole)
             self._refresh(plan, filled)
             self._filled[plan.sweep] = filled
-        for trial, end in ends.items():  # tried again since MLflow was asked
-            if (known := filled.runs.get(trial)) and known.version != _version(end):
-                self._delete([known.run_id])
+        for trial, end in ends.items():  # trials that ran again since MLflow was queried
+            if (filled_run := filled.runs.get(trial)) and filled_run.version != _version(end):
+                self._delete([filled_run.run_id])
                 del filled.runs[trial]
         return filled
 
@@ -162,28 +162,30 @@ class Tracking:
             self.deleted += 1
 
     def _experiment(self, plan: Plan) -> str:
-        """The sweep's experiment: made, or brought back if it was deleted in MLflow."""
+        """Returns the id of the sweep's experiment; creates it, or restores it if it was deleted in MLflow."""
         root = self._artifact_root()
-        location = f"{root}/{plan.sweep[:LONGEST_NAME]}" if root else None  # older versions took longer names
-        found: Experiment | None = self.client.get_experiment_by_name(plan.sweep)
+        location = f"{root}/{plan.sweep[:LONGEST_NAME]}" if root else None  # older versions allowed longer names
+        experiment: Experiment | None = self.client.get_experiment_by_name(plan.sweep)
         is_own = self.uri == default_uri(self.store.results)
-        if found and is_own and found.artifact_location != location:  # the folder has been moved or copied
-            self.client.rename_experiment(found.experiment_id, f"{plan.sweep} (before a move, {found.experiment_id})")
-            self.client.delete_experiment(found.experiment_id)
-            found = None
-        if found is None:
+        if experiment and is_own and experiment.artifact_location != location:  # the folder has been moved or copied
+            self.client.rename_experiment(
+                experiment.experiment_id, f"{plan.sweep} (before a move, {experiment.experiment_id})"
+            )
+            self.client.delete_experiment(experiment.experiment_id)
+            experiment = None
+        if experiment is None:
             kind = {"mlflow.experimentKind": "custom_model_development"}  # opens the table of runs, not a GenAI page
             identity = self.client.create_experiment(plan.sweep, location, kind)
-            found = self.client.get_experiment(identity)
-        elif found.lifecycle_stage == "deleted":
-            self.client.restore_experiment(found.experiment_id)
+            experiment = self.client.get_experiment(identity)
+        elif experiment.lifecycle_stage == "deleted":
+            self.client.restore_experiment(experiment.experiment_id)
         for tag, value in _views(plan).items():
-            if found.tags.get(tag) != value:
-                self.client.set_experiment_tag(found.experiment_id, tag, value)
-        return str(found.experiment_id)
+            if experiment.tags.get(tag) != value:
+                self.client.set_experiment_tag(experiment.experiment_id, tag, value)
+        return str(experiment.experiment_id)
 
     def _artifact_root(self) -> str | None:
-        """Of a database, in the results folder; servers know their own places."""
+        """Returns the folder of artifacts beside the results; None for a server, which chooses the folder itself."""
         results = self.store.results
         if self.uri.startswith(("http:", "https:")):
             return None
@@ -192,7 +194,7 @@ class Tracking:
         return str(results / "mlartifacts")
 
     def _runs(self, experiment_id: str) -> Iterator[Run]:
-        """This folder's that are not deleted, oldest first; on a server, others may have a sweep of the same name."""
+        """Yields this folder's active runs, oldest first; other folders on the server may use the same sweep name."""
         ours, token = f"tags.results = '{self.store.identity()}'", None
         while True:
             page = self.client.search_runs(
@@ -204,9 +206,10 @@ class Tracking:
                 return
 
     def _parent(self, plan: Plan, ends: Mapping[str, Mapping[str, Any]], experiment_id: str, found: list[Run]) -> Run:
-        """The run above the sweep's trials. MLflow changes no parameter, so one with others is replaced.
+        """Returns the parent run of the sweep's trials.
 
-        It has no metrics, which would be dots among its trials' curves; what an older version wrote had some.
+        MLflow can't change parameters, so a run with other parameters is replaced. The run has no metrics, because they
+        would appear as dots among the trials' curves; a run with metrics, from an older version, is replaced too.
         """
         kept = next((run for run in found if run.data.params == plan.shared and not run.data.metrics), None)
         self._delete([run.info.run_id for run in found if run is not kept])
@@ -224,13 +227,13 @@ class Tracking:
         return kept
 
     def _refresh(self, plan: Plan, filled: Filled) -> None:
-        """An axis that was added changes the names of settings: runs learn theirs, and who their parent is."""
-        for trial, known in filled.runs.items():
+        """Updates the setting, name and parent of runs: an added axis changes the names of settings."""
+        for trial, run in filled.runs.items():
             wanted = plan.trials[trial]
             place = self._place(wanted, filled)
-            if known.place != place:
-                self.client.log_batch(known.run_id, params=_params(wanted.parameters), tags=_tags(place))
-                filled.runs[trial] = known._replace(place=place)
+            if run.place != place:
+                self.client.log_batch(run.run_id, params=_params(wanted.parameters), tags=_tags(place))
+                filled.runs[trial] = run._replace(place=place)
 
     def _place(self, wanted: Wanted, filled: Filled) -> dict[str, str]:
         return {
@@ -241,7 +244,9 @@ class Tracking:
 
     def _fill_trials(self, plan: Plan, ends: Mapping[str, Mapping[str, Any]], filled: Filled) -> None:
         left = [trial for trial in plan.trials if trial in ends and trial not in filled.runs]
-        left.sort(key=lambda trial: (projection.milliseconds(ends[trial]), trial))  # whole packs stay together
+        left.sort(
+            key=lambda trial: (projection.milliseconds(ends[trial]), trial)
+        )  # keeps the trials of a pack together
         for begin in range(0, len(left), TRIALS_AT_A_TIME):
             chunk = left[begin : begin + TRIALS_AT_A_TIME]
             for trial, run in self._trial_runs(plan, {trial: ends[trial] for trial in chunk}):
@@ -254,18 +259,18 @@ class Tracking:
                     self.say(f"{plan.sweep}: {len(filled.runs)} of {len(ends)} trials are in MLflow")
 
     def _trial_runs(self, plan: Plan, ends: Mapping[str, Mapping[str, Any]]) -> Iterator[tuple[str, TrialRun]]:
-        """The runs of trials with these ends, by trial_id, in their order."""
+        """Yields (trial_id, run) of the trials with these ends, in order."""
         chosen = {end["attempt_id"] for end in ends.values()}
         rows = {(row["trial_id"], _version(row)): row for row in self.store.rows_of("trials", chosen).to_pylist()}
         steps: dict[tuple[str, str], list[dict[str, Any]]] = {}
         for step in self.store.rows_of("steps", chosen, _STEP_COLUMNS).to_pylist():
             steps.setdefault((step["trial_id"], step["attempt_id"]), []).append(step)
         for trial, end in ends.items():
-            own = steps.get((trial, end["attempt_id"]), [])
-            yield trial, projection.trial_run(plan.sweep, plan.trials[trial], rows[trial, _version(end)], own)
+            rows_of_steps = steps.get((trial, end["attempt_id"]), [])
+            yield trial, projection.trial_run(plan.sweep, plan.trials[trial], rows[trial, _version(end)], rows_of_steps)
 
     def _write(self, run: TrialRun, place: dict[str, str], experiment_id: str) -> str:
-        """Three calls; the run is whole when the last one has ended it, since `_asked` deletes what is not ended."""
+        """Writes a run in three calls and returns its id. The last call ends the run; `_asked` deletes unended runs."""
         tags = {**run.tags, **place, "results": self.store.identity(), "role": TRIAL}
         run_id: str = self.client.create_run(experiment_id, run.started, tags, run.name).info.run_id
         self.client.log_batch(run_id, [Metric(*point) for point in run.points], _params(run.parameters))
@@ -273,7 +278,7 @@ class Tracking:
         return run_id
 
     def _fill_parent(self, plan: Plan, ends: Mapping[str, Mapping[str, Any]], filled: Filled, live: bool) -> None:
-        """Counts, status and files of the sweep's run, where they have changed."""
+        """Writes counts, status and files of the sweep's run if they have changed."""
         run, run_id = filled.parent, filled.parent.info.run_id
         counts = plan.counts(ends)
         tags = {name: str(count) for name, count in counts.items()}
@@ -295,31 +300,33 @@ class Tracking:
                     with on_disk(file.path) as path:
                         self.client.log_artifact(run_id, str(path), file.folder)
                 self.client.set_tag(run_id, name, file.digest)
-        except (ImportError, PermissionError) as error:  # a store of artifacts that is not within our reach
+        except (ImportError, PermissionError) as error:  # the store of artifacts can't be reached
             self.say(f"{plan.sweep}: MLflow holds the runs, but not {name} ({shown(error)})")
         filled.parent = self.client.get_run(run_id)
 
     def _files(self, plan: Plan) -> dict[str, Artifact]:
-        """The plan, and what `memsweep report` has drawn, by name."""
+        """Returns name -> artifact for the plan and the files that `memsweep report` has drawn."""
         results = self.store.results
         drawn = projection.drawn(results, plan.sweep, self._sweeps)
-        found = {"plan.csv": Artifact(plan.digest)}
+        artifacts = {"plan.csv": Artifact(plan.digest)}
         for path in (results / "report.html", *drawn):
             if path.is_file():
                 folder = "figures" if path.parent != results else None
-                found[path.name] = Artifact(projection.digest(path.read_bytes()), folder, path)
-        return found
+                artifacts[path.name] = Artifact(projection.digest(path.read_bytes()), folder, path)
+        return artifacts
 
 
 def pages(uri: str) -> dict[str, str]:
-    """Sweep -> the path, at an MLflow server, of its runs with our columns."""
-    found = {}
+    """Returns sweep -> path of its page on an MLflow server, with memsweep's view of the runs."""
+    paths = {}
     for experiment in MlflowClient(uri).search_experiments(order_by=["last_update_time DESC"]):
         if _VIEW in experiment.tags:
             key = _VIEW.removeprefix("mlflow.sharedViewState.")
-            place = f"/#/experiments/{experiment.experiment_id}/runs"  # without /runs, a page on generative AI
-            found[experiment.name] = f"{place}?workflowType=machine_learning&viewStateShareKey={key}"
-    return found
+            place = (
+                f"/#/experiments/{experiment.experiment_id}/runs"  # without /runs, MLflow opens a page on generative AI
+            )
+            paths[experiment.name] = f"{place}?workflowType=machine_learning&viewStateShareKey={key}"
+    return paths
 
 
 def _is_whole(run: Run, end: Mapping[str, Any]) -> bool:
@@ -327,7 +334,7 @@ def _is_whole(run: Run, end: Mapping[str, Any]) -> bool:
 
 
 def _version(row: Mapping[str, Any]) -> str:
-    """Of a trial's row, or of its run's tags: its attempt, and how that ended, since a paused one may be given up."""
+    """Returns attempt and status of a trial's row or of its run's tags; a paused attempt may become pruned later."""
     return f"{row.get('attempt_id')} {row.get('status')}"
 
 
@@ -349,11 +356,11 @@ _VIEW = "mlflow.sharedViewState.memsweep-trials"
 
 
 def _views(plan: Plan) -> dict[str, str]:
-    """Views that MLflow's page of the experiment offers: all trials, and means over seeds by setting.
+    """Returns tag -> view of the experiment's page in MLflow: all trials, and means over seeds by setting.
 
-    Ordered by setting, because the page loads a hundred runs at a time and groups only what it has loaded. (In any
-    order but by time it shows trials outside their parent, so that the parent is left out.) Charts of curves come
-    first; the page adds those of what has one value a run.
+    Runs are ordered by setting, because the page loads a hundred runs at a time and groups only loaded runs. (Unless
+    ordered by time, the page shows trials outside their parent, so the parent is left out.) Charts of curves come
+    first; the page adds charts of metrics with one value per run.
     """
     columns = [
         *(f"params.`{name}`" for name in (*plan.varying, "seed")),
@@ -380,7 +387,7 @@ def _views(plan: Plan) -> dict[str, str]:
 
 
 def _chart(name: str) -> dict[str, Any]:
-    """A line a run, as the page of an experiment stores its charts."""
+    """Returns a chart with a line per run, in the format of MLflow's experiment page."""
     place = {"uuid": f"curve-{name}", "metricSectionId": "curves", "deleted": False, "isGenerated": True}
     what = {"type": "LINE", "metricKey": name, "displayName": name, "runsCountToCompare": 10}
     axes = {"xAxisKey": "step", "xAxisScaleType": "linear", "scaleType": "linear", "yAxisKey": "metric"}
@@ -392,7 +399,7 @@ def _chart(name: str) -> dict[str, Any]:
 
 @sqlalchemy.event.listens_for(sqlalchemy.Engine, "connect")
 def _write_ahead(connection: Any, _: Any) -> None:
-    """SQLite: a run costs 4 ms of 34 less, and whoever reads, such as `memsweep ui`, never waits for us."""
+    """Sets SQLite's write-ahead log: a run takes 4 ms of 34 less, and readers such as `memsweep ui` never wait."""
     if isinstance(connection, sqlite3.Connection):
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = NORMAL")
@@ -400,7 +407,7 @@ def _write_ahead(connection: Any, _: Any) -> None:
 
 @contextmanager
 def _rarely_collected() -> Iterator[None]:
-    """MLflow makes thousands of small objects a run; looking for cycles among them costs 3 ms of 30."""
+    """Collects garbage rarely: MLflow makes thousands of small objects per run, whose collection takes 3 ms of 30."""
     before = gc.get_threshold()
     gc.freeze()
     gc.set_threshold(100_000, 50, 50)
