@@ -34,14 +34,14 @@ class SweepError(ConfigError):
 class Sweep:
     """A grid of trials: the product of all axes, each setting repeated for every seed.
 
-    name: of the sweep, as `status` and MLflow show it.
+    name: name of the sweep in `status` and MLflow.
     base: a TrialConfig, or dotted fields (`{"model.width": 64}`) over the defaults.
     axes: field -> values, or a tuple of fields -> tuples of values that go together (zipped).
     seeds: replicates; each sets `seed`.
     search: selects which trials run, in rounds; default: all trials in one round. See `memsweep.spec.search`.
 
-    Trials are built lazily: `len(sweep)` builds none, `iter(sweep)` builds one after another, and `sweep.trials` builds
-    all of them and caches them.
+    Trials are built lazily: `len(sweep)` builds no trial, `iter(sweep)` builds one after another, and `sweep.trials`
+    builds and caches all trials.
     Raises SweepError that lists every unknown field, wrong or empty axis, duplicate trial and invalid combination of
     values.
 

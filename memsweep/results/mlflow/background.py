@@ -38,7 +38,7 @@ ALLOWED = (
 
 
 class TrackingError(Exception):
-    """MLflow can't be filled or shown; the message says what to do next."""
+    """MLflow can't be filled or shown; the message names the remedy."""
 
 
 def tracking_uri(given: str | None, results: Location) -> str | None:

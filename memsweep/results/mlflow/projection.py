@@ -221,7 +221,7 @@ def _plan(sweep: str, rows: list[dict[str, Any]]) -> Plan:
     for configuration in fields:
         for name, value in configuration.items():
             values.setdefault(name, set()).add(value)
-    several = (name for name, found in values.items() if len(found) > 1 and not _is_seed(name))
+    several = (name for name, texts_of_field in values.items() if len(texts_of_field) > 1 and not _is_seed(name))
     varying = tuple(name for name in several if name != "protocol")  # the protocol follows from other fields
     leaves = _told_apart({name: name.rpartition(".")[2] for name in varying})
     brief = _told_apart({name: SHORT.get(name, name.rpartition(".")[2]) for name in varying})
@@ -238,7 +238,11 @@ def _plan(sweep: str, rows: list[dict[str, Any]]) -> Plan:
             _parameters(configuration, varying, row["seed"]),
             records(row),
         )
-    shared = {name: found.copy().pop() for name, found in values.items() if len(found) == 1 and not _is_seed(name)}
+    shared = {
+        name: texts_of_field.copy().pop()
+        for name, texts_of_field in values.items()
+        if len(texts_of_field) == 1 and not _is_seed(name)
+    }
     return Plan(sweep, trials, varying, {name: value for name, value in shared.items() if value})
 
 

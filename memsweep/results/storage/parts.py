@@ -50,7 +50,7 @@ KEYS = {
 
 
 class StoreError(Exception):
-    """A problem of a results folder; the message says what to do next."""
+    """A problem of a results folder; the message names the remedy."""
 
 
 def read_part(path: Location, schema: pa.Schema) -> pa.Table:

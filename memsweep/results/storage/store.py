@@ -171,10 +171,10 @@ class Store:
         names = list(schema.names if columns is None else dict.fromkeys([*columns, "attempt_id"]))
         wanted = pa.schema([schema.field(name) for name in dict.fromkeys([*names, *KEYS[table]])])
 
-        def own(path: Location) -> pa.Table:
+        def matching(path: Location) -> pa.Table:
             return wanted.empty_table() if attempts.isdisjoint(self._attempts_in(path)) else read_part(path, wanted)
 
-        rows = pa.concat_tables([wanted.empty_table(), *self._of_parts(table, own)])
+        rows = pa.concat_tables([wanted.empty_table(), *self._of_parts(table, matching)])
         rows = rows.filter(pc.is_in(rows["attempt_id"], value_set=pa.array(sorted(attempts), pa.string())))
         return unique(rows, table).select(names)
 
@@ -309,7 +309,9 @@ class Store:
     def searches(self) -> dict[str, str]:
         """Returns sweep -> progress of its search; {} if the file is unreadable."""
         try:
-            return {str(name): str(said) for name, said in json.loads((self.results / SEARCHES).read_text()).items()}
+            return {
+                str(name): str(sentence) for name, sentence in json.loads((self.results / SEARCHES).read_text()).items()
+            }
         except (OSError, ValueError, AttributeError):
             return {}
 
