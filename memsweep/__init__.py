@@ -1,7 +1,7 @@
 """Hyperparameter sweeps that measure memorization, capacity and generalization in deep networks, trained in packs.
 
 From Python: `memsweep.launch(SWEEP)`, `memsweep.table("trials")`, `memsweep.sql("select ...")` and
-`memsweep.figure("generalization")`. Each of them takes `results`, a folder or s3://bucket/prefix; without it, it is
+`memsweep.figure("generalization")`. All four take `results`, a folder or s3://bucket/prefix; the default is
 MEMSWEEP_RESULTS or ./results.
 """
 
@@ -64,29 +64,28 @@ def launch(
     progress: bool = True,
     watch: Callable[[int, int, Tally], None] | None = None,
 ) -> Report:
-    """Runs what is missing of a sweep, or of several, and stores it, as `memsweep launch` does.
+    """Runs the missing trials of one or several sweeps and stores them, as `memsweep launch` does.
 
-    sweep: a Sweep, or the path or bare name of a sweep file, with `:NAME` behind it only that one of its sweeps; or
-    several of them.
-    address: of a running Ray cluster; default: one of its own, here, which ends with the launch.
-    workers: packs at a time; default: what there is room for.  members: trials trained at a time in a pack, at most.
-    limit: only the first so many trials of each sweep are run; it wants the others all the same.
+    sweep: a Sweep, the path or bare name of a sweep file (`FILE:NAME` selects one sweep of it), or a sequence of these.
+    address: of a running Ray cluster; default: a cluster on this machine that ends with the launch.
+    workers: packs at a time; default: as many as fit.  members: trials trained at a time in a pack, at most.
+    limit: runs only the first `limit` trials of each sweep; all trials stay wanted.
     device: "cpu" or "cuda"; default: a GPU where there is one.
-    compiling: whether programs are compiled; default: where it pays.
+    compiling: whether programs are compiled; default: where compiling saves time.
     retry: failed trials run again.
-    yes: sweeps of more than 1,000,000 trials are launched too.
-    add: what earlier launches want of the sweep counts on; else it wants what this one says.
-    budget: what may be spent, "30m", "500trials" or "1e6steps"; the next launch goes on.
-    patience_seconds: a worker that shows no progress for so long is ended.
-    checkpoint_seconds: packs in training are saved about as often.
-    tracking_uri: where MLflow is filled, in the background; "none": nowhere; default: MLFLOW_TRACKING_URI, else a
-    database in the folder.
-    progress: whether stderr shows how far it is: a bar on a terminal, else a line now and then.
-    watch: called with (trials settled before, trials wanted, tally of this launch) as it goes.
+    yes: also launches sweeps of more than 1,000,000 trials.
+    add: trials wanted by earlier launches of the sweep stay wanted; default: only those of this launch are wanted.
+    budget: a limit of time, trials or steps, "30m", "500trials" or "1e6steps"; the next launch continues.
+    patience_seconds: a worker without progress for this long is ended.
+    checkpoint_seconds: about the time between two checkpoints of a pack.
+    tracking_uri: of the MLflow that is filled in the background; "none": no tracking; default: MLFLOW_TRACKING_URI,
+    else a database in the folder.
+    progress: whether stderr shows the progress: a bar on a terminal, else a line every 10 seconds.
+    watch: called with (trials settled before, trials wanted, tally of this launch) during the launch.
 
-    Returns how it ended, in counts of trials, with the causes of failures; as text, a few sentences. Raises ConfigError
-    for a sweep or budget that can't be, StoreError where another launch holds the folder. A trial that fails raises
-    nothing: its row says why.
+    Returns a Report with counts of trials and causes of failures; as text, a few sentences. Raises ConfigError for an
+    invalid sweep or budget, StoreError where another launch locks the folder. A trial that fails raises nothing: its
+    row holds the cause.
 
     >>> report = memsweep.launch("smoke")
     >>> report.wanted, report.failed, report.missing
@@ -101,8 +100,10 @@ def launch(
     from memsweep.spec.sweep import check_size
     from memsweep.spec.sweep_files import load_sweeps
 
-    asked = [sweep] if isinstance(sweep, Sweep | str) else sweep
-    sweeps = [each for one in asked for each in (load_sweeps(one).values() if isinstance(one, str) else [one])]
+    entries = [sweep] if isinstance(sweep, Sweep | str) else sweep
+    sweeps = [
+        each for entry in entries for each in (load_sweeps(entry).values() if isinstance(entry, str) else [entry])
+    ]
     if not yes:
         check_size(sweeps)
     options = LaunchOptions(
@@ -124,19 +125,19 @@ def launch(
     with Progress(launcher.title(sweeps)) if progress else nullcontext() as shown:
 
         def update(settled: int, wanted: int, tally: Tally) -> None:
-            for each in (shown.update if shown else None, watch):
-                if each:
-                    each(settled, wanted, tally)
+            for callback in (shown.update if shown else None, watch):
+                if callback:
+                    callback(settled, wanted, tally)
 
         return launcher.launch(sweeps, store, options, update)
 
 
 def table(name: str, results: str | Path | None = None, *, sweep: str | None = None) -> pd.DataFrame:
-    """One table as pandas, each trial once: trials, steps, packs, wanted, or that of a probe.
+    """Returns one table as pandas, each trial once: trials, steps, packs, wanted, or the table of a probe.
 
-    sweep: only the rows of trials that this sweep wants; default: those of all sweeps of the folder.
-    Columns are counts, sums (losses in nats), seconds and names; docs/tables.md tells each. Raises QueryError for a
-    name that is no table or no stored sweep, StoreError for a damaged part.
+    sweep: only the rows of trials that this sweep wants; default: the rows of all sweeps of the folder.
+    Columns are counts, sums (losses in nats), seconds and names; docs/tables.md defines each. Raises QueryError for an
+    unknown table or sweep, StoreError for a damaged part.
 
     >>> trials = memsweep.table("trials")
     >>> trials.shape[0], trials["status"].unique().tolist()
@@ -151,9 +152,9 @@ def table(name: str, results: str | Path | None = None, *, sweep: str | None = N
 
 
 def sql(statement: str, results: str | Path | None = None) -> pd.DataFrame:
-    """The answer to one SELECT over the tables, by DuckDB, as pandas. Read-only; it reaches nothing but the tables.
+    """Returns the result of one SELECT over the tables, by DuckDB, as pandas. Read-only; no other files are accessible.
 
-    Raises QueryError, with what DuckDB says, for anything else.
+    Raises QueryError, with DuckDB's message, for any other statement.
 
     >>> memsweep.sql("select status, count(*) as trials from trials group by 1")
          status  trials
@@ -165,10 +166,10 @@ def sql(statement: str, results: str | Path | None = None) -> pd.DataFrame:
 
 
 def figure(sweep: str, name: str | None = None, results: str | Path | None = None) -> Figure:
-    """A figure of a stored sweep as the report draws it: Matplotlib's, to change and to save into a paper.
+    """Returns a figure of a stored sweep as the report draws it: a Matplotlib figure, to edit and save.
 
-    name: as its files are called after the sweep (`generalization-gap.svg`: "gap"); default: the sweep's first.
-    3.5 inches wide, a paper's column. Raises StoreError with the names that there are.
+    name: the suffix of its file names (`generalization-gap.svg`: "gap"); default: the sweep's first figure.
+    Figures are 3.5 inches wide, a paper's column. Raises StoreError, which lists the available names.
 
     >>> memsweep.figure("smoke", "memorized-share").savefig("memorized.pdf")
     >>> memsweep.figure("smoke", "beauty")

@@ -1,1 +1,1 @@
-"""From a sweep to running packs: what is left to do, how it is packed, and who trains it."""
+"""Planning and running packs: the trials left to do, how they are packed, and the workers that train them."""

@@ -1,7 +1,7 @@
-"""The checkpoints of a results folder: what each holds, which are of use, which can go. Needs neither torch nor ray.
+"""The checkpoints of a results folder: their contents, and which are useful. Needs no torch and no ray.
 
-They are found by their members, never by name, and read here by their header alone; `engine/train/checkpoint.py` writes
-and restores them.
+Checkpoints are matched by their members, not by name, and only their headers are read here;
+`engine/train/checkpoint.py` writes and restores them.
 """
 
 from __future__ import annotations
@@ -19,50 +19,51 @@ from memsweep.run.packing import Pack
 
 FOLDER = "checkpoints"
 CHECKPOINT_SECONDS = 30.0
-"""A pack is saved about this often, unless --checkpoint says otherwise."""
+"""Seconds between two checkpoints of a pack, unless --checkpoint sets another value."""
 
 
 class DamagedError(Exception):
-    """Why a file is no checkpoint."""
+    """The file is not a valid checkpoint."""
 
 
 class Saved(NamedTuple):
-    """A checkpoint, as its header tells it."""
+    """The header of a checkpoint."""
 
     path: Location
     steps: dict[str, int]  # trial -> step, of the members that were training
-    trials: tuple[str, ...]  # of the pack: members first, then those that waited for a slot
+    trials: tuple[str, ...]  # of the pack: members first, then trials waiting for a slot
     slots: int
-    execution: dict[str, Any]  # how it ran, as `execution` tells it
+    execution: dict[str, Any]  # from `execution`
 
 
 def path_of(store: Store, pack: Pack) -> Location:
+    """Returns the path of a pack's checkpoint."""
     return store.results / FOLDER / f"{pack.pack_id}.safetensors"
 
 
 def execution(pack: Pack, device: str) -> dict[str, Any]:
-    """What must be the same for a pack to go on from a checkpoint with the bits of one never stopped."""
+    """Returns the properties that must be equal to resume a pack from a checkpoint with unchanged bits."""
     names = {entry.name for entry in fields(pack)} - {"trials", "slots", "compared", "share", "sources"}
     how = {name: getattr(pack, name) for name in sorted(names)}
     return {**how, "device": device.partition(":")[0], "torch": version("torch")}
 
 
 def note(trials: Collection[str], slots: int, how: Mapping[str, Any]) -> dict[str, Any]:
-    """What the header says beside members and steps."""
+    """Returns the header's fields besides members and steps."""
     return {"trials": list(trials), "slots": slots, "execution": dict(how)}
 
 
 def stored(store: Store) -> list[Saved]:
-    """The checkpoints that are there, the furthest first; damaged ones are passed over."""
-    found = []
+    """Returns the headers of all intact checkpoints, those with the most steps first."""
+    headers = []
     for path in _files(store):
-        with suppress(DamagedError, FileNotFoundError):  # its pack has just replaced it
-            found.append(read(path))
-    return sorted(found, key=lambda saved: -max(saved.steps.values(), default=0))
+        with suppress(DamagedError, FileNotFoundError):  # a file may disappear when its pack replaces it
+            headers.append(read(path))
+    return sorted(headers, key=lambda saved: -max(saved.steps.values(), default=0))
 
 
 def read(path: Location) -> Saved:
-    """The header of a checkpoint. Raises DamagedError, FileNotFoundError."""
+    """Returns the header of a checkpoint. Raises DamagedError, FileNotFoundError."""
     try:
         with path.open("rb") as file:
             size = int.from_bytes(file.read(8), "little")
@@ -70,25 +71,25 @@ def read(path: Location) -> Saved:
         end = max(entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__")
         if path.stat().st_size != 8 + size + end:
             raise DamagedError("it is cut off")
-        own = json.loads(header["__metadata__"]["memsweep"])
-        steps = dict(zip(own["members"], own["steps"], strict=True))
-        return Saved(path, steps, tuple(own["trials"]), int(own["slots"]), own["execution"])
+        note = json.loads(header["__metadata__"]["memsweep"])
+        steps = dict(zip(note["members"], note["steps"], strict=True))
+        return Saved(path, steps, tuple(note["trials"]), int(note["slots"]), note["execution"])
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise DamagedError(f"it is no checkpoint ({error})") from error
 
 
 def steps(store: Store) -> dict[str, int]:
-    """How far each trial can be taken up again."""
-    found: dict[str, int] = {}
+    """Returns trial -> the most steps that a checkpoint holds of it."""
+    furthest: dict[str, int] = {}
     for saved in stored(store):
-        found |= {trial_id: max(step, found.get(trial_id, 0)) for trial_id, step in saved.steps.items()}
-    return found
+        furthest |= {trial_id: max(step, furthest.get(trial_id, 0)) for trial_id, step in saved.steps.items()}
+    return furthest
 
 
 def tidy(store: Store, left: Collection[str], own: Collection[str] | None = None) -> None:
-    """Deletes the checkpoints from which none of the trials that are left would go on.
+    """Deletes the checkpoints from which no trial in `left` would resume.
 
-    own: only checkpoints of these trials are touched, while others may write theirs.
+    own: if given, only checkpoints of these trials are deleted, because other workers may write theirs.
     """
     best: dict[tuple[str, str], Saved] = {}
     everything = stored(store)
@@ -104,7 +105,7 @@ def tidy(store: Store, left: Collection[str], own: Collection[str] | None = None
 
 
 def remove_damaged(store: Store) -> list[str]:
-    """Deletes what is no whole checkpoint; a sentence each. Files that a killed writer left half written need none."""
+    """Deletes damaged checkpoints, returns a sentence on each; partial files of killed writers are deleted silently."""
     sentences = []
     for leftover in (store.results / FOLDER).glob(".*.tmp"):
         leftover.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""The Ray cluster of a launch: started on this machine, with a token, or joined; its health and its room."""
+"""The Ray cluster of a launch, started on this machine with a token or joined by address; its health and its size."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
-# Tune's own log files, state files and console output are off: the tables and our progress take their place
+# the tables and our progress output replace Tune's log files, state files and console output
 os.environ |= {"TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1", "TUNE_GLOBAL_CHECKPOINT_S": "3600", "RAY_AIR_NEW_OUTPUT": "0"}
-os.environ.setdefault("RAY_CHDIR_TO_TRIAL_DIR", "0")  # else relative paths of the user's are nowhere
-# Ray decides when it is imported whether it asks for a token; where a program of the user's has imported it before us,
-# it decides again as it starts a cluster, but only if nobody else has meanwhile
+os.environ.setdefault("RAY_CHDIR_TO_TRIAL_DIR", "0")  # else relative paths in the user's code break
+# Ray reads RAY_AUTH_MODE when it is imported. If the user's program imported Ray first, Ray reads the mode again when
+# it starts a cluster, unless another caller has made it read the mode in between
 CAME_FIRST = "ray" in sys.modules
 if not CAME_FIRST:
     os.environ.setdefault("RAY_AUTH_MODE", "token")
@@ -32,15 +32,15 @@ from memsweep.spec import processors
 
 HEALTH_SECONDS = 2.0
 SOCKET_BYTES = 103 if sys.platform == "darwin" else 107
-"""Of the longest path that a socket can have."""
+"""Longest path of a socket."""
 SOCKET = "/session_2026-01-01_00-00-00_000000_4194304/sockets/plasma_store.99"
-"""The longest that Ray makes, below its folder."""
+"""Longest socket path that Ray creates, below its folder."""
 
 
 class Health:
-    """Whether the raylet lives through which this driver hears of everything: without it, the driver waits for ever.
+    """Whether the local raylet, through which this driver communicates, is alive; without it the driver hangs forever.
 
-    (Without the head it ends by itself, after a minute.)
+    When the head node dies, the driver ends by itself after a minute.
     """
 
     def __init__(self) -> None:
@@ -50,7 +50,7 @@ class Health:
         self._over = threading.Event()
 
     def watch(self) -> None:
-        """Until `end`; interrupts the main thread, as Ctrl-C does, when the raylet is gone."""
+        """Checks the raylet until `end` is called; interrupts the main thread, as Ctrl-C does, if the raylet dies."""
         while not self._over.wait(HEALTH_SECONDS):
             alive = {node["NodeID"] for node in ray.nodes() if node["Alive"]}
             if self._own not in alive and not self._over.is_set():
@@ -59,12 +59,16 @@ class Health:
                 return
 
     def end(self) -> None:
+        """Stops `watch`."""
         self._over.set()
 
 
 @contextmanager
 def cluster(address: str | None = None) -> Iterator[Health]:
-    """A Ray cluster for the time of a launch: of its own on this machine, or the running one at `address`."""
+    """Yields the health of a Ray cluster that lasts for a launch: a new local cluster, or the running one at `address`.
+
+    Raises ClusterError where this process is already connected to a Ray cluster.
+    """
     if ray.is_initialized():
         raise ClusterError(
             "this program is connected to a Ray cluster, and a launch needs a connection of its own: call "
@@ -73,10 +77,12 @@ def cluster(address: str | None = None) -> Iterator[Health]:
     quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
     with ExitStack() as started:
         if address is None:
-            folder = started.enter_context(_temporary_folder())  # deleted after those who write there have ended
+            folder = started.enter_context(
+                _temporary_folder()
+            )  # deleted after the processes that write to it have ended
             started.enter_context(no_orphans())
             _ensure_token()
-            # "local" on purpose: a bare ray.init() might join a stranger's cluster
+            # "local", because a bare ray.init() might join another user's cluster
             ray.init(
                 address="local", num_cpus=processors.allotted(), include_dashboard=False, _temp_dir=folder, **quiet
             )
@@ -94,25 +100,25 @@ def cluster(address: str | None = None) -> Iterator[Health]:
 
 
 def _ensure_token() -> None:
-    """Sees that there is a token for a cluster of this program, which nobody else can read."""
+    """Ensures that this program's cluster has a token that no other user can read."""
     token = secrets.token_hex(32)
-    if CAME_FIRST:  # then Ray may have read its own token, reads none again, and would make one that everybody can read
+    if CAME_FIRST:  # Ray may have read its token already; if there is no file, it would write a world-readable token
         path = Path.home() / ".ray" / "auth_token"
         if not {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & os.environ.keys() and not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
             with open(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600), "w") as file:
                 file.write(token)
     else:
-        os.environ.setdefault("RAY_AUTH_TOKEN", token)  # this program's own, stored nowhere
+        os.environ.setdefault("RAY_AUTH_TOKEN", token)  # for this process only, not stored
 
 
 @contextmanager
 def _temporary_folder() -> Iterator[str | None]:
-    """Where Ray has its sockets and logs: None, for where it has them by itself, or where their paths are short enough.
+    """Yields the folder for Ray's sockets and logs; None: Ray's default folder, whose path is short enough.
 
-    Raises ClusterError where there is no such place.
+    Raises ClusterError where no folder with a short enough path is writable.
     """
-    name = next((name for name in ("RAY_TMPDIR", "TMPDIR") if name in os.environ), "")  # as Ray looks for it
+    name = next((name for name in ("RAY_TMPDIR", "TMPDIR") if name in os.environ), "")  # in Ray's order
     usual = os.environ.get(name, "/tmp")
     if _is_short(os.path.join(usual, "ray")) and os.path.isabs(usual):
         yield None
@@ -123,7 +129,7 @@ def _temporary_folder() -> Iterator[str | None]:
             break
     else:
         folder = ""
-    ray_folder = os.path.join(folder, "ray")  # one that others may write to, in one that they may not
+    ray_folder = os.path.join(folder, "ray")  # world-writable, inside a private folder
     try:
         if not folder or not _is_short(ray_folder):
             raise ClusterError(
@@ -136,14 +142,15 @@ def _temporary_folder() -> Iterator[str | None]:
 
 
 def _is_short(folder: str) -> bool:
-    """Whether the paths of the sockets that Ray makes below its folder are short enough for the system."""
+    """Whether the socket paths below Ray's folder fit the system's limit."""
     return len(os.fsencode(folder + SOCKET)) <= SOCKET_BYTES
 
 
 def worker_count(device: str) -> int:
-    """Packs that run at the same time: one a GPU, or one a CPU core."""
+    """Returns the number of packs that run at the same time: one per GPU, or one per CPU core."""
     return max(1, int(ray.cluster_resources().get("GPU" if device == "cuda" else "CPU", 1)))
 
 
 def has_gpu() -> bool:
+    """Returns whether the cluster has a GPU."""
     return bool(ray.cluster_resources().get("GPU", 0))

@@ -1,4 +1,4 @@
-"""A sweep as a job on a running Ray cluster: sent, and followed as long as somebody looks. It needs no one to look."""
+"""A sweep as a job on a running Ray cluster: submitted, and followed if wanted; the job does not need its follower."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ from memsweep.results.storage.location import Location, ObjectPath, location
 MODE = "RAY_AUTH_MODE"
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 LEFT_BEHIND = [".git", ".venv", "results", "data", "__pycache__", ".*_cache"]
-"""Of the folder that is sent, beside what git ignores."""
+"""Excluded from the submitted folder, besides the files that git ignores."""
 ASK_SECONDS = 10.0
 LOOK_SECONDS = 2.0
-"""Between questions about a job whose log has broken off."""
+"""Between status requests for a job whose log stream broke."""
 
 
 class ClusterError(Exception):
-    """Why a cluster can't be used, and what to do next."""
+    """A cluster can't be used; the message says why and what to do next."""
 
 
 class Job:
-    """A launch on a cluster, by the id that Ray has for it."""
+    """A launch on a cluster, identified by Ray's submission id."""
 
     def __init__(self, client: Any, address: str, name: str):
         self.client = client
@@ -41,9 +41,9 @@ class Job:
         self._shown = 0  # characters of the log
 
     def follow(self, show: Callable[[str], None]) -> bool:
-        """Shows the job's log until it ends; whether it succeeded. Whoever stops following stops nothing.
+        """Shows the job's log until the job ends; returns whether it succeeded. Interrupting it does not stop the job.
 
-        Raises ClusterError when the cluster does not answer any more.
+        show: called with each new piece of the log.  Raises ClusterError when the cluster stops answering.
         """
         silent_since = None
         while True:
@@ -64,17 +64,18 @@ class Job:
             time.sleep(LOOK_SECONDS)
 
     async def _tail(self, show: Callable[[str], None]) -> None:
-        """The log from its beginning; what was shown before it broke off is passed over."""
-        met = 0
+        """Shows the log from its beginning, skipping what was already shown before the stream broke."""
+        position = 0
         async for text in self.client.tail_job_logs(self.name):
-            fresh = text[max(0, self._shown - met) :]
-            met += len(text)
+            fresh = text[max(0, self._shown - position) :]
+            position += len(text)
             if fresh:
                 show(fresh)
-                self._shown = met
+                self._shown = position
 
     @property
     def commands(self) -> str:
+        """The shell commands that follow and stop this job."""
         where = f"--address {self.address} {self.name}"
         return f"ray job logs --follow {where}, ray job stop {where}"
 
@@ -87,10 +88,10 @@ def submit(
     say: Callable[[str], None],
     folder: Path | None = None,
 ) -> Job:
-    """Sends `memsweep launch` with these sweeps and arguments to the cluster whose dashboard is at this address.
+    """Submits `memsweep launch` with these sweeps and arguments to the cluster with this dashboard; returns the job.
 
-    results: a place that all its machines reach.  folder: what is sent along, with sweep files and modules of the
-    user's; default: the current one.  say: told what people should know.  Raises ClusterError.
+    results: a location that all machines of the cluster can access.  folder: uploaded with the job, contains the user's
+    sweep files and modules; default: the current folder.  say: called with warnings.  Raises ClusterError.
     """
     place = _shared(results)
     needs_token = wants_token(address)
@@ -121,7 +122,7 @@ def submit(
 
 @contextmanager
 def _asked_for_token(needs_token: bool) -> Iterator[None]:
-    """The environment in which Ray sends its token, or, as where nothing is said, none: to whoever asks for none."""
+    """Sets the environment so that Ray sends its token only if needed; restores it afterwards."""
     before = os.environ.pop(MODE, None)
     if needs_token:
         os.environ[MODE] = "token"
@@ -134,7 +135,7 @@ def _asked_for_token(needs_token: bool) -> Iterator[None]:
 
 
 def wants_token(address: str) -> bool:
-    """Whether the dashboard at this address answers only those who have its token. Raises ClusterError."""
+    """Returns whether the dashboard at this address requires a token. Raises ClusterError."""
     if not address.startswith(("http://", "https://")):
         raise ClusterError(f"--address {address}: must be that of a dashboard, such as http://127.0.0.1:8265.")
     try:

@@ -1,4 +1,4 @@
-"""The options of a launch, the same from Python, `memsweep launch` and `memsweep submit`."""
+"""The options of a launch, shared by Python, `memsweep launch` and `memsweep submit`."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ DEVICES = ("cpu", "cuda")
 
 @dataclass(frozen=True)
 class LaunchOptions:
-    """Where a launch runs, which trials it runs, and what it may spend.  Raises ConfigError for another device."""
+    """Where a launch runs, which trials it runs, and its budget.  Raises ConfigError for an unknown device."""
 
     address: str | None = None  # of a running Ray cluster; default: a cluster on this machine, for this launch
-    workers: int | None = None  # packs at a time, also where a cluster has yet to grow; default: what has room now
+    workers: int | None = None  # packs at a time, also while a cluster is still growing; default: as many as fit now
     members: int | None = None  # trials trained at a time in a pack, at most
-    limit: int | None = None  # trials of each sweep that are run; all of them are wanted
+    limit: int | None = None  # trials of each sweep that are run; all stay wanted
     device: str | None = None  # cpu or cuda; default: a GPU where there is one
-    compiling: bool | None = None  # default: as chosen at the programs' first launch, by what it saves
+    compiling: bool | None = None  # default: as chosen at the programs' first launch, where it saves time
     retry: bool = False  # failed trials run again
     yes: bool = False  # sweeps of more than 1,000,000 trials are launched too
     add: bool = False  # trials wanted by earlier launches of the sweeps stay wanted
-    budget: Budget = UNLIMITED  # at its end the launch ends, and the next launch goes on
-    patience_seconds: float = PATIENCE_SECONDS  # a pack without progress for this long is taken to hang
+    budget: Budget = UNLIMITED  # the launch ends when it is spent; the next launch continues
+    patience_seconds: float = PATIENCE_SECONDS  # a pack without progress for this long counts as hung
     checkpoint_seconds: float = CHECKPOINT_SECONDS  # between two checkpoints of a pack
     tracking_uri: str | None = None  # of MLflow; default: MLFLOW_TRACKING_URI, else a database in the folder; "none"
 

@@ -1,4 +1,4 @@
-"""Launches sweeps: under the folder's lock, what is left of them is packed, trained and stored."""
+"""Launches sweeps: packs, trains and stores the trials that are left, under the folder's lock."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ from memsweep.spec.sweep import Sweep, SweepError, check_size
 
 DEFAULTS = LaunchOptions()
 NAMED = 3
-"""So many sweeps are told by name, more by their number; so many causes are shown."""
+"""Most sweeps listed by name, and most causes shown."""
 
 
 @dataclass(frozen=True, repr=False)
 class Report:
-    """How a launch ended; the trials' own ends are in the tables. As text, what the command line prints at the end."""
+    """The result of a launch, in counts of trials. As text, the command line's summary."""
 
     title: str  # the sweeps
     results: str  # the folder
@@ -42,8 +42,8 @@ class Report:
     failed: int  # of the wanted, now or before, ended by an error
     missing: int  # of the wanted, left for the next launch
     interrupted: bool
-    remarks: tuple[str, ...] = ()  # what was out of order in the folder, for people
-    tracking: str | None = None  # where MLflow is filled in the background, or why it is not, for people
+    remarks: tuple[str, ...] = ()  # messages on problems in the folder and on the trials
+    tracking: str | None = None  # message on where MLflow is filled in the background, or why not
     causes: Mapping[str, int] = field(default_factory=dict)  # of failures, with advice -> trials, the most first
     saved: tuple[int, int, int] = (0, 0, 0)  # of the missing: trials that checkpoints hold, their steps, those of all
     unfinished: int = 0  # of the missing, those within the limit of this launch
@@ -76,19 +76,19 @@ def launch(
     options: LaunchOptions = DEFAULTS,
     watch: Callable[[int, int, Tally], None] = lambda settled, wanted, tally: None,
 ) -> Report:
-    """Runs what is missing of a sweep, or of several, one after another, and stores it; returns when all has ended.
+    """Runs the missing trials of one or several sweeps and stores them; returns the Report when all have ended.
 
-    watch: called with (trials settled before, trials wanted, tally of this launch) as it goes.
-    Raises SweepError for data that can't be loaded or has changed, StoreError where another launch holds the folder or
-    what was stored can't be read back, TrackingError where MLflow can't be at that URI.
+    watch: called with (trials settled before, trials wanted, tally of this launch) during the launch.
+    Raises SweepError for data that can't be loaded or has changed, StoreError where another launch locks the folder or
+    stored rows can't be read back, TrackingError for an unusable tracking URI.
     """
-    background.tracking_uri(options.tracking_uri, store.results)  # a mistake in it is refused before anything starts
+    background.tracking_uri(options.tracking_uri, store.results)  # raises for an invalid URI before anything starts
     sweeps = [sweeps] if isinstance(sweeps, Sweep) else sweeps
     if len({sweep.name for sweep in sweeps}) < len(sweeps):
         raise SweepError([f"{title(sweeps)}: sweeps of one launch have names of their own."])
     if not options.yes:
         check_size(sweeps)
-    tasks.forget()  # what this process has read before may have changed
+    tasks.forget()  # data that this process has cached may have changed
     with store.lock("launch"):
         rounds = _rounds(sweeps, store, options)
         missing, before = rounds.missing, plan.work(rounds.asked, store)
@@ -102,7 +102,9 @@ def launch(
         show(Tally())
         ran, interrupted, tracking = 0, False, None
         if missing:
-            tracking = _follow(store, options.tracking_uri)  # before the watchdog marks what ends with the launch
+            tracking = _follow(
+                store, options.tracking_uri
+            )  # before the watchdog marks the processes that end with the launch
             ran, interrupted = _run(rounds, store, options, show, remarks)
         rounds.advance()
         after = plan.work(rounds.asked, store)
@@ -128,7 +130,7 @@ def launch(
 
 
 def _rounds(sweeps: Sequence[Sweep], store: Store, options: LaunchOptions) -> Rounds:
-    """The first rounds of these sweeps, checked, and stored as what the sweeps want."""
+    """The first rounds of these sweeps, checked, and stored as wanted trials."""
     probed = {sweep.name: probes_before(sweep.name, store) if options.add else {} for sweep in sweeps}
     askings = [Asking(sweep, store, retry=options.retry, probed=probed[sweep.name]) for sweep in sweeps]
     rounds = Rounds(askings, store, options.budget, options.retry, limit=options.limit, add=options.add)
@@ -142,9 +144,9 @@ def _rounds(sweeps: Sequence[Sweep], store: Store, options: LaunchOptions) -> Ro
 def _run(
     rounds: Rounds, store: Store, options: LaunchOptions, show: Callable[[Tally], None], remarks: list[str]
 ) -> tuple[int, bool]:
-    """Trains all rounds on a cluster; the number of trials written, and whether training was interrupted.
+    """Trains all rounds on a cluster; returns the number of trials written, and whether training was interrupted.
 
-    remarks: gets what people should know of it.
+    remarks: messages are appended.
     """
     from memsweep.run import cluster, ray_tune  # Ray takes seconds to import, and there may be nothing to do
 
@@ -172,7 +174,7 @@ def _run(
 
 
 def _packs(due: Sequence[Due], store: Store, planned: Callable[..., list[Pack]]) -> list[Pack]:
-    """Packs of the trials that are due; of a grid, those that checkpoints hold together again."""
+    """Packs of the trials that are due; packs of a grid are restored as their checkpoints have them."""
     saved = checkpoints.stored(store)
     packs: list[Pack] = []
     for part in due:
@@ -184,12 +186,12 @@ def _packs(due: Sequence[Due], store: Store, planned: Callable[..., list[Pack]])
 
 
 def title(sweeps: Sequence[Sweep]) -> str:
-    """Their names, or their number."""
+    """Returns the names of the sweeps, or their number if there are many."""
     return ", ".join(sweep.name for sweep in sweeps) if len(sweeps) <= NAMED else f"{len(sweeps)} sweeps"
 
 
 def _causes(failed: Sequence[TrialConfig], store: Store) -> dict[str, int]:
-    """Causes of these trials' ends, as `status` prints them -> trials, the most first."""
+    """Causes of these trials' failures, as `status` prints them -> number of trials, most frequent first."""
     if not failed:
         return {}
     trial_ids = {trial.trial_id for trial in failed}
@@ -198,14 +200,17 @@ def _causes(failed: Sequence[TrialConfig], store: Store) -> dict[str, int]:
 
 
 def _saved(missing: Sequence[TrialConfig], store: Store) -> tuple[int, int, int]:
-    """Of these trials: how many are in checkpoints, how many steps these hold, and how many all of them take."""
+    """Counts of these trials: trials in checkpoints, steps in these checkpoints, and steps of all trials."""
     steps = checkpoints.steps(store)
     saved = [steps[trial.trial_id] for trial in missing if trial.trial_id in steps]
     return len(saved), sum(saved), sum(trial.budget for trial in missing)
 
 
 def _tidy(missing: Sequence[TrialConfig], store: Store) -> list[str]:
-    """Deletes checkpoints of no use; what was wrong with them. Those of trials that never ended are kept."""
+    """Deletes useless checkpoints; returns messages on damaged ones.
+
+    Checkpoints of trials that never ended are kept.
+    """
     forget(store.results)
     remarks = checkpoints.remove_damaged(store)
     columns = store.trials(["trial_id", "status"]).to_pydict()
@@ -217,7 +222,7 @@ def _tidy(missing: Sequence[TrialConfig], store: Store) -> list[str]:
 
 
 def _follow(store: Store, given: str | None) -> str | None:
-    """Has MLflow filled in the background; what people should know of that."""
+    """Starts filling MLflow in the background; returns a message on it."""
     uri = background.tracking_uri(given, store.results)
     if uri is None:
         return None

@@ -1,4 +1,4 @@
-"""Which trials train together: packs of one program, long trainings first. Decides nothing about where or when."""
+"""Which trials train together: packs of one program, long trainings first. Does not decide where or when packs run."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from memsweep.data import tasks
 from memsweep.spec.config import Model, TrialConfig
 
 WAVES = 4
-"""Trials a slot serves, one after another, where a stopping rule lets members leave early."""
+"""Trials that a slot serves one after another, where a stopping rule lets members leave early."""
 
 
 @dataclass(frozen=True)
@@ -24,23 +24,23 @@ class Pack:
     slots: int
     mode: str = "fused"  # or "serial": members in turn
     compiled: bool = False
-    compared: bool = False  # one of its members is run again, alone
-    share: float = 1.0  # of their budgets, at which its trials are paused
-    sources: tuple[tuple[str, str], ...] = ()  # (split, fingerprint of its data as the launch began); see sources.py
+    compared: bool = False  # one of its members is also run alone
+    share: float = 1.0  # of their budgets, at which trials are paused
+    sources: tuple[tuple[str, str], ...] = ()  # (split, fingerprint of its data when the launch began); see sources.py
 
     @property
     def pack_id(self) -> str:
-        """12 hexadecimal digits that name the trials and their order."""
+        """Hash of the trials, their order and the slots: 12 hexadecimal digits."""
         text = ",".join([str(self.slots), *(trial.trial_id for trial in self.trials)])
         return hashlib.blake2b(text.encode(), digest_size=6).hexdigest()
 
     @property
     def steps(self) -> int:
-        """Steps of all its members, as far as their share goes."""
+        """Steps of all members together, up to the share of their budgets."""
         return sum(trial.pause(self.share) for trial in self.trials)
 
     def to_json(self) -> str:
-        """The pack as text: the first trial's fields, then how each trial differs from it."""
+        """Returns the pack as JSON: the first trial's fields, then each trial's differences from them."""
         flat = [{**trial.flat(), "seed": trial.seed} for trial in self.trials]
         changes = [{name: value for name, value in fields.items() if value != flat[0][name]} for fields in flat]
         how = {name: getattr(self, name) for name in _HOW}
@@ -48,6 +48,7 @@ class Pack:
 
     @classmethod
     def from_json(cls, text: str) -> Pack:
+        """Returns the pack that `to_json` wrote."""
         values = json.loads(text)
         base = TrialConfig.of(values["base"])
         trials = tuple(base.with_fields(change) for change in values["changes"])
@@ -59,49 +60,54 @@ _HOW = ("slots", "mode", "compiled", "compared", "share")
 
 
 class Tally(NamedTuple):
-    """How far a launch is, or one pack of it. A step is one of a member."""
+    """Progress of a launch or of one pack. Steps are member steps."""
 
     settled: int = 0  # trials that were written, whatever their status
-    failed: int = 0  # of these, ended by an error
+    failed: int = 0  # trials that ended with an error
     trained: int = 0  # steps
-    left: int = 0  # steps still to be trained; a trial that ends early leaves none
-    steps: int = 0  # in all, of the packs that were asked for so far, with those that checkpoints held
+    left: int = 0  # steps still to train; 0 for a trial that ended early
+    steps: int = 0  # of all packs requested so far, including steps from checkpoints
 
 
 CANNOT_BE_FUSED = "ran in turn, because its members can't be fused: "
-"""Before the user's line, in `packs.cause`."""
+"""Prefix of the user's line in `packs.cause`."""
 ADVERSARIAL = "adversarial"
-"""In the name of programs whose steps search for critical samples."""
+"""Part of the name of programs whose steps search for critical samples."""
 
 
 def program_key(trial: TrialConfig) -> tuple[Any, ...]:
-    """What splits packs: trials with equal keys can be trained together."""
+    """Returns the key of the trial's program: trials with equal keys can be trained together."""
     model, optimizer, form = trial.model, trial.optimizer, tasks.form(trial)
     layout = (model.family, model.width, model.depth, model.cell, model.activation, trial.data.sequence_length)
     key = (*layout, *tasks.shape(trial), optimizer.name, optimizer.batch_size, trial.compute.dtype)
-    # what most trials do not have is told where it differs, so that names of programs stay
-    later = (trial.regularization.penalty, trial.compute.matmul)
-    own: tuple[str, ...] = (optimizer.objective, "perturbed" if model.perturbation else "")
-    if ":" in model.family:  # it may read any field of the model, and all members share one module
-        own += tuple(f"{name}={getattr(model, name)}" for name in _OTHERS if getattr(model, name) != _DEFAULT[name])
+    # rare fields enter only where they differ from the default, so that stored program names stay valid
+    compute = (trial.regularization.penalty, trial.compute.matmul)
+    special: tuple[str, ...] = (optimizer.objective, "perturbed" if model.perturbation else "")
+    if ":" in model.family:  # a user's network may read any field of the model, and all members share one module
+        special += tuple(f"{name}={getattr(model, name)}" for name in _OTHERS if getattr(model, name) != _DEFAULT[name])
     steps = (form.kind, form.vocabulary, form.given_steps, form.positions, optimizer.truncation)
-    rare = (*(() if later == ("none", "highest") else later), *(() if own == ("cross_entropy", "") else own))
-    sought = (ADVERSARIAL,) if trial.regularization.adversarial else ()  # a search that would make others' steps long
-    return (*key, *rare, *(steps if form.steps else ()), *sought)
+    rare = (
+        *(() if compute == ("none", "highest") else compute),
+        *(() if special == ("cross_entropy", "") else special),
+    )
+    search = (
+        (ADVERSARIAL,) if trial.regularization.adversarial else ()
+    )  # the search would slow down the steps of other trials
+    return (*key, *rare, *(steps if form.steps else ()), *search)
 
 
 _OTHERS = ("gate_bias", "initialization")
-"""Fields of the model that are no part of the program of a network of ours."""
+"""Fields of the model that do not affect the program of a built-in network."""
 _DEFAULT = {name: getattr(Model(), name) for name in _OTHERS}
 
 
 def program_name(trial: TrialConfig) -> str:
-    """The program of a trial as a key of files."""
+    """Returns the name of the trial's program, used as a key in files."""
     return " ".join(map(str, program_key(trial)))
 
 
 def by_program(trials: Iterable[TrialConfig]) -> dict[str, list[TrialConfig]]:
-    """Program name -> its trials, in their order."""
+    """Returns program name -> its trials, in their order."""
     programs: dict[str, list[TrialConfig]] = {}
     for trial in trials:
         programs.setdefault(program_name(trial), []).append(trial)
@@ -109,7 +115,7 @@ def by_program(trials: Iterable[TrialConfig]) -> dict[str, list[TrialConfig]]:
 
 
 def describe(trial: TrialConfig) -> str:
-    """The program of a trial, in words for a table."""
+    """Returns a readable description of the trial's program, for a table."""
     input_dim, classes = tasks.shape(trial)
     model, optimizer = trial.model, trial.optimizer
     hidden = [f"({model.width})"] if model.family == "cnn" else [model.width] * model.depth
@@ -121,17 +127,17 @@ def describe(trial: TrialConfig) -> str:
 
 
 def make_packs(trials: Iterable[TrialConfig], workers: int, slots: int, share: float = 1.0) -> list[Pack]:
-    """Packs of one program each, the longest first, a multiple of `workers` of each program.
+    """Returns packs of one program each, the longest first, in a multiple of `workers` per program.
 
-    slots: members trained at a time, at most.  Trials whose budgets are alike share a pack, so that they end together.
-    share: of their budgets, at which they are paused; then all of a pack are trained at the same time.
+    slots: members trained at a time, at most.  Trials with similar budgets share a pack, so that they end together.
+    share: of the budgets, at which trials are paused; below 1, all trials of a pack are trained at the same time.
     """
     packs = [pack for group in by_program(trials).values() for pack in _packs_of_program(group, workers, slots, share)]
     return sorted(packs, key=lambda pack: -sum(trial.budget for trial in pack.trials))
 
 
 def _packs_of_program(trials: list[TrialConfig], workers: int, slots: int, share: float) -> list[Pack]:
-    ordered = sorted(trials, key=lambda trial: -trial.budget)  # stable: equals stay in the sweep's order
+    ordered = sorted(trials, key=lambda trial: -trial.budget)  # stable: equal budgets stay in the sweep's order
     leave_early = share == 1 and any(trial.stop.fit for trial in trials)
     count = _rounds(len(ordered), slots * (WAVES if leave_early else 1), workers)
     bounds = [len(ordered) * i // count for i in range(count + 1)]
@@ -139,6 +145,6 @@ def _packs_of_program(trials: list[TrialConfig], workers: int, slots: int, share
 
 
 def _rounds(trials: int, size: int, workers: int) -> int:
-    """Number of packs of at most `size` trials: a multiple of the workers, unless that leaves packs empty."""
+    """Number of packs of at most `size` trials: a multiple of the workers, unless some packs would be empty."""
     needed = -(-trials // size)
     return min(trials, -(-needed // workers) * workers)

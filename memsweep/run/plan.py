@@ -1,4 +1,4 @@
-"""What a launch would do: wanted minus settled, in packs, with its memory and time. Starts nothing."""
+"""What a launch would do: the missing trials in packs, with their memory and time. Starts nothing."""
 
 from __future__ import annotations
 
@@ -25,35 +25,35 @@ if TYPE_CHECKING:
     from memsweep.run.policy.calibration import Calibration
 
 PACKS_A_WORKER = 4
-"""So many keep all workers busy to the end, or nearly so."""
+"""This many packs keep all workers busy almost to the end."""
 PACKS_A_ROUND = 2
-"""In a round of a search, which is short, and whose steps cost a small pack as much as one of twice its members."""
+"""For a round of a search: rounds are short, and a step of a small pack costs as much as that of one twice its size."""
 COMPARED_PACKS = 16
-"""Of so many packs of a program, one member of one is run again, alone."""
+"""In one of this many packs of a program, one member is also run alone."""
 COMPARED_SHARE, COMPARED_SECONDS = 0.1, 0.2
-"""It is run for such a share of the pack's time, or such a time if that is more."""
+"""Limit of the run alone: this share of the pack's time, or this many seconds if that is more."""
 CALIBRATION_SECONDS = 1.0
-"""How long a program is tried for an estimate, apart from loading it."""
+"""How long a program is trained for an estimate, excluding loading."""
 START_SECONDS, END_SECONDS = 8.2, 2.8
-"""Before the first pack and after the last: Ray, and its workers' imports; work A on two quiet cores, of 37.5 s."""
+"""Before the first pack and after the last: Ray, and the workers' imports; work A on two idle cores, of 37.5 s."""
 START_SPREAD_SECONDS = 2.0
-"""How much start and end differ from launch to launch, one standard deviation."""
+"""Standard deviation of start plus end between launches."""
 MEASURING_SECONDS = 4.0
-"""The start of the workers that measure new programs before the first pack."""
+"""Start of the workers that measure new programs before the first pack."""
 TRIAL_SECONDS, PLANNED_SECONDS = 1.7e-3, 1e-3
-"""A trial's rows and what else a worker does for it; reading and planning it. Work B, 10,000 trials."""
+"""Per trial: writing its rows and other work of the worker; reading and planning. From work B, 10,000 trials."""
 PROBED_MEMBERS = 8
-"""So many members are asked, to learn what a probe costs."""
+"""Members that are probed to measure a probe's cost."""
 
 
 @dataclass(frozen=True)
 class Work:
-    """Trials that are wanted, split by what the tables say of them."""
+    """Wanted trials, split by their state in the tables."""
 
     wanted: tuple[TrialConfig, ...]
     settled: tuple[TrialConfig, ...]
-    failed: tuple[TrialConfig, ...]  # ended by an error; run again when asked
-    missing: tuple[TrialConfig, ...]  # to be run
+    failed: tuple[TrialConfig, ...]  # ended with an error; run again with retry
+    missing: tuple[TrialConfig, ...]  # still to run
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Cost:
-    """What packs of one program take of a worker, in seconds."""
+    """Seconds that a pack of one program takes on a worker."""
 
     step: float  # of one member, with its share of measuring
     step_spread: float = 0.0  # one standard deviation
@@ -79,7 +79,7 @@ class Cost:
 
 
 def work(wanted: Sequence[TrialConfig], store: Store | None, *, retry: bool = False) -> Work:
-    """What is left of these trials: wanted minus settled, minus failed ones unless they are to be tried again.
+    """Returns what is left of these trials: wanted minus settled, minus failed trials unless `retry`.
 
     store: None where nothing is stored yet.
     """
@@ -93,36 +93,36 @@ def work(wanted: Sequence[TrialConfig], store: Store | None, *, retry: bool = Fa
 
 
 def check(trials: Sequence[TrialConfig]) -> None:
-    """Raises SweepError with all that keeps the trials' data from being loaded, or a user's code from being found."""
-    asked = {(trial.data, trial.stream_seed("inputs"), trial.model.family): trial for trial in trials}
-    problems = [problem for trial in asked.values() for problem in tasks.check(trial)]
+    """Raises SweepError with all problems of the trials' data and of imported user code."""
+    sources = {(trial.data, trial.stream_seed("inputs"), trial.model.family): trial for trial in trials}
+    problems = [problem for trial in sources.values() for problem in tasks.check(trial)]
     for path in {path for trial in trials for path in trial.imports}:
         try:
             imported(path)
         except ConfigError as error:
             problems += error.problems
     problems += protocols.problems(trials)
-    problems = problems or tasks.repeat_problems(asked.values()) or _own_code_problems(trials)
+    problems = problems or tasks.repeat_problems(sources.values()) or _own_code_problems(trials)
     if problems:
         raise SweepError(problems)
 
 
 def _own_code_problems(trials: Sequence[TrialConfig]) -> list[str]:
-    """What is wrong with users' networks and penalties, each tried on a few examples, in a process beside this one."""
-    asked: dict[Hashable, TrialConfig] = {}
+    """Problems of users' networks and penalties, each tested on a few examples in a separate process."""
+    programs: dict[Hashable, TrialConfig] = {}
     for trial in trials:
         r, optimizer = trial.regularization, trial.optimizer
         penalty = r.penalty if r.penalty_strength else "none"
         if trial.model.family not in FAMILIES or penalty != "none":
             program = (trial.model, tasks.form(trial), *tasks.shape(trial), optimizer.batch_size, trial.compute.dtype)
-            asked.setdefault((*program, penalty), trial)
+            programs.setdefault((*program, penalty), trial)
     problems: list[str] = []
-    silent: set[tuple[str, ...]] = set()  # whose code crashes or hangs: the launch will show where
-    for trial in asked.values():
-        found = apart.ask("memsweep.engine.door:problems", trial) if trial.imports not in silent else None
-        if found is None:
+    silent: set[tuple[str, ...]] = set()  # imports whose code crashes or hangs; the launch reports where
+    for trial in programs.values():
+        answer = apart.ask("memsweep.engine.door:problems", trial) if trial.imports not in silent else None
+        if answer is None:
             silent.add(trial.imports)
-        problems += found or []
+        problems += answer or []
     apart.end()
     return problems
 
@@ -136,15 +136,15 @@ def packs(
     share: float = 1.0,
     in_rounds: bool = False,
 ) -> list[Pack]:
-    """The packs in which these trials would run: those that were cut short first, then the rest, the longest first.
+    """Returns the packs in which these trials would run: interrupted packs first, then the others, longest first.
 
-    chosen: as `execution_plan.choose` finds it.  saved: checkpoints of the results folder whose packs are formed again.
-    share: of their budgets, at which trials are paused.  in_rounds: a search asks for them.
+    chosen: from `execution_plan.choose`.  saved: checkpoints of the results folder, whose packs are restored.
+    share: of the budgets, at which trials are paused.  in_rounds: whether the trials are a round of a search.
     """
     cut_short = _as_they_were(trials, members, saved)
     taken = {trial.trial_id for pack in cut_short for trial in pack.trials}
     rest = by_program(trial for trial in trials if trial.trial_id not in taken)
-    # a program is shared out among workers where there are few of them; where there are many, large packs are better
+    # few programs are split among the workers; with many programs, large packs are faster
     wanted = (PACKS_A_ROUND if in_rounds else PACKS_A_WORKER) * workers
     shares = min(workers, -(-wanted // max(1, len(rest))))
     slots = {name: members or chosen[name].slots for name in rest}
@@ -161,7 +161,7 @@ def packs(
 
 
 def _sampled(packs: Sequence[Pack]) -> list[Pack]:
-    """The first pack of each program, and every COMPARED_PACKS-th of the others, is compared with a run alone."""
+    """Marks the first pack of each program, and every COMPARED_PACKS-th after it, for comparison with a run alone."""
     seen: Counter[str] = Counter()
     sampled = []
     for pack in packs:
@@ -172,32 +172,32 @@ def _sampled(packs: Sequence[Pack]) -> list[Pack]:
 
 
 def calibrate_here(programs: Sequence[Sequence[TrialConfig]], device: str) -> list[Calibration | None]:
-    """Measures these programs one after another on this machine."""
+    """Measures these programs one after another on this machine; returns a calibration for each."""
     from memsweep.run.policy.calibration import calibrate  # imports torch
 
     return [calibrate(trials, device) for trials in programs]
 
 
 def _as_they_were(trials: Sequence[TrialConfig], members: int | None, saved: Sequence[Saved]) -> list[Pack]:
-    """What these trials are of the packs in the checkpoints; a trial of several is taken up where it is furthest."""
+    """Packs of the checkpoints, reduced to these trials; a trial in several checkpoints resumes from the furthest."""
     left = {trial.trial_id: trial for trial in trials}
-    found = []
+    restored = []
     for pack in saved:
-        own = tuple(left.pop(trial_id) for trial_id in pack.trials if trial_id in left)
-        if own:
-            found.append(Pack(own, min(pack.slots, members or pack.slots, len(own))))
-    return found
+        group = tuple(left.pop(trial_id) for trial_id in pack.trials if trial_id in left)
+        if group:
+            restored.append(Pack(group, min(pack.slots, members or pack.slots, len(group))))
+    return restored
 
 
 def local_device() -> str:
-    """cuda where this machine has a GPU that torch can use, else cpu."""
+    """Returns cuda where this machine has a GPU that torch can use, else cpu."""
     import torch  # slow to import, and needed only here
 
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def local_workers(device: str) -> int:
-    """Packs that run at the same time on this machine."""
+    """Returns the number of packs that run at the same time on this machine."""
     if device == "cpu":
         return processors.allotted()
     import torch  # slow to import, and needed only here
@@ -213,11 +213,11 @@ def estimate(
     measuring: float = 0.0,
     reached: Mapping[str, int] = MappingProxyType({}),
 ) -> Estimate:
-    """What a launch of these packs takes, by training the largest of each program for a moment and probing members.
+    """Returns time and memory of a launch of these packs, from training the largest pack of each program for a moment.
 
-    A program that will be compiled is timed as it is, and what compiling costs and saves is taken into account as
-    `execution_plan` does. A trial that may end early is taken to need its whole budget.
-    measuring: seconds that choosing how to run new programs has taken here, which a launch does too.
+    A program that will be compiled is timed uncompiled; the cost and gain of compiling come from `execution_plan`.
+    A trial that may end early counts with its whole budget.
+    measuring: seconds spent here on choosing how new programs run, which a launch spends too.
     reached: trial -> steps that checkpoints hold of it.
     """
     programs: dict[tuple[object, ...], list[Pack]] = {}
@@ -234,9 +234,9 @@ def composed(
     measuring: float = 0.0,
     reached: Mapping[str, int] = MappingProxyType({}),
 ) -> Estimate:
-    """Start, packs on their workers, and end; arguments as of `estimate`.
+    """Returns the estimate of a launch: start, packs on their workers, and end; arguments as in `estimate`.
 
-    Each pack goes to the worker that is free first, in this order, as Tune hands them out.
+    Each pack goes to the first free worker, in this order, as Tune assigns them.
     """
     if not packs:
         return Estimate(0.0, 0.0, 0)
@@ -257,27 +257,27 @@ def composed(
 
 
 def _pack_seconds(pack: Pack, cost: Cost, steps: int) -> float:
-    """Of one pack whose members have so many steps to go, once its program is compiled."""
+    """Seconds of one pack whose members have this many steps left, once its program is compiled."""
     training = steps * cost.step
     alone = (
         min(max(COMPARED_SHARE * training, COMPARED_SECONDS), training / len(pack.trials) * pack.slots)
         if pack.compared
         else 0.0
     )
-    asked = sum(bool(trial.probes) for trial in pack.trials) * cost.probes
+    probed = sum(bool(trial.probes) for trial in pack.trials) * cost.probes
     repeated = sum(len(trial.probe_steps) for trial in pack.trials) * cost.repeated
-    return cost.start + training + alone + asked + repeated + len(pack.trials) * TRIAL_SECONDS
+    return cost.start + training + alone + probed + repeated + len(pack.trials) * TRIAL_SECONDS
 
 
 def _alike(pack: Pack) -> tuple[object, ...]:
-    """What packs have in common that cost the same."""
+    """Key of packs that cost the same."""
     first = pack.trials[0]
     size = (first.optimizer.batch_size, first.data.examples)
     return (program_name(first), *size, first.probes, bool(first.probe_steps), pack.mode, pack.compiled)
 
 
 def measured_cost(pack: Pack, device: str) -> Cost:
-    """Trains a pack for a moment on one of this machine's cores, and asks some of its members its probes."""
+    """Returns the cost of a pack, from training it for a moment on one core and probing some of its members."""
     import torch  # here, because a plan without an estimate needs no torch
 
     from memsweep.engine.train import trainer
@@ -300,11 +300,11 @@ def measured_cost(pack: Pack, device: str) -> Cost:
     rates = rates[1:] or rates  # torch warms up in the first
     rate = sum(rates) / len(rates)
     spread = sum((r - rate) ** 2 for r in rates) / (len(rates) - 1) if len(rates) > 1 else rate**2
-    asked = list(range(min(PROBED_MEMBERS, pack.slots)))
+    probed = list(range(min(PROBED_MEMBERS, pack.slots)))
 
     def probe_seconds(*, repeated: bool) -> float:
-        """Of one member. The first question warms torch up, and is the answer where it takes long."""
-        for members in (asked[:1], asked):
+        """Of one member. The first call warms torch up; its time counts if it is long."""
+        for members in (probed[:1], probed):
             began = time.perf_counter()
             probes.rows(program, state, members, repeated=repeated)
             seconds = (time.perf_counter() - began) / len(members)

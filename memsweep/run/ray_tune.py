@@ -1,6 +1,6 @@
 """Packs on Ray Tune: one Tune trial is one pack, on long-lived workers.
 
-Tune places, repeats and stops packs; results go from the workers to the tables, never through Tune.
+Tune places, restarts and stops packs; workers write results to the tables directly, not through Tune.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from memsweep.run import cluster  # noqa: F401  first: it sets what Ray reads when it is imported
+from memsweep.run import cluster  # noqa: F401  first, because it sets variables that Ray reads on import
 
 # isort: split
 import ray
@@ -36,15 +36,15 @@ if TYPE_CHECKING:
     from memsweep.run.policy.calibration import Calibration
 
 CALIBRATION_SECONDS, CALIBRATION_TRIALS = 60.0, 4096
-"""How long workers may measure without any of them being done, and the most trials of a program that one is sent."""
+"""Longest wait for the next measured program, and the most trials of a program sent to a worker."""
 ASK_SECONDS = 10.0
-"""How long machines have to tell what a dead worker of theirs has left behind."""
+"""Time limit for machines to return what a dead worker left behind."""
 PREEMPTED = 3
 """`DeathReason` in `ray.nodes()` of a machine that was taken away with notice (AUTOSCALER_DRAIN_PREEMPTED)."""
 NOTE_SECONDS = 2.0
-"""At the least, between notes of the trials at work, which are rewritten whole."""
+"""Minimum time between notes of the running trials, each of which rewrites the whole list."""
 REPORT_SECONDS, REPORTS_A_SECOND = 1.0, 50.0
-"""A worker reports about this often, less often where all of them would report more; first of all where it is."""
+"""Seconds between a worker's reports, longer where all workers together would report more often than this rate."""
 
 
 @dataclass(frozen=True)
@@ -56,62 +56,64 @@ class Outcome:
 
 
 class Care(NamedTuple):
-    """How workers treat a pack that may not end well."""
+    """How workers handle checkpoints and hangs."""
 
     checkpoint_seconds: float  # between checkpoints
-    patience_seconds: float  # for a piece of work, before the worker is taken to hang
+    patience_seconds: float  # for a piece of work, after which the worker counts as hung
 
 
 class Supervisor(Protocol):
-    """What the queue of packs asks and tells of the launch that it works for."""
+    """The pack queue's callbacks into its launch."""
 
     def remaining(self, pack: Pack) -> Pack | None:
-        """The trials of a pack that have not ended."""
+        """Returns the pack with the trials that have not ended; None: no trial remains."""
 
     def reached(self, packs: Sequence[Pack]) -> list[int]:
-        """Of each pack, the steps of its trials that checkpoints hold, in sum. Reads all of these."""
+        """Returns for each pack the sum of its trials' steps in checkpoints. Reads all checkpoints."""
 
     def last_words(self, pack: Pack) -> LastWords:
-        """What the dead worker of a pack has left behind."""
+        """Returns what the dead worker of a pack left behind."""
 
     def was_preempted(self, node_id: str) -> bool:
-        """Whether this machine was taken away with notice."""
+        """Returns whether this machine was taken away with notice."""
 
     def quarantine(self, pack: Pack, deaths: int, words: LastWords) -> None:
-        """Gives a pack up, after so many deaths without a gain."""
+        """Gives up a pack after this many deaths without progress."""
 
     def watch(self, tally: Tally) -> None:
-        """Told at each report."""
+        """Called with the tally at each report."""
 
     def note_running(self, trial_ids: list[str]) -> None:
-        """Told the trials at work, whenever they change."""
+        """Called with the running trials when they change."""
 
     def more(self) -> list[Pack]:
-        """The packs of the next round, asked for when those before have ended; none: all is done."""
+        """Returns the packs of the next round, requested when all earlier packs ended; empty: the launch is done."""
 
 
 class PackTrainable(tune.Trainable):  # type: ignore[misc]  # Ray is not type-checked
     """A worker: trains one pack after another in the same process."""
 
-    _execution: Generator[Any, None, None]  # of the pack at hand, told its progress
+    _execution: Generator[Any, None, None]  # of the current pack, yields its progress
     _guard: HangGuard
     _tally: Tally
-    _node_id: str  # told first, for the case that it is taken away
+    _node_id: str  # part of the first report, in case the machine is taken away
     _is_known: bool
     _report_seconds: float
 
     def setup(self, config: dict[str, Any]) -> None:
+        """Prepares the worker for its first pack."""
         import torch  # here, because the driver needs neither torch nor the time to import it
 
         torch.set_num_threads(1)
         self._begin(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
+        """Prepares the worker for its next pack."""
         self._begin(new_config)
         return True
 
     def step(self) -> dict[str, Any]:
-        """Trains until it reports again."""
+        """Trains until the next report is due; returns it."""
         until = time.monotonic() + self._report_seconds * self._is_known
         self._is_known = True
         while time.monotonic() < until:
@@ -124,6 +126,7 @@ class PackTrainable(tune.Trainable):  # type: ignore[misc]  # Ray is not type-ch
         return self._report(done=False)
 
     def cleanup(self) -> None:
+        """Stops the pack; its trainings are saved."""
         self._execution.close()
         self._guard.close()
 
@@ -142,7 +145,7 @@ class PackTrainable(tune.Trainable):  # type: ignore[misc]  # Ray is not type-ch
 
 
 class PackQueue(Searcher):  # type: ignore[misc]
-    """Hands packs to Tune, one a Tune trial, and hands out again what is left of a pack whose worker died."""
+    """Assigns packs to Tune trials, and requeues what is left of a pack whose worker died."""
 
     def __init__(self, packs: list[Pack], settings: dict[str, Any], driver: Supervisor):
         super().__init__(metric="settled", mode="max")
@@ -150,19 +153,20 @@ class PackQueue(Searcher):  # type: ignore[misc]
         self.driver = driver
         self.waiting: list[Turn] = self._turns(packs)
         self.running: dict[str, Turn] = {}
-        self.deaths: Counter[str] = Counter()  # without a gain, by planned pack
+        self.deaths: Counter[str] = Counter()  # without progress, by planned pack
         self.tally = Tally()
-        self._steps = sum(turn.pack.steps for turn in self.waiting)  # of all that were asked for
+        self._steps = sum(turn.pack.steps for turn in self.waiting)  # of all packs requested
         self._tallies: dict[str, Tally] = {}  # by Tune trial
-        self._places: dict[str, str] = {}  # Tune trial -> the machine it is on, as its worker says
+        self._places: dict[str, str] = {}  # Tune trial -> the machine it runs on
         self.error: StoreError | None = None  # that ends the launch
-        self._is_noted, self._note_at = True, 0.0  # the trials at work; when they may be told again
+        self._is_noted, self._note_at = True, 0.0  # whether the running trials are noted; when they may be noted again
 
     def __getstate__(self) -> dict[str, Any]:
-        """Tune copies what it is given into files that nobody reads here; they need no callables."""
+        """Tune saves the searcher to files that are never read; they need no callables."""
         return {"metric": self._metric, "mode": self._mode}
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+        """Returns the configuration of the next Tune trial; None: wait; FINISHED: no packs are left."""
         if not self.waiting and not self.running and not self.error:
             with self._kept_error():
                 self.waiting = self._turns(self.driver.more())
@@ -176,12 +180,13 @@ class PackQueue(Searcher):  # type: ignore[misc]
         return None if self.running else str(Searcher.FINISHED)
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
-        told = Tally(*(result.get(name, 0) for name in Tally._fields))
-        before, self._tallies[trial_id] = self._tallies.get(trial_id, Tally()), told
-        if told.trained and trial_id in self.running:  # else it has not looked into checkpoints yet
-            self.running[trial_id] = replace(self.running[trial_id], left=told.left)
+        """Updates the launch's tally with a worker's report."""
+        tally = Tally(*(result.get(name, 0) for name in Tally._fields))
+        before, self._tallies[trial_id] = self._tallies.get(trial_id, Tally()), tally
+        if tally.trained and trial_id in self.running:  # else it has not read checkpoints yet
+            self.running[trial_id] = replace(self.running[trial_id], left=tally.left)
         settled, failed, trained = (
-            all_ + now - then for all_, now, then in zip(self.tally[:3], told[:3], before[:3], strict=True)
+            all_ + now - then for all_, now, then in zip(self.tally[:3], tally[:3], before[:3], strict=True)
         )
         left = sum(turn.left for turn in (*self.waiting, *self.running.values()))
         self.tally = Tally(settled, failed, trained, left, self._steps)
@@ -190,6 +195,7 @@ class PackQueue(Searcher):  # type: ignore[misc]
         self._note_running()
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        """Removes an ended pack; requeues or quarantines what its dead worker left."""
         turn = self.running.pop(trial_id)
         if result and "settled" in result:
             self.on_trial_result(trial_id, result)
@@ -199,7 +205,7 @@ class PackQueue(Searcher):  # type: ignore[misc]
 
     @contextmanager
     def _kept_error(self) -> Iterator[None]:
-        """An error of the results folder ends the launch, when the packs at work have ended; Tune would hide it."""
+        """Keeps an error of the results folder, to end the launch after the running packs; Tune would hide it."""
         try:
             yield
         except StoreError as error:
@@ -210,7 +216,7 @@ class PackQueue(Searcher):  # type: ignore[misc]
         rest = self.driver.remaining(turn.pack)
         if rest is None:
             return
-        if node_id and self.driver.was_preempted(node_id):  # no fault of the pack's
+        if node_id and self.driver.was_preempted(node_id):  # not caused by the pack
             self.waiting += self._reached([replace(turn, pack=rest)])
             return
         (reached,) = self.driver.reached([rest])
@@ -226,48 +232,48 @@ class PackQueue(Searcher):  # type: ignore[misc]
         return self._reached([Turn(pack, pack.pack_id) for pack in packs])
 
     def _reached(self, turns: Sequence[Turn]) -> list[Turn]:
-        """With what checkpoints hold of them; only their own workers will change that."""
+        """The turns with the steps that checkpoints hold; only their own workers will change these."""
         steps = self.driver.reached([turn.pack for turn in turns]) if turns else []
         rows = zip(turns, steps, strict=True)
         return [replace(turn, reached=reached, left=turn.pack.steps - reached) for turn, reached in rows]
 
     def _note_running(self, *, changed: bool = False) -> None:
-        """Tells the trials at work if they have changed, at most once in NOTE_SECONDS."""
+        """Notes the running trials if they have changed, at most once in NOTE_SECONDS."""
         self._is_noted &= not changed
         if not self._is_noted and time.monotonic() > self._note_at:
             self.driver.note_running([trial.trial_id for turn in self.running.values() for trial in turn.pack.trials])
             self._is_noted, self._note_at = True, time.monotonic() + NOTE_SECONDS
 
     def save(self, checkpoint_path: str) -> None:
-        """Nothing: what is left to do is read from the tables."""
+        """Does nothing: the remaining work is read from the tables."""
 
     def restore(self, checkpoint_path: str) -> None:
-        """Nothing, as above."""
+        """Does nothing, as `save`."""
 
 
 def last_words(results: Location, pack: Pack) -> LastWords:
-    """What a pack's dead worker has left behind, in the results folder or on whichever machine; within `cluster()`."""
+    """Returns what a pack's dead worker left, in the results folder or on any machine; within `cluster()`."""
     if isinstance(results, Path):
         return hang_guard.last_words(results, pack.pack_id)
     look = ray.remote(hang_guard.last_words)
-    there = [NodeAffinitySchedulingStrategy(node["NodeID"], soft=False) for node in ray.nodes() if node["Alive"]]
-    options = [{"num_cpus": 0, "max_retries": 0, "scheduling_strategy": where} for where in there]
-    asked = [look.options(**own).remote(results, pack.pack_id) for own in options]
-    heard = [_result(reference) for reference in ray.wait(asked, num_returns=len(asked), timeout=ASK_SECONDS)[0]]
-    return max((words for words in heard if words), key=lambda words: len(words.text), default=LastWords(False, ""))
+    strategies = [NodeAffinitySchedulingStrategy(node["NodeID"], soft=False) for node in ray.nodes() if node["Alive"]]
+    options = [{"num_cpus": 0, "max_retries": 0, "scheduling_strategy": strategy} for strategy in strategies]
+    tasks = [look.options(**option).remote(results, pack.pack_id) for option in options]
+    answers = [_result(reference) for reference in ray.wait(tasks, num_returns=len(tasks), timeout=ASK_SECONDS)[0]]
+    return max((words for words in answers if words), key=lambda words: len(words.text), default=LastWords(False, ""))
 
 
 def was_preempted(node_id: str) -> bool:
-    """Whether a machine was taken away with notice; within `cluster()`."""
+    """Returns whether a machine was taken away with notice; within `cluster()`."""
     return any(node["NodeID"] == node_id and node.get("DeathReason") == PREEMPTED for node in ray.nodes())
 
 
 def calibrate(
     programs: Sequence[Sequence[TrialConfig]], device: str, care: Care, beside: bool = False
 ) -> list[Calibration | None]:
-    """Measures programs on workers, within `cluster()`; None of those that end their worker, or hang.
+    """Measures programs on workers, within `cluster()`; returns None for programs that kill or hang their worker.
 
-    beside: workers of packs hold the processors, and rest; where they hold GPUs, nothing is measured.
+    beside: whether the workers of packs occupy the devices and are idle; on GPUs nothing is measured then.
     """
     if beside and device == "cuda":
         return [None] * len(programs)
@@ -278,9 +284,9 @@ def calibrate(
         return calibrate_here(Pack.from_json(text).trials, device)
 
     remote = ray.remote(measure).options(max_retries=0, **({"num_cpus": 0} if beside else _resources(device)))
-    asked = [remote.remote(Pack(tuple(trials[:CALIBRATION_TRIALS]), 1).to_json()) for trials in programs]
+    tasks = [remote.remote(Pack(tuple(trials[:CALIBRATION_TRIALS]), 1).to_json()) for trials in programs]
     ended: list[Any] = []
-    late = asked
+    late = tasks
     while late:
         done, late = ray.wait(late, num_returns=1, timeout=min(CALIBRATION_SECONDS, care.patience_seconds))
         ended += done
@@ -288,12 +294,12 @@ def calibrate(
             for reference in late:
                 ray.cancel(reference, force=True)
             break
-    # of those without a result, the packs will tell what is wrong
-    return [_result(reference) if reference in ended else None for reference in asked]
+    # the packs of programs without a result will report the error
+    return [_result(reference) if reference in ended else None for reference in tasks]
 
 
 def _result(reference: Any) -> Any:
-    """What a task returned; None where its worker ended."""
+    """A task's return value; None where its worker died."""
     try:
         return ray.get(reference)
     except ray.exceptions.RayError:
@@ -313,9 +319,9 @@ def run(
     care: Care,
     driver: Supervisor,
 ) -> Outcome:
-    """Runs these packs to their end, within `cluster()`. Ctrl-C or a spent budget ends it early and keeps the rest."""
-    # all workers start at once: a pack that ends gives its worker to a pack that waits for one to start, whose start is
-    # given up; where starts are fewer than ends, a cluster would never be full
+    """Runs these packs to their end, within `cluster()`; returns the outcome. Ctrl-C or a spent budget stops early."""
+    # all workers start at once: when a pack ends, its worker goes to a pack that is waiting for a new worker, and that
+    # start is cancelled; with fewer pending starts than ends, the cluster would never fill up
     os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(workers)
     settings = {
         "results": str(store.results.resolve()),

@@ -1,4 +1,4 @@
-"""What a launch asks and tells while its packs run: rounds of searches, and what became of dead workers' packs."""
+"""Callbacks of the pack queue during a launch: rounds of searches, and the packs of dead workers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from memsweep.spec.schema import RETRIED, Status, reproduction
 
 
 class PackSupervisor:
-    """What the queue of packs asks and tells; see `ray_tune.Supervisor`."""
+    """The pack queue's callbacks into the launch; implements `ray_tune.Supervisor`."""
 
     def __init__(self, store: Store, watch: Callable[[Tally], None], more: Callable[[], list[Pack]]):
         self.store = store
@@ -24,27 +24,34 @@ class PackSupervisor:
         self._ended_before = set(_ends(store).items())
 
     def remaining(self, pack: Pack) -> Pack | None:
-        """Without those that have failed in this launch; those that had failed before are here to run again."""
+        """Returns the pack without its ended trials and those that failed in this launch; None: no trial remains.
+
+        Trials that failed in an earlier launch are in the pack because they are retried.
+        """
         failed = {trial_id for trial_id, attempt in _ends(self.store).items() - self._ended_before}
         missing = plan.work(pack.trials, self.store, retry=True).missing
         trials = tuple(trial for trial in missing if trial.trial_id not in failed)
         return replace(pack, trials=trials, slots=min(pack.slots, len(trials))) if trials else None
 
     def reached(self, packs: Sequence[Pack]) -> list[int]:
+        """Returns the number of steps that checkpoints hold of each pack's trials."""
         steps = checkpoints.steps(self.store)
         return [sum(steps.get(trial.trial_id, 0) for trial in pack.trials) for pack in packs]
 
     def last_words(self, pack: Pack) -> LastWords:
-        from memsweep.run import ray_tune  # in memory already: it is who asks
+        """Returns what the dead worker of a pack left behind."""
+        from memsweep.run import ray_tune  # imported already, by the caller
 
         return ray_tune.last_words(self.store.results, pack)
 
     def was_preempted(self, node_id: str) -> bool:
+        """Returns whether this machine was taken away with notice."""
         from memsweep.run import ray_tune  # as above
 
         return ray_tune.was_preempted(node_id)
 
     def quarantine(self, pack: Pack, deaths: int, words: LastWords) -> None:
+        """Stores the trials of a pack as quarantined, with the last worker's traceback and the number of deaths."""
         writer = PackWriter(self.store, pack.pack_id)
         company = "it was alone" if len(pack.trials) == 1 else f"{len(pack.trials)} trials were left, given up together"
         what = f"its packs ended their workers {deaths} times without a gain; at the last, {company}: {words.told()}"
@@ -55,7 +62,7 @@ class PackSupervisor:
 
 
 def _ends(store: Store) -> dict[str, str]:
-    """Trials that an error ended -> the attempt in which it did."""
+    """Trials that ended with an error -> the attempt that failed."""
     columns = store.trials(["trial_id", "attempt_id", "status"]).to_pydict()
     rows = zip(columns["trial_id"], columns["attempt_id"], columns["status"], strict=True)
     return {trial_id: attempt for trial_id, attempt, status in rows if status in RETRIED}

@@ -1,4 +1,4 @@
-"""Asks about a user's code in a process beside this one, so that a crash or a hang costs only the answer."""
+"""Evaluates a user's code in a separate process, so that a crash or a hang costs only the answer."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from typing import Any
 from memsweep.spec.config import TrialConfig, imported
 
 STARTING_SECONDS, SECONDS = 120.0, 30.0
-"""How long the process may take to import torch, and for an answer."""
+"""Time limits for importing torch in the process, and for one answer."""
 
 _process: subprocess.Popen[str] | None = None
 
 
 def ask(function: str, trial: TrialConfig) -> Any:
-    """What `module:function` says of a trial, as JSON tells it; None where it raises, crashes or hangs."""
+    """Returns the JSON result of `module:function` for a trial; None where it raises, crashes or hangs."""
     global _process
     if _process is None:
         path = os.pathsep.join(part or os.getcwd() for part in sys.path)
@@ -37,13 +37,13 @@ def ask(function: str, trial: TrialConfig) -> Any:
         assert _process.stdin is not None
         print(json.dumps([function, fields]), file=_process.stdin, flush=True)
         return json.loads(_answer(_process, SECONDS))
-    except (OSError, ValueError):  # it has ended, or was late
+    except (OSError, ValueError):  # the process ended or exceeded the time limit
         end()
         return None
 
 
 def end() -> None:
-    """Ends the process, if there is one; the next question starts another."""
+    """Ends the process, if it runs; the next request starts another."""
     global _process
     if _process is not None:
         _process.kill()
@@ -55,18 +55,18 @@ atexit.register(end)
 
 
 def _answer(process: subprocess.Popen[str], seconds: float) -> str:
-    """A line of it; empty where it has ended, or is late."""
+    """The next line of the process's output; empty where the process ended or exceeded the time limit."""
     assert process.stdout is not None
     ready, _, _ = select.select([process.stdout], [], [], seconds)
     return process.stdout.readline() if ready else ""
 
 
 def _serve() -> None:
-    """Answers questions until there are no more."""
+    """Answers requests until stdin closes."""
     import torch
 
     answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # what the user's code prints
+    os.dup2(2, 1)  # output of the user's code goes to stderr
     torch.set_num_threads(1)
     print("ready", file=answers, flush=True)
     for line in sys.stdin:

@@ -1,7 +1,7 @@
-"""What does a step of a program cost here, by mode and number of members? Measured, not assumed.
+"""Measures the cost of a program's step on this machine, by mode and number of members.
 
 A fused program is not always faster than its members in turn: small networks gain ten times from it, lifted
-convolutions on a CPU lose. And a pack whose numbers outgrow the core's cache is slower than a smaller one.
+convolutions on a CPU are slower. And a pack that outgrows the core's cache is slower than a smaller one.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ from memsweep.engine.train.evaluation import first_answers
 from memsweep.spec.config import TrialConfig
 
 SECONDS = 0.25
-"""How long each mode and number of members is tried, about; at least one step."""
+"""About how long each mode and number of members is run; at least one step."""
 IN_TURN_MEMBERS = 2
 FUSED_MEMBERS = {"cpu": (8, 32, 64), "cuda": (64, 512, 4096)}
 LIFTING = ("vmap", "Batching rule", "functorch", "torch.func", "data-dependent", "BatchedTensor")
-"""Words of torch's messages about what cannot be lifted."""
+"""Words in torch's error messages on operations that cannot be lifted."""
 GAIN = 0.97
-"""A larger pack, or a fused one, is taken where its step takes at most this share of the other's."""
+"""A larger or fused pack is chosen where its step takes at most this share of the alternative's time."""
 
 
 class Timing(NamedTuple):
-    """One way of running a program."""
+    """The measured cost of a program in one mode and pack size."""
 
     mode: str
     members: int
@@ -39,15 +39,15 @@ class Timing(NamedTuple):
 
 
 class Calibration(NamedTuple):
-    """What was found of a program."""
+    """The measurements of one program."""
 
     timings: tuple[Timing, ...]
     lift_problem: str = ""  # why its members cannot be fused, naming the line; empty: they can
 
     def best(self, saved: Callable[[float], float] = lambda seconds: 0.0) -> Timing | None:
-        """The fastest; in turn, or with fewer members, where another gains next to nothing.
+        """Returns the fastest timing, or an earlier timing that is nearly as fast (see GAIN); None: no timing.
 
-        saved: what compiling will save of a fused step that takes so long, in seconds.
+        saved: seconds that compiling saves of a fused step of the given length.
         """
         best, fastest = None, math.inf
         for timing in self.timings:
@@ -58,26 +58,26 @@ class Calibration(NamedTuple):
 
 
 def calibrate(trials: Sequence[TrialConfig], device: str) -> Calibration:
-    """Times a program's steps in turn and fused, with growing numbers of members while that pays.
+    """Returns timings of a program's steps in turn and fused, with growing numbers of members while each is faster.
 
-    trials: of one program; a pack is never tried with more members than there are trials.
+    trials: of one program; a pack never has more members than there are trials.
     """
-    torch.set_num_threads(1)  # as a worker has
+    torch.set_num_threads(1)  # as in a worker
     if problem := lift_problem(trials, device):
         return Calibration(_timed(trials, "serial", IN_TURN_MEMBERS, device), problem)
     timings = list(_timed(trials, "serial", IN_TURN_MEMBERS, device))
     for members in dict.fromkeys(min(size, len(trials)) for size in FUSED_MEMBERS[device]):
         before = min((timing.seconds for timing in timings if timing.mode == "fused"), default=math.inf)
-        timings += (found := _timed(trials, "fused", members, device))
-        if not found or found[0].seconds > before:
+        timings += (measured := _timed(trials, "fused", members, device))
+        if not measured or measured[0].seconds > before:
             break
     return Calibration(tuple(timings))
 
 
 def lift_problem(trials: Sequence[TrialConfig], device: str) -> str:
-    """Why a step and an evaluation of two members cannot be fused, naming the user's line.
+    """Returns why a step and an evaluation of two members cannot be fused, with the user's line.
 
-    Empty where both can, or fail in turn too.  trials: all of the program, since each may bring a regularizer.
+    Empty where they can be fused, or fail in turn too.  trials: all of the program, since each may add a regularizer.
     """
     try:
         _step_and_evaluation(trials, "fused", device)
@@ -88,17 +88,17 @@ def lift_problem(trials: Sequence[TrialConfig], device: str) -> str:
     try:
         _step_and_evaluation(trials, "serial", device)
     except Exception:
-        return ""  # its own mistake, not lifting's: the pack will tell it
+        return ""  # the error is not caused by lifting; the pack will report it
     return line_of(lifted)
 
 
 def is_lifting(error: Exception) -> bool:
-    """Whether an error is about lifting a network over members: torch has no class of its own for these."""
+    """Returns whether an error is about lifting over members: torch has no exception class for these."""
     return any(word in str(error) for word in LIFTING)
 
 
 def line_of(error: Exception) -> str:
-    """The user's line that an error comes from, and its text."""
+    """Returns the user's line that raised an error, and the message."""
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not _is_library(frame.filename)]
     where = f"{frames[-1].filename}, line {frames[-1].lineno}: {frames[-1].line}" if frames else "its forward"
     return f"{where} ({textwrap.shorten(str(error), 200)})"
@@ -112,14 +112,14 @@ def _step_and_evaluation(trials: Sequence[TrialConfig], mode: str, device: str) 
 
 
 def _timed(trials: Sequence[TrialConfig], mode: str, members: int, device: str) -> tuple[Timing, ...]:
-    """One timing; none where the program fails, or the device is too small for it."""
+    """One timing; empty where the program fails or exceeds the device's memory."""
     some = trials[:members]
     try:
         program = trainer.compose(trials, device, mode=mode)
         if device == "cuda":
             torch.cuda.reset_peak_memory_stats()
         state = trainer.init(program, some)
-        turns: list[float] = []  # seconds a step; the first warms up
+        turns: list[float] = []  # seconds per step; the first is a warm-up
         steps, until = 1, time.perf_counter() + SECONDS
         while len(turns) < 2 or time.perf_counter() < until:
             steps = min(2 * steps, trainer.steps_to_measurement(state))

@@ -1,7 +1,7 @@
-"""How each program of a results folder is executed: chosen when it is first launched there, and kept.
+"""How each program of a results folder is executed: chosen at its first launch in the folder, then stored.
 
-Modes, and compiled programs, round their last bits otherwise. So the choice must not change when a launch is resumed
-with less to do, and it is stored beside the tables.
+Modes and compilation change the rounding of the last bits. The choice must stay the same when a launch is resumed with
+fewer trials, so it is stored beside the tables.
 """
 
 from __future__ import annotations
@@ -32,36 +32,36 @@ if TYPE_CHECKING:
     from memsweep.run.policy.calibration import Calibration
 
 Calibrate = Callable[[list[list[TrialConfig]], str], "list[Calibration | None]"]
-"""(trials of each program, device) -> what was measured of each; None where that could not be done."""
+"""(trials of each program, device) -> a measurement of each; None where measuring failed."""
 
 COMPILE_SECONDS = {"cached": 7.0, "new": 28.0}
-"""What compiling a program costs each worker, and the first time on a machine, two workers at the same time."""
+"""Compile time of a program per worker, cached and for the first time on a machine, two workers at the same time."""
 SEARCHING = 6
-"""So many times as much, where the step holds a search for critical samples: 161 s against 27 at width 128."""
+"""Factor for programs whose step searches for critical samples: 161 s against 27 at width 128."""
 SAVED_SECONDS, SAVED_SHARE = 50e-6, 0.17
-"""What a compiled program saves a member step with its share of evaluation on one CPU core: 93 us of 168 at width 32,
+"""Time that compiling saves of a member step with its share of evaluation on one CPU core: 93 us of 168 at width 32,
 350 of 2,600 at width 512."""
 SAVED_UNMEASURED = 80e-6
 WORTH_CALIBRATING_SECONDS = 120.0
-"""A program of which each worker has less than this to do, by a guess, is not measured first."""
+"""A program is not measured first if each worker's estimated work on it is shorter."""
 GUESSED_SECONDS, GUESSED_FLOPS = 80e-6, 30e9
-"""A member step takes about the first, and its products at the second; with a sequence, the first for each 4 steps."""
+"""Estimated time of a member step, and rate of its products; with a sequence, the time counts once per 4 steps."""
 CACHE_BYTES = 8 << 20
-"""Weights, gradients and moments of a pack that is not measured fit into this share of the caches: on two cores that
-share 32 MiB, compiled members of width 128 cost 500 us a step in packs of 16 to 64, and 830 in packs of 125."""
+"""Cache available to the weights, gradients and moments of an unmeasured pack: on two cores that share 32 MiB,
+compiled members of width 128 cost 500 us a step in packs of 16 to 64, and 830 in packs of 125."""
 SLOTS = {"cpu": (8, 64), "cuda": (64, 512)}
-"""Fewest and most members that are trained at a time without being measured."""
+"""Fewest and most members trained at a time without a measurement."""
 STEP_BYTES = 4 << 20
-"""What one step of a sequence keeps for the way back, of all members of a recurrent pack: so much stays in the caches
-and makes each operation long. A member step of an RNN of 16 units takes 0.78 ms with 1 MiB and 0.49 with 2.3 MiB, of an
-LSTM of 32 units 1.9 with 1 MiB and 1.2 with 4 MiB; wider ones are bounded by their weights."""
+"""Memory that one step of a sequence keeps for the backward pass, for all members of a recurrent pack: this much stays
+in the caches and makes each operation long. A member step of an RNN of 16 units takes 0.78 ms with 1 MiB and 0.49 with
+2.3 MiB, of an LSTM of 32 units 1.9 with 1 MiB and 1.2 with 4 MiB; wider ones are bounded by their weights."""
 KERNEL_WIDTH = 192
-"""From this width on, the library's LSTM, one member at a time, is as fast as fused ones on a CPU."""
+"""From this width on, the library's LSTM, one member at a time, is as fast as fused members on a CPU."""
 IN_TURN_SLOTS = 8
-"""Members of a pack in turn; more would only keep another worker waiting for the last pack."""
+"""Members of a pack in turn; with more, another worker would only wait for the last pack."""
 NO_COMPILER = "no C++ compiler is here; install g++, or name one in CXX, and training takes half the time"
 MEMORY_SHARE = 0.5
-"""Of the free memory, that the packs of all workers may take together."""
+"""Share of the free memory for the packs of all workers together."""
 
 
 EXACT = "exact"
@@ -75,8 +75,8 @@ class ExecutionPlan:
     compiled: bool = False
     slots: int = 64  # members trained at a time
     seconds: float | None = None  # of a member step when it was measured, uncompiled
-    reason: str = ""  # why its members cannot be fused, or why it is not compiled although that would pay
-    exactness: str = ""  # EXACT, or how far members of a tiny pack were from each alone; empty: not checked
+    reason: str = ""  # why members cannot be fused, or why it is not compiled although compiling would save time
+    exactness: str = ""  # EXACT, or largest deviation of a tiny pack's members from each alone; empty: not checked
 
 
 def choose(
@@ -88,18 +88,20 @@ def choose(
     compiling: bool | None = None,
     calibrate: Calibrate | None = None,
 ) -> dict[str, ExecutionPlan]:
-    """Program name -> how it is executed, of all programs of these trials.
+    """Returns program name -> how it is executed, for all programs of these trials.
 
     A stored choice is kept. A new program is measured where there is enough to do, or where it is a user's and may not
-    be liftable; compiled on CPUs with a C++ compiler, where that saves more than it costs.
-    store: None where nothing is stored yet.  compiling: unless None, it overrules the choice of compiling.
+    be liftable. It is compiled on CPUs with a C++ compiler, where that saves more than it costs.
+    store: None where nothing is stored yet.  compiling: unless None, overrides the choice of compiling.
     """
     groups = by_program(trials)
     chosen = stored(store)
     fresh = {name: group for name, group in groups.items() if name not in chosen}
-    asked = {name: group for name, group in fresh.items() if _is_worth_measuring(group, workers)}
-    found = calibrate(list(asked.values()), device) if calibrate and asked else [None] * len(asked)
-    measured = dict(zip(asked, found, strict=True))
+    measurable = {name: group for name, group in fresh.items() if _is_worth_measuring(group, workers)}
+    calibrations = (
+        calibrate(list(measurable.values()), device) if calibrate and measurable else [None] * len(measurable)
+    )
+    measured = dict(zip(measurable, calibrations, strict=True))
     for name, group in fresh.items():
         chosen[name] = _choice(name, group, device, workers, measured.get(name))
     chosen = {name: chosen[name] for name in groups}
@@ -111,7 +113,7 @@ def choose(
 
 
 def remarks(chosen: Mapping[str, ExecutionPlan]) -> list[str]:
-    """What people should know of these choices: whose members cannot be fused, and why; what would be compiled."""
+    """Returns messages on programs whose members cannot be fused, with the reason, and on a missing compiler."""
     sentences = []
     for name, choice in chosen.items():
         if choice.mode == "serial" and choice.reason:
@@ -122,10 +124,10 @@ def remarks(chosen: Mapping[str, ExecutionPlan]) -> list[str]:
 
 
 def learned(trials: Iterable[TrialConfig], store: Store) -> list[str]:
-    """Stores what packs found of the programs of these trials; what people should know of it, a line a program.
+    """Stores what packs found out about the programs of these trials; returns messages, at most two per program.
 
-    A program whose members could not be fused when they ran is chosen to run in turn from now on. Whether members
-    depend on their company is said of those that do.
+    A program whose members could not be fused is stored to run in turn from now on. A message names each program whose
+    members' numbers depend on the other members.
     """
     columns = store.trials(["trial_id", "attempt_id"]).to_pydict()
     attempts = dict(zip(columns["trial_id"], columns["attempt_id"], strict=True))
@@ -133,8 +135,8 @@ def learned(trials: Iterable[TrialConfig], store: Store) -> list[str]:
     packs = {row["attempt_id"]: row for row in store.current("packs", fields).to_pylist()}
     choices, changed, sentences = stored(store), dict[str, ExecutionPlan](), list[str]()
     for name, group in by_program(trials).items():
-        own = {attempts[trial.trial_id] for trial in group if trial.trial_id in attempts}
-        rows = [packs[attempt_id] for attempt_id in sorted(own) if attempt_id in packs]
+        attempt_ids = {attempts[trial.trial_id] for trial in group if trial.trial_id in attempts}
+        rows = [packs[attempt_id] for attempt_id in sorted(attempt_ids) if attempt_id in packs]
         choice = before = choices.get(name, ExecutionPlan())
         problems = [row["cause"].partition(CANNOT_BE_FUSED)[2] for row in rows if row["cause"]]
         if before.mode == "fused" and (problem := next(filter(None, problems), "")):
@@ -146,10 +148,10 @@ def learned(trials: Iterable[TrialConfig], store: Store) -> list[str]:
             choice = replace(choice, exactness=f"{max(checked):.1e}" if max(checked) else EXACT)
         if choice != before:
             changed[name] = choice
-        seen = [*checked, *(row["deviation"] for row in rows if row["deviation"] is not None)]
-        if any(seen):
+        deviations = [*checked, *(row["deviation"] for row in rows if row["deviation"] is not None)]
+        if any(deviations):
             sentences.append(
-                f"{describe(group[0])}: a trial's numbers depend on its company, by up to {max(seen):.1e} "
+                f"{describe(group[0])}: a trial's numbers depend on its company, by up to {max(deviations):.1e} "
                 "(packs.deviation, packs.program_deviation)"
             )
     if changed:
@@ -158,35 +160,35 @@ def learned(trials: Iterable[TrialConfig], store: Store) -> list[str]:
 
 
 def note(store: Store, chosen: Mapping[str, ExecutionPlan]) -> None:
-    """Stores choices beside what is stored of other programs."""
+    """Stores choices beside the stored choices of other programs."""
     store.note_programs({name: asdict(choice) for name, choice in chosen.items()})
 
 
 def compile_seconds(program: str) -> float:
-    """What compiling this program will cost each worker here, about."""
+    """Returns the estimated seconds of compiling this program, per worker."""
     once = COMPILE_SECONDS["cached" if _marker(program).exists() else "new"]
     return once * (SEARCHING if ADVERSARIAL in program.split() else 1)
 
 
 def note_cached(program: str) -> None:
-    """Remembers that this machine has compiled the program; torch keeps the machine code."""
-    with suppress(OSError):  # a mark that cannot be made costs an estimate
+    """Marks the program as compiled on this machine; torch caches the machine code."""
+    with suppress(OSError):  # without the mark, only the time estimate suffers
         _marker(program).parent.mkdir(parents=True, exist_ok=True)
         _marker(program).touch()
 
 
 def has_compiler() -> bool:
-    """Whether the C++ compiler is here that torch would use."""
+    """Returns whether the C++ compiler that torch would use is installed."""
     return shutil.which(os.environ.get("CXX", "g++")) is not None
 
 
 def saved_seconds(seconds: float | None) -> float:
-    """What compiling saves of a member step that takes so long uncompiled; None: not measured."""
+    """Returns the seconds that compiling saves of a member step; seconds: its time uncompiled, None if not measured."""
     return SAVED_UNMEASURED if seconds is None else min(SAVED_SECONDS + SAVED_SHARE * seconds, seconds / 2)
 
 
 def stored(store: Store | None) -> dict[str, ExecutionPlan]:
-    """Program name -> how it is executed, of all that were launched in this folder."""
+    """Returns program name -> how it is executed, for all programs launched in this folder."""
     try:
         return {name: ExecutionPlan(**choice) for name, choice in (store.programs() if store else {}).items()}
     except TypeError as error:
@@ -202,9 +204,11 @@ def _choice(
     steps = sum(trial.budget for trial in trials) / workers
 
     def saved(seconds: float | None) -> float:
-        """Of each member step, where compiling the program pays."""
+        """Seconds of each member step that compiling saves, where it pays; else 0."""
         gain = saved_seconds(seconds)
-        can = device == "cpu" and trials[0].model.family != "recurrent"  # whose program would grow with its steps
+        can = (
+            device == "cpu" and trials[0].model.family != "recurrent"
+        )  # a compiled recurrent program grows with its steps
         return gain if can and steps * gain > compile_seconds(name) else 0.0
 
     best = measured.best(saved if has_compiler() else lambda seconds: 0.0) if measured else None
@@ -222,7 +226,7 @@ def _choice(
 
 
 def _is_worth_measuring(trials: Sequence[TrialConfig], workers: int) -> bool:
-    """A user's own module always is: it may not be liftable."""
+    """Whether there is enough to do. A user's module is always measured: it may not be liftable."""
     first = trials[0]
     if first.model.family not in FAMILIES or first.regularization.penalty != "none":
         return True
@@ -232,19 +236,19 @@ def _is_worth_measuring(trials: Sequence[TrialConfig], workers: int) -> bool:
 
 
 def guessed_seconds(trial: TrialConfig) -> float:
-    """Of a member step, by its arithmetic alone."""
+    """Returns the estimated seconds of a member step, from its arithmetic alone."""
     steps = max(trial.data.sequence_length, 1)
     flops = 6 * trial.optimizer.batch_size * _weight_count(trial) * steps
     return GUESSED_SECONDS * max(1.0, steps / 4) + flops / GUESSED_FLOPS
 
 
 def _has_better_kernel(model: Model) -> bool:
-    """Whether the library's own kernels, one member at a time, beat a fused pack on a CPU."""
+    """Whether the library's kernels, one member at a time, are faster than a fused pack on a CPU."""
     return model.family == "cnn" or (model.cell == "lstm" and model.width >= KERNEL_WIDTH)
 
 
 def _slots(trial: TrialConfig, device: str) -> int:
-    """Members whose weights, gradients and velocities fit the caches together, and of sequences what a step keeps."""
+    """Members whose weights, gradients and velocities, and kept steps of sequences, fit the caches together."""
     fewest, most = SLOTS[device]
     room = CACHE_BYTES // (3 * 4 * _weight_count(trial))
     if trial.model.family == "recurrent" and device == "cpu":
@@ -254,7 +258,7 @@ def _slots(trial: TrialConfig, device: str) -> int:
 
 
 def _weight_count(trial: TrialConfig) -> int:
-    """Weights that a step's products read, about."""
+    """About how many weights a step's products read."""
     input_dim, classes = tasks.shape(trial)
     model = trial.model
     if model.family in SEQUENCE_FAMILIES:
@@ -263,7 +267,7 @@ def _weight_count(trial: TrialConfig) -> int:
 
 
 def _marker(program: str) -> Path:
-    """In torch's own folder of compiled programs, so that the mark goes when they go."""
+    """A file in torch's folder of compiled programs, so that the mark is deleted with them."""
     default = Path(tempfile.gettempdir(), f"torchinductor_{getpass.getuser()}")
     digest = hashlib.blake2b(f"{program} {version('torch')} {version('memsweep')}".encode(), digest_size=6).hexdigest()
     return Path(os.environ.get("TORCHINDUCTOR_CACHE_DIR", default), "memsweep", digest)

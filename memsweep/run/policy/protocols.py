@@ -1,7 +1,7 @@
-"""Which protocol a trial's numbers are of, where only a user's code or data can say; what is stored of older ones.
+"""The protocol of a trial's numbers where it depends on a user's code or data; trials stored under older protocols.
 
-Fields of ours say it by themselves (`rules.MENDS`). A user's network or task is looked at, once for all trials that it
-is the same for.
+The fields of built-in trials determine the protocol (`rules.MENDS`). A user's network or task is examined once for all
+trials with the same network or task.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from memsweep.spec.schema import SETTLED
 
 
 class Examiner(NamedTuple):
-    """One mend that concerns trials of a user's network or task. What runs a user's network asks it `apart`."""
+    """One mend that concerns trials of a user's network or task."""
 
     key: Callable[[TrialConfig], Hashable]  # what the reason depends on; None: the mend does not concern the trial
-    reason: Callable[[TrialConfig], str]  # why its numbers are not those of protocol 1; "": they are
+    reason: Callable[[TrialConfig], str]  # why its numbers differ from protocol 1; "": they do not
 
 
 def _network(trial: TrialConfig) -> Hashable:
-    """What a user's network depends on; None: it is one of ours."""
+    """Key of a user's network; None: the network is built in."""
     return (trial.model, *tasks.shape(trial)) if trial.model.family not in FAMILIES else None
 
 
@@ -38,7 +38,7 @@ def _frozen(trial: TrialConfig) -> str:
 
 
 def _products(trial: TrialConfig) -> Hashable:
-    """What the products of a user's network depend on, or of an MLP on a user's task."""
+    """Key of the products of a user's network, or of an MLP on a user's task; None: neither."""
     if trial.model.family in FAMILIES and not (trial.model.family == "mlp" and tasks.is_custom(trial)):
         return None
     return (trial.model, *tasks.shape(trial), trial.optimizer.batch_size, trial.compute.dtype)
@@ -65,7 +65,7 @@ _reasons: dict[tuple[Examiner, Hashable], str] = {}
 
 
 def current(trial: TrialConfig) -> TrialConfig:
-    """The trial under the protocol of this version's numbers; one that names its protocol stays as it is."""
+    """Returns the trial under this version's protocol; a trial with an explicit protocol is unchanged."""
     if trial.protocol is not None or not trial.imports:
         return trial
     is_raised = any(_reason(examiner, trial) for examiner in EXAMINERS)
@@ -73,12 +73,12 @@ def current(trial: TrialConfig) -> TrialConfig:
 
 
 def is_older(trial: TrialConfig) -> bool:
-    """Whether it names a protocol whose numbers this version does not give any more."""
+    """Returns whether the trial names a protocol whose numbers this version no longer computes."""
     return trial.protocol is not None and trial.protocol < _number(current(replace(trial, protocol=None)))
 
 
 def problems(trials: Iterable[TrialConfig]) -> Iterator[str]:
-    """A sentence for each protocol that trials name and this version can't train."""
+    """Yields a sentence for each protocol named by trials that this version can't train."""
     for number in sorted({trial.protocol or 0 for trial in trials if is_older(trial)}):
         yield (
             f"protocol = {number}: this version gives other numbers for these fields, and stores them as protocol "
@@ -87,7 +87,7 @@ def problems(trials: Iterable[TrialConfig]) -> Iterator[str]:
 
 
 def remark(trials: Sequence[TrialConfig], store: Store | None) -> str:
-    """A sentence on those of these trials, which are to be run, that are settled under an older protocol; or none."""
+    """Returns a sentence on how many of these trials are settled under an older protocol; empty: no trial."""
     raised = [fields for trial in trials if (fields := trial.flat())["protocol"] > 1]
     ends = store.ends() if store is not None and raised else {}
     count = 0
@@ -103,7 +103,7 @@ def _number(trial: TrialConfig) -> int:
 
 
 def _reason(examiner: Examiner, trial: TrialConfig) -> str:
-    """What the examiner says of the trial; nothing where the user's code or data fails, which the launch reports."""
+    """The examiner's reason; empty where the user's code or data fails, which the launch reports."""
     try:
         key = examiner.key(trial)
         if key is None:

@@ -1,1 +1,1 @@
-"""What ends or repeats work that hangs, dies or is orphaned."""
+"""Ends or repeats work that hangs, dies or is orphaned."""

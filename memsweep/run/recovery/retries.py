@@ -1,4 +1,4 @@
-"""What follows when a worker dies: its pack again, its halves, or quarantine. Knows nothing of who runs packs."""
+"""What follows a worker's death: the pack runs again, in halves, or is quarantined. Independent of how packs run."""
 
 from __future__ import annotations
 
@@ -7,37 +7,37 @@ from dataclasses import dataclass, replace
 from memsweep.run.packing import Pack
 
 TRIES = 3
-"""Deaths in a row, without anything gained between them, after which a pack is searched for the guilty member."""
+"""Deaths in a row without progress after which a pack is bisected to find the failing member."""
 DEATHS = 24
-"""Such deaths of one planned pack and its parts, after which what is left of it is quarantined."""
+"""After this many deaths without progress of a planned pack and its parts, the remaining trials are quarantined."""
 
 
 @dataclass(frozen=True)
 class Turn:
-    """A pack that waits for a worker, or has one."""
+    """A pack that waits for a worker or runs on one."""
 
     pack: Pack
-    origin: str  # the planned pack that it is, or is a part of
+    origin: str  # id of the planned pack that contains it
     tries: int = TRIES
-    deaths: int = 0  # in a row, without anything gained
-    reached: int = 0  # steps that checkpoints held of its trials when it joined those that wait
-    left: int = 0  # steps of its trials still to be trained, as far as its worker has reported
+    deaths: int = 0  # in a row, without progress
+    reached: int = 0  # steps of its trials in checkpoints when it was queued
+    left: int = 0  # steps of its trials still to train, by its worker's last report
 
 
 def has_gained(turn: Turn, rest: Pack, reached: int) -> bool:
-    """Whether a worker has settled or saved anything before it died.
+    """Returns whether a worker settled or saved anything before it died.
 
-    rest: what is left of the pack.  reached: steps that checkpoints hold of it.
+    rest: what is left of the pack.  reached: steps of the rest in checkpoints.
     """
     return len(rest.trials) < len(turn.pack.trials) or reached > turn.reached
 
 
 def after_death(turn: Turn, rest: Pack, *, gained: bool, hung: bool, is_spent: bool) -> list[Turn]:
-    """What is to be run of the rest of a pack; nothing: it is to be quarantined.
+    """Returns the turns that follow a worker's death; empty: the rest of the pack is to be quarantined.
 
-    The same again, as long as something is gained, or for some tries with half the slots each time, in case memory was
-    short; then its halves, one try each, down to the member that is alone with its guilt. A pack that hung is halved
-    at once, because each try takes so long.  is_spent: too many deaths have come of this planned pack.
+    With progress, the rest runs again. Without, it runs again for some tries, each with half the slots, in case memory
+    was short; then its halves run, with one try each, until the failing member is alone. A pack that hung is halved at
+    once, because each try takes long.  is_spent: this planned pack has caused too many deaths.
     """
     if gained:
         return [replace(turn, pack=rest, deaths=0)]

@@ -1,4 +1,4 @@
-"""Ends what a launch has left behind: a process that outlives its driver and then ends all that the driver had started.
+"""Ends the processes of a launch: the watchdog outlives the driver, then kills all that the driver started.
 
 Ray's workers end by themselves when their driver is killed, but two of its agents stay for minutes.
 """
@@ -15,17 +15,17 @@ from contextlib import contextmanager, suppress
 import psutil
 
 MARK = "MEMSWEEP_LAUNCH"
-"""The variable that all processes of one launch inherit; unlike a parent, it is still there when the parent is gone."""
+"""Environment variable that all processes of a launch inherit; unlike the parent id, it outlives the parent."""
 
 
 @contextmanager
 def no_orphans() -> Iterator[None]:
-    """While this lasts, processes that this one starts, and their children, die with it, however it ends."""
+    """Context in which processes started by this process, and their children, end with it, however it ends."""
     mark = secrets.token_hex(16)
     command = [sys.executable, "-m", "memsweep.run.recovery.watchdog", mark]
-    # a session of its own, so that Ctrl-C does not reach it; the pipe closes when this process is gone
+    # in a new session, so that Ctrl-C does not reach it; the pipe closes when this process is gone
     with subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True) as watchdog:
-        os.environ |= {MARK: mark, "SPT_NOENV": "1"}  # the second: Ray's process titles leave the environment readable
+        os.environ |= {MARK: mark, "SPT_NOENV": "1"}  # SPT_NOENV: Ray's process titles keep the environment readable
         try:
             yield
         finally:
@@ -35,19 +35,20 @@ def no_orphans() -> Iterator[None]:
 
 
 def main() -> None:
-    sys.stdin.read()  # ends when the driver is gone, or is done
+    """Waits until the driver ends, then kills all processes with the mark given as argument."""
+    sys.stdin.read()  # returns when the driver closes the pipe or dies
     while alive := [process for process in psutil.process_iter() if _is_marked(process, sys.argv[1])]:
         for process in alive:
             with suppress(psutil.NoSuchProcess):
                 process.kill()
-        psutil.wait_procs(alive, timeout=1)  # then again: one of them may have started another
+        psutil.wait_procs(alive, timeout=1)  # repeated, because a killed process may have started another
 
 
 def _is_marked(process: psutil.Process, mark: str) -> bool:
     try:
         return process.environ().get(MARK) == mark and process.status() != psutil.STATUS_ZOMBIE
     except psutil.Error:
-        return False  # another user's, or gone
+        return False  # of another user, or already gone
 
 
 if __name__ == "__main__":

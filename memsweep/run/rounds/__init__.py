@@ -1,1 +1,1 @@
-"""Which trials a launch runs: the sweep's definition, its spelling, rounds of searches."""
+"""Which trials a launch runs: the sweep's definition, stored spelling of numbers, and rounds of searches."""

@@ -1,4 +1,4 @@
-"""A sweep's trials, as far as they have been asked for: all at once, or by a search replayed on what is stored."""
+"""The trials that a sweep has requested so far: a whole grid, or a search replayed on the stored results."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from memsweep.spec.search.rounds import Ends, Round, RoundGenerator, once
 from memsweep.spec.sweep import Sweep
 
 STUDIES = "studies"
-"""Folder of what Optuna was asked and told, a journal a sweep."""
+"""Folder of Optuna's studies, one journal per sweep."""
 
 
 class Asking:
-    """One sweep, replayed up to its first round that is not complete.
+    """One sweep, replayed up to its first incomplete round.
 
-    store: None where nothing is stored yet.  limit: of the trials that are asked for.
-    retry: trials that failed before are to run again, so that their round is not complete.
-    probed: trial_id -> probes that are wanted of it beside those of the sweep, and their steps.
+    store: None where nothing is stored yet.  limit: of the requested trials.
+    retry: trials that failed before run again, so that their round is incomplete.
+    probed: trial_id -> probes wanted besides those of the sweep, and their steps.
     """
 
     def __init__(
@@ -44,47 +44,47 @@ class Asking:
         self.probed = probed
         self.store = store
         self.limit = limit
-        self.trials: dict[str, TrialConfig] = {}  # by trial_id, in the order of being asked for
-        self.ends: list[int] = []  # how many they were after each round
+        self.trials: dict[str, TrialConfig] = {}  # by trial_id, in the order of request
+        self.ends: list[int] = []  # number of trials after each round
         self.round: Round | None = None  # None: the search is over
         self.given_up: list[TrialConfig] = []  # in any round so far
-        self.said = ""  # how far it is, or what it has found
+        self.said = ""  # progress or result of the search
         self._rounds = _begin(self.sweep, self._keep, limit)
         self._is_cut = False
         self._step(None)
         self.advance(retry=retry)
 
     def advance(self, *, retry: bool = False) -> None:
-        """Goes on, as far as what is stored allows."""
+        """Replays further rounds, as far as their results are stored."""
         while self.round is not None and not self._is_cut and not self.missing(retry=retry):
             self._step(self._ends(self.round) if self.sweep.search else {})
 
     def missing(self, *, retry: bool = False) -> list[TrialConfig]:
-        """Trials of the round at hand that have to be run."""
+        """Returns the trials of the current round that have to run."""
         return unfinished(self.round.trials, self.round.share, self.store, retry=retry) if self.round else []
 
     def _step(self, ends: Ends | None) -> None:
-        """To the next round.  ends: of the round at hand; None: there was none yet."""
+        """Advances to the next round.  ends: of the current round; None: before the first round."""
         try:
-            found = next(self._rounds) if ends is None else self._rounds.send(ends)
+            batch = next(self._rounds) if ends is None else self._rounds.send(ends)
         except StopIteration as end:
             self.round, self.said = None, str(end.value or "")
             return
         if self.probed:
-            found = replace(found, trials=tuple(self._with_probes(trial) for trial in found.trials))
-        for trial in found.trials:
+            batch = replace(batch, trials=tuple(self._with_probes(trial) for trial in batch.trials))
+        for trial in batch.trials:
             if self.limit is None or len(self.trials) < self.limit:
                 self.trials.setdefault(trial.trial_id, trial)
-        kept = tuple(trial for trial in found.trials if trial.trial_id in self.trials)
-        self._is_cut = len(kept) < len(found.trials)
+        trials = tuple(trial for trial in batch.trials if trial.trial_id in self.trials)
+        self._is_cut = len(trials) < len(batch.trials)
         self.ends.append(len(self.trials))
-        self.given_up += found.given_up
-        self.round = replace(found, trials=kept)
-        self.said = found.said and f"round {self.number}: {found.said}"
+        self.given_up += batch.given_up
+        self.round = replace(batch, trials=trials)
+        self.said = batch.said and f"round {self.number}: {batch.said}"
 
     @property
     def number(self) -> int:
-        """Of the round at hand, from 1."""
+        """Number of the current round, from 1."""
         return len(self.ends)
 
     def _ends(self, asked: Round) -> Ends:
@@ -105,7 +105,7 @@ class Asking:
 
 
 def with_probes(trial: TrialConfig, probes: Sequence[str], steps: Sequence[int]) -> TrialConfig:
-    """The trial with these probes, asked at these steps too, beside its own."""
+    """Returns the trial with these probes and probe_steps added."""
     if {*probes} <= {*trial.probes} and {*steps} <= {*trial.probe_steps}:
         return trial
     both = tuple(dict.fromkeys([*trial.probes, *probes]))
@@ -115,7 +115,7 @@ def with_probes(trial: TrialConfig, probes: Sequence[str], steps: Sequence[int])
 def unfinished(
     trials: Sequence[TrialConfig], share: float, store: Store | None, *, retry: bool = False
 ) -> list[TrialConfig]:
-    """Those that have to be run until so much of their budget is spent."""
+    """Returns the trials that have not yet spent this share of their budget."""
     missing = list(plan.work(trials, store, retry=retry).missing)
     if share == 1 or store is None or not missing:
         return missing
@@ -124,7 +124,7 @@ def unfinished(
 
 
 def give_up(trials: Sequence[TrialConfig], store: Store) -> None:
-    """Stores paused trials as pruned, with the numbers that they had; others as they are."""
+    """Stores paused trials as pruned, with their last numbers; other trials are unchanged."""
     if not trials:
         return
     stored = store.trial_rows({trial.trial_id for trial in trials}).values()
@@ -140,31 +140,31 @@ def _begin(sweep: Sweep, keep: Callable[[bytes], None], limit: int | None) -> Ro
         return search.rounds(sweep.search, sweep, keep)
     sweep = sweep.mapped(protocols.current)
     if sweep.search is None:
-        return once(tuple(islice(sweep, limit)))  # no more of the grid is made than is asked for
+        return once(tuple(islice(sweep, limit)))  # the grid is generated only up to the limit
     rounds: RoundGenerator = sweep.search.rounds(sweep)  # type: ignore[attr-defined]
     return rounds
 
 
 def _points(store: Store, trials: Sequence[TrialConfig], share: float) -> dict[str, dict[str, Any]]:
-    """The last measurement of each trial that is not beyond its pause; none of those without one."""
+    """The last measurement of each trial up to its pause; trials without a measurement are left out."""
     pauses = {trial.trial_id: trial.pause(share) for trial in trials}
     attempts = {trial_id: row["attempt_id"] for trial_id, row in store.trial_rows(set(pauses)).items()}
-    found: dict[str, dict[str, Any]] = {}
+    points: dict[str, dict[str, Any]] = {}
     for row in store.rows_of("steps", set(attempts.values())).to_pylist():
         trial_id = row["trial_id"]
         is_own = attempts.get(trial_id) == row["attempt_id"] and row["step"] <= pauses[trial_id]
-        if is_own and (trial_id not in found or row["step"] > found[trial_id]["step"]):
-            found[trial_id] = row
-    return found
+        if is_own and (trial_id not in points or row["step"] > points[trial_id]["step"]):
+            points[trial_id] = row
+    return points
 
 
 def _as_paused(row: dict[str, Any], point: dict[str, Any] | None, trial: TrialConfig, share: float) -> dict[str, Any]:
-    """The row of a trial as it was at its pause, whatever became of it later."""
+    """The row of a trial as it was at its pause, independent of later steps."""
     pause = trial.pause(share)
     later = row["step_count"] is None or row["step_count"] > pause
     if not later:
         return row
-    if point is None or point["step"] < pause:  # it never came there
+    if point is None or point["step"] < pause:  # the trial ended before its pause
         return row
     counts = {name: value for name, value in point.items() if name in _COUNTS}
     fitted = row["fitted_step"] if row["fitted_step"] and row["fitted_step"] <= pause else None

@@ -1,4 +1,4 @@
-"""What a launch makes a sweep want, as rows of `wanted`: all of a grid at once, a search's rounds as they come."""
+"""Rows of `wanted` that a launch writes for a sweep: a grid at once, a search round by round."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from memsweep.spec.schema import cell
 from memsweep.spec.sweep import Sweep
 
 WANTED_ROWS = 5000
-"""Of a part of `wanted`: a row takes 4 kB of memory on its way to the disk."""
+"""Rows of a part of `wanted`: a row takes 4 kB of memory while it is written."""
 
 _NAMES = ["trial_id", "search_fields", "probes", "configuration", "launch_id", "launched_at"]
 
 
 class Definition:
-    """What one launch makes one sweep want, stored before anything of it is trained.
+    """What one launch makes one sweep want, stored before any of its trials is trained.
 
-    Where the newest launch wants the same, its rows count on, and nothing is written but further rounds of a search.
-    add: what the newest launch wants counts on in any case.
+    Where the newest launch wants the same, its rows stay valid, and only further rounds of a search are written.
+    add: what the newest launch wants stays wanted in any case.
     """
 
     def __init__(self, sweep: Sweep, store: Store, *, add: bool = False):
@@ -35,14 +35,14 @@ class Definition:
         self.add = add
         self._launch_id = ""
         self._launched_at = datetime.min.replace(tzinfo=UTC)
-        self._known: dict[str, frozenset[str]] = {}  # of a search: trial_id -> what its probes leave, by position
+        self._known: dict[str, frozenset[str]] = {}  # of a search: trial_id -> tables of its probes, by position
         self._count = 0  # rows of the launch
 
     def note(self, trials: Sequence[TrialConfig], ends: Sequence[int] = (), *, is_over: bool = True) -> None:
         """Stores what is wanted now.
 
-        trials: all that were asked for so far.  ends: of a search, how many these were after each round.
-        is_over: whether a search asks for no more.
+        trials: all requested so far.  ends: of a search, the number of trials after each round.
+        is_over: whether a search has no further rounds.
         """
         if not self._launch_id:
             self._take_up(trials)
@@ -52,7 +52,7 @@ class Definition:
             self._extend(trials, ends)
 
     def _take_up(self, trials: Sequence[TrialConfig]) -> None:
-        """Goes on with the newest launch where that wants the same."""
+        """Continues the newest launch if it wants the same."""
         needs_all = self.add or self.sweep.search
         rows = wanted.of_sweep(self.sweep.name, self.store, _NAMES if needs_all else _NAMES[-2:])
         if not rows or rows["launch_id"][0].as_py() is None:
@@ -70,17 +70,17 @@ class Definition:
                 self._known = {row["trial_id"]: wanted.records(row) for row in rows.to_pylist()}
 
     def _goes_on(self, trials: Sequence[TrialConfig], is_over: bool) -> bool:
-        """Whether what a search asks for begins as what its launch has stored, or is on its way there."""
+        """Whether a search's trials agree with the stored trials of its launch, as far as both go."""
         if self.add or not self.sweep.search:
             return True
         is_alike = all(trial.trial_id == known for trial, known in zip(trials, self._known, strict=False))
         return is_alike and (len(trials) >= len(self._known) or not is_over)
 
     def _begin(self, trials: Sequence[TrialConfig], ends: Sequence[int]) -> None:
-        asked = {trial.trial_id for trial in trials}
-        kept = wanted.of_sweep(self.sweep.name, self.store, without=asked) if self.add else wanted.none()
+        trial_ids = {trial.trial_id for trial in trials}
+        kept = wanted.of_sweep(self.sweep.name, self.store, without=trial_ids) if self.add else wanted.none()
         self._launch_id = f"{self._digest(trials, kept['trial_id'].to_pylist())}-{uuid.uuid4().hex[:8]}"
-        # after the newest launch, also where the clock of this machine is behind
+        # later than the newest launch, even if this machine's clock is behind
         self._launched_at = max(datetime.now(UTC), self._launched_at + timedelta(microseconds=1))
         self._known, self._count = {}, len(kept) + len(trials)
         wanted.take_over(kept, self._launch, self.store, WANTED_ROWS)
@@ -89,13 +89,16 @@ class Definition:
             self._known |= {row["trial_id"]: wanted.records(row) for row in kept.to_pylist()}
 
     def _extend(self, trials: Sequence[TrialConfig], ends: Sequence[int]) -> None:
-        """Adds what the launch lacks of these trials."""
+        """Adds the trials that the launch lacks."""
         lacking = [(i, trial) for i, trial in enumerate(trials) if not _is_in(self._known, trial)]
         first, self._count = self._count, self._count + sum(trial.trial_id not in self._known for _, trial in lacking)
         self._write(lacking, ends, first)
 
     def _write(self, numbered: Sequence[tuple[int, TrialConfig]], ends: Sequence[int], first: int) -> None:
-        """One row a trial.  numbered: with how many were asked for before.  first: position of the first of them."""
+        """Writes one row per trial.
+
+        numbered: trials with their index among all requested.  first: position of the first.
+        """
         search = self.sweep.search
         for begin in range(0, len(numbered), WANTED_ROWS):
             part = numbered[begin : begin + WANTED_ROWS]
@@ -125,7 +128,7 @@ class Definition:
         return {"launch_id": self._launch_id, "launched_at": self._launched_at, "launch_rows": self._count}
 
     def _digest(self, trials: Sequence[TrialConfig], kept: Sequence[str] = ()) -> str:
-        """Of all that a launch wants: of a search its fields and its grid, because its trials follow from these."""
+        """Hash of all that a launch wants; for a search of its fields and grid, which determine its trials."""
         search = self.sweep.search
         digest = hashlib.blake2b(json.dumps([search and [search.name, search.told], kept]).encode(), digest_size=8)
         for trial in self.sweep if search else trials:
@@ -134,7 +137,7 @@ class Definition:
 
 
 def probes_before(sweep: str, store: Store) -> dict[str, tuple[tuple[str, ...], tuple[int, ...]]]:
-    """trial_id -> the probes that a sweep wants of it, and the steps these are asked at beside the end."""
+    """Returns trial_id -> the probes that a sweep wants of it, and the probe_steps."""
     rows = wanted.of_sweep(sweep, store, ["trial_id", "probes", "configuration"]).to_pylist()
     return {
         row["trial_id"]: (tuple(row["probes"].split(",")), wanted.probe_steps(row)) for row in rows if row["probes"]

@@ -1,4 +1,4 @@
-"""The rounds of a launch: which trials of its sweeps are due now, within its limit and budget."""
+"""The rounds of a launch: the trials of its sweeps that are due, within its limit and budget."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from memsweep.spec.config import TrialConfig
 
 
 class Due(NamedTuple):
-    """Trials of one sweep that are to be run now."""
+    """Trials of one sweep to run now."""
 
     trials: list[TrialConfig]
     share: float  # of their budgets
@@ -24,10 +24,10 @@ class Due(NamedTuple):
 class Rounds:
     """The rounds of all sweeps of a launch, which advance together, within its budget.
 
-    limit: of the trials of each sweep that are run; all are wanted.
-    add: what the sweeps' last launches want counts on.
-    due: what is to be run of the rounds at hand.  asked: every trial that was asked for so far, once.
-    admitted: ids of those that are run, as far as the limit goes.
+    limit: of the trials of each sweep that run; all are wanted.
+    add: trials wanted by the sweeps' last launches stay wanted.
+    due: what to run of the current rounds.  asked: every trial requested so far, once.
+    admitted: ids of the trials within the limit.
     """
 
     def __init__(
@@ -43,18 +43,22 @@ class Rounds:
         self.askings = askings
         self.store = store
         self.limit = limit
-        self._trials, self._steps = budget.trials, budget.steps  # left of them
-        self._handed = set[tuple[str, float]]()  # trials that have been due before, with their shares
+        self._trials, self._steps = budget.trials, budget.steps  # remaining budget
+        self._handed = set[tuple[str, float]]()  # trials that were due before, with their shares
         self._definitions = [Definition(asking.sweep, store, add=add) for asking in askings]
         self._count()
         self.due = self._affordable(self._find(retry))
 
     @property
     def missing(self) -> list[TrialConfig]:
+        """All trials that are due."""
         return [trial for part in self.due for trial in part.trials]
 
     def next(self) -> list[Due]:
-        """What is to be run after all that was due has ended; nothing: the searches are over, or the budget is."""
+        """Returns what to run after all due trials have ended; empty: the searches are over, or the budget is spent.
+
+        Raises StoreError where ended trials are not in the tables.
+        """
         self._handed |= _handed(self.due)
         self.advance()
         self.note()
@@ -68,13 +72,14 @@ class Rounds:
         return self.due
 
     def advance(self) -> None:
+        """Replays searches on the stored results."""
         for asking in self.askings:
             if asking.sweep.search:
                 asking.advance()
         self._count()
 
     def note(self) -> None:
-        """Stores what is wanted now, how far searches are, and who is given up."""
+        """Stores the wanted trials, the progress of searches, and trials that were given up."""
         for asking, definition in zip(self.askings, self._definitions, strict=True):
             give_up(asking.given_up, self.store)
             if asking.sweep.search:
@@ -82,7 +87,7 @@ class Rounds:
             definition.note(list(asking.trials.values()), asking.ends, is_over=asking.round is None)
 
     def said(self) -> list[str]:
-        """How far each search is, or what it has found."""
+        """Returns the progress or the result of each search."""
         self.note()
         return [f"{asking.sweep.name}: {asking.said}" for asking in self.askings if asking.sweep.search]
 
@@ -92,14 +97,14 @@ class Rounds:
 
     def _find(self, retry: bool = False) -> list[Due]:
         rounds = [(a, a.round) for a in self.askings if a.round]
-        found = each_once([self._within(asking, round_.trials) for asking, round_ in rounds])
+        groups = each_once([self._within(asking, round_.trials) for asking, round_ in rounds])
         return [
             Due(unfinished(trials, round_.share, self.store, retry=retry), round_.share, bool(asking.sweep.search))
-            for (asking, round_), trials in zip(rounds, found, strict=True)
+            for (asking, round_), trials in zip(rounds, groups, strict=True)
         ]
 
     def _first(self, asking: Asking) -> Iterator[str]:
-        """Ids of the first trials of a sweep, as far as the limit goes."""
+        """Ids of a sweep's first trials, up to the limit."""
         return islice(asking.trials, self.limit)
 
     def _within(self, asking: Asking, trials: Sequence[TrialConfig]) -> list[TrialConfig]:
@@ -110,7 +115,7 @@ class Rounds:
         return [part._replace(trials=self._paid(part)) for part in due]
 
     def _paid(self, due: Due) -> list[TrialConfig]:
-        """The first of them, as far as what is left of the budget goes."""
+        """The first due trials that the remaining budget covers."""
         paid = []
         for trial in due.trials:
             steps = trial.pause(due.share)
@@ -127,9 +132,11 @@ def _handed(due: Sequence[Due]) -> set[tuple[str, float]]:
 
 
 def each_once(wanted: Sequence[Sequence[TrialConfig]]) -> list[list[TrialConfig]]:
-    """Trials of several sweeps, each with the first sweep that wants it, and with the probes that any of them asks."""
-    found: dict[str, TrialConfig] = {}
+    """Returns the sweeps' trials, each only in the first sweep that wants it, with the probes of all sweeps."""
+    trials_by_id: dict[str, TrialConfig] = {}
     for trial in chain.from_iterable(wanted):
-        known = found.setdefault(trial.trial_id, trial)
-        found[trial.trial_id] = with_probes(known, trial.probes, trial.probe_steps)
-    return [[found.pop(trial.trial_id) for trial in trials if trial.trial_id in found] for trials in wanted]
+        first = trials_by_id.setdefault(trial.trial_id, trial)
+        trials_by_id[trial.trial_id] = with_probes(first, trial.probes, trial.probe_steps)
+    return [
+        [trials_by_id.pop(trial.trial_id) for trial in trials if trial.trial_id in trials_by_id] for trials in wanted
+    ]

@@ -1,4 +1,4 @@
-"""Rounds of a search for the best configuration, by Optuna's ask and tell. The only file that knows Optuna."""
+"""Rounds of a search for the best configuration by Optuna's ask-and-tell interface. Only this file imports Optuna."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ optuna.logging.set_verbosity(optuna.logging.ERROR)
 
 
 class Proposal:
-    """A configuration that Optuna proposed, as a trial a seed; none where it is no valid one."""
+    """A configuration proposed by Optuna: one trial per seed; no trials where it is invalid."""
 
     def __init__(self, asked: Trial, sweep: Sweep):
         self.asked = asked
@@ -42,10 +42,11 @@ class Proposal:
 
     @property
     def setting_id(self) -> str:
+        """Setting of the configuration."""
         return self.trials[0].setting_id
 
     def values(self, search: BestSearch, ends: Ends) -> list[float]:
-        """Means over seeds; nan where one seed has none."""
+        """Returns the means over seeds of each objective; nan where a seed has no value."""
         return [
             fmean(objectives.value(name, ends[trial.trial_id]) for trial in self.trials) if self.trials else math.nan
             for name in search.objectives
@@ -53,9 +54,9 @@ class Proposal:
 
 
 def rounds(search: BestSearch, sweep: Sweep, keep: Callable[[bytes], None]) -> RoundGenerator:
-    """Asks Optuna for configurations, has them trained, and tells it how they did, round after round.
+    """Yields rounds of configurations proposed by Optuna and reports their values to it; returns the result as text.
 
-    keep: given the study after each, as the content of an Optuna journal.
+    keep: called after each round with the study as the content of an Optuna journal.
     """
     space = {name: _distribution(name, values) for name, values in search.space.items()}
     left = search.configurations
@@ -63,7 +64,7 @@ def rounds(search: BestSearch, sweep: Sweep, keep: Callable[[bytes], None]) -> R
     study = optuna.create_study(
         storage=storage, study_name=sweep.name, sampler=_sampler(search), directions=list(search.objectives.values())
     )
-    if search.sampler == "grid":  # Optuna's own sampler wants to end the study by itself
+    if search.sampler == "grid":  # Optuna's grid sampler stops the study by itself
         lists = [values for values in search.space.values() if not isinstance(values, Range)]
         points = list(itertools.product(*lists))[:left]
         for point in points:
@@ -81,9 +82,9 @@ def rounds(search: BestSearch, sweep: Sweep, keep: Callable[[bytes], None]) -> R
 def _trained(
     search: BestSearch, study: optuna.Study, proposals: list[Proposal], left: int, gone: set[str]
 ) -> RoundGenerator:
-    """Rungs of these proposals, the last with the whole budget; tells the study how each ended.
+    """Yields the rungs of these proposals, the last with the whole budget; reports each result to the study.
 
-    gone: settings that were given up, to which it adds; one that is proposed again stays so.
+    gone: settings that were given up; this function adds to it. A setting that is proposed again stays given up.
     """
     alive, given_up = list[Proposal](), list[Proposal]()
     for proposal in proposals:
@@ -96,7 +97,9 @@ def _trained(
     for share in search.rungs():
         if not alive:
             break
-        trials = {trial.trial_id: trial for proposal in alive for trial in proposal.trials}  # some are proposed twice
+        trials = {
+            trial.trial_id: trial for proposal in alive for trial in proposal.trials
+        }  # a setting may be proposed twice
         ends = yield Round(
             tuple(trials.values()),
             f"{len(alive)} configurations at {share:.0%} of their budget, {left} not yet proposed; {_so_far(study)}",
@@ -105,7 +108,7 @@ def _trained(
         )
         results = [(proposal, proposal.values(search, ends)) for proposal in alive]
         given_up = []
-        known = [(proposal, values) for proposal, values in results if not any(map(math.isnan, values))]
+        ranked = [(proposal, values) for proposal, values in results if not any(map(math.isnan, values))]
         for proposal, values in results:
             if any(map(math.isnan, values)):
                 study.tell(proposal.asked, state=TrialState.FAIL)
@@ -114,11 +117,11 @@ def _trained(
         if share == 1.0:
             break
         maximizes = next(iter(search.objectives.values())) == "maximize"
-        known.sort(key=lambda result: -result[1][0] if maximizes else result[1][0])  # stable: ties by their order
-        survivors = known[: math.ceil(len(known) / search.halving)]
-        for proposal, (value,) in known:
+        ranked.sort(key=lambda result: -result[1][0] if maximizes else result[1][0])  # stable: ties keep their order
+        survivors = ranked[: math.ceil(len(ranked) / search.halving)]
+        for proposal, (value,) in ranked:
             proposal.asked.report(value, round(1000 * share))
-        for proposal, _ in known[len(survivors) :]:
+        for proposal, _ in ranked[len(survivors) :]:
             study.tell(proposal.asked, state=TrialState.PRUNED)
             given_up.append(proposal)
         alive = [proposal for proposal, _ in survivors]
@@ -165,11 +168,11 @@ def _found(search: BestSearch, study: optuna.Study) -> str:
     done = study.get_trials(deepcopy=False, states=[TrialState.COMPLETE])
     if not done:
         return "No configuration came to an end that tells the objective; memsweep status shows the causes of failures."
-    told = [
+    sentences = [
         ", ".join([*(f"{name} {value:.4g}" for name, value in zip(search.objectives, best.values, strict=True))])
         + " at "
         + ", ".join(f"{name}={value}" for name, value in best.params.items())
         for best in sorted(study.best_trials, key=lambda trial: trial.values)
     ]
-    front = "Best of" if len(search.objectives) == 1 else f"Pareto front, {len(told)} of"
-    return f"{front} {len(done)} complete configurations: {'; '.join(told)}."
+    front = "Best of" if len(search.objectives) == 1 else f"Pareto front, {len(sentences)} of"
+    return f"{front} {len(done)} complete configurations: {'; '.join(sentences)}."

@@ -1,4 +1,4 @@
-"""Takes numbers for those of stored trials that they are but for rounding, so that no trial is trained twice."""
+"""Replaces numbers by stored numbers that differ only by rounding, so that no trial is trained twice."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from memsweep.spec.sweep import Sweep
 
 
 def as_stored(sweep: Sweep, store: Store) -> tuple[Sweep, list[str]]:
-    """The sweep with such numbers as its stored trials have them, and a sentence about each that was replaced."""
+    """Returns the sweep with the numbers of its stored trials, and a sentence on each replaced number."""
     given = {*sweep.axis_names, *(FIELDS if isinstance(sweep.base, TrialConfig) else sweep.base)}
     columns = {name: spec.column for name, spec in FIELDS.items() if name in given and spec.kind is float}
     rows = store.read("wanted", ["sweep", "trial_id"]).to_pydict() if columns else {"sweep": [], "trial_id": []}
@@ -16,12 +16,12 @@ def as_stored(sweep: Sweep, store: Store) -> tuple[Sweep, list[str]]:
     if not ids:
         return sweep, []
     trials = store.trials(["trial_id", *columns.values()]).to_pydict()
-    own = [trial_id in ids for trial_id in trials["trial_id"]]
-    known = {
-        name: {value for value, is_own in zip(trials[column], own, strict=True) if is_own and value is not None}
+    is_wanted = [trial_id in ids for trial_id in trials["trial_id"]]
+    values = {
+        name: {value for value, keep in zip(trials[column], is_wanted, strict=True) if keep and value is not None}
         for name, column in columns.items()
     }
-    sweep, replaced = sweep.respelled(known)
+    sweep, replaced = sweep.respelled(values)
     return sweep, [
         f"{sweep.name}: {name} = {value!r} is taken for the {stored!r} of its stored trials."
         for name, value, stored in replaced

@@ -1,4 +1,4 @@
-"""One execution of a pack: what it has found, what is left of it, when it is saved next, and its row in the end."""
+"""One execution of a pack: its results, the trials left, its checkpoint times, and its row in `packs`."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from memsweep.spec.config import TrialConfig
 from memsweep.spec.schema import Status, reproduction
 
 CHECKPOINT_COST = 0.05
-"""Share of the time that saving may take; where it would take more, it is done less often."""
+"""Largest share of the time spent on checkpoints; slower ones are written less often."""
 
 
 class Attempt:
-    """The state of one execution that outlives its groups of trials."""
+    """The state of one execution, shared by its groups of trials."""
 
     def __init__(self, pack: Pack, store: Store, device: str, checkpoint_seconds: float):
         self.pack = pack
@@ -37,46 +37,50 @@ class Attempt:
         self.writer = PackWriter(store, pack.pack_id)
         self.clock = trainer.Clock()
         self.left = {trial.trial_id: trial for trial in pack.trials}
-        self.paused: set[str] = set()  # of those that are not left; their checkpoints are kept
-        self.present: tuple[TrialConfig, ...] = ()  # in slots, or about to be: an error is one of theirs
+        self.paused: set[str] = set()  # trials no longer in `left` whose checkpoints are kept
+        self.present: tuple[TrialConfig, ...] = ()  # in slots, or about to enter: the possible causes of an error
         self.member_steps = 0
-        self.steps: dict[str, int] = {}  # how far trials have come that are left
-        self.causes: list[str] = []  # what went wrong without ending a trial
-        self.deviation: float | None = None  # of the member that was compared with its run alone
-        self.program_deviation: float | None = None  # of a tiny pack from its members alone
+        self.steps: dict[str, int] = {}  # steps of the trials left
+        self.causes: list[str] = []  # errors that ended no trial
+        self.deviation: float | None = None  # of the member that was compared with a run alone
+        self.program_deviation: float | None = None  # of a tiny pack's members from each alone
         self.compare_seconds = 0.0
         self.save_at = time.monotonic() + checkpoint_seconds
         self._begun = time.monotonic()
 
     @property
     def progress(self) -> Tally:
+        """Tally of this attempt so far."""
         ahead = (trial.pause(self.pack.share) - self.steps.get(trial_id, 0) for trial_id, trial in self.left.items())
         left = sum(steps for steps in ahead if steps > 0)
         return Tally(self.writer.written, self.writer.failed, self.member_steps, left)
 
     def what_is_left_of(self, group: Pack) -> Pack:
+        """Returns the group with its remaining trials."""
         trials = tuple(trial for trial in group.trials if trial.trial_id in self.left)
         return replace(group, trials=trials, slots=min(group.slots, max(1, len(trials))))
 
     def settle(self, trials: Sequence[TrialConfig], status: Status, cause: str | None) -> None:
-        """The end of trials that have no numbers to tell."""
+        """Stores the end of trials without measurements."""
         for trial in trials:
             command = f"\n{reproduction(trial, self.store.results)}\n" if cause else ""
             self.writer.settle(trial, status, {"cause": cause and cause + command})
             del self.left[trial.trial_id]
 
     def run_in_turn(self, lift_problem: str) -> None:
-        """Makes the rest of the pack run in turn, which a fused program of these members cannot."""
+        """Runs the rest of the pack in turn, because its members cannot be fused."""
         self.pack = replace(self.pack, mode="serial", compiled=False)
         self.execution = checkpoints.execution(self.pack, self.device)
         self.program_deviation = None
         self.causes.append(f"{CANNOT_BE_FUSED}{lift_problem}")
 
     def saved(self, seconds: float) -> None:
+        """Schedules the next checkpoint.  seconds: that this one took."""
         self.writer.write_seconds += seconds
         self.save_at = time.monotonic() + max(self.checkpoint_seconds, seconds / CHECKPOINT_COST)
 
     def close(self) -> None:
+        """Writes all results and the row of `packs`."""
         self.writer.flush()
         if self.writer.compiled:
             note_cached(program_name(self.pack.trials[0]))

@@ -1,4 +1,4 @@
-"""Runs one pack to its end and writes what it finds. Knows tables and the trainer, and nothing of who called it."""
+"""Runs one pack to its end and writes its results. Uses tables and the trainer; independent of its caller."""
 
 from __future__ import annotations
 
@@ -33,31 +33,31 @@ from memsweep.spec.config import TrialConfig
 from memsweep.spec.schema import Status, cell
 
 CHUNK_SECONDS = 2.0
-"""About how long a pack trains before it looks up: to tell its progress, and to be saved."""
+"""About how long a pack trains between two reports of its progress."""
 CHUNK_INDICES = 1 << 24
-"""Numbers of examples that are drawn ahead at most: 128 MiB."""
+"""Most example numbers drawn ahead: 128 MiB."""
 FIRST_STEPS = 16
-"""Steps of the first chunk, when nobody knows yet how long they take."""
+"""Steps of the first chunk, before their duration is known."""
 
 
 class Trouble(NamedTuple):
-    """An error in training, as text: the error itself would hold on to the memory of its pack."""
+    """An error in training as text, because the exception object would keep the pack's memory alive."""
 
     is_out_of_memory: bool
     text: str
-    lift_problem: str  # the user's line that cannot be fused; empty: it is another error
+    lift_problem: str  # the user's line that cannot be fused; empty: another error
 
 
 def run_pack(
     pack: Pack, store: Store, device: str = "cpu", *, checkpoint_seconds: float = CHECKPOINT_SECONDS
 ) -> Generator[Tally, None, None]:
-    """Trains every trial of the pack, yielding its progress now and then; all is written when it ends.
+    """Trains every trial of the pack and writes the results; yields its progress after each chunk.
 
-    A member that fits, diverges or finishes leaves, and a waiting trial takes its slot. Members go on from checkpoints
-    of the folder that hold them. Where memory runs out, the pack goes on with half the slots. Where a network turns out
-    not to be liftable, its members run in turn, from their start. An error of a user's code ends the members that raise
-    it alone, as `failed`; the others go on without them. Closed early, it saves what is in training and stores the rest
-    as `interrupted`; so it ends too where its trials have come to their pause.
+    A member that fits, diverges or finishes leaves, and a waiting trial takes its slot. Members resume from checkpoints
+    in the folder. When memory runs out, the pack continues with half the slots. If the network is not liftable, its
+    members run in turn, from their start. An error of a user's code ends only the members that raise it, as `failed`.
+    When closed early, or when all trials are at their pause, it saves the members in training and stores the rest as
+    `interrupted`.
     """
     attempt, groups = Attempt(pack, store, device, checkpoint_seconds), [pack]
     try:
@@ -72,8 +72,8 @@ def run_pack(
                 groups += _after(attempt, group, trouble)
                 yield attempt.progress
             else:
-                groups.append(group)  # those that wait behind paused ones
-        attempt.writer.flush()  # first: nobody may be in neither
+                groups.append(group)  # the trials waiting behind paused members
+        attempt.writer.flush()  # before deleting checkpoints, so that every trial is always in a table or a checkpoint
         checkpoints.tidy(store, attempt.paused, attempt.own)
     except GeneratorExit:
         attempt.settle(list(attempt.left.values()), Status.INTERRUPTED, None)
@@ -84,7 +84,7 @@ def run_pack(
 
 
 def _train(attempt: Attempt, group: Pack) -> Generator[Tally, None, Trouble | None]:
-    """Trains these trials of the pack to their ends. Returns the error that stopped it, if any."""
+    """Trains these trials of the pack to their ends. Returns the error that stopped training, or None."""
     training = Training(attempt, group)
     try:
         is_training = training.begin()
@@ -100,7 +100,7 @@ def _train(attempt: Attempt, group: Pack) -> Generator[Tally, None, Trouble | No
     except GeneratorExit:
         training.save()
         raise
-    except StoreError:  # no fault of a trial
+    except StoreError:  # not caused by a trial
         raise
     except Exception as error:
         lift_problem = calibration.line_of(error) if calibration.is_lifting(error) else ""
@@ -109,9 +109,9 @@ def _train(attempt: Attempt, group: Pack) -> Generator[Tally, None, Trouble | No
 
 
 def _after(attempt: Attempt, group: Pack, trouble: Trouble) -> list[Pack]:
-    """What is run next, the last first, once these trials have met an error: smaller groups, until it is one's own.
+    """The groups to run next after an error, the last first: smaller groups, until the failing trial is alone.
 
-    Each goes on from the last checkpoint. Trials that can go on with nobody are settled.
+    Each group resumes from the last checkpoint. A trial that fails alone is settled.
     """
     if trouble.lift_problem and attempt.pack.mode == "fused":
         attempt.run_in_turn(trouble.lift_problem)
@@ -133,7 +133,7 @@ def _after(attempt: Attempt, group: Pack, trouble: Trouble) -> list[Pack]:
 
 
 class Training:
-    """Trials in training together: a state, moved chunk by chunk, and those that wait for a slot."""
+    """Trials in training together: a state, advanced chunk by chunk, and the trials that wait for a slot."""
 
     state: State
     program: Program
@@ -143,19 +143,19 @@ class Training:
         self.group = group
         self.waiting = list(group.trials)
         self.saved = [s for s in checkpoints.stored(attempt.store) if s.execution == attempt.execution]
-        for saved in reversed(self.saved):  # the furthest last
+        for saved in reversed(self.saved):  # ascending in steps
             attempt.steps |= saved.steps
         self.chunk = FIRST_STEPS
         attempt.present = ()
 
     def begin(self) -> bool:
-        """The first trials into their slots, from a checkpoint where there is one; whether there are any."""
+        """Puts the first trials into slots, from checkpoints where possible; returns whether there are trials."""
         begun = time.perf_counter()
         attempt = self.attempt
         while entering := self._next_in_line(self.group.slots):
             attempt.present = tuple(entering)
             try:
-                trials = [entering[0], *attempt.pack.trials]  # all of them, so that the program stays the same
+                trials = [entering[0], *attempt.pack.trials]  # all trials, so that the program stays the same
                 mode, compiled = attempt.pack.mode, attempt.pack.compiled
                 sources.check(entering, attempt.pack)
                 self.program = trainer.compose(trials, attempt.device, mode=mode, compiled=compiled)
@@ -171,7 +171,7 @@ class Training:
         return False
 
     def advance(self) -> None:
-        """A chunk of steps, not beyond the next measurement; who ends makes room."""
+        """Trains a chunk of steps, at most to the next measurement; waiting trials replace members that end."""
         attempt, clock = self.attempt, self.attempt.clock
         steps = min(trainer.steps_to_measurement(self.state), probes.steps_to_probe(self.state), self.chunk)
         before = clock.seconds["train"]
@@ -187,28 +187,29 @@ class Training:
         self._probe_newcomers(entered)
 
     def _check_exactness(self) -> None:
-        """Has the program's own products looked at, once for a pack that is compared: a part of its start."""
+        """Measures the deviation of the program's products, once for a compared pack; part of its start."""
         attempt = self.attempt
         if attempt.pack.compared and attempt.program_deviation is None:
             attempt.program_deviation = comparison.program_deviation(self.program, self.state)
 
     def is_paused(self) -> bool:
-        """Whether all in training have come to their pause."""
+        """Returns whether all members are at their pause."""
         share, members = self.attempt.pack.share, self.state.members
         pauses = [member.trial.pause(share) for member in members] if share < 1 else []
         return share < 1 and bool((self.state.step >= pauses).all())
 
     def pause(self) -> None:
-        """Saves who is in training, and stores what was found of them so far."""
+        """Saves the members in training, and stores their results so far."""
         self.save()
         trials = [member.trial for member in self.state.members]
         self.attempt.paused.update(trial.trial_id for trial in trials)
         self.attempt.settle(trials, Status.INTERRUPTED, None)
 
     def save(self) -> None:
-        """Writes a checkpoint of who is in training. What has settled is written before, so that nothing is in neither.
+        """Writes a checkpoint of the members in training.
 
-        A disk that refuses it costs the checkpoint, not the training.
+        Settled trials are written before, so that every trial is always in a table or a checkpoint. If the checkpoint
+        cannot be written, training continues without it.
         """
         attempt = self.attempt
         attempt.writer.flush()
@@ -231,33 +232,33 @@ class Training:
         return entering
 
     def _refill(self, measured: Measured) -> list[TrialConfig]:
-        """Waiting trials into the slots that fell free; slots that stay free are given up. Returns who entered."""
-        free, entered = np.flatnonzero(~measured.active), []
-        while len(free) and (entering := self._next_in_line(len(free))):
+        """Puts waiting trials into free slots and removes the other free slots. Returns the trials that entered."""
+        slots, entered = np.flatnonzero(~measured.active), []
+        while len(slots) and (entering := self._next_in_line(len(slots))):
             self.attempt.present = (*(member.trial for member in self.state.members), *entering)
             try:
                 sources.check(entering, self.attempt.pack)
-                self.state = trainer.admit(self.program, self.state, free[: len(entering)], entering)
+                self.state = trainer.admit(self.program, self.state, slots[: len(entering)], entering)
             except Exception as error:
                 self._settle_broken(entering, error)
                 continue
-            free = free[len(entering) :]
+            slots = slots[len(entering) :]
             self._take_up(entering)
             entered += entering
-        if len(free):
-            self.state = trainer.select(self.state, np.delete(np.arange(len(self.state.members)), free))
+        if len(slots):
+            self.state = trainer.select(self.state, np.delete(np.arange(len(self.state.members)), slots))
         return entered
 
     def _take_up(self, entering: Sequence[TrialConfig]) -> None:
-        """Members that have just entered, as far as a checkpoint has them."""
+        """Restores the entering members from checkpoints."""
         records: dict[str, checkpoint.Record] = {}
         for saved in self.saved:
             if saved.steps.keys().isdisjoint(trial.trial_id for trial in entering):
                 continue
             try:
-                self.state, found = checkpoint.restore(self.program, self.state, saved.path.read_bytes())
-                records |= found
-            except FileNotFoundError:  # replaced by a later one
+                self.state, restored = checkpoint.restore(self.program, self.state, saved.path.read_bytes())
+                records |= restored
+            except FileNotFoundError:  # replaced by a later checkpoint
                 continue
             except CheckpointError as error:
                 self.attempt.causes.append(f"checkpoint {saved.path.name} is deleted, because {error}")
@@ -271,13 +272,13 @@ class Training:
         self.attempt.steps.update((member.trial.trial_id, int(step)) for member, step in members)
 
     def _probe_newcomers(self, entered: Sequence[TrialConfig]) -> None:
-        """Asks those who have yet to take their first step; others were asked before they were saved."""
+        """Probes members before their first step; resumed members were probed before they were saved."""
         new = {trial.trial_id for trial in entered}
         first = [m for m, member in enumerate(self.state.members) if member.trial.trial_id in new]
         _probe(self.attempt, self.program, self.state, [m for m in first if self.state.step[m] == 0])
 
     def _settle_broken(self, entering: Sequence[TrialConfig], error: Exception) -> None:
-        """Settles those whose own network or data can't be made; raises the error where it is none of theirs."""
+        """Settles trials whose network or data can't be built; raises the error if no trial causes it."""
         broken = {} if _is_out_of_memory(error) else _broken(entering, self.attempt.pack)
         if not broken:
             raise error
@@ -330,7 +331,7 @@ def _record(attempt: Attempt, program: Program, state: State, measured: Measured
 
 
 def _probe(attempt: Attempt, program: Program, state: State, members: Sequence[int]) -> None:
-    """Asks those of these members that stand at one of their probe_steps, before or while they train."""
+    """Probes the members that are at one of their probe_steps, before or during training."""
     begun = time.perf_counter()
     due = [m for m in members if probes.due(state, m)]
     for table, rows in probes.rows(program, state, due, repeated=True).items():
@@ -340,18 +341,18 @@ def _probe(attempt: Attempt, program: Program, state: State, members: Sequence[i
 
 def _solved_step(trial: TrialConfig, curve: Sequence[Row]) -> int | None:
     """The first measured step at which a sequence task is solved on validation data."""
-    own = "validation_"
+    prefix = "validation_"
     for point in curve:
-        counts = {name.removeprefix(own): value for name, value in point.items() if name.startswith(own)}
+        counts = {name.removeprefix(prefix): value for name, value in point.items() if name.startswith(prefix)}
         if sequences.is_solved(trial.data, counts):
             return int(point["step"])
     return None
 
 
 def _deviation(attempt: Attempt, program: Program, state: State, m: int, test: Row) -> float | None:
-    """How far a member that ends is from its run alone, if its pack is to be compared and none has been yet.
+    """Deviation of an ending member from its run alone, if its pack is to be compared and was not yet.
 
-    The largest difference of a measurement, relative, or of final weights, absolute, if the run comes so far.
+    The largest difference of a measurement, relative, or of final weights, absolute, if the run alone gets that far.
     None: not compared.
     """
     trial = state.members[m].trial
@@ -368,16 +369,16 @@ def _deviation(attempt: Attempt, program: Program, state: State, m: int, test: R
 
 
 def _broken(trials: Sequence[TrialConfig], pack: Pack) -> dict[str, str]:
-    """Trials whose network or data can't be made, each by itself -> the error with its traceback."""
-    found = {}
+    """Trials whose network or data can't be built, each by itself -> the error with its traceback."""
+    errors = {}
     for trial in trials:
         try:
             models.build(trial, *tasks.shape(trial))
             tasks.load(trial)
             sources.check([trial], pack)
         except Exception as error:
-            found[trial.trial_id] = "".join(traceback.format_exception(error))
-    return found
+            errors[trial.trial_id] = "".join(traceback.format_exception(error))
+    return errors
 
 
 def _free_memory(device: str) -> None:
@@ -387,6 +388,6 @@ def _free_memory(device: str) -> None:
 
 
 def _is_out_of_memory(error: Exception) -> bool:
-    """torch tells a full CPU memory by a RuntimeError's text alone."""
+    """Whether memory ran out; on the CPU torch reports it only in a RuntimeError's text."""
     texts = ("can't allocate memory", "DefaultCPUAllocator", "bad_alloc")
     return isinstance(error, MemoryError | torch.cuda.OutOfMemoryError) or any(text in str(error) for text in texts)

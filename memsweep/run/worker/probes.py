@@ -1,4 +1,4 @@
-"""Rows of the probe tables: what members are asked beside their counts, at their end or at their probe_steps."""
+"""Rows of the probe tables, measured of members at their end or at their probe_steps."""
 
 from __future__ import annotations
 
@@ -23,27 +23,27 @@ from memsweep.spec.options import LIMIT, REPEATED_PROBES
 
 
 def rows(program: Program, state: State, members: Sequence[int], *, repeated: bool = False) -> dict[str, list[Row]]:
-    """Table -> rows of these members, of the probes that their trials want.
+    """Returns table -> rows of these members, for the probes that their trials want.
 
-    repeated: only of the probes that are asked before the end too.
+    repeated: only of the probes that also run before the end.
     """
-    found = {}
+    tables = {}
     for table, probe in _PROBES.items():
         wanted = not repeated or table in REPEATED_PROBES
-        asked = [m for m in members if wanted and table in state.members[m].trial.probes]
-        if asked:
-            parts = _alike(select(state, np.array(asked)))
-            found[table] = [row for part in parts for row in probe(program, part)]
-    return found
+        probed = [m for m in members if wanted and table in state.members[m].trial.probes]
+        if probed:
+            parts = _alike(select(state, np.array(probed)))
+            tables[table] = [row for part in parts for row in probe(program, part)]
+    return tables
 
 
 def due(state: State, m: int) -> bool:
-    """Whether a member stands at one of its probe_steps."""
+    """Returns whether a member is at one of its probe_steps."""
     return int(state.step[m]) in state.members[m].trial.probe_steps
 
 
 def steps_to_probe(state: State) -> int:
-    """Steps until the first member is asked before its end; a great many where none is."""
+    """Returns the steps until the next member reaches a probe step; LIMIT if no member does."""
     ahead = [
         step - int(done)
         for member, done in zip(state.members, state.step, strict=True)
@@ -54,13 +54,13 @@ def steps_to_probe(state: State) -> int:
 
 
 def _examples(_program: Program, state: State) -> list[Row]:
-    found = []
+    rows = []
     for m, member in enumerate(state.members):
         data, count = member.data, len(member.data.labels)
         learned, forgotten, loss = (
             getattr(state.history, name)[m, :count].tolist() for name in ("learned", "forgotten", "loss")
         )
-        found += [
+        rows += [
             {
                 "trial_id": member.trial.trial_id,
                 "example": i,
@@ -74,20 +74,20 @@ def _examples(_program: Program, state: State) -> list[Row]:
             }
             for i in range(count)
         ]
-    return found
+    return rows
 
 
 def _alike(state: State) -> Iterator[State]:
-    """Members that have trained for as many steps on as many examples, and hold out as many, together.
+    """Groups of members with equal steps, training examples and validation examples.
 
-    So what a member is asked does not depend on its pack, and probes need not look at padding.
+    The result of a probe then does not depend on the pack, and probes need not handle padding.
     """
     places = [
         (int(step), data.examples, data.validation_examples)
         for step, data in zip(state.step, (member.trial.data for member in state.members), strict=True)
     ]
     for place in sorted(set(places)):
-        yield select(state, np.array([own == place for own in places]))
+        yield select(state, np.array([other == place for other in places]))
 
 
 def _loss_sensitivity(program: Program, state: State) -> list[Row]:
@@ -146,12 +146,12 @@ def _jacobians(program: Program, state: State) -> list[Row]:
     return [
         {
             "trial_id": member.trial.trial_id,
-            "layer": found.layer,
-            "square_sum": _finite(float(found.square_sum[m])),
-            "off_diagonal_square_sum": _finite(float(found.off_diagonal_square_sum[m])),
-            "matrix_count": found.matrices,
+            "layer": layer.layer,
+            "square_sum": _finite(float(layer.square_sum[m])),
+            "off_diagonal_square_sum": _finite(float(layer.off_diagonal_square_sum[m])),
+            "matrix_count": layer.matrices,
         }
-        for found in jacobians.measure(program, state)
+        for layer in jacobians.measure(program, state)
         for m, member in enumerate(state.members)
     ]
 
@@ -199,13 +199,13 @@ def _representations(program: Program, state: State) -> list[Row]:
         {
             "trial_id": member.trial.trial_id,
             "step": int(state.step[m]),
-            "part": told.part,
-            "quantity": told.quantity,
-            "layer": told.layer,
-            "width": told.values.shape[2],
-            "numbers": told.values[m].flatten().tolist(),
+            "part": measured.part,
+            "quantity": measured.quantity,
+            "layer": measured.layer,
+            "width": measured.values.shape[2],
+            "numbers": measured.values[m].flatten().tolist(),
         }
-        for told in representations.measure(program, state)
+        for measured in representations.measure(program, state)
         for m, member in enumerate(state.members)
     ]
 

@@ -1,4 +1,4 @@
-"""Where and by which code a number was made: what tables store of the machine and of memsweep."""
+"""The machine and versions that produced a number, as stored in the tables."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 @cache
 def versions() -> dict[str, str]:
-    """The columns of `trials` that say where it ran, and by which versions."""
+    """Returns the columns of `trials` that name the machine and the versions."""
     return {
         "host": platform.node(),
         "memsweep_version": version("memsweep"),
@@ -21,25 +21,25 @@ def versions() -> dict[str, str]:
 
 @cache
 def commit() -> str | None:
-    """The commit that this code is at, where it runs from a checkout of its own and git is there to ask."""
+    """Returns the commit of this code, where it runs from a git checkout; else None."""
     home = Path(__file__).parent
-    ask = ["git", "-C", str(home)]
+    command = ["git", "-C", str(home)]
     try:
-        subprocess.run([*ask, "ls-files", "--error-unmatch", Path(__file__).name], check=True, capture_output=True)
-        told = subprocess.run(
-            [*ask, "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],
+        subprocess.run([*command, "ls-files", "--error-unmatch", Path(__file__).name], check=True, capture_output=True)
+        description = subprocess.run(
+            [*command, "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],
             check=True,
             capture_output=True,
             text=True,
         )
     except (OSError, subprocess.CalledProcessError):
         return None
-    return told.stdout.strip()
+    return description.stdout.strip()
 
 
 @cache
 def processor() -> str:
-    """The processor's name as Linux tells it, else its architecture."""
+    """Returns the processor's name in /proc/cpuinfo, else its architecture."""
     facts = Path("/proc/cpuinfo")
     lines = facts.read_text().splitlines() if facts.exists() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]

@@ -1,6 +1,6 @@
-"""Is the data of a task that can change still that of the launch's begin, and of the trials that are stored?
+"""Checks that changeable data is the same as at the launch's start and as that of stored trials.
 
-A task of the user's own and the text of `characters` can change between launches, during one, and between machines.
+A user's own task and the text of `characters` can change between launches, during a launch, and between machines.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from memsweep.spec.config import FIELDS, TrialConfig
 from memsweep.spec.schema import SETTLED
 
 MOST_SPLITS, SECONDS = 64, 10.0
-"""Splits of a task that are compared with what is stored, at most, and how long that may take, but one is always."""
+"""Most splits of a task compared with stored trials, and the time limit; at least one split is compared."""
 NAMED = 3
-"""Trials that a message names."""
+"""Most trials listed in a message."""
 
 _FIELDS = [
     *(name for name in FIELDS if name.startswith("data.")),
@@ -33,13 +33,13 @@ _Key = tuple[Any, ...]
 
 
 def of(trials: Iterable[TrialConfig]) -> tuple[tuple[str, str], ...]:
-    """Return each split whose data can change among these trials, with its fingerprint now."""
+    """Returns each split of these trials whose data can change, with its current fingerprint."""
     splits = {tasks.split_name(trial): trial for trial in trials if tasks.can_change(trial)}
     return tuple((name, tasks.source(trial)) for name, trial in splits.items())
 
 
 def check(trials: Iterable[TrialConfig], pack: Pack) -> None:
-    """Raise DataError where the data of one of these trials is not what it was when the launch began."""
+    """Raises DataError where the data of one of these trials has changed since the launch began."""
     began = dict(pack.sources)
     for trial in trials if began else ():
         expected = began.get(tasks.split_name(trial), "")
@@ -52,10 +52,10 @@ def check(trials: Iterable[TrialConfig], pack: Pack) -> None:
 
 
 def changed(trials: Sequence[TrialConfig], store: Store | None) -> list[str]:
-    """Return a sentence for each task that gives other data now than settled trials were trained on.
+    """Returns a sentence for each task whose data differs from that of settled trials.
 
-    Stored trials with the data of these trials count, whichever sweep wants them. At most MOST_SPLITS of a task are
-    looked at, spread evenly over those that are stored.
+    Stored trials with the same data fields count, whichever sweep wants them. At most MOST_SPLITS of a task are
+    compared, spread evenly over the stored splits.
     """
     wanted: dict[_Key, TrialConfig] = {}
     for trial in trials:
@@ -74,21 +74,21 @@ def changed(trials: Sequence[TrialConfig], store: Store | None) -> list[str]:
 def _of_task(
     splits: list[list[_Key]], wanted: dict[_Key, TrialConfig], stored: dict[_Key, dict[str, str]]
 ) -> Iterator[str]:
-    """Yield what has changed of one task.  splits: keys of each.  stored: key -> trial -> fingerprint."""
+    """Yields a sentence if one task's data has changed.  splits: keys of each.  stored: key -> trial -> fingerprint."""
     until, count = time.monotonic() + SECONDS, min(len(splits), MOST_SPLITS)
     others: list[str] = []
     looked_at = 0
     for keys in (splits[i * len(splits) // count] for i in range(count)):
         if looked_at and time.monotonic() > until:
             break
-        keys.sort(key=lambda key: -len(set(stored[key].values())))  # mixed ones first
+        keys.sort(key=lambda key: -len(set(stored[key].values())))  # splits with several fingerprints first
         try:
             if not _differing(wanted[keys[0]], stored[keys[0]]):
                 looked_at += 1
                 continue
             others += [trial_id for key in keys for trial_id in _differing(wanted[key], stored[key])]
             looked_at += 1
-        except DataError:  # nothing can be mixed with data that cannot be had; what is missing is refused elsewhere
+        except DataError:  # data that cannot be loaded cannot be mixed; it is reported elsewhere
             return
     if others:
         trial = wanted[splits[0][0]]
@@ -108,11 +108,11 @@ def _differing(trial: TrialConfig, stored: dict[str, str]) -> list[str]:
 
 
 def _stored(store: Store, keys: Collection[_Key]) -> dict[_Key, dict[str, str]]:
-    """Return key -> settled trial -> fingerprint, of these keys."""
+    """Key -> settled trial -> fingerprint, for these keys."""
     fields = [FIELDS[name] for name in _FIELDS]
     rows = store.trials(["trial_id", "status", "data_fingerprint", *(spec.column for spec in fields)])
     trial_ids, statuses, fingerprints, *columns = (column.to_pylist() for column in rows.columns)
-    # columns that older tables lack are at their defaults
+    # columns missing in older tables have their defaults
     columns = [
         [spec.default if value is None else value for value in column]
         for spec, column in zip(fields, columns, strict=True)

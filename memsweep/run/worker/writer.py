@@ -1,4 +1,4 @@
-"""What a pack has found and not yet written: rows of its settled members, and the curves of those that still train."""
+"""The results of a pack that are not yet written: rows of settled members, and curves of members in training."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from memsweep.spec.options import PROBES
 from memsweep.spec.schema import Status, cell
 
 FLUSH_SECONDS = 5.0
-"""Settled members wait at most this long to be written, so that a kill loses little and parts stay few."""
+"""Longest delay before settled members are written, so that a kill loses little and parts stay few."""
 
 Row = dict[str, Any]
 
 
 class PackWriter:
-    """What a pack has found and not yet written: rows of `trials`, `steps` and probes, settled members only."""
+    """The unwritten results of a pack: rows of `trials`, `steps` and probes, written for settled members only."""
 
     def __init__(self, store: Store, pack_id: str):
         self.store = store
@@ -38,26 +38,26 @@ class PackWriter:
         self._flushed_at = time.monotonic()
 
     def enter(self, trial: TrialConfig, record: Record | None = None) -> None:
-        """A trial takes a slot.  record: where it goes on from a checkpoint, what was found up to there."""
+        """Registers a trial that takes a slot.  record: its results so far, where it resumes from a checkpoint."""
         self._begun[trial.trial_id] = time.monotonic()
         self._records[trial.trial_id] = record or Record([], {})
 
     def record(self, trial: TrialConfig) -> Record:
-        """What was found of a member that still trains."""
+        """Returns the results so far of a member in training."""
         return self._records[trial.trial_id]
 
     def curve(self, trial: TrialConfig) -> list[Row]:
-        """The points of a member that still trains."""
+        """Returns the measurements of a member in training."""
         return self._records[trial.trial_id].curve
 
     def measure(self, trial: TrialConfig, step: int, counts: Row) -> None:
-        """Adds a point to a member's curve; a measurement that is not finite is no point."""
+        """Adds a measurement to a member's curve, unless its losses are not finite."""
         if math.isfinite(counts["train_loss_sum_nats"] + counts["validation_loss_sum_nats"]):
             epoch = step * trial.optimizer.batch_size / trial.data.examples
             self.curve(trial).append({"step": step, "epoch": epoch, **counts})
 
     def settle(self, trial: TrialConfig, status: Status, facts: Row) -> None:
-        """The member's last word; written with the next flush."""
+        """Adds the rows of a member that has ended; the next flush writes them."""
         curve, probed = self._records.pop(trial.trial_id, Record([], {}))
         last = {name: value for name, value in curve[-1].items() if name not in ("step", "epoch")} if curve else {}
         key = {"trial_id": trial.trial_id, "attempt_id": self.attempt_id}
@@ -79,16 +79,16 @@ class PackWriter:
         )
 
     def keep(self, table: str, rows: Sequence[Row]) -> None:
-        """Rows of a probe's table about members that still train."""
+        """Adds a probe's rows of members in training."""
         for row in rows:
             self._records[row["trial_id"]].probed.setdefault(table, []).append(row)
 
     def add(self, table: str, rows: Sequence[Row]) -> None:
-        """Rows of a probe's table about members that end."""
+        """Adds a probe's rows of members that end."""
         self._rows[table] += [{**row, "attempt_id": self.attempt_id} for row in rows]
 
     def flush(self, *, due_only: bool = False) -> None:
-        """Writes settled members: their curves and probes first, their `trials` rows last, as the commit."""
+        """Writes settled members: curves and probes first, `trials` rows last, as the commit.  due_only: if due."""
         if not self._rows["trials"] or (due_only and time.monotonic() - self._flushed_at < FLUSH_SECONDS):
             return
         begun = time.perf_counter()
