@@ -1,1 +1,1 @@
-"""Checks of what is stored and of the machine: verify, inspect, doctor."""
+"""Checks of stored results and of the machine: verify, inspect, doctor."""

@@ -1,4 +1,4 @@
-"""Is this machine ready: packages, compiler, devices, datasets, results, ports? Changes nothing."""
+"""Checks whether this machine is ready: packages, compiler, devices, datasets, results, ports. Changes nothing."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from memsweep.spec.config import TrialConfig
 from memsweep.spec.options import SYNTHETIC_TASKS, TARGET_TASKS, TASKS
 
 FREE_GIB = 1
-"""Less free disk than this is worth a warning."""
+"""With less free disk, in GiB, the check fails."""
 
 
 def checks(results: str) -> list[dict[str, Any]]:
-    """One row a check: what, state, found and advice.
+    """Returns one row per check: its name, state, and a text with advice.
 
-    States: ok; absent: not needed by all; harmless: left over, nothing is lost; wrong: must be mended.
+    States: ok; absent: optional and not installed; harmless: left over, nothing is lost; wrong: needs a fix.
     """
     rows = [*_python(), *_packages(), *_compiler(), *_devices(), *_data(), *_results(results), *_ports()]
     return [dict(zip(("check", "state", "found"), row, strict=True)) for row in rows]
@@ -48,14 +48,14 @@ def _packages() -> Iterator[tuple[str, str, str]]:
 
 
 def _compiler() -> Iterator[tuple[str, str, str]]:
-    found = next(filter(None, map(shutil.which, ("c++", "g++", "clang++"))), None)
-    yield "C++ compiler", "ok" if found else "absent", found or "none; programs run uncompiled"
+    path = next(filter(None, map(shutil.which, ("c++", "g++", "clang++"))), None)
+    yield "C++ compiler", "ok" if path else "absent", path or "none; programs run uncompiled"
 
 
 def _devices() -> Iterator[tuple[str, str, str]]:
     try:
         import torch  # slow to import
-    except ImportError:  # told among the packages
+    except ImportError:  # reported by _packages
         yield "GPU", "absent", "torch is not installed; results can be read without it"
         return
     names = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]

@@ -1,4 +1,4 @@
-"""What a crash, a full disk or a careless copy left in a results folder, and what becomes of it. Changes nothing."""
+"""Checks a results folder for leftovers of crashes, full disks and incomplete copies. Changes nothing."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from memsweep.spec.schema import SCHEMAS, SETTLED, Status
 
 
 class Finding(NamedTuple):
-    """Something that is not as a launch that ended well leaves it."""
+    """A difference from the folder that a finished launch leaves."""
 
     what: str
     is_wrong: bool
-    """Somebody must mend it; else nothing is lost, and memsweep clears it away or passes over it."""
+    """Whether a person must repair it; if False, nothing is lost, and memsweep deletes or ignores it."""
     said: str
 
 
 def inspect(store: Store) -> Iterator[Finding]:
-    """All that is out of order, each with what to do."""
+    """Yields all findings, each with what to do."""
     damaged = list(_damaged_parts(store))
     yield from damaged
     if not damaged:
@@ -44,7 +44,10 @@ def inspect(store: Store) -> Iterator[Finding]:
 
 
 def incomplete(store: Store) -> list[str]:
-    """What the tables lack: wanted trials that are not settled, measurements and examples of those that are."""
+    """Returns a sentence for each gap in the tables.
+
+    Gaps are wanted trials that are not settled, and settled trials without all measurements or examples.
+    """
     rows, ends = _wanted(store), _ends(store)
     problems = []
     for row in rows:
@@ -58,7 +61,7 @@ def incomplete(store: Store) -> list[str]:
 
 
 def trial_of(row: dict[str, Any]) -> TrialConfig:
-    """The trial that a row of `wanted` tells of.  Raises StoreError where it tells of none that this version knows."""
+    """Returns the trial of a row of `wanted`.  Raises StoreError where this version can't read its configuration."""
     try:
         fields = {**json.loads(row["configuration"]), "seed": row["seed"]}
         values = {name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()}
@@ -82,7 +85,7 @@ def _copies(store: Store) -> Iterator[Finding]:
 
 
 def _files_beside_parts(store: Store) -> Iterator[Finding]:
-    """What a copy, a download or a write that was cut off left among the parts, and what lies too deep to be read."""
+    """Files among the parts left by a copy, a download or an interrupted write, and parts in a nested folder."""
     parts = {path for table in SCHEMAS for path in store.parts(table)}
     others: list[Location] = [
         path for table in SCHEMAS for path in (store.results / table).glob("*") if path not in parts
@@ -105,7 +108,7 @@ def _files_beside_parts(store: Store) -> Iterator[Finding]:
 
 def _checkpoints(store: Store, settled: frozenset[str]) -> Iterator[Finding]:
     if store.is_locked():
-        return  # they come and go
+        return  # checkpoints change during a launch
     folder = store.results / checkpoints.FOLDER
     files: list[Location] = sorted(folder.glob("[!.]*.safetensors"))
     for path in files:
@@ -136,17 +139,17 @@ def _notes(store: Store) -> Iterator[Finding]:
     for name, kind in ((RUNNING, list), (SEARCHES, dict), (TRACKING, dict)):
         path = store.results / name
         try:
-            is_one = not path.exists() or isinstance(json.loads(path.read_text()), kind)
+            is_valid = not path.exists() or isinstance(json.loads(path.read_text()), kind)
         except (OSError, ValueError):
-            is_one = False
-        if not is_one:
+            is_valid = False
+        if not is_valid:
             yield Finding("note", False, f"{path} can't be read: it tells nothing, and the next launch writes it anew")
 
 
 def _tables(store: Store) -> Iterator[Finding]:
-    known, ends = list(wanted.by_trial(store).values()), _ends(store)
+    rows, ends = list(wanted.by_trial(store).values()), _ends(store)
     try:
-        lacking = _lacking(store, known, ends)
+        lacking = _lacking(store, rows, ends)
     except StoreError as error:
         yield Finding("rows", True, str(error))
         return
@@ -164,7 +167,7 @@ def _tables(store: Store) -> Iterator[Finding]:
             f"{', '.join(sweeps)}: the table wanted lacks rows of the last launch, so that the one before it counts, "
             "if there is one: launch again",
         )
-    if orphans := ends.keys() - {row["trial_id"] for row in known}:
+    if orphans := ends.keys() - {row["trial_id"] for row in rows}:
         yield Finding(
             "rows",
             False,
@@ -174,7 +177,7 @@ def _tables(store: Store) -> Iterator[Finding]:
 
 
 def _wanted(store: Store) -> list[dict[str, Any]]:
-    """Each wanted trial once, whoever else wants it: by the sweep that wants most probes of it."""
+    """Each wanted trial once, in the row of the sweep that wants the most probes."""
     rows = sorted(store.current("wanted").to_pylist(), key=lambda row: len(wanted.records(row)))
     return list({row["trial_id"]: row for row in rows}.values())
 
@@ -187,7 +190,7 @@ def _ends(store: Store) -> dict[str, dict[str, Any]]:
 
 
 def _lacking(store: Store, known: list[dict[str, Any]], ends: dict[str, dict[str, Any]]) -> list[str]:
-    """Finished trials without all their measurements, or without what their probes found."""
+    """Finished trials without all measurements or probe rows."""
     counts = {
         table: Counter(store.current(table, ["trial_id"])["trial_id"].to_pylist()) for table in ("steps", *PROBES)
     }
@@ -210,13 +213,13 @@ def _lacking(store: Store, known: list[dict[str, Any]], ends: dict[str, dict[str
 
 def _measured_steps(trial: TrialConfig, step_count: int) -> Iterator[int]:
     step = 0
-    while step < min(step_count, trial.budget):  # a stored count may be beyond it
+    while step < min(step_count, trial.budget):  # a stored count may exceed the budget
         step = trial.next_measurement(step)
         yield step
 
 
 def _permissions(store: Store) -> Iterator[Finding]:
-    """What this user can't write, although it is for all that share the folder."""
+    """Files that this user can't write in a folder shared by several users."""
     if not isinstance(store.results, Path):
         return
     if not os.access(store.results, os.W_OK):
@@ -234,7 +237,7 @@ def _permissions(store: Store) -> Iterator[Finding]:
 
 
 def _files(paths: list[Any]) -> str:
-    """One by its path, several by their number and folders."""
+    """The path of one file, or the number and folders of several."""
     if len(paths) == 1:
         return str(paths[0])
     return f"{len(paths)} files in {', '.join(sorted({str(path.parent) for path in paths}))}"

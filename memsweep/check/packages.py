@@ -1,4 +1,4 @@
-"""The packages that memsweep needs, and what is said where one of them is absent, as in a reader's environment."""
+"""The packages that memsweep needs, and the message where a package is missing, as in a read-only environment."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from importlib import metadata
 from pathlib import Path
 
 NAMES = {"sklearn": "scikit-learn", "sqlalchemy": "mlflow", "alembic": "mlflow"}
-"""Of packages that are imported by another name, or come with another."""
+"""Modules whose package has another name, or that come with another package."""
 PYPROJECT = Path(__file__).parents[2] / "pyproject.toml"
 
 
 def version() -> str:
-    """Of memsweep, installed or not."""
+    """Returns the version of memsweep, installed or not."""
     try:
         return metadata.version("memsweep")
     except metadata.PackageNotFoundError:
@@ -21,16 +21,16 @@ def version() -> str:
 
 
 def requirements() -> dict[str, str]:
-    """Package -> what is needed of it, without those of extras."""
+    """Returns package name -> requirement, without extras."""
     try:
-        found = metadata.requires("memsweep") or []
-    except metadata.PackageNotFoundError:  # as in an environment that only reads
-        found = tomllib.loads(PYPROJECT.read_text("utf-8"))["project"]["dependencies"]
-    return {re.split(r"[\[<>=!~; ]", text)[0]: text for text in found if "extra ==" not in text}
+        texts = metadata.requires("memsweep") or []
+    except metadata.PackageNotFoundError:  # memsweep is not installed where results are only read
+        texts = tomllib.loads(PYPROJECT.read_text("utf-8"))["project"]["dependencies"]
+    return {re.split(r"[\[<>=!~; ]", text)[0]: text for text in texts if "extra ==" not in text}
 
 
 def remedy(error: ModuleNotFoundError) -> str | None:
-    """What to do about a package of ours that is absent; None where the module is none of these."""
+    """Returns what to do about a missing package; None where memsweep does not require it."""
     module = (error.name or "").partition(".")[0]
     name = NAMES.get(module, module)
     if name not in requirements():

@@ -1,4 +1,4 @@
-"""Are the stored numbers those that a trial alone would give, and those of plain torch?"""
+"""Compares stored numbers with those of the trial alone and of plain torch."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from memsweep.spec.schema import RETRIED, Status
 
 EXACT = "exact"
 ROUNDED, DIFFERENT = "rounding", "different"
-"""Not equal to the bit: as machines and versions of libraries differ; or as two trainings do."""
+"""Not bitwise equal: by rounding, as between machines and library versions; or more, as between two trainings."""
 ROUNDING = 1e-3
-"""The largest relative difference of a measurement that rounding alone is taken to make."""
+"""Largest relative difference of a measurement that counts as rounding."""
 OLDER = "older protocol"
-"""Of a trial whose numbers this version gives otherwise on purpose; it is not run again."""
+"""A trial whose numbers this version changed on purpose; it is not run again."""
 ERROR = "error"
-"""Of a trial that can't be run again here."""
+"""A trial that can't be run again here."""
 DATA, WEIGHTS = "data_fingerprint", "weights_fingerprint"
 
 
@@ -41,45 +41,47 @@ class Way(NamedTuple):
     device: str = "cpu"
 
     def program(self, trial: TrialConfig) -> Program:
+        """Returns the program of a trial alone."""
         return trainer.compose([trial], self.device, mode=self.mode, compiled=self.compiled)
 
 
 class Verdict(NamedTuple):
-    """What running a trial again showed."""
+    """The result of running a trial again."""
 
     trial_id: str
     outcome: str  # EXACT, ROUNDED, DIFFERENT, OLDER or ERROR
-    mode: str  # as it was when it was stored, and as it ran again
-    compiled: bool  # likewise
+    mode: str  # of the stored run and of the new run
+    compiled: bool  # of both runs
     weights: str = ""  # EXACT or "differ", against the stored fingerprint; "not stored" in tables of older versions
-    measurements: str = ""  # EXACT or the largest relative difference from what is stored
-    worst: str = ""  # the column that differs most: DATA where the data does, WEIGHTS where they alone do
-    plain_weights: str = ""  # EXACT or the largest difference from the weights that plain torch reaches, uncompiled
-    sentence: str = ""  # what differs or went wrong, for people
+    measurements: str = ""  # EXACT or the largest relative difference from the stored measurements
+    worst: str = ""  # the column that differs most: DATA if the data differs, WEIGHTS if only they differ
+    plain_weights: str = ""  # EXACT or the largest difference from the weights of plain torch, uncompiled
+    sentence: str = ""  # message on a difference or an error
 
     @property
     def holds(self) -> bool:
+        """Whether the stored numbers are confirmed or of an older protocol."""
         return self.outcome in (EXACT, OLDER)
 
 
 def verify(
     store: Store, trial_ids: Sequence[str] = (), sample: int = 3, *, own_code: bool = False
 ) -> Iterator[Verdict]:
-    """Trains stored trials again, alone, on a device of their own kind: these, or a sample spread over the wanted ones.
+    """Trains stored trials again, alone, on their kind of device; yields a verdict for each.
 
-    own_code: what they name by import path is imported and run.
-    A trial whose run ends in an error has the outcome ERROR, and the others are run all the same.
-    Raises StoreError for a trial that is not stored as finished, and where all of them were trained on a GPU and there
-    is none, or name code without `own_code`.
+    trial_ids: default: a sample, spread over the wanted trials.  own_code: whether code named by import path may run.
+    A trial whose run ends with an error has the outcome ERROR, and the other trials still run.
+    Raises StoreError for a trial that is not stored as finished, and where no trial can run, because each needs a GPU
+    that is missing, or names code without `own_code`.
     """
-    torch.set_num_threads(1)  # as a worker has
+    torch.set_num_threads(1)  # as in a worker
     rows = wanted.by_trial(store)
     stored = {row["trial_id"]: row for row in store.trials().to_pylist() if row["status"] == Status.FINISHED}
-    known = [trial_id for trial_id in rows if trial_id in stored]
-    if unknown := [trial_id for trial_id in trial_ids if trial_id not in known]:
-        raise StoreError(f"{', '.join(unknown)}: not among the {len(known)} finished trials of {store.results}.")
+    finished = [trial_id for trial_id in rows if trial_id in stored]
+    if unknown := [trial_id for trial_id in trial_ids if trial_id not in finished]:
+        raise StoreError(f"{', '.join(unknown)}: not among the {len(finished)} finished trials of {store.results}.")
     unwanted = wanted.unwanted(store)
-    now = [trial_id for trial_id in known if trial_id not in unwanted]
+    now = [trial_id for trial_id in finished if trial_id not in unwanted]
     count = min(sample, len(now))
     chosen = list(trial_ids) or [now[i * len(now) // count] for i in range(count)]
     packs = store.current("packs", ["attempt_id", "mode", "compiled", "device"]).to_pylist()
@@ -108,7 +110,7 @@ def verify(
 
 
 def failed_among(store: Store, trial_ids: Sequence[str]) -> tuple[list[str], list[str]]:
-    """These trials, those apart that an error ended."""
+    """Returns these trials in two lists: those that ended with an error, and the others."""
     columns = store.trials(["trial_id", "status"]).to_pydict()
     statuses = dict(zip(columns["trial_id"], columns["status"], strict=True))
     failed = [trial_id for trial_id in trial_ids if statuses.get(trial_id) in RETRIED]
@@ -116,9 +118,10 @@ def failed_among(store: Store, trial_ids: Sequence[str]) -> tuple[list[str], lis
 
 
 def error_of(store: Store, trial_id: str, *, own_code: bool = False) -> str | None:
-    """Trains a failed trial alone, as its worker did; the error that ends it, with its traceback, or None.
+    """Trains a failed trial alone, as its worker did; returns its error with traceback, or None.
 
-    What crashes or hangs does so here too: a crash says where on stderr, and so does what hangs, after a while.
+    A crash or hang happens again here: the traceback is printed on stderr, for a hang after PATIENCE_SECONDS.
+    Raises StoreError where the table `wanted` has no row of the trial.
     """
     torch.set_num_threads(1)
     rows = wanted.by_trial(store)
@@ -141,24 +144,24 @@ def _verdict(trial: TrialConfig, row: dict[str, Any], curve: dict[int, dict[str,
     if protocols.is_older(trial):
         return Verdict(trial.trial_id, OLDER, way.mode, way.compiled)
     again = alone(trial, way.program(trial))
-    found = differences(again, curve, row)
-    apart, worst = max(((apart, name) for name, apart in found.items()), default=(0.0, ""))
+    deviations = differences(again, curve, row)
+    apart, worst = max(((apart, name) for name, apart in deviations.items()), default=(0.0, ""))
     data, fingerprint = again.state.members[0].data.fingerprint, row[WEIGHTS]
     same_data, same = row[DATA] in (None, data), fingerprint in (None, weights_fingerprint(again.state, 0))
-    outcome = DIFFERENT if apart > ROUNDING or not same_data else ROUNDED if found or not same else EXACT
+    outcome = DIFFERENT if apart > ROUNDING or not same_data else ROUNDED if deviations or not same else EXACT
     worst = worst if same_data else DATA
     reference = alone(trial, way._replace(compiled=False).program(trial)) if way.compiled else again
     model, _ = plain.train(trial, int(again.state.step[0]), way.device)
-    far = weights_apart(reference, {**dict(model.named_parameters()), **dict(model.named_buffers())})
+    distance = weights_apart(reference, {**dict(model.named_parameters()), **dict(model.named_buffers())})
     return Verdict(
         trial.trial_id,
         outcome,
         way.mode,
         way.compiled,
         "not stored" if fingerprint is None else EXACT if same else "differ",
-        _told(apart) if found else EXACT,
+        _told(apart) if deviations else EXACT,
         worst or WEIGHTS * (not same),
-        _told(far) if far else EXACT,
+        _told(distance) if distance else EXACT,
         "" if same_data else f"{DATA} is {data}, stored is {row[DATA]}: the data is not what it was trained on",
     )
 
@@ -168,7 +171,7 @@ def _told(difference: float) -> str:
 
 
 def _trusted(trial: TrialConfig, own_code: bool) -> TrialConfig:
-    """Whoever wrote the tables could name any code that can be imported here."""
+    """The trial, unless it names code and `own_code` is not set: tables could name any importable code."""
     if trial.imports and not own_code:
         raise StoreError(
             f"{trial.trial_id}: the tables name code that would be run, {', '.join(trial.imports)}: if you trust who "

@@ -1,3 +1,3 @@
-"""What each verb does, and the codes that commands end with."""
+"""The verbs of the command line, and its exit codes."""
 
 DONE, SOME_FAILED, WRONG, ROUNDED, INTERRUPTED = 0, 1, 2, 3, 130

@@ -1,6 +1,6 @@
-"""The command line: its verbs, and how it ends when something is wrong.
+"""The command line: its verbs, and its exit when something is wrong.
 
-Only the verbs say anything or end; each imports its heavy rooms itself, so that help is instant.
+Only the verbs print or exit; each imports its heavy modules itself, so that help is instant.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def _options(
 
 
 def main() -> None:
-    """The command `memsweep`: every expected error is one message and exit code 2."""
+    """Runs the command `memsweep`: every expected error is one message and exit code 2."""
     from memsweep.spec.config import ConfigError
 
     try:
@@ -56,7 +56,7 @@ def main() -> None:
     except KeyboardInterrupt:
         say("memsweep: interrupted; what was finished is stored.")
         sys.exit(INTERRUPTED)
-    except BrokenPipeError:  # the reader of our output, such as head, has gone
+    except BrokenPipeError:  # the reader of our output, for example head, has exited
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except ModuleNotFoundError as error:
         from memsweep.check.packages import remedy

@@ -1,4 +1,4 @@
-"""What the verbs take: their arguments and options, and the texts in them as values."""
+"""Arguments and options of the verbs, and the conversion of their texts to values."""
 
 from __future__ import annotations
 
@@ -19,22 +19,27 @@ T = TypeVar("T")
 
 
 class Compile(StrEnum):
+    """Values of --compile."""
+
     AUTO = "auto"
     ALWAYS = "always"
     NEVER = "never"
 
     @property
     def wish(self) -> bool | None:
+        """Whether to compile; None: choose automatically."""
         return {Compile.ALWAYS: True, Compile.NEVER: False}.get(self)
 
 
 class Device(StrEnum):
+    """Values of --device."""
+
     CPU = "cpu"
     CUDA = "cuda"
 
 
 def sweeps_beginning(text: str) -> list[str]:
-    """Names of sweeps, for the shell to complete."""
+    """Returns names of sweeps that begin with the text, for shell completion."""
     from memsweep.spec.sweep_files import known_sweeps
 
     return [name for name in known_sweeps() if name.startswith(text)]
@@ -101,7 +106,7 @@ FormatOption = Annotated[Format, typer.Option("--format", help="How rows are pri
 
 
 def load(path_or_name: str, overrides: list[str] | None) -> Sweep:
-    """A sweep file's sweep, with the axes that --set names.  Raises SweepError."""
+    """Returns the sweep of a file, with the axes from --set.  Raises SweepError."""
     from memsweep.spec.overrides import parse_overrides
     from memsweep.spec.sweep_files import load_sweep
 
@@ -110,7 +115,7 @@ def load(path_or_name: str, overrides: list[str] | None) -> Sweep:
 
 
 def load_all(paths_or_names: list[str], overrides: list[str] | None) -> list[Sweep]:
-    """All sweeps of these files, with the axes that --set names.  Raises SweepError."""
+    """Returns all sweeps of these files, with the axes from --set.  Raises SweepError."""
     from memsweep.spec.overrides import parse_overrides
     from memsweep.spec.sweep_files import load_sweeps
 
@@ -120,7 +125,10 @@ def load_all(paths_or_names: list[str], overrides: list[str] | None) -> list[Swe
 
 
 def confirmed(sweeps: list[Sweep], yes: bool) -> bool:
-    """Whether sweeps may be as large as they are: by --yes, or asked on a terminal.  Raises SweepError where not."""
+    """Returns whether sweeps may have any size: by --yes, or by confirmation on a terminal.
+
+    Raises SweepError if not.
+    """
     from memsweep.spec.sweep import SweepError, check_size
 
     try:
@@ -134,7 +142,7 @@ def confirmed(sweeps: list[Sweep], yes: bool) -> bool:
 
 
 def check_shown(sweep: Sweep, limit: int | None) -> None:
-    """Raises SweepError for a sweep of which more trials would be shown than anybody looks at."""
+    """Raises SweepError for a sweep with too many trials to list."""
     from memsweep.spec.sweep import MOST_TRIALS, SweepError
 
     if limit is None and len(sweep) > MOST_TRIALS:
@@ -142,24 +150,24 @@ def check_shown(sweep: Sweep, limit: int | None) -> None:
 
 
 def words_of(values: dict[str, Any]) -> list[str]:
-    """Options and their values as words of a command; what is None or False is left out."""
+    """Returns options and their values as words of a command; None and False are left out."""
     words = []
     for name, value in values.items():
-        for one in value if isinstance(value, list) else [value]:
-            if one not in (None, False):
-                words += [name] if one is True else [name, str(one)]
+        for item in value if isinstance(value, list) else [value]:
+            if item not in (None, False):
+                words += [name] if item is True else [name, str(item)]
     return words
 
 
 def parsed_budget(text: str | None) -> Budget:
-    """What --budget says; nothing: no bound."""
+    """Returns the budget of --budget; None: unlimited."""
     from memsweep.spec.budget import UNLIMITED, Budget
 
     return _parsed(Budget.of, text, "--budget") if text else UNLIMITED
 
 
 def parsed_seconds(text: str, option: str) -> float:
-    """The time that this option says, in seconds."""
+    """Returns the time that this option gives, in seconds."""
     from memsweep.spec.budget import seconds
 
     return _parsed(seconds, text, option)

@@ -1,4 +1,4 @@
-"""The verbs that keep results in order, and show them in MLflow."""
+"""The verbs that maintain results and show them in MLflow."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def ui(
     place = location(results)
     try:
         serve(place, _tracked(tracking_uri, place), port, lambda address: print(address, flush=True), say)
-    except KeyboardInterrupt:  # how it is meant to end
+    except KeyboardInterrupt:  # the normal end
         sys.exit(DONE)
 
 

@@ -1,4 +1,4 @@
-"""The verbs that run sweeps, and those that say what would be run."""
+"""The verbs that run sweeps, and those that show what would run."""
 
 from __future__ import annotations
 
@@ -84,9 +84,9 @@ def plan(
     def calibrate(asked: list[list[TrialConfig]], where: str) -> list[Calibration | None]:
         nonlocal measuring
         began = time.perf_counter()
-        found = planning.calibrate_here(asked, where)
-        measuring = (time.perf_counter() - began) / min(at_a_time, len(asked))  # as workers share them
-        return found
+        measured = planning.calibrate_here(asked, where)
+        measuring = (time.perf_counter() - began) / min(at_a_time, len(asked))  # as the workers divide the programs
+        return measured
 
     programs = execution_plan.choose(due, store, chosen, at_a_time, compiling=compiling.wish, calibrate=calibrate)
     share = asking.round.share if asking.round else 1.0
@@ -222,7 +222,7 @@ def submit(
     from memsweep.results.mlflow.background import NO_TRACKING, checked, shown
     from memsweep.run import jobs
 
-    yes = confirmed(load_all(sweeps, overrides), yes)  # mistakes are refused before anything is sent
+    yes = confirmed(load_all(sweeps, overrides), yes)  # invalid arguments are rejected before anything is sent
     parsed_budget(budget)
     for option, text in (("--patience", patience), ("--checkpoint", checkpoint)):
         parsed_seconds(text, option)

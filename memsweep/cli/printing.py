@@ -1,4 +1,4 @@
-"""Rows as people and programs want them: a table, CSV, JSON lines, Parquet, Markdown."""
+"""Rows as a table, CSV, JSON lines, Parquet or Markdown."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ class Format(StrEnum):
 
 
 def say(sentence: str) -> None:
-    """To people, beside the output."""
+    """Prints a message on stderr, separate from the output."""
     print(sentence, file=sys.stderr, flush=True)
 
 
 def duration(seconds: float) -> str:
-    """A time for people, in its two largest units: 9.6 s, 48 s, 4 min 10 s, 2 h 5 min, 3 d 4 h."""
+    """Returns a time in its two largest units: 9.6 s, 48 s, 4 min 10 s, 2 h 5 min, 3 d 4 h."""
     for unit, size, smaller, part in (("d", 86400, "h", 3600), ("h", 3600, "min", 60), ("min", 60, "s", 1)):
         whole = round(seconds / part) * part
         if whole >= size:
@@ -41,9 +41,9 @@ def duration(seconds: float) -> str:
 def print_rows(
     rows: list[dict[str, Any]], output: Format, *, columns: Sequence[str] = (), vertical: bool = False
 ) -> None:
-    """Rows of one shape; `vertical` shows a single row as a column, where people read it.
+    """Prints rows with the same columns; `vertical` prints a single row as a column in the table format.
 
-    columns: their names, which an answer without rows keeps where programs read it.
+    columns: column names of an empty result, in formats for programs.
     """
     import pyarrow as pa
 
@@ -61,6 +61,7 @@ def print_rows(
 
 
 def print_table(table: pa.Table, output: Format) -> None:
+    """Prints a table in this format on stdout."""
     if output is Format.PARQUET:
         import pyarrow.parquet as pq
 
@@ -81,7 +82,7 @@ def print_table(table: pa.Table, output: Format) -> None:
 
 
 def _plain_columns(table: pa.Table, *, nested: bool) -> pa.Table:
-    """What the format has no type for, as text."""
+    """The table with columns that the format cannot store, converted to text."""
     import pyarrow as pa
 
     for i, column in enumerate(table.columns):
@@ -94,7 +95,7 @@ def _plain_columns(table: pa.Table, *, nested: bool) -> pa.Table:
 
 
 def _aligned(table: pa.Table) -> Iterator[str]:
-    """A header, a rule and rows, numbers to the right; plain text, so that it can be copied and compared."""
+    """Lines of a header, a rule and rows, numbers right-aligned; plain text, to be copied and compared."""
     columns = []
     for name, column in zip(table.column_names, table.columns, strict=True):
         texts = _texts(column)
@@ -118,7 +119,7 @@ def _shown(value: Any) -> str:
 
 
 def _json(value: Any) -> str:
-    """The value as JSON, which has no infinite numbers: null stands for them."""
+    """The value as JSON, which has no infinite numbers: they become null."""
     import json
 
     return json.dumps(_finite(value), default=str, allow_nan=False)

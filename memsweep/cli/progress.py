@@ -1,4 +1,4 @@
-"""How far a launch is, on stderr: a bar on a terminal, a line now and then elsewhere."""
+"""The progress of a launch on stderr: a bar on a terminal, else a line every 10 seconds."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from memsweep.cli.printing import duration
 from memsweep.run.packing import Tally
 
 LINE_SECONDS = 10.0
-"""Between plain lines."""
+"""Between two plain lines."""
 RATE_SECONDS = 60.0
-"""The rate is that of so long a time before."""
+"""The rate is averaged over this time."""
 
 
 BAR_WIDTH = 20
 
 
 class Progress:
-    """Use as a context manager; `update` may be called at any rate."""
+    """Shows a launch's progress, as a context manager; `update` may be called at any rate."""
 
     def __init__(self, name: str):
         self.name = name
-        self._seen: deque[tuple[float, int]] = deque()  # steps that were trained at a time
+        self._seen: deque[tuple[float, int]] = deque()  # (time, steps trained)
         self._line_at = 0.0
-        self._whole: tuple[int, int] | None = None  # trials of the last line that had them all
+        self._whole: tuple[int, int] | None = None  # trials of the last line that showed all as settled
         self._bar = _bar() if sys.stderr.isatty() else None
 
     def __enter__(self) -> Progress:
@@ -43,7 +43,7 @@ class Progress:
             self._bar.stop()
 
     def update(self, settled_before: int, wanted: int, tally: Tally) -> None:
-        """settled_before: before this launch.  tally: of this launch so far."""
+        """Shows the current counts.  settled_before: before this launch.  tally: of this launch so far."""
         now = time.monotonic()
         trials = (settled_before + tally.settled, wanted)
         parts = self._parts(trials, tally, self._rate(now, tally.trained))
@@ -74,7 +74,7 @@ class Progress:
         return parts
 
     def _rate(self, now: float, trained: int) -> float:
-        """Steps a second, since the first were reported; 0 where too few were to say."""
+        """Steps per second since the first report in the window; 0 with too few reports."""
         if not trained:
             return 0.0
         if not self._seen or trained > self._seen[-1][1]:
@@ -94,7 +94,7 @@ def _fitting(parts: dict[str, str], width: int) -> str:
     return text
 
 
-def _bar() -> Any:  # rich.progress.Progress, imported only on a terminal; None on one that can't move its cursor
+def _bar() -> Any:  # rich.progress.Progress, imported only on a terminal; None if it can't move its cursor
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn
 

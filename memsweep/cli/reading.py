@@ -1,4 +1,4 @@
-"""The verbs that read results, and check them."""
+"""The verbs that read and check results."""
 
 from __future__ import annotations
 

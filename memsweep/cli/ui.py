@@ -1,4 +1,4 @@
-"""The MLflow UI on this machine, for as long as the command runs; it leaves no process behind, however it ends."""
+"""The MLflow UI on this machine while the command runs; all its processes end with the command."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from memsweep.run.recovery.watchdog import no_orphans
 HOST = "127.0.0.1"
 START_SECONDS = 120
 STOP_SECONDS = 5.0
-"""How long a server may take to end before it is killed: it waits for connections that browsers hold open."""
+"""Time for a server to end before it is killed: it waits for connections that browsers hold open."""
 QUIET = {
     "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # eight processes that serve only generative AI
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -36,11 +36,10 @@ def serve(
     announce: Callable[[str], None],
     say: Callable[[str], None] = lambda sentence: None,
 ) -> None:
-    """Serves MLflow until interrupted. announce: told the addresses to open, once they answer.
+    """Serves MLflow until interrupted; for a server elsewhere, only announces its address.
 
-    say: told what people should know before.
-
-    A server that runs elsewhere is only named. Raises TrackingError when there is nothing to show, or no port.
+    announce: called with each address to open, once the server responds.  say: called with messages before that.
+    Raises TrackingError when there is nothing to show, the port is taken, or the server ends.
     """
     if uri.startswith(("http://", "https://")):
         announce(f"{shown(uri).rstrip('/')}/#/experiments")
@@ -63,11 +62,11 @@ def serve(
         ) as server,
     ):
         try:
-            found = pages(uri)
+            page_of = pages(uri)
             _wait_for(address, server, log)
-            for sweep, page in found.items():
+            for sweep, page in page_of.items():
                 announce(f"{address}{page} {sweep}")
-            if not found:
+            if not page_of:
                 announce(f"{address}/#/experiments")
             server.wait()
             raise TrackingError(f"the MLflow server has ended by itself: {_last_line(log)}")
@@ -76,12 +75,12 @@ def serve(
             try:
                 server.wait(STOP_SECONDS)
             except subprocess.TimeoutExpired:
-                server.kill()  # what it has started is ended as the context of no_orphans is left
+                server.kill()  # no_orphans ends its children
 
 
 def _check_is_free(port: int) -> None:
     with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a port is free while old connections fade
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a port counts as free while old connections close
         try:
             probe.bind((HOST, port))
         except OSError as error:
