@@ -1,7 +1,7 @@
-"""Critical samples: is there, within a small box around an input, another that is predicted otherwise?
+"""Critical samples: inputs within a small box around an example that are predicted differently.
 
-LASS (Langevin adversarial sample search) of Arpit et al. (2017, Algorithm 1), for all members at once. The step is
-taken at the sample's current place and lowers the predicted class, as the published code does.
+LASS (Langevin adversarial sample search) of Arpit et al. (2017, Algorithm 1), for all members at once. As in the
+published code, a step starts at the sample's current place and lowers the probability of the predicted class.
 """
 
 from __future__ import annotations
@@ -21,15 +21,17 @@ from memsweep.engine.train.program import Program
 from memsweep.engine.train.state import State
 
 ALPHA, BETA, RADIUS = 0.25 / 255, 0.2 / 255, 0.3 / 255
-"""Step, noise and half side of the box, as shares of the inputs' range; the paper's, on its scale of 0 to 255."""
+"""Step, noise and half side of the box, as shares of the inputs' range; the paper's values on its scale, 0 to 255."""
 TRAINING_ITERATIONS = 10
-"""Of the search within a training step; the paper does not tell its number. Two steps reach the side of the box."""
+"""Of the search within a training step; the paper gives no number. Two steps reach the side of the box."""
 ATTACK = 1 << 32
-"""The place of the search's random numbers, beside those of layers."""
+"""Place of the search's random numbers, beside the places of layers."""
 
 
 class Found(NamedTuple):
-    inputs: Tensor  # [M, B, D], the first place at which the prediction was another; where there is none, the input
+    """The result of a search."""
+
+    inputs: Tensor  # [M, B, D], the first place with a different prediction; without one, the input
     is_critical: Tensor  # [M, B] bool
 
 
@@ -38,10 +40,10 @@ Climb = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 
 
 def search(climb: Climb, inputs: Tensor, input_range: Tensor, keys: Tensor, iterations: int) -> Found:
-    """Critical samples near these inputs [M, B, D].
+    """Returns critical samples near these inputs [M, B, D].
 
-    The reference is what the network predicts, never the true label.  input_range: [M].  keys: [M] int64, or [1] for
-    the same noise for all.
+    The reference is the network's prediction, never the true label.  input_range: [M].  keys: [M] int64, or [1] for the
+    same noise for all members.
     """
     span = input_range[:, None, None]
     shape, moved, found = inputs.shape, inputs, inputs
@@ -63,14 +65,17 @@ def search(climb: Climb, inputs: Tensor, input_range: Tensor, keys: Tensor, iter
 
 
 def training_inputs(program: Program, state: State, inputs: Tensor, keys: Tensor) -> Tensor:
-    """Critical samples of a minibatch, [M, B, D], found by the network in evaluation mode.  keys: [M], of the step."""
+    """Returns critical samples of a minibatch, [M, B, D], for the network in evaluation mode.
+
+    keys: [M], of the step.
+    """
     keys = streams.subkeys(keys, ATTACK)
-    found = search(climber(program, numbers_of(state)), inputs, state.examples.input_range, keys, TRAINING_ITERATIONS)
-    return found.inputs
+    result = search(climber(program, numbers_of(state)), inputs, state.examples.input_range, keys, TRAINING_ITERATIONS)
+    return result.inputs
 
 
 def climber(program: Program, numbers: Tensors) -> Climb:
-    """The gradient that the search needs, of a program's members with these parameters and buffers."""
+    """Returns the function that computes the search's gradient for members with these parameters and buffers."""
     if program.mode == "serial":
         return lambda inputs, labels: _climb_alone(program, inputs, labels)
 
@@ -79,14 +84,14 @@ def climber(program: Program, numbers: Tensors) -> Climb:
         return cross_entropy(logits, y, None), logits
 
     def climb(inputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        found: tuple[Tensor, Tensor] = lifted_gradient(program, loss, inputs, numbers, labels)
-        return found
+        result: tuple[Tensor, Tensor] = lifted_gradient(program, loss, inputs, numbers, labels)
+        return result
 
     return climb
 
 
 def _climb_alone(program: Program, inputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """For the one member whose numbers the program's modules hold."""
+    """For the single member whose numbers the program's modules hold."""
     with torch.enable_grad():
         x = inputs[0].detach().requires_grad_()
         logits = program.evaluated(x)

@@ -1,6 +1,6 @@
-"""What is wrong with a user's network or penalty before anything is trained: what forward returns, what is drawn where.
+"""Checks a user's network or penalty before training: what forward returns, and which numbers are drawn where.
 
-A network that raises an error by itself is not judged here: its trials fail, each with its cause.
+Networks that raise errors are not reported here: their trials fail, each with its cause.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from memsweep.spec.config import TrialConfig, imported
 from memsweep.spec.options import FAMILIES
 
 MOST_NAMES = 5
-"""Attributes that a sentence names."""
+"""Most attributes listed in a sentence."""
 
 
 def problems(trial: TrialConfig) -> list[str]:
-    """Sentences on what a trial's own network or penalty can't be used with; empty where there is nothing to say."""
+    """Returns a sentence for each problem of a trial's own network or penalty."""
     shape = tasks.shape(trial)
     with torch.random.fork_rng(devices=[]):
         try:
@@ -44,7 +44,7 @@ def problems(trial: TrialConfig) -> list[str]:
 
 
 def _answer_problems(trial: TrialConfig, answers: Any, rows: int, how: str = "") -> Iterator[str]:
-    """What forward returns where it is not what the loss and the measurements read."""
+    """Yields a sentence if forward's result does not fit the loss and the measurements."""
     form, classes = tasks.form(trial), tasks.shape(trial)[1]
     shapes: list[tuple[int, ...]] = [(rows, classes)]
     wanted = f"[B, classes] = {[rows, classes]}, a number for each class"
@@ -75,7 +75,7 @@ def _parameter_problems(trial: TrialConfig, module: nn.Module, answers: Any) -> 
 
 
 def _evaluation_problems(trial: TrialConfig, module: nn.Module) -> Iterator[str]:
-    """What goes wrong in evaluation mode alone, or with its number of examples."""
+    """Yields problems that occur only in evaluation mode, or with its number of examples."""
     inputs = _inputs(trial, rows_at_a_time(tasks.form(trial)))
     how = " in evaluation mode"
     try:
@@ -91,7 +91,10 @@ def _evaluation_problems(trial: TrialConfig, module: nn.Module) -> Iterator[str]
 
 
 def _drawing_problems(trial: TrialConfig, module: nn.Module, inputs: Tensor) -> Iterator[str]:
-    """Numbers that members would share, or that differ each time: neither parameters nor buffers, or not torch's."""
+    """Yields a sentence on numbers that members would share, or that differ in each run.
+
+    Numbers are shared if they are neither parameters nor buffers, and differ if they are not drawn by torch.
+    """
     where, shape = f"model.family = {trial.model.family!r}", tasks.shape(trial)
     state = random.getstate(), np.random.get_state()
     again = models.build(trial, *shape)
@@ -107,7 +110,7 @@ def _drawing_problems(trial: TrialConfig, module: nn.Module, inputs: Tensor) -> 
         return
     _give(_numbers(module), other)
     for training in (False, True):
-        runs = [_run(one, inputs, training) for one in (module, module, other)]
+        runs = [_run(network, inputs, training) for network in (module, module, other)]
         if not _are_same(runs[0], runs[1]):
             yield (
                 f"{where}: forward returns other numbers for the same inputs when it is called again; "
@@ -127,11 +130,11 @@ def _drawing_problems(trial: TrialConfig, module: nn.Module, inputs: Tensor) -> 
 
 
 def _penalty_problems(trial: TrialConfig, module: nn.Module, inputs: Tensor) -> Iterator[str]:
-    """What a penalty returns where it is no scalar, or none that trains anything."""
+    """Yields a sentence if a penalty returns no scalar, or a value without gradient."""
     where, module = f"regularization.penalty = {trial.regularization.penalty!r}", copy.deepcopy(module).train()
     try:
         value = imported(trial.regularization.penalty)(dict(module.named_parameters()), inputs, module(inputs))
-    except Exception:  # as above
+    except Exception:  # stored as the trial's cause
         return
     if not isinstance(value, Tensor):
         yield (
@@ -149,13 +152,13 @@ def _penalty_problems(trial: TrialConfig, module: nn.Module, inputs: Tensor) -> 
 
 
 def _inputs(trial: TrialConfig, rows: int) -> Tensor:
-    """So many of the trial's own examples, [rows, D], repeated where it has fewer."""
-    own = tasks.load(trial).inputs
-    return torch.from_numpy(own[np.arange(rows) % len(own)]).to(models.dtype(trial))
+    """This many of the trial's own examples, [rows, D], repeated if it has fewer."""
+    inputs = tasks.load(trial).inputs
+    return torch.from_numpy(inputs[np.arange(rows) % len(inputs)]).to(models.dtype(trial))
 
 
 def _run(module: nn.Module, inputs: Tensor, training: bool) -> Any:
-    """What a copy of the module answers; the same random numbers of torch's at each call."""
+    """The output of a copy of the module; torch's random numbers are the same at each call."""
     torch.default_generator.manual_seed(0)
     return copy.deepcopy(module).train(training)(inputs)
 
@@ -171,12 +174,12 @@ def _numbers(module: nn.Module) -> dict[str, Tensor]:
 def _give(numbers: Mapping[str, Tensor], module: nn.Module) -> None:
     """Makes the module's parameters and buffers equal to these."""
     with torch.no_grad():
-        for name, own in _numbers(module).items():
-            own.copy_(numbers[name])
+        for name, number in _numbers(module).items():
+            number.copy_(numbers[name])
 
 
 def _attributes(module: nn.Module) -> dict[str, Any]:
-    """Dotted name -> what a module and those within hold beside parameters, buffers and each other."""
+    """Dotted name -> attribute of a module or its sub-modules that is no parameter, buffer or module."""
     return {
         f"{path}.{name}" if path else name: value
         for path, part in module.named_modules()
@@ -193,7 +196,7 @@ def _unequal(ones: Mapping[str, Any], others: Mapping[str, Any]) -> list[str]:
 
 
 def _are_equal(one: Any, other: Any) -> bool:
-    """As far as it can be seen: numbers and texts, and tensors, arrays, lists and dicts of them."""
+    """Compares numbers, texts, and tensors, arrays, lists and dicts of them; other types count as equal."""
     if isinstance(one, Tensor):
         return isinstance(other, Tensor) and one.shape == other.shape and torch.equal(one, other)
     if isinstance(one, np.ndarray):

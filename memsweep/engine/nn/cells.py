@@ -1,9 +1,9 @@
 """Recurrent cells of one member: parameters, first weights, a layer through time, and one step in plain torch.
 
-tanh and ReLU RNN, LSTM (Hochreiter & Schmidhuber 1997), GRU (Cho et al. 2014, as torch.nn.GRU has it), UGRNN (Collins
+tanh and ReLU RNN, LSTM (Hochreiter & Schmidhuber 1997), GRU (Cho et al. 2014, as in torch.nn.GRU), UGRNN (Collins
 et al. 2017), and PRU-style cells (reconstructed). Of the persistent recurrent units of Choi (2018) only the abstract
-could be read: pru_a to pru_d and their plus layers are readings of it, not the paper's equations.
-`scan.py` runs a layer through time; `Cell.step` says the same in plain torch, and is what it is tested against.
+could be read: pru_a to pru_d and their plus layers are our reading of it, not the paper's equations.
+`scan.py` runs a layer through time; `Cell.step` is the same in plain torch, as the reference of its tests.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ Gate = Callable[[Tensor], Tensor]
 
 
 class Kind(NamedTuple):
-    """What tells cells apart. Pre-activations come in blocks of H rows, recurrent ones first."""
+    """Structure of a cell. Pre-activations come in blocks of H rows, recurrent blocks first."""
 
     update: str  # the elementwise part, one of updates.UPDATES
     blocks: int  # G
-    recurrent: int  # R, blocks that read what is fed back
+    recurrent: int  # R, blocks that read the fed-back output
     keeps: int | None = None  # the block of the gate that keeps the state; its bias starts at model.gate_bias
 
 
@@ -47,11 +47,11 @@ KINDS: dict[str, Kind] = {
 
 
 class Carried(NamedTuple):
-    """What a step hands to the next, each [B, H]."""
+    """What one step passes to the next, each [B, H]."""
 
-    fed: Tensor  # what recurrent blocks read: the output h, or y for plus_state
+    fed: Tensor  # input of recurrent blocks: the output h, or y for plus_state
     output: Tensor  # h
-    state: Tensor  # c of lstm and its like, else h
+    state: Tensor  # c of lstm-like cells, else h
 
 
 class Cell(nn.Module):
@@ -82,7 +82,7 @@ class Cell(nn.Module):
 
     @torch.no_grad()
     def _initialize(self, gate_bias: float) -> None:
-        """Glorot's uniform weights, orthogonal recurrent ones (the identity for irnn), zero biases but a gate's.
+        """Glorot's uniform weights, orthogonal recurrent weights (identity for irnn), zero biases except a gate's.
 
         As reconstructed for Choi (2018); Le et al. (2015) for irnn.
         """
@@ -102,10 +102,10 @@ class Cell(nn.Module):
             nn.init.xavier_uniform_(self.candidate)
 
     def forward(self, inputs: Tensor, steps: int, truncation: int = 0, *, is_first: bool = False) -> Tensor:
-        """The layer's output at each of T steps, [T, H, B].
+        """Returns the layer's output at each of T steps, [T, H, B].
 
         inputs: [S, m, B], of the first S steps; zeros at the others.  truncation: as in the trial's `optimizer`.
-        is_first: nobody wants the gradient of the inputs.
+        is_first: the gradient of the inputs is not needed.
         """
         empty = self.bias[:0]
         weight, has_plus_state = self.weight, self.plus_name == "plus_state"
@@ -137,11 +137,11 @@ class Cell(nn.Module):
 
     @property
     def has_kernel(self) -> bool:
-        """Whether the library has this cell, so that `by_kernel` can be called."""
+        """Whether the library has a kernel for this cell, for `by_kernel`."""
         return self.name in KERNELS and not self.plus_name
 
     def by_kernel(self, inputs: Tensor, steps: int, truncation: int = 0) -> Tensor:
-        """As forward, by the library's kernel, for a member that is not lifted."""
+        """Returns the same as forward, by the library's kernel, for a member that is not lifted."""
         kernel = _kernel(self.name, inputs.shape[1], self.width)
         order = _KERNEL_ORDER.get(self.name, range(self.kind.blocks))
         numbers = {}
@@ -152,20 +152,20 @@ class Cell(nn.Module):
         x = torch.cat([inputs, inputs.new_zeros(steps - len(inputs), *inputs.shape[1:])]).mT
         outputs, state = [], None
         for chunk in x.split(truncation or steps):
-            found, state = functional_call(kernel, numbers, (chunk, state))
+            output, state = functional_call(kernel, numbers, (chunk, state))
             state = tuple(value.detach() for value in state) if isinstance(state, tuple) else state.detach()
-            outputs.append(found)
+            outputs.append(output)
         return torch.cat(outputs).mT
 
     def first(self, batch: int) -> Carried:
-        """What is carried into the first step: zeros."""
+        """Returns the values carried into the first step: zeros."""
         zero = self.bias.new_zeros(batch, self.width)
         return Carried(zero, zero, zero)
 
     def step(self, inputs: Tensor, carried: Carried, gate: Gate = torch.sigmoid) -> tuple[Tensor, Carried]:
-        """One step.  inputs: [B, m].  gate: of pre-activations, what gates are.
+        """Runs one step.  inputs: [B, m].  gate: function from pre-activations to gates.
 
-        Returns the layer's output [B, H] and what is carried on.
+        Returns the layer's output [B, H] and the values carried to the next step.
         """
         read = list(functional.linear(inputs, self.weight).split(self.width, 1))
         if self.plus_name == "plus_cand":
@@ -186,12 +186,12 @@ KERNELS: dict[str, Callable[..., nn.RNNBase]] = {
     "lstm": nn.LSTM,
 }
 _KERNEL_ORDER = {"lstm": (0, 1, 3, 2)}
-"""The library's blocks by ours: i f g o."""
+"""The library's blocks by our index: i f g o, of i f o g."""
 
 
 @lru_cache(maxsize=64)
 def _kernel(name: str, input_dim: int, width: int) -> nn.RNNBase:
-    """A layer of the library's; its own numbers are of no account."""
+    """A layer of the library; its own numbers are not used."""
     return KERNELS[name](input_dim, width)
 
 
@@ -199,7 +199,7 @@ Blocks = list[Tensor]
 
 
 def _summed(read: Blocks, fed: Blocks) -> Blocks:
-    """Pre-activations: what is read of inputs, and of what is fed back by the blocks that do so."""
+    """Pre-activations: contributions of the inputs, plus those of the fed-back output in recurrent blocks."""
     return [a + b for a, b in zip(read, fed, strict=False)] + read[len(fed) :]
 
 

@@ -2,7 +2,7 @@
 
 After Yun, Sra and Jadbabaie (2019), who prove that about 4 sqrt(N) ReLU units in two hidden layers hold N points, and
 4K more in a third their K classes. Their proofs could not be read: counts follow secondary sources, the constructions
-are our own derivation. They take float64: weights grow as the inverse of the smallest gap between projected points.
+are our own derivation. They need float64: weights grow as the inverse of the smallest gap between projected points.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ Layer = tuple[Array, Array]
 """Weight [outputs, inputs] and bias [outputs]; ReLU between layers."""
 
 DIRECTIONS = 64
-"""Random projections of which the one with the widest smallest gap is taken."""
+"""Random projections to choose from; the one with the widest smallest gap is used."""
 MOST_CONDITION = 1e12
-"""Of the equations of a hyperplane through D points; beyond, they hardly span one."""
+"""Largest condition number of the equations of a hyperplane through D points."""
 MARGIN = 0.05
-"""How far beyond saturation a unit is at the points that it must not see."""
+"""How far beyond saturation a unit is at the points that it must ignore."""
 
 
 class TiesError(ValueError):
-    """Points that no construction can tell apart."""
+    """Points that no construction can distinguish."""
 
 
 def memorizer(inputs: Array, targets: Array, generator: np.random.Generator) -> list[Layer]:
-    """Two hidden layers, 2p - 1 and 2q units, whose output is each point's target.
+    """Returns two hidden layers, 2p - 1 and 2q units, and a read-out whose output is each point's target.
 
     Points are projected on a line and cut into p groups of q, q even, p q >= N. The first layer spans all functions of
     the line that are linear on every group. In the second, pairs of ReLUs make q saturating units
@@ -42,7 +42,7 @@ def memorizer(inputs: Array, targets: Array, generator: np.random.Generator) -> 
     q = _group_size(len(inputs))
     direction, line = _projected(inputs, generator)
     order = np.argsort(line)
-    missing = -len(inputs) % q  # made up, beyond the last point
+    missing = -len(inputs) % q  # padding points beyond the last point
     beyond = line.max() + np.arange(1, missing + 1) * max(np.ptp(line), 1.0)
     t = np.concatenate([line[order], beyond]).reshape(-1, q)  # [p, q]
     y = np.concatenate([targets[order], np.zeros(missing)]).reshape(-1, q)
@@ -70,30 +70,31 @@ def memorizer(inputs: Array, targets: Array, generator: np.random.Generator) -> 
 
 
 def classifier(inputs: Array, labels: NDArray[np.int64], classes: int, generator: np.random.Generator) -> list[Layer]:
-    """Three hidden layers, 2p - 1, 2q and 4K units, whose K outputs are one-hot: exactly, since their tops are flat.
+    """Returns three hidden layers, 2p - 1, 2q and 4K units, and a read-out with exactly one-hot outputs.
 
+    The outputs are exact because the trapezoids of the third layer have flat tops.
     inputs: [N, D].  labels: [N] in [0, K).  Raises TiesError where points coincide.
     """
     scale = classes / 2  # scale (f + 1) - 1/2 is the label; four units make a trapezoid around each
     *hidden, (weight, bias) = memorizer(inputs, (labels.astype(np.float64) + 0.5) / scale - 1, generator)
-    own = np.arange(classes)
-    corners = scale * (bias + 1) - np.add.outer(own, [-0.25, 0.25, 0.75, 1.25]).ravel()
-    trapezoids = _trapezoids(own, np.full(classes, 2.0), classes)
+    owners = np.arange(classes)
+    corners = scale * (bias + 1) - np.add.outer(owners, [-0.25, 0.25, 0.75, 1.25]).ravel()
+    trapezoids = _trapezoids(owners, np.full(classes, 2.0), classes)
     return [*hidden, (np.repeat(scale * weight, 4 * classes, axis=0), corners), trapezoids]
 
 
 def in_general_position(
     inputs: Array, labels: NDArray[np.int64], classes: int, generator: np.random.Generator
 ) -> list[Layer]:
-    """One hidden layer of 4 sum_c ceil(N_c / D) units, at most 4 N / D + 4K, with one-hot outputs.
+    """Returns one hidden layer of 4 sum_c ceil(N_c / D) units, at most 4 N / D + 4K, and a one-hot read-out.
 
-    D points of a class lie on a hyperplane; four units see a slab around it that holds no other point.
+    D points of a class lie on a hyperplane; four units form a slab around it that contains no other point.
     inputs: [N, D].  labels: [N] in [0, K).  Raises TiesError where D + 1 points share a hyperplane.
     """
     owners, weights, biases, scales, dim = [], [], [], [], inputs.shape[1]
     for label in np.unique(labels):
-        own = np.flatnonzero(labels == label)
-        for chunk in np.split(own, range(dim, len(own), dim)):
+        members = np.flatnonzero(labels == label)
+        for chunk in np.split(members, range(dim, len(members), dim)):
             anchors = np.vstack([inputs[chunk], generator.standard_normal((dim - len(chunk), dim))])
             if np.linalg.cond(anchors) > MOST_CONDITION:
                 raise TiesError("training examples are not in general position: D of them span no hyperplane.")
@@ -111,7 +112,7 @@ def in_general_position(
 
 
 def answers(layers: Sequence[Layer], inputs: Array) -> Array:
-    """Outputs [N, outputs] of these layers, ReLU between them."""
+    """Returns the outputs [N, outputs] of these layers, ReLU between them."""
     *hidden, (weight, bias) = layers
     for w, b in hidden:
         inputs = np.maximum(inputs @ w.T + b, 0.0)
@@ -125,21 +126,21 @@ def _group_size(examples: int) -> int:
 
 
 def _projected(inputs: Array, generator: np.random.Generator) -> tuple[Array, Array]:
-    """A direction [D] and where points lie along it [N], no two at one place."""
+    """A direction [D] and the points' places along it [N], all distinct."""
 
     def smallest_gap(direction: Array) -> float:
         line = np.sort(inputs @ direction)
         return float(np.diff(line).min(initial=np.inf) / max(np.ptp(line), np.finfo(float).tiny))
 
-    tried = generator.standard_normal((DIRECTIONS if inputs.shape[1] > 1 else 1, inputs.shape[1]))
-    tried /= np.linalg.norm(tried, axis=1, keepdims=True)
-    best = max(tried, key=smallest_gap)
+    directions = generator.standard_normal((DIRECTIONS if inputs.shape[1] > 1 else 1, inputs.shape[1]))
+    directions /= np.linalg.norm(directions, axis=1, keepdims=True)
+    best = max(directions, key=smallest_gap)
     if smallest_gap(best) < 8 * np.finfo(float).eps:
         raise TiesError("two training examples coincide, or are too close to be told apart in float64.")
     return best, inputs @ best
 
 
 def _trapezoids(owners: NDArray[np.int64], scales: Array, classes: int) -> Layer:
-    """The read-out of units in fours, each four of which add a flat-topped hill to the output that owns them."""
+    """The read-out of units in groups of four; each group adds a flat-topped hill to the output that owns it."""
     belongs = np.arange(classes)[:, None] == owners
     return np.kron(belongs * scales, np.array([1.0, -1.0, -1.0, 1.0])), np.zeros(classes)

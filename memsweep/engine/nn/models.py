@@ -1,4 +1,4 @@
-"""Networks for one member, as ordinary modules, and their first weights. The trainer lifts them over members."""
+"""Networks of one member, as ordinary modules, and their first weights. The trainer lifts them over members."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 NARROW = 16
 """A linear layer with fewer outputs is narrow."""
 EVEN = 8
-"""Rows of a multiple of so many numbers begin at multiples of 32 bytes, and fill the processor's vectors."""
+"""Rows of a multiple of this many numbers begin at multiples of 32 bytes, and fill the processor's vectors."""
 
 
 class MLP(nn.Module):
@@ -50,6 +50,7 @@ class MLP(nn.Module):
         self.activation = ACTIVATIONS[model.activation]
 
     def forward(self, inputs: Tensor, hidden: Hidden = unchanged) -> Tensor:
+        """Returns logits [B, K]."""
         h = inputs
         *hidden_layers, readout = self.layers
         for number, layer in enumerate(hidden_layers):
@@ -62,8 +63,8 @@ class CNN(nn.Module):
     """The small AlexNet of Arpit et al. (2017, section 2), at any width: two convolutions and two dense layers.
 
     Crop by 2 pixels; twice convolution 5x5, batch normalization, nonlinearity, maximum over 3x3; dense with 1.92 and
-    0.96 units a channel, normalized too. The paper's own has 200 channels, so 384 and 192 units. It tells neither
-    padding nor stride: here convolutions keep the size and pooling has stride 2, as in AlexNet (a reconstruction).
+    0.96 units a channel, normalized too. The paper uses 200 channels, so 384 and 192 units. It gives neither padding
+    nor stride: here convolutions keep the size and pooling has stride 2, as in AlexNet (a reconstruction).
     forward: inputs [B, D], an image row by row, channel first -> logits [B, K]; `hidden` is applied to the output of
     the four hidden layers.
     """
@@ -84,6 +85,7 @@ class CNN(nn.Module):
         self.activation = ACTIVATIONS[model.activation]
 
     def forward(self, inputs: Tensor, hidden: Hidden = unchanged) -> Tensor:
+        """Returns logits [B, K]."""
         side = round((inputs.shape[-1] / self.channels) ** 0.5)
         h = inputs.reshape(*inputs.shape[:-1], self.channels, side, side)
         h = h[..., self.crop : side - self.crop, self.crop : side - self.crop]
@@ -101,23 +103,25 @@ class CNN(nn.Module):
 class NarrowLinear(nn.Linear):
     """A linear layer with few outputs, by the transposed product: three to five times as fast on a CPU.
 
-    The library's product with fewer than 16 columns is slow, and sums in another order: the last bits differ.
+    The library's product with fewer than 16 columns is slow; this product sums in another order, so last bits differ.
     """
 
     def forward(self, inputs: Tensor) -> Tensor:
+        """Returns the layer's output."""
         product = torch.matmul(self.weight, inputs.mT).mT
         return product if self.bias is None else product + self.bias
 
 
 class EvenLinear(nn.Linear):
-    """A linear layer that multiplies padded copies, so that a member's products do not depend on its company.
+    """A linear layer that multiplies padded copies, so that a member's products do not depend on other members.
 
-    The library rounds as a matrix's address pleases, and a product with one column as the number of members pleases.
-    Here, rows begin at multiples of 32 bytes, and no product, forwards or backwards, has one column. The bias is a
-    column of the weights, because its gradient, as a sum over rows, would round likewise.
+    The library's rounding depends on a matrix's address, and for products with one column on the number of members.
+    Padded rows begin at multiples of 32 bytes, and no product, forward or backward, has one column. The bias is a
+    column of the weights, because the rounding of its gradient, a sum over rows, would depend on members too.
     """
 
     def forward(self, inputs: Tensor) -> Tensor:
+        """Returns the layer's output."""
         rows = functional.pad(inputs.reshape(-1, self.in_features), (0, 1), value=1.0)
         weight = self.weight
         bias = weight.new_zeros(self.out_features) if self.bias is None else self.bias
@@ -128,20 +132,20 @@ class EvenLinear(nn.Linear):
 
 
 def has_uneven_layers(module: nn.Module, config: TrialConfig) -> bool:
-    """Whether products of a linear layer would depend on a member's company."""
+    """Returns whether products of a linear layer would depend on the other members."""
     rows, dtype = config.optimizer.batch_size, config.compute.dtype
     return any(is_uneven(layer.in_features, layer.out_features, rows, dtype) for layer in _linear_layers(module))
 
 
 def is_network_uneven(trial: TrialConfig) -> bool:
-    """Whether a trial's network has such layers."""
+    """Returns whether a trial's network has uneven layers."""
     return has_uneven_layers(build(trial, *tasks.shape(trial)), trial)
 
 
 def even_out(module: nn.Module, config: TrialConfig) -> None:
-    """Makes the layers of an MLP, or of a user's network, EvenLinear where one of them is uneven.
+    """Makes the linear layers of an MLP, or of a user's network, EvenLinear where any is uneven.
 
-    All of them, because a gradient cut out of a padded one would round in the sums of others.
+    All layers change, because a gradient cut out of a padded gradient would change the rounding of other sums.
     """
     if (config.model.family == "mlp" or config.model.family not in FAMILIES) and has_uneven_layers(module, config):
         for layer in _linear_layers(module):
@@ -161,7 +165,7 @@ def speed_up_narrow_layers(module: nn.Module) -> nn.Module:
 
 
 def use_kernels(module: nn.Module) -> None:
-    """Has a member alone run its recurrent layers by the library's kernels."""
+    """Runs a single member's recurrent layers by the library's kernels."""
     if isinstance(module, Recurrent):
         module.library = True
 
@@ -170,14 +174,15 @@ _DENSE: dict[str, Callable[[Model, int, int], nn.Module]] = {"mlp": MLP, "cnn": 
 
 
 def build(config: TrialConfig, input_dim: int, classes: int) -> nn.Module:
-    """The module of one member, with first weights from its own `init` stream, in the trial's dtype.
+    """Returns the module of one member, with first weights from its `init` stream, in the trial's dtype.
 
     A family given as an import path is called as `Class(config.model, input_dim, classes)`; its forward takes
-    inputs [B, D] and returns logits [B, K]. If it also takes `hidden`, dropout and noise on hidden units reach it.
+    inputs [B, D] and returns logits [B, K]. If it also takes `hidden`, it supports dropout and noise on hidden units.
+    Raises ConfigError where regularization of hidden units is not supported, or the first weights can't be constructed.
     """
     model, family = config.model, config.model.family
     with torch.random.fork_rng(devices=[]):
-        # torch.manual_seed would also record a stack for each kind of device that is not there: 150 us and more
+        # torch.manual_seed would also record a stack for each missing kind of device: 150 us and more
         torch.default_generator.manual_seed(key(config.stream_seed("init"), "init"))
         module: nn.Module
         if family in SEQUENCE_MODELS:
@@ -201,28 +206,28 @@ def build(config: TrialConfig, input_dim: int, classes: int) -> nn.Module:
 
 
 def dtype(config: TrialConfig) -> torch.dtype:
-    """Precision of a trial's weights and activations."""
+    """Returns the precision of a trial's weights and activations."""
     return torch.float64 if config.compute.dtype == "float64" else torch.float32
 
 
 def trained(module: nn.Module) -> dict[str, nn.Parameter]:
-    """Parameters that training moves, by name: those that a user's network has not frozen by requires_grad_(False)."""
+    """Returns the parameters that training changes, by name; requires_grad_(False) excludes a parameter."""
     return {name: parameter for name, parameter in module.named_parameters() if parameter.requires_grad}
 
 
 def frozen(module: nn.Module) -> dict[str, nn.Parameter]:
-    """Parameters that stay as the network made them, by name."""
+    """Returns the parameters that training does not change, by name."""
     return {name: parameter for name, parameter in module.named_parameters() if not parameter.requires_grad}
 
 
 def has_aliases(module: nn.Module) -> bool:
-    """Whether a sub-module has several names."""
+    """Returns whether a sub-module has several names."""
     names = list(module.named_modules(remove_duplicate=False))
     return len({id(part) for _, part in names}) < len(names)
 
 
 def places(module: nn.Module) -> tuple[tuple[str, str], ...]:
-    """Each place of a parameter or buffer once, with the name that `named_parameters` has for it."""
+    """Returns each place of a parameter or buffer with its name in `named_parameters` or `named_buffers`."""
     names = {id(value): name for name, value in chain(module.named_parameters(), module.named_buffers())}
     return tuple(
         (f"{path}.{leaf}" if path else leaf, names[id(value)])
@@ -232,21 +237,22 @@ def places(module: nn.Module) -> tuple[tuple[str, str], ...]:
 
 
 def frozen_names(trial: TrialConfig) -> list[str]:
-    """Names of the frozen parameters of a trial's network."""
+    """Returns the names of the frozen parameters of a trial's network."""
     return list(frozen(build(trial, *tasks.shape(trial))))
 
 
 def takes_hidden(module: nn.Module) -> bool:
+    """Returns whether the module's forward takes `hidden`."""
     return "hidden" in inspect.signature(module.forward).parameters
 
 
 def _initialize(module: nn.Module, model: Model) -> None:
-    """Overwrites weight matrices and zeroes biases, unless the module's own initialization is wanted."""
+    """Overwrites weight matrices and zeroes biases, unless the module keeps its own initialization."""
     if model.initialization in ("default", "memorizer", "interpolating"):
         return
     for name, parameter in trained(module).items():
         if parameter.dim() < 2:
-            if name.endswith("bias"):  # the others are scales of normalizations, which begin at one
+            if name.endswith("bias"):  # other vectors are scales of normalizations, which begin at one
                 nn.init.zeros_(parameter)
         elif model.initialization == "he":
             nn.init.kaiming_normal_(parameter, nonlinearity="relu")
@@ -257,7 +263,7 @@ def _initialize(module: nn.Module, model: Model) -> None:
 
 
 def _memorize(module: MLP, config: TrialConfig, classes: int) -> None:
-    """Weights that hold the trial's own training labels, made in float64; units that they leave over are zero."""
+    """Sets weights that memorize the trial's training labels, computed in float64; unused units are zero."""
     data, rng = tasks.load(config), generator(config.stream_seed("init"), "init/memorizer")
     construct = memorizer.in_general_position if config.model.depth == 1 else memorizer.classifier
     try:
@@ -273,7 +279,7 @@ def _memorize(module: MLP, config: TrialConfig, classes: int) -> None:
 
 
 def _interpolate(module: MLP, config: TrialConfig, classes: int) -> None:
-    """A read-out that answers the trial's own training labels one-hot, of least norm; the other layers stay."""
+    """Sets the least-norm read-out that is one-hot on the trial's training labels; other layers are unchanged."""
     data = tasks.load(config)
     exact, read = copy.deepcopy(module).double(), []
     exact.layers[-1].register_forward_pre_hook(lambda _layer, inputs: read.append(inputs[0]))

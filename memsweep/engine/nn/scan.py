@@ -1,9 +1,9 @@
-"""A recurrent layer through time, forwards and backwards by hand, for all members at once.
+"""A recurrent layer through time, forward and backward by hand, for all members at once.
 
-`torch.autograd` would keep a graph of every elementwise operation of every step, and `torch.compile` unrolls time: its
-programs take longer to make the longer the sequences. Here a step is a matrix product or two and some elementwise
-operations in place, in buffers with the batch last, [members, rows, batch], where blocks of a pre-activation are
-contiguous. Under `vmap` the members' products are one batched product. `cells.py` has the same steps in plain torch.
+`torch.autograd` would keep a graph of every elementwise operation of every step, and `torch.compile` unrolls time, so
+compiling takes longer for longer sequences. Here a step is a matrix product or two and some elementwise operations in
+place, in buffers with the batch last, [members, rows, batch], where blocks of a pre-activation are contiguous. Under
+`vmap` the members' products are one batched product. `cells.py` has the same steps in plain torch.
 """
 
 from __future__ import annotations
@@ -19,43 +19,43 @@ from torch.autograd.function import once_differentiable
 from memsweep.engine.nn.updates import UPDATES, Gradients, Step, tanh_, tanh_backward
 
 
-@dataclass(frozen=True)  # no tuple, which torch.func would take apart at each call
+@dataclass(frozen=True)  # not a tuple, which torch.func would flatten at each call
 class Spec:
-    """What of a layer is no number."""
+    """Constants of a layer."""
 
     update: str  # one of UPDATES
     width: int  # H
     steps: int  # T
     given: int  # steps that have inputs, the first ones, S
-    recurrent: int  # blocks of pre-activations that read what is fed back, R
+    recurrent: int  # blocks of pre-activations that read the fed-back output, R
     truncation: int = 0  # gradients do not pass steps that are multiples of it; 0: they pass all
-    reads_gradient: bool = True  # whether anybody wants the gradient of the inputs
+    reads_gradient: bool = True  # whether the gradient of the inputs is needed
 
 
 class Weights(NamedTuple):
-    """Of all members; what a cell does not have is empty, [M, 0]."""
+    """Weights of all members; a weight that the cell does not have is empty, [M, 0]."""
 
     weight: Tensor  # [M, G H, m]
     recurrent: Tensor  # [M, R H, H]
     bias: Tensor  # [M, G H]
     peephole: Tensor  # [M, H]
-    plus_weight: Tensor  # [M, H, H], of what is fed back
+    plus_weight: Tensor  # [M, H, H], of the fed-back output
     plus_bias: Tensor  # [M, H]
 
 
 class Kept(NamedTuple):
-    """What the way back needs, steps first."""
+    """Values kept for the backward pass, steps first."""
 
-    read: Tensor  # [T + 1, M, H + m + 1, B]: what is fed back, inputs, ones
-    gates: Tensor  # [T, M, G' H, B] of blocks that read all of it, activated
-    others: Tensor  # [T, M, (G - G') H, B] of blocks that read inputs alone, activated
+    read: Tensor  # [T + 1, M, H + m + 1, B]: fed-back output, inputs, ones
+    gates: Tensor  # [T, M, G' H, B] of blocks that read all rows of `read`, activated
+    others: Tensor  # [T, M, (G - G') H, B] of blocks that read only inputs, activated
     extra: Tensor  # [T, M, H, B]: tanh of the state for lstm, the recurrent part of the candidate for gru
     states: Tensor  # [T + 1, M, H, B]
-    outputs: Tensor  # [T + 1, M, H, B], where they are not what is fed back, or a peephole reads them
+    outputs: Tensor  # [T + 1, M, H, B], if they differ from the fed-back output, or a peephole reads them
 
 
 def scan(spec: Spec, inputs: Tensor, weights: Weights) -> Tensor:
-    """Outputs of one member's layer, what it feeds back.  inputs: [S, m, B], of the first S steps.  Returns [T, H, B].
+    """Returns the fed-back output of one member's layer, [T, H, B].  inputs: [S, m, B], of the first S steps.
 
     Weights are without M here. Differentiable by `torch.autograd`, also around `vmap`; not by `torch.func.grad`.
     """
@@ -78,12 +78,15 @@ class _AllMembers(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         count = len(Weights._fields)
         weights, kept = Weights(*ctx.saved_tensors[:count]), Kept(*ctx.saved_tensors[count:])
-        inputs, *own = _backward(ctx.spec, gradient, weights, kept)
-        return None, inputs if ctx.spec.reads_gradient else None, *own
+        inputs, *gradients = _backward(ctx.spec, gradient, weights, kept)
+        return None, inputs if ctx.spec.reads_gradient else None, *gradients
 
 
 class _OneMember(torch.autograd.Function):
-    """Of one member; under vmap `_AllMembers`. Alone, which is rare, it goes forward again instead of keeping much."""
+    """The layer of one member; under vmap, `_AllMembers`.
+
+    Without vmap, which is rare, the backward pass repeats the forward pass instead of keeping its values.
+    """
 
     @staticmethod
     def forward(spec: Spec, inputs: Tensor, *weights: Tensor) -> Tensor:
@@ -99,31 +102,35 @@ class _OneMember(torch.autograd.Function):
         inputs, *weights = (value.detach() for value in ctx.saved_tensors)
         all_of = Weights(*(value[None] for value in weights))
         _, *kept = _forward(ctx.spec, inputs[:, None], all_of)
-        of_inputs, *own = _backward(ctx.spec, gradient[:, None], all_of, Kept(*kept))
-        return None, of_inputs.squeeze(1) if ctx.spec.reads_gradient else None, *(value.squeeze(0) for value in own)
+        of_inputs, *gradients = _backward(ctx.spec, gradient[:, None], all_of, Kept(*kept))
+        return (
+            None,
+            of_inputs.squeeze(1) if ctx.spec.reads_gradient else None,
+            *(value.squeeze(0) for value in gradients),
+        )
 
     @staticmethod
     def vmap(
         info: Any, in_dims: tuple[int | None, ...], spec: Spec, inputs: Tensor, *weights: Tensor
     ) -> tuple[Tensor, int]:
         size = info.batch_size
-        own = [_placed(value, dim, 0, size) for value, dim in zip(weights, in_dims[2:], strict=True)]
-        return _AllMembers.apply(spec, _placed(inputs, in_dims[1], 1, size), *own), 1  # type: ignore[no-untyped-call]
+        placed = [_placed(value, dim, 0, size) for value, dim in zip(weights, in_dims[2:], strict=True)]
+        return _AllMembers.apply(spec, _placed(inputs, in_dims[1], 1, size), *placed), 1  # type: ignore[no-untyped-call]
 
 
 def _placed(value: Tensor, dim: int | None, at: int, size: int) -> Tensor:
-    """The member axis at this place."""
+    """The value with its member axis at position `at`."""
     if dim is None:
         return value.unsqueeze(at).expand(*value.shape[:at], size, *value.shape[at:])
     return value.movedim(dim, at)
 
 
 class _Matrices(NamedTuple):
-    """Weights as the products read them, rows of `Kept.read` as columns."""
+    """Weights as matrices for the products; their columns are the rows of `Kept.read`."""
 
-    gates: Tensor  # [M, G' H, H + m + 1], of blocks whose pre-activation is one sum over all that is read
+    gates: Tensor  # [M, G' H, H + m + 1], of blocks whose pre-activation is one sum over all rows of `read`
     others: Tensor  # [M, (G - G') H, m + 1]
-    candidate: Tensor  # [M, H, H], gru's recurrent part of the candidate, which its gate r multiplies
+    candidate: Tensor  # [M, H, H], recurrent part of gru's candidate, multiplied by the gate r
 
 
 def _matrices(spec: Spec, weights: Weights) -> _Matrices:
@@ -183,19 +190,19 @@ def _backward(spec: Spec, gradient: Tensor, weights: Weights, kept: Kept) -> tup
     """Gradients of the inputs [S, M, m, B] and of `Weights`, from that of the outputs [T, M, H, B]."""
     _, members, width, batch = gradient.shape
     update, matrices = UPDATES[spec.update], _matrices(spec, weights)
-    own = Weights(*(torch.zeros_like(value) for value in weights))
+    of_weights = Weights(*(torch.zeros_like(value) for value in weights))
     of_matrices = _Matrices(*(torch.zeros_like(matrix) for matrix in matrices))
     has_plus, has_peephole = weights.plus_weight.numel() > 0, weights.peephole.numel() > 0
     features = kept.read.shape[2] - width - 1
     of_inputs = gradient.new_zeros(spec.given if spec.reads_gradient else 0, members, features, batch)
-    # transposed once, and no more of them than the gradient has to pass
+    # transposed once, without the parts that no gradient passes
     gates_back = (matrices.gates[:, :, :-1] if spec.reads_gradient else matrices.gates[:, :, :width]).mT.contiguous()
     others_back, candidate_back, plus_back = (
         matrix.mT.contiguous() for matrix in (matrices.others[:, :, :-1], matrices.candidate, weights.plus_weight)
     )
     of = _room(spec, kept)
-    of_fed: Tensor | None = None  # by the step after this one
-    of_output: Tensor | None = None  # likewise, by its peephole
+    of_fed: Tensor | None = None  # gradient from the next step
+    of_output: Tensor | None = None  # gradient from the next step's peephole
     reads, inputs_read, feds = (
         rows.mT.unbind() for rows in (kept.read, kept.read[:, :, width:], kept.read[:, :, :width])
     )
@@ -206,8 +213,8 @@ def _backward(spec: Spec, gradient: Tensor, weights: Weights, kept: Kept) -> tup
         total = gradients[t] if of_fed is None else gradients[t] + of_fed
         if has_plus:
             of_sum = tanh_backward(total, feds[t + 1].mT, grad_input=torch.empty_like(of.state))
-            own.plus_weight.baddbmm_(of_sum, outputs[t + 1].mT)
-            own.plus_bias.add_(of_sum.sum(2))
+            of_weights.plus_weight.baddbmm_(of_sum, outputs[t + 1].mT)
+            of_weights.plus_bias.add_(of_sum.sum(2))
             total = torch.bmm(plus_back, of_sum)
         if of_output is not None:
             total = total + of_output
@@ -225,16 +232,16 @@ def _backward(spec: Spec, gradient: Tensor, weights: Weights, kept: Kept) -> tup
                 of_inputs[t].baddbmm_(others_back, of.others)
         if candidate_back.numel():
             of_matrices.candidate.baddbmm_(of.extra, feds[t])
-            own_fed = torch.bmm(candidate_back, of.extra)
-            of_fed = own_fed if of_fed is None else of_fed.add_(own_fed)
+            of_candidate = torch.bmm(candidate_back, of.extra)
+            of_fed = of_candidate if of_fed is None else of_fed.add_(of_candidate)
         if has_peephole:
-            own.peephole.add_((of.others * outputs[t]).sum(2))
+            of_weights.peephole.add_((of.others * outputs[t]).sum(2))
             of_output = of.others * weights.peephole[:, :, None]
         if spec.truncation and t % spec.truncation == 0:
             of.state.zero_()
             of_fed = of_output = None
     gates, others, candidate = of_matrices
-    return of_inputs, *own._replace(
+    return of_inputs, *of_weights._replace(
         weight=torch.cat([gates[:, :, width:-1], others[:, :, :-1]], dim=1),
         recurrent=torch.cat([gates[:, :, :width], candidate], dim=1),
         bias=torch.cat([gates[:, :, -1], others[:, :, -1]], dim=1),
@@ -249,7 +256,7 @@ def _room(spec: Spec, kept: Kept) -> Gradients:
 
 
 def _steps(spec: Spec, kept: Kept, outputs: Sequence[Tensor]) -> Iterator[Step]:
-    """All views that the steps need: made at once, they cost a tenth."""
+    """All views that the steps need; creating them at once takes a tenth of the time."""
     blocks = zip(*(block.unbind() for block in _blocks(spec, kept.gates, kept.others)), strict=True)
     states, gates, others = kept.states.unbind(), kept.gates.unbind(), kept.others.unbind()
     sigmoids, extra = _sigmoids(spec, kept.gates, kept.others).unbind(), kept.extra.unbind() or outputs

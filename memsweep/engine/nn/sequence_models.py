@@ -13,26 +13,27 @@ from memsweep.engine.nn.cells import Carried, Cell, Gate
 from memsweep.spec.config import Model
 
 Hidden = Callable[[Tensor, int], Tensor]
-"""What a regularizer does to hidden units: (activations, number of the layer) -> activations."""
+"""Regularizer of hidden units: (activations, number of the layer) -> activations."""
 ONE_HOT_TOKENS = 64
-"""A recurrent layer reads so many tokens one-hot, m = V, as copying is usually done; of more, embeddings."""
+"""A recurrent layer reads up to this many tokens one-hot, m = V, as usual in copying tasks; beyond, embeddings."""
 HEAD_UNITS = 16
-"""Units of an attention head, where they divide the width; else there is one head."""
+"""Units of an attention head, if they divide the width; else there is one head."""
 
 
 def unchanged(activations: Tensor, _layer: int) -> Tensor:
+    """Returns the activations; the default for `hidden`."""
     return activations
 
 
 class Recurrent(nn.Module):
     """`depth` layers of one cell, `width` units each, and a linear read-out of the last positions.
 
-    Tokens are read one-hot up to ONE_HOT_TOKENS of them, else embedded in H dimensions.  forward: inputs [B, D] ->
-    [B, K] where a label is asked for, else [B, L, O]; `hidden` is applied to each layer's outputs, [T, H, B].
+    Up to ONE_HOT_TOKENS tokens are read one-hot, else embedded in H dimensions.  forward: inputs [B, D] -> [B, K] for
+    label tasks, else [B, L, O]; `hidden` is applied to each layer's outputs, [T, H, B].
     """
 
     library = False
-    """Whether layers run by the library's kernels, where it has one: for a member alone on a CPU."""
+    """Whether layers run by the library's kernels, where they exist: for a single member on a CPU."""
 
     def __init__(self, model: Model, form: Form, truncation: int = 0):
         super().__init__()
@@ -45,41 +46,42 @@ class Recurrent(nn.Module):
         self.readout = nn.Linear(model.width, form.outputs)
 
     def forward(self, inputs: Tensor, hidden: Hidden = unchanged) -> Tensor:
+        """Returns the read-out of the last positions."""
         return self.answers(self.outputs(inputs, hidden))
 
     def outputs(self, inputs: Tensor, hidden: Hidden = unchanged) -> Tensor:
-        """What the last layer tells at each step, [T, H, B]."""
+        """Returns the last layer's output at each step, [T, H, B]."""
         x = self._read(inputs)
         for number, cell in enumerate(self._layers()):
             if self.library and cell.has_kernel:
                 x = cell.by_kernel(x, self.form.steps, self.truncation)
             else:
-                # training wants no gradient of what is not trained; a search for critical samples does
+                # training needs no gradient of inputs; a search for critical samples does
                 is_first = number == 0 and not self.embeds and self.training
                 x = cell(x, self.form.steps, self.truncation, is_first=is_first)
             x = hidden(x, number)
         return x
 
     def outputs_by_steps(self, inputs: Tensor, hidden: Hidden = unchanged) -> Tensor:
-        """The same in plain torch, a step at a time."""
+        """Returns the same as `outputs`, in plain torch, a step at a time."""
         x = self._read(inputs)
         for number, cell in enumerate(self._layers()):
             x = hidden(torch.stack([y.T for y, _ in self._steps(cell, x)]), number)
         return x
 
     def carried(self, inputs: Tensor, gate: Gate) -> list[list[Carried]]:
-        """What each layer hands on at each step, in plain torch; gates are `gate` of their pre-activations."""
-        x, found = self._read(inputs), []
+        """Returns each layer's carried values at each step, in plain torch; gates are `gate` of pre-activations."""
+        x, layers = self._read(inputs), []
         for cell in self._layers():
             outputs, handed = zip(*self._steps(cell, x, gate), strict=True)
             x = torch.stack([y.T for y in outputs])
-            found.append(list(handed))
-        return found
+            layers.append(list(handed))
+        return layers
 
     def answers(self, outputs: Tensor) -> Tensor:
-        """The read-out of the last positions."""
+        """Returns the read-out of the last positions.  outputs: [T, H, B]."""
         read = outputs[-self.form.positions :].permute(2, 0, 1)
-        # flat, because sums over two axes round as the number of members pleases
+        # flat, because the rounding of sums over two axes depends on the number of members
         answers: Tensor = self.readout(read.flatten(0, 1)).unflatten(0, read.shape[:2])
         return answers[:, 0] if self.form.kind == "label" else answers
 
@@ -87,7 +89,7 @@ class Recurrent(nn.Module):
         return [cell for cell in self.cells if isinstance(cell, Cell)]
 
     def _read(self, inputs: Tensor) -> Tensor:
-        """[S, m, B]."""
+        """Inputs as [S, m, B]."""
         if self.embeds:
             embedded: Tensor = self.embedding(inputs.T.long())
             return embedded.mT
@@ -97,7 +99,7 @@ class Recurrent(nn.Module):
         return inputs.reshape(len(inputs), self.form.given_steps, self.form.features).permute(1, 2, 0)
 
     def _steps(self, cell: Cell, x: Tensor, gate: Gate = torch.sigmoid) -> Iterator[tuple[Tensor, Carried]]:
-        """The output at each step, [B, H], and what is carried on."""
+        """The output at each step, [B, H], and the carried values."""
         carried, blank = cell.first(x.shape[2]), x.new_zeros(x.shape[2], x.shape[1])
         for t in range(self.form.steps):
             if self.truncation and t % self.truncation == 0:
@@ -107,10 +109,10 @@ class Recurrent(nn.Module):
 
 
 class Attention(nn.Module):
-    """A small causal transformer as GPT-2's: `depth` blocks of attention and a layer of 4 `width` units (gelu).
+    """A small causal transformer like GPT-2: `depth` blocks of attention and a layer of 4 `width` units (gelu).
 
-    Layers are normalized before they read; positions are learned; first weights are N(0, 0.02), biases zero.
-    forward: as Recurrent's; `hidden` is applied to each block's output, [B, T, H].
+    Layers normalize their inputs; positions are learned; first weights are N(0, 0.02), biases zero.
+    forward: as in Recurrent; `hidden` is applied to each block's output, [B, T, H].
     """
 
     def __init__(self, model: Model, form: Form, _truncation: int = 0):
@@ -129,6 +131,7 @@ class Attention(nn.Module):
                 nn.init.zeros_(parameter)
 
     def forward(self, inputs: Tensor, hidden: Hidden = unchanged) -> Tensor:
+        """Returns the read-out of the last positions."""
         form = self.form
         if form.vocabulary:
             x = self.enter(inputs.long())
@@ -144,7 +147,7 @@ class Attention(nn.Module):
 
 
 class Block(nn.Module):
-    """Causal self-attention, then two dense layers, each added to what it reads.  forward: [B, T, H] -> [B, T, H]."""
+    """Causal self-attention, then two dense layers, each added to its input.  forward: [B, T, H] -> [B, T, H]."""
 
     def __init__(self, width: int):
         super().__init__()
@@ -155,6 +158,7 @@ class Block(nn.Module):
         self.widen, self.narrow = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Returns the block's output, [B, T, H]."""
         steps, width = x.shape[-2:]
         query, key, value = (
             part.unflatten(-1, (self.heads, -1)).transpose(-2, -3)

@@ -1,7 +1,7 @@
-"""The elementwise parts of recurrent cells, in place, forwards and backwards: what `scan.py` does beside its products.
+"""The elementwise parts of recurrent cells, in place, forward and backward; `scan.py` computes the products.
 
-Forward turns pre-activations into activations and finds state and output; backward turns the gradient of the new state
-into that of the old one, and finds the gradients of pre-activations.
+Forward turns pre-activations into activations and computes state and output; backward turns the gradient of the new
+state into that of the old state, and computes the gradients of pre-activations.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ _relu_backward = torch.ops.aten.threshold_backward.grad_input
 
 
 class Step(NamedTuple):
-    """What a step keeps, [M, H, B] a block."""
+    """Values that a step keeps, [M, H, B] per block."""
 
     gates: Tensor  # [M, G' H, B]
     others: Tensor  # [M, (G - G') H, B]
     blocks: tuple[Tensor, ...]  # of both, in the order of the weights
-    sigmoids: Tensor  # the first blocks, which are gates and lie together
+    sigmoids: Tensor  # the first blocks, which are gates and contiguous
     state: Tensor
     new: Tensor  # state
     output: Tensor
@@ -31,7 +31,7 @@ class Step(NamedTuple):
 
 
 class Gradients(NamedTuple):
-    """Of a step, in memory that all steps share; `extra` is free to write on where the update has none."""
+    """Gradients of a step, in memory shared by all steps; `extra` is scratch space where the update has no extra."""
 
     gates: Tensor
     others: Tensor
@@ -42,11 +42,11 @@ class Gradients(NamedTuple):
 
 
 class Update(NamedTuple):
-    """What one kind of cell does."""
+    """The elementwise part of one kind of cell."""
 
     forward: Callable[[Step], None]
-    backward: Callable[[Step, Tensor, Gradients], None]  # (what it kept, gradient of the output, of the new state)
-    sigmoids: int  # of the first blocks
+    backward: Callable[[Step, Tensor, Gradients], None]  # (kept values, gradient of the output, gradients)
+    sigmoids: int  # number of the first blocks that are gates
     has_extra: bool = False
 
 
@@ -66,7 +66,7 @@ def _lstm_backward(step: Step, total: Tensor, of: Gradients) -> None:
 
 
 def _of_gated_sum(step: Step, of: Gradients) -> None:
-    """Of f state + i g, first, second and last block; then of all gates, before their nonlinearity."""
+    """Gradients of f state + i g, first, second and last block; then of all gates' pre-activations."""
     (i, f, *_, g), (of_i, of_f, *_, of_g) = step.blocks, of.blocks
     torch.mul(of.state, g, out=of_i)
     torch.mul(of.state, step.state, out=of_f)
@@ -103,7 +103,7 @@ def _ugrnn_backward(step: Step, total: Tensor, of: Gradients) -> None:
 
 
 def _of_mixture(step: Step, total: Tensor, of: Gradients) -> None:
-    """Of h = g h + (1 - g) tanh(c), the last two blocks; of the gate itself, before its own nonlinearity."""
+    """Gradients of h = g h + (1 - g) tanh(c), the last two blocks; of the gate g itself, not its pre-activation."""
     (g, c), (of_g, of_c) = step.blocks[-2:], of.blocks[-2:]
     of.state.add_(total)
     torch.mul(of.state, torch.sub(step.state, c, out=of_c), out=of_g)
@@ -146,12 +146,12 @@ def _relu_of_sum_backward(step: Step, total: Tensor, of: Gradients) -> None:
 
 
 def _tanh(x: Tensor, out: Tensor) -> Tensor:
-    """tanh by way of the logistic function, which the library computes three times as fast on a CPU."""
+    """tanh through the logistic function, which the library computes three times as fast on a CPU."""
     return torch.mul(x, 2, out=out).sigmoid_().mul_(2).sub_(1)
 
 
 def tanh_(x: Tensor) -> Tensor:
-    """In place."""
+    """Computes tanh in place; returns x."""
     return _tanh(x, out=x)
 
 

@@ -1,1 +1,1 @@
-"""Measures of trained members beside their counts: each a function over a pack, with a table of its own."""
+"""Measures of trained members besides their counts: each a function over a pack, with its own table."""

@@ -1,8 +1,8 @@
-"""How densely do boundaries lie around the data? The critical sample ratio of Arpit et al. (2017, section 4.1).
+"""The critical sample ratio of Arpit et al. (2017, section 4.1): how densely decision boundaries surround the data.
 
-An example is critical if LASS finds, within a small box around it, an input that is predicted otherwise. The iterations
-are those of the published code, without its stop at fewer than 20 new critical samples, which would end a search among
-few examples too early. Which examples are asked, how many, and wider boxes are ours.
+An example is critical if LASS finds an input within a small box around it that is predicted differently. The number of
+iterations is that of the published code, without its stop at fewer than 20 new critical samples, which would end a
+search among few examples too early. The choice and number of examples and the wider boxes are ours.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from memsweep.engine.train.step import hold
 from memsweep.spec.seeds import key
 
 EXAMPLES = 100
-"""The first ones of the training and of the validation set, at most."""
+"""Most examples, the first of the training and of the validation set."""
 ITERATIONS = 100
 MULTIPLES = (1, 10, 30)
-"""Of the paper's step, noise and box; its own may show nothing on easy data."""
+"""Factors of the paper's step, noise and box; the paper's box may find nothing on easy data."""
 PARTS = ("train", "validation")
 
 
 class Critical(NamedTuple):
-    """One search, of every member's examples; all members have as many."""
+    """One search over every member's examples, of which all members have the same number."""
 
     part: str
     multiple: int
@@ -38,11 +38,11 @@ class Critical(NamedTuple):
 
 
 def measure(program: Program, state: State) -> list[Critical]:
-    """Every part, where there are examples of it, at every multiple; of members with as many examples each.
+    """Returns the searches of each non-empty part at every multiple; members have equally many examples.
 
-    All members and trials meet the same noise.
+    All members and trials use the same noise.
     """
-    e, found = state.examples, []
+    e, searches = state.examples, []
     keys = torch.tensor([key(0, "probes/critical_samples")], dtype=torch.int64, device=program.device)
     for part in PARTS:
         offset, total = (e.offset, e.train_count) if part == "train" else (e.held_out_offset, e.validation_count)
@@ -52,12 +52,12 @@ def measure(program: Program, state: State) -> list[Critical]:
         inputs = rows_of(e.bank, offset[:, None] + torch.arange(examples, device=program.device))
         for multiple in MULTIPLES:
             is_critical = _searched(program, state, inputs, multiple, streams.subkeys(keys, multiple))
-            found.append(Critical(part, multiple, is_critical.sum(1).cpu(), examples))
-    return found
+            searches.append(Critical(part, multiple, is_critical.sum(1).cpu(), examples))
+    return searches
 
 
 def _searched(program: Program, state: State, inputs: Tensor, multiple: int, keys: Tensor) -> Tensor:
-    """Which inputs [M, E, D] are critical, [M, E]; in the mode `serial` a member at a time."""
+    """Whether inputs [M, E, D] are critical, [M, E]; in the mode `serial` a member at a time."""
     span = multiple * state.examples.input_range
     if program.mode != "serial":
         climb = adversarial.climber(program, numbers_of(state))
@@ -66,6 +66,6 @@ def _searched(program: Program, state: State, inputs: Tensor, multiple: int, key
     for m in range(len(inputs)):
         hold(program.evaluated, member_view(state, m))
         climb = adversarial.climber(program, {})
-        own = slice(m, m + 1)
-        alone.append(adversarial.search(climb, inputs[own], span[own], keys, ITERATIONS).is_critical)
+        member = slice(m, m + 1)
+        alone.append(adversarial.search(climb, inputs[member], span[member], keys, ITERATIONS).is_critical)
     return torch.cat(alone)

@@ -1,7 +1,7 @@
-"""Does a dimension of a trained cell's state keep to itself from one step to the next, or do dimensions mix?
+"""Whether dimensions of a trained cell's state mix from one step to the next.
 
-The Jacobian of the state at a step by the state before (of c, where a cell has it, else of h), with gates held: they
-are constants, and h is the held gate times tanh(c). It is diagonal where each dimension keeps its meaning (Choi 2018).
+The Jacobian of the state at a step by the previous state (c, where a cell has it, else h), with gates held constant; h
+is the held gate times tanh(c). It is diagonal where each dimension keeps its meaning (Choi 2018).
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from memsweep.engine.train.program import Program
 from memsweep.engine.train.state import State, rows_of
 
 SEQUENCES = 64
-"""Validation sequences that are asked about, the first ones, at most."""
+"""Most validation sequences, the first ones."""
 
 
 class Jacobians(NamedTuple):
-    """Of one layer: sums over sequences, and over all steps but the first, for every member."""
+    """Squared entries of one layer, summed over sequences and all steps but the first, for every member."""
 
     layer: int  # from 1 on
     square_sum: Tensor  # [M] float64, of all entries squared
@@ -33,7 +33,10 @@ class Jacobians(NamedTuple):
 
 
 def measure(program: Program, state: State) -> list[Jacobians]:
-    """Member by member, in float64. Gradients flow back through a step, whatever the training's truncation."""
+    """Returns the sums of each layer, computed member by member in float64; the training's truncation is ignored.
+
+    Raises TypeError for a network that is not recurrent.
+    """
     model = deepcopy(program.evaluated).double()
     if not isinstance(model, Recurrent):
         raise TypeError(f"{type(model).__name__} carries no state from step to step")

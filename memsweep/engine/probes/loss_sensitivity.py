@@ -1,10 +1,10 @@
-"""How much do single training examples move the loss? Loss sensitivity of Arpit et al. (2017, section 3.2).
+"""Loss sensitivity of Arpit et al. (2017, section 3.2): how much single training examples change the loss.
 
-g(x, t) = |dL_t / dx|, with L_t the mean training loss after t steps and x an input that was trained on: the derivative
-through all t steps of SGD. Training is repeated here from its beginning, on the member's own batches, and then followed
-backwards once for all t: with w -= rate * (dl/dw + decay * w) at a step, an adjoint a (at first dL_t/dw) gives
-dL_t/dx -= rate * d(a . dl/dw)/dx and a -= rate * (d(a . dl/dw)/dw + decay * a). That x also stands in L_t itself is
-left out: whether the paper counts it is not known, and here the question is what training on x did.
+g(x, t) = |dL_t / dx|, with L_t the mean training loss after t steps and x a training input: the derivative through all
+t steps of SGD. Training is repeated from its beginning, on the member's own batches, and then followed backward once
+for all t: with w -= rate * (dl/dw + decay * w) at a step, an adjoint a (at first dL_t/dw) gives
+dL_t/dx -= rate * d(a . dl/dw)/dx and a -= rate * (d(a . dl/dw)/dw + decay * a). The direct dependence of L_t on x is
+left out: whether the paper includes it is unknown, and the question here is the effect of training on x.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ from memsweep.engine.train.state import State, rows_of
 TIMES = 20
 """Values of t, evenly spaced up to the end of training."""
 CLASS_TIMES = 4
-"""The same for sensitivities by class, each of which takes as many adjoints as there are classes."""
+"""The same for sensitivities by class, each of which takes one adjoint per class."""
 NORMS = {"l1": 1.0, "l2": 2.0, "max": float("inf")}
 
 
 class Sensitivity(NamedTuple):
-    """Of every member's training examples, up to each time."""
+    """Sensitivity to every member's training examples, up to each time."""
 
     steps: list[int]  # [T]
     mean: dict[str, Tensor]  # norm -> [M, T, N], mean over the times up to this one
 
 
 class ByClass(NamedTuple):
-    """How the part of the loss that belongs to a class depends on inputs of another: L1, mean over times."""
+    """Sensitivity of the loss of one class to the inputs of another: L1, mean over times."""
 
     mean: Tensor  # [M, K, K], by class of the loss, then of the inputs; NaN for classes without examples
     examples: Tensor  # [M, K], inputs of a class
@@ -47,7 +47,7 @@ Loss = Callable[[Tensors, Tensor, Tensor, Tensor], Tensor]
 
 
 class Path(NamedTuple):
-    """What training did: S steps."""
+    """The weights and batches of a training of S steps."""
 
     weights: list[Tensors]  # S + 1 of them, [M, *shape]
     rows: Tensor  # [S, M, B] examples of the steps
@@ -56,7 +56,7 @@ class Path(NamedTuple):
 
 
 def measure(program: Program, state: State) -> Sensitivity:
-    """Of members that have trained for as many steps on as many examples, by SGD without momentum or noise."""
+    """Returns the sensitivities of members with equal steps and examples, trained by SGD without momentum or noise."""
     path = retrained(program, state)
     steps, (inputs, labels) = _spaced(len(path.rows), TIMES), _examples(program, state)
     gradients = _gradients(program, path, inputs, labels, steps, torch.ones_like(inputs[:, None, :, 0]))
@@ -66,17 +66,17 @@ def measure(program: Program, state: State) -> Sensitivity:
 
 
 def measure_classes(program: Program, state: State) -> ByClass:
-    """As `measure`, by class."""
+    """Returns the sensitivities by class, for the same members as `measure`."""
     path, (inputs, labels) = retrained(program, state), _examples(program, state)
     of_class = torch.nn.functional.one_hot(labels, program.classes).to(program.dtype)  # [M, N, K]
     steps = _spaced(len(path.rows), CLASS_TIMES)
-    found = _gradients(program, path, inputs, labels, steps, of_class.mT)["l1"].mean(0)  # [M, K, N]
+    norms = _gradients(program, path, inputs, labels, steps, of_class.mT)["l1"].mean(0)  # [M, K, N]
     examples = of_class.sum(1)
-    return ByClass(found @ of_class / examples[:, None], examples)
+    return ByClass(norms @ of_class / examples[:, None], examples)
 
 
 def gini(values: Tensor) -> Tensor:
-    """Gini coefficient over the last axis of numbers >= 0: 0 where all are equal, toward 1 where one has everything.
+    """Returns the Gini coefficient over the last axis of numbers >= 0: 0 if all are equal, near 1 if one dominates.
 
     >>> gini(torch.tensor([1.0, 1.0, 1.0])).item(), round(gini(torch.tensor([0.0, 0.0, 1.0])).item(), 3)
     (0.0, 0.667)
@@ -87,7 +87,7 @@ def gini(values: Tensor) -> Tensor:
 
 
 def retrained(program: Program, state: State) -> Path:
-    """The members' training once more, from their first weights."""
+    """Repeats the members' training from their first weights; returns its path."""
     size, trials = int(state.step[0]), [member.trial for member in state.members]
     fresh = trainer.init(program, trials)
     rows, rates = trainer.batches(program, fresh, size), trainer.learning_rates(program, fresh, size)
@@ -107,7 +107,7 @@ def _gradients(
 ) -> dict[str, Tensor]:
     """Norms of dL_t/dx: norm -> [T, M, C, N].  inputs: [M, N, D].  labels: [M, N].
 
-    shares: [M, C, N], what of each example's loss counts in each of C losses.
+    shares: [M, C, N], weight of each example's loss in each of C losses.
     """
     loss, times, (members, parts, _) = _loss_of(program), len(steps), shares.shape
     ends = vmap(vmap(grad(loss), in_dims=(None, None, None, 0)))
@@ -127,7 +127,7 @@ def _gradients(
     last = path.weights[-1]
     adjoints = {n: w.new_zeros(members, times, parts, *w.shape[1:]) for n, w in last.items()}
     moved = inputs.new_zeros(times, parts, *inputs.shape).permute(2, 0, 1, 3, 4).contiguous()  # [M, T, C, N, D]
-    first = times  # of the times that have come, going backwards
+    first = times  # first of the times reached so far, going backward
     for s in range(len(path.rows), 0, -1):
         if (i := wanted.get(s)) is not None:
             first = i
@@ -156,12 +156,12 @@ def _examples(program: Program, state: State) -> tuple[Tensor, Tensor]:
 
 
 def _spaced(size: int, count: int) -> list[int]:
-    """So many of the steps 1 ... size, evenly spaced, the last among them; all, where they are fewer."""
+    """`count` of the steps 1 ... size, evenly spaced, including the last; all steps if there are fewer."""
     return sorted({max(1, round(size * (i + 1) / count)) for i in range(count)})
 
 
 def _loss_of(program: Program) -> Loss:
-    """Mean cross-entropy of one member, of which these shares count."""
+    """Mean cross-entropy of one member, each example weighted by its share."""
 
     def loss(own: Tensors, x: Tensor, y: Tensor, shares: Tensor) -> Tensor:
         log_p = torch.log_softmax(functional_call(program.evaluated, own, (x,)), -1)

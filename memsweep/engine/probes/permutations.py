@@ -1,10 +1,10 @@
-"""Has a network learned, memorized, or both? What a linear classifier makes of its features, with labels permuted.
+"""Whether a network has learned, memorized, or both, by linear classifiers of its features with permuted labels.
 
-After Chaibub Neto (2018), of whom the abstract could be read: a shallow classifier is trained on the features that a
-network learned, with the real labels and with permuted ones, and validated on sets that share structure with the
-training set. How is reconstructed from the same author's method for repeated measurements of a subject (2019): a
-training example is the subject, a noisy copy its second record, and both have the same permuted label. The classifier,
-the copies, the floor and all sizes are ours.
+After Chaibub Neto (2018), of whom only the abstract could be read: a shallow classifier is trained on the features that
+a network learned, with the real labels and with permuted labels, and validated on sets that share structure with the
+training set. The details follow the same author's method for repeated measurements of a subject (2019): a training
+example is the subject, a noisy copy its second record, and both have the same permuted label. The classifier, the
+copies, the floor and all sizes are ours.
 """
 
 from __future__ import annotations
@@ -26,38 +26,38 @@ from memsweep.engine.train.state import State, rows_of
 from memsweep.spec.seeds import key
 
 EXAMPLES = 256
-"""The first ones of the training and of the validation set, at most."""
+"""Most examples, the first of the training and of the validation set."""
 FEATURES = 256
-"""Of a layer, drawn at random where it has more."""
+"""Most features of a layer, drawn at random where it has more."""
 PERMUTATIONS = 200
 RIDGE = 0.1
 """Penalty of the squared weights, times the number of examples; features have variance 1."""
 RHOS = (0.0, 0.5, 0.8, 0.95)
-"""A copy is rho x + sqrt(1 - rho^2) eps of standardised inputs; 0 shares nothing but the moments."""
+"""A copy is rho x + sqrt(1 - rho^2) eps of standardised inputs; with 0 it shares only the moments."""
 
 
 class Permutations(NamedTuple):
-    """One member's features and validation set. Areas under the curve are macro averages of one class against all."""
+    """Results for one member's features and validation set. AUCs are macro averages of one class against all others."""
 
-    features: str  # hidden: the last hidden layer; inputs: none learned, asked before training
+    features: str  # hidden: the last hidden layer; inputs: not learned, measured before training
     validation: str  # copies, or held_out: other examples, with labels permuted on their own
     rho: float | None  # of copies
-    observed_auc: float  # of copies with the labels trained on; of held-out examples with the true ones
+    observed_auc: float  # of copies with the training labels; of held-out examples with the true labels
     null_median: float  # over permutations
     null_low: float  # their 5 % quantile
     null_high: float  # 95 %
-    independent_median: float  # over permutations, validated with labels of another one
-    floor_auc: float  # null_median of features that tell the class alone; of held-out examples 0.5
-    variance: float  # of one area if scores tell nothing
-    p_learn: float  # of permutations that reach observed_auc
-    p_memorize: float  # of null_median at floor_auc or below
-    p_chance: float  # p_learn of a permutation in place of the labels
+    independent_median: float  # over permutations, validated with another permutation's labels
+    floor_auc: float  # null_median of features that encode only the class; of held-out examples 0.5
+    variance: float  # of one area if scores are uninformative
+    p_learn: float  # share of permutations that reach observed_auc
+    p_memorize: float  # probability of null_median at floor_auc or below
+    p_chance: float  # p_learn with a permutation in place of the labels
 
 
 def measure(program: Program, state: State) -> list[list[Permutations]]:
-    """Of each member, all of which have as many examples.
+    """Returns the results of each member; members have equally many examples.
 
-    None of features that are no numbers, nor of a hidden layer that the network does not tell.
+    Features that are not finite, and hidden layers that the network does not expose, have no results.
     """
     examples, held_out = (
         min(EXAMPLES, int(count[0])) for count in (state.examples.train_count, state.examples.validation_count)
@@ -72,12 +72,12 @@ def measure(program: Program, state: State) -> list[list[Permutations]]:
     sources = {"hidden": [_hidden(program, state, own) for own in sets]} if program.hidden_shapes else {}
     if not state.step.all():
         sources["inputs"] = sets
-    found = []
+    results = []
     for m, own in enumerate(state.members):
         given, true, other = (
             labels[m].cpu() for labels in (e.given[:, :examples], e.true[:, :examples], e.held_out[:, :held_out])
         )
-        drawn = int(own.trial.trial_id, 16)  # every trial's own, so that what chance gives is independent over trials
+        drawn = int(own.trial.trial_id, 16)  # differs by trial, so that chance results are independent over trials
         permuted = _Labels(_permuted(given, drawn, "train"), _permuted(other, drawn, "held_out"))
         rows = []
         for features, parts in sources.items():
@@ -86,32 +86,32 @@ def measure(program: Program, state: State) -> list[list[Permutations]]:
             is_asked = features == "hidden" or not state.step[m]
             if is_asked and len(given.unique()) > 1 and all(part.isfinite().all() for part in (train, *others)):
                 rows += _told(features, train, others, permuted, true)
-        found.append(rows)
-    return found
+        results.append(rows)
+    return results
 
 
 class _Labels(NamedTuple):
-    """As they are, then permuted: [1 + PERMUTATIONS, E] int64."""
+    """True or given labels, then permutations: [1 + PERMUTATIONS, E] int64."""
 
     train: Tensor
     held_out: Tensor
 
 
 def _told(features: str, train: Tensor, others: Sequence[Tensor], labels: _Labels, true: Tensor) -> list[Permutations]:
-    """All validation sets of one member's features. train, others: [E, F] float64, the last held out."""
+    """Results of all validation sets for one member's features. train, others: [E, F] float64, the last held out."""
     *copies, held_out = others
     classes = one_hot(labels.train[0]).double()
     floor = float(np.median(areas(scores(classes, classes, labels.train[1:]), labels.train[1:]).numpy()))
-    found = []
+    results = []
     for rho, copy in zip(RHOS, copies, strict=True):
         fitted = scores(train, copy, labels.train)
         aucs, crossed = areas(fitted, labels.train), areas(fitted[1:], labels.train[1:].roll(1, 0))
-        found.append(_tested((features, "copies", rho), aucs, crossed, floor, labels.train[0]))
+        results.append(_tested((features, "copies", rho), aucs, crossed, floor, labels.train[0]))
     if len(labels.held_out[0].unique()) > 1:
         fitted = scores(train, held_out, torch.cat([true[None], labels.train[1:]]))
         aucs = areas(fitted, labels.held_out)
-        found.append(_tested((features, "held_out", None), aucs, aucs[1:], 0.5, labels.held_out[0]))
-    return found
+        results.append(_tested((features, "held_out", None), aucs, aucs[1:], 0.5, labels.held_out[0]))
+    return results
 
 
 def _tested(
@@ -136,10 +136,10 @@ def _tested(
 
 
 def scores(train: Tensor, validation: Tensor, labels: Tensor) -> Tensor:
-    """Scores [L, V, K] of ridge regressions of one-hot labels, one factorisation for all labels.
+    """Returns scores [L, V, K] of ridge regressions of one-hot labels, with one factorisation for all labels.
 
-    train: [E, F] float64, standardised here with its own mean and deviation, as validation [V, F] is.  labels: [L, E].
-    An intercept would move all scores of a class alike. In float32: examples that features don't tell apart tie.
+    train: [E, F] float64, standardised here with its own mean and deviation, as is validation [V, F].  labels: [L, E].
+    An intercept would shift all scores of a class equally. In float32: examples that features don't distinguish tie.
     """
     mean, deviation = train.mean(0), train.std(0, correction=0)
     scale = torch.where(deviation > 0, deviation, 1.0)
@@ -147,30 +147,32 @@ def scores(train: Tensor, validation: Tensor, labels: Tensor) -> Tensor:
     penalty = RIDGE * len(train) * torch.eye(train.shape[1], dtype=train.dtype)
     hat = validation @ torch.linalg.solve(train.mT @ train + penalty, train.mT)
     wanted = one_hot(labels.T).double().flatten(1)  # [E, L * K]
-    found: Tensor = (hat @ wanted).float().unflatten(1, (len(labels), -1))
-    return found.movedim(0, 1)
+    scored: Tensor = (hat @ wanted).float().unflatten(1, (len(labels), -1))
+    return scored.movedim(0, 1)
 
 
 def areas(scores: Tensor, labels: Tensor) -> Tensor:
-    """Macro average of the area under the curve of each class against all others, [L]; ties count half.
+    """Returns the macro average of the area under the curve of each class against all others, [L]; ties count half.
 
     scores: [L, V, K].  labels: [L, V], each a permutation of the others. Classes without an example, or without scores,
     are left out.
     """
-    sizes, found = labels[0].bincount().tolist(), []
+    sizes, averages = labels[0].bincount().tolist(), []
     by_class = torch.argsort(labels, dim=1, stable=True).split(sizes, 1)
-    for own, size, column in zip(by_class, sizes, scores.unbind(-1), strict=False):
+    for members, size, column in zip(by_class, sizes, scores.unbind(-1), strict=False):
         if 0 < size < labels.shape[1]:
-            ordered, asked = torch.from_numpy(np.sort(column.contiguous().numpy(), 1)), column.gather(1, own)
-            left, right = (torch.searchsorted(ordered, asked, side=side) for side in ("left", "right"))
-            above = (left + right).sum(1).double() / 2 - size**2 / 2  # pairs of one of the class and one of the others
-            found.append(above / (size * (labels.shape[1] - size)))
-    averaged: Tensor = torch.stack(found).mean(0)
+            ordered, positives = torch.from_numpy(np.sort(column.contiguous().numpy(), 1)), column.gather(1, members)
+            left, right = (torch.searchsorted(ordered, positives, side=side) for side in ("left", "right"))
+            above = (left + right).sum(
+                1
+            ).double() / 2 - size**2 / 2  # pairs of an example of the class and another example
+            averages.append(above / (size * (labels.shape[1] - size)))
+    averaged: Tensor = torch.stack(averages).mean(0)
     return averaged
 
 
 def chance_variance(labels: Tensor) -> float:
-    """Of `areas` of scores that tell nothing: Mann and Whitney's of each class, as if classes were independent.
+    """Returns the variance of `areas` of uninformative scores: Mann and Whitney's of each class, as if independent.
 
     Without the correction for ties, which would make it smaller.
     """
@@ -203,7 +205,7 @@ def _permuted(labels: Tensor, seed: int, name: str) -> Tensor:
 
 
 def _chosen(count: int) -> Tensor:
-    """Which of so many features, the same for all members."""
+    """Indices of the chosen features, the same for all members."""
     return streams.permutations(_keys([0], "features"), count)[0, :FEATURES].sort().values
 
 

@@ -1,4 +1,4 @@
-"""At which steps of a sequence are members right? Recall by position, on validation data."""
+"""Recall by position: at which steps of a sequence members are right, on validation data."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from memsweep.engine.train.state import State, rows_of
 
 
 class Positions(NamedTuple):
-    """Sums over the validation examples of each member, by step that is read out; all members have as many examples."""
+    """Sums over the validation examples of each member, by read-out step; members have equally many examples."""
 
     correct: Tensor  # [M, L] int64, targets that are right
-    asked: Tensor  # [M, L] int64, targets asked for
+    asked: Tensor  # [M, L] int64, targets that are not masked
     loss: Tensor  # [M, L] float64 nats
 
 
 @torch.no_grad()
 def measure(program: Program, state: State) -> Positions:
-    """Every member's validation examples, which a task with targets has."""
+    """Returns the sums over every member's validation examples, for a task with targets."""
     e, form = state.examples, program.form
     examples = int(e.validation_count[0])
     correct, count = (torch.zeros(len(state.members), form.positions, dtype=torch.int64) for _ in range(2))
@@ -34,16 +34,16 @@ def measure(program: Program, state: State) -> Positions:
         wanted = rows_of(e.targets, rows)
         outputs = outputs_of(program, numbers_of(state), Asked(e.bank, rows, wanted))
         if form.kind == "tokens":
-            asked = wanted >= 0
-            right = (outputs.argmax(-1) == wanted) & asked
+            present = wanted >= 0
+            right = (outputs.argmax(-1) == wanted) & present
             tokens = torch.arange(form.outputs, device=program.device)
             nats = -torch.where(tokens == wanted[..., None], functional.log_softmax(outputs, -1), 0.0).sum(-1)
         else:
             error = outputs - wanted.reshape(outputs.shape)
-            asked, right = torch.ones_like(error, dtype=torch.bool), error.abs() < TOLERANCE
-            asked, right = (value.sum(-1) for value in (asked, right))
+            present, right = torch.ones_like(error, dtype=torch.bool), error.abs() < TOLERANCE
+            present, right = (value.sum(-1) for value in (present, right))
             nats = error.square().sum(-1) / 2
         correct += right.sum(1).cpu()
-        count += asked.sum(1).cpu()
+        count += present.sum(1).cpu()
         loss += nats.double().sum(1).cpu()
     return Positions(correct, count, loss)

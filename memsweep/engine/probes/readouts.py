@@ -1,8 +1,8 @@
-"""Does a linear read-out of a stored symbol, fitted at one step, still read it at later steps?
+"""Whether a linear read-out of a stored symbol, fitted at one step, still works at later steps.
 
-Choi (2018) argues that parts downstream read all hidden states, so that a dimension should mean the same at every step.
+Choi (2018) argues that later layers read all hidden states, so a dimension should mean the same at every step.
 The test is ours: a ridge classifier of each symbol to copy, fitted on hidden states at the step that shows it, applied
-at later steps; and, to tell a moved code from a lost one, a classifier fitted at the later step itself.
+at later steps; and, to distinguish a moved code from a lost code, a classifier fitted at the later step.
 """
 
 from __future__ import annotations
@@ -32,41 +32,41 @@ class Readout(NamedTuple):
 
 
 def measure(program: Program, state: State) -> list[Readout]:
-    """Of each symbol at its own step, and 1, 2, 4, ... steps later up to the delimiter.
+    """Returns the read-outs of each symbol at its own step, and 1, 2, 4, ... steps later up to the delimiter.
 
-    The first half of a member's validation examples is fitted, the other half is told.
+    The first half of a member's validation examples is fitted, the other half is classified.
     """
     form, count = program.form, int(state.examples.validation_count[0])
     states = _hidden_states(program, state, count)  # [M, V, T, H]
     rows = state.examples.held_out_offset[:, None] + torch.arange(count, device=program.device)
     symbols, half = rows_of(state.examples.targets, rows), count // 2
     last = form.steps - form.positions - 2  # before the delimiter
-    found = []
+    readouts = []
     for item in range(form.positions):
         delays = [0, *(2**i for i in range(form.steps) if item + 2**i <= last)]
-        known = symbols[:, :half, item]
-        fitted = {item + delay: _fitted(states[:, :half, item + delay], known, form.outputs) for delay in delays}
+        training = symbols[:, :half, item]
+        fitted = {item + delay: _fitted(states[:, :half, item + delay], training, form.outputs) for delay in delays}
         for step in fitted:
             for fitted_step in sorted({item, step}):
                 scores = _with_one(states[:, half:, step]) @ fitted[fitted_step]
                 correct = (scores.argmax(-1) == symbols[:, half:, item]).sum(-1).cpu()
-                found.append(Readout(item, fitted_step, step, correct, count - half))
-    return found
+                readouts.append(Readout(item, fitted_step, step, correct, count - half))
+    return readouts
 
 
 @torch.no_grad()
 def _hidden_states(program: Program, state: State, count: int) -> Tensor:
-    """What the read-out reads, at every step: [M, V, T, H] float64."""
+    """Inputs of the network's read-out at every step: [M, V, T, H] float64."""
 
     def states(own: Tensors, inputs: Tensor) -> Tensor:
         return layers_of(program, own, inputs)[0][-1].permute(2, 0, 1)
 
-    numbers, found = numbers_of(state), []
+    numbers, chunks = numbers_of(state), []
     for begin in range(0, count, at_a_time := rows_at_a_time(program.form)):
         index = torch.arange(begin, min(begin + at_a_time, count), device=program.device)
         inputs = rows_of(state.examples.bank, state.examples.held_out_offset[:, None] + index)
-        found.append(of_members(program, states, numbers, inputs))
-    return torch.cat(found, dim=1).double()
+        chunks.append(of_members(program, states, numbers, inputs))
+    return torch.cat(chunks, dim=1).double()
 
 
 def _fitted(states: Tensor, symbols: Tensor, classes: int) -> Tensor:
@@ -74,8 +74,8 @@ def _fitted(states: Tensor, symbols: Tensor, classes: int) -> Tensor:
     x = _with_one(states)
     wanted = torch.nn.functional.one_hot(symbols, classes).to(x)
     penalty = RIDGE * x.shape[1] * torch.eye(x.shape[2], dtype=x.dtype, device=x.device)
-    found: Tensor = torch.linalg.solve(x.mT @ x + penalty, x.mT @ wanted)
-    return found
+    weights: Tensor = torch.linalg.solve(x.mT @ x + penalty, x.mT @ wanted)
+    return weights
 
 
 def _with_one(states: Tensor) -> Tensor:

@@ -1,8 +1,8 @@
-"""What do networks make of the same inputs? Hidden layers, answers and input gradients, to compare networks by.
+"""Hidden layers, logits and input gradients on the same inputs, to compare networks.
 
-Networks are told apart by it only if they are asked about the same examples: `seeds.inputs` and `seeds.labels` fixed.
-Hidden layers that are images are averaged over places, as Morcos, Raghu & Bengio (2018) do; which examples are asked,
-how many, and the gradient are ours.
+Networks are comparable only on the same examples: fix `seeds.inputs` and `seeds.labels`.
+Hidden layers that are images are averaged over places, as by Morcos, Raghu & Bengio (2018); the choice and number of
+examples, and the gradient, are ours.
 """
 
 from __future__ import annotations
@@ -19,25 +19,25 @@ from memsweep.engine.train.program import Program
 from memsweep.engine.train.state import State, rows_of
 
 EXAMPLES = 200
-"""The first ones of the training and of the validation set, at most."""
+"""Most examples, the first of the training and of the validation set."""
 PARTS = ("train", "validation")
 
 
 class Representation(NamedTuple):
-    """One thing told of each example, for every member."""
+    """One quantity of each example, for every member."""
 
     part: str
     quantity: str  # hidden, logits, or gradient: of the predicted class's logit with respect to the inputs
-    layer: int  # hidden layers from 1 on; logits lie behind them, inputs are 0
+    layer: int  # hidden layers from 1 on; logits after them, inputs are 0
     values: Tensor  # [M, E, H]
 
 
 def measure(program: Program, state: State) -> list[Representation]:
-    """Logits on training examples; hidden layers, logits and input gradients on validation examples, if any.
+    """Returns logits on training examples; hidden layers, logits and input gradients on validation examples, if any.
 
-    Of members with as many examples each.
+    Members have equally many examples.
     """
-    e, found = state.examples, []
+    e, results = state.examples, []
     for part in PARTS:
         offset, total = (e.offset, e.train_count) if part == "train" else (e.held_out_offset, e.validation_count)
         examples = min(EXAMPLES, int(total[0]))
@@ -47,10 +47,10 @@ def measure(program: Program, state: State) -> list[Representation]:
         gradient, layers = _asked(program, numbers_of(state), inputs)
         last = len(layers) - 1
         if part == "validation":
-            found.append(Representation(part, "gradient", 0, gradient))
-            found += [Representation(part, "hidden", i + 1, layer) for i, layer in enumerate(layers[:last])]
-        found.append(Representation(part, "logits", last + 1, layers[last]))
-    return found
+            results.append(Representation(part, "gradient", 0, gradient))
+            results += [Representation(part, "hidden", i + 1, layer) for i, layer in enumerate(layers[:last])]
+        results.append(Representation(part, "logits", last + 1, layers[last]))
+    return results
 
 
 def _asked(program: Program, numbers: Tensors, inputs: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
@@ -62,8 +62,8 @@ def _asked(program: Program, numbers: Tensors, inputs: Tensor) -> tuple[Tensor, 
         return logits.amax(dim=-1).sum(), (*averaged, logits)
 
     if program.mode != "serial":
-        found: tuple[Tensor, tuple[Tensor, ...]] = lifted_gradient(program, chosen, inputs, numbers)
-        return found
+        lifted: tuple[Tensor, tuple[Tensor, ...]] = lifted_gradient(program, chosen, inputs, numbers)
+        return lifted
     alone = []
     for m in range(len(inputs)):
         own = slice(m, m + 1)

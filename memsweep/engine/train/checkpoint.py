@@ -1,6 +1,6 @@
-"""The state of a pack as one safetensors file: what training has changed, and JSON. Knows no folder and no pack.
+"""The state of a pack as one safetensors file: the values that training changes, and JSON. Independent of folders.
 
-Random numbers are functions of a member's key and step, so that the step is the position of all its streams.
+Random numbers are functions of a member's key and step, so the step is the position of all its streams.
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ Point = dict[str, Any]
 
 
 class Record(NamedTuple):
-    """What was found of a member that still trains."""
+    """The results so far of a member in training."""
 
     curve: list[Point]  # its measurements
     probed: dict[str, list[Point]]  # table of a probe -> rows
 
 
 class CheckpointError(Exception):
-    """Why a checkpoint can't be used."""
+    """A checkpoint can't be used; the message says why."""
 
 
 def dump(state: State, records: Sequence[Record], note: Mapping[str, Any]) -> bytes:
-    """The content of a checkpoint.  records: [M].  note: what the caller wants to read in the header."""
+    """Returns the content of a checkpoint.  records: [M].  note: the caller's fields of the header."""
     tensors = {name: value.detach().to("cpu", copy=True).contiguous() for name, value in _changed(state).items()}
     tensors["step"] = torch.from_numpy(state.step.copy())
     tensors |= _packed([record.curve for record in records])
@@ -50,9 +50,9 @@ def dump(state: State, records: Sequence[Record], note: Mapping[str, Any]) -> by
 
 
 def restore(program: Program, state: State, content: bytes) -> tuple[State, dict[str, Record]]:
-    """The state in which every member that the checkpoint has further on stands as it stood there, and their records.
+    """Returns the state with every member at its step in the checkpoint, if that is later, and records by trial.
 
-    state: as `init` or `admit` returns it; its memory may be reused.  Returns records by trial.
+    state: from `init` or `admit`; its memory may be reused.
     Raises CheckpointError when the content is damaged, of another program, or of other data.
     """
     members, data, tensors = _read(content)
@@ -101,7 +101,7 @@ def _changed(state: State) -> dict[str, Tensor]:
 
 
 def _named(value: Any, name: str = "") -> dict[str, Tensor]:
-    """The tensors in these dicts and named tuples, by the way to them, in the order of `map_tensors`."""
+    """The tensors in these dicts and named tuples, by their path, in the order of `map_tensors`."""
     if isinstance(value, Tensor):
         return {name: value}
     parts = value if isinstance(value, dict) else value._asdict() if hasattr(value, "_asdict") else {}
@@ -113,7 +113,7 @@ def _named(value: Any, name: str = "") -> dict[str, Tensor]:
 
 
 def _packed(curves: Sequence[Sequence[Point]]) -> dict[str, Tensor]:
-    """All curves' points one after another, a tensor a column, and how many are whose."""
+    """All curves' points concatenated, one tensor per column, and the length of each curve."""
     points = [point for curve in curves for point in curve]
     columns = {name: [point[name] for point in points] for name in (points[0] if points else ())}
     packed = {
@@ -133,7 +133,7 @@ def _unpacked(tensors: Mapping[str, Tensor]) -> list[list[Point]]:
 
 
 def _read(content: bytes) -> tuple[list[str], dict[str, str], dict[str, Tensor]]:
-    """Return members, the fingerprints of their data (none where an older version wrote it), and tensors."""
+    """Members, the fingerprints of their data (empty from older versions), and tensors."""
     try:
         tensors = load(content)
         size = int.from_bytes(content[:8], "little")

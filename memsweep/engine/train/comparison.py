@@ -1,4 +1,4 @@
-"""Does a trial alone give the numbers that it gave in company?"""
+"""Compares a trial's numbers in a pack with those of the trial alone."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from memsweep.spec.config import TrialConfig
 
 LOSSES = "losses in evaluation"
 TWINS, TWIN_STEPS = 3, 3
-"""Members and steps of the tiny pack that shows whether a program's products depend on their company."""
+"""Members and steps of the tiny pack that shows whether a program's products depend on other members."""
 
 
 class Run(NamedTuple):
-    """A trial, trained alone."""
+    """The results of a trial trained alone."""
 
     state: State
     curve: dict[int, dict[str, Any]]  # step -> column -> number
@@ -33,7 +33,7 @@ class Run(NamedTuple):
 
 
 def alone(trial: TrialConfig, program: Program, seconds: float = math.inf) -> Run:
-    """Trains a trial in a pack of one, to its end or the first measurement after so many seconds."""
+    """Trains a trial in a pack of one, to its end or the first measurement after `seconds`; returns its run."""
     state, until = trainer.init(program, [trial]), time.monotonic() + seconds
     curve: dict[int, dict[str, Any]] = {}
     while True:
@@ -46,10 +46,10 @@ def alone(trial: TrialConfig, program: Program, seconds: float = math.inf) -> Ru
 
 
 def program_deviation(program: Program, state: State) -> float | None:
-    """How far members of a tiny pack are from each alone, after a few steps of training and an evaluation.
+    """Returns how far members of a tiny pack are from each alone, after a few steps and an evaluation.
 
-    The largest difference of weights, absolute, and of the losses of the first examples, relative; 0: equal to the bit.
-    state: of the program's first members, which keeps its numbers.  None: nobody has company, or the program fails,
+    The largest difference of weights, absolute, and of the losses of the first examples, relative; 0: bitwise equal.
+    state: of the program's first members; it is not changed.  None: there is only one member, or the program fails,
     which its pack will report.
     """
     members = len(state.members)
@@ -61,16 +61,18 @@ def program_deviation(program: Program, state: State) -> float | None:
         alone = [_tried(program, select(state, at[m : m + 1])) for m in range(len(at))]
     except Exception:
         return None
-    found = 0.0
-    for m, own in enumerate(alone):
-        for name, value in own.items():
+    deviation = 0.0
+    for m, run in enumerate(alone):
+        for name, value in run.items():
             mine, theirs = value[0].double(), packed[name][m].double()
             apart = (mine - theirs).abs()
             if name == LOSSES:
                 apart = apart / mine.abs().maximum(theirs.abs()).clamp(min=1e-300)
-            # what is no number in both is no difference
-            found = max(found, apart[mine != theirs].nan_to_num(0.0).max().item() if (mine != theirs).any() else 0.0)
-    return found
+            # nan in both counts as equal
+            deviation = max(
+                deviation, apart[mine != theirs].nan_to_num(0.0).max().item() if (mine != theirs).any() else 0.0
+            )
+    return deviation
 
 
 def _tried(program: Program, state: State) -> dict[str, Tensor]:
@@ -80,12 +82,12 @@ def _tried(program: Program, state: State) -> dict[str, Tensor]:
 
 
 def weights(state: State, m: int) -> dict[str, Tensor]:
-    """A member's parameters and buffers."""
+    """Returns a member's parameters and buffers by name."""
     return {name: value[m] for name, value in numbers_of(state).items()}
 
 
 def weights_fingerprint(state: State, m: int) -> str:
-    """16 hexadecimal digits that name the bits of a member's weights and buffers."""
+    """Returns a hash of a member's weights and buffers: 16 hexadecimal digits."""
     digest = hashlib.blake2b(digest_size=8)
     for name, value in sorted(weights(state, m).items()):
         digest.update(name.encode() + value.cpu().contiguous().numpy().tobytes())
@@ -93,32 +95,33 @@ def weights_fingerprint(state: State, m: int) -> str:
 
 
 def differences(run: Run, curve: Mapping[int, Mapping[str, Any]], test: Mapping[str, Any]) -> dict[str, float]:
-    """Column -> the largest relative difference of its measurements, of those that are not equal to the bit.
+    """Returns column -> the largest relative difference of its measurements, for columns that are not bitwise equal.
 
-    curve, test: what was measured in company, as in `Run`; what is missing differs infinitely.
+    curve, test: the measurements in the pack, as in `Run`; a missing measurement differs infinitely.
     """
     pairs = [(name, value, test[name]) for name, value in run.test.items()]
     for step, counts in run.curve.items():
         pairs += [(name, value, curve.get(step, {}).get(name)) for name, value in counts.items()]
-    found: dict[str, float] = {}
+    largest: dict[str, float] = {}
     for name, mine, theirs in pairs:
         if mine != theirs:
             apart = abs(mine - theirs) / max(abs(mine), abs(theirs)) if theirs is not None else float("inf")
-            found[name] = max(apart, found.get(name, 0.0))
-    return found
+            largest[name] = max(apart, largest.get(name, 0.0))
+    return largest
 
 
 def weights_apart(run: Run, others: Mapping[str, Tensor]) -> float:
-    """The largest absolute difference between final weights; 0 where all are equal to the bit.
+    """Returns the largest absolute difference between final weights; 0 if all are bitwise equal.
 
-    others: by name, as `weights` has them.
+    others: by name, as from `weights`.
     """
     mine = weights(run.state, 0)
     apart = 0.0
     for name, value in others.items():
-        own, other = mine[name], value.detach().to(mine[name].device)
-        if not torch.equal(own, other):
+        reference, other = mine[name], value.detach().to(mine[name].device)
+        if not torch.equal(reference, other):
             apart = max(
-                apart, float((own.to(torch.complex128) - other.to(torch.complex128)).abs().nan_to_num(math.inf).max())
+                apart,
+                float((reference.to(torch.complex128) - other.to(torch.complex128)).abs().nan_to_num(math.inf).max()),
             )
     return apart

@@ -1,6 +1,6 @@
-"""Compiled programs: a function over a whole pack as one piece of machine code, made once a program, cached on disk.
+"""Compiled programs: a function over a whole pack as machine code, compiled once per program, cached on disk.
 
-The number of members, of examples and of stored rows may change between calls; everything else belongs to the program.
+The number of members, of examples and of stored rows may change between calls; all other sizes belong to the program.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ _compiled: dict[tuple[Any, ...], Callable[..., Any]] = {}
 _failed: set[tuple[object, ...]] = set()
 
 seconds_spent = 0.0
-"""In first calls of this process, which compile."""
+"""Seconds of first calls in this process, which compile."""
 
 
 def call(function: Callable[..., Any], program: Program, members: int, first: Any, *others: Any) -> Any:
-    """function(program, first, *others), compiled if the program is; its first call for a program then takes seconds.
+    """Returns function(program, first, *others), compiled if the program is; the first call then takes seconds.
 
     first, others: dicts or named tuples of tensors, members first; the function may change `first` in place.
     """
@@ -34,7 +34,7 @@ def call(function: Callable[..., Any], program: Program, members: int, first: An
         return function(program, first, *others)
     if members > 1:
         return _call_compiled(function, program, first, *others)
-    # torch would make a program of its own for a size of one: a member without company runs beside itself
+    # duplicate a lone member, because torch specializes on size 1
     twins = [map_tensors(_doubled, value) for value in (first, *others)]
     result = _call_compiled(function, program, *twins)
     map_tensors(lambda one, two: one.copy_(two[:1]) if len(one) == 1 else one, first, twins[0])
@@ -70,16 +70,16 @@ def _call_compiled(function: Callable[..., Any], program: Program, *values: Any)
 
 
 def _kept_guards(entries: Sequence[Any]) -> list[bool]:
-    """What torch looks at before each call: the tensors' types and sizes. All else is in the key of the program.
+    """The guards that torch checks before each call: the tensors' types and sizes; the program's key covers all else.
 
     A thousand other guards, of modules and closures, take 0.3 ms a call, which is 5 us a member step. They would also
-    tell programs apart that are made of the same function; `_bound` does that instead.
+    distinguish programs made of the same function; `_bound` does that instead.
     """
     return [entry.guard_type in ("TENSOR_MATCH", "SHAPE_ENV") for entry in entries]
 
 
 def _bound(function: Callable[..., Any], program: Program) -> Callable[..., Any]:
-    """The function of this program, with code of its own, to which torch ties what it has compiled."""
+    """The function of this program with its own code object, to which torch attaches the compiled code."""
 
     def bound(*values: Any) -> Any:
         return function(program, *values)
@@ -89,7 +89,7 @@ def _bound(function: Callable[..., Any], program: Program) -> Callable[..., Any]
 
 
 def is_compiled(program: Program) -> bool:
-    """Whether it is meant to be compiled, and torch has not failed to do so."""
+    """Returns whether the program is to be compiled, and torch has not failed to compile it."""
     return program.compiled and program.key not in _failed
 
 

@@ -1,4 +1,4 @@
-"""Measurements: what every member answers to its training, validation and test examples, and who leaves the pack."""
+"""Measurements: every member's answers to its training, validation and test examples, and which members leave."""
 
 from __future__ import annotations
 
@@ -20,24 +20,27 @@ from memsweep.engine.train.state import Examples, History, State, rows_of, selec
 from memsweep.spec.schema import Status
 
 EVALUATED_ROWS, EVALUATED_STEPS = 256, 8192
-"""Examples of a member evaluated at a time, and steps of sequences: the bits of a matrix product may depend on it, so
-that it depends on the program alone."""
+"""Examples of a member evaluated at a time, and steps of sequences: the bits of a matrix product may depend on this
+number, so it depends only on the program."""
 
 
 class Measured(NamedTuple):
-    """What `advance` reports; rows of members that were not due are meaningless."""
+    """The result of `advance`; rows of members that were not due are meaningless."""
 
     due: np.ndarray  # [M] bool, measured now
-    active: np.ndarray  # [M] bool, goes on
-    status: tuple[Status | None, ...]  # [M], of those that leave
+    active: np.ndarray  # [M] bool, continues
+    status: tuple[Status | None, ...]  # [M], None for members that stay
     fitted: np.ndarray  # [M] bool, met stop.fit
     step: np.ndarray  # [M] int64
     counts: dict[str, np.ndarray]  # column of the table `steps` -> [M]
-    test: dict[str, np.ndarray]  # column of the table `trials` -> [M], for those that leave
+    test: dict[str, np.ndarray]  # column of the table `trials` -> [M], for members that leave
 
 
 def measure(program: Program, state: State, norms: Tensor) -> tuple[State, Measured]:
-    """Evaluates members that are due on training and validation examples, those that leave on test examples too."""
+    """Evaluates members that are due on training and validation examples, and on test examples if they leave.
+
+    norms: [M], of the last gradients.  Returns the state with its updated history, and the measurements.
+    """
     members = len(state.members)
     pairs = list(zip(state.members, state.step.tolist(), strict=True))
     due = np.array([step == member.trial.next_measurement(step - 1) for member, step in pairs])
@@ -74,8 +77,10 @@ def measure(program: Program, state: State, norms: Tensor) -> tuple[State, Measu
     test: dict[str, np.ndarray] = {}
     if leaves.any():
         leaving = part if leaves.all() else select(part, leaves)
-        own = _held_out_counts(program, leaving, test=True)
-        test = {f"test_{name}": _spread(value, np.flatnonzero(due)[leaves], members) for name, value in own.items()}
+        held_out = _held_out_counts(program, leaving, test=True)
+        test = {
+            f"test_{name}": _spread(value, np.flatnonzero(due)[leaves], members) for name, value in held_out.items()
+        }
 
     everyone = np.flatnonzero(due)
     ends = [
@@ -100,7 +105,7 @@ def measure(program: Program, state: State, norms: Tensor) -> tuple[State, Measu
 
 
 def numbers_of(state: State) -> Tensors:
-    """Parameters and buffers: all that a network computes with, by name, [M, *shape]."""
+    """Returns parameters and buffers by name, [M, *shape]."""
     return {**state.parameters, **state.buffers}
 
 
@@ -108,9 +113,10 @@ def numbers_of(state: State) -> Tensors:
 def evaluate(
     program: Program, numbers: Tensors, examples: Examples, offset: Tensor, labels: Tensor, count: Tensor
 ) -> metrics.Evaluation:
-    """Answers of every member to its examples, without regularizers: rows offset..offset+count of the bank.
+    """Returns every member's answers to rows offset..offset+count of the bank, without regularizers.
 
-    labels: [M, N], asked about.  count: [M].  Each is evaluated as many rows at a time, whatever its company.
+    labels: [M, N], whose losses are computed.  count: [M].  Each member is evaluated in blocks of the same size,
+    independent of the other members.
     """
     members, size = labels.shape
     predicted = torch.zeros(members, size, dtype=torch.int64, device=program.device)
@@ -121,11 +127,11 @@ def evaluate(
         everyone = bool(present.all())
         at = slice(None) if everyone else present.nonzero()[:, 0]
         rows = begin + torch.arange(at_a_time, device=program.device).expand(int(present.sum()), -1)
-        rows = rows.minimum(count[at, None] - 1)  # rows behind the last example repeat it
-        own = numbers if everyone else {name: value[at] for name, value in numbers.items()}
+        rows = rows.minimum(count[at, None] - 1)  # rows after the last example repeat it
+        block = numbers if everyone else {name: value[at] for name, value in numbers.items()}
         in_bank, is_label = offset[at, None] + rows, program.form.kind == "label"
         wanted = labels[at].gather(1, rows) if is_label else rows_of(examples.targets, in_bank)
-        answer = compilation.call(_answers, program, len(rows), own, Asked(examples.bank, in_bank, wanted))
+        answer = compilation.call(_answers, program, len(rows), block, Asked(examples.bank, in_bank, wanted))
         width = min(at_a_time, size - begin)
         for all_of, part in zip((predicted, loss, right), answer, strict=True):
             all_of[at, begin : begin + width] = part[:, :width]
@@ -133,13 +139,13 @@ def evaluate(
 
 
 def first_answers(program: Program, state: State) -> metrics.Evaluation:
-    """Answers to each member's first training examples, as many as are evaluated at a time."""
+    """Returns answers to each member's first training examples, as many as are evaluated at a time."""
     e, count = state.examples, rows_at_a_time(program.form)
     return evaluate(program, numbers_of(state), e, e.offset, e.given[:, :count], e.train_count.clamp(max=count))
 
 
 class Asked(NamedTuple):
-    """Examples that members are asked about at a time."""
+    """Examples that are evaluated at a time."""
 
     bank: Tensor  # [R, D]
     rows: Tensor  # [M, E] int64, of the bank
@@ -147,12 +153,12 @@ class Asked(NamedTuple):
 
 
 def rows_at_a_time(form: Form) -> int:
-    """Examples of a member that are evaluated at a time."""
+    """Returns the number of a member's examples that are evaluated at a time."""
     return max(16, min(EVALUATED_ROWS, EVALUATED_STEPS // max(form.steps, 1)))
 
 
 def outputs_of(program: Program, numbers: Tensors, asked: Asked) -> Tensor:
-    """What members with these numbers answer, [M, E, ...], by the network in evaluation mode."""
+    """Returns the outputs of members with these numbers, [M, E, ...], by the network in evaluation mode."""
 
     def answer(own: Tensors, inputs: Tensor) -> Tensor:
         return call(program, program.evaluated, own, inputs)
@@ -163,16 +169,16 @@ def outputs_of(program: Program, numbers: Tensors, asked: Asked) -> Tensor:
 def of_members(
     program: Program, function: Callable[[Tensors, Tensor], Tensor], numbers: Tensors, inputs: Tensor
 ) -> Tensor:
-    """What a function of one member's numbers and inputs gives for each, in the program's mode.  inputs: [M, ...]."""
+    """Returns a function's result for each member's numbers and inputs, in the program's mode.  inputs: [M, ...]."""
     if program.mode == "serial":
-        own = [{name: value[m] for name, value in numbers.items()} for m in range(len(inputs))]
-        return torch.stack([function(*each) for each in zip(own, inputs, strict=True)])
-    found: Tensor = vmap(function)(numbers, inputs)
-    return found
+        members = [{name: value[m] for name, value in numbers.items()} for m in range(len(inputs))]
+        return torch.stack([function(*pair) for pair in zip(members, inputs, strict=True)])
+    results: Tensor = vmap(function)(numbers, inputs)
+    return results
 
 
 def layers_of(program: Program, own: Tensors, inputs: Tensor) -> tuple[list[Tensor], Tensor]:
-    """What one member hands to `hidden`, layer by layer, and its outputs; by the network in evaluation mode."""
+    """Returns one member's activations passed to `hidden`, by layer, and its outputs, in evaluation mode."""
     layers: list[Tensor] = []
 
     def keep(h: Tensor, _layer: int) -> Tensor:

@@ -1,4 +1,4 @@
-"""One member's function, lifted over all members, with its gradient."""
+"""Lifts one member's function over all members, and computes its gradient."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from memsweep.engine.train.state import map_tensors
 
 
 def call(program: Program, module: nn.Module, numbers: Tensors, inputs: Tensor, **changes: Any) -> Tensor:
-    """What one member's module answers with these numbers; buffers that it replaces are replaced in `numbers`.
+    """Returns the output of one member's module with these numbers; buffers that it replaces are replaced in `numbers`.
 
-    Where a sub-module has several names, torch's functional_call would leave numbers of one call behind in the module.
+    Where a sub-module has several names, torch's functional_call would leave numbers of a call in the module.
     """
     if not program.places:
         answer: Tensor = functional_call(module, numbers, (inputs,), changes)
@@ -29,14 +29,14 @@ def call(program: Program, module: nn.Module, numbers: Tensors, inputs: Tensor, 
 
 
 def lifted_gradient(program: Program, loss: Callable[..., tuple[Tensor, Any]], wanted: Any, *others: Any) -> Any:
-    """Gradient of every member's loss with respect to `wanted`, and what else the loss returns.
+    """Returns the gradient of every member's loss with respect to `wanted`, and the loss's second result.
 
-    loss: of one member, (wanted, *others) -> (scalar, anything).  wanted: a tensor or a dict of them, members first.
+    loss: of one member, (wanted, *others) -> (scalar, anything).  wanted: a tensor or a dict of tensors, members first.
     """
     if program.model.family != "recurrent":
         gradient, (_, rest) = vmap(grad_and_value(loss, has_aux=True))(wanted, *others)
         return gradient, rest
-    # the same numbers by autograd around vmap: torch.func's own way takes 4 ms a step to wrap `scan`'s function twice
+    # autograd around vmap gives the same numbers; torch.func would take 4 ms a step to wrap `scan`'s function twice
     leaves: list[Tensor] = []
 
     def leaf(tensor: Tensor) -> Tensor:
@@ -45,5 +45,5 @@ def lifted_gradient(program: Program, loss: Callable[..., tuple[Tensor, Any]], w
 
     with torch.enable_grad():
         values, rest = vmap(loss)(map_tensors(leaf, wanted), *others)
-        found = iter(torch.autograd.grad(values.sum(), leaves, materialize_grads=True))
-    return map_tensors(lambda tensor: next(found), wanted), map_tensors(Tensor.detach, rest)
+        gradients = iter(torch.autograd.grad(values.sum(), leaves, materialize_grads=True))
+    return map_tensors(lambda tensor: next(gradients), wanted), map_tensors(Tensor.detach, rest)

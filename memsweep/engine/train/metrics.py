@@ -1,4 +1,4 @@
-"""What a measurement counts: correct, clean, corrupted, memorized and recovered examples, each per member."""
+"""The counts of a measurement: correct, clean, corrupted, memorized and recovered examples, per member."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from memsweep.engine.nn.losses import one_hot
 
 
 class Evaluation(NamedTuple):
-    """Each member's answers to its own examples; what lies beyond a member's count is no example."""
+    """Each member's answers to its own examples; entries beyond a member's count are padding."""
 
-    predicted: Tensor  # [M, N] int64; the number of classes where the outputs are no numbers
-    loss: Tensor  # [M, N] nats, of the label asked about
+    predicted: Tensor  # [M, N] int64; the number of classes where the outputs are nan
+    loss: Tensor  # [M, N] nats, of the given label
     right: Tensor  # [M, N] int64, targets that are right
 
 
 class TrainCounts(NamedTuple):
-    """Sums over each member's training set. Recovered and memorized speak of wrong labels alone."""
+    """Sums over each member's training set. Recovered and memorized count only wrong labels."""
 
     train_correct_count: Tensor  # [M] predicts the given label
     train_count: Tensor  # [M]
     train_loss_sum_nats: Tensor  # [M] float64
     clean_correct_count: Tensor  # [M] of the uncorrupted
     clean_count: Tensor  # [M]
-    corrupted_correct_count: Tensor  # [M] of those whose label or inputs really changed
+    corrupted_correct_count: Tensor  # [M] of examples whose label or inputs really changed
     corrupted_count: Tensor  # [M]
     memorized_count: Tensor  # [M] predicts the wrong label it was given
     recovered_count: Tensor  # [M] predicts the true label it was not given
@@ -36,12 +36,14 @@ class TrainCounts(NamedTuple):
 
 
 def answers(form: Form, outputs: Tensor, wanted: Tensor, objective: str = "cross_entropy") -> Evaluation:
-    """outputs: [M, E, K], or [M, E, L, O].  wanted: [M, E] labels, [M, E, L] tokens or [M, E, L O] numbers.
-    objective: of labels, as optimizer.objective names it.
+    """Returns the evaluation of these outputs.
 
-    Where more than a label is wanted, an example is of the label 0, which is predicted where all its targets are right;
-    its loss is the sum over its targets. A number has the loss of a normal density of deviation 1, less its constant:
-    half its squared error. The squared error of a label is that of K numbers.
+    outputs: [M, E, K], or [M, E, L, O].  wanted: [M, E] labels, [M, E, L] tokens or [M, E, L O] numbers.
+    objective: of labels, as in optimizer.objective.
+
+    In tasks without labels, an example has the label 0, which is predicted where all its targets are right; its loss is
+    the sum over its targets. A number has the loss of a normal density of deviation 1, without its constant: half its
+    squared error. The squared error of a label is that of K numbers.
     """
     if form.kind == "label":
         return _labels_answered(objective, outputs, wanted)
@@ -59,7 +61,7 @@ def answers(form: Form, outputs: Tensor, wanted: Tensor, objective: str = "cross
 
 def _labels_answered(objective: str, logits: Tensor, labels: Tensor) -> Evaluation:
     by_class = logits.transpose(1, 2).contiguous()  # [M, K, E]: over a short last axis softmax and maximum are slow
-    # numbers of classes as floats, and comparisons: as integers, argmax and gather do not vectorise once compiled
+    # class numbers as floats, and comparisons: compiled argmax and gather of integers do not vectorise
     classes = torch.arange(logits.shape[2], dtype=logits.dtype, device=logits.device)[:, None]
     best = by_class.amax(dim=1, keepdim=True)
     predicted = torch.where(by_class == best, classes, float(logits.shape[2])).amin(dim=1).long()
@@ -72,7 +74,10 @@ def _labels_answered(objective: str, logits: Tensor, labels: Tensor) -> Evaluati
 
 
 def train_counts(answer: Evaluation, given: Tensor, true: Tensor, corrupted: Tensor, exists: Tensor) -> TrainCounts:
-    """given, true: [M, N] labels.  corrupted: [M, N] bool.  exists: [M, N] bool, an example of that member."""
+    """Returns the sums over each member's training set.
+
+    given, true: [M, N] labels.  corrupted: [M, N] bool.  exists: [M, N] bool, an example of that member.
+    """
     correct = (answer.predicted == given) & exists
     recovered = (answer.predicted == true) & exists
     relabelled = (given != true) & exists
@@ -96,7 +101,10 @@ def train_counts(answer: Evaluation, given: Tensor, true: Tensor, corrupted: Ten
 
 
 def target_counts(form: Form, answer: Evaluation, exists: Tensor) -> dict[str, Tensor]:
-    """Column of `steps`, less its set -> [M]: targets of the examples that exist; none of tasks with labels."""
+    """Returns column of `steps`, without the prefix of its set -> [M]: sums over targets of the examples that exist.
+
+    Empty for tasks with labels.
+    """
     if form.kind == "label":
         return {}
     counts = {
@@ -109,7 +117,7 @@ def target_counts(form: Form, answer: Evaluation, exists: Tensor) -> dict[str, T
 
 
 def loss_sum(answer: Evaluation, exists: Tensor) -> Tensor:
-    """[M] float64 nats, summed over the examples that exist, independently of how many others a pack pads."""
+    """Returns the sum over the examples that exist, [M] float64 nats, independent of a pack's padding."""
     loss = torch.where(exists, answer.loss, 0).double()
-    # cumulative over examples: the padding behind a member's own only adds zeros, in the same order whatever M and N
+    # cumulative over examples: padding only adds zeros after a member's examples, in the same order for all M and N
     return loss.cumsum(dim=1)[:, -1] if loss.shape[1] else loss.sum(dim=1)

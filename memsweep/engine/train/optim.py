@@ -14,7 +14,7 @@ CLIP_EPSILON = 1e-6  # as torch.nn.utils.clip_grad_norm_
 
 
 class Coefficients(NamedTuple):
-    """What an update needs to know of each member; the rate follows the schedule, the others stay."""
+    """Each member's coefficients of an update; the rate follows the schedule, the others are constant."""
 
     rate: Tensor  # [M]
     momentum: Tensor  # [M]
@@ -25,15 +25,15 @@ class Coefficients(NamedTuple):
 
 
 def moments(name: str, parameters: Tensors) -> dict[str, Tensors]:
-    """The optimizer's own state before the first step."""
+    """Returns the optimizer's moments before the first step, zeros."""
     names = {"sgd": ("momentum",), "adamw": ("first", "second")}[name]
     return {moment: {key: torch.zeros_like(value) for key, value in parameters.items()} for moment in names}
 
 
 def gradient_norms(gradients: Tensors) -> Tensor:
-    """L2 norm of each member's whole gradient. Returns [M]."""
+    """Returns the L2 norm of each member's whole gradient, [M]."""
     squares = torch.zeros(())
-    for gradient in gradients.values():  # one by one: a reduction over a stack of them rounds as M pleases
+    for gradient in gradients.values():  # one by one: the rounding of a reduction over a stack depends on M
         squares = squares.to(gradient) + torch.linalg.vector_norm(gradient.flatten(1), dim=1).square()
     return squares.sqrt()
 
@@ -46,7 +46,7 @@ def clip_(gradients: Tensors, norms: Tensor, clip: Tensor) -> None:
 
 
 def sgd_(parameters: Tensors, gradients: Tensors, moments: dict[str, Tensors], c: Coefficients) -> None:
-    """One step in place: g += decay * w; v = momentum * v + g; w -= rate * v."""
+    """Applies one step in place: g += decay * w; v = momentum * v + g; w -= rate * v."""
     for name, parameter in parameters.items():
         gradient = gradients[name].addcmul_(parameter, _column(c.decay, parameter))
         velocity = moments["momentum"][name].mul_(_column(c.momentum, parameter)).add_(gradient)
@@ -54,9 +54,9 @@ def sgd_(parameters: Tensors, gradients: Tensors, moments: dict[str, Tensors], c
 
 
 def corrections(betas: tuple[float, ...], step: int) -> tuple[float, float]:
-    """What AdamW divides its moments by after this step, 1 at the first: 1 - beta**step, computed as torch.optim does.
+    """Returns AdamW's divisors of the moments after this step, from 1: 1 - beta**step, computed as by torch.optim.
 
-    On the host and one by one: a power of a vector rounds as the number's place in it pleases.
+    On the host and one by one: the rounding of a vector's power depends on a number's place in the vector.
     """
     beta1, beta2 = betas
     return 1 - beta1**step, 1 - beta2**step
@@ -65,7 +65,7 @@ def corrections(betas: tuple[float, ...], step: int) -> tuple[float, float]:
 def adamw_(
     parameters: Tensors, gradients: Tensors, moments: dict[str, Tensors], c: Coefficients, corrections: Tensor
 ) -> None:
-    """One step in place, decoupled decay. corrections: [M, 2] float64, as the function of that name."""
+    """Applies one step in place, with decoupled decay. corrections: [M, 2] float64, from `corrections`."""
     dtype = c.rate.dtype
     root2 = corrections[:, 1].sqrt().to(dtype)
     step_size = (c.rate.double() / corrections[:, 0]).to(dtype)
@@ -79,5 +79,5 @@ def adamw_(
 
 
 def _column(vector: Tensor, like: Tensor) -> Tensor:
-    """[M] as [M, 1, ...], to go with [M, *shape]."""
+    """[M] as [M, 1, ...], to broadcast with [M, *shape]."""
     return vector.view(-1, *[1] * (like.dim() - 1))

@@ -1,6 +1,6 @@
-"""The same training in plain torch.nn and torch.optim, one trial at a time: what the packed engine must equal.
+"""The same training in plain torch.nn and torch.optim, one trial at a time, as the reference of the packed engine.
 
-It shares with the engine the order of examples and the random numbers of regularizers, and nothing else.
+It shares with the engine only the order of examples and the random numbers of regularizers.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from memsweep.spec.seeds import key
 
 
 def train(trial: TrialConfig, steps: int, device: str | torch.device = "cpu") -> tuple[nn.Module, list[float]]:
-    """The module after so many steps, and the norms of the gradients on the way."""
+    """Returns the module after `steps` steps, and the norms of the gradients on the way."""
     program = trainer.compose([trial])
     trainer.set_precision(program)
     state = trainer.init(program, [trial])
@@ -70,7 +70,7 @@ def _loss(
 
 
 def _task_loss(answers: Tensor, wanted: Tensor, smoothing: float) -> Tensor:
-    """Of labels [B], tokens [B, L] or numbers [B, L O]."""
+    """Loss for labels [B], tokens [B, L] or numbers [B, L O]."""
     if wanted.is_floating_point():
         return functional.mse_loss(answers.flatten(1), wanted)
     return functional.cross_entropy(
@@ -91,12 +91,12 @@ def _optimizer(model: nn.Module, trial: TrialConfig) -> torch.optim.Optimizer:
 
 
 def _step_key(trial: TrialConfig, step: int) -> Tensor:
-    """[1] int64, of the random numbers of one step."""
+    """Key of one step's random numbers, [1] int64."""
     return streams.subkeys(torch.tensor([key(trial.stream_seed("order"), "order/noise")]), step)
 
 
 def _critical_samples(model: nn.Module, inputs: Tensor, step_key: Tensor, input_range: float) -> Tensor:
-    """LASS as the paper tells it, [B, D]: the first place in the box where the prediction is another, or the input."""
+    """LASS as in the paper, [B, D]: the first place in the box with a different prediction, or the input."""
     keys = streams.subkeys(step_key, adversarial.ATTACK)
     model.eval()
     with torch.no_grad():
@@ -134,7 +134,7 @@ def _places(trial: TrialConfig, program: Program, step_key: Tensor) -> list[Pert
 
 
 def _forward(model: nn.Module, x: Tensor, places: list[Perturbation]) -> Tensor:
-    """An MLP again, layer by layer; recurrent layers step by step; a network that we don't know is asked."""
+    """The forward pass: an MLP layer by layer, recurrent layers step by step, other networks by their forward."""
     hidden = {"hidden": lambda h, layer: regularizers.applied(places[layer], h[None])[0]} if any(places) else {}
     if isinstance(model, Recurrent):
         return model.answers(model.outputs_by_steps(x, **hidden))

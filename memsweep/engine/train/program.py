@@ -1,4 +1,4 @@
-"""What the trials of a pack share: the code that runs, apart from numbers."""
+"""The part of training that all trials of a pack share: the code that runs, without numbers."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from memsweep.engine.nn import models
 from memsweep.spec.config import Model, TrialConfig, imported
 
 Penalty = Callable[[dict[str, Tensor], Tensor, Tensor], Tensor]
-"""A user's own regularizer of one member: (parameters by name, inputs [B, D], logits [B, K]) -> a scalar."""
+"""A user's regularizer of one member: (parameters by name, inputs [B, D], logits [B, K]) -> a scalar."""
 
 MODES = ("fused", "serial")
 """fused: all members as one lifted program.  serial: members in turn, each by the library's own kernels."""
 
 
 class Program(NamedTuple):
-    """What all members of a pack share: the code that runs, apart from numbers."""
+    """The code that all members of a pack share, without numbers."""
 
-    module: nn.Module  # of one member, in training mode; its own numbers are of no account
+    module: nn.Module  # of one member, in training mode; its own numbers are not used
     evaluated: nn.Module  # the same in evaluation mode
     input_dim: int
     classes: int
@@ -46,16 +46,16 @@ class Program(NamedTuple):
 
     @property
     def key(self) -> tuple[object, ...]:
-        """What tells programs of a process apart; the modules are made anew for each pack."""
+        """Key that distinguishes programs of a process; modules are excluded, since each pack builds new ones."""
         return self[2:]
 
 
 def compose(
     trials: Sequence[TrialConfig], device: str = "cpu", *, mode: str = "fused", compiled: bool = False
 ) -> Program:
-    """The program of these trials, which agree in all that `packing.program_key` lists.  mode: one of MODES.
+    """Returns the program of these trials, which agree in all fields of `packing.program_key`.  mode: one of MODES.
 
-    compiled: where the program can be: not in turn, and not where compiling would unroll the steps of sequences.
+    compiled: ignored in the mode serial, and where compiling would unroll the steps of sequences.
     """
     first = trials[0]
     input_dim, classes = tasks.shape(first)
@@ -64,9 +64,11 @@ def compose(
     if mode == "serial":
         models.use_kernels(module)
     models.even_out(module, first)
-    # nothing feeds back from evaluation, and a compiled program rounds otherwise anyway
+    # evaluation does not affect training, and a compiled program rounds differently anyway
     evaluated = models.speed_up_narrow_layers(copy.deepcopy(module)).eval()
-    if compiled or first.model.family == "recurrent":  # there, also because the other way rounds as M pleases
+    if (
+        compiled or first.model.family == "recurrent"
+    ):  # recurrent: also because the rounding of the library's product depends on M
         models.speed_up_narrow_layers(module)
     penalty = first.regularization.penalty
     dtype = models.dtype(first)
@@ -95,7 +97,7 @@ def compose(
 
 
 def strengths(trial: TrialConfig) -> dict[str, float]:
-    """What adds code to a program when it is not zero."""
+    """Returns the strengths of all fields that add code to a program if they are not zero."""
     r = trial.regularization
     return {
         "dropout": r.dropout,
@@ -111,7 +113,7 @@ def strengths(trial: TrialConfig) -> dict[str, float]:
 
 
 def _hidden_shapes(module: nn.Module, shape: tuple[int, int], dtype: torch.dtype) -> tuple[tuple[int, ...], ...]:
-    """Shapes of what one member hands to `hidden`, found by running it once."""
+    """Shapes of the activations that one member passes to `hidden`, from running it once."""
     if not models.takes_hidden(module):
         return ()
     shapes: list[tuple[int, ...]] = []

@@ -1,4 +1,4 @@
-"""The state of a pack as plain tensors, member axis first: made, thinned out and refilled, never trained here."""
+"""The state of a pack as plain tensors, member axis first: created, reduced and refilled here, trained elsewhere."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from memsweep.spec.seeds import key
 
 
 class Member(NamedTuple):
-    """What the host knows of one slot's trial."""
+    """The host's data of one slot's trial."""
 
     trial: TrialConfig
     data: tasks.TrialData
@@ -29,7 +29,7 @@ class Member(NamedTuple):
 
 
 class Examples(NamedTuple):
-    """Training and held-out examples of all members, inputs shared where members share them."""
+    """Training and held-out examples of all members; equal inputs are stored once."""
 
     bank: Tensor  # [R, D] rows of all inputs
     offset: Tensor  # [M] int64, first row of the member's training inputs
@@ -42,11 +42,11 @@ class Examples(NamedTuple):
     validation_count: Tensor  # [M] int64
     held_out_count: Tensor  # [M] int64
     input_range: Tensor  # [M], largest minus smallest input of the task
-    targets: Tensor  # [R, L * ...] of the bank's rows, of a task that asks for more than a label; else [R, 0]
+    targets: Tensor  # [R, L * ...] of the bank's rows, of a task with more targets than a label; else [R, 0]
 
 
 class History(NamedTuple):
-    """What each training example went through, measurement by measurement."""
+    """The history of each training example over all measurements."""
 
     correct: Tensor  # [M, N] bool, at the last measurement
     learned: Tensor  # [M, N] int64, first measured step at which it was right; -1: never
@@ -55,42 +55,44 @@ class History(NamedTuple):
 
 
 class State(NamedTuple):
-    """A pack in the middle of training."""
+    """A pack during training."""
 
     members: tuple[Member, ...]  # [M]
     step: np.ndarray  # [M] int64, steps trained
     parameters: Tensors  # name -> [M, *shape], trained
-    buffers: Tensors  # name -> [M, *shape], what a module changes itself, such as statistics, and frozen parameters
+    buffers: (
+        Tensors  # name -> [M, *shape], values that a module changes itself, such as statistics, and frozen parameters
+    )
     moments: dict[str, Tensors]  # the optimizer's own
     examples: Examples
     history: History
     coefficients: Coefficients  # each [M]
     strengths: Tensors  # regularizer -> [M]
-    origins: Tensors  # name -> [M, *shape], first weights before their perturbation; empty where nobody has one
+    origins: Tensors  # name -> [M, *shape], first weights before their perturbation; empty without perturbations
     order_keys: Tensor  # [M] int64, on the host
     noise_keys: Tensor  # [M] int64, on the host
 
 
 _SHARED = ("bank", "targets")
-"""Examples of all members."""
+"""Fields of Examples that all members share."""
 _PER_MEMBER = tuple(name for name in State._fields if name not in ("members", "step", "examples"))
 
 
 def init(program: Program, trials: Sequence[TrialConfig]) -> State:
-    """The state of these trials before their first step, one slot each."""
+    """Returns the state of these trials before their first step, one slot per trial."""
     members: list[Member] = []
     parameters: list[Tensors] = []
     buffers: list[Tensors] = []
     origins: list[Tensors] = []
     for trial in trials:
         module = models.build(trial, program.input_dim, program.classes)
-        own, frozen = models.trained(module), models.frozen(module)
-        parameters.append(dict(own))
+        parameters_of, frozen = models.trained(module), models.frozen(module)
+        parameters.append(dict(parameters_of))
         buffers.append({**dict(module.named_buffers()), **frozen})
         if "perturbation" in program.uses:
             unmoved = trial.with_fields({"model.perturbation": 0.0})
             origins.append(dict(models.trained(models.build(unmoved, program.input_dim, program.classes))))
-        members.append(Member(trial, tasks.load(trial), *(_size(each) for each in (own, frozen))))
+        members.append(Member(trial, tasks.load(trial), *(_size(tensors) for tensors in (parameters_of, frozen))))
     stacked = _stacked(program, parameters)
     examples = _examples(program, members)
     return State(
@@ -112,9 +114,9 @@ def init(program: Program, trials: Sequence[TrialConfig]) -> State:
 
 
 def member_view(state: State, m: int) -> State:
-    """A pack of one that shares its memory with member m: what is done to it in place is done to the member.
+    """Returns a pack of one that shares its memory with member m: in-place changes apply to the member.
 
-    What only the host knows is left out.
+    Fields that exist only on the host are empty.
     """
 
     def own(value: Any) -> Any:
@@ -126,7 +128,7 @@ def member_view(state: State, m: int) -> State:
 
 
 def select(state: State, keep: np.ndarray) -> State:
-    """Only these members, their bits unchanged. keep: [M] bool, or positions."""
+    """Returns the state of only these members, their bits unchanged. keep: [M] bool, or positions."""
     positions = np.flatnonzero(keep) if keep.dtype == bool else keep
     at = torch.from_numpy(positions)
 
@@ -144,12 +146,12 @@ def select(state: State, keep: np.ndarray) -> State:
 
 
 def rows_of(bank: Tensor, index: Tensor) -> Tensor:
-    """Rows of the bank, [*index, D]; several times faster on a CPU than bank[index]."""
+    """Returns rows of the bank, [*index, D]; several times faster on a CPU than bank[index]."""
     return bank.index_select(0, index.flatten()).view(*index.shape, -1)
 
 
 def state_bytes(state: State) -> int:
-    """Bytes of the state's own tensors."""
+    """Returns the number of bytes of the state's tensors."""
 
     sizes: list[int] = []
     map_tensors(lambda tensor: sizes.append(tensor.nbytes), state)
@@ -157,9 +159,9 @@ def state_bytes(state: State) -> int:
 
 
 def map_tensors(function: Callable[..., Any], *values: Any) -> Any:
-    """What `function` makes of each tensor in these dicts and tuples, which are alike; the rest as in the first.
+    """Returns these dicts and tuples with `function` applied to each tensor; other values come from the first.
 
-    With several values, the function takes the tensors that stand in the same place.
+    With several values of the same structure, the function takes the tensors at the same place.
     """
     first = values[0]
     if isinstance(first, Tensor):
@@ -174,7 +176,7 @@ def map_tensors(function: Callable[..., Any], *values: Any) -> Any:
 
 
 def admit(program: Program, state: State, slots: np.ndarray, trials: Sequence[TrialConfig]) -> State:
-    """New trials in these slots (positions, one a trial), before their first step; everybody else keeps their bits."""
+    """Returns the state with new trials in these slots, before their first step; other members are unchanged."""
     new = init(program, trials)
     members = list(state.members)
     for slot, member in zip(slots, new.members, strict=True):
@@ -202,16 +204,16 @@ def _size(parameters: Mapping[str, Tensor]) -> int:
 
 
 def _stacked(program: Program, own: Sequence[Tensors]) -> Tensors:
-    return {name: torch.stack([one[name].detach() for one in own]).to(program.device) for name in own[0]}
+    return {name: torch.stack([tensors[name].detach() for tensors in own]).to(program.device) for name in own[0]}
 
 
 def _examples(program: Program, members: Sequence[Member]) -> Examples:
-    """The members' data on the device; inputs that members share are there once."""
+    """The members' data on the device; inputs that members share are stored once."""
     arrays: dict[int, tuple[np.ndarray, np.ndarray]] = {}
     data = [member.data for member in members]
-    for own in data:
-        arrays.setdefault(id(own.inputs), (own.inputs, own.targets))
-        arrays.setdefault(id(own.held_out_inputs), (own.held_out_inputs, own.held_out_targets))
+    for member_data in data:
+        arrays.setdefault(id(member_data.inputs), (member_data.inputs, member_data.targets))
+        arrays.setdefault(id(member_data.held_out_inputs), (member_data.held_out_inputs, member_data.held_out_targets))
     ends = np.cumsum([0, *(len(inputs) for inputs, _ in arrays.values())])
     begins = dict(zip(arrays, ends[:-1].tolist(), strict=True))
     bank, targets = (torch.from_numpy(np.concatenate(parts)) for parts in zip(*arrays.values(), strict=True))
@@ -243,19 +245,19 @@ def _no_history(examples: Examples, dtype: torch.dtype) -> History:
 
 
 def fitted_to(history: History, width: int) -> History:
-    """[M, width]: cut or padded behind the examples of the members at hand."""
+    """Returns the history as [M, width]: cut or padded after the current members' examples."""
     return History(*(functional.pad(value[:, :width], (0, max(0, width - value.shape[1]))) for value in history))
 
 
 def _coefficients(program: Program, members: Sequence[Member]) -> Coefficients:
-    own = [(member.trial.optimizer, member.trial.regularization.weight_decay) for member in members]
+    settings = [(member.trial.optimizer, member.trial.regularization.weight_decay) for member in members]
     return Coefficients(
-        rate=_vector(program, [o.learning_rate for o, _ in own]),
-        momentum=_vector(program, [o.momentum for o, _ in own]),
-        beta1=_vector(program, [o.betas[0] for o, _ in own]),
-        beta2=_vector(program, [o.betas[1] for o, _ in own]),
-        decay=_vector(program, [decay for _, decay in own]),
-        clip=_vector(program, [o.clip or np.inf for o, _ in own]),
+        rate=_vector(program, [o.learning_rate for o, _ in settings]),
+        momentum=_vector(program, [o.momentum for o, _ in settings]),
+        beta1=_vector(program, [o.betas[0] for o, _ in settings]),
+        beta2=_vector(program, [o.betas[1] for o, _ in settings]),
+        decay=_vector(program, [decay for _, decay in settings]),
+        clip=_vector(program, [o.clip or np.inf for o, _ in settings]),
     )
 
 

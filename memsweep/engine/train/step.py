@@ -1,6 +1,6 @@
 """One optimizer step of all members at once: gather the batch, forward, backward, regularizers, update.
 
-Tensors in, tensors out, and nothing of a single member on the way, so that the whole can be compiled.
+Works only on tensors of all members, so that the whole step can be compiled.
 """
 
 from __future__ import annotations
@@ -24,22 +24,22 @@ from memsweep.spec.options import FAMILIES
 
 
 class Batch(NamedTuple):
-    """What one step needs to know that the state does not say."""
+    """One step's inputs besides the state."""
 
     rows: Tensor  # [M, B] int64, examples of each member
     rate: Tensor  # [M], learning rates
     keys: Tensor  # [M] int64, of the step's noise and dropout
-    corrections: Tensor  # [M, 2] float64, of AdamW's moments for their beginning at zero; of no use to SGD
+    corrections: Tensor  # [M, 2] float64, of AdamW's moments, which begin at zero; ignored by SGD
 
 
 class Sample(NamedTuple):
-    """What a member's loss is about; under vmap and for a member alone without M."""
+    """Inputs of a member's loss; without M under vmap and for a single member."""
 
     inputs: Tensor  # [M, B, D], as the network reads them
     wanted: Tensor  # [M, B] labels, [M, B, L] tokens or [M, B, L O] numbers
     hidden: tuple[Perturbation, ...]  # of each hidden layer
     strengths: Tensors  # regularizer -> [M]
-    critical: Tensors  # "inputs": [M, B, D], critical samples where there are; empty without adversarial training
+    critical: Tensors  # "inputs": [M, B, D], critical samples; empty without adversarial training
 
 
 def train_step(program: Program, state: State, batch: Batch) -> Tensor:
@@ -56,9 +56,11 @@ def train_step(program: Program, state: State, batch: Batch) -> Tensor:
     if "adversarial" in program.uses:
         critical["inputs"] = adversarial.training_inputs(program, state, inputs, batch.keys)
     sample = Sample(inputs, wanted, hidden, state.strengths, critical)
-    # each member's own mean, never averaged over members: that would divide every gradient by M
+    # losses are means per member, not over members, which would divide every gradient by M
     if program.mode == "serial" and program.model.family not in FAMILIES:
-        torch.manual_seed(int(batch.keys[0]))  # for what a user's module draws by itself, as nn.Dropout does
+        torch.manual_seed(
+            int(batch.keys[0])
+        )  # for random numbers that a user's module draws itself, as nn.Dropout does
     gradients = (_gradients_alone if program.mode == "serial" else _lifted_gradients)(program, state, sample)
     norms = optim.gradient_norms(gradients)
     coefficients = state.coefficients._replace(rate=batch.rate)
@@ -72,7 +74,7 @@ def train_step(program: Program, state: State, batch: Batch) -> Tensor:
 
 
 def hold(module: nn.Module, one: State) -> None:
-    """Makes a module's numbers those of a state of one member, in the same memory."""
+    """Makes a module use the numbers of a state of one member, in the same memory."""
     for name, parameter in module.named_parameters():
         parameter.data = (one.parameters if parameter.requires_grad else one.buffers)[name][0]
     for name, buffer in module.named_buffers():
@@ -80,7 +82,7 @@ def hold(module: nn.Module, one: State) -> None:
 
 
 def release(module: nn.Module, one: State) -> None:
-    """Takes over buffers, or frozen parameters, that the module has replaced instead of changed in place."""
+    """Copies buffers, or frozen parameters, that the module replaced instead of changing in place, to the state."""
     for name, buffer in (*module.named_buffers(), *models.frozen(module).items()):
         if buffer.data_ptr() != one.buffers[name].data_ptr():
             one.buffers[name][0].copy_(buffer)
@@ -111,7 +113,7 @@ def _gradients_alone(program: Program, _state: State, sample: Sample) -> Tensors
 
 
 def member_loss(program: Program, forward: Callable[..., Tensor], own: Tensors, sample: Sample) -> Tensor:
-    """What one member minimizes: its task's loss, in part on critical samples, and a penalty of the user's."""
+    """Returns one member's loss: of its task, partly on critical samples, plus a user's penalty."""
 
     def change(h: Tensor, layer: int) -> Tensor:
         return applied(sample.hidden[layer], h)
@@ -131,7 +133,7 @@ def member_loss(program: Program, forward: Callable[..., Tensor], own: Tensors, 
 
 
 def _examples(program: Program, state: State, batch: Batch) -> tuple[Tensor, Tensor]:
-    """Inputs [M, B, D], noisy where asked, and what is wanted of them: given labels [M, B], or targets."""
+    """Inputs [M, B, D], with noise if configured, and their given labels [M, B], or targets."""
     e = state.examples
     rows = e.offset[:, None] + batch.rows
     inputs = rows_of(e.bank, rows)
@@ -143,7 +145,7 @@ def _examples(program: Program, state: State, batch: Batch) -> tuple[Tensor, Ten
 def _perturbation(
     program: Program, state: State, keys: Tensor, place: int, names: tuple[str, str], shape: tuple[int, ...]
 ) -> Perturbation:
-    """What noise and dropout of these names do at a place (0: inputs, 1 on: hidden layers); shape without M."""
+    """Noise and dropout of these names at a place (0: inputs, from 1: hidden layers); shape without M."""
     deviation, rate = (state.strengths.get(name) for name in names)
     if deviation is None and rate is None:
         return {}

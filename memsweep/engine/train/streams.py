@@ -1,7 +1,7 @@
-"""Counter-based random numbers for all members at once: each is a function of (member's key, index) alone.
+"""Counter-based random numbers for all members at once: each is a function only of (member's key, index).
 
-A pack, its order and the device do not enter, so nothing has to be stored to go on or to start over.
-Integers are exact on every device; normal deviates agree to rounding.
+They do not depend on the pack, its order or the device, so resuming needs no stored generator.
+Integers are exact on every device; normal deviates agree up to rounding.
 """
 
 from __future__ import annotations
@@ -16,7 +16,10 @@ _INDEX_BITS = 24  # of the position in a permutation: up to 16,777,216 examples
 
 
 def subkeys(keys: Tensor, counters: Tensor | int) -> Tensor:
-    """Keys of the counters' own streams (SplitMix64's finalizer). keys, counters: int64, broadcast; returns int64."""
+    """Returns the keys of the counters' streams (SplitMix64's finalizer).
+
+    keys, counters: int64, broadcast; returns int64.
+    """
     x = keys + (torch.as_tensor(counters, dtype=torch.int64) + 1) * -7046029254386353131
     x = (x ^ ((x >> 30) & 0x3FFFFFFFF)) * -4658895280553007687
     x = (x ^ ((x >> 27) & 0x1FFFFFFFFF)) * -7723592293110705685
@@ -24,9 +27,9 @@ def subkeys(keys: Tensor, counters: Tensor | int) -> Tensor:
 
 
 def bits(keys: Tensor, count: int) -> Tensor:
-    """Random 32-bit integers. keys: [M] int64. Returns [M, count] int32.
+    """Returns random 32-bit integers, [M, count] int32. keys: [M] int64.
 
-    Member m's i-th is mix(offset_m + i * gamma_m) with offset and odd gamma from its key (as SplitMix does),
+    Member m's i-th number is mix(offset_m + i * gamma_m) with offset and odd gamma from its key (as in SplitMix),
     mix being a 32-bit finalizer of multiply and xor-shift rounds.
     """
     gamma = ((keys >> 32) | 1).to(torch.int32)[:, None]
@@ -42,12 +45,12 @@ def bits(keys: Tensor, count: int) -> Tensor:
 
 
 def uniform(keys: Tensor, count: int) -> Tensor:
-    """Uniform numbers in [0, 1), multiples of 2**-24. keys: [M] int64. Returns [M, count] float32."""
+    """Returns uniform numbers in [0, 1), multiples of 2**-24, [M, count] float32. keys: [M] int64."""
     return bits(keys, count).bitwise_right_shift_(8).bitwise_and_(0xFFFFFF).to(torch.float32).mul_(2.0**-24)
 
 
 def normal(keys: Tensor, count: int) -> Tensor:
-    """Standard normal deviates by Box and Muller. keys: [M] int64. Returns [M, count] float32."""
+    """Returns standard normal deviates by Box and Muller, [M, count] float32. keys: [M] int64."""
     half = (count + 1) // 2
     u = uniform(keys, 2 * half)
     radius = torch.sqrt(-2.0 * torch.log1p(-u[:, :half]))
@@ -56,7 +59,10 @@ def normal(keys: Tensor, count: int) -> Tensor:
 
 
 def permutations(keys: Tensor, size: int) -> Tensor:
-    """A uniformly random order of range(size) for each key, by sorting random numbers. Returns [M, size] int64."""
+    """Returns a uniformly random order of range(size) for each key, by sorting random numbers, [M, size] int64.
+
+    Raises ValueError for 2**24 or more examples.
+    """
     if size >= 1 << _INDEX_BITS:
         raise ValueError(f"{size} examples: an order holds fewer than {1 << _INDEX_BITS}.")
     tagged = (bits(keys, size).to(torch.int64) << _INDEX_BITS) | torch.arange(size, device=keys.device)

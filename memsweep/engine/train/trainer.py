@@ -1,4 +1,4 @@
-"""Trains a pack: the state is data, four verbs move it.
+"""Trains a pack: the state is data, changed by four functions.
 
     program = trainer.compose(trials)
     state = trainer.init(program, trials)
@@ -6,8 +6,8 @@
     state = trainer.admit(program, state, slots, waiting_trials)
     state = trainer.select(state, measured.active)
 
-A member's numbers are the same alone, first, last or among strangers. The verbs may reuse the memory of the
-state they are handed: go on with the one they return. Nothing here knows of Ray, tables or files.
+A member's numbers do not depend on its place in the pack or on the other members. The functions may reuse the memory
+of their argument `state`: continue with the returned state. This module does not use Ray, tables or files.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ __all__ = [
 
 @dataclass
 class Clock:
-    """Seconds spent, by purpose; shared by the verbs of one pack. What compiling took is no other purpose's."""
+    """Seconds spent, by purpose; shared by the functions of one pack. Compiling counts only as `compile`."""
 
     seconds: dict[str, float] = field(
         default_factory=lambda: dict.fromkeys(("start", "compile", "train", "evaluate", "probe"), 0.0)
@@ -51,6 +51,7 @@ class Clock:
     _compiled_before: float = field(default_factory=lambda: compilation.seconds_spent)
 
     def charge(self, purpose: str, since: float) -> None:
+        """Adds the time since `since`, minus compiling, to a purpose."""
         compiling = compilation.seconds_spent - self._compiled_before
         self._compiled_before += compiling
         self.seconds["compile"] += compiling
@@ -58,9 +59,9 @@ class Clock:
 
 
 def advance(program: Program, state: State, steps: int, clock: Clock | None = None) -> tuple[State, Measured]:
-    """Trains every member for `steps` steps, then measures those that are due.
+    """Trains every member for `steps` steps, then measures the members that are due; returns state and measurements.
 
-    steps: at most `steps_to_measurement(state)`, so that nobody passes a measurement.
+    steps: at most `steps_to_measurement(state)`, so that no member skips a measurement.
     """
     clock = clock or Clock()
     begun = time.perf_counter()
@@ -73,7 +74,10 @@ def advance(program: Program, state: State, steps: int, clock: Clock | None = No
 
 
 def train(program: Program, state: State, steps: int) -> tuple[State, Tensor]:
-    """Trains every member for `steps` steps and measures nothing. Returns the norms of the last gradients too, [M]."""
+    """Trains every member for `steps` steps without measuring.
+
+    Returns the state and the norms of the last gradients, [M].
+    """
     index = batches(program, state, steps)  # [steps, M, B]
     rates = learning_rates(program, state, steps)  # [steps, M]
     noise = streams.subkeys(state.noise_keys, torch.from_numpy(state.step) + torch.arange(steps)[:, None]).to(
@@ -87,9 +91,9 @@ def train(program: Program, state: State, steps: int) -> tuple[State, Tensor]:
 
 
 def _together(program: Program, state: State, batches: Batch) -> Tensor:
-    """All members as one, a step at a time; each field of `batches` has the steps first. Returns norms [M]."""
-    host: Any = ()  # no array, which torch 2.11 cannot compile
-    bare = state._replace(members=(), step=host)  # without what is the host's own
+    """All members at once, a step at a time; each field of `batches` has the steps first. Returns norms [M]."""
+    host: Any = ()  # not an array, which torch 2.11 cannot compile
+    bare = state._replace(members=(), step=host)  # without the fields of the host
     norms = torch.zeros(len(state.members))
     for s in range(len(batches.rows)):
         batch = Batch(*(values[s] for values in batches))
@@ -98,27 +102,27 @@ def _together(program: Program, state: State, batches: Batch) -> Tensor:
 
 
 def _in_turn(program: Program, state: State, batches: Batch) -> Tensor:
-    """One member after another, each through all steps, so that its weights stay in the core's cache. As above."""
+    """One member after another through all steps, so that its weights stay in the core's cache. Returns norms [M]."""
     norms = torch.zeros(len(state.members), dtype=program.dtype, device=program.device)
     for m in range(len(state.members)):
-        one = member_view(state, m)
+        view = member_view(state, m)
         for module in (program.module, program.evaluated):
-            hold(module, one)
+            hold(module, view)
         for s in range(len(batches.rows)):
-            norms[m : m + 1] = train_step(program, one, Batch(*(values[s, m : m + 1] for values in batches)))
-            release(program.module, one)
+            norms[m : m + 1] = train_step(program, view, Batch(*(values[s, m : m + 1] for values in batches)))
+            release(program.module, view)
     return norms
 
 
 def set_precision(program: Program) -> None:
-    """Has float32 products computed as the trials say, in the whole process; never less precisely without a word."""
+    """Sets the precision of float32 products as the trials do, in the whole process; never lower than configured."""
     torch.set_float32_matmul_precision(program.matmul)
     torch.backends.cudnn.allow_tf32 = program.matmul != "highest"  # torch's own default is tf32 in convolutions
-    torch.backends.cudnn.deterministic = True  # a resumed training of convolutions gives its own bits
+    torch.backends.cudnn.deterministic = True  # so that a resumed training of convolutions reproduces its bits
 
 
 def steps_to_measurement(state: State) -> int:
-    """Steps until the first member is due."""
+    """Returns the steps until the first member is due."""
     return min(
         member.trial.next_measurement(int(done)) - int(done)
         for member, done in zip(state.members, state.step, strict=True)
@@ -126,9 +130,9 @@ def steps_to_measurement(state: State) -> int:
 
 
 def batches(program: Program, state: State, steps: int) -> Tensor:
-    """The examples of the next steps: [steps, M, B] int64, the same on every device.
+    """Returns the examples of the next steps: [steps, M, B] int64, the same on every device.
 
-    Each member reads one random order of its examples after another; a batch may cross the seam.
+    Each member reads random orders of its examples one after another; a batch may span two orders.
     """
     batch, device = program.batch_size, program.device
     index = torch.empty(steps, len(state.members), batch, dtype=torch.int64, device=device)
@@ -146,7 +150,7 @@ def batches(program: Program, state: State, steps: int) -> Tensor:
 
 
 def learning_rates(program: Program, state: State, steps: int) -> Tensor:
-    """Each member's rate at the next steps: [steps, M]. Epochs are counted in examples read."""
+    """Returns each member's rate at the next steps: [steps, M]. Epochs are counted in examples read."""
     base = np.array([member.trial.optimizer.learning_rate for member in state.members])
     factors = np.ones((steps, len(base)))
     for m, (member, begin) in enumerate(zip(state.members, state.step, strict=True)):
@@ -157,7 +161,7 @@ def learning_rates(program: Program, state: State, steps: int) -> Tensor:
 
 
 def moment_corrections(program: Program, state: State, steps: int) -> Tensor:
-    """Of AdamW's moments at the next steps: [steps, M, 2] float64; zeros for another optimizer."""
+    """Returns the corrections of AdamW's moments at the next steps: [steps, M, 2] float64; zeros for SGD."""
     values = np.zeros((steps, len(state.members), 2))
     if program.optimizer == "adamw":
         for m, (member, done) in enumerate(zip(state.members, state.step.tolist(), strict=True)):
