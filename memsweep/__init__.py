@@ -102,7 +102,7 @@ def launch(
 
     entries = [sweep] if isinstance(sweep, Sweep | str) else sweep
     sweeps = [
-        each for entry in entries for each in (load_sweeps(entry).values() if isinstance(entry, str) else [entry])
+        loaded for entry in entries for loaded in (load_sweeps(entry).values() if isinstance(entry, str) else [entry])
     ]
     if not yes:
         check_size(sweeps)

@@ -115,8 +115,8 @@ def _checkpoints(store: Store, settled: frozenset[str]) -> Iterator[Finding]:
         try:
             saved = checkpoints.read(path)
         except checkpoints.DamagedError as error:
-            said = f"{path}: {error}; the next launch deletes it, and its trials go on from what else is there"
-            yield Finding("checkpoint", False, said)
+            message = f"{path}: {error}; the next launch deletes it, and its trials go on from what else is there"
+            yield Finding("checkpoint", False, message)
             continue
         if settled.issuperset(saved.steps):
             yield Finding("checkpoint", False, f"{path}: all its trials have ended; the next launch deletes it")
@@ -189,13 +189,13 @@ def _ends(store: Store) -> dict[str, dict[str, Any]]:
     return {row["trial_id"]: row for row in store.trials(_END_COLUMNS).to_pylist()}
 
 
-def _lacking(store: Store, known: list[dict[str, Any]], ends: dict[str, dict[str, Any]]) -> list[str]:
+def _lacking(store: Store, wanted_trials: list[dict[str, Any]], ends: dict[str, dict[str, Any]]) -> list[str]:
     """Finished trials without all measurements or probe rows."""
     counts = {
         table: Counter(store.current(table, ["trial_id"])["trial_id"].to_pylist()) for table in ("steps", *PROBES)
     }
     problems = []
-    for row in known:
+    for row in wanted_trials:
         trial_id, end = row["trial_id"], ends.get(row["trial_id"])
         if end is None or end["status"] != Status.FINISHED:
             continue

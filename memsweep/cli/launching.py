@@ -81,11 +81,11 @@ def plan(
     at_a_time = workers or planning.local_workers(chosen)
     measuring = 0.0
 
-    def calibrate(asked: list[list[TrialConfig]], where: str) -> list[Calibration | None]:
+    def calibrate(groups: list[list[TrialConfig]], where: str) -> list[Calibration | None]:
         nonlocal measuring
         began = time.perf_counter()
-        measured = planning.calibrate_here(asked, where)
-        measuring = (time.perf_counter() - began) / min(at_a_time, len(asked))  # as the workers divide the programs
+        measured = planning.calibrate_here(groups, where)
+        measuring = (time.perf_counter() - began) / min(at_a_time, len(groups))  # as the workers divide the programs
         return measured
 
     programs = execution_plan.choose(due, store, chosen, at_a_time, compiling=compiling.wish, calibrate=calibrate)

@@ -26,8 +26,8 @@ def status(results: ResultsOption = "results", output: FormatOption = Format.TAB
     print_rows(sweeps, output, columns=COLUMNS)
     if not sweeps:
         say(f"No sweep was launched in {store.results}.")
-    for sweep, said in store.searches().items():
-        say(f"{sweep}: {said}")
+    for sweep, progress in store.searches().items():
+        say(f"{sweep}: {progress}")
     for sentence in filter(None, [older(store), tracking(store)]):
         say(sentence)
     for trial_id, state, cause in failures(store):

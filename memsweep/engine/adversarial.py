@@ -46,7 +46,7 @@ def search(climb: Climb, inputs: Tensor, input_range: Tensor, keys: Tensor, iter
     same noise for all members.
     """
     span = input_range[:, None, None]
-    shape, moved, found = inputs.shape, inputs, inputs
+    shape, moved, samples = inputs.shape, inputs, inputs
     is_critical = torch.zeros(shape[:2], dtype=torch.bool, device=inputs.device)
     reference = torch.zeros(shape[:2], dtype=torch.int64, device=inputs.device)
     for i in range(iterations + 1):
@@ -55,13 +55,13 @@ def search(climb: Climb, inputs: Tensor, input_range: Tensor, keys: Tensor, iter
             reference = logits.argmax(dim=-1)
         gradient, logits = climb(moved, reference)
         hit = (logits.argmax(dim=-1) != reference) & ~is_critical
-        found = torch.where(hit[..., None], moved, found)
+        samples = torch.where(hit[..., None], moved, samples)
         is_critical = is_critical | hit
         if i < iterations:
             noise = streams.normal(streams.subkeys(keys, i), shape[1:].numel()).view(-1, *shape[1:]).to(inputs.dtype)
             moved = moved + span * (ALPHA * gradient.sign() + BETA * noise)
             moved = torch.minimum(torch.maximum(moved, inputs - RADIUS * span), inputs + RADIUS * span)
-    return Found(found, is_critical)
+    return Found(samples, is_critical)
 
 
 def training_inputs(program: Program, state: State, inputs: Tensor, keys: Tensor) -> Tensor:
@@ -79,8 +79,8 @@ def climber(program: Program, numbers: Tensors) -> Climb:
     if program.mode == "serial":
         return lambda inputs, labels: _climb_alone(program, inputs, labels)
 
-    def loss(x: Tensor, own: Tensors, y: Tensor) -> tuple[Tensor, Tensor]:
-        logits = call(program, program.evaluated, own, x)
+    def loss(x: Tensor, weights: Tensors, y: Tensor) -> tuple[Tensor, Tensor]:
+        logits = call(program, program.evaluated, weights, x)
         return cross_entropy(logits, y, None), logits
 
     def climb(inputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:

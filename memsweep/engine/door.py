@@ -35,10 +35,10 @@ def problems(trial: TrialConfig) -> list[str]:
         except Exception:  # stored as the trial's cause, with its traceback
             return []
         if trial.model.family not in FAMILIES:
-            found = [*_answer_problems(trial, answers, len(inputs)), *_parameter_problems(trial, module, answers)]
-            found = found or [*_evaluation_problems(trial, module), *_drawing_problems(trial, module, inputs)]
-            if found:
-                return found
+            sentences = [*_answer_problems(trial, answers, len(inputs)), *_parameter_problems(trial, module, answers)]
+            sentences = sentences or [*_evaluation_problems(trial, module), *_drawing_problems(trial, module, inputs)]
+            if sentences:
+                return sentences
         r = trial.regularization
         return list(_penalty_problems(trial, module, inputs)) if r.penalty != "none" and r.penalty_strength else []
 
@@ -163,8 +163,8 @@ def _run(module: nn.Module, inputs: Tensor, training: bool) -> Any:
     return copy.deepcopy(module).train(training)(inputs)
 
 
-def _are_same(one: Tensor, other: Tensor) -> bool:
-    return bool(((one == other) | (one.isnan() & other.isnan())).all())
+def _are_same(output: Tensor, other: Tensor) -> bool:
+    return bool(((output == other) | (output.isnan() & other.isnan())).all())
 
 
 def _numbers(module: nn.Module) -> dict[str, Tensor]:
@@ -195,17 +195,17 @@ def _unequal(ones: Mapping[str, Any], others: Mapping[str, Any]) -> list[str]:
     return [name for name, value in ones.items() if not _are_equal(value, others.get(name))]
 
 
-def _are_equal(one: Any, other: Any) -> bool:
+def _are_equal(value: Any, other: Any) -> bool:
     """Compares numbers, texts, and tensors, arrays, lists and dicts of them; other types count as equal."""
-    if isinstance(one, Tensor):
-        return isinstance(other, Tensor) and one.shape == other.shape and torch.equal(one, other)
-    if isinstance(one, np.ndarray):
-        return isinstance(other, np.ndarray) and np.array_equal(one, other)
-    if isinstance(one, dict):
-        return isinstance(other, dict) and one.keys() == other.keys() and not _unequal(one, other)
-    if isinstance(one, list | tuple):
-        return isinstance(other, list | tuple) and len(one) == len(other) and all(map(_are_equal, one, other))
-    return type(one) not in (bool, int, float, complex, str, np.float64, np.float32) or one == other
+    if isinstance(value, Tensor):
+        return isinstance(other, Tensor) and value.shape == other.shape and torch.equal(value, other)
+    if isinstance(value, np.ndarray):
+        return isinstance(other, np.ndarray) and np.array_equal(value, other)
+    if isinstance(value, dict):
+        return isinstance(other, dict) and value.keys() == other.keys() and not _unequal(value, other)
+    if isinstance(value, list | tuple):
+        return isinstance(other, list | tuple) and len(value) == len(other) and all(map(_are_equal, value, other))
+    return type(value) not in (bool, int, float, complex, str, np.float64, np.float32) or value == other
 
 
 def _listed(names: list[str]) -> str:

@@ -162,12 +162,12 @@ def packs(
 
 def _sampled(packs: Sequence[Pack]) -> list[Pack]:
     """Marks the first pack of each program, and every COMPARED_PACKS-th after it, for comparison with a run alone."""
-    seen: Counter[str] = Counter()
+    counts: Counter[str] = Counter()
     sampled = []
     for pack in packs:
         name = program_name(pack.trials[0])
-        sampled.append(replace(pack, compared=seen[name] % COMPARED_PACKS == 0))
-        seen[name] += 1
+        sampled.append(replace(pack, compared=counts[name] % COMPARED_PACKS == 0))
+        counts[name] += 1
     return sampled
 
 

@@ -46,7 +46,7 @@ class PackSupervisor:
 
     def was_preempted(self, node_id: str) -> bool:
         """Returns whether this machine was taken away with notice."""
-        from memsweep.run import ray_tune  # as above
+        from memsweep.run import ray_tune  # imported already, by the caller
 
         return ray_tune.was_preempted(node_id)
 

@@ -59,7 +59,7 @@ class Cell(nn.Module):
 
     weight [G H, m], recurrent [R H, H], bias [G H].  pru_c: peephole [H], the vector v.
     plus_out, plus_state: y = tanh(plus(h)) is the layer's output; with plus_state the gates read y instead of h.
-    plus_cand: the candidate reads relu(plus(x)) instead of x, by the matrix candidate [H, H]; weight has no such block.
+    plus_cand: the candidate reads relu(plus(x)) instead of x, by the matrix candidate [H, H]; weight lacks its block.
     """
 
     def __init__(self, model: Model, input_dim: int):

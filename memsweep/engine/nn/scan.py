@@ -26,7 +26,7 @@ class Spec:
     update: str  # one of UPDATES
     width: int  # H
     steps: int  # T
-    given: int  # steps that have inputs, the first ones, S
+    given: int  # steps with inputs, the first S steps
     recurrent: int  # blocks of pre-activations that read the fed-back output, R
     truncation: int = 0  # gradients do not pass steps that are multiples of it; 0: they pass all
     reads_gradient: bool = True  # whether the gradient of the inputs is needed

@@ -20,7 +20,7 @@ from memsweep.engine.train.program import Program
 from memsweep.engine.train.state import State, rows_of
 
 SEQUENCES = 64
-"""Most validation sequences, the first ones."""
+"""Most validation sequences, in their order."""
 
 
 class Jacobians(NamedTuple):

@@ -113,15 +113,15 @@ def _gradients(
     ends = vmap(vmap(grad(loss), in_dims=(None, None, None, 0)))
     wanted = {step: i for i, step in enumerate(steps)}
 
-    def pulled(own: Tensors, x: Tensor, y: Tensor, adjoint: Tensors) -> tuple[Tensors, Tensor]:
+    def pulled(weights: Tensors, x: Tensor, y: Tensor, adjoint: Tensors) -> tuple[Tensors, Tensor]:
         """d(adjoint . dl/dw) / d(w, x) of one member, loss and time."""
 
         def along(w: Tensors, x: Tensor) -> Tensor:
             gradient = grad(loss)(w, x, y, torch.ones_like(x[:, 0]))
             return torch.stack([(adjoint[name] * gradient[name]).sum() for name in gradient]).sum()
 
-        found: tuple[Tensors, Tensor] = grad(along, argnums=(0, 1))(own, x)
-        return found
+        gradients: tuple[Tensors, Tensor] = grad(along, argnums=(0, 1))(weights, x)
+        return gradients
 
     back = vmap(vmap(pulled, in_dims=(None, None, None, 0)))
     last = path.weights[-1]
@@ -140,9 +140,11 @@ def _gradients(
         active = {name: value[:, first:].flatten(1, 2) for name, value in adjoints.items()}
         of_weights, of_inputs = back(path.weights[s - 1], x, labels.gather(1, rows), active)
         for name, value in of_weights.items():
-            own = adjoints[name][:, first:]
-            column = (-1, *[1] * (own.dim() - 1))
-            own -= rate.view(column) * (value.view(own.shape) + path.decay.view(column) * own)
+            adjoint_part = adjoints[name][:, first:]
+            column = (-1, *[1] * (adjoint_part.dim() - 1))
+            adjoint_part -= rate.view(column) * (
+                value.view(adjoint_part.shape) + path.decay.view(column) * adjoint_part
+            )
         step = of_inputs.view(members, times - first, parts, *of_inputs.shape[2:]) * -rate.view(-1, 1, 1, 1, 1)
         index = rows[:, None, None, :, None].expand_as(step)
         moved[:, first:] = moved[:, first:].scatter_add(3, index, step)
@@ -163,8 +165,8 @@ def _spaced(size: int, count: int) -> list[int]:
 def _loss_of(program: Program) -> Loss:
     """Mean cross-entropy of one member, each example weighted by its share."""
 
-    def loss(own: Tensors, x: Tensor, y: Tensor, shares: Tensor) -> Tensor:
-        log_p = torch.log_softmax(functional_call(program.evaluated, own, (x,)), -1)
+    def loss(weights: Tensors, x: Tensor, y: Tensor, shares: Tensor) -> Tensor:
+        log_p = torch.log_softmax(functional_call(program.evaluated, weights, (x,)), -1)
         classes = torch.arange(log_p.shape[-1], device=x.device)
         return -(torch.where(classes == y[:, None], log_p, 0.0).sum(-1) * shares).mean()
 

@@ -193,8 +193,8 @@ def _copies(inputs: Tensor, rho: float, keys: Tensor) -> Tensor:
 def _hidden(program: Program, state: State, inputs: Tensor) -> Tensor:
     """The last hidden layer, [M, E, H]."""
 
-    def last(own: Tensors, asked: Tensor) -> Tensor:
-        return layers_of(program, own, asked)[0][-1].flatten(1)
+    def last(numbers: Tensors, batch: Tensor) -> Tensor:
+        return layers_of(program, numbers, batch)[0][-1].flatten(1)
 
     return of_members(program, last, numbers_of(state), inputs)
 

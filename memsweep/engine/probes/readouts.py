@@ -58,8 +58,8 @@ def measure(program: Program, state: State) -> list[Readout]:
 def _hidden_states(program: Program, state: State, count: int) -> Tensor:
     """Inputs of the network's read-out at every step: [M, V, T, H] float64."""
 
-    def states(own: Tensors, inputs: Tensor) -> Tensor:
-        return layers_of(program, own, inputs)[0][-1].permute(2, 0, 1)
+    def states(weights: Tensors, inputs: Tensor) -> Tensor:
+        return layers_of(program, weights, inputs)[0][-1].permute(2, 0, 1)
 
     numbers, chunks = numbers_of(state), []
     for begin in range(0, count, at_a_time := rows_at_a_time(program.form)):

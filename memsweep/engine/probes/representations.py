@@ -56,8 +56,8 @@ def measure(program: Program, state: State) -> list[Representation]:
 def _asked(program: Program, numbers: Tensors, inputs: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
     """Input gradients [M, E, D], and hidden layers and logits [M, E, H] each; in the mode `serial` member by member."""
 
-    def chosen(x: Tensor, own: Tensors) -> tuple[Tensor, tuple[Tensor, ...]]:
-        layers, logits = layers_of(program, own, x)
+    def chosen(x: Tensor, weights: Tensors) -> tuple[Tensor, tuple[Tensor, ...]]:
+        layers, logits = layers_of(program, weights, x)
         averaged = (h.flatten(2).mean(2) if h.dim() > 2 else h for h in layers)
         return logits.amax(dim=-1).sum(), (*averaged, logits)
 
@@ -66,7 +66,7 @@ def _asked(program: Program, numbers: Tensors, inputs: Tensor) -> tuple[Tensor, 
         return lifted
     alone = []
     for m in range(len(inputs)):
-        own = slice(m, m + 1)
-        alone.append(lifted_gradient(program, chosen, inputs[own], {n: v[own] for n, v in numbers.items()}))
+        member = slice(m, m + 1)
+        alone.append(lifted_gradient(program, chosen, inputs[member], {n: v[member] for n, v in numbers.items()}))
     gradients, layers = zip(*alone, strict=True)
-    return torch.cat(gradients), tuple(torch.cat(each) for each in zip(*layers, strict=True))
+    return torch.cat(gradients), tuple(torch.cat(layer) for layer in zip(*layers, strict=True))

@@ -90,8 +90,8 @@ def _with_rows(
     names = iter(_named(fields))
     at = slots.to(program.device)
 
-    def placed(own: Tensor) -> Tensor:
-        return own.index_copy(0, at, tensors[next(names)][sources].to(own.device, own.dtype))
+    def placed(value: Tensor) -> Tensor:
+        return value.index_copy(0, at, tensors[next(names)][sources].to(value.device, value.dtype))
 
     return {name: map_tensors(placed, value) for name, value in fields.items()}
 

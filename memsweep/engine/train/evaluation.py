@@ -160,8 +160,8 @@ def rows_at_a_time(form: Form) -> int:
 def outputs_of(program: Program, numbers: Tensors, asked: Asked) -> Tensor:
     """Returns the outputs of members with these numbers, [M, E, ...], by the network in evaluation mode."""
 
-    def answer(own: Tensors, inputs: Tensor) -> Tensor:
-        return call(program, program.evaluated, own, inputs)
+    def answer(weights: Tensors, inputs: Tensor) -> Tensor:
+        return call(program, program.evaluated, weights, inputs)
 
     return of_members(program, answer, numbers, rows_of(asked.bank, asked.rows))
 
@@ -189,8 +189,8 @@ def layers_of(program: Program, own: Tensors, inputs: Tensor) -> tuple[list[Tens
     return layers, outputs
 
 
-def _answers(program: Program, numbers: Tensors, asked: Asked) -> metrics.Evaluation:
-    return metrics.answers(program.form, outputs_of(program, numbers, asked), asked.wanted, program.objective)
+def _answers(program: Program, numbers: Tensors, examples: Asked) -> metrics.Evaluation:
+    return metrics.answers(program.form, outputs_of(program, numbers, examples), examples.wanted, program.objective)
 
 
 def _held_out_counts(program: Program, state: State, *, test: bool) -> dict[str, np.ndarray]:

@@ -101,7 +101,7 @@ def _critical_samples(model: nn.Module, inputs: Tensor, step_key: Tensor, input_
     model.eval()
     with torch.no_grad():
         reference = model(inputs).argmax(1)
-    moved, found, unhit = inputs.clone(), inputs.clone(), torch.ones_like(reference, dtype=torch.bool)
+    moved, samples, unhit = inputs.clone(), inputs.clone(), torch.ones_like(reference, dtype=torch.bool)
     radius = adversarial.RADIUS * input_range
     for i in range(adversarial.TRAINING_ITERATIONS):
         x = moved.clone().requires_grad_()
@@ -111,9 +111,9 @@ def _critical_samples(model: nn.Module, inputs: Tensor, step_key: Tensor, input_
         moved = moved.clamp(inputs - radius, inputs + radius)
         with torch.no_grad():
             hit = (model(moved).argmax(1) != reference) & unhit
-        found[hit], unhit = moved[hit], unhit & ~hit
+        samples[hit], unhit = moved[hit], unhit & ~hit
     model.train()
-    return found
+    return samples
 
 
 def _places(trial: TrialConfig, program: Program, step_key: Tensor) -> list[Perturbation]:

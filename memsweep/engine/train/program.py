@@ -46,7 +46,7 @@ class Program(NamedTuple):
 
     @property
     def key(self) -> tuple[object, ...]:
-        """Key that distinguishes programs of a process; modules are excluded, since each pack builds new ones."""
+        """Key that distinguishes programs of a process; modules are excluded, since each pack builds new modules."""
         return self[2:]
 
 

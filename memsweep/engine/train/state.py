@@ -203,8 +203,10 @@ def _size(parameters: Mapping[str, Tensor]) -> int:
     return sum(value.numel() for value in parameters.values())
 
 
-def _stacked(program: Program, own: Sequence[Tensors]) -> Tensors:
-    return {name: torch.stack([tensors[name].detach() for tensors in own]).to(program.device) for name in own[0]}
+def _stacked(program: Program, by_member: Sequence[Tensors]) -> Tensors:
+    return {
+        name: torch.stack([tensors[name].detach() for tensors in by_member]).to(program.device) for name in by_member[0]
+    }
 
 
 def _examples(program: Program, members: Sequence[Member]) -> Examples:

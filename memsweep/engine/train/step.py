@@ -89,8 +89,8 @@ def release(module: nn.Module, one: State) -> None:
 
 
 def _lifted_gradients(program: Program, state: State, sample: Sample) -> Tensors:
-    def loss(own: Tensors, buffers: Tensors, sample: Sample) -> tuple[Tensor, Tensors]:
-        numbers = {**own, **buffers}
+    def loss(parameters: Tensors, buffers: Tensors, sample: Sample) -> tuple[Tensor, Tensors]:
+        numbers = {**parameters, **buffers}
 
         def forward(inputs: Tensor, **changes: Any) -> Tensor:
             return call(program, program.module, numbers, inputs, **changes)
@@ -105,11 +105,11 @@ def _lifted_gradients(program: Program, state: State, sample: Sample) -> Tensors
 
 
 def _gradients_alone(program: Program, _state: State, sample: Sample) -> Tensors:
-    own: Tensors = dict(models.trained(program.module))
+    parameters: Tensors = dict(models.trained(program.module))
     every: Tensors = dict(program.module.named_parameters())
     loss = member_loss(program, program.module, every, map_tensors(lambda tensor: tensor[0], sample))
-    gradients = torch.autograd.grad(loss, list(own.values()), materialize_grads=True)
-    return {name: gradient[None] for name, gradient in zip(own, gradients, strict=True)}
+    gradients = torch.autograd.grad(loss, list(parameters.values()), materialize_grads=True)
+    return {name: gradient[None] for name, gradient in zip(parameters, gradients, strict=True)}
 
 
 def member_loss(program: Program, forward: Callable[..., Tensor], own: Tensors, sample: Sample) -> Tensor:

@@ -54,7 +54,7 @@ SLOTS = {"cpu": (8, 64), "cuda": (64, 512)}
 STEP_BYTES = 4 << 20
 """Memory that one step of a sequence keeps for the backward pass, for all members of a recurrent pack: this much stays
 in the caches and makes each operation long. A member step of an RNN of 16 units takes 0.78 ms with 1 MiB and 0.49 with
-2.3 MiB, of an LSTM of 32 units 1.9 with 1 MiB and 1.2 with 4 MiB; wider ones are bounded by their weights."""
+2.3 MiB, of an LSTM of 32 units 1.9 with 1 MiB and 1.2 with 4 MiB; wider cells are bounded by their weights."""
 KERNEL_WIDTH = 192
 """From this width on, the library's LSTM, one member at a time, is as fast as fused members on a CPU."""
 IN_TURN_SLOTS = 8

@@ -87,13 +87,15 @@ class Asking:
         """Number of the current round, from 1."""
         return len(self.ends)
 
-    def _ends(self, asked: Round) -> Ends:
+    def _ends(self, current: Round) -> Ends:
         assert self.store is not None  # else the round would not be complete
-        rows = self.store.trial_rows({trial.trial_id for trial in asked.trials})
-        if asked.share < 1:
-            points = _points(self.store, asked.trials, asked.share)
-            for trial in asked.trials:
-                rows[trial.trial_id] = _as_paused(rows[trial.trial_id], points.get(trial.trial_id), trial, asked.share)
+        rows = self.store.trial_rows({trial.trial_id for trial in current.trials})
+        if current.share < 1:
+            points = _points(self.store, current.trials, current.share)
+            for trial in current.trials:
+                rows[trial.trial_id] = _as_paused(
+                    rows[trial.trial_id], points.get(trial.trial_id), trial, current.share
+                )
         return rows
 
     def _with_probes(self, trial: TrialConfig) -> TrialConfig:

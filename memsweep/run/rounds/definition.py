@@ -60,8 +60,10 @@ class Definition:
         launch_id, self._launched_at = rows["launch_id"][0].as_py(), rows["launched_at"][0].as_py()
         if self.add:
             fields = self.sweep.search and self.sweep.search.told
-            known = {row["trial_id"]: wanted.records(row) for row in rows.to_pylist() if row["search_fields"] == fields}
-            is_same = all(_is_in(known, trial) for trial in trials)
+            stored = {
+                row["trial_id"]: wanted.records(row) for row in rows.to_pylist() if row["search_fields"] == fields
+            }
+            is_same = all(_is_in(stored, trial) for trial in trials)
         else:
             is_same = launch_id.partition("-")[0] == self._digest(trials)
         if is_same:
@@ -73,7 +75,7 @@ class Definition:
         """Whether a search's trials agree with the stored trials of its launch, as far as both go."""
         if self.add or not self.sweep.search:
             return True
-        is_alike = all(trial.trial_id == known for trial, known in zip(trials, self._known, strict=False))
+        is_alike = all(trial.trial_id == stored_id for trial, stored_id in zip(trials, self._known, strict=False))
         return is_alike and (len(trials) >= len(self._known) or not is_over)
 
     def _begin(self, trials: Sequence[TrialConfig], ends: Sequence[int]) -> None:
@@ -144,8 +146,8 @@ def probes_before(sweep: str, store: Store) -> dict[str, tuple[tuple[str, ...], 
     }
 
 
-def _is_in(known: Mapping[str, frozenset[str]], trial: TrialConfig) -> bool:
-    return trial.trial_id in known and trial.recorded <= known[trial.trial_id]
+def _is_in(stored: Mapping[str, frozenset[str]], trial: TrialConfig) -> bool:
+    return trial.trial_id in stored and trial.recorded <= stored[trial.trial_id]
 
 
 def write_wanted(sweep: Sweep, trials: Sequence[TrialConfig], store: Store) -> None:

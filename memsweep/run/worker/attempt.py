@@ -21,7 +21,7 @@ from memsweep.spec.config import TrialConfig
 from memsweep.spec.schema import Status, reproduction
 
 CHECKPOINT_COST = 0.05
-"""Largest share of the time spent on checkpoints; slower ones are written less often."""
+"""Largest share of the time spent on checkpoints; if they take longer, they are written less often."""
 
 
 class Attempt:
