@@ -1,1 +1,1 @@
-"""What every question shares: frames, statistics, figures."""
+"""Frames, statistics and figures that all analysis modules share."""

@@ -1,6 +1,6 @@
-"""How alike are networks? Measures between all pairs of networks that were asked about the same examples.
+"""Similarity of networks, for all pairs of networks evaluated on the same examples.
 
-Each takes what S networks say, network first, and returns a symmetric matrix [S, S].
+Each function takes the outputs of S networks, network axis first, and returns a symmetric matrix [S, S].
 """
 
 from __future__ import annotations
@@ -13,13 +13,17 @@ VARIANCE = 0.99
 
 
 def agreement(predicted: np.ndarray) -> np.ndarray:
-    """Share of examples that two networks predict alike.  predicted: [S, E] classes.  In [0, 1]."""
-    return np.stack([(predicted == own).mean(1) for own in predicted])
+    """Returns the share of examples, in [0, 1], for which two networks predict the same class.
+
+    predicted: [S, E] classes.
+    """
+    return np.stack([(predicted == row).mean(1) for row in predicted])
 
 
 def kappa(predicted: np.ndarray) -> np.ndarray:
-    """Agreement A beyond chance C: (A - C) / (1 - C), with C = sum_c m_c m'_c of how often each predicts each class.
+    """Returns Cohen's kappa, the agreement A beyond chance C: (A - C) / (1 - C).
 
+    C = sum_c m_c m'_c, where m_c is the share of examples for which a network predicts class c.
     predicted: [S, E] classes.  At most 1; 0 for independent predictions; NaN where both always predict the same class.
     """
     classes = np.unique(predicted)
@@ -30,41 +34,43 @@ def kappa(predicted: np.ndarray) -> np.ndarray:
 
 
 def cka(features: np.ndarray) -> np.ndarray:
-    """Linear centred kernel alignment: |Y'X|^2 / (|X'X| |Y'Y|), with Frobenius norms and centred features.
+    """Returns the linear centred kernel alignment: |Y'X|^2 / (|X'X| |Y'Y|), with Frobenius norms and centred features.
 
-    features: [S, E, H].  In [0, 1]; turning and scaling a layer leaves it. A layer that is constant has none: NaN.
+    features: [S, E, H].  In [0, 1]; invariant to rotation and scaling of a layer. NaN for a constant layer.
     """
     centred = features.astype(float) - features.mean(1, keepdims=True)
     grams = (centred @ centred.swapaxes(1, 2)).reshape(len(features), -1)
     norms = np.linalg.norm(grams, axis=1, keepdims=True)
     with np.errstate(invalid="ignore", divide="ignore"):
         unit = grams / np.where(norms > 0, norms, np.nan)
-    found: np.ndarray = unit @ unit.T
-    return found
+    alignment: np.ndarray = unit @ unit.T
+    return alignment
 
 
 def pwcca(features: np.ndarray, asked: np.ndarray | None = None) -> np.ndarray:
-    """Projection-weighted canonical correlation sum_i a_i rho_i; 1 - it is the distance of Morcos et al. (2018).
+    """Returns the projection-weighted canonical correlation sum_i a_i rho_i: 1 - the distance of Morcos et al. (2018).
 
     rho_i: canonical correlations of the directions that hold VARIANCE; a_i: sum_j |<h_i, z_j>| over the neurons z_j of
-    the first network, with its canonical vectors h_i, normalised to sum 1. Mean of both directions, as it is not
-    symmetric.  features: [S, E, H], E well above H.  asked: [S, S] bool, the pairs to compare, a millisecond each;
-    others are NaN; default: all.  In [0, 1]; turning both layers leaves rho, not a.
+    the first network, with its canonical vectors h_i, normalised to sum 1. The measure is not symmetric: the mean of
+    both directions is returned.
+    features: [S, E, H], E well above H.  asked: [S, S] bool, the pairs to compare, a millisecond each; other pairs are
+    NaN; default: all.
+    In [0, 1]; rotating both layers leaves rho unchanged, but not a.
     """
     centred = features.astype(float) - features.mean(1, keepdims=True)
-    bases = [_base(own) for own in centred]
-    found = np.where(np.eye(len(features), dtype=bool), 1.0, np.nan)
-    chosen = np.ones(found.shape, bool) if asked is None else asked | asked.T
+    bases = [_base(layer) for layer in centred]
+    matrix = np.where(np.eye(len(features), dtype=bool), 1.0, np.nan)
+    chosen = np.ones(matrix.shape, bool) if asked is None else asked | asked.T
     for s, t in zip(*np.nonzero(np.tril(chosen, -1)), strict=True):
         left, rho, right = np.linalg.svd(bases[s].T @ bases[t], full_matrices=False)
         sides = ((bases[s] @ left, centred[s]), (bases[t] @ right.T, centred[t]))
         weights = [np.abs(vectors.T @ neurons).sum(1) for vectors, neurons in sides]
-        found[s, t] = found[t, s] = np.mean([(w * rho).sum() / w.sum() if w.sum() else np.nan for w in weights])
-    return found
+        matrix[s, t] = matrix[t, s] = np.mean([(w * rho).sum() / w.sum() if w.sum() else np.nan for w in weights])
+    return matrix
 
 
 def gradient_cosine(gradients: np.ndarray, predicted: np.ndarray) -> np.ndarray:
-    """Mean cosine of input gradients over examples that two networks predict alike.
+    """Returns the mean cosine of input gradients over examples for which two networks predict the same class.
 
     gradients: [S, E, D], of the predicted class's logit.  predicted: [S, E].  In [-1, 1]; NaN where they never agree.
     """
@@ -73,19 +79,22 @@ def gradient_cosine(gradients: np.ndarray, predicted: np.ndarray) -> np.ndarray:
     cosines = np.einsum("sed,ted->ste", unit, unit, optimize=True)
     alike = predicted[:, None] == predicted[None]
     with np.errstate(invalid="ignore"):
-        found: np.ndarray = (cosines * alike).sum(2) / alike.sum(2)
-    return found
+        mean: np.ndarray = (cosines * alike).sum(2) / alike.sum(2)
+    return mean
 
 
 def order_correlation(learned: np.ndarray) -> np.ndarray:
-    """Spearman's correlation of when examples are learned.  learned: [S, E] steps, infinite: never.  In [-1, 1]."""
+    """Returns Spearman's correlation, in [-1, 1], of the steps at which two networks learn the examples.
+
+    learned: [S, E] steps, infinite: never.
+    """
     ranks = stats.rankdata(learned, axis=1)
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.atleast_2d(np.corrcoef(ranks))
 
 
 def _base(centred: np.ndarray) -> np.ndarray:
-    """Orthonormal directions [E, p] that hold VARIANCE of a layer [E, H]."""
+    """Returns orthonormal directions [E, p] that hold VARIANCE of a layer [E, H]."""
     left, sizes, _ = np.linalg.svd(centred, full_matrices=False)
-    held = np.cumsum(sizes**2)
-    return left[:, : int(np.searchsorted(held, VARIANCE * held[-1])) + 1]
+    variances = np.cumsum(sizes**2)
+    return left[:, : int(np.searchsorted(variances, VARIANCE * variances[-1])) + 1]

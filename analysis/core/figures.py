@@ -1,4 +1,4 @@
-"""How every figure looks, and its files: one style, column width, colours that colour-blind readers tell apart."""
+"""Style, curves, axes and files of all figures, in colours that colour-blind readers can distinguish."""
 
 from __future__ import annotations
 
@@ -43,36 +43,36 @@ STYLE: dict[str, Any] = {
     "legend.frameon": False,
     "legend.handlelength": 1.8,
     "svg.fonttype": "none",  # text stays text
-    "pdf.fonttype": 42,  # and what journals accept
+    "pdf.fonttype": 42,  # which journals accept
     "svg.hashsalt": "memsweep",  # the same figure makes the same file
 }
 UNDATED: dict[str, dict[str, Any]] = {"pdf": {"CreationDate": None}, "svg": {"Date": None}, "png": {}}
-"""Kinds of files, and what keeps the time out of them."""
+"""Kind of file -> metadata that leaves out the time of writing."""
 CATEGORIES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-"""For things without an order (Okabe and Ito)."""
+"""Colours of unordered categories (Okabe and Ito)."""
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*", "<", ">")
 
 
 @dataclass(frozen=True)
 class Figure:
-    """One drawing of a question's summary. draw: gets the summary and an axis.  note: what the reader must know."""
+    """One drawing of a question's summary. draw: gets the summary and an axis.  note: the caption."""
 
     name: str  # of its files: sweep-name.svg
     title: str
     draw: Callable[[pd.DataFrame, Axes], Axes]
     note: str
     rows: Callable[[pd.DataFrame], pd.DataFrame] = lambda summary: summary
-    """What of the summary it shows, as the table below it."""
+    """Returns the part of the summary that is shown, as the table below the figure."""
     only: Mapping[str, Any] = field(default_factory=dict)
-    """Column -> value of the trials that it is about; a sweep that has none of them goes without the figure."""
+    """Column -> value of the trials that are shown; a sweep without such trials has no such figure."""
 
     def about(self, trials: pd.DataFrame) -> pd.DataFrame:
-        """Those of these trials that it is about."""
+        """Returns the trials that the figure shows."""
         return having(trials, self.only)
 
 
 def having(rows: pd.DataFrame, values: Mapping[str, Any]) -> pd.DataFrame:
-    """The rows with these values in these columns; numbers that agree on 12 digits are equal."""
+    """Returns the rows with these values in these columns; numbers that agree on 12 digits are equal."""
     for column, value in values.items():
         is_number = isinstance(value, float) and is_float_dtype(rows[column])
         rows = rows[rows[column].map(rounded) == rounded(value)] if is_number else rows[rows[column] == value]
@@ -80,7 +80,7 @@ def having(rows: pd.DataFrame, values: Mapping[str, Any]) -> pd.DataFrame:
 
 
 def of_quantity(quantity: str, **values: Any) -> Callable[[pd.DataFrame], pd.DataFrame]:
-    """The rows of one quantity, and of these values, without columns that say nothing about them."""
+    """Returns a function that selects the rows of one quantity and of these values, without empty columns."""
 
     def rows(summary: pd.DataFrame) -> pd.DataFrame:
         chosen = having(summary, {"quantity": quantity, **values}).dropna(axis=1, how="all")
@@ -90,13 +90,15 @@ def of_quantity(quantity: str, **values: Any) -> Callable[[pd.DataFrame], pd.Dat
 
 
 class Picture(Canvas):
-    """A figure that keeps our style whoever draws or saves it, and that a notebook shows without any backend."""
+    """A figure that applies our style when it is drawn or saved, and that a notebook shows without any backend."""
 
     def draw(self, renderer: RendererBase) -> None:
+        """Draws the figure in our style."""
         with styled():  # ticks and fonts are made late
             super().draw(renderer)
 
     def savefig(self, *arguments: Any, **options: Any) -> None:
+        """Saves the figure in our style."""
         with styled():
             super().savefig(*arguments, **options)
 
@@ -107,14 +109,14 @@ class Picture(Canvas):
 
 
 def styled() -> AbstractContextManager[None]:
-    """Our style alone; the user's own settings, from matplotlibrc or elsewhere, are back afterwards."""
+    """Returns a context with our style alone; on exit the user's own settings are restored."""
     context: AbstractContextManager[None] = matplotlib.style.context(["default", STYLE])
     return context
 
 
 @contextmanager
 def canvas() -> Iterator[Axes]:
-    """An axis in our style, of a figure that pyplot does not know."""
+    """Yields an axis in our style, of a figure that is not registered with pyplot."""
     with styled():
         figure = Picture()
         FigureCanvasAgg(figure)
@@ -122,7 +124,7 @@ def canvas() -> Iterator[Axes]:
 
 
 def looks(count: int, *, ordered: bool) -> list[dict[str, Any]]:
-    """Colour and marker of each of `count` curves: from dark to light where they have an order, else distinct hues."""
+    """Returns colour and marker of each of `count` curves: dark to light if `ordered`, else distinct hues."""
     if ordered and count > 1:
         colors = [to_hex(color) for color in colormaps["viridis"](np.linspace(0, 0.9, count))]
     else:
@@ -131,7 +133,7 @@ def looks(count: int, *, ordered: bool) -> list[dict[str, Any]]:
 
 
 def curve(ax: Axes, points: pd.DataFrame, x: str, **look: Any) -> None:
-    """Estimates with their intervals along column `x`; a setting without estimate breaks the line.
+    """Draws estimates with their intervals along column `x`; a setting without estimate breaks the line.
 
     points: x, estimate, low, high, and missing: open markers where some seeds have no result.
     """
@@ -144,18 +146,18 @@ def curve(ax: Axes, points: pd.DataFrame, x: str, **look: Any) -> None:
 
 
 def hollow(ax: Axes, x: ArrayLike, y: ArrayLike, label: str, marker: str = "o", **look: Any) -> None:
-    """Marked points: rings, named once in the legend."""
+    """Marks points with rings, which appear once in the legend."""
     named = {handle.get_label() for handle in ax.lines}
     ax.plot(x, y, marker, mfc="none", ms=7, mew=1.0, ls="none", label=f"_{label}" if label in named else label, **look)
 
 
 def reference(ax: Axes, x: ArrayLike, y: ArrayLike, label: str, dashes: str = "--") -> None:
-    """A line of theory or chance."""
+    """Draws a line of theory or chance."""
     ax.plot(x, y, dashes, color="0.45", linewidth=0.9, label=label)
 
 
 def plain_ticks(*axes: Axis) -> None:
-    """1, 2, 5, 10 instead of powers of ten on logarithmic axes; more where one spans less than a factor of 5."""
+    """Sets ticks 1, 2, 5, 10 on logarithmic axes, and more on an axis that spans less than a factor of 5."""
     for axis in axes:
         low, high = axis.get_view_interval()
         axis.set_major_locator(LogLocator(subs=(1, 2, 5) if high > 5 * low else (1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 8)))
@@ -164,13 +166,13 @@ def plain_ticks(*axes: Axis) -> None:
 
 
 def grid_ticks(axis: Axis, values: ArrayLike, names: Sequence[str] = ()) -> None:
-    """Ticks at these values alone, called by their numbers or by these names."""
+    """Sets ticks at these values alone, labelled with their numbers or with `names`."""
     axis.set_ticks(np.asarray(values, float), names or texts(np.asarray(values, float)))
     axis.set_minor_locator(NullLocator())
 
 
 def scale_by(values: ArrayLike, ax: Axes) -> None:
-    """Gives the x axis the scale of its values: logarithmic if they grow by factors, with a place for 0 among them."""
+    """Sets the scale of the x axis: logarithmic, with a place for 0, if the values grow by factors."""
     places = np.unique(np.asarray(values, float))
     places = places[np.isfinite(places)]
     positive = places[places > 0]
@@ -189,11 +191,11 @@ def scale_by(values: ArrayLike, ax: Axes) -> None:
 
 
 _TICKS_WIDTH = 48
-"""Characters of ticks that a column is wide."""
+"""Width of a column in characters of tick labels."""
 
 
 def _grow_by_factors(places: np.ndarray) -> bool:
-    """Whether sorted values are spaced by factors rather than by differences. With 0 among them they must span more."""
+    """Returns whether sorted values are spaced by factors, not differences; with 0 among them they must span more."""
     positive = places[places > 0]
     if len(positive) < 2 or places[0] < 0:
         return False
@@ -205,12 +207,12 @@ def _grow_by_factors(places: np.ndarray) -> bool:
 
 
 def _unevenness(steps: np.ndarray) -> float:
-    """The largest of these steps over the smallest."""
+    """Returns the largest of these steps over the smallest."""
     return float(steps.max() / steps.min())
 
 
 def empty(ax: Axes, why: str) -> Axes:
-    """An axis that says why there is nothing on it; the report leaves such a figure out."""
+    """Writes the reason for missing data on the axis; the report leaves an empty figure out. Returns the axis."""
     ax.set_axis_off()
     ax.set_label(why)
     ax.text(0.5, 0.5, why, ha="center", va="center", wrap=True, transform=ax.transAxes)
@@ -218,12 +220,12 @@ def empty(ax: Axes, why: str) -> Axes:
 
 
 def why_empty(ax: Axes) -> str:
-    """What `empty` was given for this axis; "" where something is drawn."""
+    """Returns the reason that `empty` wrote on this axis; "" where something is drawn."""
     return "" if ax.axison else str(ax.get_label())
 
 
 def legend(ax: Axes, title: str | None = None) -> None:
-    """Below the axis, where it hides no point."""
+    """Draws the legend below the axis, where it hides no point."""
     handles, labels = ax.get_legend_handles_labels()
     if handles:
         order = sorted(range(len(handles)), key=lambda i: isinstance(handles[i], Line2D))  # curves before plain lines
@@ -231,12 +233,12 @@ def legend(ax: Axes, title: str | None = None) -> None:
         longest = max(map(len, labels))
         columns = max(1, min(5, len(handles), 60 // (longest + 6)))
         if isinstance(ax.figure, Canvas) and ax.figure.get_layout_engine() is None:
-            ax.figure.set_layout_engine("constrained")  # which alone makes room outside of the axes
+            ax.figure.set_layout_engine("constrained")  # only this layout makes room outside of the axes
         ax.figure.legend(handles, labels, title=title, ncols=columns, loc="outside lower center", title_fontsize=7)
 
 
 def save(ax: Axes, folder: Location, name: str, title: str) -> list[Location]:
-    """The figure of this axis as PDF, SVG and PNG, which know its title; returns their paths."""
+    """Writes the figure of this axis as PDF, SVG and PNG with its title as metadata; returns their paths."""
     folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / f"{name}.{kind}" for kind in UNDATED]
     assert isinstance(ax.figure, Canvas)

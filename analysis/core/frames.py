@@ -1,4 +1,4 @@
-"""Which rows a figure is made from: the trials that a sweep wants, stored or not, in pandas."""
+"""Reads the trials that a sweep wants, stored or not, as pandas frames."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from memsweep.spec.schema import SETTLED, Status, cell
 
 TRIALS = """select w.trial_id, w.setting_id, w.seed, w.configuration, t.* exclude (trial_id, setting_id, seed)
 from wanted w left join trials t using (trial_id) where w.sweep = '{sweep}' order by w.position"""
-"""All trials that a sweep wants; those that are not stored have no status."""
+"""All trials that a sweep wants; trials that are not stored have no status."""
 
 ROUNDS = TRIALS.replace("w.configuration,", "w.configuration, w.search, w.search_fields, w.round,")
-"""The same, with the search that asked for them, and its round."""
+"""As TRIALS, with the search that proposed each trial, and its round."""
 
 STEPS = """select w.setting_id, w.seed, w.configuration, t.status, s.*
 from wanted w join trials t using (trial_id) join steps s using (trial_id)
@@ -33,7 +33,7 @@ where w.sweep = '{sweep}' order by w.position, s.step"""
 
 
 def beside(table: str, order: str, probe: str = "") -> str:
-    """A query of a table that trials have beside theirs; `probe`: only of trials that were asked for this one."""
+    """Returns a query of a table with rows for each trial; `probe`: only of trials with this probe."""
     which = f" and list_contains(string_split(w.probes, ','), '{probe}')" if probe else ""
     return f"""select w.trial_id, w.setting_id, w.seed, w.configuration, t.status, t.step_count, t.solved_step,
 t.parameter_count, b.* exclude (trial_id, attempt_id)
@@ -42,16 +42,16 @@ where w.sweep = '{{sweep}}'{which} order by w.position, {order}"""
 
 
 CURVES = beside("steps", "b.step")
-"""All measurements of a sweep's trials; a trial without any is one row without step."""
+"""All measurements of a sweep's trials; a trial without measurements is one row without step."""
 
 POSITIONS = beside("positions", "b.position", "positions")
-"""Recall by position of the trials that were asked for it; a trial that is not stored is one row without position."""
+"""Recall by position, of trials with this probe; a trial that is not stored is one row without position."""
 
 READOUTS = beside("readouts", "b.item, b.fitted_step, b.applied_step", "readouts")
-"""Read-outs of the trials that were asked for them; a trial that is not stored is one row without item."""
+"""Read-outs, of trials with this probe; a trial that is not stored is one row without item."""
 
 JACOBIANS = beside("jacobians", "b.layer", "jacobians")
-"""Jacobians of the trials that were asked for them; a trial that is not stored is one row without layer."""
+"""Jacobians, of trials with this probe; a trial that is not stored is one row without layer."""
 
 COLUMNS = {spec.column: name for name, spec in FIELDS.items()}
 """Column -> dotted field."""
@@ -61,15 +61,16 @@ _FIELDS = tuple(column for column in COLUMNS if column != "seed")
 
 
 def statement(template: str, sweep: str) -> str:
-    """TRIALS, STEPS or a query of their kind for one sweep, as `memsweep query` takes it."""
+    """Returns a query template, such as TRIALS or STEPS, filled in for one sweep, as `memsweep query` takes it."""
     return template.format(sweep=sweep.replace("'", "''"))
 
 
 def read(template: str, sweep: str, results: str | Location | Store) -> pd.DataFrame:
-    """The answer to TRIALS, STEPS or a query of their kind for one sweep, with a column for every field of a trial.
+    """Returns a query template's rows for one sweep, such as TRIALS or STEPS, with a column for every field of a trial.
 
-    Fields come from `wanted`, so that trials which are not stored have them too. Values that agree on 12 digits are
-    one: of trials that differ by less, one is kept, a usable one if there is any.
+    Fields come from `wanted`, so that trials which are not stored have them too. Trials whose fields agree on 12 digits
+    are duplicates: one of them is kept, a usable one if there is any.
+    Raises StoreError where a stored configuration can't be read.
     """
     frame = query.sql(statement(template, sweep), results)
     stated = frame["configuration"].unique()
@@ -78,65 +79,65 @@ def read(template: str, sweep: str, results: str | Location | Store) -> pd.DataF
     except (ValueError, TypeError, AttributeError) as error:
         raise StoreError(f"table wanted: a configuration of sweep {sweep!r} can't be read ({error}).") from error
     stored = [column for column in [*_FIELDS, "configuration"] if column in frame]
-    known = frame.drop(columns=stored).join(fields.reindex(frame["configuration"]).set_axis(frame.index))
-    return _once(known.assign(status=frame["status"].fillna(MISSING)))
+    frame_with_fields = frame.drop(columns=stored).join(fields.reindex(frame["configuration"]).set_axis(frame.index))
+    return _once(frame_with_fields.assign(status=frame["status"].fillna(MISSING)))
 
 
 def rounded_fields(trials: pd.DataFrame) -> pd.DataFrame:
-    """Rows of the table `trials` with the numbers of their fields on 12 digits, as `read` gives them."""
+    """Returns rows of the table `trials` with the numbers of their fields rounded to 12 digits, as `read` does."""
     fields = [name for name in COLUMNS if name in trials and is_float_dtype(trials[name])]
     return trials.assign(**{name: trials[name].map(rounded) for name in fields})
 
 
 def mapping(row: Mapping[Any, Any]) -> dict[str, Any]:
-    """A row as the tables hold it: what pandas spells NaN is None."""
+    """Returns a row as the tables hold it, with None in place of NaN."""
     return {str(name): None if isinstance(value, float) and math.isnan(value) else value for name, value in row.items()}
 
 
 def usable(trials: pd.DataFrame) -> pd.Series[bool]:
-    """Rows whose last measurement is a result."""
+    """Returns which rows belong to trials whose last measurement is a result."""
     return trials["status"].isin(USABLE)
 
 
 def settled(trials: pd.DataFrame) -> pd.Series[bool]:
-    """Rows of trials whose end is known; others failed, were interrupted, or are not stored."""
+    """Returns which rows belong to trials with a final end; others failed, were interrupted, or are not stored."""
     return trials["status"].isin(SETTLED)
 
 
 def varying(trials: pd.DataFrame) -> list[str]:
-    """Columns of the fields that differ between these rows, seeds apart, in the order of a trial's fields."""
+    """Returns columns of the fields that differ between these rows, without seeds, in the order of a trial's fields."""
     fields = [column for column in COLUMNS if column in trials and not column.startswith(_UNVARIED)]
     return [column for column in fields if trials[column].nunique(dropna=False) > 1]
 
 
 def budget(trials: pd.DataFrame) -> pd.Series[float]:
-    """Steps of each trial at most: stop.steps, or those of its epochs."""
+    """Returns the most steps that each trial may take: stop.steps, or the steps of its epochs."""
     epochs = -(-trials["optimizer_epochs"] * trials["data_examples"] // trials["optimizer_batch_size"])
     return trials["stop_steps"].where(trials["stop_steps"] > 0, epochs).astype(float)
 
 
 def share(part: pd.Series[Any], whole: pd.Series[Any]) -> pd.Series[float]:
-    """part / whole as numbers; NaN where the whole is 0 or either is absent."""
+    """Returns part / whole as numbers; NaN where the whole is 0 or either is absent."""
     whole = whole.astype(float)
     return part.astype(float) / whole.where(whole > 0)
 
 
 def short(column: str) -> str:
-    """`regularization_weight_decay` as people say it: weight decay."""
+    """Returns the readable name of a column: `regularization_weight_decay` becomes weight decay."""
     return COLUMNS.get(column, column).rpartition(".")[2].replace("_", " ")
 
 
 def label(values: Mapping[str, Any], among: pd.DataFrame | None = None) -> str:
-    """Fields and their values as one text: `weight decay 0.001, width 32`.
+    """Returns fields and their values as one text: `weight decay 0.001, width 32`.
 
-    among: rows with these columns, from whose values these are told apart.
+    among: rows with these columns; numbers have enough digits to be distinguished from the other values in these rows.
     """
     columns = {} if among is None else {column: among[column].unique() for column in values}
     return ", ".join(f"{short(column)} {text(value, columns.get(column, ()))}" for column, value in values.items())
 
 
 def labels(rows: pd.DataFrame, columns: Sequence[str]) -> pd.Series[str]:
-    """The label of each row, of these columns."""
+    """Returns the label of each row, of these columns."""
     named = []
     for column in columns:
         values = rows[column].unique()
@@ -146,26 +147,26 @@ def labels(rows: pd.DataFrame, columns: Sequence[str]) -> pd.Series[str]:
 
 
 def text(value: Any, among: Iterable[Any] = ()) -> str:
-    """A field's value as people write it, with as many digits as tell it from the others."""
+    """Returns a field's value as readable text, with enough digits to distinguish it from the values of `among`."""
     return texts([value, *among])[0]
 
 
 def ends(trials: pd.DataFrame) -> dict[str, int]:
-    """Status -> trials, settled ones first."""
+    """Returns status -> number of trials, settled statuses first."""
     counts = trials["status"].value_counts()
     order = [*SETTLED, *(status for status in Status if status not in SETTLED), MISSING]
     return {status: int(counts[status]) for status in map(str, order) if status in counts}
 
 
 def _cells(configuration: Mapping[str, Any]) -> dict[str, Any]:
-    """Dotted fields of stored JSON as the columns of `trials` hold them; what is older than a field has its default."""
-    known = {name: FIELDS[name].default for name in LATER_FIELDS} | dict(configuration)
-    values = {FIELDS[name]: FIELDS[name].coerced(value) for name, value in known.items() if name in FIELDS}
+    """Returns stored fields as columns of `trials` hold them; fields newer than the trial have their defaults."""
+    configured = {name: FIELDS[name].default for name in LATER_FIELDS} | dict(configuration)
+    values = {FIELDS[name]: FIELDS[name].coerced(value) for name, value in configured.items() if name in FIELDS}
     return {spec.column: rounded(value) if isinstance(value, float) else cell(value) for spec, value in values.items()}
 
 
 def _once(rows: pd.DataFrame) -> pd.DataFrame:
-    """The rows of one trial for each seed and setting whose fields are equal."""
+    """Returns the rows of one trial for each seed and setting whose fields are equal."""
     trials = rows.drop_duplicates("trial_id")
     fields = [name for name in COLUMNS if name in rows and not name.startswith("probe")]
     again = trials.sort_values("status", key=lambda status: ~status.isin(USABLE), kind="stable")

@@ -1,6 +1,6 @@
-"""A figure to hover, toggle and zoom: what is on a Matplotlib axis, as a description that Plotly draws.
+"""Describes a Matplotlib axis as a Plotly figure to hover, toggle and zoom.
 
-Knows lines, points, error bars and coloured squares, linear and logarithmic axes: what our figures are made of.
+Supports lines, points, error bars and coloured squares, on linear and logarithmic axes.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ _SYMBOLS = {
 
 
 WORDS_OF_CURVES = 8
-"""Curves that are told in words; what is more is counted."""
+"""Most curves that are described in words; further curves are only counted."""
 _DECADES = 2.5
-"""Longer logarithmic axes have ticks at powers of ten alone; those of less than one, whose only number may be a lone 2,
-have Matplotlib's."""
+"""Longer logarithmic axes have ticks at powers of ten alone. Axes of less than a decade, which might have a single
+tick of 2, have Matplotlib's ticks."""
 
 
 def describe(ax: Axes) -> dict[str, Any]:
-    """data and layout of a Plotly figure that shows what is drawn on this axis.  Raises ValueError for an image."""
+    """Returns data and layout of a Plotly figure that looks like this axis.  Raises ValueError for an image."""
     if ax.images:
         raise ValueError("squares are drawn by pcolormesh: an image knows no edges.")
     bars = {container.lines[0]: container for container in ax.containers if isinstance(container, ErrorbarContainer)}
@@ -54,7 +54,8 @@ def describe(ax: Axes) -> dict[str, Any]:
 
 
 def words(plot: dict[str, Any]) -> str:
-    """What `describe` found, said for those who can't see it: axes, where curves begin and end, range of colours."""
+    """Returns the result of `describe` in words, for readers who can't see it: axes, ends of curves, range of
+    colours."""
     layout, sentences = plot["layout"], list[str]()
     axes = layout["xaxis"], layout["yaxis"]
     titles = [axis["title"]["text"].replace("<br>", " ") for axis in axes]
@@ -65,7 +66,7 @@ def words(plot: dict[str, Any]) -> str:
     if len(curves) > WORDS_OF_CURVES:
         sentences.append(f"{len(curves) - WORDS_OF_CURVES} more.")
     if not curves:
-        sentences += [f"{one['text'].replace('<br>', ' ').rstrip('.')}." for one in layout["annotations"]]
+        sentences += [f"{annotation['text'].replace('<br>', ' ').rstrip('.')}." for annotation in layout["annotations"]]
     return " ".join(sentences)
 
 
@@ -83,13 +84,13 @@ def _in_words(trace: dict[str, Any], across: dict[str, Any], up: dict[str, Any])
 
 
 def _called(value: float, axis: dict[str, Any]) -> str:
-    """A number as the axis calls it, where it has a tick there."""
+    """Returns the axis's tick label of a number, else the number as text."""
     ticks = zip(axis.get("tickvals", ()), axis.get("ticktext", ()), strict=True)
     return next((text for place, text in ticks if abs(place - value) < 1e-6), texts([value])[0])
 
 
 def _squares(mesh: QuadMesh) -> dict[str, Any]:
-    """Colours by value between the edges of the mesh; no value, no colour."""
+    """Returns a heatmap of the mesh; squares without a value have no colour."""
     values: np.ndarray = np.ma.filled(np.ma.asarray(mesh.get_array(), float), np.nan)
     corners = np.asarray(mesh.get_coordinates(), float)  # [rows + 1, columns + 1, 2]
     low, high = mesh.get_clim()
@@ -109,12 +110,12 @@ def _squares(mesh: QuadMesh) -> dict[str, Any]:
 
 
 def _annotation(text: Text, ax: Axes) -> dict[str, Any]:
-    """A text at its place on linear axes; one that belongs to no place, in the middle."""
-    said = {"text": _lines(text.get_text()), "showarrow": False}
+    """Returns a text at its data coordinates, on linear axes; a text in other coordinates is centred."""
+    annotation = {"text": _lines(text.get_text()), "showarrow": False}
     if text.get_transform() != ax.transData:
-        return {**said, "xref": "paper", "yref": "paper", "x": 0.5, "y": 0.5}
+        return {**annotation, "xref": "paper", "yref": "paper", "x": 0.5, "y": 0.5}
     x, y = text.get_position()
-    return {**said, "x": float(x), "y": float(y), "font": {"color": to_hex(text.get_color()), "size": 11}}
+    return {**annotation, "x": float(x), "y": float(y), "font": {"color": to_hex(text.get_color()), "size": 11}}
 
 
 def _lines(text: str) -> str:
@@ -126,7 +127,7 @@ def _trace(line: Line2D, bars: ErrorbarContainer | None) -> dict[str, Any]:
     label = str(bars.get_label() if bars else line.get_label())
     has_line, has_points = line.get_linestyle() != "None", line.get_marker() in _SYMBOLS
     shown = not label.startswith("_")
-    name = "" if re.fullmatch(r"_(container|child)\d+", label) else label.lstrip("_")  # Matplotlib's own say nothing
+    name = "" if re.fullmatch(r"_(container|child)\d+", label) else label.lstrip("_")  # automatic labels of Matplotlib
     trace = {
         "type": "scatter",
         "mode": "+".join(["lines"] * has_line + ["markers"] * has_points),
@@ -152,7 +153,8 @@ def _trace(line: Line2D, bars: ErrorbarContainer | None) -> dict[str, Any]:
 
 
 def _placed(trace: dict[str, Any], axis: Axis) -> dict[str, Any]:
-    """The trace at the places of a symmetric logarithmic x axis, which Plotly lacks; its values are beside it."""
+    """Returns the trace placed along a symmetric logarithmic x axis, which Plotly lacks; customdata holds its
+    values."""
     if axis.get_scale() != "symlog":
         return trace
     values = np.array(trace["x"], float)
@@ -165,7 +167,7 @@ def _placed(trace: dict[str, Any], axis: Axis) -> dict[str, Any]:
 
 
 def _errors(segments: Any, centre: np.ndarray, axis: int) -> dict[str, Any]:
-    """Bars as lengths above and below the points. Matplotlib drops those of points that are not numbers."""
+    """Returns bars as lengths above and below the points. Matplotlib drops bars of points that are not finite."""
     ends = [segment[:, axis] for segment in segments.get_segments() if len(segment)]
     below, above = np.zeros(len(centre)), np.zeros(len(centre))
     drawn = np.flatnonzero(np.isfinite(centre))
@@ -182,31 +184,31 @@ def _errors(segments: Any, centre: np.ndarray, axis: int) -> dict[str, Any]:
 
 
 def _axis(axis: Axis, scale: str, label: str, limits: tuple[float, float]) -> dict[str, Any]:
-    found: dict[str, Any] = {"title": {"text": _lines(label), "standoff": 12}}
+    spec: dict[str, Any] = {"title": {"text": _lines(label), "standoff": 12}}
     if scale == "log":
         low, high = np.log10(limits).tolist()
         ticks = "D2" if high - low < _DECADES else 1  # 1, 2, 5, 10, or 1, 10, 100
-        found |= {"type": "log", "range": [low, high], "dtick": ticks}
+        spec |= {"type": "log", "range": [low, high], "dtick": ticks}
         if ticks == "D2" or isinstance(axis.get_major_formatter(), StrMethodFormatter):
-            found["tickformat"] = "~g"  # in full: of 20, Plotly writes a small 2
+            spec["tickformat"] = "~g"  # in full: by default, Plotly writes 20 as a small 2
         if high - low < 1:
             places = [float(place) for place in axis.get_majorticklocs() if limits[0] <= place <= limits[1]]
-            found |= {"tickvals": places, "ticktext": [f"{place:g}" for place in places]}
+            spec |= {"tickvals": places, "ticktext": [f"{place:g}" for place in places]}
     else:
-        found |= {"range": list(map(float, limits))}
-    if isinstance(locator := axis.get_major_locator(), FixedLocator):  # ticks of our own
+        spec |= {"range": list(map(float, limits))}
+    if isinstance(locator := axis.get_major_locator(), FixedLocator):  # ticks set by grid_ticks
         places = [float(place) for place in locator()]
-        found |= {"tickvals": places, "ticktext": [label.get_text() for label in axis.get_ticklabels()]}
+        spec |= {"tickvals": places, "ticktext": [label.get_text() for label in axis.get_ticklabels()]}
     if scale == "symlog":
-        places = found.get("tickvals", [place for place in axis.get_majorticklocs() if limits[0] <= place <= limits[1]])
-        found |= {"tickvals": _numbers(axis.get_transform().transform(np.array(places, float)))}
-        found |= {"range": _numbers(axis.get_transform().transform(np.array(limits, float)))}
-        found["ticktext"] = found.get("ticktext") or texts(places)
-    if "tickvals" in found:
-        found.pop("dtick", None)
-    return found
+        places = spec.get("tickvals", [place for place in axis.get_majorticklocs() if limits[0] <= place <= limits[1]])
+        spec |= {"tickvals": _numbers(axis.get_transform().transform(np.array(places, float)))}
+        spec |= {"range": _numbers(axis.get_transform().transform(np.array(limits, float)))}
+        spec["ticktext"] = spec.get("ticktext") or texts(places)
+    if "tickvals" in spec:
+        spec.pop("dtick", None)
+    return spec
 
 
 def _numbers(values: np.ndarray, digits: int = 6) -> list[float | None]:
-    """Not finite: null, which Plotly draws as a hole."""
+    """Returns numbers rounded to `digits`; null, which Plotly draws as a hole, where they are not finite."""
     return [float(f"{value:.{digits}g}") if np.isfinite(value) else None for value in values]

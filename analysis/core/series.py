@@ -1,4 +1,4 @@
-"""What several questions share: quantities along an axis, a curve for each value of one column, with its interval."""
+"""Quantities along an axis with their intervals, a curve for each value of one column."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ OVER_SEEDS = "Mean over seeds; bars: 95 % bootstrap interval over seeds."
 
 
 FEW = 5
-"""So many values of x are ticks themselves, if whole or on a logarithmic axis."""
+"""Up to this many values of x are ticks themselves, if they are whole or the axis is logarithmic."""
 
 
 def summarize(frame: pd.DataFrame, quantities: Mapping[str, pd.Series[Any]], by: Sequence[str]) -> pd.DataFrame:
-    """A row per quantity and group: mean over seeds with its bootstrap interval over seeds, at 95 %.
+    """Returns a row per quantity and group: mean over seeds with its bootstrap interval over seeds, at 95 %.
 
     frame: one row a seed and group.  quantities: name -> its value in each row; NaN is a seed without a result, as is
     every row of a trial that failed, diverged or is not stored.  by: columns that make a group.
-    Returns quantity, by, estimate, low, high, seeds, missing; a quantity that no row has is left out.
+    Returns quantity, by, estimate, low, high, seeds, missing; a quantity without a value in any row is left out.
     """
     good = frames.usable(frame)
     pieces = [
@@ -39,45 +39,47 @@ def summarize(frame: pd.DataFrame, quantities: Mapping[str, pd.Series[Any]], by:
 
 
 def at_times(trial: pd.DataFrame, x: str, times: np.ndarray, names: Sequence[str]) -> pd.DataFrame:
-    """One trial's values at each of these times: those of its last measurement until then.
+    """Returns the values of one trial's last measurement at or before each time.
 
     trial: its rows, by `frames.read` of frames.CURVES.  x: the column of times.  names: columns of values.
     A trial that finished before its budget was spent, since it was fitted or solved, keeps its last values (`ended` is
-    1 there); one that ended otherwise has none from there on, and one without a result has none at all.
+    1 there). A trial that ended otherwise has NaN after its last measurement, and a trial without a result has only
+    NaN.
     """
     measured = trial.dropna(subset=x).sort_values(x)
     values, at = measured[[*names]].to_numpy(float), measured[x].to_numpy(float)
-    found, ended = np.full((len(times), len(names)), np.nan), np.zeros(len(times), int)
+    filled, ended = np.full((len(times), len(names)), np.nan), np.zeros(len(times), int)
     if len(at) and trial["status"].iloc[0] in frames.USABLE:
         is_early = measured["step"].iloc[-1] < frames.budget(trial).iloc[0]
         latest, is_over = np.searchsorted(at, times, side="right") - 1, times > at[-1]
         ended[is_over] = int(trial["status"].iloc[0] == Status.FINISHED and is_early)
-        known = (latest >= 0) & (~is_over | (ended > 0))
-        found[known] = values[latest[known]]
-    return pd.DataFrame({x: times, **dict(zip(names, found.T, strict=True)), "ended": ended})
+        has_value = (latest >= 0) & (~is_over | (ended > 0))
+        filled[has_value] = values[latest[has_value]]
+    return pd.DataFrame({x: times, **dict(zip(names, filled.T, strict=True)), "ended": ended})
 
 
 def at_every(rows: pd.DataFrame, setting: Sequence[str], places: Sequence[str]) -> pd.DataFrame:
-    """The rows, and one without values for each place of its setting at which a trial has none, so that it is missing.
+    """Returns the rows, and a row without values for each place of a setting that a trial lacks, so that it is missing.
 
     rows: one a trial and place, or one a trial with NaN in the first of `places`.  setting: columns that make a
-    setting.  A setting of which nothing is stored has the places of all others.
+    setting.
+    A setting without stored rows has the places of all other settings.
     """
-    known = rows.dropna(subset=places[0])
-    everywhere = known[[*places]].drop_duplicates()
+    stored = rows.dropna(subset=places[0])
+    everywhere = stored[[*places]].drop_duplicates()
     trials = rows[["trial_id", "seed", "status", *setting]].drop_duplicates("trial_id")
-    is_known = trials.merge(known[[*setting]].drop_duplicates(), how="left", on=[*setting], indicator="found")["found"]
+    is_known = trials.merge(stored[[*setting]].drop_duplicates(), how="left", on=[*setting], indicator="found")["found"]
     is_asked = (is_known == "both").to_numpy()
-    wanted = trials[is_asked].merge(known[[*setting, *places]].drop_duplicates(), on=[*setting])
+    wanted = trials[is_asked].merge(stored[[*setting, *places]].drop_duplicates(), on=[*setting])
     wanted = pd.concat([wanted, trials[~is_asked].merge(everywhere, how="cross")], ignore_index=True)
     there = wanted.merge(
-        known[["trial_id", *places]].drop_duplicates(), "left", [*("trial_id", *places)], indicator="at"
+        stored[["trial_id", *places]].drop_duplicates(), "left", [*("trial_id", *places)], indicator="at"
     )
-    return pd.concat([known, wanted[(there["at"] == "left_only").to_numpy()]], ignore_index=True)
+    return pd.concat([stored, wanted[(there["at"] == "left_only").to_numpy()]], ignore_index=True)
 
 
 def of_every_kind(summary: pd.DataFrame) -> pd.DataFrame:
-    """With the clean set's rows (kind 'none') once for every kind of noise."""
+    """Returns the summary with the clean set's rows (kind 'none') repeated for every kind of noise."""
     is_clean = summary["kind"] == "none"
     kinds = summary.loc[~is_clean, "kind"].unique()
     return pd.concat([summary[~is_clean], *(summary[is_clean].assign(kind=kind) for kind in kinds)], ignore_index=True)
@@ -86,10 +88,10 @@ def of_every_kind(summary: pd.DataFrame) -> pd.DataFrame:
 def draw(
     summary: pd.DataFrame, ax: Axes, what: tuple[str, str, str], held: Mapping[str, Any], axis: Mapping[str, Any]
 ) -> Axes:
-    """A quantity against x, a curve for each value of a column.
+    """Draws a quantity against x, a curve for each value of a column; returns the axis.
 
-    what: quantity, column of x, column of the curves.  held: of all rows, those with these values.  axis: as Axes.set
-    takes it.
+    what: quantity, column of x, column of the curves.  held: column -> value of the rows that are drawn.  axis:
+    arguments of Axes.set.
     """
     quantity, x, curves = what
     chosen = figures.having(summary[summary["quantity"] == quantity], held)
@@ -100,7 +102,7 @@ def draw(
         figures.curve(ax, points.sort_values(x), x, label=frames.text(key, chosen[curves].unique()), **look)
     ax.set(**{"xlabel": frames.short(x), "ylabel": quantity, **axis})
     logarithmic = [side for side in (ax.xaxis, ax.yaxis) if side.get_scale() == "log"]
-    # beyond three decades powers of ten are plainer
+    # beyond three decades powers of ten are easier to read
     figures.plain_ticks(*(side for side in logarithmic if np.divide(*side.get_view_interval()[::-1]) < 1000))
     places = np.sort(chosen[x].unique().astype(float))
     if len(places) <= FEW and (ax.get_xscale() == "log" or (places % 1 == 0).all()):
@@ -112,7 +114,7 @@ def draw(
 def figure(
     name: str, title: str, note: str, what: tuple[str, str, str], held: Mapping[str, Any] | None = None, **axis: Any
 ) -> figures.Figure:
-    """A figure of `summarize`'s rows by `draw`."""
+    """Returns a figure that draws rows of `summarize` by `draw`."""
     held = held or {}
     return figures.Figure(
         name,

@@ -1,4 +1,4 @@
-"""Estimates over seeds: a mean, and how far it might lie from what more seeds would give."""
+"""Estimates over seeds, with intervals for what more seeds would give."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ import pandas as pd
 from scipy import stats
 
 LEVEL = 0.95
-"""Of all intervals, nominal."""
+"""Nominal level of all intervals."""
 RESAMPLES = 4999
 
 
 def over_seeds(
     frame: pd.DataFrame, by: Sequence[str], value: str, generator: np.random.Generator | None = None
 ) -> pd.DataFrame:
-    """One row a setting: mean of `value` over its rows (seeds) with a bootstrap interval over seeds.
+    """Returns one row a setting: mean of `value` over its rows (seeds) with a bootstrap interval over seeds.
 
     frame: one row a seed and setting; NaN in `value` is a seed without a result.  by: columns that make a setting.
-    generator: of the resampling; default: one of seed 0, so that the same rows give the same interval.
-    Returns by, estimate, low, high (interval at LEVEL), seeds (with a result), missing (without). A setting without
-    any result is a row of NaN; with a single seed low and high are NaN, since one seed tells nothing of others.
+    generator: of the resampling; default: a generator of seed 0, so that the same rows give the same interval.
+    Returns by, estimate, low, high (interval at LEVEL), seeds (with a result), missing (without). A setting without any
+    result is a row of NaN; with a single seed low and high are NaN, since one seed has no spread.
     """
     groups = frame.groupby(list(by), dropna=False, sort=True)[value]
     rows = [(key, np.asarray(values.dropna(), float), int(values.isna().sum())) for key, values in groups]
@@ -36,10 +36,10 @@ def over_seeds(
 
 
 def share_over_seeds(frame: pd.DataFrame, by: Sequence[str], value: str) -> pd.DataFrame:
-    """One row a setting: share of its rows (seeds) in which `value` is 1, with Wilson's score interval at LEVEL.
+    """Returns one row a setting: share of its rows (seeds) in which `value` is 1, with Wilson's interval at LEVEL.
 
     frame: one row a seed and setting; value: 1, 0 or NaN, a seed without a result.
-    For yes and no, resampling would give five seeds out of five an interval of no width; this one gives 0.57 to 1.
+    For binary values, resampling would give five seeds out of five an interval of no width; Wilson's gives 0.57 to 1.
     Returns by, estimate, low, high, seeds (with a result), missing (without).
     """
     groups = frame.groupby(list(by), dropna=False, sort=True)[value]
@@ -55,11 +55,12 @@ def share_over_seeds(frame: pd.DataFrame, by: Sequence[str], value: str) -> pd.D
 
 
 def median_over_seeds(frame: pd.DataFrame, by: Sequence[str], value: str, censored: str) -> pd.DataFrame:
-    """One row a setting: median of `value` over its rows (seeds), of which some are only known to lie at least there.
+    """Returns one row a setting: median of `value` over its rows (seeds), some of which are lower bounds (censored).
 
     frame: one row a seed and setting; NaN in `value` is a seed without a result; `censored` is true where the truth
-    lies at `value` or beyond.  The interval is that of the sign test, between two of the sorted seeds: the narrowest
-    that covers the median with LEVEL, else all seeds (5 of them cover it with 94 %, 3 with 75 %).
+    lies at `value` or beyond.
+    The interval is that of the sign test, between two of the sorted seeds: the narrowest that covers the median with
+    LEVEL, else all seeds (5 of them cover it with 94 %, 3 with 75 %).
     Returns by, estimate, low, high (infinite where that seed is censored), seeds, missing, censored (seeds), at_least
     (1 where half of the seeds or more are censored: then the median lies at the estimate or beyond). A single seed has
     no interval.
@@ -68,9 +69,9 @@ def median_over_seeds(frame: pd.DataFrame, by: Sequence[str], value: str, censor
 
 
 def median_interval(values: np.ndarray, upper: np.ndarray | None = None) -> tuple[float, float]:
-    """That of the sign test for the median of these values [S], as `median_over_seeds` tells; NaN for one value.
+    """Returns the sign test's interval for the median of values [S], as in `median_over_seeds`; NaN for one value.
 
-    upper: [S], the most that each value may be, where it is not known exactly.
+    upper: [S], upper bounds of values that are not known exactly.
     """
     n = len(values)
     if n < 2:
@@ -82,7 +83,7 @@ def median_interval(values: np.ndarray, upper: np.ndarray | None = None) -> tupl
 def by_group(
     frame: pd.DataFrame, by: Sequence[str], facts: Callable[[pd.DataFrame], Mapping[str, Any]]
 ) -> pd.DataFrame:
-    """One row a group: its keys and what `facts` says of its rows."""
+    """Returns one row a group: its keys and the result of `facts` for its rows."""
     groups = frame.groupby(list(by), sort=True)
     return pd.DataFrame([{**dict(zip(by, key, strict=True)), **facts(rows)} for key, rows in groups])
 
@@ -90,12 +91,14 @@ def by_group(
 def bootstrap_mean(
     values: np.ndarray, generator: np.random.Generator, level: float = LEVEL
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Bootstrap interval of each row's mean. values: [S, n], n >= 2 seeds of S settings. Returns low [S], high [S].
+    """Returns the bootstrap interval of each row's mean: low [S], high [S].
 
+    values: [S, n], n >= 2 seeds of S settings.
     The expanded percentile interval (Hesterberg 2015, What Teachers Should Know About the Bootstrap, section 3.3):
     percentiles of resampled means, at a level raised so that for normal data the width is that of Student's interval.
     For normal data it covers the truth in 93 % of cases at n = 5 and 95 % from n = 10 on, where plain percentiles give
-    85 % at n = 5. No resampling goes beyond the seeds at hand, so at n = 3 it is their range, and covers 75 %.
+    85 % at n = 5. No resampled mean lies beyond the range of the seeds, so at n = 3 the interval is this range, and
+    covers 75 %.
     """
     n = values.shape[1]
     tail = stats.norm.cdf(-np.sqrt(n / (n - 1)) * stats.t.ppf((1 + level) / 2, n - 1))
@@ -122,10 +125,10 @@ def _median(values: pd.Series[Any], censored: pd.Series[Any]) -> dict[str, Any]:
 
 
 def _intervals(groups: Sequence[np.ndarray], generator: np.random.Generator) -> np.ndarray:
-    """[settings, 2]; settings with the same number of seeds are resampled together, with the same draws."""
-    found = np.full((len(groups), 2), np.nan)
+    """Returns intervals [settings, 2]; settings with the same number of seeds are resampled with the same draws."""
+    intervals = np.full((len(groups), 2), np.nan)
     for n in sorted({len(values) for values in groups} - {0, 1}):
         chosen = [i for i, values in enumerate(groups) if len(values) == n]
-        draws = copy.deepcopy(generator)  # the same whatever else is summarized
-        found[chosen] = np.stack(bootstrap_mean(np.stack([groups[i] for i in chosen]), draws), axis=1)
-    return found
+        draws = copy.deepcopy(generator)  # the same draws, independent of other settings
+        intervals[chosen] = np.stack(bootstrap_mean(np.stack([groups[i] for i in chosen]), draws), axis=1)
+    return intervals
