@@ -1,1 +1,1 @@
-"""Published claims about memorization, each with a test that can fail; a file a paper."""
+"""Published claims about memorization, each with a test that can fail; one file a paper."""

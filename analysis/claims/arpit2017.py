@@ -1,7 +1,7 @@
 """Arpit et al. 2017, A Closer Look at Memorization in Deep Networks (ICML; arXiv 1706.05394).
 
-The paper has no tables, error bars or tests, and its curves' values could not be read: what is compared is its, every
-threshold is ours unless a claim says otherwise. All is tested on digits and MLPs at our size.
+The paper has no tables, error bars or tests, and values could not be read from its curves: the compared quantities are
+the paper's, every threshold is ours unless a claim states otherwise. All tests are on digits and MLPs at our size.
 """
 
 from __future__ import annotations
@@ -236,7 +236,7 @@ PAPER = Paper(
             ("critical_samples",),
             denser_as_noise_is_fitted,
             FITTING,
-            ("critical_count",),  # the settings alone don't tell early from late
+            ("critical_count",),  # settings alone don't distinguish early from late
             REPLICATES,
         ),
         Claim(

@@ -1,4 +1,4 @@
-"""What the claims of Arpit et al. (2017) about critical samples are tested on."""
+"""Evidence for the claims of Arpit et al. (2017) about critical samples."""
 
 from __future__ import annotations
 
@@ -23,35 +23,35 @@ from analysis.questions.learning_curves import FIT, PEAK
 
 
 def _critical(rows: pd.DataFrame, part: str) -> pd.DataFrame:
-    """Share of critical samples of trained networks, by noise, seed and step."""
+    """Returns the share of critical samples of trained networks, by noise, seed and step."""
     chosen = rows[(rows["part"] == part) & (rows["radius_multiple"] == MULTIPLE) & (rows["step"] > 0)]
     return with_noise(chosen.assign(critical=frames.share(chosen["critical_count"], chosen["example_count"])))
 
 
 def _at_end(rows: pd.DataFrame) -> pd.DataFrame:
-    found = _critical(rows, "validation")
-    last: pd.DataFrame = found[found["step"] == found["step"].max()]
+    shares_by_step = _critical(rows, "validation")
+    last: pd.DataFrame = shares_by_step[shares_by_step["step"] == shares_by_step["step"].max()]
     return last
 
 
 def noise_is_denser(rows: pd.DataFrame) -> list[Margin]:
-    found = _at_end(rows)
+    """Returns critical validation samples at the end of training, each full noise less clean data."""
+    last = _at_end(rows)
     return [
-        Margin(
-            f"critical validation samples (share), {noise} - clean", paired(found, "critical", "noise", noise, CLEAN)
-        )
+        Margin(f"critical validation samples (share), {noise} - clean", paired(last, "critical", "noise", noise, CLEAN))
         for noise in NOISES
     ]
 
 
 def rises_then_stays(rows: pd.DataFrame) -> list[Margin]:
-    found = statistics.by_group(_critical(rows, "validation"), ["noise", "seed"], _rise)
+    """Returns how critical validation samples rise in the first half of training, and how the slope levels off."""
+    rises = statistics.by_group(_critical(rows, "validation"), ["noise", "seed"], _rise)
     return [
         part
         for noise in (CLEAN, *NOISES)
         for part in (
-            Margin(f"rank correlation with step in the first half, {noise}", values(found, noise, "rise")),
-            Margin(f"a tenth of the first quarter's slope - the last's, {noise}", values(found, noise, "levels")),
+            Margin(f"rank correlation with step in the first half, {noise}", values(rises, noise, "rise")),
+            Margin(f"a tenth of the first quarter's slope - the last's, {noise}", values(rises, noise, "levels")),
         )
     ]
 
@@ -64,10 +64,11 @@ def _rise(curve: pd.DataFrame) -> dict[str, float]:
 
 
 def rises_then_falls(rows: pd.DataFrame) -> list[Margin]:
-    found = statistics.by_group(_critical(rows, "train"), ["noise", "seed"], _peak)
+    """Returns how far the peak of critical training samples lies above their first and last share."""
+    peaks = statistics.by_group(_critical(rows, "train"), ["noise", "seed"], _peak)
     return [
         Margin(
-            f"critical training samples (share), peak - {end} - 2 standard errors, {noise}", values(found, noise, end)
+            f"critical training samples (share), peak - {end} - 2 standard errors, {noise}", values(peaks, noise, end)
         )
         for noise in (CLEAN, *NOISES)
         for end in ("first", "last")
@@ -86,26 +87,28 @@ def _peak(curve: pd.DataFrame) -> dict[str, float]:
 
 
 def denser_with_noise(rows: pd.DataFrame) -> list[Margin]:
-    found = _at_end(rows)
-    steps = [pair for kind in KINDS for pair in zip(fractions(found, kind), fractions(found, kind)[1:], strict=False)]
+    """Returns critical validation samples at the end of training, each fraction of noise less the one below it."""
+    last = _at_end(rows)
+    steps = [pair for kind in KINDS for pair in zip(fractions(last, kind), fractions(last, kind)[1:], strict=False)]
     return [
-        Margin(f"critical validation samples (share), {more} - {less}", paired(found, "critical", "noise", more, less))
+        Margin(f"critical validation samples (share), {more} - {less}", paired(last, "critical", "noise", more, less))
         for less, more in steps
     ]
 
 
 def denser_as_noise_is_fitted(rows: pd.DataFrame) -> list[Margin]:
+    """Returns the rise of critical validation samples while noisy labels are fitted, also less the clean run's."""
     named = with_noise(shares(rows).assign(critical=frames.share(rows["critical_count"], rows["example_count"])))
     curves = {key: curve.sort_values("epoch") for key, curve in named.groupby(["noise", "seed"])}
-    found = pd.DataFrame(
+    rises = pd.DataFrame(
         [
             {"noise": noise, "seed": seed, **_fitting(curve, curves.get((CLEAN, seed)))}
             for (noise, seed), curve in curves.items()
         ]
     )
     return [
-        Margin(f"{what}, {noise}", values(found, noise, column))
-        for noise in fractions(found, "labels")
+        Margin(f"{what}, {noise}", values(rises, noise, column))
+        for noise in fractions(rises, "labels")
         for what, column in (
             ("critical validation samples (share), when fitted - at best validation", "rise"),
             ("the same, above the clean run's over these epochs", "excess"),
@@ -114,7 +117,7 @@ def denser_as_noise_is_fitted(rows: pd.DataFrame) -> list[Margin]:
 
 
 def _fitting(curve: pd.DataFrame, clean: pd.DataFrame | None) -> dict[str, float]:
-    """Rise from the epoch of best validation to that of fit; NaN where 90 % are never fitted."""
+    """Returns the rise from the epoch of best validation to that of fit; NaN where 90 % are never fitted."""
     turns = learning_curves.turns(curve)
     if turns["censored"]:
         return {"rise": np.nan, "excess": np.nan}

@@ -1,4 +1,4 @@
-"""What the claims of Arpit et al. (2017) are tested on: each function gets a claim's rows and returns its parts."""
+"""Evidence for the claims of Arpit et al. (2017): each function takes a claim's rows and returns its parts."""
 
 from __future__ import annotations
 
@@ -30,17 +30,17 @@ RESAMPLES = 9999
 
 
 def dispersion(rows: pd.DataFrame) -> list[Tested]:
-    """Variance of examples' shares of right runs within their classes, over what runs alone would give."""
+    """Returns the variance of examples' shares of right runs within classes, over the variance due to runs alone."""
     rows = rows.dropna(subset="run_count")  # rows of examples, not of trials
-    found = {noise: own for noise, own in with_noise(rows).groupby("noise")}
+    by_noise = {noise: group for noise, group in with_noise(rows).groupby("noise")}
     draws = {}
     for noise in (CLEAN, *NOISES):
-        if noise not in found:
+        if noise not in by_noise:
             raise MissingTrialsError(f"no result with noise {noise}")
-        own = found[noise]
-        centred = own["right_count"] - own.groupby("given_label")["right_count"].transform("mean")
-        parts = np.stack([centred**2, own["variance"]]).astype(float)  # [2, N]
-        chosen = np.random.default_rng(0).multinomial(len(own), np.full(len(own), 1 / len(own)), size=RESAMPLES)
+        group = by_noise[noise]
+        centred = group["right_count"] - group.groupby("given_label")["right_count"].transform("mean")
+        parts = np.stack([centred**2, group["variance"]]).astype(float)  # [2, N]
+        chosen = np.random.default_rng(0).multinomial(len(group), np.full(len(group), 1 / len(group)), size=RESAMPLES)
         resampled = parts @ chosen.T
         draws[noise] = (parts[0].sum() / parts[1].sum(), resampled[0] / resampled[1])
     runs = int(rows["run_count"].min())
@@ -63,21 +63,22 @@ def _bootstrapped(what: str, estimate: float, draws: np.ndarray, above: float, r
 
 
 def gini(rows: pd.DataFrame, scheme: str) -> list[Margin]:
-    """Of real above random inputs, in the second half of training."""
+    """Returns the Gini coefficient of real less random inputs, in the second half of training."""
     chosen = rows[(rows["data_label_scheme"] == scheme) & (rows["step"] > rows["step"].max() / 2)]
     difference = paired(chosen, "gini_l1", "data_noise_kind", "none", "gaussian_inputs")
     return [Margin("Gini coefficient of loss sensitivity, real - random inputs", difference)]
 
 
 def cross_class(rows: pd.DataFrame) -> list[Margin]:
-    own = rows["output_class"] == rows["input_class"]
-    parts = rows.assign(own=rows["gradient_l1"].where(own), other=rows["gradient_l1"].where(~own))
+    """Returns how much the loss depends on examples of other classes, on real and on random inputs."""
+    is_same_class = rows["output_class"] == rows["input_class"]
+    parts = rows.assign(own=rows["gradient_l1"].where(is_same_class), other=rows["gradient_l1"].where(~is_same_class))
     by_trial = parts.groupby(["data_noise_kind", "seed"])[["own", "other"]].agg(["sum", "mean"])
     spread = by_trial["other", "sum"] / (by_trial["own", "sum"] + by_trial["other", "sum"])
     ratio = np.log(by_trial["own", "mean"] / by_trial["other", "mean"])
-    found = pd.DataFrame({"spread": spread, "ratio": ratio}).reset_index()
-    named = found.assign(noise=found["data_noise_kind"])
-    difference = paired(found, "spread", "data_noise_kind", "none", "gaussian_inputs")
+    by_seed = pd.DataFrame({"spread": spread, "ratio": ratio}).reset_index()
+    named = by_seed.assign(noise=by_seed["data_noise_kind"])
+    difference = paired(by_seed, "spread", "data_noise_kind", "none", "gaussian_inputs")
     return [
         Margin("share of sensitivity to other classes' inputs, real - random inputs", difference),
         *(
@@ -90,11 +91,11 @@ def cross_class(rows: pd.DataFrame) -> list[Margin]:
 # Capacity.
 
 NEAR = 0.005
-"""Of the best validation accuracy: half a point."""
+"""Validation accuracy within half a point of the best counts as near it."""
 
 
 def _fits(rows: pd.DataFrame) -> pd.DataFrame:
-    """With time, log2 of epochs until all is fitted (NaN: never), and least, the same or the budget's."""
+    """Returns the rows with log2 of epochs until all is fitted: time (NaN: never), and least (the budget, if never)."""
     steps = rows["fitted_step"].astype(float)
     per_epoch = rows["data_examples"] / rows["optimizer_batch_size"]
     best = frames.share(rows["best_count"], rows["best_of"])
@@ -102,75 +103,79 @@ def _fits(rows: pd.DataFrame) -> pd.DataFrame:
     return with_noise(rows.assign(time=np.log2(steps / per_epoch), least=least, best=best))
 
 
-def _by_seed(found: pd.DataFrame, noise: str, column: str, by: str) -> pd.DataFrame:
-    """A row a seed, a column a value of `by`, in their order."""
-    chosen = found[found["noise"] == noise]
+def _by_seed(rows: pd.DataFrame, noise: str, column: str, by: str) -> pd.DataFrame:
+    """Returns a row a seed and a column a value of `by`, both sorted."""
+    chosen = rows[rows["noise"] == noise]
     if chosen.empty:
         raise MissingTrialsError(f"no result with noise {noise}")
     table: pd.DataFrame = chosen.pivot(index="seed", columns=by, values=column)
     return table
 
 
-def _partial(found: pd.DataFrame, kind: str) -> list[str]:
-    own = found[(found["data_noise_kind"] == kind) & found["data_noise_fraction"].between(0, 1, inclusive="neither")]
-    if own.empty:
+def _partial(rows: pd.DataFrame, kind: str) -> list[str]:
+    chosen = rows[(rows["data_noise_kind"] == kind) & rows["data_noise_fraction"].between(0, 1, inclusive="neither")]
+    if chosen.empty:
         raise MissingTrialsError(f"no trial with a part of its examples {KINDS[kind]}")
-    return list(own.sort_values("data_noise_fraction")["noise"].unique())
+    return list(chosen.sort_values("data_noise_fraction")["noise"].unique())
 
 
 def _all_examples(rows: pd.DataFrame) -> pd.DataFrame:
-    found = _fits(rows)
-    largest: pd.DataFrame = found[found["data_examples"] == found["data_examples"].max()]
+    fits = _fits(rows)
+    largest: pd.DataFrame = fits[fits["data_examples"] == fits["data_examples"].max()]
     return largest
 
 
-def _needed(found: pd.DataFrame, noise: str) -> pd.Series[float]:
-    """log2 of the smallest width near the best, by seed."""
-    best = _by_seed(found, noise, "best", "model_width").dropna()
+def _needed(rows: pd.DataFrame, noise: str) -> pd.Series[float]:
+    """Returns log2 of the smallest width near the best, by seed."""
+    best = _by_seed(rows, noise, "best", "model_width").dropna()
     is_near = best.ge(best.max(axis=1) - NEAR, axis=0)
     return is_near.idxmax(axis=1).map(np.log2)
 
 
 def noise_needs_width(rows: pd.DataFrame) -> list[Margin]:
-    found = _all_examples(rows)
+    """Returns the width needed, noisy less clean data, at the largest partial fraction of each kind of noise."""
+    fits = _all_examples(rows)
     return [
-        Margin(f"width needed (log2), {noise} - clean", (_needed(found, noise) - _needed(found, CLEAN)).to_numpy(float))
-        for noise in (_partial(found, kind)[-1] for kind in KINDS)
+        Margin(f"width needed (log2), {noise} - clean", (_needed(fits, noise) - _needed(fits, CLEAN)).to_numpy(float))
+        for noise in (_partial(fits, kind)[-1] for kind in KINDS)
     ]
 
 
-def _slower(found: pd.DataFrame, by: str, what: str) -> list[Margin]:
-    """Between the ends of an axis, how much more often time doubles with noise inputs than on clean data.
+def _slower(rows: pd.DataFrame, by: str, what: str) -> list[Margin]:
+    """Returns how much more time grows between the ends of an axis with noise inputs than on clean data, in log2.
 
-    by: its column, of which the fast end is the first.  A slow end that never fits with noise counts with its budget,
-    which is less than the truth; where another end never fits, the seed is a tie.
+    by: column of the axis, whose first value is the fast end.  A slow end that never fits with noise counts with its
+    budget, which is less than the truth; where another end never fits, the seed is a tie.
     """
-    clean = _by_seed(found, CLEAN, "time", by)
+    clean = _by_seed(rows, CLEAN, "time", by)
     expected = clean.iloc[:, -1] - clean.iloc[:, 0]
     margins = []
-    for noise in _partial(found, "gaussian_inputs"):
-        slow, fast = _by_seed(found, noise, "least", by).iloc[:, -1], _by_seed(found, noise, "time", by).iloc[:, 0]
+    for noise in _partial(rows, "gaussian_inputs"):
+        slow, fast = _by_seed(rows, noise, "least", by).iloc[:, -1], _by_seed(rows, noise, "time", by).iloc[:, 0]
         margins.append(Margin(f"{what}, {noise} - clean", (slow - fast - expected).fillna(0.0).to_numpy(float)))
     return margins
 
 
 def width_helps_noise(rows: pd.DataFrame) -> list[Margin]:
-    found = _all_examples(rows)
-    return _slower(found.assign(narrowness=-found["model_width"]), "narrowness", "epochs, narrowest by widest (log2)")
+    """Returns how much more epochs grow from the widest to the narrowest network on noise inputs than on clean data."""
+    fits = _all_examples(rows)
+    return _slower(fits.assign(narrowness=-fits["model_width"]), "narrowness", "epochs, narrowest by widest (log2)")
 
 
 def examples_hurt_noise(rows: pd.DataFrame) -> list[Margin]:
-    found = _fits(rows)
-    sizes = found.groupby("model_width")["data_examples"].nunique()
+    """Returns how much more epochs grow from fewest to most examples on noise inputs than on clean data."""
+    fits = _fits(rows)
+    sizes = fits.groupby("model_width")["data_examples"].nunique()
     if sizes.max() < 2:
         raise MissingTrialsError("no width with several numbers of examples")
-    found = found[found["model_width"] == sizes.idxmax()]
-    return _slower(found, "data_examples", "epochs, most by fewest examples (log2)")
+    fits = fits[fits["model_width"] == sizes.idxmax()]
+    return _slower(fits, "data_examples", "epochs, most by fewest examples (log2)")
 
 
 def random_labels_take_longer(rows: pd.DataFrame) -> list[Margin]:
-    found = _all_examples(rows)
-    longer = _by_seed(found, "labels 1", "least", "model_width") - _by_seed(found, CLEAN, "time", "model_width")
+    """Returns log2 of epochs to fit random labels over epochs to fit true labels, at each width."""
+    fits = _all_examples(rows)
+    longer = _by_seed(fits, "labels 1", "least", "model_width") - _by_seed(fits, CLEAN, "time", "model_width")
     return [
         Margin(f"epochs, random by true labels (log2), width {width}", longer[width].to_numpy(float))
         for width in longer
@@ -199,11 +204,12 @@ def _turn(curve: pd.DataFrame) -> dict[str, float]:
 
 
 def noise_costs(rows: pd.DataFrame) -> list[Margin]:
-    found = _turned(rows)
+    """Returns how much the peak and the final validation accuracy fall with the fraction of noise."""
+    turns = _turned(rows)
     return [
         Margin(
             f"- rank correlation of {which} validation accuracy with the fraction of {KINDS[kind]}",
-            -trend(found, kind, which),
+            -trend(turns, kind, which),
         )
         for kind in KINDS
         for which in ("peak", "final")
@@ -211,32 +217,36 @@ def noise_costs(rows: pd.DataFrame) -> list[Margin]:
 
 
 def patterns_first(rows: pd.DataFrame) -> list[Margin]:
-    found = _turned(rows)
+    """Returns evidence that validation accuracy peaks before noisy labels are fitted, and is lost afterwards."""
+    turns = _turned(rows)
     by_noise = [
         part
-        for noise in fractions(found, "labels")
+        for noise in fractions(turns, "labels")
         for part in (
             Margin(
-                f"epochs from best validation to fit, {noise}", values(found, noise, FIT) - values(found, noise, PEAK)
+                f"epochs from best validation to fit, {noise}", values(turns, noise, FIT) - values(turns, noise, PEAK)
             ),
             Margin(
-                f"validation accuracy lost after its peak, {noise} - clean", paired(found, LOST, "noise", noise, CLEAN)
+                f"validation accuracy lost after its peak, {noise} - clean", paired(turns, LOST, "noise", noise, CLEAN)
             ),
-            Margin(f"accuracy at the peak, true - wrong labels, {noise}", values(found, noise, "preferred")),
+            Margin(f"accuracy at the peak, true - wrong labels, {noise}", values(turns, noise, "preferred")),
         )
     ]
-    return [*by_noise, Margin("rank correlation of what is lost with the fraction", trend(found, "labels", LOST))]
+    return [*by_noise, Margin("rank correlation of what is lost with the fraction", trend(turns, "labels", LOST))]
 
 
 # Regularizers.
 
 DROPOUT, BOTH = "dropout", "dropout + adversarial"
 TOLERANCE = 0.01
-"""Of the share of accuracy kept: what `not less` allows."""
+"""Share of accuracy kept by which a regularizer may be worse and still count as not less."""
 
 
 def _is_random(rows: pd.DataFrame) -> pd.Series[bool]:
-    """Rows of trials on random labels; the others' are true."""
+    """Returns which rows belong to trials on random labels; the remaining trials have true labels.
+
+    Raises MissingTrialsError where either kind is missing.
+    """
     is_random = rows["data_noise_fraction"] == 1
     if is_random.all() or not is_random.any():
         raise MissingTrialsError("no trials on both true and random labels")
@@ -244,9 +254,9 @@ def _is_random(rows: pd.DataFrame) -> pd.Series[bool]:
 
 
 def _retained(rows: pd.DataFrame) -> pd.DataFrame:
-    """Share of each regularizer's best clean validation accuracy that it keeps below a cap; by seed and cap.
+    """Returns the share of each regularizer's best clean validation accuracy that is kept below a cap, by seed and cap.
 
-    No regularizer counts as strength 0 of each; one that stays above a cap at every strength keeps nothing.
+    No regularizer counts as strength 0 of each; a regularizer that stays above a cap at every strength keeps nothing.
     """
     named, keys = regularization.named(rows), ["seed", "regularizer", "strength"]
     random = _is_random(named)
@@ -254,20 +264,22 @@ def _retained(rows: pd.DataFrame) -> pd.DataFrame:
     clean = frames.share(named["validation_correct_count"], named["validation_count"])
     points = named.assign(fitted=fitted.where(random), clean=clean.where(~random))
     points = points.groupby(keys)[["fitted", "clean"]].mean().dropna().reset_index()
-    found = []
-    for seed, own in points.groupby("seed"):
-        none = own["regularizer"] == regularization.NONE
-        for name in sorted(set(own.loc[~none, "regularizer"])):
-            along = own[none | (own["regularizer"] == name)]
+    rows_kept = []
+    for seed, seed_points in points.groupby("seed"):
+        none = seed_points["regularizer"] == regularization.NONE
+        for name in sorted(set(seed_points.loc[~none, "regularizer"])):
+            along = seed_points[none | (seed_points["regularizer"] == name)]
             for cap in regularization.CAPS:
                 kept = along.loc[along["fitted"] <= cap, "clean"].max() / along["clean"].max()
-                found.append({"seed": seed, "cap": cap, "regularizer": name, "kept": np.nan_to_num(kept)})
-    return pd.DataFrame(found, columns=["seed", "cap", "regularizer", "kept"])
+                rows_kept.append({"seed": seed, "cap": cap, "regularizer": name, "kept": np.nan_to_num(kept)})
+    return pd.DataFrame(rows_kept, columns=["seed", "cap", "regularizer", "kept"])
 
 
 def dropout_keeps_most(rows: pd.DataFrame) -> list[Margin]:
-    found = _retained(rows)
-    others = sorted(set(found["regularizer"]) - {DROPOUT, BOTH})
+    """Returns accuracy kept below each cap: dropout less each other regularizer, and less adversarial training
+    added."""
+    kept = _retained(rows)
+    others = sorted(set(kept["regularizer"]) - {DROPOUT, BOTH})
     comparisons = [*((DROPOUT, other, 0.0) for other in others), (BOTH, DROPOUT, -TOLERANCE)]
     return [
         Margin(
@@ -275,12 +287,13 @@ def dropout_keeps_most(rows: pd.DataFrame) -> list[Margin]:
             paired(below, "kept", "regularizer", more, less),
             bound,
         )
-        for cap, below in found.groupby("cap")
+        for cap, below in kept.groupby("cap")
         for more, less, bound in comparisons
     ]
 
 
 def slowed(rows: pd.DataFrame) -> list[Margin]:
+    """Returns how much more regularizers slow down random than real labels, and how alike seeds order the settings."""
     named = regularization.named(shares(rows))
     keys = ["regularizer", "strength", "seed"]
     is_random = _is_random(named)
@@ -310,10 +323,10 @@ def _course(curve: pd.DataFrame) -> dict[str, float]:
 
 
 def _rise_of_time(random: pd.DataFrame, real: pd.DataFrame) -> np.ndarray:
-    """[S]: log(T / T without), on random minus real labels, of each regularizer's strength that validates best.
+    """Returns [S]: log(T / T without), random - real labels, of each regularizer's strength that validates best.
 
-    A training on random labels that never fits counts with its length, which is less than the truth; on real labels,
-    and without regularizer, one that never fits has no result.
+    A training on random labels that never fits counts with its length, which is less than the truth; a training on real
+    labels or without regularizer that never fits has no result.
     """
     clean = real.groupby(["regularizer", "strength"])["clean"].mean().drop(regularization.NONE, errors="ignore")
     log_real = np.log(real["time"]).where(real["censored"] == 0).unstack("seed")
@@ -327,16 +340,19 @@ def _rise_of_time(random: pd.DataFrame, real: pd.DataFrame) -> np.ndarray:
 
 
 def _agreement(random: pd.DataFrame, real: pd.DataFrame) -> np.ndarray:
-    """[S]: a seed's order of settings by training loss on real labels against the other seeds' mean order."""
+    """Returns [S]: agreement of a seed's order of settings by loss with other seeds' mean order, real - random
+    labels."""
     losses = {name: side["loss"].unstack("seed") for name, side in (("random", random), ("real", real))}
-    found = []
+    differences = []
     for seed in losses["real"]:
-        own = losses["real"][seed]
+        loss = losses["real"][seed]
         agreed = [
             stats.kendalltau(
-                own, losses[name].drop(columns=seed, errors="ignore").mean(axis=1).reindex(own.index), nan_policy="omit"
+                loss,
+                losses[name].drop(columns=seed, errors="ignore").mean(axis=1).reindex(loss.index),
+                nan_policy="omit",
             ).statistic
             for name in ("real", "random")
         ]
-        found.append(agreed[0] - agreed[1])
-    return np.array(found, float)
+        differences.append(agreed[0] - agreed[1])
+    return np.array(differences, float)

@@ -1,9 +1,9 @@
-"""What networks can hold, by theory and by measurement, after Cover, Zhang et al., Collins et al. and Morris et al.
+"""Claims on what networks can hold, after Cover, Zhang et al., Collins et al. and Morris et al.
 
 Bits of labels are Collins' I (`analysis.questions.capacity.bits`), bits of strings Morris' code length
-(`analysis.questions.sequence_capacity.code_length`); both are lower bounds of what a network could hold, by the
-trainings tried.
-Thresholds without another owner named are ours.
+(`analysis.questions.sequence_capacity.code_length`); both are lower bounds of a network's capacity, from a limited
+number of trainings.
+Thresholds without a named source are ours.
 """
 
 from __future__ import annotations

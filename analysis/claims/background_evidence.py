@@ -1,4 +1,4 @@
-"""What the claims of the background are tested on: margins, facts and their thresholds."""
+"""Evidence for the claims of the background: margins, facts and their thresholds."""
 
 from __future__ import annotations
 
@@ -31,27 +31,28 @@ from analysis.questions import (
 )
 
 CELLS = ("rnn", "gru", "lstm")
-"""Those of Collins et al. that are compared, from no gate to most."""
+"""Cells of Collins et al. that are compared, from no gate to most gates."""
 DRAWS = 60
 COVER_MARGIN, GUESSING_MARGIN = 0.05, 0.02
-"""How far a share of labellings may lie from Cover's count, and test error at full corruption from guessing. Fewer
-labellings or seeds than can tell so little leave a claim undecided."""
+"""Largest allowed distance of a share of labellings from Cover's count, and of test error at full corruption from
+guessing. With too few labellings or seeds to resolve it, a claim stays undecided."""
 LENGTHS = (1, 5, 10)
 """Steps of unrolling that claim 8 compares."""
 UNGATED, GATED = ("rnn", "irnn"), ("gru", "lstm")
 RECONSTRUCTION_MARGIN = 0.05
-"""Of the squared error of a number of variance 1, as the brief of claim 9 has it for the line; for cells it is ours."""
+"""Margin of the squared error of a number of variance 1: for the line from the brief of claim 9, for cells ours."""
 LIKE_BUDGETS = 1.3
-"""Claim 14 compares cells where the larger of two has at most so many times the parameters of the smaller."""
+"""Claim 14 compares cells where the larger cell has at most this many times the parameters of the smaller."""
 USABLE_BITS = {"float32": 32.0, "float64": 64.0}
-"""A weight can't carry more than its own bits."""
+"""Bits of a weight by number format: a weight can't carry more."""
 
 
 def two_n_plus_d(inputs: np.ndarray, labels: np.ndarray, direction: np.ndarray) -> tuple[float, int]:
-    """Zhang et al.'s network of one hidden layer that tells any labels: its largest error, and its weights.
+    """Returns largest error and number of weights of Zhang et al.'s one-hidden-layer network that fits any labels.
 
     c(x) = sum_j w_j relu(<a, x> - b_j), with a bias between any two neighbours <a, x_i>, so that w follows by forward
-    substitution. inputs: [n, d].  labels: [n].  direction: [d], a.
+    substitution.
+    inputs: [n, d].  labels: [n].  direction: [d], a.
     """
     along = inputs @ direction
     order = np.argsort(along)
@@ -59,12 +60,12 @@ def two_n_plus_d(inputs: np.ndarray, labels: np.ndarray, direction: np.ndarray) 
     first = sorted_along[0] - (sorted_along[-1] - sorted_along[0]) / len(along)
     biases = np.concatenate([[first], (sorted_along[1:] + sorted_along[:-1]) / 2])
     weights = solve_triangular(np.maximum(sorted_along[:, None] - biases, 0), labels[order], lower=True)
-    told = np.maximum(along[:, None] - biases, 0) @ weights
-    return float(np.abs(told - labels).max()), direction.size + biases.size + weights.size
+    outputs = np.maximum(along[:, None] - biases, 0) @ weights
+    return float(np.abs(outputs - labels).max()), direction.size + biases.size + weights.size
 
 
 def constructed(rows: pd.DataFrame) -> Sequence[Evidence]:
-    """No trials: the network is built, not trained."""
+    """Returns errors and numbers of weights of constructed networks; needs no trials."""
     errors, counts_hold = [], True
     for draw in range(DRAWS):
         generator, inputs, worst = np.random.default_rng([0, draw]), (1, 20, 100)[draw % 3], 0.0
@@ -80,10 +81,12 @@ def constructed(rows: pd.DataFrame) -> Sequence[Evidence]:
 
 
 def cover_transition(rows: pd.DataFrame) -> Sequence[Evidence]:
-    own = cover.fitted(rows)
+    """Returns tests of the share of labellings fitted against Cover's count, and of the sharper fall with more
+    weights."""
+    fits = cover.fitted(rows)
     parts: list[Evidence] = []
     shares: dict[int, dict[float, tuple[int, int]]] = {}
-    for _, group in own.groupby([cover.WEIGHTS, "data_examples"]):
+    for _, group in fits.groupby([cover.WEIGHTS, "data_examples"]):
         weights, points = (int(group[name].iloc[0]) for name in (cover.WEIGHTS, "data_examples"))
         count, n = int(group["fitted"].sum()), int(group["fitted"].count())
         expected = float(cover.separable(np.array(points), np.array(weights)))
@@ -95,7 +98,7 @@ def cover_transition(rows: pd.DataFrame) -> Sequence[Evidence]:
         raise MissingTrialsError("no labellings of 1.8 and 2.2 points a weight with two numbers of weights")
     ends = [(of_weights[1.8], of_weights[2.2]) for of_weights in (shares[many], shares[few])]
     falls = [more[0] / more[1] - less[0] / less[1] for more, less in ends]
-    # with a success and a failure added, so that 0 and 1 have a variance too
+    # with a success and a failure added, so that shares of 0 and 1 have a variance too
     smooth = [((count + 1) / (n + 2), n) for pair in ends for count, n in pair]
     variance = sum(share * (1 - share) / n for share, n in smooth)
     steeper, error = falls[0] - falls[1], float(np.sqrt(variance))
@@ -107,7 +110,10 @@ def cover_transition(rows: pd.DataFrame) -> Sequence[Evidence]:
 
 
 def _within_share(what: str, count: int, n: int, expected: float, margin: float) -> list[Evidence]:
-    """A share equal to what is expected, within a margin: two one-sided exact binomial tests, where they can fail."""
+    """Returns tests that a share equals `expected` within a margin: two one-sided exact binomial tests.
+
+    A test whose bound lies outside (0, 1) can't fail and is left out.
+    """
     parts: list[Evidence] = []
     low, high = stats.binomtest(count, n).proportion_ci(method="wilson")
     for bound, (more, less) in ((expected - margin, ("greater", "less")), (expected + margin, ("less", "greater"))):
@@ -118,75 +124,87 @@ def _within_share(what: str, count: int, n: int, expected: float, margin: float)
 
 
 def random_fitted(rows: pd.DataFrame) -> Sequence[Evidence]:
+    """Returns how much later random labels are fitted than true labels and than Gaussian inputs."""
     kind = random_labels.KIND
-    own = rows[rows[random_labels.FRACTION].isin([0.0, 1.0])]
-    own = own.assign(log_epochs=np.log(random_labels.epochs(own)))
-    later = paired(own, "log_epochs", kind, "labels", "none")
+    trials = rows[rows[random_labels.FRACTION].isin([0.0, 1.0])]
+    trials = trials.assign(log_epochs=np.log(random_labels.epochs(trials)))
+    later = paired(trials, "log_epochs", kind, "labels", "none")
     return [
-        _all_fitted(own[own[kind].isin(["none", "labels", "gaussian_inputs"])]),
+        _all_fitted(trials[trials[kind].isin(["none", "labels", "gaussian_inputs"])]),
         Margin("log of epochs, random labels / true labels", later),
         Margin("log of 10 - log of epochs, random labels / true labels", np.log(10) - later),
-        Margin("log of epochs, random labels / Gaussian", paired(own, "log_epochs", kind, "labels", "gaussian_inputs")),
+        Margin(
+            "log of epochs, random labels / Gaussian", paired(trials, "log_epochs", kind, "labels", "gaussian_inputs")
+        ),
     ]
 
 
 def corruption_curve(rows: pd.DataFrame) -> Sequence[Evidence]:
-    own = rows[rows[random_labels.KIND].isin(["none", "labels"])]
-    own = own.assign(error=random_labels.error(own, "test"))
-    by_seed = own.pivot_table(index="seed", columns=random_labels.FRACTION, values="error", dropna=False)
+    """Returns the rise of test error with the share of random labels, and its distance from guessing at share 1."""
+    trials = rows[rows[random_labels.KIND].isin(["none", "labels"])]
+    trials = trials.assign(error=random_labels.error(trials, "test"))
+    by_seed = trials.pivot_table(index="seed", columns=random_labels.FRACTION, values="error", dropna=False)
     if not {0.0, 1.0} <= set(by_seed) or by_seed.shape[1] < 3:
         raise MissingTrialsError("no test errors of true labels, of random ones, and of shares between")
     rises = by_seed.diff(axis=1).iloc[:, 1:].min(axis=1).to_numpy(float)
-    guessing = 1 - 1 / float(own["class_count"].max())
+    guessing = 1 - 1 / float(trials["class_count"].max())
     return [
         Margin("smallest rise of test error between neighbouring shares", rises),
         *within("test error of random labels - guessing", by_seed[1.0].to_numpy() - guessing, GUESSING_MARGIN),
-        _all_fitted(own),
+        _all_fitted(trials),
     ]
 
 
 def _all_fitted(trials: pd.DataFrame) -> Margin:
-    """Less than one label in a thousand is missed, by each seed."""
+    """Returns a margin that each seed misses less than one label in a thousand."""
     worst = random_labels.error(trials, "train").groupby(trials["seed"]).max()
     return Margin("0.001 - largest training error", 0.001 - worst.to_numpy(float))
 
 
 def per_parameter(rows: pd.DataFrame, task: str) -> pd.DataFrame:
-    """Trials of one task with `bits`, `ratio` (bits a parameter) and `set_bits`, whatever shuffled fields say."""
-    own = rows[rows["data_task"] == task]
-    if own.empty:
+    """Returns trials of one task with `bits`, `ratio` (bits a parameter) and `set_bits`.
+
+    The set size comes from the count of training examples, which is not shuffled.
+    Raises MissingTrialsError where the task has no trial.
+    """
+    trials = rows[rows["data_task"] == task]
+    if trials.empty:
         raise MissingTrialsError(f"no trial of task {task}")
-    own = own.assign(data_examples=own["train_count"])
-    held = sequence_capacity.DEFINITIONS[task].bits(own)
-    return held.assign(ratio=held["bits"] / held["parameter_count"].astype(float))
+    trials = trials.assign(data_examples=trials["train_count"])
+    with_bits = sequence_capacity.DEFINITIONS[task].bits(trials)
+    return with_bits.assign(ratio=with_bits["bits"] / with_bits["parameter_count"].astype(float))
 
 
-def best(held: pd.DataFrame, value: str, by: Sequence[str]) -> pd.DataFrame:
-    """A row a group: the largest value over set sizes and ways to train."""
-    return held.groupby([*by], sort=True)[value].max().reset_index()
+def best(trials: pd.DataFrame, value: str, by: Sequence[str]) -> pd.DataFrame:
+    """Returns a row a group: the largest value over set sizes and ways to train."""
+    return trials.groupby([*by], sort=True)[value].max().reset_index()
 
 
 def of_cells(rows: pd.DataFrame, cells: Sequence[str], value: str, size: str = "model_width") -> pd.DataFrame:
-    """A row a cell, size and seed: its largest value on random labels, at the length at which cells are compared."""
-    held = per_parameter(rows, "random_sequences")
-    held = held[held["data_sequence_length"] == sequence_capacity.COMPARED_AT]
+    """Returns a row a cell, size and seed: its largest value on random labels of COMPARED_AT steps.
+
+    Raises MissingTrialsError where a cell has no trial.
+    """
+    trials = per_parameter(rows, "random_sequences")
+    trials = trials[trials["data_sequence_length"] == sequence_capacity.COMPARED_AT]
     for cell in cells:
-        if not (held["model_cell"] == cell).any():
+        if not (trials["model_cell"] == cell).any():
             raise MissingTrialsError(f"no trial with cell {cell}")
-    return best(held[held["model_cell"].isin(cells)], value, ["model_cell", size, "seed"])
+    return best(trials[trials["model_cell"].isin(cells)], value, ["model_cell", size, "seed"])
 
 
 def linear_in_parameters(rows: pd.DataFrame) -> Sequence[Evidence]:
-    held = of_cells(rows, CELLS, "bits", "parameter_count")
+    """Returns for each cell whether the log-log slope of bits in parameters lies within 0.1 of 1."""
+    bits = of_cells(rows, CELLS, "bits", "parameter_count")
     parts: list[Evidence] = []
-    for cell, own in held.groupby("model_cell", sort=True):
-        slopes = np.array([_slope(of_seed) for _, of_seed in own.groupby("seed")])
+    for cell, of_cell in bits.groupby("model_cell", sort=True):
+        slopes = np.array([_slope(of_seed) for _, of_seed in of_cell.groupby("seed")])
         parts += within(f"log-log slope of bits in parameters - 1, {cell}", slopes - 1, 0.1)
     return parts
 
 
 def within(what: str, difference: np.ndarray, margin: float) -> list[Evidence]:
-    """Equal within a margin: two one-sided tests."""
+    """Returns margins that a difference is 0 within a margin: two one-sided tests."""
     return [
         Margin(f"{margin:g} + ({what})", margin + difference),
         Margin(f"{margin:g} - ({what})", margin - difference),
@@ -194,8 +212,9 @@ def within(what: str, difference: np.ndarray, margin: float) -> list[Evidence]:
 
 
 def bits_of_cells(rows: pd.DataFrame) -> Sequence[Evidence]:
-    held = of_cells(rows, (*CELLS, "irnn"), "ratio")
-    ratio = held.groupby(["model_cell", "seed"])["ratio"].max().unstack()
+    """Returns bits a parameter of each cell against 2 and 6, and the ratio of ReLU to tanh against 0.6 and 0.9."""
+    ratios = of_cells(rows, (*CELLS, "irnn"), "ratio")
+    ratio = ratios.groupby(["model_cell", "seed"])["ratio"].max().unstack()
     parts: list[Evidence] = []
     for cell in CELLS:
         parts.append(Margin(f"bits a parameter - 2, {cell}", ratio.loc[cell].to_numpy() - 2))
@@ -205,6 +224,7 @@ def bits_of_cells(rows: pd.DataFrame) -> Sequence[Evidence]:
 
 
 def gating_order(rows: pd.DataFrame) -> Sequence[Evidence]:
+    """Returns differences of bits a parameter between cells, from fewer to more gates, by seed."""
     mean = of_cells(rows, CELLS, "ratio").groupby(["model_cell", "seed"])["ratio"].mean().unstack()
     rnn, gru, lstm = (mean.loc[cell].to_numpy() for cell in CELLS)
     return [
@@ -215,11 +235,13 @@ def gating_order(rows: pd.DataFrame) -> Sequence[Evidence]:
 
 
 def unrolling(rows: pd.DataFrame) -> Sequence[Evidence]:
-    """Of the cells and widths that have trials of all LENGTHS."""
-    held = per_parameter(rows, "random_sequences")
+    """Returns changes of bits a parameter with steps, over cells and widths that have trials of all LENGTHS."""
+    trials = per_parameter(rows, "random_sequences")
     networks = ["model_cell", "model_width", "seed"]
-    held = best(held[held["model_cell"].isin(CELLS)], "ratio", [*networks, "data_sequence_length"])
-    logs = held.assign(log=np.log(held["ratio"])).pivot(index=networks, columns="data_sequence_length", values="log")
+    trials = best(trials[trials["model_cell"].isin(CELLS)], "ratio", [*networks, "data_sequence_length"])
+    logs = trials.assign(log=np.log(trials["ratio"])).pivot(
+        index=networks, columns="data_sequence_length", values="log"
+    )
     whole = logs.reindex(columns=[*LENGTHS]).dropna()
     if whole.empty:
         raise MissingTrialsError(f"no cell with trials of {', '.join(map(str, LENGTHS))} steps")
@@ -231,16 +253,17 @@ def unrolling(rows: pd.DataFrame) -> Sequence[Evidence]:
 
 
 def transformer_plateau(rows: pd.DataFrame) -> Sequence[Evidence]:
-    held = per_parameter(rows, "strings")
-    held = held[held["model_family"] == "attention"]
-    if held.empty:
+    """Returns the deviation of bits from min(bits of the set, capacity), and bits a parameter against 3 and 4."""
+    trials = per_parameter(rows, "strings")
+    trials = trials[trials["model_family"] == "attention"]
+    if trials.empty:
         raise MissingTrialsError("no trial of strings by an attention network")
     networks = ["model_width", "data_vocabulary", "data_sequence_length", "seed"]
-    by_size = held.groupby([*networks, "data_examples"])[["bits", "set_bits", "ratio"]].max().reset_index()
+    by_size = trials.groupby([*networks, "data_examples"])[["bits", "set_bits", "ratio"]].max().reset_index()
     by_size = by_size.assign(plateau=by_size.groupby(networks)["bits"].transform("max"))
     expected = by_size[["plateau", "set_bits"]].min(axis=1)
     worst = (by_size["bits"] / expected - 1).abs().groupby(by_size["seed"]).max().to_numpy(float)
-    alpha = best(held, "ratio", networks).groupby("seed")["ratio"].mean().to_numpy(float)
+    alpha = best(trials, "ratio", networks).groupby("seed")["ratio"].mean().to_numpy(float)
     return [
         Margin("0.1 - largest deviation from min(H, capacity) (share)", 0.1 - worst),
         Margin("bits a parameter - 3", alpha - 3),
@@ -249,9 +272,10 @@ def transformer_plateau(rows: pd.DataFrame) -> Sequence[Evidence]:
 
 
 def numbers_come_back(rows: pd.DataFrame) -> Sequence[Evidence]:
-    known = reconstruction.errors(rows).dropna(subset=reconstruction.ERROR)
+    """Returns squared errors of reconstruction with enough units, and with fewer units against the best linear code."""
+    errors = reconstruction.errors(rows).dropna(subset=reconstruction.ERROR)
     units = reconstruction.UNITS
-    by_size = known.pivot_table(
+    by_size = errors.pivot_table(
         index="seed", columns=[sequences.CELL, units], values=reconstruction.ERROR, dropna=False
     )
     sizes = by_size.columns.get_level_values(units)
@@ -278,8 +302,9 @@ def numbers_come_back(rows: pd.DataFrame) -> Sequence[Evidence]:
 
 
 def gates_hold(rows: pd.DataFrame) -> Sequence[Evidence]:
-    known = rows.assign(diverged=trainability.diverged(rows))
-    by_cell = known.pivot_table(index="seed", columns=sequences.CELL, values="diverged", aggfunc="mean", dropna=False)
+    """Returns the share of settings that diverge, cells without gates less cells with gates, by seed."""
+    trials = rows.assign(diverged=trainability.diverged(rows))
+    by_cell = trials.pivot_table(index="seed", columns=sequences.CELL, values="diverged", aggfunc="mean", dropna=False)
     if missing := [cell for cell in (*UNGATED, *GATED) if cell not in by_cell]:
         raise MissingTrialsError(f"no trial with cell {missing[0]}")
     ahead = by_cell[[*UNGATED]].mean(axis=1, skipna=False) - by_cell[[*GATED]].mean(axis=1, skipna=False)
@@ -287,11 +312,13 @@ def gates_hold(rows: pd.DataFrame) -> Sequence[Evidence]:
 
 
 def solves_longer(rows: pd.DataFrame) -> Sequence[Evidence]:
-    """Share of lengths of copying and adding that a seed solves, each gated cell less the tanh RNN of like size."""
-    own = rows[rows["data_task"].isin(("copy", "adding")) & rows["model_cell"].isin(CELLS)]
-    known = own.assign(solved=sequences.solved(own), size=np.log(own["parameter_count"].astype(float)))
-    known = known.dropna(subset="solved")
-    plain, *gated = (known[known["model_cell"] == cell] for cell in CELLS)
+    """Returns the share of copy and adding lengths that a seed solves, gated cells less the tanh RNN of like size."""
+    trials_of_cells = rows[rows["data_task"].isin(("copy", "adding")) & rows["model_cell"].isin(CELLS)]
+    decided = trials_of_cells.assign(
+        solved=sequences.solved(trials_of_cells), size=np.log(trials_of_cells["parameter_count"].astype(float))
+    )
+    decided = decided.dropna(subset="solved")
+    plain, *gated = (decided[decided["model_cell"] == cell] for cell in CELLS)
     parts: list[Evidence] = []
     for cell, trials in zip(CELLS[1:], gated, strict=True):
         pairs = trials.merge(plain, on=["seed", "data_task", "data_sequence_length"], suffixes=("", "_plain"))
@@ -304,15 +331,18 @@ def solves_longer(rows: pd.DataFrame) -> Sequence[Evidence]:
 
 
 def within_budget(rows: pd.DataFrame) -> Sequence[Evidence]:
-    """Random labels as they are given, and random strings, against the bits of all weights. Raises ImpossibleError."""
+    """Returns the largest share of the bits of all weights that random labels or random strings fill.
+
+    Raises ImpossibleError where a share exceeds 1, and MissingTrialsError where there are no trials.
+    """
     parts = []
-    for task, own in rows.groupby("data_task"):
+    for task, of_task in rows.groupby("data_task"):
         if task == "strings":
-            parts.append(per_parameter(own, str(task))["ratio"])
-        elif len(noise := own[own["data_label_scheme"] == "random"]):
+            parts.append(per_parameter(of_task, str(task))["ratio"])
+        elif len(noise := of_task[of_task["data_label_scheme"] == "random"]):
             parts.append(_ratio(noise, noise["train_correct_count"], noise["train_count"], noise["class_count"]))
-        elif len(noise := own[own["data_noise_kind"] == "labels"]):
-            # a wrong label is one of the K - 1 others
+        elif len(noise := of_task[of_task["data_noise_kind"] == "labels"]):
+            # a wrong label takes one of K - 1 values
             others = noise["class_count"] - 1
             parts.append(_ratio(noise, noise["memorized_count"], noise["label_changed_count"], others))
     if not parts:
@@ -320,22 +350,22 @@ def within_budget(rows: pd.DataFrame) -> Sequence[Evidence]:
     ratio = pd.concat(parts)
     share = (ratio / rows.loc[ratio.index, "compute_dtype"].map(USABLE_BITS)).dropna()
     if (share > 1).any():
-        found = rows.loc[share.idxmax(), "trial_id"]
-        raise ImpossibleError(f"trial {found} holds {share.max():.3g} times the bits of its own weights")
+        trial_id = rows.loc[share.idxmax(), "trial_id"]
+        raise ImpossibleError(f"trial {trial_id} holds {share.max():.3g} times the bits of its own weights")
     return [Fact("largest share of the weights' bits that a trial's labels fill", float(share.max()), True, len(share))]
 
 
 def _ratio(
-    rows: pd.DataFrame, right: pd.Series[Any], asked: pd.Series[Any], classes: pd.Series[Any]
+    rows: pd.DataFrame, right: pd.Series[Any], count: pd.Series[Any], classes: pd.Series[Any]
 ) -> pd.Series[float]:
-    """Bits of labels a parameter."""
-    accuracy = frames.share(right, asked)
-    bits = capacity.bits(asked.to_numpy(float), accuracy.to_numpy(float), classes.to_numpy(float))
+    """Returns bits of labels a parameter."""
+    accuracy = frames.share(right, count)
+    bits = capacity.bits(count.to_numpy(float), accuracy.to_numpy(float), classes.to_numpy(float))
     return pd.Series(bits, rows.index) / rows["parameter_count"].astype(float)
 
 
-def _slope(own: pd.DataFrame) -> float:
-    known = own[own["bits"] > 0]
-    if known["parameter_count"].nunique() < 2:
+def _slope(rows: pd.DataFrame) -> float:
+    positive = rows[rows["bits"] > 0]
+    if positive["parameter_count"].nunique() < 2:
         return np.nan
-    return float(np.polyfit(np.log(known["parameter_count"].astype(float)), np.log(known["bits"]), 1)[0])
+    return float(np.polyfit(np.log(positive["parameter_count"].astype(float)), np.log(positive["bits"]), 1)[0])

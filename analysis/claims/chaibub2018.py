@@ -1,4 +1,4 @@
-"""Claims of Chaibub Neto (2018): learning and memorization of one network told apart by permuted labels."""
+"""Claims of Chaibub Neto (2018): permuted labels separate learning and memorization of one network."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from analysis.questions import permutation
 
 SWEEPS = ("permutation",)
 LEVEL = 0.05
-"""Below which p_learn and p_memorize count, as in the author's earlier work's examples."""
+"""Significant below this: p_learn and p_memorize, as in the examples of the author's earlier work."""
 ERRORS = 2.0
-"""Standard errors of an area that tells nothing, within which it counts as 0.5."""
+"""Standard errors within which an uninformative area counts as 0.5."""
 CORRELATION = 0.79
-"""Spearman's over five fractions of noise takes steps of 0.1: this asks for 0.8 or more."""
+"""Spearman's correlation over five fractions of noise takes steps of 0.1: the claim needs 0.8 or more."""
 CONSTANT = 0.02
-"""Changes of M that are smaller count as none."""
+"""Smaller changes of M count as none."""
 COST = 0.01
-"""Of the area on held-out examples that a regularizer may cost."""
+"""Largest loss of area on held-out examples that a regularizer may cause."""
 DRAWS = 50
 
 _BASE = "is of the width with real labels"
@@ -38,16 +38,16 @@ _HELD_OUT = {"features": "hidden", "validation": "held_out"}
 
 
 def _asked(rows: pd.DataFrame, *values: dict[str, Any], step: int | None = None) -> pd.DataFrame:
-    """Rows with these values, by seed, at a step or at the end; with M. Raises MissingTrialsError."""
+    """Returns rows with these values, by seed, at a step or at the end; with M. Raises MissingTrialsError."""
     wanted = {name: value for part in values for name, value in part.items()}
     rows = rows.dropna(subset="step")
     base = rows[rows["data_noise_kind"] == "none"].groupby("model_family")["model_width"].min()
     rows = rows.assign(**{_BASE: rows["model_width"] == rows["model_family"].map(base)})
     at = rows["step"] == (rows["step_count"] if step is None else step)
-    found = figures.having(rows[at], wanted)
-    if found.empty:
+    chosen = figures.having(rows[at], wanted)
+    if chosen.empty:
         raise MissingTrialsError("no row of permutations with " + ", ".join(f"{k} {v}" for k, v in wanted.items()))
-    return found.assign(m=permutation.amount(found)).set_index("seed").sort_index()
+    return chosen.assign(m=permutation.amount(chosen)).set_index("seed").sort_index()
 
 
 def _learns(cell: pd.DataFrame, name: str) -> Margin:
@@ -83,15 +83,15 @@ def _in_families(measure: Any, *names: str) -> Any:
 
 
 def _change(rows: pd.DataFrame) -> list[Evidence]:
-    known = rows.loc[rows["step"] > 0, "step"]
-    if known.empty:
+    steps = rows.loc[rows["step"] > 0, "step"]
+    if steps.empty:
         raise MissingTrialsError("no row of permutations while networks train")
-    first, last = (_asked(rows, _MLP, _REAL, _NEAR, step=step)["m"] for step in (int(known.min()), None))
-    return [two_sided(f"M at the end minus M after {int(known.min())} steps", (last - first).to_numpy(float))]
+    first, last = (_asked(rows, _MLP, _REAL, _NEAR, step=step)["m"] for step in (int(steps.min()), None))
+    return [two_sided(f"M at the end minus M after {int(steps.min())} steps", (last - first).to_numpy(float))]
 
 
 def two_sided(what: str, values: np.ndarray) -> Tested:
-    """Whether the median differs from 0, whichever way; against it, that it lies within CONSTANT of 0."""
+    """Returns the test that the median differs from 0; against it, that the median lies within CONSTANT of 0."""
     up, down = as_tested(Margin(what, values)), as_tested(Margin(what, -values))
     within = (as_tested(Margin(what, CONSTANT + change)).p for change in (values, -values))
     return replace(up, p=min(1.0, 2 * min(up.p, down.p)), p_against=max(within))
@@ -109,7 +109,7 @@ def _by_fraction(rows: pd.DataFrame, part: dict[str, Any], column: str, sign: in
 
 
 def _correlation(x: np.ndarray, y: np.ndarray) -> float:
-    """Spearman's; 0 where y never changes."""
+    """Returns Spearman's correlation; 0 where y is constant."""
     return 0.0 if (y == y[0]).all() else float(stats.spearmanr(x, y).statistic)
 
 

@@ -1,4 +1,4 @@
-"""Claims of Choi (2018) on PRU-style cells. Only the abstract could be read: cells, tasks and tests are reconstructed.
+"""Claims of Choi (2018) on PRU-style cells. Only the abstract was available: cells, tasks and tests are reconstructed.
 
 Cells are paired by seed, on the same task, length and width, at one learning rate a task. A replicate is a seed.
 Claims that cells are alike (6, 10) have no shuffled columns: exchanged cells are alike.
@@ -21,33 +21,37 @@ from analysis.questions.sequences import CELL, LENGTH, TASK, WIDTH
 
 LSTM, PRU, PLUS, TASKS = "lstm", "pru_a", "pru_a+plus_out", 3
 REACHED = ("copy", "adding")
-"""Tasks over which claim 6 speaks."""
+"""Tasks of claim 6."""
 BEHIND = 0.1
 """Share of lengths by which pru_a may fall behind and still reach as far (ours)."""
 WITHIN = 0.25
-"""Bits a parameter of two cells are alike within this share of each other."""
+"""Bits a parameter of two cells count as alike if they differ by at most this share."""
 BUDGET_RANGE = 1.5
-"""Cells are compared where the larger of two has at most so many times the parameters of the smaller."""
+"""Cells are compared where the larger cell has at most this many times the parameters of the smaller."""
 
 PERSISTENT = ("pru_a", "pru_b", "pru_c", "pru_d")
 KEPT, MIXED = 1e-6, 0.01
-"""Share of the Jacobian's norm off its diagonal: below for those, above for the LSTM (ours)."""
+"""Share of the Jacobian's norm off its diagonal: below KEPT for PERSISTENT, above MIXED for the LSTM (ours)."""
 
 _PLACE = [TASK, LENGTH, WIDTH]
 
 
 def as_good(rows: pd.DataFrame) -> Sequence[Margin]:
+    """Returns tasks and lengths on which pru_a beats the LSTM, less those on which it loses."""
     return [_won(rows, (PRU, ablation.EQUAL), (LSTM, ablation.EQUAL))]
 
 
 def layer_helps(rows: pd.DataFrame) -> Sequence[Margin]:
-    """Against pru_a of the same width, and against the wider one."""
+    """Returns wins of pru_a+plus_out over pru_a of the same width, and over the wider pru_a."""
     plus = (PLUS, ablation.EQUAL)
     return [_won(rows, plus, (PRU, width)) for width in (ablation.EQUAL, ablation.WIDER)]
 
 
 def better_on_most_tasks(rows: pd.DataFrame) -> Sequence[Margin]:
-    """Of a seed: tasks on which pru_a+plus_out does better less those on which the LSTM does."""
+    """Returns, by seed, the tasks that pru_a+plus_out wins less the tasks that the LSTM wins.
+
+    Raises MissingTrialsError where a task has no results.
+    """
     balance = balances(rows, (PLUS, ablation.EQUAL), (LSTM, ablation.EQUAL))
     won = balance.groupby(["seed", TASK]).mean().unstack(TASK).apply(np.sign)
     if won.shape[1] < TASKS:
@@ -56,14 +60,15 @@ def better_on_most_tasks(rows: pd.DataFrame) -> Sequence[Margin]:
 
 
 def ordered(rows: pd.DataFrame) -> Sequence[Margin]:
+    """Returns wins of each cell over the next in the order LSTM, pru_c, pru_a, pru_b."""
     pairs = itertools.pairwise((LSTM, "pru_c", PRU, "pru_b"))
     return [_won(rows, (more, ablation.EQUAL), (less, ablation.EQUAL)) for more, less in pairs]
 
 
 def balances(rows: pd.DataFrame, more: tuple[str, int], less: tuple[str, int]) -> pd.Series[float]:
-    """1 where a cell of some width does better than another, -1 where worse, by seed, task and length.
+    """Returns 1 where cell `more` scores higher than `less`, -1 where lower, 0 at a tie, by seed, task and length.
 
-    Each at its better learning rate.
+    more, less: cell and width.  Each cell has its better learning rate.
     """
     scored = ablation.scored(rows)
     keys = ["seed", TASK, LENGTH]
@@ -81,40 +86,43 @@ def _won(rows: pd.DataFrame, more: tuple[str, int], less: tuple[str, int]) -> Ma
 
 
 def faster(rows: pd.DataFrame) -> Sequence[Margin]:
-    """Log ratios of steps to solve, LSTM over each of the others."""
-    known = rows.assign(solved=sequences.solved(rows)).dropna(subset="solved")
-    steps = known["solved_step"].where(known["solved"] == 1, known["stop_steps"]).astype(float)
-    known = known.assign(log_steps=np.log(steps))
-    solvable = known.groupby(_PLACE)["solved"].transform("max") > 0
-    _at_least_one(known[solvable], "solved by a cell")
+    """Returns log ratios of steps to solve, LSTM over each of the PRU-style cells."""
+    decided = rows.assign(solved=sequences.solved(rows)).dropna(subset="solved")
+    steps = decided["solved_step"].where(decided["solved"] == 1, decided["stop_steps"]).astype(float)
+    decided = decided.assign(log_steps=np.log(steps))
+    solvable = decided.groupby(_PLACE)["solved"].transform("max") > 0
+    _at_least_one(decided[solvable], "solved by a cell")
     return [
-        Margin(f"log of steps to solve, {LSTM} / {cell}", paired_at(known[solvable], "log_steps", LSTM, cell))
+        Margin(f"log of steps to solve, {LSTM} / {cell}", paired_at(decided[solvable], "log_steps", LSTM, cell))
         for cell in (PRU, PLUS)
     ]
 
 
 def reaches_as_far(rows: pd.DataFrame) -> Sequence[Margin]:
-    """Share of tasks, lengths and widths that pru_a solves less that of the LSTM, where not all or none is solved."""
-    own = rows[rows[TASK].isin(REACHED) & rows[CELL].isin((PRU, LSTM))]
-    known = own.assign(solved=sequences.solved(own)).dropna(subset="solved")
-    shares = known.groupby(_PLACE)["solved"].transform("mean")
-    known = known[(shares > 0) & (shares < 1)]
-    _at_least_one(known, "tells cells apart: each length is solved by all trials or by none")
-    return [Margin(f"share of lengths solved, {PRU} - {LSTM}", paired_at(known, "solved", PRU, LSTM), -BEHIND)]
+    """Returns the share of settings that pru_a solves less the LSTM's, over settings that some but not all trials
+    solve."""
+    trials = rows[rows[TASK].isin(REACHED) & rows[CELL].isin((PRU, LSTM))]
+    decided = trials.assign(solved=sequences.solved(trials)).dropna(subset="solved")
+    shares = decided.groupby(_PLACE)["solved"].transform("mean")
+    decided = decided[(shares > 0) & (shares < 1)]
+    _at_least_one(decided, "tells cells apart: each length is solved by all trials or by none")
+    return [Margin(f"share of lengths solved, {PRU} - {LSTM}", paired_at(decided, "solved", PRU, LSTM), -BEHIND)]
 
 
 def reads_later(rows: pd.DataFrame) -> Sequence[Margin]:
-    """Accuracy that a moved code costs a read-out, and that it loses at all, LSTM less pru_a, at the longest delay."""
+    """Returns the accuracy that a read-out loses, and loses to a moved code, at the longest delay, LSTM less pru_a."""
     share = frames.share(rows["correct_count"], rows["example_count"])
-    known = rows.assign(share=share).dropna(subset=["item", "share"])
-    _at_least_one(known, "with read-outs")
-    known = known[known["item"] == readouts.ITEM]
-    last = known.groupby(_PLACE)["applied_step"].transform("max")
-    first = known["fitted_step"] == known["item"]
-    begin = known[first & (known["applied_step"] == known["item"])].set_index("trial_id")["share"]
-    end = known[first & (known["applied_step"] == last)].set_index("trial_id")["share"]
-    still = known[(known["fitted_step"] == last) & (known["applied_step"] == last)].set_index("trial_id")["share"]
-    trials = known.drop_duplicates("trial_id").set_index("trial_id")
+    readings = rows.assign(share=share).dropna(subset=["item", "share"])
+    _at_least_one(readings, "with read-outs")
+    readings = readings[readings["item"] == readouts.ITEM]
+    last = readings.groupby(_PLACE)["applied_step"].transform("max")
+    first = readings["fitted_step"] == readings["item"]
+    begin = readings[first & (readings["applied_step"] == readings["item"])].set_index("trial_id")["share"]
+    end = readings[first & (readings["applied_step"] == last)].set_index("trial_id")["share"]
+    still = readings[(readings["fitted_step"] == last) & (readings["applied_step"] == last)].set_index("trial_id")[
+        "share"
+    ]
+    trials = readings.drop_duplicates("trial_id").set_index("trial_id")
     trials = trials.assign(drop=begin - end, moved=still - end)
     return [
         Margin(f"accuracy lost, {LSTM} - {PRU}", paired_at(trials, "drop", LSTM, PRU)),
@@ -123,32 +131,33 @@ def reads_later(rows: pd.DataFrame) -> Sequence[Margin]:
 
 
 def alike_by_parameter(rows: pd.DataFrame) -> Sequence[Margin]:
-    """Bits a parameter of each cell against the LSTM at like budgets, the best over set sizes and learning rates."""
+    """Returns bits a parameter of each cell against the LSTM at like budgets, best over set sizes and learning
+    rates."""
     labels = rows[(rows[TASK] == "random_sequences") & (rows[LENGTH] == COMPARED_AT)]
     _at_least_one(labels, "of task random_sequences")
-    held = capacity.with_bits(labels)
-    held = held.assign(density=held["bits"] / held["parameter_count"].astype(float))
-    best = held.groupby([CELL, WIDTH, "seed"], as_index=False).agg(
+    trials = capacity.with_bits(labels)
+    trials = trials.assign(density=trials["bits"] / trials["parameter_count"].astype(float))
+    best = trials.groupby([CELL, WIDTH, "seed"], as_index=False).agg(
         density=("density", "max"), parameters=("parameter_count", "max")
     )
-    found = []
+    margins = []
     for cell in ("gru", PRU, PLUS):
         ratio = np.log(_at_like_budgets(best, cell, LSTM))
-        found += [
+        margins += [
             Margin(f"{side} of bits a parameter, {cell} / {LSTM}, to {bound:g}", sign * (ratio - np.log(bound)))
             for side, sign, bound in (("above", 1, 1 - WITHIN), ("below", -1, 1 + WITHIN))
         ]
-    return found
+    return margins
 
 
 def keeps_to_itself(rows: pd.DataFrame) -> Sequence[Fact]:
-    """The largest share of any trial of the PRU-style cells, and the smallest of the LSTM."""
+    """Returns the largest share off the diagonal over trials of PRU-style cells, and the smallest over the LSTM's."""
     share = persistence.mixed(rows)
-    known = rows.assign(share=share).dropna(subset="share")
+    trials = rows.assign(share=share).dropna(subset="share")
     for cell in (LSTM, *PERSISTENT):
-        _at_least_one(known[known[CELL] == cell], f"with {frames.label({CELL: cell})} that tells its Jacobian")
-    kept = known.loc[known[CELL].isin(PERSISTENT), "share"]
-    lstm = known.loc[known[CELL] == LSTM, "share"]
+        _at_least_one(trials[trials[CELL] == cell], f"with {frames.label({CELL: cell})} that tells its Jacobian")
+    kept = trials.loc[trials[CELL].isin(PERSISTENT), "share"]
+    lstm = trials.loc[trials[CELL] == LSTM, "share"]
     what = "share of the Jacobian's norm off its diagonal"
     return [
         Fact(f"largest {what}, {', '.join(PERSISTENT)}", float(kept.max()), bool((kept < KEPT).all()), len(kept)),
@@ -157,16 +166,20 @@ def keeps_to_itself(rows: pd.DataFrame) -> Sequence[Fact]:
 
 
 def moves_what_is_stored(rows: pd.DataFrame) -> Sequence[Margin]:
-    known = rows.assign(right=composition.right(rows)).dropna(subset="right")
+    """Returns differences of the share of right compositions between LSTM, pru_a and pru_b."""
+    trials = rows.assign(right=composition.right(rows)).dropna(subset="right")
     pairs = ((LSTM, "pru_b"), (LSTM, PRU), (PRU, "pru_b"))
     return [
-        Margin(f"share of compositions told right, {more} - {less}", paired_at(known, "right", more, less))
+        Margin(f"share of compositions told right, {more} - {less}", paired_at(trials, "right", more, less))
         for more, less in pairs
     ]
 
 
 def paired_at(rows: pd.DataFrame, value: str, more: str, less: str) -> np.ndarray:
-    """Differences of `value` between two cells by seed, mean over the tasks, lengths and widths that both have."""
+    """Returns differences of `value` between two cells by seed, mean over the tasks, lengths and widths that both have.
+
+    Raises MissingTrialsError where a cell, or every such pair, is missing.
+    """
     for cell in (more, less):
         _at_least_one(rows[rows[CELL] == cell], f"with {frames.label({CELL: cell})}")
     wide = rows.pivot_table(index=["seed", *_PLACE], columns=CELL, values=value, aggfunc="mean")
@@ -177,9 +190,9 @@ def paired_at(rows: pd.DataFrame, value: str, more: str, less: str) -> np.ndarra
 
 
 def _at_like_budgets(best: pd.DataFrame, cell: str, base: str) -> np.ndarray:
-    """[S] ratios of density, geometric mean over pairs of widths whose parameters are within BUDGET_RANGE."""
-    own, other = (best[best[CELL] == name] for name in (cell, base))
-    pairs = own.merge(other, on="seed", suffixes=("", "_base"))
+    """Returns [S] ratios of density, geometric mean over pairs of widths whose parameters are within BUDGET_RANGE."""
+    of_cell, other = (best[best[CELL] == name] for name in (cell, base))
+    pairs = of_cell.merge(other, on="seed", suffixes=("", "_base"))
     ratio = pairs["parameters"].astype(float) / pairs["parameters_base"].astype(float)
     pairs = pairs[ratio.between(1 / BUDGET_RANGE, BUDGET_RANGE) & (pairs["density"] > 0) & (pairs["density_base"] > 0)]
     _at_least_one(pairs, f"of {cell} and {base} with parameters within a factor of {BUDGET_RANGE:g}")

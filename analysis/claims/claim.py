@@ -1,4 +1,4 @@
-"""What a claim is: its words, where they come from, the trials it needs, and what is measured on them."""
+"""Data classes of a claim: its statement, source, trials, and the evidence measured on them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from analysis.core import frames
 
 
 class Basis(StrEnum):
-    """Where a claim's statement comes from."""
+    """Source of a claim's statement."""
 
     CONFIRMED = "confirmed"
     ABSTRACT = "abstract only"
@@ -22,6 +22,7 @@ class Basis(StrEnum):
 
     @property
     def meaning(self) -> str:
+        """Returns the meaning of the basis, as shown to readers."""
         return _MEANINGS[self]
 
 
@@ -34,16 +35,17 @@ _MEANINGS = {
 
 
 class MissingTrialsError(Exception):
-    """Why a claim can't be tested yet: which trials are not there."""
+    """A claim can't be tested yet; the message names the missing trials."""
 
 
 class ImpossibleError(Exception):
-    """What cannot be, such as a trained network that breaks a theorem: an error of the program, and no verdict."""
+    """A result that can't be true, such as a trained network that breaks a theorem: a bug of the program, not a
+    verdict."""
 
 
 @dataclass(frozen=True)
 class Margin:
-    """One thing that the claim says is larger than a bound, one value a replicate.
+    """A quantity that exceeds a bound if the claim is true, one value a replicate.
 
     The claim holds where the median over replicates lies above `above`. 'Smaller' is written with a minus sign, 'equal
     within d' as two margins (d - x and d + x, each above 0: two one-sided tests).
@@ -56,7 +58,7 @@ class Margin:
 
 @dataclass(frozen=True)
 class Tested:
-    """One thing that the claim says is larger than a bound, with a test of its own, where replicates are not seeds."""
+    """A quantity that exceeds a bound if the claim is true, with its own test, where replicates are not seeds."""
 
     what: str
     estimate: float
@@ -70,7 +72,7 @@ class Tested:
 
 @dataclass(frozen=True)
 class Fact:
-    """One thing that must hold without exception, such as a theorem: no chance enters, and no p-value."""
+    """A statement without exceptions, such as a theorem: no chance enters, and there is no p-value."""
 
     what: str
     value: float
@@ -83,20 +85,20 @@ Evidence = Margin | Tested | Fact
 
 @dataclass(frozen=True)
 class Claim:
-    """A numbered claim of a paper. It holds when all that `measure` returns holds (intersection-union).
+    """A numbered claim of a paper. It holds when all evidence from `measure` holds (intersection-union).
 
-    measure: rows of trials with these statuses -> what is to be shown; raises MissingTrialsError.
-    shuffled: columns that are exchanged between the trials of a seed, or one that is exchanged between the times of a
-    trial, to see how often chance alone gives a verdict; none for facts.
+    measure: rows of trials with these statuses -> evidence; raises MissingTrialsError.
+    shuffled: columns to exchange between the trials of a seed, or one column to exchange between the times of a trial,
+    to see how often chance alone gives a verdict; empty for facts.
     """
 
     number: int
     statement: str
     basis: Basis
-    test: str  # the statistic, its threshold, whose threshold that is, and over what it is tested
-    sweeps: tuple[str, ...]  # none: it needs no trials, or no sweep has them
+    test: str  # the statistic, its threshold, the threshold's source, and the replicates
+    sweeps: tuple[str, ...]  # empty: the claim needs no trials, or no sweep has them
     measure: Callable[[pd.DataFrame], Sequence[Evidence]]
-    rows: str = frames.TRIALS  # the query of what is measured on, for each sweep
+    rows: str = frames.TRIALS  # query of the measured rows, for each sweep
     shuffled: tuple[str, ...] = ()
     replicates: int = 10  # at least
     statuses: tuple[str, ...] = frames.USABLE  # of the trials whose rows count
@@ -108,12 +110,12 @@ class Paper:
 
     key: str  # arpit2017
     title: str
-    caveat: str  # what of the paper could be read, in one sentence
+    caveat: str  # which parts of the paper could be read, in one sentence
     claims: tuple[Claim, ...]
 
 
 def unasked(reason: str) -> Callable[[pd.DataFrame], Sequence[Evidence]]:
-    """The `measure` of a claim that no sweep decides yet."""
+    """Returns the `measure` of a claim that no sweep decides yet; it raises MissingTrialsError with this reason."""
 
     def measure(rows: pd.DataFrame) -> Sequence[Evidence]:
         raise MissingTrialsError(reason)
@@ -122,7 +124,7 @@ def unasked(reason: str) -> Callable[[pd.DataFrame], Sequence[Evidence]]:
 
 
 def paired(frame: pd.DataFrame, value: str, column: str, more: object, less: object) -> np.ndarray:
-    """Differences of `value` between two settings of a column, by seed: [S]. Rows of a seed and setting are averaged.
+    """Returns differences of `value` between two settings of a column, by seed: [S], the mean of each seed and setting.
 
     Raises MissingTrialsError where a setting has no rows.
     """

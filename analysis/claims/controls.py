@@ -1,4 +1,5 @@
-"""How often would chance alone make a claim `reproduced`? Its trials' settings exchanged, its whole test run again."""
+"""Rate at which chance alone makes a claim `reproduced`: settings are exchanged between its trials and it is tested
+again."""
 
 from __future__ import annotations
 
@@ -15,12 +16,12 @@ SHUFFLES = 200
 
 
 def by_chance(read: Read, shuffles: int) -> dict[tuple[str, int], float]:
-    """(paper, claim) -> `reproduced_by_chance` on stored trials, of claims with `shuffled` whose trials are there.
+    """Returns (paper, claim) -> `reproduced_by_chance`, of claims with `shuffled` whose trials are stored.
 
-    Claims are tried side by side, each with a generator of its own, so that its rate doesn't depend on the others.
+    Claims run in parallel, each with a generator of its own, so that its rate doesn't depend on other claims.
     """
-    asked = {(paper.key, claim.number): claim for paper in papers() for claim in paper.claims if claim.shuffled}
-    there = {key: claim for key, claim in asked.items() if _has_rows(claim, read)}
+    claims = {(paper.key, claim.number): claim for paper in papers() for claim in paper.claims if claim.shuffled}
+    there = {key: claim for key, claim in claims.items() if _has_rows(claim, read)}
     rates = joblib.Parallel(n_jobs=allotted())(
         joblib.delayed(reproduced_by_chance)(
             claim, gathered(claim, read), np.random.default_rng([number, *paper.encode()]), shuffles
@@ -41,7 +42,10 @@ def _has_rows(claim: Claim, read: Read) -> bool:
 def reproduced_by_chance(
     claim: Claim, rows: pd.DataFrame, generator: np.random.Generator, shuffles: int = SHUFFLES
 ) -> float:
-    """Share of shuffles in which the claim would be reproduced, uncorrected; at most about ALPHA for an honest test."""
+    """Returns the share of shuffles in which the claim would be reproduced, uncorrected.
+
+    The share is at most about ALPHA for a valid test.
+    """
     hits = 0
     for _ in range(shuffles):
         try:
@@ -53,9 +57,9 @@ def reproduced_by_chance(
 
 
 def shuffled(rows: pd.DataFrame, columns: tuple[str, ...], generator: np.random.Generator) -> pd.DataFrame:
-    """The rows with these columns of their trials exchanged among the trials of a seed that agree in all else.
+    """Returns the rows with these columns exchanged among the trials of a seed that agree in all other fields.
 
-    A column of one name that changes within trials, in the course of their training, is exchanged within each, among
+    A single column that changes within trials, in the course of their training, is exchanged within each trial, among
     the times when it was measured.
     """
     if len(columns) == 1 and rows.groupby("trial_id")[columns[0]].nunique().max() > 1:

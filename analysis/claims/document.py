@@ -22,7 +22,7 @@ HEAD = "| | verdict | claim, and where it comes from | weakest part: estimate (9
 
 
 def filled(document: str, verdicts: pd.DataFrame) -> str:
-    """The document with the table after each mark replaced by that of these verdicts (claims.csv)."""
+    """Returns the document with the table after each mark replaced by that of these verdicts (claims.csv)."""
     return MARK.sub(lambda mark: mark[1] + _table(verdicts[verdicts["paper"] == mark[2]]), document)
 
 
@@ -32,19 +32,20 @@ def _table(rows: pd.DataFrame) -> str:
 
 
 def _line(row: Mapping[Hashable, Any]) -> str:
-    found, chance = row["reason"], row["by_chance"]
+    evidence, chance = row["reason"], row["by_chance"]
     if not pd.isna(row["estimate"]):
         interval = "" if pd.isna(row["low"]) else f" ({row['low']:.3g} to {row['high']:.3g})"
         bound = "" if pd.isna(row["above"]) else f", above {row['above']:.3g}?"
-        found = f"{row['measured']}: {row['estimate']:.3g}{interval}{bound} {row['reason']}"
+        evidence = f"{row['measured']}: {row['estimate']:.3g}{interval}{bound} {row['reason']}"
     cells = [
-        *(row["claim"], row["verdict"], f"{row['statement']} ({row['basis']})", found, row["replicates"]),
+        *(row["claim"], row["verdict"], f"{row['statement']} ({row['basis']})", evidence, row["replicates"]),
         "" if pd.isna(chance) else f"{chance:.1%}",
     ]
     return f"| {' | '.join(str(cell).replace('|', '/') for cell in cells)} |"
 
 
 def main(results: str) -> None:
+    """Writes SCIENCE.md and docs/claims.csv from the claims.csv of a results folder."""
     verdicts = table.stored(results)
     write_whole(STORED, verdicts.to_csv(index=False).encode())
     write_whole(DOCUMENT, filled(DOCUMENT.read_text(), verdicts).encode())

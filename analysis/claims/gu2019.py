@@ -1,7 +1,7 @@
 """Gu & Tresp 2019, Neural Network Memorization Dissection: one way to learn, N ways to memorize.
 
-Only the abstract could be read. Its statements are tested by measures of our own choice, and by those of Morcos, Raghu
-& Bengio (2018), who asked the same of convolutional networks.
+Only the abstract was available. Its statements are tested by measures of our own choice, and by those of Morcos, Raghu
+& Bengio (2018), who studied the same question on convolutional networks.
 
 Networks are compared in pairs, which are not independent. Differences between two groups are tested by exchanging,
 within each seed, the two networks that began with the same weights (a permutation test over all pairs), and by the
@@ -26,17 +26,18 @@ from analysis.questions.similarity import AGREEMENT, CKA, COSINE, KAPPA, OWN, PW
 EXCHANGES = 9999
 EXAMPLES = frames.beside("examples", "b.example", "examples")
 LABELS = ("data_noise_kind", "data_noise_fraction", "seeds_noise")
-"""Columns that say what a network was trained on."""
+"""Columns that identify the labels a network was trained on."""
 
 
 def exchanged(what: str, alike: np.ndarray, one: int = 0, other: int = 1) -> Tested:
-    """Are networks of a group more alike than those of another? By exchanging the networks of a seed at random.
+    """Returns the test that networks of one group are more alike than those of another, by exchange within seeds.
 
-    alike: [G, S, G, S].  Estimate: difference of the means over all pairs within a group; its interval at 95 % is that
-    of the jackknife over seeds.  Seeds without a network in either group are left out.
-
-    p is the larger of two: of the exchange, which supposes that groups differ in nothing at all, also not in how their
-    networks differ; and of the jackknife's t, which supposes that means of seeds are about normal.
+    alike: [G, S, G, S].  one, other: indices of groups.  Estimate: difference of the means over all pairs within a
+    group; its interval at 95 % is that of the jackknife over seeds.  Seeds without a network in either group are left
+    out.
+    p is the larger of two p-values: that of the exchange, whose null is that groups differ in nothing, not even in how
+    their networks differ; and that of the jackknife's t, which assumes that means of seeds are about normal.
+    Raises MissingTrialsError for fewer than 3 seeds.
     """
     both = alike[[one, other]][:, :, [one, other]]  # [2, S, 2, S]
     itself = both.reshape(2 * both.shape[1], -1).diagonal().reshape(2, -1)
@@ -51,8 +52,8 @@ def exchanged(what: str, alike: np.ndarray, one: int = 0, other: int = 1) -> Tes
     means = [_within(both, np.hstack(chosen)) for chosen in ((~is_other, is_other), (is_other, ~is_other))]
     differences = means[0] - means[1]
     without = ~np.eye(seeds, dtype=bool)
-    nobody = np.zeros_like(without)
-    left = _within(both, np.hstack((without, nobody))) - _within(both, np.hstack((nobody, without)))
+    empty = np.zeros_like(without)
+    left = _within(both, np.hstack((without, empty))) - _within(both, np.hstack((empty, without)))
     error = np.sqrt((seeds - 1) / seeds * ((left - left.mean()) ** 2).sum())
     if np.isnan(differences).any():
         raise MissingTrialsError(f"{what}: not defined for all pairs")
@@ -68,11 +69,14 @@ def exchanged(what: str, alike: np.ndarray, one: int = 0, other: int = 1) -> Tes
 
 
 def _within(alike: np.ndarray, chosen: np.ndarray) -> np.ndarray:
-    """Mean over all pairs of the chosen networks.  alike: [n, n], 0 on the diagonal.  chosen: [R, n] bool.  [R]."""
+    """Returns [R], the mean over all pairs of the chosen networks.
+
+    alike: [n, n], 0 on the diagonal.  chosen: [R, n] bool.
+    """
     weights = chosen.astype(float)
     counts = weights.sum(1)
-    found: np.ndarray = ((weights @ alike) * weights).sum(1) / (counts * (counts - 1))
-    return found
+    mean: np.ndarray = ((weights @ alike) * weights).sum(1) / (counts * (counts - 1))
+    return mean
 
 
 def _function(rows: pd.DataFrame) -> list[Evidence]:
@@ -133,17 +137,17 @@ def _shrinking(rows: pd.DataFrame) -> list[Evidence]:
     if len(fractions) < 5:
         raise MissingTrialsError(f"{len(fractions)} shares of random labels; the claim asks for 5")
     groups, last = [similarity.partly_random(fraction) for fraction in fractions], _layers(rows)[-1]
-    found: list[Evidence] = []
+    margins: list[Evidence] = []
     for measure in (KAPPA, CKA):
         alike = compared(rows, measure, groups, layer=last)
         by_fraction = np.stack([of_pairs(alike, i, i) for i in range(len(groups))], axis=1)
         falls = -_rank_correlations(fractions, by_fraction)
-        found.append(Margin(f"-Spearman of {measure} of a pair and the share of random labels", falls, 0.9))
-    return found
+        margins.append(Margin(f"-Spearman of {measure} of a pair and the share of random labels", falls, 0.9))
+    return margins
 
 
 def _rank_correlations(x: Sequence[float], values: np.ndarray) -> np.ndarray:
-    """Spearman's correlation of each row [R, n] with x; NaN where a row has a hole."""
+    """Returns Spearman's correlation of each row [R, n] with x; NaN where a row has a hole."""
     return np.array([np.nan if np.isnan(row).any() else stats.spearmanr(x, row).statistic for row in values])
 
 

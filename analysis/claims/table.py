@@ -1,4 +1,4 @@
-"""The table of verdicts in a results folder: made by `memsweep claims`, shown by it and by the report."""
+"""Table of verdicts in a results folder: written by `memsweep claims`, shown by the same command and by the report."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ SHOWN = (
     "by_chance",
     "reason",
 )
-"""Columns for people; the file has all."""
+"""Columns that are shown; the file has all."""
 COLORS = {
     Verdict.REPRODUCED: figures.CATEGORIES[2],
     Verdict.CONTRADICTED: figures.CATEGORIES[1],
@@ -40,9 +40,10 @@ COLORS = {
 
 
 def write(results: str | Location, shuffles: int = 0) -> pd.DataFrame:
-    """Judges all claims on the trials of a folder and writes the table there. Raises StoreError.
+    """Judges all claims on the trials of a folder, writes the table there and returns it. Raises StoreError.
 
-    shuffles: with 1 or more, the column by_chance tells the share of so many shuffles in which a claim is reproduced.
+    shuffles: number of shuffles; if 1 or more, column by_chance is the share of shuffles in which a claim is
+    reproduced.
     """
     store = Snapshot(results)
     table = judge(store)
@@ -54,7 +55,8 @@ def write(results: str | Location, shuffles: int = 0) -> pd.DataFrame:
 
 
 def stored(results: str | Location) -> pd.DataFrame:
-    """The table that was written last; without rows where there is none."""
+    """Returns the table that was written last; an empty table where there is none. Raises StoreError if it is
+    damaged."""
     path = location(results) / FILE
     if not path.exists():
         return pd.DataFrame(columns=COLUMNS)
@@ -68,7 +70,7 @@ def stored(results: str | Location) -> pd.DataFrame:
 
 
 def figure(paper: Paper) -> figures.Figure:
-    """A paper's claims on one axis."""
+    """Returns the figure of a paper's claims on one axis."""
     return figures.Figure(
         name=paper.key,
         title=paper.title,
@@ -80,7 +82,7 @@ def figure(paper: Paper) -> figures.Figure:
 
 
 def draw(table: pd.DataFrame, ax: Axes) -> Axes:
-    """A paper's claims below one another, those without a number named alone."""
+    """Draws a paper's claims below one another; claims without an estimate have only their number."""
     low, middle, high = (
         (table[name].astype(float) - table["above"].astype(float)).to_numpy() for name in ("low", "estimate", "high")
     )
@@ -88,12 +90,12 @@ def draw(table: pd.DataFrame, ax: Axes) -> Axes:
     scale = np.where(reach > 0, reach, 1.0)
     y = np.arange(len(table), dtype=float)
     for verdict, color in COLORS.items():
-        own = (table["verdict"] == verdict).to_numpy() & np.isfinite(middle)
-        if own.any():
-            errors = np.stack([middle - low, high - middle])[:, own] / scale[own]
+        chosen = (table["verdict"] == verdict).to_numpy() & np.isfinite(middle)
+        if chosen.any():
+            errors = np.stack([middle - low, high - middle])[:, chosen] / scale[chosen]
             ax.errorbar(
-                (middle / scale)[own],
-                y[own],
+                (middle / scale)[chosen],
+                y[chosen],
                 xerr=np.maximum(np.nan_to_num(errors), 0),
                 fmt=figures.MARKERS[list(COLORS).index(verdict)],
                 color=color,

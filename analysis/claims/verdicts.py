@@ -1,8 +1,8 @@
-"""Each published claim's verdict on the trials of a results folder, with effect, interval and reason.
+"""Judges each published claim on the trials of a results folder, with effect, interval and reason.
 
 A margin over seeds is tested by the sign test, which assumes nothing of their distribution; its interval is that of the
-median. What a claim consists of must all hold (intersection-union): its p is the largest. Within a paper, p-values are
-corrected by Holm's method. `contradicted` asks for evidence as strong against a claim as `reproduced` does for it.
+median. All parts of a claim must hold (intersection-union): its p is the largest. Within a paper, p-values are
+corrected by Holm's method. `contradicted` requires evidence as strong against a claim as `reproduced` does for it.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ ALPHA = 0.05
 
 
 class Verdict(StrEnum):
-    """What the trials say of a claim."""
+    """Result of a claim's test."""
 
     REPRODUCED = "reproduced"
     CONTRADICTED = "contradicted"
@@ -48,34 +48,34 @@ Read = Callable[[Claim, str], pd.DataFrame]
 
 
 def papers() -> list[Paper]:
-    """Those whose claims are written down."""
+    """Returns the papers whose claims are written down."""
     return [importlib.import_module(f"analysis.claims.{name}").PAPER for name in PAPERS]
 
 
 def judge(results: str | Location | Store) -> pd.DataFrame:
-    """One row a claim of every paper, with COLUMNS. The estimate shown is of the claim's weakest part."""
+    """Returns one row a claim of every paper, with COLUMNS. The estimate shown is of the claim's weakest part."""
     read = reader(results)
     tables = [judge_paper(paper, read) for paper in papers()]
     return pd.concat([pd.DataFrame(columns=COLUMNS), *tables], ignore_index=True)
 
 
 def reader(results: str | Location | Store) -> Read:
-    """Rows of a sweep for a claim, each query and table read once."""
+    """Returns a function that reads a sweep's rows for a claim, and reads each query and table once."""
     store = results if isinstance(results, Store) else Snapshot(results)
-    known: dict[tuple[str, str, tuple[str, ...]], pd.DataFrame] = {}
+    cache: dict[tuple[str, str, tuple[str, ...]], pd.DataFrame] = {}
 
     def read(claim: Claim, sweep: str) -> pd.DataFrame:
         key = claim.rows, sweep, claim.statuses
-        if key not in known:
+        if key not in cache:
             rows = frames.read(claim.rows, sweep, store)
-            known[key] = rows[rows["status"].isin(claim.statuses)].reset_index(drop=True)
-        return known[key]
+            cache[key] = rows[rows["status"].isin(claim.statuses)].reset_index(drop=True)
+        return cache[key]
 
     return read
 
 
 def judge_paper(paper: Paper, read: Read) -> pd.DataFrame:
-    """One row a claim."""
+    """Returns one row a claim of the paper, with COLUMNS."""
     rows = [_measured(claim, read) for claim in paper.claims]
     by_chance = [row for row in rows if not row["is_fact"] and row["p"] == row["p"]]
     for name in ("p", "p_against"):
@@ -87,18 +87,18 @@ def judge_paper(paper: Paper, read: Read) -> pd.DataFrame:
 
 
 def gathered(claim: Claim, read: Read) -> pd.DataFrame:
-    """The rows that a claim is measured on. Raises MissingTrialsError where one of its sweeps has none."""
-    found = []
+    """Returns the rows that a claim is measured on. Raises MissingTrialsError where one of its sweeps has no rows."""
+    frames_by_sweep = []
     for sweep in claim.sweeps:
         rows = read(claim, sweep)
         if rows.empty:
             raise MissingTrialsError(f"no finished trial of sweep {sweep}: memsweep launch {sweep}")
-        found.append(rows.assign(sweep=sweep))
-    return pd.concat(found, ignore_index=True) if found else pd.DataFrame()
+        frames_by_sweep.append(rows.assign(sweep=sweep))
+    return pd.concat(frames_by_sweep, ignore_index=True) if frames_by_sweep else pd.DataFrame()
 
 
 def as_tested(evidence: Evidence) -> Tested:
-    """A margin with its sign test; a fact as certain as it can be."""
+    """Returns a margin with its sign test; a fact with a p-value of 0 or 1."""
     if isinstance(evidence, Tested):
         return evidence
     if isinstance(evidence, Fact):
@@ -110,13 +110,13 @@ def as_tested(evidence: Evidence) -> Tested:
     if not n:
         return Tested(evidence.what, np.nan, np.nan, np.nan, np.nan, np.nan, 0, evidence.above)
     low, high = median_interval(values)
-    # a tie speaks for neither side
+    # a tie counts for neither side
     p, against = (stats.binom.sf(count - 1, n, 0.5) for count in _counts(values, evidence.above))
     return Tested(evidence.what, float(np.median(values)), low, high, float(p), float(against), n, evidence.above)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Holm's step-down correction.
+    """Returns p-values after Holm's step-down correction.
 
     >>> holm([0.01, 0.04, 0.03])
     [0.03, 0.06, 0.06]
@@ -136,7 +136,7 @@ Row = dict[str, Any]
 
 
 def _measured(claim: Claim, read: Read) -> Row:
-    """All of a claim's row but its verdict; p-values not yet corrected."""
+    """Returns a claim's row without its verdict, with uncorrected p-values."""
     row: Row = {
         **dict.fromkeys(COLUMNS),
         **{"claim": claim.number, "statement": claim.statement, "basis": claim.basis.value, "test": claim.test},
@@ -152,7 +152,7 @@ def _measured(claim: Claim, read: Read) -> Row:
 
 
 def combined(parts: Sequence[Tested]) -> Row:
-    """Intersection-union: the claim's p is that of its weakest part; against it, of the part most against it."""
+    """Returns the intersection-union of parts: p of the weakest part, p_against of the part most against the claim."""
     weakest = max(parts, key=lambda part: (math.inf if math.isnan(part.p) else part.p, -part.p_against))
     against = [part.p_against for part in parts if not math.isnan(part.p_against)]
     return {

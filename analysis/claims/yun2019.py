@@ -1,4 +1,4 @@
-"""Yun, Sra and Jadbabaie (2019), Small ReLU networks are powerful memorizers: what of it holds here."""
+"""Claims of Yun, Sra and Jadbabaie (2019), Small ReLU networks are powerful memorizers."""
 
 from __future__ import annotations
 
@@ -19,12 +19,13 @@ from analysis.core import frames
 from analysis.questions import construction, least_width, memorizer_width, sgd_near_memorizer
 
 SLOPES = {2: (2.0, 0.25), 1: (1.0, 0.15)}
-"""Hidden layers -> slope of log N* against log d that is claimed, and how far off it may be."""
+"""Hidden layers -> claimed slope of log N* against log d, and its tolerance."""
 COLLAPSE_FROM = 1000
 """Examples from which on single precision loses labels (of our own derivation)."""
 
 
 def sufficiency(trials: pd.DataFrame) -> list[Evidence]:
+    """Returns the labels lost, the error of the loss and the surplus units of networks constructed in float64."""
     rows = construction.with_measures(trials[trials["compute_dtype"] == "float64"])
     if rows.empty:
         raise MissingTrialsError("no trial in float64")
@@ -40,6 +41,10 @@ def sufficiency(trials: pd.DataFrame) -> list[Evidence]:
 
 
 def impossibility(trials: pd.DataFrame) -> list[Evidence]:
+    """Returns the fact that no network with too few linear pieces fits all alternating labels.
+
+    Raises ImpossibleError where a network does.
+    """
     rows = trials[(trials["data_task"] == "alternating") & (trials["model_activation"] == "relu")]
     pieces = (rows["model_width"].astype(float) + 1) ** rows["model_depth"].astype(float)
     beyond = rows[pieces < rows["data_examples"] - 1]
@@ -54,6 +59,7 @@ def impossibility(trials: pd.DataFrame) -> list[Evidence]:
 
 
 def width_law(trials: pd.DataFrame) -> list[Evidence]:
+    """Returns slopes of log N* against log d for one and two hidden layers, against the claimed values."""
     fitted = memorizer_width.largest(trials)
     fitted["fitted_size"] = fitted["fitted_size"].where(fitted["at_least"] == 0)
     evidence: list[Evidence] = []
@@ -68,6 +74,7 @@ def width_law(trials: pd.DataFrame) -> list[Evidence]:
 
 
 def optimisation_gap(trials: pd.DataFrame) -> list[Evidence]:
+    """Returns log2 of N* over d^2/4 for two hidden layers, on random and on alternating labels."""
     fitted = memorizer_width.largest(trials)
     two = fitted[(fitted["depth"] == 2)].assign(doublings=lambda f: np.log2(f["fitted_size"] / (f["width"] ** 2 / 4)))
     by_task = two.pivot_table(index="seed", columns="task", values="doublings")
@@ -82,6 +89,7 @@ def optimisation_gap(trials: pd.DataFrame) -> list[Evidence]:
 
 
 def parameters_not_depth(trials: pd.DataFrame) -> list[Evidence]:
+    """Returns the ratio of largest to smallest N* over depths with equal numbers of hidden weights."""
     fitted = memorizer_width.largest(trials)
     equal = fitted[memorizer_width.have_equal_weights(fitted)]
     by_depth = equal.pivot_table(index="seed", columns="depth", values="fitted_size", dropna=False)
@@ -92,16 +100,18 @@ def parameters_not_depth(trials: pd.DataFrame) -> list[Evidence]:
 
 
 def precision(trials: pd.DataFrame) -> list[Evidence]:
+    """Returns the smallest fall of labels held from a size to the next, in float32, from COLLAPSE_FROM examples on."""
     rows = construction.with_measures(trials)
     rows = rows[(rows["compute_dtype"] == "float32") & (rows["data_examples"] >= COLLAPSE_FROM)]
-    held = rows.pivot_table(index=["seed", "data_classes"], columns="data_examples", values="held", dropna=False)
-    if held.shape[1] < 2:
+    shares = rows.pivot_table(index=["seed", "data_classes"], columns="data_examples", values="held", dropna=False)
+    if shares.shape[1] < 2:
         raise MissingTrialsError(f"no two sizes of {COLLAPSE_FROM} examples or more in float32")
-    fall = -held.diff(axis=1).iloc[:, 1:].max(axis=1, skipna=False)
+    fall = -shares.diff(axis=1).iloc[:, 1:].max(axis=1, skipna=False)
     return [Margin("smallest fall of labels held from a size to the next", fall.groupby("seed").min().to_numpy())]
 
 
 def classes_add(trials: pd.DataFrame) -> list[Evidence]:
+    """Returns slopes of log least width against log K, for two hidden layers and less three."""
     two, three = (_log_slopes(_least(trials, "classes", "classes", 3, depth)) for depth in (2, 3))
     what = "slope of log least width against log K"
     return [
@@ -111,12 +121,14 @@ def classes_add(trials: pd.DataFrame) -> list[Evidence]:
 
 
 def input_dimension(trials: pd.DataFrame) -> list[Evidence]:
+    """Returns the slope of log least width against log D."""
     slope = _log_slopes(_least(trials, "dimension", "dimension", 3))
     what = "slope of log least width against log D"
     return [Margin(what, slope, -1.2), Margin(f"minus the {what}", -slope, 0.8)]
 
 
 def nonlinearity(trials: pd.DataFrame) -> list[Evidence]:
+    """Returns ratios of least widths of hardtanh to ReLU and leaky ReLU."""
     widths = _least(trials, "activation", "activation", 3)
     evidence: list[Evidence] = []
     for other in ("relu", "leaky_relu"):
@@ -127,19 +139,22 @@ def nonlinearity(trials: pd.DataFrame) -> list[Evidence]:
 
 
 def _least(trials: pd.DataFrame, block: str, column: str, settings: int, depth: int = 0) -> pd.DataFrame:
-    """Least widths of a block of the sweep, [seeds, values of the column]; NaN where it is not known."""
-    found = least_width.least(trials)
-    found = found[(found["block"] == block) & ((found["depth"] == depth) | (depth == 0))]
-    table = found.pivot_table(index=found["seed"], columns=found[column], values="width", aggfunc="first", dropna=False)
+    """Returns least widths of a block of the sweep, [seeds, values of the column]; NaN where unknown."""
+    widths = least_width.least(trials)
+    widths = widths[(widths["block"] == block) & ((widths["depth"] == depth) | (depth == 0))]
+    table = widths.pivot_table(
+        index=widths["seed"], columns=widths[column], values="width", aggfunc="first", dropna=False
+    )
     if table.notna().any().sum() < settings:
         raise MissingTrialsError(f"fewer than {settings} values of {column} with a least width")
     return table
 
 
 def descent(curves: pd.DataFrame) -> list[Evidence]:
-    found = sgd_near_memorizer.of_seeds(curves)
+    """Returns slopes of losses against the perturbation, and how far SGD descends and moves."""
+    seeds = sgd_near_memorizer.of_seeds(curves)
     columns = ["start", "soon", "least", "farthest"]
-    tables = [found.pivot_table(index="seed", columns="perturbation", values=name, dropna=False) for name in columns]
+    tables = [seeds.pivot_table(index="seed", columns="perturbation", values=name, dropna=False) for name in columns]
     if min(len(table.columns) for table in tables) < 3:
         raise MissingTrialsError("fewer than three perturbations with trained and untrained networks")
     start, soon, least, farthest = tables
@@ -160,14 +175,15 @@ def descent(curves: pd.DataFrame) -> list[Evidence]:
 
 
 def _log_slopes(table: pd.DataFrame) -> np.ndarray:
-    """Of each row's log against the log of its columns, least squares: [S]; NaN where a value is missing."""
+    """Returns [S], least-squares slopes of each row's log against the log of its columns; NaN where a value is
+    missing."""
     x = np.log(table.columns.to_numpy(float))
     slopes: np.ndarray = np.log(table.to_numpy(float)) @ (x - x.mean()) / np.square(x - x.mean()).sum()
     return slopes
 
 
 def _slopes(fitted: pd.DataFrame, depth: int) -> np.ndarray:
-    """Of each seed, over all widths: [S]; NaN where a width has no result."""
+    """Returns [S], slope of each seed over all widths; NaN where a width has no result."""
     sizes = fitted.pivot_table(index="seed", columns="width", values="fitted_size", dropna=False)
     if sizes.shape[1] < 3:
         raise MissingTrialsError(f"fewer than three widths with {depth} hidden layers on random labels")
