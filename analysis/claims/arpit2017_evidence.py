@@ -276,8 +276,7 @@ def _retained(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def dropout_keeps_most(rows: pd.DataFrame) -> list[Margin]:
-    """Returns accuracy kept below each cap: dropout less each other regularizer, and less adversarial training
-    added."""
+    """Returns accuracy kept below each cap: dropout less each other regularizer, and adversarial training's gain."""
     kept = _retained(rows)
     others = sorted(set(kept["regularizer"]) - {DROPOUT, BOTH})
     comparisons = [*((DROPOUT, other, 0.0) for other in others), (BOTH, DROPOUT, -TOLERANCE)]
@@ -340,8 +339,7 @@ def _rise_of_time(random: pd.DataFrame, real: pd.DataFrame) -> np.ndarray:
 
 
 def _agreement(random: pd.DataFrame, real: pd.DataFrame) -> np.ndarray:
-    """Returns [S]: agreement of a seed's order of settings by loss with other seeds' mean order, real - random
-    labels."""
+    """Returns [S]: agreement of a seed's order of settings by loss with other seeds' mean order, real - random."""
     losses = {name: side["loss"].unstack("seed") for name, side in (("random", random), ("real", real))}
     differences = []
     for seed in losses["real"]:

@@ -81,7 +81,7 @@ def constructed(rows: pd.DataFrame) -> Sequence[Evidence]:
 
 
 def cover_transition(rows: pd.DataFrame) -> Sequence[Evidence]:
-    """Returns tests of the share of labellings fitted against Cover's count, and of the sharper fall with more
+    """Returns tests of the share of labellings fitted against Cover's count, and of its fall at few and many
     weights."""
     fits = cover.fitted(rows)
     parts: list[Evidence] = []

@@ -99,8 +99,7 @@ def faster(rows: pd.DataFrame) -> Sequence[Margin]:
 
 
 def reaches_as_far(rows: pd.DataFrame) -> Sequence[Margin]:
-    """Returns the share of settings that pru_a solves less the LSTM's, over settings that some but not all trials
-    solve."""
+    """Returns the share of settings that pru_a solves less the LSTM's, without settings that all or no trials solve."""
     trials = rows[rows[TASK].isin(REACHED) & rows[CELL].isin((PRU, LSTM))]
     decided = trials.assign(solved=sequences.solved(trials)).dropna(subset="solved")
     shares = decided.groupby(_PLACE)["solved"].transform("mean")
@@ -131,8 +130,7 @@ def reads_later(rows: pd.DataFrame) -> Sequence[Margin]:
 
 
 def alike_by_parameter(rows: pd.DataFrame) -> Sequence[Margin]:
-    """Returns bits a parameter of each cell against the LSTM at like budgets, best over set sizes and learning
-    rates."""
+    """Returns bits a parameter of cells against the LSTM at like budgets, best over set sizes and learning rates."""
     labels = rows[(rows[TASK] == "random_sequences") & (rows[LENGTH] == COMPARED_AT)]
     _at_least_one(labels, "of task random_sequences")
     trials = capacity.with_bits(labels)

@@ -175,8 +175,7 @@ def descent(curves: pd.DataFrame) -> list[Evidence]:
 
 
 def _log_slopes(table: pd.DataFrame) -> np.ndarray:
-    """Returns [S], least-squares slopes of each row's log against the log of its columns; NaN where a value is
-    missing."""
+    """Returns [S], least-squares slope of each row's log against the log of its columns; NaN if a value is missing."""
     x = np.log(table.columns.to_numpy(float))
     slopes: np.ndarray = np.log(table.to_numpy(float)) @ (x - x.mean()) / np.square(x - x.mean()).sum()
     return slopes

@@ -1,1 +1,1 @@
-"""One module a question: summarize and draw."""
+"""Analysis modules, each with `summarize` and `draw`."""

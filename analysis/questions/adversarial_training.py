@@ -1,6 +1,6 @@
 """Does adversarial training beside dropout prevent more memorizing? After Arpit et al. 2017, figure 10, on MLPs.
 
-A sister of `regularization`, whose measures and figures it takes.
+Uses the measures and figures of `regularization`.
 """
 
 from __future__ import annotations

@@ -18,23 +18,23 @@ QUERY = frames.ROUNDS
 SIDES = {1: "above", -1: "below", 0: "undecided"}
 _LOOKS = {1: ("o", "#440154"), -1: ("s", "#c2a000"), 0: ("^", "0.55")}
 LINES = (("low", ":", "its interval"), ("estimate", "-", "level line"), ("high", ":", ""))
-"""Of these columns, where each meets the level."""
+"""Columns whose crossing of the level is drawn, with dashes and label."""
 
 
 def summarize(trials: pd.DataFrame) -> pd.DataFrame:
-    """A row per setting that was asked: mean of the objective over seeds, with its interval, and the side of the level.
+    """Returns a row per proposed setting: mean of the objective over seeds, its interval, and its side of the level.
 
     Returns the varying fields, x and y (values of the two axes), x_name, y_name, objective, level, estimate, low, high
-    (bootstrap over seeds; Wilson's for what is fitted), seeds, missing, side (1 above, -1 below, 0 undecided).
+    (bootstrap over seeds; Wilson's for binary objectives), seeds, missing, side (1 above, -1 below, 0 undecided).
     """
-    asked = trials.dropna(subset=["search_fields"])
-    if asked.empty:
+    proposed = trials.dropna(subset=["search_fields"])
+    if proposed.empty:
         return pd.DataFrame(columns=list(_COLUMNS))
-    search = json.loads(asked["search_fields"].iloc[0])
+    search = json.loads(proposed["search_fields"].iloc[0])
     x, y = (FIELDS[search[axis]].column for axis in ("x", "y"))
-    value = [objectives.value(search["objective"], frames.mapping(row)) for row in asked.to_dict("records")]
-    others = [name for name in frames.varying(asked) if name not in (x, y)]
-    settings = asked.assign(value=value)
+    value = [objectives.value(search["objective"], frames.mapping(row)) for row in proposed.to_dict("records")]
+    others = [name for name in frames.varying(proposed) if name not in (x, y)]
+    settings = proposed.assign(value=value)
     is_share = settings["value"].dropna().isin([0, 1]).all()
     summarized = (statistics.share_over_seeds if is_share else statistics.over_seeds)(
         settings, [*others, x, y], "value"
@@ -45,37 +45,41 @@ def summarize(trials: pd.DataFrame) -> pd.DataFrame:
 
 
 def draw(summary: pd.DataFrame, ax: Axes) -> Axes:
-    """Points by their side of the level, the line where the mean meets it, and where its interval does."""
-    known = summary.dropna(subset=["estimate"])
-    if known.empty:
+    """Draws points by their side of the level, and lines where the mean and the ends of its interval meet the level."""
+    estimated = summary.dropna(subset=["estimate"])
+    if estimated.empty:
         return figures.empty(ax, "no finished trial tells the objective")
-    own = [name for name in frames.varying(known) if frames.COLUMNS[name] not in (*known["x_name"], *known["y_name"])]
-    if own:  # one diagram, and it says whose
-        first = {name: known.iloc[0][name] for name in own}
-        count = len(known[own].drop_duplicates())
-        ax.set_title(f"{frames.label(first, known)}, the first of {count} settings", fontsize=8)
-        known = figures.having(known, first)
+    fields = [
+        name
+        for name in frames.varying(estimated)
+        if frames.COLUMNS[name] not in (*estimated["x_name"], *estimated["y_name"])
+    ]
+    if fields:  # a single diagram, titled with its setting
+        first = {name: estimated.iloc[0][name] for name in fields}
+        count = len(estimated[fields].drop_duplicates())
+        ax.set_title(f"{frames.label(first, estimated)}, the first of {count} settings", fontsize=8)
+        estimated = figures.having(estimated, first)
     for side, (marker, color) in _LOOKS.items():
-        points = known[known["side"] == side]
+        points = estimated[estimated["side"] == side]
         if len(points):
             ax.plot(points["x"], points["y"], marker, color=color, ms=3.5, ls="none", label=SIDES[side])
-    level, objective = known["level"].iloc[0], known["objective"].iloc[0].replace("_", " ")
+    level, objective = estimated["level"].iloc[0], estimated["objective"].iloc[0].replace("_", " ")
     for column, dashes, name in LINES:
-        for number, (x, y) in enumerate(level_line(known, column, level)):
+        for number, (x, y) in enumerate(level_line(estimated, column, level)):
             label = f"{objective} = {level:g}" if dashes == "-" else name
             ax.plot(x, y, dashes, color="black", lw=1.4 if dashes == "-" else 0.9, label="_" * bool(number) + label)
-    for axis, name, values in (("x", "x_name", known["x"]), ("y", "y_name", known["y"])):
+    for axis, name, values in (("x", "x_name", estimated["x"]), ("y", "y_name", estimated["y"])):
         if is_logarithmic(values):
             getattr(ax, f"set_{axis}scale")("log")
-        getattr(ax, f"set_{axis}label")(known[name].iloc[0].rpartition(".")[2].replace("_", " "))
+        getattr(ax, f"set_{axis}label")(estimated[name].iloc[0].rpartition(".")[2].replace("_", " "))
     figures.legend(ax)
     return ax
 
 
 def level_line(points: pd.DataFrame, column: str, level: float) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Pieces of the line on which a column, linear between neighbouring points, meets the level: x [n], y [n] each.
+    """Returns pieces of the line on which a column, linear between neighbours, meets the level: x [n], y [n] each.
 
-    Neighbours are told in steps of the axes, so that a logarithmic axis counts as one.
+    Neighbours are found in steps of the axes, so that a logarithmic axis counts like a linear one.
     """
     rows = points.dropna(subset=[column])
     grids = [np.unique(points[axis]) for axis in ("x", "y")]
@@ -93,12 +97,12 @@ def level_line(points: pd.DataFrame, column: str, level: float) -> list[tuple[np
 
 
 def is_logarithmic(values: pd.Series[Any]) -> bool:
-    """Whether an axis's values were meant so: they are positive, and span more than a factor of fifty."""
+    """Returns whether an axis's values are meant as logarithmic: positive, spanning more than a factor of fifty."""
     return bool(values.min() > 0 and values.max() / values.min() > 50)
 
 
 def _between(grid: np.ndarray, places: np.ndarray) -> np.ndarray:
-    """Values of an axis at places between its steps."""
+    """Returns values of an axis at places between its steps."""
     steps = np.arange(len(grid))
     if is_logarithmic(pd.Series(grid)):
         return np.asarray(np.exp(np.interp(places, steps, np.log(grid))))

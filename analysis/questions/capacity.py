@@ -20,10 +20,10 @@ FITTED, BITS, BITS_BY_SIZE = "labels fitted", "bits memorized", "bits memorized 
 
 
 def bits(examples: np.ndarray, accuracy: np.ndarray, classes: np.ndarray) -> np.ndarray:
-    """Bits of random labels that a network holds which predicts a share `accuracy` (p) of them.
+    """Returns the bits of random labels held by a network that predicts a share `accuracy` (p) of them.
 
-    I = N [log2 K + p log2 p + (1 - p) log2((1 - p) / (K - 1))], Collins et al. 2017 (K = 2; other K derived alike);
-    0 at p <= 1 / K, where nothing is held.  All arguments [trials]; returns [trials] bits, at most N log2 K.
+    I = N [log2 K + p log2 p + (1 - p) log2((1 - p) / (K - 1))], Collins et al. 2017 (K = 2; other K derived alike); 0
+    at p <= 1 / K, where nothing is held.  All arguments [trials]; returns [trials] bits, at most N log2 K.
 
     >>> bits(np.array([100.0]), np.array([1.0]), np.array([2.0]))
     array([100.])
@@ -35,7 +35,7 @@ def bits(examples: np.ndarray, accuracy: np.ndarray, classes: np.ndarray) -> np.
 
 
 def summarize(trials: pd.DataFrame) -> pd.DataFrame:
-    """A row per quantity and network: mean over seeds with its bootstrap interval over seeds, at 95 %.
+    """Returns a row per quantity and network: mean over seeds with its bootstrap interval over seeds, at 95 %.
 
     labels fitted: a seed's largest set of which every label is fitted.  bits memorized: its largest `bits` over set
     sizes.  bits memorized by set size: `bits` for each size.  Each is the best over optimizers and budgets.
@@ -65,14 +65,14 @@ def summarize(trials: pd.DataFrame) -> pd.DataFrame:
 
 
 def draw(summary: pd.DataFrame, ax: Axes, quantity: str = FITTED, against: str = "parameters") -> Axes:
-    """One quantity against the width or the parameters of the network, with lines of theory, both logarithmic."""
+    """Draws a quantity against the width or the parameters of the network, with lines of theory, both logarithmic."""
     chosen = summary[(summary["quantity"] == quantity) & (summary["estimate"] > 0) & (summary[against] > 0)]
     if chosen.empty:
         return figures.empty(ax, f"no finished trial tells the {quantity}")
-    own = [name for name in frames.varying(chosen) if name not in (SIZE, "model_width")]
-    curves = list(chosen.groupby(own, sort=True)) if own else [((), chosen)]
+    fields = [name for name in frames.varying(chosen) if name not in (SIZE, "model_width")]
+    curves = list(chosen.groupby(fields, sort=True)) if fields else [((), chosen)]
     for (values, points), look in zip(curves, figures.looks(len(curves), ordered=False), strict=True):
-        named = frames.label(dict(zip(own, values, strict=True)), chosen) or "trained"
+        named = frames.label(dict(zip(fields, values, strict=True)), chosen) or "trained"
         figures.curve(ax, points, against, label=named, **look)
         for name, marker, label in (("at_least", "^", "at least: largest set fitted"), ("at_most", "v", "at most")):
             marked = points[points[name] > 0]
@@ -87,7 +87,7 @@ def draw(summary: pd.DataFrame, ax: Axes, quantity: str = FITTED, against: str =
 
 
 def draw_by_size(summary: pd.DataFrame, ax: Axes) -> Axes:
-    """Bits memorized against the number of random labels, a curve a network: on the diagonal all are held."""
+    """Draws bits memorized against the number of random labels, a curve a network: on the diagonal all are held."""
     chosen = summary[summary["quantity"] == BITS_BY_SIZE]
     if not (chosen["estimate"] > 0).any():
         return figures.empty(ax, "no finished trial tells the bits memorized")
@@ -107,7 +107,7 @@ def draw_by_size(summary: pd.DataFrame, ax: Axes) -> Axes:
 
 
 def with_bits(trials: pd.DataFrame) -> pd.DataFrame:
-    """The rows with `bits` of labels that each trial holds at its end, by Collins et al. (2017)."""
+    """Returns the rows with `bits`, the bits of labels that each trial holds at its end, by Collins et al. (2017)."""
     accuracy = frames.share(trials["train_correct_count"], trials["train_count"])
     return trials.assign(
         bits=bits(*(column.to_numpy(float) for column in (trials[SIZE], accuracy, trials["class_count"])))
@@ -115,11 +115,11 @@ def with_bits(trials: pd.DataFrame) -> pd.DataFrame:
 
 
 def best_by_size(trials: pd.DataFrame, network: list[str]) -> pd.DataFrame:
-    """A row per network, seed and set size: whether it was fitted, and the bits held, by the best way to train.
+    """Returns a row per network, seed and set size: whether it was fitted, and the bits held, by the best way to train.
 
-    trials: with `bits`, of which those of trials without a result are dropped.
+    trials: with `bits`; values of trials without a result are dropped.
     Returns network, seed, data_examples, fitted, bits, parameters, classes, depth, width, known (all ways have a
-    result), tried (ways that have one), whole (all ways have ended).
+    result), tried (number of ways with a result), whole (all ways have ended).
     """
     good = frames.usable(trials)
     accuracy = frames.share(trials["train_correct_count"], trials["train_count"])
@@ -140,37 +140,37 @@ def best_by_size(trials: pd.DataFrame, network: list[str]) -> pd.DataFrame:
 
 
 def of_seed(sizes: pd.DataFrame) -> dict[str, float]:
-    """One seed's capacity, from all set sizes that it was asked for."""
-    known, fitted = sizes[sizes["known"] | sizes["fitted"]], sizes.loc[sizes["fitted"], SIZE]
-    largest = fitted.max() if len(fitted) else known[SIZE].min()
+    """Returns one seed's capacity, from all its set sizes."""
+    decided, fitted = sizes[sizes["known"] | sizes["fitted"]], sizes.loc[sizes["fitted"], SIZE]
+    largest = fitted.max() if len(fitted) else decided[SIZE].min()
     beyond = sizes[sizes[SIZE] > largest]
     return {
-        "fitted_size": float(largest) if len(known) else np.nan,
+        "fitted_size": float(largest) if len(decided) else np.nan,
         "bits": sizes["bits"].max(),
         "at_least": float(len(fitted) > 0 and not beyond["known"].any()),
-        "at_most": float(fitted.empty and not known.empty),
+        "at_most": float(fitted.empty and not decided.empty),
         "whole": bool((sizes["whole"] | (sizes[SIZE] <= largest)).all()),
     }
 
 
 def estimated(by_seed: pd.DataFrame, network: list[str], value: str, counted: list[str]) -> pd.DataFrame:
-    """Mean of `value` over seeds (`statistics.over_seeds`) with sums over seeds of what is counted.
+    """Returns the mean of `value` over seeds (`statistics.over_seeds`), with sums over seeds of the columns `counted`.
 
-    missing: seeds without a result, and those of which a trial that might change it has not ended (not `whole`).
+    missing: seeds without a result, and seeds with unfinished trials that might change it (not `whole`).
     """
     summary = with_partial(statistics.over_seeds(by_seed, network, value), by_seed, network, value)
     return summary.merge(by_seed.groupby(network, sort=True)[counted].sum().reset_index(), on=network)
 
 
 def with_partial(summary: pd.DataFrame, rows: pd.DataFrame, by: list[str], value: str) -> pd.DataFrame:
-    """The summary of these rows, with those that have a `value` and are not `whole` counted as missing too."""
+    """Returns the summary of these rows, with rows that have a `value` but are not `whole` counted as missing too."""
     partial = rows[rows[value].notna() & ~rows["whole"].astype(bool)].groupby(by).size().rename("partial").reset_index()
     counts = summary[by].merge(partial, how="left", on=by)["partial"].fillna(0).astype(int)
     return summary.assign(missing=summary["missing"] + counts.to_numpy())
 
 
 def _theory(ax: Axes, chosen: pd.DataFrame, quantity: str, against: str) -> None:
-    """Lines of theory that speak of the networks drawn."""
+    """Draws lines of theory that apply to the networks drawn."""
     x = np.sort(chosen[against].dropna().unique())
     if quantity == BITS:
         figures.reference(ax, x, 2 * x, "2 bits a parameter (Cover)", ":")
@@ -199,7 +199,7 @@ _WIDTHS: dict[int, tuple[tuple[str, str, Callable[[np.ndarray], np.ndarray]], ..
         ("2d² + d + 2: beyond, some sets can't be (Yun et al.)", ":", lambda d: 2 * d**2 + d + 2),
     ),
 }
-"""Yun et al. 2019, for d hidden units in each layer and one output; as lecture notes and our derivation give it."""
+"""Yun et al. 2019, for d hidden units in each layer and one output; after lecture notes and our derivation."""
 
 _INTERVAL = "Mean over seeds; bars: 95 % bootstrap interval over seeds, not over the grid of set sizes."
 

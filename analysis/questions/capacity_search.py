@@ -16,13 +16,14 @@ NARROWING = "sizes asked"
 
 
 def summarize(trials: pd.DataFrame) -> pd.DataFrame:
-    """A row per network with its capacity, and one per network and round with the sizes that were asked.
+    """Returns a row per network with its capacity, and a row per network and round with the sizes of its trials.
 
     labels fitted: median over seeds of the largest set that a seed fits, with the interval of the sign test over seeds;
     its high end is NaN where it lies beyond the largest size.
     sizes asked: median over seeds, low and high the smallest and the largest.
     Returns quantity, the varying fields of the network, round (sizes asked only), estimate, low, high, seeds, missing,
-    at_least (seeds that fitted the largest size), at_most (seeds that fitted none), parameters, classes, depth, width.
+    at_least (seeds that fitted the largest size), at_most (seeds that fitted no size), parameters, classes, depth,
+    width.
     """
     if trials.empty:
         return pd.DataFrame(columns=list(_COLUMNS))
@@ -36,14 +37,18 @@ def summarize(trials: pd.DataFrame) -> pd.DataFrame:
     medians = statistics.median_over_seeds(by_seed, network, "fitted_size", "at_least").replace(np.inf, np.nan)
     counted = by_seed.groupby(network, sort=True)[["at_least", "at_most"]].sum().reset_index()
     facts = by_size.groupby(network, sort=False)[["parameters", "classes", "depth", "width"]].max().reset_index()
-    found = medians.drop(columns=["at_least", "censored"]).merge(counted, on=network).assign(quantity=capacity.FITTED)
-    asked = trials.groupby([*network, "round"], sort=True)[capacity.SIZE]
-    sizes = asked.agg(estimate="median", low="min", high="max").reset_index().assign(quantity=NARROWING, missing=0)
-    return pd.concat([found, sizes], ignore_index=True).merge(facts, on=network, how="left")
+    capacities = (
+        medians.drop(columns=["at_least", "censored"]).merge(counted, on=network).assign(quantity=capacity.FITTED)
+    )
+    round_sizes = trials.groupby([*network, "round"], sort=True)[capacity.SIZE]
+    sizes = (
+        round_sizes.agg(estimate="median", low="min", high="max").reset_index().assign(quantity=NARROWING, missing=0)
+    )
+    return pd.concat([capacities, sizes], ignore_index=True).merge(facts, on=network, how="left")
 
 
 def draw_rounds(summary: pd.DataFrame, ax: Axes) -> Axes:
-    """The sizes asked in each round, a curve a network."""
+    """Draws the sizes of each round, a curve a network."""
     chosen = summary[summary["quantity"] == NARROWING].dropna(subset=["round"])
     if chosen.empty:
         return figures.empty(ax, "no round of a search is stored")

@@ -13,7 +13,7 @@ QUERY = frames.beside("class_sensitivity", "b.output_class, b.input_class", "cla
 
 
 def summarize(rows: pd.DataFrame) -> pd.DataFrame:
-    """Per kind of inputs and pair of classes: sensitivity as a share of the trial's whole map, mean over seeds.
+    """Returns sensitivity per kind of inputs and pair of classes, as a share of the trial's whole map, mean over seeds.
 
     rows: of the table `class_sensitivity` with the fields of their trials (`frames.read`).
     Returns inputs, output_class, input_class, estimate, low, high, seeds, missing.
@@ -27,7 +27,7 @@ def summarize(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def draw(summary: pd.DataFrame, ax: Axes, inputs: str = "real inputs") -> Axes:
-    """The map of one kind of inputs, in a logarithmic scale."""
+    """Draws the map of one kind of inputs, in a logarithmic scale."""
     chosen = summary[summary["inputs"] == inputs]
     if chosen["estimate"].isna().all():
         return figures.empty(ax, f"no finished trial with {inputs}")

@@ -12,13 +12,13 @@ RIGHT = "compositions told right (share)"
 
 
 def right(trials: pd.DataFrame) -> pd.Series[float]:
-    """Of all steps of validation sequences, the share that is told right; NaN: no result."""
+    """Returns the share of all steps of validation sequences that is predicted right; NaN: no result."""
     share = frames.share(trials["validation_target_correct_count"], trials["validation_target_count"])
     return share.where(frames.usable(trials))
 
 
 def summarize(trials: pd.DataFrame) -> pd.DataFrame:
-    """Per cell and length: share of compositions told right, over seeds.
+    """Returns the share of right compositions per cell and length, over seeds.
 
     Returns quantity, model_cell, data_sequence_length, estimate, low, high, seeds, missing.
     """

@@ -13,8 +13,9 @@ ERROR = "mean loss beyond that of one-hot outputs (nats)"
 
 
 def with_measures(trials: pd.DataFrame) -> pd.DataFrame:
-    """The rows with `held`, the share of labels that are predicted, and `error`: how far the mean loss is from
-    ln(1 + (K - 1) / e), that of exactly one-hot outputs.
+    """Returns the rows with `held`, the share of labels that are predicted, and `error`, that of the mean loss.
+
+    error: distance in nats from ln(1 + (K - 1) / e), the loss of exactly one-hot outputs.
     """
     loss = frames.share(trials["train_loss_sum_nats"], trials["train_count"])
     one_hot = np.log1p((trials["class_count"].astype(float) - 1) / np.e)
@@ -24,7 +25,7 @@ def with_measures(trials: pd.DataFrame) -> pd.DataFrame:
 
 
 def summarize(trials: pd.DataFrame) -> pd.DataFrame:
-    """Per size, classes and precision: labels held and the loss's error, over seeds.
+    """Returns labels held and the loss's error per size, classes and precision, over seeds.
 
     Returns quantity, examples, classes, precision, estimate, low, high, seeds, missing.
     """

@@ -20,12 +20,12 @@ select = sequences.shown
 
 
 def summarize(steps: pd.DataFrame) -> pd.DataFrame:
-    """A row per setting of `sequences.shown` and step: mean over seeds of accuracy or squared error on validation data.
+    """Returns a row per setting of `sequences.shown` and step: mean over seeds of validation accuracy or squared error.
 
-    steps: rows of the table `steps` with the fields of their trials (`frames.read`); a trial without is one row.
+    steps: rows of the table `steps` with the fields of their trials (`frames.read`); a trial without steps is one row.
     A seed's value at a step is its last measurement until then. A trial that finished before its budget, since it was
-    solved or fitted, keeps its last value (`ended` counts such seeds); one that ended otherwise has none from there on;
-    one that failed or diverged has none at all.
+    solved or fitted, keeps its last value (`ended` counts such seeds). A trial that ended otherwise has no value after
+    its end; a trial that failed or diverged has no values at all.
     Returns also measure, low, high (bootstrap over seeds, 95 %), seeds, missing.
     """
     rows = sequences.measured(sequences.settings(select(steps)))
@@ -49,7 +49,7 @@ def summarize(steps: pd.DataFrame) -> pd.DataFrame:
 
 
 def draw(summary: pd.DataFrame, ax: Axes, task: str) -> Axes:
-    """Validation data of a task over steps, a curve a cell."""
+    """Draws a task's validation accuracy or squared error over steps, a curve a cell."""
     chosen = figures.having(summary, {TASK: task})
     if chosen["estimate"].isna().all():
         return figures.empty(ax, f"no measurement of task {task}")

@@ -14,9 +14,9 @@ WEIGHTS, RATIO = "weights", "points a weight"
 
 
 def separable(points: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Share of labellings of N points in general position that d weights separate: C(N, d) / 2^N (Cover 1965).
+    """Returns the share of labellings of N points in general position that d weights separate (Cover 1965).
 
-    C(N, d) = 2 sum of binom(N - 1, k) over k < d; with a bias, d is one more than the inputs.
+    C(N, d) / 2^N with C(N, d) = 2 sum of binom(N - 1, k) over k < d; with a bias, d is one more than the inputs.
 
     >>> separable(np.array([20, 10]), np.array([10, 10]))
     array([0.5, 1. ])
@@ -25,23 +25,23 @@ def separable(points: np.ndarray, weights: np.ndarray) -> np.ndarray:
 
 
 def fitted(trials: pd.DataFrame) -> pd.DataFrame:
-    """The rows with their weights, points a weight, and whether all labels were fitted (1, 0; NaN: no result)."""
+    """Returns the rows with weights, points a weight, and whether all labels were fitted (1, 0; NaN: no result)."""
     is_fitted = trials["fitted_step"].notna().astype(float).where(frames.usable(trials))
     weights = trials["data_input_dim"] + 1
     return trials.assign(**{WEIGHTS: weights, RATIO: trials["data_examples"] / weights, "fitted": is_fitted})
 
 
 def summarize(trials: pd.DataFrame) -> pd.DataFrame:
-    """Per weights and points: share of labellings fitted, with Wilson's interval at 95 %, and Cover's.
+    """Returns the share of labellings fitted per weights and points, with Wilson's interval at 95 %, and Cover's share.
 
     Returns weights, points a weight, data_examples, estimate, low, high, seeds (labellings), missing, separable.
     """
-    found = statistics.share_over_seeds(fitted(trials), [WEIGHTS, RATIO, "data_examples"], "fitted")
-    return found.assign(separable=separable(found["data_examples"].to_numpy(int), found[WEIGHTS].to_numpy(int)))
+    summary = statistics.share_over_seeds(fitted(trials), [WEIGHTS, RATIO, "data_examples"], "fitted")
+    return summary.assign(separable=separable(summary["data_examples"].to_numpy(int), summary[WEIGHTS].to_numpy(int)))
 
 
 def draw(summary: pd.DataFrame, ax: Axes) -> Axes:
-    """Shares against points a weight, a curve a number of weights, beside Cover's."""
+    """Draws shares against points a weight, a curve a number of weights, beside Cover's."""
     if summary["estimate"].isna().all():
         return figures.empty(ax, "no finished trial tells what is fitted")
     groups = list(summary.groupby(WEIGHTS, sort=True))

@@ -9,12 +9,12 @@ from analysis.core import frames, series
 QUERY = frames.beside("critical_samples", "b.step, b.part, b.radius_multiple", "critical_samples")
 RATIO = "critical sample ratio"
 MULTIPLE = 10.0
-"""The box that is drawn and that claims are tested with: within the paper's own, a few in a hundred examples of digits
-are critical, too few to tell settings apart."""
+"""Box in figures and in tests of claims. Within the paper's own box, a few in a hundred examples of digits are
+critical, too few to distinguish settings."""
 
 
 def summarize(rows: pd.DataFrame) -> pd.DataFrame:
-    """Per noise, part, box and step: the share of examples that are critical, over seeds.
+    """Returns the share of examples that are critical per noise, part, box and step, over seeds.
 
     rows: of the table `critical_samples` with the fields of their trials (`frames.read`).
     Returns quantity, part, radius_multiple, kind and fraction of noise (the clean set is of every kind), step,
@@ -24,8 +24,8 @@ def summarize(rows: pd.DataFrame) -> pd.DataFrame:
     rows = series.at_every(rows, ["kind", "fraction"], ["step", "part", "radius_multiple"])
     ratio = frames.share(rows["critical_count"], rows["example_count"])
     by = ["part", "radius_multiple", "kind", "fraction", "step"]
-    found = series.of_every_kind(series.summarize(rows, {RATIO: ratio}, by))
-    return found.assign(is_end=found["step"] == found["step"].max())
+    summary = series.of_every_kind(series.summarize(rows, {RATIO: ratio}, by))
+    return summary.assign(is_end=summary["step"] == summary["step"].max())
 
 
 _AROUND = (

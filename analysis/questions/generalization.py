@@ -15,7 +15,7 @@ from analysis.core import figures, frames, statistics
 
 QUERY = frames.TRIALS
 ALSO = ("learning_curves",)
-"""Other questions that the same trials answer."""
+"""Further analysis modules for the same trials."""
 
 X = "data_noise_fraction"
 
@@ -30,7 +30,7 @@ QUANTITIES = {
 
 
 def heading(trials: pd.DataFrame) -> str:
-    """The question, with the axes of the sweep by name."""
+    """Returns the question, with the axes of the sweep by name."""
     names = [frames.short(name) for name in frames.varying(trials)]
     if not names:
         return "How accurate is the network, and what becomes of wrong labels?"
@@ -40,13 +40,14 @@ def heading(trials: pd.DataFrame) -> str:
 
 
 def summarize(trials: pd.DataFrame, x: str | None = None) -> pd.DataFrame:
-    """A row per quantity and setting: mean share over seeds with its bootstrap interval over seeds, at 95 %.
+    """Returns a row per quantity and setting: mean share over seeds with its bootstrap interval over seeds, at 95 %.
 
     trials: rows of the table `trials`, or of `frames.read`, where wanted trials that are not stored have a row too.
-    x: the column along which curves run; default: the noise fraction where it varies, else the numeric field with
-    most values. Returns quantity, x, classes, one column a varying field, estimate, low, high, seeds, missing.
+    x: the column along which curves run; default: the noise fraction where it varies, else the numeric field with most
+    values.
+    Returns quantity, x, classes, one column a varying field, estimate, low, high, seeds, missing.
     A trial that failed, diverged or is not stored counts as missing; so does a share of nothing, such as memorized
-    labels where no label was changed, for which the whole quantity has no row if no trial has it.
+    labels where no label was changed. A quantity without a value in any trial has no row.
     """
     trials = frames.rounded_fields(trials)
     x = x or _axis(trials)
@@ -55,9 +56,9 @@ def summarize(trials: pd.DataFrame, x: str | None = None) -> pd.DataFrame:
     pieces = []
     for quantity, (part, whole) in QUANTITIES.items():
         shares = frames.share(trials[part], trials[whole]).where(good)
-        asked = ~(good & (trials[whole].fillna(0) == 0))  # no label was changed: nothing to ask, so nothing missing
+        is_defined = ~(good & (trials[whole].fillna(0) == 0))  # without changed labels, nothing is missing
         if shares.notna().any():
-            rows = trials[asked].assign(share=shares[asked])
+            rows = trials[is_defined].assign(share=shares[is_defined])
             summary = statistics.over_seeds(rows, fields, "share")
             pieces.append(summary.assign(quantity=quantity))
     columns = ["quantity", "x", "classes", *fields, "estimate", "low", "high", "seeds", "missing"]
@@ -68,7 +69,7 @@ def summarize(trials: pd.DataFrame, x: str | None = None) -> pd.DataFrame:
 
 
 def draw(summary: pd.DataFrame, ax: Axes, quantity: str = "test accuracy") -> Axes:
-    """One quantity against x, whose scale follows its values; a curve for each combination of what else varies."""
+    """Draws one quantity against x, scaled by its values; a curve for each combination of other varying fields."""
     chosen = summary[summary["quantity"] == quantity]
     if chosen["estimate"].isna().all():
         return figures.empty(ax, f"no finished trial tells the {quantity}")
@@ -90,7 +91,7 @@ def draw(summary: pd.DataFrame, ax: Axes, quantity: str = "test accuracy") -> Ax
 
 
 def _axis(trials: pd.DataFrame) -> str:
-    """The noise fraction where it varies, else the numeric field with most values."""
+    """Returns the noise fraction where it varies, else the numeric field with most values."""
     numeric = [column for column in frames.varying(trials) if is_numeric_dtype(trials[column])]
     return X if X in numeric or not numeric else max(numeric, key=lambda column: trials[column].nunique())
 

@@ -13,11 +13,11 @@ from analysis.core import figures, frames, series, statistics
 QUERY = frames.CURVES
 KIND = "labels"
 CURVES = 5
-"""Noise fractions shown, at most, evenly chosen."""
+"""Largest number of noise fractions shown, evenly chosen."""
 POINTS = 24
-"""Measurements shown of a curve, at most, evenly chosen on a logarithmic scale of epochs."""
+"""Largest number of measurements shown of a curve, evenly chosen on a logarithmic scale of epochs."""
 FITTED = 0.9
-"""Training accuracy from which the noisy set counts as fitted; a threshold of ours, the paper prints none."""
+"""Training accuracy from which the noisy set counts as fitted; our threshold, the paper prints none."""
 
 NOISE = "data_noise_fraction"
 VALIDATION, TRAIN, MEMORIZED = "validation accuracy", "train accuracy", "memorized share"
@@ -31,7 +31,7 @@ SHARES = {
 
 
 def select(steps: pd.DataFrame) -> pd.DataFrame:
-    """Rows of at most CURVES noise fractions, of label noise where there are several kinds.
+    """Returns rows of at most CURVES noise fractions, of label noise where there are several kinds.
 
     Other varying fields are held at their first, or weakest, values.
     """
@@ -49,12 +49,12 @@ def select(steps: pd.DataFrame) -> pd.DataFrame:
 
 
 def summarize(steps: pd.DataFrame) -> pd.DataFrame:
-    """Curves, a row per quantity, noise fraction and epoch; and turning points, a row per quantity and noise fraction.
+    """Returns curves (a row per quantity, noise fraction and epoch) and turning points (per quantity and fraction).
 
-    steps: rows of the table `steps` with the fields of their trials (`frames.read`), of which `select` takes some; a
-    trial without is one row. Trials that failed, diverged or are not stored count as missing. One that finished before
-    its budget, since it was fitted, keeps its last values (`ended` counts such seeds), as long as others of its noise
-    fraction go on.
+    steps: rows of the table `steps` with the fields of their trials (`frames.read`), filtered by `select`; a trial
+    without steps is one row. Trials that failed, diverged or are not stored count as missing. A trial that finished
+    before its budget, since it was fitted, keeps its last values (`ended` counts such seeds), as long as other trials
+    of its noise fraction go on.
     Turning points, of each seed's own curve: the epoch of its best validation accuracy, the first epoch at which its
     training accuracy on labels as given reaches FITTED (censored at the last epoch: at_least counts such seeds), and
     the validation accuracy lost from the peak to the end. The peak is a maximum over epochs, so a little too high.
@@ -86,7 +86,7 @@ def summarize(steps: pd.DataFrame) -> pd.DataFrame:
 
 
 def draw(summary: pd.DataFrame, ax: Axes, quantity: str = VALIDATION) -> Axes:
-    """One quantity against epochs, a curve a noise fraction; on validation curves the turning points are marked."""
+    """Draws one quantity against epochs, a curve a noise fraction; on validation curves turning points are marked."""
     chosen = summary[summary["quantity"] == quantity]
     if chosen.empty:
         return figures.empty(ax, f"no measurement tells the {quantity}")
@@ -104,17 +104,17 @@ def draw(summary: pd.DataFrame, ax: Axes, quantity: str = VALIDATION) -> Axes:
 
 
 def turning_points(summary: pd.DataFrame) -> pd.DataFrame:
-    """Rows of the turning points alone."""
+    """Returns the rows of turning points."""
     return summary[summary["quantity"].isin((PEAK, FIT, LOST))].drop(columns="epoch")
 
 
 def _even(length: int, count: int) -> np.ndarray:
-    """At most `count` positions of `length`, evenly spaced, both ends included."""
+    """Returns at most `count` positions of `length`, evenly spaced, both ends included."""
     return np.unique(np.linspace(0, length - 1, count).round().astype(int))
 
 
 def spaced(times: np.ndarray) -> np.ndarray:
-    """At most POINTS of these positive times, in order, evenly chosen on a logarithmic scale."""
+    """Returns at most POINTS of these positive times, in order, evenly chosen on a logarithmic scale."""
     positive = times[times > 0]
     if not len(positive):
         return positive
@@ -123,7 +123,7 @@ def spaced(times: np.ndarray) -> np.ndarray:
 
 
 def turns(curve: pd.DataFrame) -> dict[str, float]:
-    """Turning points of one trial's curve; FIT is its last epoch where it is never fitted (`censored`).
+    """Returns turning points of one trial's curve; FIT is its last epoch where it is never fitted (`censored`).
 
     curve: rows of one trial, with epoch, VALIDATION and TRAIN.
     """
@@ -139,7 +139,7 @@ def turns(curve: pd.DataFrame) -> dict[str, float]:
 
 
 def _held(curves: pd.DataFrame, times: np.ndarray) -> pd.DataFrame:
-    """The shares of each of these trials at these times, as far as any of them goes."""
+    """Returns the shares of each trial at these times, up to the end of the longest trial."""
     end = curves.loc[frames.usable(curves), "epoch"].max()
     within = times if np.isnan(end) else times[times <= end]
     trials = curves.groupby("trial_id", sort=False)

@@ -31,21 +31,21 @@ RIGHT = "share of runs in which it is right"
 DATA = {"none": "real data", "labels": "random labels", "gaussian_inputs": "noise inputs"}
 REFERENCE = "equally hard"
 SHOWN = 100
-"""Examples shown of a curve, at most, evenly chosen."""
+"""Largest number of examples shown of a curve, evenly chosen."""
 
 
 def summarize(rows: pd.DataFrame) -> pd.DataFrame:
-    """Per kind of data: each example's share of runs in which it is right, hardest first.
+    """Returns each example's share of runs in which it is right, per kind of data, hardest first.
 
     rows: of QUERY, with the fields of their trials (`frames.read`).
     REFERENCE: quantiles of a binomial distribution with the mean share of noise inputs.
-    Returns quantity, data, rank (share of examples that are as hard or harder), estimate, low, high (none: each is of
-    one example), missing (runs of this kind that have no result).
+    Returns quantity, data, rank (share of examples that are as hard or harder), estimate, low, high (NaN, as each row
+    is a single example), missing (runs of this kind that have no result).
     """
     trials, rows = rows[rows["run_count"].isna()], rows[rows["run_count"].notna() & frames.usable(rows)]
     missing = trials[~frames.usable(trials)].groupby("data_noise_kind").size().rename(DATA)
     shares = rows["right_count"] / rows["run_count"]
-    curves = {str(kind): np.sort(own.to_numpy(float)) for kind, own in shares.groupby(rows["data_noise_kind"])}
+    curves = {str(kind): np.sort(of_kind.to_numpy(float)) for kind, of_kind in shares.groupby(rows["data_noise_kind"])}
     if "gaussian_inputs" in curves:
         noise, runs = curves["gaussian_inputs"], int(rows["run_count"].max())
         places = (np.arange(len(noise)) + 0.5) / len(noise)
@@ -56,9 +56,9 @@ def summarize(rows: pd.DataFrame) -> pd.DataFrame:
         pieces.append(
             pd.DataFrame({"data": DATA.get(kind, kind), "rank": (at + 1) / len(curve), "estimate": curve[at]})
         )
-    found = pd.concat(pieces, ignore_index=True) if pieces else pd.DataFrame(columns=["data", "rank", "estimate"])
-    absent = found["data"].map(missing).fillna(0).astype(int)
-    return found.assign(quantity=RIGHT, low=np.nan, high=np.nan, missing=absent)
+    points = pd.concat(pieces, ignore_index=True) if pieces else pd.DataFrame(columns=["data", "rank", "estimate"])
+    absent = points["data"].map(missing).fillna(0).astype(int)
+    return points.assign(quantity=RIGHT, low=np.nan, high=np.nan, missing=absent)
 
 
 FIGURES = (

@@ -16,10 +16,10 @@ SETTING = ["block", "classes", "dimension", "activation", "depth"]
 
 
 def least(trials: pd.DataFrame) -> pd.DataFrame:
-    """A row per block of the sweep, classes, input dimension, nonlinearity, hidden layers and seed.
+    """Returns the least width that fits, by block, classes, input dimension, nonlinearity, hidden layers and seed.
 
-    Returns these and `width`, the smallest that fits every label; NaN where none does or where the smallest that was
-    asked for does, so that a smaller might, or where a narrower one has no result; at_least: 1 where none fits.
+    width: the smallest that fits every label; NaN if no width fits, if the smallest width of the sweep fits (a smaller
+    one might too), or if a narrower width has no result.  at_least: 1 if no width fits.
     """
     good = frames.usable(trials)
     rows = trials.assign(
@@ -35,17 +35,17 @@ def least(trials: pd.DataFrame) -> pd.DataFrame:
 
 
 def summarize(trials: pd.DataFrame) -> pd.DataFrame:
-    """Per block and setting, over seeds: the least width.
+    """Returns the least width per block and setting, over seeds.
 
     Returns quantity, block, classes, dimension, activation, depth, layers, estimate, low, high, seeds, missing.
     """
-    found = least(trials).assign(status=frames.USABLE[0])
-    summary = series.summarize(found, {WIDTH: found["width"]}, SETTING)
+    widths = least(trials).assign(status=frames.USABLE[0])
+    summary = series.summarize(widths, {WIDTH: widths["width"]}, SETTING)
     return summary.assign(layers=[f"{depth} hidden layer{'s' * (depth > 1)}" for depth in summary["depth"]])
 
 
 def draw_by_activation(summary: pd.DataFrame, ax: Axes) -> Axes:
-    """The least width of each nonlinearity."""
+    """Draws the least width of each nonlinearity."""
     shown = summary[summary["block"] == "activation"]
     names = sorted(shown["activation"].unique())
     axis = {"xlabel": "nonlinearity", "ylim": (0, None)}

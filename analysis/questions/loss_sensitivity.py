@@ -8,14 +8,14 @@ from analysis.core import frames, series
 
 QUERY = frames.beside("loss_sensitivity", "b.step", "loss_sensitivity")
 ALSO = ("class_sensitivity",)
-"""Another question that the same trials answer."""
+"""Further analysis modules for the same trials."""
 
 GINI, MEAN = "Gini coefficient of loss sensitivity", "mean loss sensitivity"
 INPUTS = {"none": "real inputs", "gaussian_inputs": "random inputs"}
 
 
 def summarize(rows: pd.DataFrame) -> pd.DataFrame:
-    """Per kind of inputs, label scheme and step: both quantities, of L1 norms, over seeds.
+    """Returns both quantities, of L1 norms, per kind of inputs, label scheme and step, over seeds.
 
     rows: of the table `loss_sensitivity` with the fields of their trials (`frames.read`).
     Returns quantity, inputs, data_label_scheme, step, estimate, low, high, seeds, missing.

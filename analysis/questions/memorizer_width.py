@@ -14,33 +14,32 @@ QUERY = frames.TRIALS
 FITTED = "labels fitted (N)"
 NETWORK = ["task", "depth", "width"]
 GROWING_DEPTHS = (1, 2)
-"""Hidden layers whose width is varied; with more, it is chosen so that hidden weights are as many."""
+"""Hidden layers whose width is varied; deeper networks have widths that give them as many hidden weights."""
 
 
 def largest(trials: pd.DataFrame) -> pd.DataFrame:
-    """A row per task, depth, width and seed: `fitted_size`, the largest set whose every label is fitted.
+    """Returns a row per task, depth, width and seed: `fitted_size`, the largest set whose every label is fitted.
 
-    Where none is, it is the smallest that was tried; see `capacity.of_seed` for the other columns.
+    If no set is fitted, fitted_size is the smallest that was tried; see `capacity.of_seed` for the other columns.
     """
     network = ["data_task", "model_depth", "model_width"]
     by_size = capacity.best_by_size(capacity.with_bits(trials), network)
-    found = statistics.by_group(by_size, [*network, "seed"], capacity.of_seed)
-    return found.rename(columns=dict(zip(network, NETWORK, strict=True)))
+    by_seed = statistics.by_group(by_size, [*network, "seed"], capacity.of_seed)
+    return by_seed.rename(columns=dict(zip(network, NETWORK, strict=True)))
 
 
 def summarize(trials: pd.DataFrame) -> pd.DataFrame:
-    """Per task, depth and width: the largest set that is fitted, over seeds.
+    """Returns the largest set that is fitted per task, depth and width, over seeds.
 
-    Returns quantity, task, depth, width, layers, is_equal, estimate, low, high, seeds, missing, at_least,
-    at_most.
+    Returns quantity, task, depth, width, layers, is_equal, estimate, low, high, seeds, missing, at_least, at_most.
     """
-    found = capacity.estimated(largest(trials), NETWORK, "fitted_size", ["at_least", "at_most"])
-    layers = found["depth"].map(lambda depth: f"{depth} hidden layer{'s' * (depth > 1)}")
-    return found.assign(quantity=FITTED, layers=layers, is_equal=have_equal_weights(found))
+    summary = capacity.estimated(largest(trials), NETWORK, "fitted_size", ["at_least", "at_most"])
+    layers = summary["depth"].map(lambda depth: f"{depth} hidden layer{'s' * (depth > 1)}")
+    return summary.assign(quantity=FITTED, layers=layers, is_equal=have_equal_weights(summary))
 
 
 def have_equal_weights(networks: pd.DataFrame) -> pd.Series[bool]:
-    """Networks on random labels with as many weights between hidden layers, to 5 %, as the deepest one.
+    """Returns which networks on random labels have as many weights between hidden layers, to 5 %, as the deepest one.
 
     networks: with task, depth and width.
     """
@@ -51,7 +50,7 @@ def have_equal_weights(networks: pd.DataFrame) -> pd.Series[bool]:
 
 
 def draw(summary: pd.DataFrame, ax: Axes, task: str) -> Axes:
-    """The largest set that is fitted against the width, a curve a depth, with lines of theory."""
+    """Draws the largest set that is fitted against the width, a curve a depth, with lines of theory."""
     shown = summary[summary["depth"].isin(GROWING_DEPTHS) & (summary["task"] == task)]
     if shown["estimate"].notna().any():
         widths = shown["width"].sort_values().unique()

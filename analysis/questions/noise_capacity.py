@@ -10,15 +10,15 @@ QUERY = """select w.trial_id, w.setting_id, w.seed, w.configuration, t.status, t
 max(s.validation_correct_count) as best_count, max(s.validation_count) as best_of
 from wanted w left join trials t using (trial_id) left join steps s using (trial_id)
 where w.sweep = '{sweep}' group by all order by min(w.position)"""
-"""When a sweep's trials fit, and their best validation accuracy until then."""
+"""Steps at which a sweep's trials fit, and their best validation accuracy until then."""
 
 BEST, EPOCHS = "best validation accuracy", "epochs until all is fitted"
 
 
 def summarize(rows: pd.DataFrame) -> pd.DataFrame:
-    """Per noise, width and number of examples: both quantities over seeds; a training that never fits has its length.
+    """Returns best accuracy and epochs to fit per noise, width and number of examples, over seeds.
 
-    rows: of QUERY, with the fields of their trials (`frames.read`).
+    A training that never fits counts with its length. rows: of QUERY, with the fields of their trials (`frames.read`).
     Returns quantity, kind and fraction of noise (the clean set is of every kind), model_width, data_examples, estimate,
     low, high, seeds, missing, is_width (of the most examples) and is_examples (of the widths with several numbers).
     """
@@ -29,9 +29,9 @@ def summarize(rows: pd.DataFrame) -> pd.DataFrame:
         EPOCHS: steps * rows["optimizer_batch_size"] / rows["data_examples"],
     }
     by = ["kind", "fraction", "model_width", "data_examples"]
-    found = series.of_every_kind(series.summarize(rows, quantities, by))
-    sizes = found.groupby("model_width")["data_examples"].transform("nunique")
-    return found.assign(is_width=found["data_examples"] == found["data_examples"].max(), is_examples=sizes > 1)
+    summary = series.of_every_kind(series.summarize(rows, quantities, by))
+    sizes = summary.groupby("model_width")["data_examples"].transform("nunique")
+    return summary.assign(is_width=summary["data_examples"] == summary["data_examples"].max(), is_examples=sizes > 1)
 
 
 FIGURES = tuple(

@@ -10,18 +10,20 @@ QUERY = frames.beside("permutations", "b.step, b.features, b.validation, b.rho",
 AMOUNT = "memorization M"
 LEARNED = "area of the labels"
 RHO = 0.95
-"""Of the copies that are drawn, and that claims are tested with: the nearest ones."""
+"""Correlation of the copies in figures and in tests of claims: the nearest copies."""
 SETTING = ["model_family", "model_width", "regularization_dropout", "data_noise_kind", "data_noise_fraction"]
 
 
 def amount(rows: pd.DataFrame) -> pd.Series[float]:
-    """M: how far permuted labels are told better than features that tell the class alone would allow; 1 at the most
-    where these tell nothing."""
+    """Returns M: how much better permuted labels are predicted than the class alone allows.
+
+    M = 2 (median area - area of features that hold the class alone); at most 1 where these features are uninformative.
+    """
     return 2 * (rows["null_median"] - rows["floor_auc"])
 
 
 def summarize(rows: pd.DataFrame) -> pd.DataFrame:
-    """Per setting, features, validation set and step: M and the area under the curve of the labels, over seeds.
+    """Returns M and the area under the curve of the labels per setting, features, validation set and step, over seeds.
 
     rows: of the table `permutations` with the fields of their trials (`frames.read`).
     Returns quantity, noise in words, the fields of SETTING, features, validation, rho (NaN: held out), step, estimate,
@@ -32,8 +34,8 @@ def summarize(rows: pd.DataFrame) -> pd.DataFrame:
     rows = series.at_every(rows, ["noise", *SETTING], ["step", "features", "validation", "rho"])
     quantities = {AMOUNT: amount(rows).where(rows["validation"] == "copies"), LEARNED: rows["observed_auc"]}
     by = ["noise", *SETTING, "features", "validation", "rho", "step"]
-    found = series.summarize(rows, {name: values.astype(float) for name, values in quantities.items()}, by)
-    return found.assign(is_end=found["step"] == found["step"].max())
+    summary = series.summarize(rows, {name: values.astype(float) for name, values in quantities.items()}, by)
+    return summary.assign(is_end=summary["step"] == summary["step"].max())
 
 
 _HIDDEN = {"features": "hidden", "regularization_dropout": 0.0}

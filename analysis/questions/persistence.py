@@ -12,7 +12,7 @@ MIXED = "norm off the diagonal (share)"
 
 
 def mixed(rows: pd.DataFrame) -> pd.Series[float]:
-    """Norm of the Jacobians off their diagonals over their whole norm, in [0, 1]; NaN: no result.
+    """Returns the norm of the Jacobians off their diagonals over their whole norm, in [0, 1]; NaN: no result.
 
     rows: of the table `jacobians`, with `status`.
     """
@@ -21,7 +21,7 @@ def mixed(rows: pd.DataFrame) -> pd.Series[float]:
 
 
 def summarize(rows: pd.DataFrame) -> pd.DataFrame:
-    """Per cell, width and layer: share of the Jacobian's norm off its diagonal, over seeds.
+    """Returns per cell, width and layer the share of the Jacobian's norm off its diagonal, over seeds.
 
     rows: of the table `jacobians` with the fields of their trials (`frames.read`).
     Returns quantity, model_cell, model_width, layer, estimate, low, high, seeds, missing.

@@ -12,17 +12,18 @@ KIND, FRACTION = "data_noise_kind", "data_noise_fraction"
 
 
 def epochs(trials: pd.DataFrame) -> pd.Series[float]:
-    """Passes over the training set until every label was first measured as fitted; NaN: never within the budget."""
+    """Returns passes over the training set until every label was first measured as fitted; NaN: not within the
+    budget."""
     return trials["fitted_step"].astype(float) * trials["optimizer_batch_size"] / trials["data_examples"]
 
 
 def error(trials: pd.DataFrame, part: str) -> pd.Series[float]:
-    """Share of a part's labels that is not predicted at the end."""
+    """Returns the share of a part's labels that is not predicted at the end."""
     return 1 - frames.share(trials[f"{part}_correct_count"], trials[f"{part}_count"])
 
 
 def summarize(trials: pd.DataFrame) -> pd.DataFrame:
-    """Per kind of noise and share of noisy examples: epochs to fit, and test error; true labels are of every kind.
+    """Returns epochs to fit and test error per kind and share of noise; true labels are repeated for every kind.
 
     Returns quantity, kind, fraction, estimate, low, high, seeds, missing.
     """

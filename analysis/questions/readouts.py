@@ -1,6 +1,6 @@
 """Does a stored symbol stay where it was written? A linear read-out, fitted when it is shown, applied steps later.
 
-A test of ours of the argument of Choi (2018), that a dimension of the hidden state should mean the same at every step.
+Our test of the argument of Choi (2018) that a dimension of the hidden state should mean the same at every step.
 """
 
 from __future__ import annotations
@@ -21,20 +21,21 @@ QUERY = frames.READOUTS
 
 DROP, CONTROL, MOVED = "accuracy lost", "accuracy if fitted later", "accuracy lost to a moved code"
 ITEM = 0
-"""The symbol whose read-outs are drawn: the first, which is held longest. Symbols are not averaged over."""
+"""Symbol whose read-outs are drawn: the first, which is held longest. Symbols are not averaged over."""
 
 select = sequences.shown
 
 
 def summarize(readouts: pd.DataFrame) -> pd.DataFrame:
-    """A row per quantity, setting of `sequences.shown`, item and delay d after the step t at which the item is shown.
+    """Returns a row per quantity, setting of `sequences.shown`, item and delay d after the step t that shows the item.
 
-    With a(f, g) the accuracy of a classifier fitted on hidden states of step f, applied to those of step g:
-    accuracy lost: a(t, t) - a(t, t + d).  accuracy if fitted later: a(t + d, t + d), the control, which tells what is
-    still there.  accuracy lost to a moved code: a(t + d, t + d) - a(t, t + d), what is there and the first read-out
-    misses.  Each of one trial's item; mean over seeds, with its bootstrap interval over seeds at 95 %.
-    readouts: rows of the table `readouts` with the fields of their trials (`frames.read`); a trial without is one row,
-    and counts as missing, as does one that failed or diverged.
+    With a(f, g) the accuracy of a classifier fitted on hidden states of step f, applied to states of step g:
+    accuracy lost: a(t, t) - a(t, t + d).
+    accuracy if fitted later: a(t + d, t + d), the control, which shows what is still there.
+    accuracy lost to a moved code: a(t + d, t + d) - a(t, t + d), which is there but missed by the first read-out.
+    Each is of one trial's item; mean over seeds, with its bootstrap interval over seeds at 95 %.
+    readouts: rows of the table `readouts` with the fields of their trials (`frames.read`); a trial without read-outs is
+    one row, and counts as missing, as does a trial that failed or diverged.
     Returns also low, high, seeds, missing.
     """
     rows = sequences.settings(select(readouts))
@@ -49,7 +50,7 @@ def summarize(readouts: pd.DataFrame) -> pd.DataFrame:
 
 
 def draw(summary: pd.DataFrame, ax: Axes, quantity: str = DROP, item: int = ITEM) -> Axes:
-    """One quantity against the delay, a curve a cell."""
+    """Draws one quantity against the delay, a curve a cell."""
     chosen = figures.having(summary, {"quantity": quantity, "item": item})
     if chosen["estimate"].isna().all():
         return figures.empty(ax, "no finished trial tells its read-outs")
@@ -64,7 +65,7 @@ def draw(summary: pd.DataFrame, ax: Axes, quantity: str = DROP, item: int = ITEM
 
 
 def _facts(rows: pd.DataFrame) -> pd.DataFrame:
-    """A row per trial, item and delay, with the three quantities."""
+    """Returns a row per trial, item and delay, with the three quantities."""
     keys = [*SETTING, "seed", "trial_id", "item"]
     first = rows[rows["fitted_step"] == rows["item"]].set_index([*keys, "delay"])["share"]
     later = rows[rows["fitted_step"] == rows["applied_step"]].set_index([*keys, "delay"])["share"]

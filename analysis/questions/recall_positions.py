@@ -15,16 +15,16 @@ from analysis.questions.sequences import CELL, LENGTH, SETTING, TASK, WIDTH
 
 QUERY = frames.POSITIONS
 TASKS = ("copy", "recall", "strings", "characters")
-"""Those that ask at more than one step."""
+"""Tasks with targets at more than one step."""
 
 select = sequences.shown
 
 
 def summarize(positions: pd.DataFrame) -> pd.DataFrame:
-    """A row per setting of `sequences.shown` and position: mean over seeds of the accuracy of answers at that step.
+    """Returns a row per setting of `sequences.shown` and position: mean over seeds of the accuracy at that step.
 
-    positions: rows of the table `positions` with the fields of their trials (`frames.read`); a trial without is one
-    row, and counts as missing at every position, as does one that failed or diverged.
+    positions: rows of the table `positions` with the fields of their trials (`frames.read`); a trial without positions
+    is one row, and counts as missing at every position, as does a trial that failed or diverged.
     Returns also low, high (bootstrap over seeds, 95 %), seeds, missing, chance.
     """
     rows = sequences.settings(select(positions))
@@ -35,12 +35,12 @@ def summarize(positions: pd.DataFrame) -> pd.DataFrame:
         return pd.DataFrame(columns=list(_COLUMNS))
     estimated = statistics.over_seeds(whole, [*SETTING, "position"], "value")
     estimated = estimated.merge(rows.groupby(SETTING)["chance"].max().reset_index(), on=SETTING)
-    asked = estimated[estimated.groupby([TASK, LENGTH, "position"])["seeds"].transform("sum") > 0]
-    return sequences.by_cell(asked)[list(_COLUMNS)]
+    answered = estimated[estimated.groupby([TASK, LENGTH, "position"])["seeds"].transform("sum") > 0]
+    return sequences.by_cell(answered)[list(_COLUMNS)]
 
 
 def draw(summary: pd.DataFrame, ax: Axes, task: str) -> Axes:
-    """Accuracy by position, a curve a cell."""
+    """Draws accuracy by position, a curve a cell."""
     chosen = figures.having(summary, {TASK: task})
     if chosen["estimate"].isna().all():
         return figures.empty(ax, f"no finished trial tells where task {task} is answered right")

@@ -13,11 +13,11 @@ QUERY = frames.TRIALS
 ERROR, UNITS = "squared error of a number", "units a number"
 GROUPS = [sequences.CELL, UNITS, sequences.LENGTH]
 SOLVED = 0.01
-"""Squared error of a number, of variance 1, below which a vector is back."""
+"""Squared error of a number, of variance 1, below which a vector counts as reconstructed."""
 
 
 def lost(units_a_number: np.ndarray) -> np.ndarray:
-    """Squared error of the best linear code: the share of the variance that as many directions as units don't span.
+    """Returns the squared error of the best linear code: the share of the variance outside as many directions as units.
 
     >>> lost(np.array([0.25, 1.0, 2.0]))
     array([0.75, 0.  , 0.  ])
@@ -26,22 +26,24 @@ def lost(units_a_number: np.ndarray) -> np.ndarray:
 
 
 def errors(trials: pd.DataFrame) -> pd.DataFrame:
-    """The rows with the squared error of a number of validation vectors, and the units that a number has."""
-    known = sequences.measured(trials)
-    return known.assign(**{ERROR: known["value"], UNITS: known["model_width"] / known["data_input_dim"]})
+    """Returns the rows with the squared error of a number of validation vectors, and the units a number."""
+    trials_measured = sequences.measured(trials)
+    return trials_measured.assign(
+        **{ERROR: trials_measured["value"], UNITS: trials_measured["model_width"] / trials_measured["data_input_dim"]}
+    )
 
 
 def summarize(trials: pd.DataFrame) -> pd.DataFrame:
-    """Per cell, units a number, and length: the squared error, over seeds.
+    """Returns the squared error per cell, units a number, and length, over seeds.
 
     Returns quantity, model_cell, units a number, data_sequence_length, estimate, low, high, seeds, missing.
     """
-    known = errors(trials)
-    return series.summarize(known, {ERROR: known[ERROR]}, GROUPS)
+    rows = errors(trials)
+    return series.summarize(rows, {ERROR: rows[ERROR]}, GROUPS)
 
 
 def draw(summary: pd.DataFrame, ax: Axes) -> Axes:
-    """The error against units a number, a curve a cell, at the longest sequence."""
+    """Draws the error against units a number, a curve a cell, at the longest sequence."""
     shown = summary[summary[sequences.LENGTH] == summary[sequences.LENGTH].max()]
     if shown["estimate"].notna().any():
         x = np.linspace(shown[UNITS].min(), shown[UNITS].max(), 50)

@@ -22,7 +22,8 @@ CAPS = (0.3, 0.5, 0.7)
 
 
 def named(trials: pd.DataFrame) -> pd.DataFrame:
-    """With the columns regularizer ('none', or the fields that are not 0) and strength (of the first of them)."""
+    """Returns the rows with regularizer ('none', or its fields that are not 0) and strength (of the first of its
+    fields)."""
     fields = [name for name in frames.varying(trials) if name.startswith("regularization_")]
     settings = trials[fields].to_dict("records")
     return trials.assign(
@@ -32,14 +33,14 @@ def named(trials: pd.DataFrame) -> pd.DataFrame:
 
 
 def summarize(trials: pd.DataFrame) -> pd.DataFrame:
-    """A row per quantity, regularizer and strength: mean over seeds with its bootstrap interval over seeds, at 95 %.
+    """Returns a row per quantity, regularizer and strength: mean over seeds, bootstrap interval over seeds, at 95 %.
 
-    random labels fitted: training accuracy at the end where every label was redrawn (the largest noise fraction of
-    the sweep).  clean validation and test accuracy: at the end where no label was.
-    Returns quantity, regularizer, strength (as `named` tells them), estimate, low, high, seeds, missing.
+    random labels fitted: training accuracy at the end where every label was redrawn (the largest noise fraction of the
+    sweep).  clean validation and test accuracy: at the end where no label was.
+    Returns quantity, regularizer, strength (of `named`), estimate, low, high, seeds, missing.
     """
-    known = named(trials)
-    noise, good = known["data_noise_fraction"], frames.usable(known)
+    with_names = named(trials)
+    noise, good = with_names["data_noise_fraction"], frames.usable(with_names)
     sides = {
         MEMORIZED: (noise == noise.max()) & (noise > 0),
         VALIDATION: noise == 0,
@@ -48,20 +49,20 @@ def summarize(trials: pd.DataFrame) -> pd.DataFrame:
     pieces = []
     for quantity, side in sides.items():
         kind = {MEMORIZED: "train", VALIDATION: "validation", TEST: "test"}[quantity]
-        shares = frames.share(known[f"{kind}_correct_count"], known[f"{kind}_count"]).where(good)
-        rows = known[side].assign(share=shares[side])
+        shares = frames.share(with_names[f"{kind}_correct_count"], with_names[f"{kind}_count"]).where(good)
+        rows = with_names[side].assign(share=shares[side])
         pieces.append(statistics.over_seeds(rows, ["regularizer", "strength"], "share").assign(quantity=quantity))
     columns = ["quantity", "regularizer", "strength", "estimate", "low", "high", "seeds", "missing"]
     return pd.concat(pieces, ignore_index=True)[columns]
 
 
 def choose(summary: pd.DataFrame, caps: tuple[float, ...] = CAPS) -> pd.DataFrame:
-    """Each regularizer's best strength that keeps memorization below a cap: chosen on validation, told on test data.
+    """Returns each regularizer's best strength that keeps memorization below a cap, chosen on validation data.
 
     Returns cap, regularizer, strength, memorized, validation, estimate, low, high, seeds, missing (of the test
     accuracy) and retained: the chosen strength's validation accuracy over the regularizer's best one without a cap.
-    No regularization counts as strength 0 of each. A regularizer none of whose strengths stays below a cap has a row
-    without strength.
+    No regularization counts as strength 0 of each. A regularizer without a strength below a cap has a row without
+    strength.
     """
     rows = []
     for cap in caps:
@@ -77,7 +78,7 @@ def choose(summary: pd.DataFrame, caps: tuple[float, ...] = CAPS) -> pd.DataFram
 
 
 def draw(summary: pd.DataFrame, ax: Axes) -> Axes:
-    """Clean test accuracy against random labels fitted, a curve a regularizer along its strengths."""
+    """Draws clean test accuracy against random labels fitted, a curve a regularizer along its strengths."""
     curves = _by_regularizer(summary)
     points = _points(summary)
     if (points["test"] + points["memorized"]).isna().all():
@@ -94,7 +95,7 @@ def draw(summary: pd.DataFrame, ax: Axes) -> Axes:
 
 
 def draw_choice(summary: pd.DataFrame, ax: Axes) -> Axes:
-    """Clean test accuracy that each regularizer keeps while at most a share of random labels is fitted."""
+    """Draws the clean test accuracy of each regularizer against the largest allowed share of random labels fitted."""
     chosen = choose(summary, tuple(np.round(np.arange(0.1, 1.01, 0.1), 1)))
     if chosen.empty or chosen["estimate"].isna().all():
         return figures.empty(ax, "no finished trials on both clean and random labels")
@@ -117,19 +118,21 @@ def _regularizer(row: Mapping[Any, float], fields: list[str]) -> str:
 
 
 def _points(summary: pd.DataFrame) -> pd.DataFrame:
-    """A row a regularizer and strength: memorized, validation and test with their _low and _high; seeds and missing
-    of the test accuracy."""
+    """Returns a row a regularizer and strength: memorized, validation and test, each with _low and _high.
+
+    seeds and missing are those of the test accuracy.
+    """
     keys = ["regularizer", "strength"]
     points = summary[summary["quantity"] == TEST][[*keys, "seeds", "missing"]]
     for quantity, name in ((MEMORIZED, "memorized"), (VALIDATION, "validation"), (TEST, "test")):
         named = {"estimate": name, "low": f"{name}_low", "high": f"{name}_high"}
-        own = summary[summary["quantity"] == quantity].rename(columns=named)
-        points = points.merge(own[[*keys, *named.values()]], on=keys, how="outer")
+        renamed = summary[summary["quantity"] == quantity].rename(columns=named)
+        points = points.merge(renamed[[*keys, *named.values()]], on=keys, how="outer")
     return points.sort_values(keys, ignore_index=True)
 
 
 def _by_regularizer(summary: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
-    """Strengths of each regularizer in their order, beginning with none."""
+    """Returns each regularizer's strengths in their order, beginning with no regularization."""
     points = _points(summary)
     is_none = points["regularizer"] == NONE
     names = sorted(set(points["regularizer"]) - {NONE})
@@ -137,7 +140,7 @@ def _by_regularizer(summary: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
 
 
 def _bars(points: pd.DataFrame, name: str) -> np.ndarray:
-    """[2, points]: from the estimate down to low and up to high."""
+    """Returns [2, points]: from the estimate down to low and up to high."""
     ends = [points[name] - points[f"{name}_low"], points[f"{name}_high"] - points[name]]
     return np.asarray(np.nan_to_num(np.maximum(np.stack(ends), 0)))
 

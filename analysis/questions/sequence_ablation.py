@@ -11,21 +11,21 @@ from analysis.questions.sequences import ACCURACY, CELL, LENGTH, PRU_NOTE, SQUAR
 QUERY = frames.TRIALS
 
 EQUAL, WIDER = 32, 36
-"""Width at which all cells are compared, and that of the pru_a with the parameters of pru_a+plus_out."""
+"""EQUAL: width at which all cells are compared.  WIDER: width of the pru_a with the parameters of pru_a+plus_out."""
 
 
 def scored(trials: pd.DataFrame) -> pd.DataFrame:
-    """The rows with `measure`, `value` and `score`, the larger the better: accuracy, or minus the squared error."""
+    """Returns the rows with `measure`, `value` and `score`: accuracy, or minus the squared error; larger is better."""
     rows = sequences.measured(trials)
     value = rows["value"].where(frames.usable(rows))
     return rows.assign(value=value, score=value.where(rows["measure"] == ACCURACY, -value))
 
 
 def summarize(trials: pd.DataFrame) -> pd.DataFrame:
-    """Per task, length and cell: accuracy or squared error on validation targets, over seeds.
+    """Returns accuracy or squared error on validation targets per task, length and cell, over seeds.
 
-    Each seed's is that of its better learning rate, chosen on the same validation data; a seed counts as missing until
-    all its rates have ended.
+    Each seed has its better learning rate, chosen on the same validation data; a seed counts as missing until all its
+    rates have ended.
     Returns quantity, task, cell (with its width, where it is not EQUAL), length, estimate, low, high, seeds, missing.
     """
     rows, ways = scored(trials), [TASK, LENGTH, CELL, WIDTH, "seed"]
@@ -35,9 +35,9 @@ def summarize(trials: pd.DataFrame) -> pd.DataFrame:
     wider = best[CELL] + " of width " + best[WIDTH].astype(str)
     best = best.assign(cell=best[CELL].where(best[WIDTH] == EQUAL, wider))
     pieces = [
-        series.summarize(own, {name: own["value"]}, [TASK, "cell", LENGTH])
+        series.summarize(of_measure, {name: of_measure["value"]}, [TASK, "cell", LENGTH])
         for name in (ACCURACY, SQUARED_ERROR)
-        for own in [best[best["measure"] == name]]
+        for of_measure in [best[best["measure"] == name]]
     ]
     return pd.concat(pieces, ignore_index=True)
 

@@ -1,7 +1,7 @@
 """How many bits does each cell memorize, and how many a parameter? By Collins' I on labels, by Morris' code on strings.
 
-Two definitions, each on its own task, never mixed: I speaks of the labels that a network predicts, the code length of
-the probabilities that it gives to tokens. Both are lower bounds, since other training may find more.
+Each task has its own definition, and the two are never mixed: I counts the labels that a network predicts, the code
+length uses the probabilities that it gives to tokens. Both are lower bounds, since other training may reach more.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ NETWORK = [TASK, CELL, "variant", WIDTH, LENGTH]
 
 
 def code_length(examples: np.ndarray, steps: np.ndarray, tokens: np.ndarray, loss: np.ndarray) -> np.ndarray:
-    """Bits of N random strings of T tokens that a network holds: N T log2 V - loss / ln 2, Morris et al. 2025.
+    """Returns bits of N random strings of T tokens that a network holds: N T log2 V - loss / ln 2, Morris et al. 2025.
 
     examples: N.  steps: T.  tokens: V, at least 2.  loss: nats, summed over all tokens of all strings.  All [trials].
     Returns [trials] bits, at most N T log2 V; below 0 is worse than guessing.
@@ -40,26 +40,30 @@ def code_length(examples: np.ndarray, steps: np.ndarray, tokens: np.ndarray, los
 
 
 def summarize(trials: pd.DataFrame) -> pd.DataFrame:
-    """A row per quantity and network: task, cell, variant, width, length. Mean over seeds, bootstrap interval at 95 %.
+    """Returns a row per quantity and network (task, cell, variant, width, length): mean over seeds.
 
     bits memorized: a seed's largest, over set sizes and over ways to train (`capacity.TUNED`), by the definition of the
-    task, named in `definition`.  bits memorized a parameter: that over the parameters.  bits memorized by set size: the
-    best over ways to train for each size.  What else differs between networks is their variant, and never averaged.
-    Returns also data_examples and set_bits (what the set holds; by size only), parameters, low, high, seeds, missing,
-    at_least (seeds whose largest known set held most: there may be more to come), tried (trials behind a seed's best,
-    fewest over seeds). A trial of strings tells nothing where data.vocabulary is 0, the task's own.
+    task, named in `definition`.  bits memorized a parameter: the same over the parameters.  bits memorized by set size:
+    the best over ways to train for each size.  Other differences between networks are their variant, and never
+    averaged.
+    Returns also data_examples and set_bits (bits of the set; by size only), parameters, low, high (bootstrap over
+    seeds, 95 %), seeds, missing, at_least (seeds whose bits are largest at their largest set, so that larger sets may
+    give more), tried (trials behind a seed's best, fewest over seeds). A trial of strings has no value where
+    data.vocabulary is 0, the task's default.
     """
-    known = trials[trials[TASK].isin(DEFINITIONS)]
-    if known.empty:
+    trials_of_tasks = trials[trials[TASK].isin(DEFINITIONS)]
+    if trials_of_tasks.empty:
         return pd.DataFrame(columns=list(_COLUMNS))
-    pieces = [_summarized(own, DEFINITIONS[str(task)]) for task, own in known.groupby(TASK, sort=False)]
+    pieces = [
+        _summarized(of_task, DEFINITIONS[str(task)]) for task, of_task in trials_of_tasks.groupby(TASK, sort=False)
+    ]
     return sequences.by_cell(pd.concat(pieces, ignore_index=True)).reindex(columns=[*_COLUMNS])
 
 
 def draw(
     summary: pd.DataFrame, ax: Axes, task: str, quantity: str = PER_PARAMETER, against: str = "parameters"
 ) -> Axes:
-    """Bits memorized, or bits a parameter, against parameters or width, a curve a cell, with published numbers."""
+    """Draws bits memorized, or bits a parameter, against parameters or width, a curve a cell, with published values."""
     chosen = figures.having(summary, {TASK: task, "quantity": quantity})
     chosen = chosen[(chosen["estimate"] > 0) & (chosen[against] > 0)]
     if chosen.empty:
@@ -83,7 +87,7 @@ def draw(
 
 
 def draw_by_size(summary: pd.DataFrame, ax: Axes, task: str) -> Axes:
-    """Bits memorized against the bits of the set, a curve a cell, at one width: on the diagonal all are held."""
+    """Draws bits memorized against the bits of the set, a curve a cell, at one width: on the diagonal all are held."""
     chosen = figures.having(summary, {TASK: task, "quantity": BITS_BY_SIZE})
     if not (chosen["estimate"] > 0).any():
         return figures.empty(ax, f"no finished trial of task {task} tells the bits memorized")
@@ -102,7 +106,7 @@ def draw_by_size(summary: pd.DataFrame, ax: Axes, task: str) -> Axes:
 
 
 class Definition(NamedTuple):
-    """How bits are counted on a task, and what the literature says of them by the same definition."""
+    """Count of bits on a task, with published values by the same definition."""
 
     name: str
     short: str
@@ -112,15 +116,15 @@ class Definition(NamedTuple):
 
 
 def _labels(trials: pd.DataFrame) -> pd.DataFrame:
-    held = capacity.with_bits(trials)
-    return held.assign(set_bits=held[SIZE] * np.log2(held["class_count"].astype(float)))
+    counted = capacity.with_bits(trials)
+    return counted.assign(set_bits=counted[SIZE] * np.log2(counted["class_count"].astype(float)))
 
 
 def _strings(trials: pd.DataFrame) -> pd.DataFrame:
     tokens = trials["data_vocabulary"].astype(float).replace(0, np.nan)
     parts = (trials[SIZE], trials[LENGTH], tokens, trials["train_loss_sum_nats"])
-    held = code_length(*(part.to_numpy(float) for part in parts))
-    return trials.assign(bits=held, set_bits=trials[SIZE] * trials[LENGTH] * np.log2(tokens))
+    code_lengths = code_length(*(part.to_numpy(float) for part in parts))
+    return trials.assign(bits=code_lengths, set_bits=trials[SIZE] * trials[LENGTH] * np.log2(tokens))
 
 
 DEFINITIONS = {
@@ -147,7 +151,7 @@ DEFINITIONS = {
 
 
 def _summarized(trials: pd.DataFrame, definition: Definition) -> pd.DataFrame:
-    """All quantities of one task."""
+    """Returns all quantities of one task."""
     rows = definition.bits(_named(trials))
     by_size = capacity.best_by_size(rows, NETWORK)
     by_seed = statistics.by_group(by_size, [*NETWORK, "seed"], _of_seed)
@@ -166,20 +170,20 @@ def _summarized(trials: pd.DataFrame, definition: Definition) -> pd.DataFrame:
 
 
 def _named(trials: pd.DataFrame) -> pd.DataFrame:
-    """The rows with cell and variant, for which set sizes and ways to train are no difference."""
+    """Returns the rows with cell and variant; set sizes and ways to train make no variant."""
     ways = [name for name in frames.varying(trials) if name.startswith((SIZE, *capacity.TUNED))]
     named = sequences.settings(trials.assign(**{name: trials[name].iloc[0] for name in ways}))
     return trials.assign(**{name: named[name] for name in (CELL, "variant")})
 
 
 def _of_seed(sizes: pd.DataFrame) -> dict[str, Any]:
-    """One seed's capacity, from all set sizes that it was asked for."""
-    known = sizes.dropna(subset="bits")
-    best = known["bits"].max()
+    """Returns one seed's capacity, from all its set sizes."""
+    decided = sizes.dropna(subset="bits")
+    best = decided["bits"].max()
     return {
         "bits": best,
         "per_parameter": best / sizes["parameters"].max(),
-        "at_least": int(len(known) > 0 and known.sort_values(SIZE)["bits"].iloc[-1] == best),
+        "at_least": int(len(decided) > 0 and decided.sort_values(SIZE)["bits"].iloc[-1] == best),
         "tried": int(sizes["tried"].sum()),
         "whole": bool(sizes["whole"].all()),
         "parameters": sizes["parameters"].max(),
@@ -187,12 +191,12 @@ def _of_seed(sizes: pd.DataFrame) -> dict[str, Any]:
 
 
 def _curves(chosen: pd.DataFrame, summary: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame, dict[str, Any]]]:
-    """A curve a cell, and, where lengths differ, a length."""
+    """Yields a curve a cell, and a curve a length where lengths differ."""
     several = chosen[LENGTH].nunique() > 1
     for name, points, look in sequences.curves(chosen, summary):
-        for i, (length, own) in enumerate(points.groupby(LENGTH)):
+        for i, (length, points_of_length) in enumerate(points.groupby(LENGTH)):
             dashes = ("-", "--", ":", "-.")[i % 4]
-            yield f"{name}, T = {length}" if several else name, own, {**look, "linestyle": dashes}
+            yield f"{name}, T = {length}" if several else name, points_of_length, {**look, "linestyle": dashes}
 
 
 _COLUMNS = (

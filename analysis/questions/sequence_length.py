@@ -1,6 +1,6 @@
 """How long a sequence does each cell master? Share of seeds that solve a task, in how many steps, by length and width.
 
-It does not follow a training (`convergence`), nor look inside a sequence (`recall_positions`, `readouts`).
+Training over time is in `convergence`, positions within a sequence in `recall_positions` and `readouts`.
 """
 
 from __future__ import annotations
@@ -27,16 +27,18 @@ SHARE, STEPS, REACH, FINAL = "share of seeds that solve", "steps to solve", "lar
 
 
 def summarize(trials: pd.DataFrame) -> pd.DataFrame:
-    """A row per quantity and setting: task, cell, variant (`sequences.settings`), width and, but for REACH, length.
+    """Returns a row per quantity and setting: task, cell, variant (`sequences.settings`), width and length.
 
-    A trial has solved its task from `solved_step` on; one that finished or diverged without has not, within its budget;
-    of any other (failed, pruned, not stored) that is not known, and it counts as missing.
-    share of seeds that solve: with Wilson's interval over seeds.  steps to solve: median over seeds, a trial that did
-    not solve counting as its budget or more: `at_least` is 1 where that makes the median a lower bound; interval of the
-    sign test, infinite above where it ends in such a seed.  largest length solved (T*): the largest of the grid that
-    SOLVED_IN of the known seeds solve; 0 and `at_most` 1 where there is none, `at_least` 1 where no longer one is
-    known; a threshold of a grid, without an interval.  value at the end: mean over seeds of accuracy or squared error
-    on validation targets (`measure`), with its bootstrap interval over seeds; a diverged trial has none.
+    REACH has no length. A trial has solved its task from `solved_step` on. A trial that finished or diverged without
+    solving has not solved it within its budget. For any other trial (failed, pruned, not stored) this is unknown, and
+    it counts as missing.
+    share of seeds that solve: with Wilson's interval over seeds.
+    steps to solve: median over seeds, an unsolved trial counting as its budget or more: `at_least` is 1 where this
+    makes the median a lower bound; interval of the sign test, infinite above where it ends in an unsolved seed.
+    largest length solved (T*): the largest length of the grid that SOLVED_IN of the known seeds solve; 0 and `at_most`
+    1 if no length is solved, `at_least` 1 if no longer length is known; a threshold of a grid, without an interval.
+    value at the end: mean over seeds of accuracy or squared error on validation targets (`measure`), with its bootstrap
+    interval over seeds; a diverged trial has no value.
     Intervals are at 95 %. Returns also parameters, budget, chance, seeds, missing, censored (seeds that did not solve).
     """
     if trials.empty:
@@ -56,7 +58,7 @@ def summarize(trials: pd.DataFrame) -> pd.DataFrame:
 
 
 def draw_solved(summary: pd.DataFrame, ax: Axes, task: str) -> Axes:
-    """Solved region: a square a length and width of a cell, which tells how many seeds solved; the darker, the more."""
+    """Draws the solved region: a square a length and width of a cell, darker where more seeds solved."""
     chosen = sequences.by_cell(figures.having(summary, {"quantity": SHARE, TASK: task}))
     if not chosen["seeds"].any():
         return figures.empty(ax, f"no finished trial of task {task}")
@@ -68,7 +70,7 @@ def draw_solved(summary: pd.DataFrame, ax: Axes, task: str) -> Axes:
     for square in chosen.to_dict("records"):
         x, y = int(np.searchsorted(lengths, square[LENGTH])), at[square[CELL], square["variant"], square[WIDTH]]
         colors[np.searchsorted(edges, y) - 1, x] = square["estimate"]
-        ax.text(x, y, _told(square), ha="center", va="center", fontsize=6, color=_ink(square["estimate"]))
+        ax.text(x, y, _count_text(square), ha="center", va="center", fontsize=6, color=_ink(square["estimate"]))
     ax.pcolormesh(np.arange(len(lengths) + 1) - 0.5, edges, colors, cmap=_SHADES, vmin=0, vmax=1, label="share solved")
     ax.figure.set_figheight(max(2.9, 0.16 * len(middles) + 0.9))  # type: ignore[union-attr]  # no subfigure
     figures.grid_ticks(ax.xaxis, np.arange(len(lengths)), texts(lengths))
@@ -82,7 +84,7 @@ def draw_solved(summary: pd.DataFrame, ax: Axes, task: str) -> Axes:
 
 
 def draw_steps(summary: pd.DataFrame, ax: Axes, task: str) -> Axes:
-    """Median steps to solve against the length, a curve a cell, at one width; lower bounds are marked."""
+    """Draws median steps to solve against the length, a curve a cell, at one width; lower bounds are marked."""
     chosen = sequences.at_one_width(figures.having(summary, {"quantity": STEPS, TASK: task}))
     if chosen["estimate"].isna().all():
         return figures.empty(ax, f"no finished trial of task {task}")
@@ -99,12 +101,12 @@ def draw_steps(summary: pd.DataFrame, ax: Axes, task: str) -> Axes:
 
 
 def draw_reach(summary: pd.DataFrame, ax: Axes, task: str) -> Axes:
-    """Largest length solved (T*) against the width, a curve a cell."""
+    """Draws the largest length solved (T*) against the width, a curve a cell."""
     chosen = figures.having(summary, {"quantity": REACH, TASK: task})
     if chosen["estimate"].isna().all():
         return figures.empty(ax, f"no finished trial of task {task}")
     lengths = np.sort(figures.having(summary, {"quantity": SHARE, TASK: task})[LENGTH].unique())
-    heights = np.arange(len(lengths) + 1.0)  # none, then a step a length of the grid
+    heights = np.arange(len(lengths) + 1.0)  # 0 for no length, then a step a length of the grid
     drawn = sequences.curves(chosen, summary)
     for i, (name, points, look) in enumerate(drawn):
         height = points["estimate"].map(dict(zip([0, *lengths], heights, strict=True)))
@@ -119,7 +121,7 @@ def draw_reach(summary: pd.DataFrame, ax: Axes, task: str) -> Axes:
 
 
 def draw_final(summary: pd.DataFrame, ax: Axes, task: str, against: str = WIDTH) -> Axes:
-    """What is measured at the end against width or parameters, a curve a cell, at the longest length that is solved."""
+    """Draws the final value against width or parameters, a curve a cell, at the longest length that is solved."""
     chosen = figures.having(summary, {"quantity": FINAL, TASK: task})
     chosen = chosen[chosen[LENGTH] == longest_solved(summary, task)]
     if chosen["estimate"].isna().all():
@@ -137,13 +139,19 @@ def draw_final(summary: pd.DataFrame, ax: Axes, task: str, against: str = WIDTH)
 
 
 def longest_solved(summary: pd.DataFrame, task: str) -> float:
-    """The largest length that any setting of a task solves (T*), else the longest: beyond it, all lie at the floor."""
+    """Returns the largest length that any setting of a task solves (T*), or the longest if no length is solved.
+
+    Beyond T* all settings lie at the floor.
+    """
     reach = figures.having(summary, {"quantity": REACH, TASK: task})["estimate"].max()
     return float(reach) if reach > 0 else float(figures.having(summary, {TASK: task})[LENGTH].max())
 
 
 def _fates(rows: pd.DataFrame) -> pd.DataFrame:
-    """solved: 1, 0 or NaN.  steps: to solve, at least where unsolved.  value: NaN where the trial has no result."""
+    """Returns the rows with the outcome of each trial.
+
+    solved: 1, 0 or NaN.  steps: to solve, at least where unsolved.  value: NaN where the trial has no result.
+    """
     solved = sequences.solved(rows)
     budget = frames.budget(rows)
     return rows.assign(
@@ -162,21 +170,21 @@ def _facts(rows: pd.DataFrame, by: list[str]) -> pd.DataFrame:
 
 
 def _reach(lengths: pd.DataFrame) -> dict[str, Any]:
-    """T* of one network, from its share of solved seeds at each length."""
-    known = lengths.dropna(subset="estimate")
-    largest = known.loc[known["estimate"] >= SOLVED_IN, LENGTH].max()
+    """Returns T* of one network, from its share of solved seeds at each length."""
+    lengths_with_result = lengths.dropna(subset="estimate")
+    largest = lengths_with_result.loc[lengths_with_result["estimate"] >= SOLVED_IN, LENGTH].max()
     none = bool(np.isnan(largest))
     return {
-        "estimate": np.nan if known.empty else 0.0 if none else float(largest),
+        "estimate": np.nan if lengths_with_result.empty else 0.0 if none else float(largest),
         "seeds": int(lengths["seeds"].max()),
         "missing": int(lengths["missing"].max()),
-        "at_least": int(not none and not (known[LENGTH] > largest).any()),
-        "at_most": int(none and len(known) > 0),
+        "at_least": int(not none and not (lengths_with_result[LENGTH] > largest).any()),
+        "at_most": int(none and len(lengths_with_result) > 0),
     }
 
 
 def _stacked(keys: list[tuple[Any, ...]]) -> tuple[np.ndarray, np.ndarray]:
-    """Edges of rows of height 1, the first on top, with gaps between different keys; and the middles of the rows."""
+    """Returns edges of rows of height 1, from the top, with gaps between different keys; and middles of the rows."""
     edges, middles = [0.0], []
     for before, key in zip([keys[0], *keys], keys, strict=False):
         if key != before:
@@ -186,8 +194,8 @@ def _stacked(keys: list[tuple[Any, ...]]) -> tuple[np.ndarray, np.ndarray]:
     return np.array(edges[::-1]), np.array(middles)
 
 
-def _told(square: dict[Any, Any]) -> str:
-    """3/5; with seeds that are not known, 3/4 +1?; none of them, ?"""
+def _count_text(square: dict[Any, Any]) -> str:
+    """Returns 3/5; with seeds without a result, 3/4 +1?; with no other seeds, ?"""
     unknown = int(square["missing"])
     if not square["seeds"]:
         return "?"
@@ -199,7 +207,7 @@ def _ink(share: float) -> str:
 
 
 def _beside(i: int, count: int) -> float:
-    """Factor by which the i-th curve is shifted, so that equal points are seen."""
+    """Returns the factor by which the i-th curve is shifted, so that equal points stay visible."""
     return float(1.025 ** (i - (count - 1) / 2))
 
 

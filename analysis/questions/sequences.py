@@ -1,4 +1,4 @@
-"""What figures about sequences share: curves named by cell, settings that are held, what was measured at the end."""
+"""Functions that all figures about sequences share: curves named by cell, settings, final values."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from memsweep.spec.schema import Status
 TASK, LENGTH, CELL, WIDTH = "data_task", "data_sequence_length", "model_cell", "model_width"
 CURVE = [CELL, "variant"]
 SETTING = [TASK, *CURVE, WIDTH, LENGTH]
-"""What makes a setting: nothing but seeds is ever averaged over."""
+"""Columns that make a setting: averages are over seeds alone."""
 
 SOLVED_IN = 0.6
-"""Share of seeds in which a length must be solved to count for a setting; a threshold of ours."""
+"""Share of seeds in which a length must be solved to count for a setting; our threshold."""
 
 PRU = "PRU-style cell (reconstructed)"
 PRU_NOTE = (
@@ -34,24 +34,25 @@ ACCURACY, SQUARED_ERROR = "accuracy", "squared error"
 
 
 def settings(trials: pd.DataFrame) -> pd.DataFrame:
-    """The rows with `model_cell` a name for every family, and `variant`: what else differs between alike trials.
+    """Returns the rows with the family as `model_cell` of networks without cells, and with their `variant`.
 
-    variant: other fields that differ between trials of one task, length, cell and width, as a text; "" for none. What
-    differs with the task or the length alone, such as a budget, is no variant.
+    variant: other fields that differ between trials of one task, length, cell and width, as a text; "" for none. Fields
+    that differ with the task or the length alone, such as a budget, are no variant.
     """
-    own = trials.assign(model_cell=trials[CELL].where(trials[CELL] != "none", trials["model_family"]))
-    known = [TASK, LENGTH, CELL, WIDTH]
-    fields = [name for name in frames.varying(own) if name not in (*known, "model_family")]
-    alike = own.groupby(known, sort=False)
+    named = trials.assign(model_cell=trials[CELL].where(trials[CELL] != "none", trials["model_family"]))
+    shared = [TASK, LENGTH, CELL, WIDTH]
+    fields = [name for name in frames.varying(named) if name not in (*shared, "model_family")]
+    alike = named.groupby(shared, sort=False)
     fields = [name for name in fields if (alike[name].nunique(dropna=False) > 1).any()]
-    return own.assign(variant=frames.labels(own, fields) if fields else "")
+    return named.assign(variant=frames.labels(named, fields) if fields else "")
 
 
 def measured(rows: pd.DataFrame, prefix: str = "validation_") -> pd.DataFrame:
-    """The rows with `measure`, its `value` a target, and `chance`, the value of an answer that reads nothing.
+    """Returns the rows with `measure`, its `value` a target, and `chance`, the value of an answer without inputs.
 
-    Of numbers the mean squared error, of tokens the share that is right. chance: of copy 1 / V, of recall 2 / V (any
-    value), of adding 1/6 (always 1), of reconstruction 1 (always 0); NaN where the vocabulary is the task's own, 0.
+    measure: of numbers the mean squared error, of tokens the share that is right.  chance: of copy 1 / V, of recall 2 /
+    V (any value), of adding 1/6 (always 1), of reconstruction 1 (always 0); NaN where the vocabulary is the task's
+    default, 0.
     """
     count = rows[f"{prefix}target_count"]
     error = frames.share(rows[f"{prefix}squared_error_sum"], count)
@@ -64,28 +65,31 @@ def measured(rows: pd.DataFrame, prefix: str = "validation_") -> pd.DataFrame:
 
 
 def at_one_width(rows: pd.DataFrame) -> pd.DataFrame:
-    """Rows of the largest width that every curve has; where there is none, of each curve's own largest."""
+    """Returns rows of the largest width that every curve has; without such a width, of each curve's own largest."""
     by_curve = rows.groupby(CURVE, sort=False)[WIDTH]
     shared = set.intersection(*(set(widths) for _, widths in by_curve)) if len(rows) else set()
     return rows[rows[WIDTH] == max(shared)] if shared else rows[rows[WIDTH] == by_curve.transform("max")]
 
 
 def solved(trials: pd.DataFrame) -> pd.Series[float]:
-    """1: has solved its task; 0: finished or diverged without; NaN: not known (failed, pruned before, not stored)."""
+    """Returns 1 where the task was solved, 0 where a trial finished or diverged without, and NaN where this is unknown.
+
+    Unknown: failed, pruned before, or not stored.
+    """
     did = trials["solved_step"].notna() & trials["status"].isin((*frames.USABLE, Status.DIVERGED))
     did_not = trials["status"].isin((Status.FINISHED, Status.DIVERGED)) & ~did
     return did.astype(float).where(did | did_not)
 
 
 def shown(rows: pd.DataFrame) -> pd.DataFrame:
-    """Those of these rows (any number a trial) that a figure of curves shows: one width, and a length for each task.
+    """Returns the rows (any number a trial) that a figure of curves shows: one width, and a length for each task.
 
-    The width is that of `at_one_width`; the length the longest that any cell solves in SOLVED_IN of its seeds, else the
-    longest: beyond it all lie at the floor.
+    The width is that of `at_one_width`; the length is the longest that any cell solves in SOLVED_IN of its seeds, or
+    the longest if no length is solved. Beyond it all cells lie at the floor.
     """
     chosen = []
-    for _, own in settings(rows).groupby(TASK, sort=False):
-        at_width = at_one_width(own)
+    for _, of_task in settings(rows).groupby(TASK, sort=False):
+        at_width = at_one_width(of_task)
         trials = at_width.drop_duplicates("trial_id")
         shares = trials.assign(solved=solved(trials)).groupby(SETTING)["solved"].mean()
         lengths = shares[shares >= SOLVED_IN].index.get_level_values(LENGTH)
@@ -94,38 +98,39 @@ def shown(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def at_every(rows: pd.DataFrame, places: list[str]) -> pd.DataFrame:
-    """The rows, and one without values for each place of its task and length at which a trial has none.
+    """Returns the rows, and a row without values for each place of its task and length that a trial lacks.
 
     rows: one a trial and place, or one a trial with NaN in `places`.  places: columns such as a position.
     """
-    known = rows.dropna(subset=places)
-    wanted = known[[TASK, LENGTH, *places]].drop_duplicates()
+    stored = rows.dropna(subset=places)
+    wanted = stored[[TASK, LENGTH, *places]].drop_duplicates()
     trials = rows[[*SETTING, "seed", "trial_id"]].drop_duplicates()
-    values = known.drop(columns=[*SETTING, "seed"])
+    values = stored.drop(columns=[*SETTING, "seed"])
     return trials.merge(wanted, on=[TASK, LENGTH]).merge(values, on=["trial_id", *places], how="left")
 
 
 def curves(chosen: pd.DataFrame, summary: pd.DataFrame) -> list[tuple[str, pd.DataFrame, dict[str, Any]]]:
-    """Name, points and look of each curve of `chosen`, in the order of cells; a cell looks alike in a summary."""
+    """Returns name, points and look of each curve of `chosen`, in the order of cells; a summary fixes the looks."""
     names = sorted(set(summary[CURVE].itertuples(index=False, name=None)), key=_order)
     looks = dict(zip(names, figures.looks(len(names), ordered=False), strict=True))
-    found = chosen.groupby(CURVE, sort=False)
-    by_name = {key: points for key, points in found}
+    groups = chosen.groupby(CURVE, sort=False)
+    by_name = {key: points for key, points in groups}
     return [(name_of(*key), by_name[key], looks[key]) for key in names if key in by_name]
 
 
 def name_of(cell: str, variant: str = "") -> str:
+    """Returns the name of a curve."""
     return f"{cell}, {variant}" if variant else cell
 
 
 def by_cell(rows: pd.DataFrame) -> pd.DataFrame:
-    """The rows in the order of cells, variants, widths and lengths."""
+    """Returns the rows in the order of cells, variants, widths and lengths."""
     order = rows[CELL].map(lambda cell: _order((cell, ""))[0])
     return rows.assign(order=order).sort_values(["order", *CURVE, WIDTH, LENGTH]).drop(columns="order")
 
 
 def title(chosen: pd.DataFrame, *held: str) -> str:
-    """Of a legend of cells: which fields are held at what, and what the PRU-style ones are."""
+    """Returns the title of a legend of cells: values of the fixed fields, and a note on PRU-style cells."""
     facts = []
     for name in held:
         values = np.sort(chosen[name].unique())
@@ -134,12 +139,12 @@ def title(chosen: pd.DataFrame, *held: str) -> str:
 
 
 def pru(chosen: pd.DataFrame) -> str:
-    """What to say of PRU-style cells beside a figure: nothing where there are none."""
+    """Returns a note on PRU-style cells for a figure; "" where it has none."""
     return f"pru_…: {PRU}" if chosen[CELL].str.startswith("pru").any() else ""
 
 
 def size_axis(ax: Axes, against: str, sizes: np.ndarray) -> None:
-    """The axis of width or parameters, logarithmic.  sizes: those that are drawn."""
+    """Sets up the axis of width or parameters, logarithmic.  sizes: values that are drawn."""
     ax.set(xscale="log", xlabel={WIDTH: "width (H)", "parameters": "parameters (P)"}[against])
     if against == WIDTH:
         figures.grid_ticks(ax.xaxis, sizes)
@@ -148,7 +153,7 @@ def size_axis(ax: Axes, against: str, sizes: np.ndarray) -> None:
 
 
 def measure_axis(ax: Axes, measure: str) -> None:
-    """The axis of what is measured on validation data: accuracy from 0 to 1, squared error logarithmic."""
+    """Sets up the axis of validation accuracy, from 0 to 1, or of squared error, logarithmic."""
     ax.set_ylabel(f"validation {measure}")
     if measure == ACCURACY:
         ax.set_ylim(0, 1.02)

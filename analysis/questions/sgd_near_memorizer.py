@@ -8,7 +8,7 @@ from analysis.core import frames, series
 
 QUERY = frames.CURVES
 EPOCHS = 2
-"""In which the loss is to fall by a large factor."""
+"""Epochs in which the claimed fall of the loss by a large factor occurs."""
 LOSS = "mean loss (half squared error)"
 DISTANCE = "largest distance (perturbations)"
 LOSSES = {"start": "before training", "soon": f"least in {EPOCHS} epochs", "least": "least in the run"}
@@ -16,7 +16,7 @@ PLACE = ["seed", "perturbation"]
 
 
 def of_seeds(curves: pd.DataFrame) -> pd.DataFrame:
-    """A row per seed and perturbation rho > 0, at the rate whose run finds the least loss.
+    """Returns a row per seed and perturbation rho > 0, at the learning rate whose run reaches the least loss.
 
     Returns seed, perturbation, rate; start: loss of rate 0; soon, least: smallest loss measured in two epochs and in
     the whole run; farthest: largest distance measured, over rho. NaN where there is no result, or a rate's run has not
@@ -34,19 +34,19 @@ def of_seeds(curves: pd.DataFrame) -> pd.DataFrame:
     absent = wanted.loc[~frames.settled(wanted), PLACE].drop_duplicates()
     best = best.merge(absent, how="left", on=PLACE, indicator="of")
     best = best[best["of"] == "left_only"].drop(columns="of")
-    everyone = wanted[PLACE].drop_duplicates()
-    return everyone.merge(start, how="left", on=PLACE).merge(best, how="left", on=PLACE)
+    places = wanted[PLACE].drop_duplicates()
+    return places.merge(start, how="left", on=PLACE).merge(best, how="left", on=PLACE)
 
 
 def summarize(curves: pd.DataFrame) -> pd.DataFrame:
-    """Per perturbation, over seeds: losses, by `when`, and the largest distance.
+    """Returns losses, by `when`, and the largest distance per perturbation, over seeds.
 
     Returns quantity, perturbation, when, estimate, low, high, seeds, missing.
     """
-    found = of_seeds(curves).assign(status=frames.USABLE[0])
+    seeds = of_seeds(curves).assign(status=frames.USABLE[0])
     parts = [(LOSS, name, when) for name, when in LOSSES.items()] + [(DISTANCE, "farthest", "in the run")]
     summaries = [
-        series.summarize(found.assign(when=when), {quantity: found[name]}, ["perturbation", "when"])
+        series.summarize(seeds.assign(when=when), {quantity: seeds[name]}, ["perturbation", "when"])
         for quantity, name, when in parts
     ]
     return pd.concat(summaries, ignore_index=True)

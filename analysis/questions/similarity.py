@@ -14,13 +14,13 @@ QUERY = """select w.trial_id, w.setting_id, w.seed, w.configuration, t.status, t
 b.* exclude (trial_id, attempt_id)
 from wanted w left join trials t using (trial_id) left join representations b using (trial_id)
 where w.sweep = '{sweep}' order by w.position, b.step, b.part, b.layer"""
-"""What networks say; a trial that is not stored is one row without step."""
+"""Outputs of networks; a trial that is not stored is one row without step."""
 
 TRUE, SHARED, OWN = "true labels", "one random labelling", "random labels of each its own"
 FITTED = 0.99
 """Training accuracy below which a network is not compared: it has neither learned nor memorized."""
 UNITS = 16
-"""Of networks of any width, the first ones, which are as good as any: PWCCA depends on how many are compared."""
+"""Number of units compared, the first of each network, at any width: PWCCA depends on this number."""
 
 KAPPA, AGREEMENT, CKA, PWCCA, COSINE = (
     *("kappa of predictions", "agreement on training examples", "linear CKA"),
@@ -29,15 +29,15 @@ KAPPA, AGREEMENT, CKA, PWCCA, COSINE = (
 
 
 def labelled(rows: pd.DataFrame) -> pd.DataFrame:
-    """With the column `group`: which labels a network was trained on; the labels' noise seed tells whose they are."""
+    """Returns the rows with `group`, the labels of a network's training, by noise fraction and noise seed."""
     fraction = rows["data_noise_fraction"]
     partly = "random share " + fraction.astype(str)
-    own = np.where(rows["seeds_noise"] == rows["seed"], OWN, SHARED)
-    return rows.assign(group=np.select([fraction == 0, fraction < 1], [TRUE, partly], own))
+    random_group = np.where(rows["seeds_noise"] == rows["seed"], OWN, SHARED)
+    return rows.assign(group=np.select([fraction == 0, fraction < 1], [TRUE, partly], random_group))
 
 
 def partly_random(fraction: float) -> str:
-    """The group of a share of random labels."""
+    """Returns the group of a share of random labels."""
     return TRUE if fraction == 0 else SHARED if fraction == 1 else f"random share {fraction}"
 
 
@@ -50,10 +50,11 @@ def compared(
     width: int | None = None,
     end: bool = True,
 ) -> np.ndarray:
-    """How alike each two networks are: [G, S, G, S], groups and seeds in order; NaN where one is missing or unfitted.
+    """Returns the similarity of each two networks: [G, S, G, S], groups and seeds in order; NaN if missing or unfitted.
 
     rows: QUERY's, of any number of groups.  layer: of hidden units, for CKA and PWCCA.  width: of networks; default:
-    that at which there are random labels.  end: else before training.  PWCCA is told of the pairs of `of_pairs` alone.
+    the least width with random labels.  end: at the end of training, else before training.  PWCCA is computed only for
+    the pairs of `of_pairs`.
     """
     rows = labelled(rows)
     seeds = sorted(rows["seed"].unique())
@@ -62,16 +63,16 @@ def compared(
     if measure != AGREEMENT:
         rows = rows[rows["train_correct_count"] >= FITTED * rows["train_count"]]
     part = "train" if measure == AGREEMENT else "validation"
-    said = _said(rows, part, "hidden" if measure in (CKA, PWCCA) else "logits", layer)
+    outputs = _outputs(rows, part, "hidden" if measure in (CKA, PWCCA) else "logits", layer)
     places = [(group, seed) for group in groups for seed in seeds]
-    there = np.array([place in said for place in places])
-    found = np.full((len(places), len(places)), np.nan)
+    there = np.array([place in outputs for place in places])
+    matrix = np.full((len(places), len(places)), np.nan)
     if there.any():
         units = UNITS if measure == PWCCA else None
-        values = np.stack([said[place][:, :units] for place in places if place in said])
+        values = np.stack([outputs[place][:, :units] for place in places if place in outputs])
         if measure == COSINE:
-            gradients = _said(rows, part, "gradient", 0)
-            stacked = np.stack([gradients[place] for place in places if place in said])
+            gradients = _outputs(rows, part, "gradient", 0)
+            stacked = np.stack([gradients[place] for place in places if place in outputs])
             alike = comparisons.gradient_cosine(stacked, values.argmax(2))
         elif measure == KAPPA:
             alike = comparisons.kappa(values.argmax(2))
@@ -80,68 +81,73 @@ def compared(
         else:
             pair = np.tile(np.arange(len(seeds)) // 2, len(groups))[there]
             alike = comparisons.cka(values) if measure == CKA else comparisons.pwcca(values, pair[:, None] == pair)
-        found[np.ix_(there, there)] = alike
-    return found.reshape(len(groups), len(seeds), len(groups), len(seeds))
+        matrix[np.ix_(there, there)] = alike
+    return matrix.reshape(len(groups), len(seeds), len(groups), len(seeds))
 
 
 def of_pairs(alike: np.ndarray, one: int, other: int) -> np.ndarray:
-    """Between two networks of one group, or of two, for disjoint pairs of seeds, which are independent: [S // 2].
+    """Returns [S // 2], similarity of disjoint pairs of seeds, which are independent, within a group or between two.
 
-    alike: [G, S, G, S].  Of two groups it is the mean of both ways; networks of one seed began alike and don't pair.
+    alike: [G, S, G, S].  Between two groups it is the mean of both ways; networks of one seed began alike and don't
+    pair.
     """
     first = np.arange(0, alike.shape[1] - 1, 2)
-    found: np.ndarray = (alike[one, first, other, first + 1] + alike[one, first + 1, other, first]) / 2
-    return found
+    pairs: np.ndarray = (alike[one, first, other, first + 1] + alike[one, first + 1, other, first]) / 2
+    return pairs
 
 
 def hidden_layers(rows: pd.DataFrame) -> list[int]:
+    """Returns the indices of stored hidden layers."""
     return sorted(rows.loc[rows["quantity"] == "hidden", "layer"].dropna().astype(int).unique())
 
 
 def fractions(rows: pd.DataFrame) -> list[float]:
-    """Shares of random labels, from 0 to 1."""
+    """Returns shares of random labels, from 0 to 1."""
     return sorted(rows["data_noise_fraction"].unique())
 
 
 def summarize(rows: pd.DataFrame) -> pd.DataFrame:
-    """Per measure, networks compared, and axis: the mean over disjoint pairs of networks.
+    """Returns the mean over disjoint pairs of networks per measure, networks compared, and axis.
 
     rows: QUERY's (`frames.read`).  Returns quantity, axis (layer, share of random labels, or width), x, networks,
     estimate, low, high, seeds (pairs), missing.
     """
-    layers, told = hidden_layers(rows), []
+    layers, parts = hidden_layers(rows), []
     widths = sorted(rows.loc[rows["data_noise_fraction"] == 0, "model_width"].unique())
 
-    def tell(measure: str, axis: str, x: float, networks: str, values: np.ndarray) -> None:
+    def append(measure: str, axis: str, x: float, networks: str, values: np.ndarray) -> None:
         frame = pd.DataFrame({"seed": range(len(values)), "value": values, "status": "finished"})
-        told.append(frame.assign(quantity=measure, axis=axis, x=x, networks=networks))
+        parts.append(frame.assign(quantity=measure, axis=axis, x=x, networks=networks))
 
     for measure in (CKA, PWCCA):
         for layer in layers:
             alike = compared(rows, measure, (TRUE, SHARED, OWN), layer=layer)
             for i, group in enumerate((TRUE, SHARED, OWN)):
-                tell(measure, "layer", layer, group, of_pairs(alike, i, i))
-            tell(measure, "layer", layer, "one of true, one of random labels", of_pairs(alike, 0, 1))
+                append(measure, "layer", layer, group, of_pairs(alike, i, i))
+            append(measure, "layer", layer, "one of true, one of random labels", of_pairs(alike, 0, 1))
     for measure in (KAPPA, COSINE):
         for fraction in fractions(rows):
-            tell(measure, "share", fraction, "shared labels", _of_group(rows, measure, partly_random(fraction)))
-        tell(measure, "share", 1.0, OWN, _of_group(rows, measure, OWN))
+            append(measure, "share", fraction, "shared labels", _of_group(rows, measure, partly_random(fraction)))
+        append(measure, "share", 1.0, OWN, _of_group(rows, measure, OWN))
     for width in widths if layers else ():
         for moment in ("trained", "untrained"):
             values = _of_group(rows, PWCCA, TRUE, layer=layers[-1], width=width, end=moment == "trained")
-            tell(PWCCA, "width", width, moment, values)
-    pairs = pd.concat(told, ignore_index=True).groupby("quantity", sort=False)
-    pieces = [series.summarize(own, {str(name): own["value"]}, ["axis", "x", "networks"]) for name, own in pairs]
-    found = pd.concat(pieces, ignore_index=True)
-    return found[found["seeds"] > 0].reset_index(drop=True)
+            append(PWCCA, "width", width, moment, values)
+    pairs = pd.concat(parts, ignore_index=True).groupby("quantity", sort=False)
+    pieces = [
+        series.summarize(of_measure, {str(name): of_measure["value"]}, ["axis", "x", "networks"])
+        for name, of_measure in pairs
+    ]
+    summary = pd.concat(pieces, ignore_index=True)
+    return summary[summary["seeds"] > 0].reset_index(drop=True)
 
 
 def _of_group(rows: pd.DataFrame, measure: str, group: str, **where: Any) -> np.ndarray:
     return of_pairs(compared(rows, measure, (group,), **where), 0, 0)
 
 
-def _said(rows: pd.DataFrame, part: str, quantity: str, layer: int) -> dict[tuple[str, int], np.ndarray]:
-    """(group, seed) -> what is told of each example, [E, H]."""
+def _outputs(rows: pd.DataFrame, part: str, quantity: str, layer: int) -> dict[tuple[str, int], np.ndarray]:
+    """Returns (group, seed) -> values of a quantity of each example, [E, H]."""
     at_layer = {"layer": layer} if quantity == "hidden" else {}
     chosen = figures.having(rows, {"part": part, "quantity": quantity, **at_layer})
     columns = (chosen[name] for name in ("group", "seed", "numbers", "width"))

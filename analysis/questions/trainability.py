@@ -13,13 +13,13 @@ from memsweep.spec.schema import Status
 QUERY = frames.TRIALS
 DIVERGED, RATE = "settings that diverge (share)", "optimizer_learning_rate"
 STATUSES = (*frames.USABLE, Status.DIVERGED.value)
-"""Of trials of which it is known whether they diverge."""
+"""Statuses of trials that are known to diverge or not."""
 WORSE = 2.0
-"""Times the loss of guessing at which a trial counts as diverged though its weights are numbers (ours)."""
+"""A trial counts as diverged from this multiple of the loss of guessing on, even with finite weights (ours)."""
 
 
 def diverged(trials: pd.DataFrame) -> pd.Series[float]:
-    """1: weights are no numbers, or the mean loss of training examples at the end is beyond WORSE times guessing's.
+    """Returns 1 where weights are not finite, or the mean training loss at the end exceeds WORSE times guessing's.
 
     0 otherwise; NaN: not known (failed, or not stored).
     """
@@ -30,17 +30,17 @@ def diverged(trials: pd.DataFrame) -> pd.Series[float]:
 
 
 def summarize(trials: pd.DataFrame) -> pd.DataFrame:
-    """Per cell and learning rate: the share of seeds that diverge, with Wilson's interval at 95 %.
+    """Returns the share of seeds that diverge per cell and learning rate, with Wilson's interval at 95 %.
 
     Returns quantity, model_cell, optimizer_learning_rate, estimate, low, high, seeds, missing.
     """
-    known = trials.assign(diverged=diverged(trials))
-    found = statistics.share_over_seeds(known, [sequences.CELL, RATE], "diverged")
-    return found.assign(quantity=DIVERGED)
+    trials_with_outcome = trials.assign(diverged=diverged(trials))
+    summary = statistics.share_over_seeds(trials_with_outcome, [sequences.CELL, RATE], "diverged")
+    return summary.assign(quantity=DIVERGED)
 
 
 def draw(summary: pd.DataFrame, ax: Axes) -> Axes:
-    """The share against the learning rate, a curve a cell."""
+    """Draws the share against the learning rate, a curve a cell."""
     return series.draw(summary, ax, (DIVERGED, RATE, sequences.CELL), {}, {"xscale": "log", "ylim": (-0.03, 1.03)})
 
 

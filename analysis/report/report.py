@@ -1,4 +1,4 @@
-"""All sweeps of a results folder on one page that needs nothing but itself; figures as PDF, SVG and PNG beside it."""
+"""Writes all sweeps of a results folder to one self-contained page, with figures as PDF, SVG and PNG beside it."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from memsweep.spec.schema import SETTLED, Status
 PAGE = "report.html"
 FIGURES = "figures"
 UNNAMEABLE = (errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ)
-"""Errors of a file's name."""
+"""Errors caused by a file's name."""
 SHOWN_FAILURES = 20
 SHOWN_ROWS = 400
 
@@ -48,9 +48,9 @@ class Drawn:
     anchor: str
     title: str
     note: str
-    words: str  # for those who can't see it
-    count: str  # of trials behind it, and of those that are not
-    plot: dict[str, Any]  # what Plotly draws
+    words: str  # for readers who can't see it
+    count: str  # of trials behind it, and of trials left out
+    plot: dict[str, Any]  # Plotly's data and layout
     twins: dict[str, str]  # pdf, svg, png: as data addresses
     columns: list[str]
     rows: list[list[str]]
@@ -59,15 +59,15 @@ class Drawn:
 
 @dataclass(frozen=True)
 class Question:
-    """What one analysis module says of a sweep."""
+    """Result of one analysis module for a sweep."""
 
     text: str
     query: str
     figures: list[Drawn]
     problem: str = ""
-    """Why there are no figures, where drawing them raised an error."""
+    """Reason for missing figures, where drawing them raised an error."""
     left_out: str = ""
-    """Which figures have nothing on them, and why."""
+    """Titles of empty figures, with reasons."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ class Section:
 def write(results: str | Location, warn: Callable[[str], None] = lambda problem: None) -> Location:
     """Writes the figures and the page; returns the page's path. Raises StoreError when the folder can't be written.
 
-    warn: is told each question that could not be answered; the others are on the page all the same.
+    warn: called with the problem of each module that fails; the others are on the page all the same.
     """
     store = Snapshot(results)
     folder = store.results / FIGURES
@@ -114,13 +114,13 @@ def write(results: str | Location, warn: Callable[[str], None] = lambda problem:
 def _section(store: Store, counts: dict[str, Any], causes: dict[str, tuple[str, str]]) -> Section:
     sweep = counts["sweep"]
     trials = frames.read(frames.TRIALS, sweep, store)
-    own = [(trial, *causes[trial]) for trial in trials["trial_id"] if trial in causes]
+    causes_of_sweep = [(trial, *causes[trial]) for trial in trials["trial_id"] if trial in causes]
     answered = [_answered(module, sweep, prefix, store) for prefix, module in asked(sweep, store).items()]
     return Section(
         sweep,
         {name: value for name, value in counts.items() if name != "sweep"},
         list(_notices(trials, trial_state.states(store)[sweep])),
-        own[:SHOWN_FAILURES],
+        causes_of_sweep[:SHOWN_FAILURES],
         [
             question
             for i, question in enumerate(answered)
@@ -131,20 +131,20 @@ def _section(store: Store, counts: dict[str, Any], causes: dict[str, tuple[str, 
 
 
 def _papers(store: Store, folder: Location) -> list[tuple[Paper, Drawn]]:
-    """The claims of each paper of which something was run, by the table that `memsweep claims` has written."""
+    """Returns each paper with its figure, if any of its claims was run, from the table of `memsweep claims`."""
     verdicts = table.stored(store.results)
-    found = list[tuple[Paper, Drawn]]()
+    papers_drawn = list[tuple[Paper, Drawn]]()
     for paper in papers():
         rows = verdicts[verdicts["paper"] == paper.key]
         if (rows["verdict"] != Verdict.NOT_RUN).any():
             count = ", ".join(f"{count} {verdict}" for verdict, count in rows["verdict"].value_counts().items())
             drawn = _drawn(table.figure(paper), rows, "claims-", f"{len(rows)} claims: {count}.", folder)
-            found += [(paper, drawn)] if isinstance(drawn, Drawn) else []
-    return found
+            papers_drawn += [(paper, drawn)] if isinstance(drawn, Drawn) else []
+    return papers_drawn
 
 
 def _notices(trials: pd.DataFrame, states: dict[str, str]) -> Iterator[str]:
-    """What the reader must know before looking at a figure: trials without a result, by their ends; missing probes."""
+    """Yields notices to read before a figure: trials without a result, by their ends; missing probes."""
     settled = trials["trial_id"][trials["status"].isin(SETTLED)]
     if lacking := sum(states[trial_id] not in SETTLED for trial_id in settled):
         yield f"{lacking:,} of {len(trials):,} trials are stored without the probes that are wanted: launch again."
@@ -160,57 +160,57 @@ def _answered(module: ModuleType | Broken, sweep: str, prefix: str, store: Store
     text = (getattr(module, "__doc__", None) or name).strip().partition("\n")[0]
     folder, drawn, empty, statement = store.results / FIGURES, list[Drawn](), dict[str, list[str]](), ""
     try:
-        found = answer(module, sweep, store)
-        statement = frames.statement(found.module.QUERY, sweep)
-        text = _heading(found) or text
-        for figure in found.figures:
-            count = _behind(figure.about(found.chosen), figure.about(found.read))
-            one = _drawn(figure, found.summary, prefix, count, folder)
-            if isinstance(one, Drawn):
-                drawn.append(one)
+        result = answer(module, sweep, store)
+        statement = frames.statement(result.module.QUERY, sweep)
+        text = _heading(result) or text
+        for figure in result.figures:
+            count = _behind(figure.about(result.chosen), figure.about(result.read))
+            figure_drawn = _drawn(figure, result.summary, prefix, count, folder)
+            if isinstance(figure_drawn, Drawn):
+                drawn.append(figure_drawn)
             else:
-                empty.setdefault(one, []).append(figure.title)
+                empty.setdefault(figure_drawn, []).append(figure.title)
     except OSError as error:
         if error.errno not in UNNAMEABLE:
-            raise  # the folder's fault, not the question's
+            raise  # a problem of the folder, not of the module
         problem = f"sweep {sweep!r}: its figures can't be stored: {error.strerror}."
         return Question(text, statement, [], problem)
-    except Exception as error:  # a hundred figures are not lost for one
+    except Exception as error:  # one failing module must not cost all other figures
         problem = f"{name} can't draw sweep {sweep!r}: {type(error).__name__}: {error} ({_where(error, name)})."
         return Question(text, statement, [], problem)
     left_out = "; ".join(f"{', '.join(titles)} ({why})" for why, titles in empty.items())
     return Question(text, statement, drawn, left_out=left_out and f"Left out: {left_out}.")
 
 
-def _heading(found: Answer) -> str:
-    """What the module makes of the sweep's axes, if it has a `heading`."""
-    return str(found.module.heading(found.read)) if hasattr(found.module, "heading") else ""
+def _heading(result: Answer) -> str:
+    """Returns the module's heading for the sweep's axes, if it has `heading`."""
+    return str(result.module.heading(result.read)) if hasattr(result.module, "heading") else ""
 
 
 def _where(error: Exception, module: str) -> str:
-    """The last place within the analysis, or the module of this name, at which an error was raised."""
-    here, stem = Path(__file__).parents[1], module.rpartition(".")[2]
+    """Returns the last place within the analysis, or the module of this name, at which an error was raised."""
+    package, stem = Path(__file__).parents[1], module.rpartition(".")[2]
     places = [(Path(frame.filename), frame.lineno) for frame in extract_tb(error.__traceback__)]
     if isinstance(error, SyntaxError) and error.filename:
         places.append((Path(error.filename), error.lineno))
-    path, line = [(path, line) for path, line in places if path.is_relative_to(here) or path.stem == stem][-1]
-    return f"{here.name}/{path.relative_to(here) if path.is_relative_to(here) else path.name}, line {line}"
+    path, line = [(path, line) for path, line in places if path.is_relative_to(package) or path.stem == stem][-1]
+    return f"{package.name}/{path.relative_to(package) if path.is_relative_to(package) else path.name}, line {line}"
 
 
 def _behind(chosen: pd.DataFrame, read: pd.DataFrame) -> str:
-    """Which trials a figure shows: how many of how many, and what was held where not all are shown."""
+    """Returns how many of how many trials a figure shows, and the fixed fields where not all are shown."""
     used, wanted = (frame["trial_id"].nunique() for frame in (chosen[frames.usable(chosen)], chosen))
-    held = {name: chosen[name].iloc[0] for name in frames.varying(read) if len(chosen) and chosen[name].nunique() == 1}
-    return f"{used:,} of {wanted:,} trials" + (f", those with {frames.label(held, read)}." if held else ".")
+    fixed = {name: chosen[name].iloc[0] for name in frames.varying(read) if len(chosen) and chosen[name].nunique() == 1}
+    return f"{used:,} of {wanted:,} trials" + (f", those with {frames.label(fixed, read)}." if fixed else ".")
 
 
 def _drawn(figure: figures.Figure, summary: pd.DataFrame, prefix: str, count: str, folder: Location) -> Drawn | str:
-    """The figure, and its files; or why there is nothing on it, without files."""
+    """Returns the figure with its files, or the reason why it is empty, without files."""
     rows = figure.rows(summary)
     with figures.canvas() as ax:
         figure.draw(summary, ax)
         if why := figures.why_empty(ax):
-            for kind in figures.UNDATED:  # of a report before
+            for kind in figures.UNDATED:  # of an earlier report
                 (folder / f"{prefix}{figure.name}.{kind}").unlink(missing_ok=True)
             return why
         paths = figures.save(ax, folder, prefix + figure.name, figure.title)
@@ -230,7 +230,7 @@ def _drawn(figure: figures.Figure, summary: pd.DataFrame, prefix: str, count: st
 
 
 def _provenance(sweep: str, trials: pd.DataFrame, store: Store) -> dict[str, str]:
-    """Where the numbers come from, as name -> text."""
+    """Returns the origin of the numbers, as name -> text."""
     stored = trials[trials["status"] != frames.MISSING]
     packs = query.table("packs", store)
     packs = packs[packs["attempt_id"].isin(set(stored["attempt_id"].dropna()))]
@@ -258,7 +258,7 @@ def _template() -> jinja2.Template:
 
 
 def _address(path: Location) -> str:
-    """The file's content as an address that needs no other file."""
+    """Returns the file's content as a data address, which needs no other file."""
     kind = {".pdf": "application/pdf", ".svg": "image/svg+xml", ".png": "image/png"}[path.suffix]
     return f"data:{kind};base64,{base64.b64encode(path.read_bytes()).decode()}"
 
@@ -268,7 +268,7 @@ def _distinct(values: pd.Series[Any]) -> str:
 
 
 def spans(values: pd.Series[Any]) -> str:
-    """Whole numbers as 0-4, 7."""
+    """Returns whole numbers as a text such as 0-4, 7."""
     numbers = sorted({int(value) for value in values})
     spans: list[list[int]] = []
     for number in numbers:
@@ -280,13 +280,13 @@ def spans(values: pd.Series[Any]) -> str:
 
 
 def _table(rows: pd.DataFrame) -> list[list[str]]:
-    """The texts of a table. Values of fields, and of whatever stands before the estimate, differ where they differ."""
+    """Returns the texts of a table; fields and columns before the estimate have enough digits to distinguish values."""
     names = list(rows.columns)
     keys, columns = set(names[: names.index("estimate")] if "estimate" in names else ()) | set(frames.COLUMNS), []
     for name in names:
         values = rows[name]
         written = texts(values, 4) if name in keys and is_float_dtype(values) else map(_text, values)
-        columns.append([text if known else "" for text, known in zip(written, values.notna(), strict=True)])
+        columns.append([text if has_value else "" for text, has_value in zip(written, values.notna(), strict=True)])
     return [list(row) for row in zip(*columns, strict=True)]
 
 
