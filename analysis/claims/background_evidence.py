@@ -81,8 +81,7 @@ def constructed(rows: pd.DataFrame) -> Sequence[Evidence]:
 
 
 def cover_transition(rows: pd.DataFrame) -> Sequence[Evidence]:
-    """Returns tests of the share of labellings fitted against Cover's count, and of its fall at few and many
-    weights."""
+    """Returns tests of the share of labellings fitted against Cover's count, and of its fall by number of weights."""
     fits = cover.fitted(rows)
     parts: list[Evidence] = []
     shares: dict[int, dict[float, tuple[int, int]]] = {}
@@ -245,9 +244,9 @@ def unrolling(rows: pd.DataFrame) -> Sequence[Evidence]:
     whole = logs.reindex(columns=[*LENGTHS]).dropna()
     if whole.empty:
         raise MissingTrialsError(f"no cell with trials of {', '.join(map(str, LENGTHS))} steps")
-    one, five, ten = whole.groupby("seed").mean().to_numpy(float).T
+    first, five, ten = whole.groupby("seed").mean().to_numpy(float).T
     return [
-        Margin("log of bits at 5 steps / bits at 1", five - one),
+        Margin("log of bits at 5 steps / bits at 1", five - first),
         Margin("0.1 - change of bits from 5 steps to 10 (share)", 0.1 - np.abs(np.expm1(ten - five))),
     ]
 

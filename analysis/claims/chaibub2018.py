@@ -22,7 +22,7 @@ ERRORS = 2.0
 CORRELATION = 0.79
 """Spearman's correlation over five fractions of noise takes steps of 0.1: the claim needs 0.8 or more."""
 CONSTANT = 0.02
-"""Smaller changes of M count as none."""
+"""Smaller changes of M count as no change."""
 COST = 0.01
 """Largest loss of area on held-out examples that a regularizer may cause."""
 DRAWS = 50
@@ -37,7 +37,7 @@ _FAR = {**_NEAR, "rho": 0.0}
 _HELD_OUT = {"features": "hidden", "validation": "held_out"}
 
 
-def _asked(rows: pd.DataFrame, *values: dict[str, Any], step: int | None = None) -> pd.DataFrame:
+def _selected(rows: pd.DataFrame, *values: dict[str, Any], step: int | None = None) -> pd.DataFrame:
     """Returns rows with these values, by seed, at a step or at the end; with M. Raises MissingTrialsError."""
     wanted = {name: value for part in values for name, value in part.items()}
     rows = rows.dropna(subset="step")
@@ -60,12 +60,12 @@ def _is_chance(cell: pd.DataFrame, column: str, name: str) -> Margin:
 
 
 def _learn_on_real(rows: pd.DataFrame, name: str) -> list[Evidence]:
-    return [_learns(_asked(rows, _FAMILIES[name], _REAL, _NEAR), name)]
+    return [_learns(_selected(rows, _FAMILIES[name], _REAL, _NEAR), name)]
 
 
 def _coexist(rows: pd.DataFrame, name: str) -> list[Evidence]:
-    near = _asked(rows, _FAMILIES[name], _REAL, _NEAR)
-    held_out = _asked(rows, _FAMILIES[name], _REAL, _HELD_OUT)
+    near = _selected(rows, _FAMILIES[name], _REAL, _NEAR)
+    held_out = _selected(rows, _FAMILIES[name], _REAL, _HELD_OUT)
     return [
         _learns(near, name),
         Margin(f"{LEVEL:g} minus p_memorize, {name}", (LEVEL - near["p_memorize"]).to_numpy(float)),
@@ -74,7 +74,7 @@ def _coexist(rows: pd.DataFrame, name: str) -> list[Evidence]:
 
 
 def _learn_noise(rows: pd.DataFrame, name: str) -> list[Evidence]:
-    near, fresh = (_asked(rows, _FAMILIES[name], _NOISE_INPUTS, part) for part in (_NEAR, _FAR))
+    near, fresh = (_selected(rows, _FAMILIES[name], _NOISE_INPUTS, part) for part in (_NEAR, _FAR))
     return [_learns(near, f"noise inputs, {name}"), _is_chance(fresh, "observed_auc", f"area on fresh noise, {name}")]
 
 
@@ -86,7 +86,7 @@ def _change(rows: pd.DataFrame) -> list[Evidence]:
     steps = rows.loc[rows["step"] > 0, "step"]
     if steps.empty:
         raise MissingTrialsError("no row of permutations while networks train")
-    first, last = (_asked(rows, _MLP, _REAL, _NEAR, step=step)["m"] for step in (int(steps.min()), None))
+    first, last = (_selected(rows, _MLP, _REAL, _NEAR, step=step)["m"] for step in (int(steps.min()), None))
     return [two_sided(f"M at the end minus M after {int(steps.min())} steps", (last - first).to_numpy(float))]
 
 
@@ -99,7 +99,7 @@ def two_sided(what: str, values: np.ndarray) -> Tested:
 
 def _by_fraction(rows: pd.DataFrame, part: dict[str, Any], column: str, sign: int) -> list[Evidence]:
     mlp = rows[rows["data_noise_kind"].isin(("none", "labels"))]
-    cells = _asked(mlp, _MLP, part).reset_index()
+    cells = _selected(mlp, _MLP, part).reset_index()
     by_seed = cells.pivot_table(index="seed", columns="data_noise_fraction", values=column).dropna()
     if by_seed.shape[1] < 5:
         raise MissingTrialsError(f"{by_seed.shape[1]} fractions of noisy labels; the correlation asks for 5")
@@ -116,9 +116,10 @@ def _correlation(x: np.ndarray, y: np.ndarray) -> float:
 def _dropout(rows: pd.DataFrame) -> list[Evidence]:
     noisy = {"data_noise_kind": "labels", "data_noise_fraction": 0.5}
     dropped = {**_MLP, "regularization_dropout": 0.5}
-    less = _asked(rows, _MLP, noisy, _NEAR)["m"] - _asked(rows, dropped, noisy, _NEAR)["m"]
+    less = _selected(rows, _MLP, noisy, _NEAR)["m"] - _selected(rows, dropped, noisy, _NEAR)["m"]
     gained = (
-        _asked(rows, dropped, noisy, _HELD_OUT)["observed_auc"] - _asked(rows, _MLP, noisy, _HELD_OUT)["observed_auc"]
+        _selected(rows, dropped, noisy, _HELD_OUT)["observed_auc"]
+        - _selected(rows, _MLP, noisy, _HELD_OUT)["observed_auc"]
     )
     return [
         Margin("M without dropout minus M with it", less.to_numpy(float)),
@@ -130,7 +131,7 @@ def _width(rows: pd.DataFrame) -> list[Evidence]:
     noisy = rows[(rows["data_noise_kind"] == "labels") & (rows["data_noise_fraction"] == 1.0)]
     mlps = {**_NEAR, "model_family": "mlp", "regularization_dropout": 0.0}
     end, start = (
-        _asked(noisy, mlps, step=step).reset_index().pivot_table(index="seed", columns="model_width", values="m")
+        _selected(noisy, mlps, step=step).reset_index().pivot_table(index="seed", columns="model_width", values="m")
         for step in (None, 0)
     )
     change = end - start
@@ -142,9 +143,9 @@ def _width(rows: pd.DataFrame) -> list[Evidence]:
 
 
 def _controls(rows: pd.DataFrame) -> list[Evidence]:
-    fresh, near = (_asked(rows, _MLP, _NOISE_INPUTS, part) for part in (_FAR, _NEAR))
+    fresh, near = (_selected(rows, _MLP, _NOISE_INPUTS, part) for part in (_FAR, _NEAR))
     inputs = {**_NEAR, "features": "inputs"}
-    raw = {rho: _asked(rows, _MLP, _REAL, {**inputs, "rho": rho}, step=0)["m"] for rho in (0.5, 0.8, 0.95)}
+    raw = {rho: _selected(rows, _MLP, _REAL, {**inputs, "rho": rho}, step=0)["m"] for rho in (0.5, 0.8, 0.95)}
     at_end = rows[(rows["step"] == rows["step_count"]) & (rows["features"] == "hidden")]
     draws = figures.having(at_end, {"validation": "copies", "rho": permutation.RHO})["p_chance"].dropna()
     if len(draws) < DRAWS:

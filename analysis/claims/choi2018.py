@@ -37,7 +37,7 @@ _PLACE = [TASK, LENGTH, WIDTH]
 
 
 def as_good(rows: pd.DataFrame) -> Sequence[Margin]:
-    """Returns tasks and lengths on which pru_a beats the LSTM, less those on which it loses."""
+    """Returns the share of tasks and lengths on which pru_a beats the LSTM, less its losses."""
     return [_won(rows, (PRU, ablation.EQUAL), (LSTM, ablation.EQUAL))]
 
 
@@ -48,7 +48,7 @@ def layer_helps(rows: pd.DataFrame) -> Sequence[Margin]:
 
 
 def better_on_most_tasks(rows: pd.DataFrame) -> Sequence[Margin]:
-    """Returns, by seed, the tasks that pru_a+plus_out wins less the tasks that the LSTM wins.
+    """Returns the number of tasks that pru_a+plus_out wins less the number that the LSTM wins, by seed.
 
     Raises MissingTrialsError where a task has no results.
     """

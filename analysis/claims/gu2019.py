@@ -30,7 +30,7 @@ LABELS = ("data_noise_kind", "data_noise_fraction", "seeds_noise")
 
 
 def exchanged(what: str, alike: np.ndarray, one: int = 0, other: int = 1) -> Tested:
-    """Returns the test that networks of one group are more alike than those of another, by exchange within seeds.
+    """Returns the test that networks of one group are more alike than networks of another, by exchange within seeds.
 
     alike: [G, S, G, S].  one, other: indices of groups.  Estimate: difference of the means over all pairs within a
     group; its interval at 95 % is that of the jackknife over seeds.  Seeds without a network in either group are left
@@ -172,9 +172,9 @@ def _order(rows: pd.DataFrame) -> list[Evidence]:
     index = pd.MultiIndex.from_product([(TRUE, SHARED), seeds])
     steps = by_network.reindex(index)
     there = steps.notna().all(axis=1).to_numpy()
-    found = np.full((len(index), len(index)), np.nan)
-    found[np.ix_(there, there)] = comparisons.order_correlation(steps[there].to_numpy())
-    alike = found.reshape(2, len(seeds), 2, len(seeds))
+    correlations = np.full((len(index), len(index)), np.nan)
+    correlations[np.ix_(there, there)] = comparisons.order_correlation(steps[there].to_numpy())
+    alike = correlations.reshape(2, len(seeds), 2, len(seeds))
     return [exchanged("Spearman of first learned steps, true labels less one random labelling", alike)]
 
 

@@ -12,8 +12,7 @@ KIND, FRACTION = "data_noise_kind", "data_noise_fraction"
 
 
 def epochs(trials: pd.DataFrame) -> pd.Series[float]:
-    """Returns passes over the training set until every label was first measured as fitted; NaN: not within the
-    budget."""
+    """Returns passes over the training set until every label was first measured as fitted; NaN: never in the budget."""
     return trials["fitted_step"].astype(float) * trials["optimizer_batch_size"] / trials["data_examples"]
 
 

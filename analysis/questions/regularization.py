@@ -22,8 +22,8 @@ CAPS = (0.3, 0.5, 0.7)
 
 
 def named(trials: pd.DataFrame) -> pd.DataFrame:
-    """Returns the rows with regularizer ('none', or its fields that are not 0) and strength (of the first of its
-    fields)."""
+    """Returns the rows with regularizer ('none', or its fields that are not 0) and strength (its first field's
+    value)."""
     fields = [name for name in frames.varying(trials) if name.startswith("regularization_")]
     settings = trials[fields].to_dict("records")
     return trials.assign(

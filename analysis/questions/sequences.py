@@ -36,8 +36,8 @@ ACCURACY, SQUARED_ERROR = "accuracy", "squared error"
 def settings(trials: pd.DataFrame) -> pd.DataFrame:
     """Returns the rows with the family as `model_cell` of networks without cells, and with their `variant`.
 
-    variant: other fields that differ between trials of one task, length, cell and width, as a text; "" for none. Fields
-    that differ with the task or the length alone, such as a budget, are no variant.
+    variant: other fields that differ between trials of one task, length, cell and width, as a text; "" if none differ.
+    Fields that differ with the task or the length alone, such as a budget, are no variant.
     """
     named = trials.assign(model_cell=trials[CELL].where(trials[CELL] != "none", trials["model_family"]))
     shared = [TASK, LENGTH, CELL, WIDTH]

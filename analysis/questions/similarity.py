@@ -20,7 +20,8 @@ TRUE, SHARED, OWN = "true labels", "one random labelling", "random labels of eac
 FITTED = 0.99
 """Training accuracy below which a network is not compared: it has neither learned nor memorized."""
 UNITS = 16
-"""Number of units compared, the first of each network, at any width: PWCCA depends on this number."""
+"""Number of units compared, the first of each network, at any width: PWCCA depends on this number, not on the
+choice."""
 
 KAPPA, AGREEMENT, CKA, PWCCA, COSINE = (
     *("kappa of predictions", "agreement on training examples", "linear CKA"),
