@@ -92,6 +92,7 @@ def launch(
     with store.lock("launch"):
         rounds = _rounds(sweeps, store, options)
         missing, before = rounds.missing, plan.work(rounds.asked, store)
+        rounds.note()  # after what was settled before: it settles trials that a search has given up
         remarks = [remark for asking in rounds.askings for remark in asking.remarks]
         remarks += [*filter(None, [protocols.remark(missing, store)]), *_tidy(missing, store), *tasks.remarks(missing)]
         settled_before = len(rounds.admitted.intersection(trial.trial_id for trial in before.settled))
@@ -130,14 +131,13 @@ def launch(
 
 
 def _rounds(sweeps: Sequence[Sweep], store: Store, options: LaunchOptions) -> Rounds:
-    """The first rounds of these sweeps, checked, and stored as wanted trials."""
+    """Returns the first rounds of these sweeps, whose trials are checked.  Raises SweepError."""
     probed = {sweep.name: probes_before(sweep.name, store) if options.add else {} for sweep in sweeps}
     askings = [Asking(sweep, store, retry=options.retry, probed=probed[sweep.name]) for sweep in sweeps]
     rounds = Rounds(askings, store, options.budget, options.retry, limit=options.limit, add=options.add)
     plan.check(rounds.missing)
     if changes := sources.changed(rounds.asked, store):
         raise SweepError(changes)
-    rounds.note()
     return rounds
 
 
