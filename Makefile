@@ -3,9 +3,9 @@ PYTHON ?= python3
 BIN := .venv/bin
 RESULTS ?= results
 
-SWEEPS := $(filter-out smoke,$(basename $(notdir $(wildcard sweeps/*.py))))
+SWEEPS := $(filter-out smoke,$(basename $(notdir $(wildcard sweeps/[a-z]*.py))))
 
-.PHONY: help demo test docs fuzz coverage test-slow test-cluster test-failures node science bench data browser clean
+.PHONY: help demo lint test docs fuzz coverage test-slow test-cluster test-failures node science bench data browser clean
 
 help: ## what there is
 	@grep -hE '^[a-z-]+:.* ## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 15
@@ -22,10 +22,14 @@ demo: .venv/ready ## a real sweep and its report; sets up .venv
 	@echo "MLflow:                           $(BIN)/memsweep ui --results $(RESULTS)"
 	@echo "SQL:                              $(BIN)/memsweep query --results $(RESULTS) \"select ...\""
 
-test: .venv/ready ## all checks; sets up .venv
+lint: .venv/ready ## ruff and mypy
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	mkdir -p build/typed/memsweep
+	ln -sfn $(CURDIR)/memsweep/__init__.py $(CURDIR)/analysis $(CURDIR)/sweeps build/typed/memsweep
 	$(BIN)/mypy
+
+test: lint ## all checks; sets up .venv
 	$(BIN)/python -m pytest -m 'not (alone or slow or cluster)' --numprocesses logical --maxprocesses 8 --dist loadfile \
 	  --no-loadscope-reorder
 	$(BIN)/python -m pytest -m 'alone and not (slow or cluster)'

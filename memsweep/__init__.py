@@ -176,7 +176,7 @@ def figure(sweep: str, name: str | None = None, results: str | Path | None = Non
     Traceback (most recent call last):
     memsweep.results.storage.parts.StoreError: sweep 'smoke' has no figure 'beauty'; it has ...
     """
-    from analysis.core import catalog
+    from memsweep.analysis.core import catalog
     from memsweep.results.query import default_results
 
     return catalog.figure(sweep, name, results or default_results())

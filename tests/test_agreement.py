@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from analysis.core import frames
-from analysis.report import report
+from memsweep.analysis.core import frames
+from memsweep.analysis.report import report
 from memsweep.check.inspection import incomplete, trial_of
 from memsweep.results import trial_state
 from memsweep.results.mlflow import projection

@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.core import figures, frames, interactive
-from analysis.questions import capacity, generalization, learning_curves, regularization
+from memsweep.analysis.core import figures, frames, interactive
+from memsweep.analysis.questions import capacity, generalization, learning_curves, regularization
 from memsweep.results.storage.store import Store
 from memsweep.spec.config import FIELDS, LATER_FIELDS
 from memsweep.spec.schema import SCHEMAS, cell

@@ -7,13 +7,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.claims import background_evidence as evidence
-from analysis.claims import claim as claim_module
-from analysis.claims import controls, table, verdicts
-from analysis.claims.claim import Basis, Claim, Fact, Margin, MissingTrialsError, Paper, paired
-from analysis.claims.verdicts import Verdict, as_tested, holm, judge_paper
-from analysis.questions import capacity, sequence_ablation, sequence_capacity
 from memsweep import TrialConfig
+from memsweep.analysis.claims import background_evidence as evidence
+from memsweep.analysis.claims import claim as claim_module
+from memsweep.analysis.claims import controls, table, verdicts
+from memsweep.analysis.claims.claim import Basis, Claim, Fact, Margin, MissingTrialsError, Paper, paired
+from memsweep.analysis.claims.verdicts import Verdict, as_tested, holm, judge_paper
+from memsweep.analysis.questions import capacity, sequence_ablation, sequence_capacity
 from memsweep.results.storage.store import Store, StoreError
 from memsweep.spec.config import FIELDS
 from memsweep.spec.sweep_files import load_sweep
@@ -194,7 +194,7 @@ def paper(monkeypatch):
         Claim(2, "of another sweep", Basis.EXTENSION, "sign test", ("other",), measure),
     )
     own = Paper("p2000", "Somebody (2000)", "Read in full.", claims)
-    for module in (verdicts, controls, __import__("analysis.report.report", fromlist=["report"])):
+    for module in (verdicts, controls, __import__("memsweep.analysis.report.report", fromlist=["report"])):
         monkeypatch.setattr(module, "papers", lambda: [own])
     return own
 
@@ -224,7 +224,7 @@ def test_a_test_that_shuffles_do_not_change_shows_in_the_table(paper, results):
 
 
 def test_the_report_shows_the_verdicts(paper, results):
-    from analysis.report import report
+    from memsweep.analysis.report import report
 
     assert "Somebody (2000)" not in report.write(results).read_text()
     table.write(results)

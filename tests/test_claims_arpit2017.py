@@ -4,9 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.claims import arpit2017, controls, verdicts
-from analysis.claims.claim import MissingTrialsError
-from analysis.questions.critical_samples import MULTIPLE
+from memsweep.analysis.claims import arpit2017, controls, verdicts
+from memsweep.analysis.claims.claim import MissingTrialsError
+from memsweep.analysis.questions.critical_samples import MULTIPLE
 
 SEEDS = 15
 CLAIMS = {claim.number: claim for claim in arpit2017.PAPER.claims}

@@ -4,13 +4,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.claims import background_evidence as evidence
-from analysis.claims import controls
-from analysis.claims.background import PAPER
-from analysis.claims.claim import Fact, ImpossibleError, MissingTrialsError, Paper
-from analysis.claims.verdicts import ALPHA, Verdict, judge_paper
-from analysis.core import figures
-from analysis.questions import cover, reconstruction, trainability
+from memsweep.analysis.claims import background_evidence as evidence
+from memsweep.analysis.claims import controls
+from memsweep.analysis.claims.background import PAPER
+from memsweep.analysis.claims.claim import Fact, ImpossibleError, MissingTrialsError, Paper
+from memsweep.analysis.claims.verdicts import ALPHA, Verdict, judge_paper
+from memsweep.analysis.core import figures
+from memsweep.analysis.questions import cover, reconstruction, trainability
 
 SEEDS = range(15)
 

@@ -4,12 +4,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.claims import claim as claim_module
-from analysis.claims import controls
-from analysis.claims.chaibub2018 import PAPER, two_sided
-from analysis.claims.verdicts import Verdict, judge_paper
-from analysis.core import figures
-from analysis.questions import permutation
+from memsweep.analysis.claims import claim as claim_module
+from memsweep.analysis.claims import controls
+from memsweep.analysis.claims.chaibub2018 import PAPER, two_sided
+from memsweep.analysis.claims.verdicts import Verdict, judge_paper
+from memsweep.analysis.core import figures
+from memsweep.analysis.questions import permutation
 
 SEEDS, END = 12, 300
 SETTINGS = [

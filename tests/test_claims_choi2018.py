@@ -5,11 +5,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.claims import choi2018, controls
-from analysis.claims.choi2018 import LSTM, PAPER, PLUS, PRU
-from analysis.claims.claim import MissingTrialsError, Paper
-from analysis.claims.verdicts import Verdict, judge_paper
-from analysis.questions import composition, persistence, sequence_ablation
+from memsweep.analysis.claims import choi2018, controls
+from memsweep.analysis.claims.choi2018 import LSTM, PAPER, PLUS, PRU
+from memsweep.analysis.claims.claim import MissingTrialsError, Paper
+from memsweep.analysis.claims.verdicts import Verdict, judge_paper
+from memsweep.analysis.questions import composition, persistence, sequence_ablation
 
 SEEDS = 12
 

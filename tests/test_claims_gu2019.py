@@ -4,12 +4,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.claims import claim as claim_module
-from analysis.claims import controls
-from analysis.claims.gu2019 import PAPER, exchanged
-from analysis.claims.verdicts import ALPHA, Verdict, as_tested, combined, judge_paper
-from analysis.core import figures
-from analysis.questions import similarity
+from memsweep.analysis.claims import claim as claim_module
+from memsweep.analysis.claims import controls
+from memsweep.analysis.claims.gu2019 import PAPER, exchanged
+from memsweep.analysis.claims.verdicts import ALPHA, Verdict, as_tested, combined, judge_paper
+from memsweep.analysis.core import figures
+from memsweep.analysis.questions import similarity
 
 SEEDS, EXAMPLES, CLASSES, INPUTS = 24, 60, 4, 8
 CLAIMS = {claim.number: claim for claim in PAPER.claims}
@@ -179,7 +179,7 @@ def test_random_labels_that_are_never_fitted_take_longer():
 
 @pytest.mark.parametrize("number", [1, 3, 7])
 def test_exchanged_networks_reproduce_no_more_often_than_chance(number, monkeypatch):
-    monkeypatch.setattr("analysis.claims.gu2019.EXCHANGES", 199)
+    monkeypatch.setattr("memsweep.analysis.claims.gu2019.EXCHANGES", 199)
     rows = networks(as_published, seeds=12, shares=(0.0, 1.0))
     rate = controls.reproduced_by_chance(CLAIMS[number], rows, np.random.default_rng(1), 40)
     assert rate <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / 40)

@@ -6,11 +6,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.claims import controls, verdicts, yun2019
-from analysis.claims.claim import ImpossibleError, MissingTrialsError
-from analysis.claims.verdicts import Verdict
-from analysis.core import figures, interactive
-from analysis.questions import construction, least_width, memorizer_width, sgd_near_memorizer
+from memsweep.analysis.claims import controls, verdicts, yun2019
+from memsweep.analysis.claims.claim import ImpossibleError, MissingTrialsError
+from memsweep.analysis.claims.verdicts import Verdict
+from memsweep.analysis.core import figures, interactive
+from memsweep.analysis.questions import construction, least_width, memorizer_width, sgd_near_memorizer
 from memsweep.spec.config import FIELDS
 from memsweep.spec.sweep_files import load_sweep
 

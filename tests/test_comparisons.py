@@ -5,8 +5,8 @@ import pytest
 from scipy import stats
 from sklearn.metrics import cohen_kappa_score
 
-from analysis.core import comparisons
-from analysis.core.comparisons import agreement, cka, gradient_cosine, kappa, order_correlation, pwcca
+from memsweep.analysis.core import comparisons
+from memsweep.analysis.core.comparisons import agreement, cka, gradient_cosine, kappa, order_correlation, pwcca
 
 RNG = np.random.default_rng(0)
 FEATURES = RNG.normal(size=(3, 60, 5)) @ RNG.normal(size=(3, 5, 5)) + 7

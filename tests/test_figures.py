@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 import memsweep
-from analysis.core import figures
+from memsweep.analysis.core import figures
 from tests.test_report import grid, store_of
 
 DARK = {"figure.facecolor": "black", "axes.facecolor": "black", "savefig.facecolor": "red", "text.color": "white",

@@ -59,7 +59,7 @@ def imports(path):
 
 
 def ours(module):
-    return module.partition(".")[0] in ("memsweep", "sweeps", "analysis")
+    return module.partition(".")[0] == "memsweep"
 
 
 def resolved(module):

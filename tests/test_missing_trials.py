@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.core import frames
-from analysis.questions import (
+from memsweep.analysis.core import frames
+from memsweep.analysis.questions import (
     capacity,
     class_sensitivity,
     convergence,

@@ -4,8 +4,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.core import figures, interactive, series
-from analysis.questions import class_sensitivity, critical_samples, learning_order, loss_sensitivity, noise_capacity
+from memsweep.analysis.core import figures, interactive, series
+from memsweep.analysis.questions import (
+    class_sensitivity,
+    critical_samples,
+    learning_order,
+    loss_sensitivity,
+    noise_capacity,
+)
 
 
 def rows_of(**columns):

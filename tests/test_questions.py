@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from analysis.report import report
+from memsweep.analysis.report import report
 from memsweep.spec.sweep_files import load_sweep
 from tests.test_report import plots, store_of
 
-SWEEPS = sorted(path.stem for path in (Path(__file__).parents[1] / "sweeps").glob("*.py"))
+SWEEPS = sorted(path.stem for path in (Path(__file__).parents[1] / "sweeps").glob("[a-z]*.py"))
 STORED = 40
 """Trials of a sweep, spread over it."""
 

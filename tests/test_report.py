@@ -8,10 +8,10 @@ from datetime import UTC, datetime
 
 import pytest
 
-import analysis
 import memsweep
-from analysis.questions import capacity, generalization
-from analysis.report import report
+import memsweep.analysis
+from memsweep.analysis.questions import capacity, generalization
+from memsweep.analysis.report import report
 from memsweep.cli import app
 from memsweep.results.mlflow.projection import drawn
 from memsweep.results.storage.store import Store, StoreError
@@ -90,7 +90,7 @@ def test_one_question_that_fails_takes_no_other_with_it(tmp_path, monkeypatch):
     page = report.write(tmp_path, problems.append).read_text()
     (problem,) = problems
     assert problem.startswith(
-        "analysis.questions.capacity can't draw sweep 'capacity': ZeroDivisionError: by <nothing> (analysis/"
+        "memsweep.analysis.questions.capacity can't draw sweep 'capacity': ZeroDivisionError: by <nothing> (analysis/"
     )
     assert "by &lt;nothing&gt;" in page and "generalization-test-accuracy" in plots(page)
 
@@ -102,7 +102,7 @@ MODULES = {
     "nothing": ("return None", "(analysis/"),
     "draw": ("return rows", "NameError: name 'gone' is not defined (analysis/mine.py, line 6)"),
 }
-OWN = """from analysis.core import figures, frames
+OWN = """from memsweep.analysis.core import figures, frames
 QUERY = frames.TRIALS
 def summarize(rows):
     {summarize}
@@ -117,15 +117,15 @@ def test_a_module_of_ones_own_that_is_wrong_fails_alone(tmp_path, monkeypatch, r
     """Whatever is wrong with it; that it has no docstring is not."""
     line, expected = MODULES[fault]
     (tmp_path / "mine.py").write_text(line if fault in ("import", "syntax") else OWN.format(summarize=line))
-    monkeypatch.setattr(analysis.questions, "__path__", [*analysis.questions.__path__, str(tmp_path)])
-    request.addfinalizer(lambda: sys.modules.pop("analysis.questions.mine", None))
+    monkeypatch.setattr(memsweep.analysis.questions, "__path__", [*memsweep.analysis.questions.__path__, str(tmp_path)])
+    request.addfinalizer(lambda: sys.modules.pop("memsweep.analysis.questions.mine", None))
     results = tmp_path / "results"
     for sweep in ("mine", "generalization"):
         store_of(results, sweep, [(trial, {}) for trial in grid()])
     problems = []
     page = report.write(results, problems.append).read_text()
     (problem,) = problems
-    assert problem.startswith("analysis.questions.mine can't draw sweep 'mine': ") and expected in problem
+    assert problem.startswith("memsweep.analysis.questions.mine can't draw sweep 'mine': ") and expected in problem
     assert "generalization-test-accuracy" in plots(page)
     with pytest.raises((RuntimeError, SyntaxError, KeyError, AttributeError, TypeError, NameError)):
         memsweep.figure("mine", "one", results)
@@ -137,7 +137,7 @@ def test_a_question_beside_another_fails_alone(tmp_path, monkeypatch):
     problems = []
     page = report.write(tmp_path, problems.append).read_text()
     (problem,) = problems
-    assert problem.startswith("analysis.questions.gone can't draw sweep 'generalization': ModuleNotFoundError")
+    assert problem.startswith("memsweep.analysis.questions.gone can't draw sweep 'generalization': ModuleNotFoundError")
     assert "generalization-test-accuracy" in plots(page)
     assert memsweep.figure("generalization", "memorized-share", tmp_path).axes
 

@@ -6,7 +6,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
 
-from analysis.report import report
+from memsweep.analysis.report import report
 from tests import browser as browsers
 from tests.test_report import grid, store_of
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from analysis.claims import document, verdicts
+from memsweep.analysis.claims import document, verdicts
 
 ROOT = Path(__file__).parent.parent
 SCIENCE, STORED = ROOT / document.DOCUMENT, ROOT / document.STORED

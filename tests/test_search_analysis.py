@@ -5,8 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from analysis.core.catalog import questions
-from analysis.questions import best, boundary, capacity_search
+from memsweep.analysis.core.catalog import questions
+from memsweep.analysis.questions import best, boundary, capacity_search
 from tests.test_analysis import drawn, only, trials
 
 PLANE = json.dumps(

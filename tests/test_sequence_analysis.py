@@ -6,9 +6,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.core import figures, frames
-from analysis.questions import convergence, readouts, recall_positions, sequence_capacity, sequence_length, sequences
-from analysis.report import report
+from memsweep.analysis.core import figures, frames
+from memsweep.analysis.questions import (
+    convergence,
+    readouts,
+    recall_positions,
+    sequence_capacity,
+    sequence_length,
+    sequences,
+)
+from memsweep.analysis.report import report
 from memsweep.results.storage.store import Store
 from memsweep.spec.config import TrialConfig
 from tests.test_analysis import drawn, only, trials

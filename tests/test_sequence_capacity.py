@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from analysis.questions import capacity, sequence_capacity
+from memsweep.analysis.questions import capacity, sequence_capacity
 from tests.test_analysis import drawn, only, trials
 
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from analysis.core import frames
-from analysis.questions import convergence, readouts, recall_positions
+from memsweep.analysis.core import frames
+from memsweep.analysis.questions import convergence, readouts, recall_positions
 from tests.test_analysis import drawn, only, trials
 from tests.test_sequence_analysis import asked
 

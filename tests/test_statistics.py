@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.core import statistics
+from memsweep.analysis.core import statistics
 
 
 def estimates(*groups):

@@ -6,14 +6,14 @@ the paper's, every threshold is ours unless a claim states otherwise. All tests 
 
 from __future__ import annotations
 
-from analysis.claims.arpit2017_critical import (
+from memsweep.analysis.claims.arpit2017_critical import (
     denser_as_noise_is_fitted,
     denser_with_noise,
     noise_is_denser,
     rises_then_falls,
     rises_then_stays,
 )
-from analysis.claims.arpit2017_evidence import (
+from memsweep.analysis.claims.arpit2017_evidence import (
     FITTING,
     REPLICATES,
     RUN_COUNT,
@@ -30,15 +30,15 @@ from analysis.claims.arpit2017_evidence import (
     slowed,
     width_helps_noise,
 )
-from analysis.claims.arpit2017_noise import NOISE
-from analysis.claims.claim import Basis, Claim, Paper
-from analysis.core import frames
-from analysis.questions import class_sensitivity
-from analysis.questions.critical_samples import MULTIPLE
-from analysis.questions.critical_samples import QUERY as CRITICAL_SAMPLES
-from analysis.questions.learning_order import QUERY as RUNS
-from analysis.questions.loss_sensitivity import QUERY as LOSS_SENSITIVITY
-from analysis.questions.noise_capacity import QUERY as FITS
+from memsweep.analysis.claims.arpit2017_noise import NOISE
+from memsweep.analysis.claims.claim import Basis, Claim, Paper
+from memsweep.analysis.core import frames
+from memsweep.analysis.questions import class_sensitivity
+from memsweep.analysis.questions.critical_samples import MULTIPLE
+from memsweep.analysis.questions.critical_samples import QUERY as CRITICAL_SAMPLES
+from memsweep.analysis.questions.learning_order import QUERY as RUNS
+from memsweep.analysis.questions.loss_sensitivity import QUERY as LOSS_SENSITIVITY
+from memsweep.analysis.questions.noise_capacity import QUERY as FITS
 
 _CRITICAL = f"in {MULTIPLE:g} times the paper's box"
 _BY_SEED = "sign test over seeds"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from analysis.claims.arpit2017_noise import (
+from memsweep.analysis.claims.arpit2017_noise import (
     CLEAN,
     KINDS,
     NOISES,
@@ -15,11 +15,11 @@ from analysis.claims.arpit2017_noise import (
     values,
     with_noise,
 )
-from analysis.claims.claim import Margin, paired
-from analysis.core import frames, statistics
-from analysis.questions import learning_curves
-from analysis.questions.critical_samples import MULTIPLE
-from analysis.questions.learning_curves import FIT, PEAK
+from memsweep.analysis.claims.claim import Margin, paired
+from memsweep.analysis.core import frames, statistics
+from memsweep.analysis.questions import learning_curves
+from memsweep.analysis.questions.critical_samples import MULTIPLE
+from memsweep.analysis.questions.learning_curves import FIT, PEAK
 
 
 def _critical(rows: pd.DataFrame, part: str) -> pd.DataFrame:

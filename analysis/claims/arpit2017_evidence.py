@@ -6,12 +6,12 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from analysis.claims.arpit2017_noise import CLEAN, KINDS, NOISES, fractions, shares, trend, values, with_noise
-from analysis.claims.claim import Margin, MissingTrialsError, Tested, paired
-from analysis.core import frames, statistics
-from analysis.questions import learning_curves, regularization
-from analysis.questions.critical_samples import MULTIPLE
-from analysis.questions.learning_curves import FIT, LOST, PEAK, VALIDATION
+from memsweep.analysis.claims.arpit2017_noise import CLEAN, KINDS, NOISES, fractions, shares, trend, values, with_noise
+from memsweep.analysis.claims.claim import Margin, MissingTrialsError, Tested, paired
+from memsweep.analysis.core import frames, statistics
+from memsweep.analysis.questions import learning_curves, regularization
+from memsweep.analysis.questions.critical_samples import MULTIPLE
+from memsweep.analysis.questions.learning_curves import FIT, LOST, PEAK, VALIDATION
 
 REPLICATES = 12
 

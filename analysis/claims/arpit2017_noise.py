@@ -8,10 +8,10 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from analysis.claims.claim import MissingTrialsError
-from analysis.core import frames
-from analysis.questions import learning_curves
-from analysis.questions.learning_curves import TRAIN, VALIDATION
+from memsweep.analysis.claims.claim import MissingTrialsError
+from memsweep.analysis.core import frames
+from memsweep.analysis.questions import learning_curves
+from memsweep.analysis.questions.learning_curves import TRAIN, VALIDATION
 
 KINDS = {"gaussian_inputs": "noise inputs", "labels": "random labels"}
 NOISE = ("data_noise_kind", "data_noise_fraction")

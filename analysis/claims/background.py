@@ -1,14 +1,14 @@
 """Claims on what networks can hold, after Cover, Zhang et al., Collins et al. and Morris et al.
 
-Bits of labels are Collins' I (`analysis.questions.capacity.bits`), bits of strings Morris' code length
-(`analysis.questions.sequence_capacity.code_length`); both are lower bounds of a network's capacity, from a limited
-number of trainings.
+Bits of labels are Collins' I (`bits` of `memsweep.analysis.questions.capacity`), bits of strings Morris' code length
+(`code_length` of `sequence_capacity`); both are lower bounds of a network's capacity, from a limited number of
+trainings.
 Thresholds without a named source are ours.
 """
 
 from __future__ import annotations
 
-from analysis.claims.background_evidence import (
+from memsweep.analysis.claims.background_evidence import (
     CELLS,
     COVER_MARGIN,
     DRAWS,
@@ -31,8 +31,8 @@ from analysis.claims.background_evidence import (
     unrolling,
     within_budget,
 )
-from analysis.claims.claim import Basis, Claim, Paper, unasked
-from analysis.questions import random_labels, reconstruction, trainability
+from memsweep.analysis.claims.claim import Basis, Claim, Paper, unasked
+from memsweep.analysis.questions import random_labels, reconstruction, trainability
 
 _RANDOM = ("random_labels",)
 _BITS = ("sequence_capacity",)

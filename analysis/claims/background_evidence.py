@@ -10,7 +10,7 @@ import pandas as pd
 from scipy import stats
 from scipy.linalg import solve_triangular
 
-from analysis.claims.claim import (
+from memsweep.analysis.claims.claim import (
     Evidence,
     Fact,
     ImpossibleError,
@@ -19,8 +19,8 @@ from analysis.claims.claim import (
     Tested,
     paired,
 )
-from analysis.core import frames
-from analysis.questions import (
+from memsweep.analysis.core import frames
+from memsweep.analysis.questions import (
     capacity,
     cover,
     random_labels,

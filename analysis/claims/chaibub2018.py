@@ -9,10 +9,10 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from analysis.claims.claim import Basis, Claim, Evidence, Fact, Margin, MissingTrialsError, Paper, Tested
-from analysis.claims.verdicts import as_tested
-from analysis.core import figures
-from analysis.questions import permutation
+from memsweep.analysis.claims.claim import Basis, Claim, Evidence, Fact, Margin, MissingTrialsError, Paper, Tested
+from memsweep.analysis.claims.verdicts import as_tested
+from memsweep.analysis.core import figures
+from memsweep.analysis.questions import permutation
 
 SWEEPS = ("permutation",)
 LEVEL = 0.05

@@ -12,12 +12,12 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from analysis.claims.claim import Basis, Claim, Fact, Margin, MissingTrialsError, Paper
-from analysis.core import frames
-from analysis.questions import capacity, composition, persistence, readouts, sequences
-from analysis.questions import sequence_ablation as ablation
-from analysis.questions.sequence_capacity import COMPARED_AT
-from analysis.questions.sequences import CELL, LENGTH, TASK, WIDTH
+from memsweep.analysis.claims.claim import Basis, Claim, Fact, Margin, MissingTrialsError, Paper
+from memsweep.analysis.core import frames
+from memsweep.analysis.questions import capacity, composition, persistence, readouts, sequences
+from memsweep.analysis.questions import sequence_ablation as ablation
+from memsweep.analysis.questions.sequence_capacity import COMPARED_AT
+from memsweep.analysis.questions.sequences import CELL, LENGTH, TASK, WIDTH
 
 LSTM, PRU, PLUS, TASKS = "lstm", "pru_a", "pru_a+plus_out", 3
 REACHED = ("copy", "adding")

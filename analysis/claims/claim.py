@@ -9,7 +9,7 @@ from enum import StrEnum
 import numpy as np
 import pandas as pd
 
-from analysis.core import frames
+from memsweep.analysis.core import frames
 
 
 class Basis(StrEnum):

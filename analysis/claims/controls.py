@@ -7,9 +7,9 @@ import joblib
 import numpy as np
 import pandas as pd
 
-from analysis.claims.claim import Claim, MissingTrialsError
-from analysis.claims.verdicts import ALPHA, Read, as_tested, combined, gathered, papers
-from analysis.core import frames
+from memsweep.analysis.claims.claim import Claim, MissingTrialsError
+from memsweep.analysis.claims.verdicts import ALPHA, Read, as_tested, combined, gathered, papers
+from memsweep.analysis.core import frames
 from memsweep.spec.processors import allotted
 
 SHUFFLES = 200

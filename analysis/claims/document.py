@@ -1,6 +1,6 @@
 """Verdicts in a document: after each mark `<!-- verdicts: arpit2017 -->` stands the table of that paper's claims.
 
-python -m analysis.claims.document results    # SCIENCE.md and docs/claims.csv, from the claims.csv of a folder
+python -m memsweep.analysis.claims.document results    # SCIENCE.md and docs/claims.csv, from the claims.csv of a folder
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.claims import table
+from memsweep.analysis.claims import table
 from memsweep.results.storage.parts import write_whole
 
 DOCUMENT, STORED = Path("SCIENCE.md"), Path("docs/claims.csv")

@@ -18,10 +18,21 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from analysis.claims.claim import Basis, Claim, Evidence, Margin, MissingTrialsError, Paper, Tested
-from analysis.core import comparisons, frames
-from analysis.questions import similarity
-from analysis.questions.similarity import AGREEMENT, CKA, COSINE, KAPPA, OWN, PWCCA, SHARED, TRUE, compared, of_pairs
+from memsweep.analysis.claims.claim import Basis, Claim, Evidence, Margin, MissingTrialsError, Paper, Tested
+from memsweep.analysis.core import comparisons, frames
+from memsweep.analysis.questions import similarity
+from memsweep.analysis.questions.similarity import (
+    AGREEMENT,
+    CKA,
+    COSINE,
+    KAPPA,
+    OWN,
+    PWCCA,
+    SHARED,
+    TRUE,
+    compared,
+    of_pairs,
+)
 
 EXCHANGES = 9999
 EXAMPLES = frames.beside("examples", "b.example", "examples")

@@ -8,10 +8,10 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from analysis.claims import controls
-from analysis.claims.claim import Paper
-from analysis.claims.verdicts import COLUMNS, Verdict, judge, reader
-from analysis.core import figures
+from memsweep.analysis.claims import controls
+from memsweep.analysis.claims.claim import Paper
+from memsweep.analysis.claims.verdicts import COLUMNS, Verdict, judge, reader
+from memsweep.analysis.core import figures
 from memsweep.results.storage.location import Location, location
 from memsweep.results.storage.parts import write_whole
 from memsweep.results.storage.store import Snapshot, StoreError

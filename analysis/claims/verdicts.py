@@ -17,9 +17,9 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from analysis.claims.claim import Claim, Evidence, Fact, MissingTrialsError, Paper, Tested
-from analysis.core import frames
-from analysis.core.statistics import median_interval
+from memsweep.analysis.claims.claim import Claim, Evidence, Fact, MissingTrialsError, Paper, Tested
+from memsweep.analysis.core import frames
+from memsweep.analysis.core.statistics import median_interval
 from memsweep.results.storage.location import Location
 from memsweep.results.storage.store import Snapshot, Store
 
@@ -49,7 +49,7 @@ Read = Callable[[Claim, str], pd.DataFrame]
 
 def papers() -> list[Paper]:
     """Returns the papers whose claims are written down."""
-    return [importlib.import_module(f"analysis.claims.{name}").PAPER for name in PAPERS]
+    return [importlib.import_module(f"memsweep.analysis.claims.{name}").PAPER for name in PAPERS]
 
 
 def judge(results: str | Location | Store) -> pd.DataFrame:

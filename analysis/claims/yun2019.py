@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from analysis.claims.claim import (
+from memsweep.analysis.claims.claim import (
     Basis,
     Claim,
     Evidence,
@@ -15,8 +15,8 @@ from analysis.claims.claim import (
     MissingTrialsError,
     Paper,
 )
-from analysis.core import frames
-from analysis.questions import construction, least_width, memorizer_width, sgd_near_memorizer
+from memsweep.analysis.core import frames
+from memsweep.analysis.questions import construction, least_width, memorizer_width, sgd_near_memorizer
 
 SLOPES = {2: (2.0, 0.25), 1: (1.0, 0.15)}
 """Hidden layers -> claimed slope of log N* against log d, and its tolerance."""

@@ -11,11 +11,11 @@ from types import ModuleType
 import pandas as pd
 from matplotlib.figure import Figure as Canvas
 
-from analysis.core import figures, frames
+from memsweep.analysis.core import figures, frames
 from memsweep.results.storage.location import Location
 from memsweep.results.storage.store import Snapshot, Store, StoreError
 
-MODULES = "analysis.questions"
+MODULES = "memsweep.analysis.questions"
 """The package of the analysis modules."""
 DEFAULT = "generalization"
 """Analysis module of a sweep that has no module of its own name."""

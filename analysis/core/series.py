@@ -11,7 +11,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from pandas.api.types import is_numeric_dtype
 
-from analysis.core import figures, frames, statistics
+from memsweep.analysis.core import figures, frames, statistics
 from memsweep.spec.schema import Status
 
 OVER_SEEDS = "Mean over seeds; bars: 95 % bootstrap interval over seeds."

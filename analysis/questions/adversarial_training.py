@@ -5,8 +5,8 @@ Uses the measures and figures of `regularization`.
 
 from __future__ import annotations
 
-from analysis.core import figures
-from analysis.questions import regularization
+from memsweep.analysis.core import figures
+from memsweep.analysis.questions import regularization
 
 QUERY = regularization.QUERY
 summarize = regularization.summarize

@@ -10,7 +10,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.tri import Triangulation
 
-from analysis.core import figures, frames, statistics
+from memsweep.analysis.core import figures, frames, statistics
 from memsweep.spec.config import FIELDS
 from memsweep.spec.search import objectives
 

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from analysis.core import figures, frames, statistics
+from memsweep.analysis.core import figures, frames, statistics
 
 QUERY = frames.TRIALS
 SIZE = "data_examples"

@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from analysis.core import figures, frames, statistics
-from analysis.questions import capacity
+from memsweep.analysis.core import figures, frames, statistics
+from memsweep.analysis.questions import capacity
 
 QUERY = frames.ROUNDS
 NARROWING = "sizes asked"

@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from analysis.core import figures, frames, series, statistics
-from analysis.questions.loss_sensitivity import INPUTS
+from memsweep.analysis.core import figures, frames, series, statistics
+from memsweep.analysis.questions.loss_sensitivity import INPUTS
 
 QUERY = frames.beside("class_sensitivity", "b.output_class, b.input_class", "class_sensitivity")
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pandas as pd
 
-from analysis.core import frames, series
-from analysis.questions.sequences import CELL, LENGTH, PRU_NOTE
+from memsweep.analysis.core import frames, series
+from memsweep.analysis.questions.sequences import CELL, LENGTH, PRU_NOTE
 
 QUERY = frames.TRIALS
 RIGHT = "compositions told right (share)"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from analysis.core import frames, series
+from memsweep.analysis.core import frames, series
 
 QUERY = frames.TRIALS
 HELD = "labels held (share)"

@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from analysis.core import figures, frames, series, statistics
-from analysis.questions import learning_curves, sequences
-from analysis.questions.sequences import CELL, LENGTH, SETTING, TASK, WIDTH
+from memsweep.analysis.core import figures, frames, series, statistics
+from memsweep.analysis.questions import learning_curves, sequences
+from memsweep.analysis.questions.sequences import CELL, LENGTH, SETTING, TASK, WIDTH
 from memsweep.spec.options import TARGET_TASKS
 
 QUERY = frames.CURVES

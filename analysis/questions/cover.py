@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from scipy import stats
 
-from analysis.core import figures, frames, statistics
+from memsweep.analysis.core import figures, frames, statistics
 
 QUERY = frames.TRIALS
 WEIGHTS, RATIO = "weights", "points a weight"

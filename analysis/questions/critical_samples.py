@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from analysis.core import frames, series
+from memsweep.analysis.core import frames, series
 
 QUERY = frames.beside("critical_samples", "b.step, b.part, b.radius_multiple", "critical_samples")
 RATIO = "critical sample ratio"

@@ -11,7 +11,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from pandas.api.types import is_numeric_dtype
 
-from analysis.core import figures, frames, statistics
+from memsweep.analysis.core import figures, frames, statistics
 
 QUERY = frames.TRIALS
 ALSO = ("learning_curves",)

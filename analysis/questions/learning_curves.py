@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from analysis.core import figures, frames, series, statistics
+from memsweep.analysis.core import figures, frames, series, statistics
 
 QUERY = frames.CURVES
 KIND = "labels"

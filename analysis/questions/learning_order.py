@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from analysis.core import figures, frames, series
+from memsweep.analysis.core import figures, frames, series
 
 QUERY = """with answers as (
 select w.setting_id, w.configuration, w.position, e.trial_id, e.example, e.given_label,

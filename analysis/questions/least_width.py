@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 from matplotlib.axes import Axes
 
-from analysis.core import figures, frames, series, statistics
+from memsweep.analysis.core import figures, frames, series, statistics
 
 QUERY = frames.TRIALS
 WIDTH = "least width that fits (units a layer)"

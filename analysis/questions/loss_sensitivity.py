@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from analysis.core import frames, series
+from memsweep.analysis.core import frames, series
 
 QUERY = frames.beside("loss_sensitivity", "b.step", "loss_sensitivity")
 ALSO = ("class_sensitivity",)

@@ -7,8 +7,8 @@ from functools import partial
 import pandas as pd
 from matplotlib.axes import Axes
 
-from analysis.core import figures, frames, series, statistics
-from analysis.questions import capacity
+from memsweep.analysis.core import figures, frames, series, statistics
+from memsweep.analysis.questions import capacity
 
 QUERY = frames.TRIALS
 FITTED = "labels fitted (N)"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from analysis.core import frames, series
+from memsweep.analysis.core import frames, series
 
 QUERY = """select w.trial_id, w.setting_id, w.seed, w.configuration, t.status, t.step_count, t.fitted_step,
 max(s.validation_correct_count) as best_count, max(s.validation_count) as best_of

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pandas as pd
 
-from analysis.core import frames, series
-from analysis.questions.sequences import CELL, PRU_NOTE, WIDTH
+from memsweep.analysis.core import frames, series
+from memsweep.analysis.questions.sequences import CELL, PRU_NOTE, WIDTH
 
 QUERY = frames.JACOBIANS
 MIXED = "norm off the diagonal (share)"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from analysis.core import figures, frames, series
+from memsweep.analysis.core import figures, frames, series
 
 QUERY = frames.TRIALS
 EPOCHS, TEST_ERROR = "epochs to fit all labels", "test error"

@@ -12,9 +12,9 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from analysis.core import figures, frames, statistics
-from analysis.questions import sequences
-from analysis.questions.sequences import CELL, LENGTH, SETTING, WIDTH
+from memsweep.analysis.core import figures, frames, statistics
+from memsweep.analysis.questions import sequences
+from memsweep.analysis.questions.sequences import CELL, LENGTH, SETTING, WIDTH
 from memsweep.spec.numerals import texts
 
 QUERY = frames.READOUTS

@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from analysis.core import figures, frames, statistics
-from analysis.questions import sequences
-from analysis.questions.sequences import CELL, LENGTH, SETTING, TASK, WIDTH
+from memsweep.analysis.core import figures, frames, statistics
+from memsweep.analysis.questions import sequences
+from memsweep.analysis.questions.sequences import CELL, LENGTH, SETTING, TASK, WIDTH
 
 QUERY = frames.POSITIONS
 TASKS = ("copy", "recall", "strings", "characters")

@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from analysis.core import figures, frames, series
-from analysis.questions import sequences
+from memsweep.analysis.core import figures, frames, series
+from memsweep.analysis.questions import sequences
 
 QUERY = frames.TRIALS
 ERROR, UNITS = "squared error of a number", "units a number"

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from analysis.core import figures, frames, statistics
+from memsweep.analysis.core import figures, frames, statistics
 
 QUERY = frames.TRIALS
 MEMORIZED, VALIDATION, TEST = "random labels fitted", "clean validation accuracy", "clean test accuracy"

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pandas as pd
 
-from analysis.core import frames, series
-from analysis.questions import sequences
-from analysis.questions.sequences import ACCURACY, CELL, LENGTH, PRU_NOTE, SQUARED_ERROR, TASK, WIDTH
+from memsweep.analysis.core import frames, series
+from memsweep.analysis.questions import sequences
+from memsweep.analysis.questions.sequences import ACCURACY, CELL, LENGTH, PRU_NOTE, SQUARED_ERROR, TASK, WIDTH
 
 QUERY = frames.TRIALS
 

@@ -14,10 +14,10 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from analysis.core import figures, frames, statistics
-from analysis.questions import capacity, sequences
-from analysis.questions.capacity import SIZE
-from analysis.questions.sequences import CELL, LENGTH, TASK, WIDTH
+from memsweep.analysis.core import figures, frames, statistics
+from memsweep.analysis.questions import capacity, sequences
+from memsweep.analysis.questions.capacity import SIZE
+from memsweep.analysis.questions.sequences import CELL, LENGTH, TASK, WIDTH
 
 QUERY = frames.TRIALS
 

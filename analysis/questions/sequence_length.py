@@ -14,9 +14,9 @@ import pandas as pd
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 
-from analysis.core import figures, frames, statistics
-from analysis.questions import sequences
-from analysis.questions.sequences import CELL, CURVE, LENGTH, SETTING, SOLVED_IN, TASK, WIDTH
+from memsweep.analysis.core import figures, frames, statistics
+from memsweep.analysis.questions import sequences
+from memsweep.analysis.questions.sequences import CELL, CURVE, LENGTH, SETTING, SOLVED_IN, TASK, WIDTH
 from memsweep.spec.numerals import texts
 from memsweep.spec.options import SOLVABLE_TASKS
 

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from analysis.core import figures, frames
+from memsweep.analysis.core import figures, frames
 from memsweep.spec.options import CELLS
 from memsweep.spec.schema import Status
 

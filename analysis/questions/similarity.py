@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.core import comparisons, figures, frames, series
+from memsweep.analysis.core import comparisons, figures, frames, series
 
 QUERY = """select w.trial_id, w.setting_id, w.seed, w.configuration, t.status, t.train_correct_count, t.train_count,
 b.* exclude (trial_id, attempt_id)

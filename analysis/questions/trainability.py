@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from analysis.core import figures, frames, series, statistics
-from analysis.questions import sequences
+from memsweep.analysis.core import figures, frames, series, statistics
+from memsweep.analysis.questions import sequences
 from memsweep.spec.schema import Status
 
 QUERY = frames.TRIALS

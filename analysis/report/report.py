@@ -20,11 +20,11 @@ import pandas as pd
 from pandas.api.types import is_float_dtype
 from plotly.offline import get_plotlyjs
 
-from analysis.claims import table
-from analysis.claims.claim import Paper
-from analysis.claims.verdicts import Verdict, papers
-from analysis.core import figures, frames, interactive
-from analysis.core.catalog import Answer, Broken, answer, asked
+from memsweep.analysis.claims import table
+from memsweep.analysis.claims.claim import Paper
+from memsweep.analysis.claims.verdicts import Verdict, papers
+from memsweep.analysis.core import figures, frames, interactive
+from memsweep.analysis.core.catalog import Answer, Broken, answer, asked
 from memsweep.results import query, trial_state
 from memsweep.results.status import failures, overview
 from memsweep.results.storage.location import Location

@@ -58,7 +58,7 @@ def report(results: ResultsOption = "results") -> None:
 
     Example: memsweep report --results results
     """
-    from analysis.report.report import write
+    from memsweep.analysis.report.report import write
 
     problems: list[str] = []
     print(write(results, problems.append))
@@ -80,7 +80,7 @@ def claims(
     """
     import pyarrow as pa
 
-    from analysis.claims.table import SHOWN, write
+    from memsweep.analysis.claims.table import SHOWN, write
     from memsweep.results.storage.location import location
 
     table = write(results, shuffles)

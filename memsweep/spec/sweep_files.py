@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import difflib
+import importlib.util
 import traceback
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -12,8 +13,8 @@ from typing import Any
 from memsweep.spec.config import FIELDS, ConfigError
 from memsweep.spec.sweep import Sweep, SweepError
 
-FOLDERS = (Path("sweeps"), Path(__file__).parents[2] / "sweeps")
-"""Folders that are searched for bare names of sweep files."""
+OURS = "memsweep.sweeps"
+"""The package of the sweeps that come with memsweep."""
 SHOWN_PROBLEMS = 20
 
 
@@ -34,8 +35,8 @@ def load_sweep(path_or_name: str) -> Sweep:
 def load_sweeps(path_or_name: str) -> dict[str, Sweep]:
     """Returns constant name -> sweep for a file: only SWEEP if it is defined, else all sweeps in order of definition.
 
-    path_or_name: a path, or the bare name of a file in ./sweeps or beside the package. A suffix `:NAME` selects the
-    constant of that name.
+    path_or_name: a path, or the bare name of a file in ./sweeps or in the package memsweep.sweeps. A suffix `:NAME`
+    selects the constant of that name.
     Raises SweepError, with the file's name and line, if the sweep can't be found, read or built.
     """
     path, constant = _sweep_path(path_or_name)
@@ -77,8 +78,14 @@ def _doubled_axes(path: Path) -> Iterator[str]:
 
 
 def known_sweeps() -> list[str]:
-    """Returns the bare names of all sweep files in FOLDERS, sorted."""
-    return sorted({file.stem for folder in FOLDERS for file in folder.glob("[a-z]*.py")})
+    """Returns the bare names of all sweep files in ./sweeps and in the package memsweep.sweeps, sorted."""
+    return sorted({file.stem for folder in _folders() for file in folder.glob("[a-z]*.py")})
+
+
+def _folders() -> list[Path]:
+    """Returns the folders that are searched for bare names, in this order: ./sweeps, and the package's."""
+    package = importlib.util.find_spec(OURS)
+    return [Path("sweeps"), *(map(Path, package.submodule_search_locations or ()) if package else ())]
 
 
 def _sweep_path(path_or_name: str) -> tuple[Path, str]:
@@ -86,7 +93,7 @@ def _sweep_path(path_or_name: str) -> tuple[Path, str]:
     before, colon, constant = path_or_name.rpartition(":")
     choices = [(path_or_name, ""), *([(before, constant)] if colon and constant.isidentifier() else [])]
     for name, constant in choices:
-        for candidate in (Path(name), *(folder / f"{name}.py" for folder in FOLDERS)):
+        for candidate in (Path(name), *(folder / f"{name}.py" for folder in _folders())):
             try:
                 if candidate.is_file():
                     return candidate, constant

@@ -53,7 +53,7 @@ def main() -> None:
 
 def _asked(probe: str, count: int) -> tuple[str, list[TrialConfig]]:
     """A sweep that asks for it, and trials of it that make one program, each a seed of its first such setting."""
-    for path in sorted(SWEEPS.glob("*.py")):
+    for path in sorted(SWEEPS.glob("[a-z]*.py")):
         trials = load_sweep(str(path)).trials
         asked = [trial for trial in trials if probe in trial.probes or (probe in ANYWHERE and not trial.probes)]
         if asked:

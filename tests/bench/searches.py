@@ -19,9 +19,9 @@ import pandas as pd
 from matplotlib.tri import LinearTriInterpolator, Triangulation
 
 import memsweep
-from analysis.core import frames
-from analysis.questions import boundary, capacity, capacity_search
 from memsweep import Sweep
+from memsweep.analysis.core import frames
+from memsweep.analysis.questions import boundary, capacity, capacity_search
 from memsweep.spec.overrides import parse_overrides
 from memsweep.spec.sweep_files import load_sweep
 from tests.bench.machine import header
