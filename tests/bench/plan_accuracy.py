@@ -28,7 +28,7 @@ SWEEPS = {
     "smoke": ("smoke",),
     "generalization": ("generalization", "--set", "seeds=0:1"),
     "probes": ("smoke", "--set", "probes=permutations", "--set", "optimizer.epochs=100"),
-    "convolution": ("smoke", "--set", "model.family=cnn", "--set", "model.depth=2", "--set", "optimizer.epochs=50"),
+    "convolution": ("smoke", "--set", "data.task=mnist5k", "--set", "model.family=cnn", "--set", "model.depth=2"),
     "recurrent": ("sequence_length", "--limit", "12"),
     "own network": ("smoke", "--set", "model.family=tests.cases:Normalized", "--set", "optimizer.epochs=200"),
 }
