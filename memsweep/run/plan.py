@@ -35,7 +35,7 @@ COMPARED_SHARE, COMPARED_SECONDS = 0.1, 0.2
 CALIBRATION_SECONDS = 1.0
 """How long a program is trained for an estimate, excluding loading."""
 START_SECONDS, END_SECONDS = 12.0, 2.8
-"""Before the first pack and after the last: Ray and the imports of the workers; medians of `tests.bench.plan_accuracy`."""
+"""Before the first pack and after the last: Ray and the workers' imports; medians of `tests.bench.plan_accuracy`."""
 START_SPREAD_SECONDS = 2.0
 """Standard deviation of start plus end between launches."""
 MEASURING_SECONDS = 4.0
