@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from memsweep.data import pools, tasks
+from memsweep.data import cache, pools, tasks
 from memsweep.data.tasks import DataError, TrialData, check, load, shape
 from memsweep.spec.config import TrialConfig
 from memsweep.spec.options import NOISE_KINDS, TASKS
@@ -93,7 +93,7 @@ def test_held_out_data_is_never_corrupted(kind: str) -> None:
 
 
 def test_trials_of_a_split_share_arrays_as_long_as_one_is_held(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tasks, "CACHE_BYTES", 0)
+    monkeypatch.setattr(cache, "CACHE_BYTES", 0)
     first = load(config(seed=501))
     held = [load(config(seed=seed)) for seed in range(502, 520)]
     relabelled = load(config(seed=501, seeds__noise=9, **NOISE, **RANDOM))
@@ -105,13 +105,13 @@ def test_trials_of_a_split_share_arrays_as_long_as_one_is_held(monkeypatch: pyte
 
 
 def test_recent_data_is_kept_up_to_a_size(monkeypatch: pytest.MonkeyPatch) -> None:
-    cache = tasks._Shared[TrialData]()
+    recent = cache.SharedCache[TrialData]()
     data = [load(config(seed=seed)) for seed in range(600, 604)]
-    monkeypatch.setattr(tasks, "CACHE_BYTES", 2 * data[0].nbytes)
+    monkeypatch.setattr(cache, "CACHE_BYTES", 2 * data[0].nbytes)
     for index in (0, 1, 0, 2, 3, 2):
-        cache.get(index, partial(data.__getitem__, index))
-    assert list(cache._recent) == [3, 2]
-    assert cache._recent_bytes == 2 * data[0].nbytes
+        recent.get(index, partial(data.__getitem__, index))
+    assert list(recent._recent) == [3, 2]
+    assert recent._recent_bytes == 2 * data[0].nbytes
 
 
 def test_shared_arrays_cannot_be_written() -> None:

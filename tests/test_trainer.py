@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from memsweep.data.sequences import Form
+from memsweep.data.form import Form
 from memsweep.engine.nn import regularizers
 from memsweep.engine.train import metrics, step, streams, trainer
 from memsweep.spec.schema import Status

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from memsweep.data.form import Form
 from memsweep.data.noise import Array
 from memsweep.data.texts import REGIONS, DataError, Text, data_folder, text
 from memsweep.spec.config import Data, TrialConfig
@@ -34,24 +35,6 @@ ITEMS = {"copy": 10, "recall": 4, "composition": 3}
 permute, the fewest for which the order of permutations matters."""
 MOST_PERMUTED = 5
 """Most items of `composition`: their 120 permutations are a token each."""
-
-
-class Form(NamedTuple):
-    """The shape of an example as a network reads it."""
-
-    steps: int = 0  # T; 0: no sequence
-    features: int = 0  # m, numbers per step; with a vocabulary 1, the token
-    vocabulary: int = 0  # number of input tokens (V); 0: inputs are numbers
-    given_steps: int = 0  # first steps, which carry inputs; later steps are blank
-    kind: str = "label"  # kind of answers: "label" (one per example), "tokens" or "values"
-    positions: int = 1  # last steps that are read out (L)
-    outputs: int = 0  # outputs per position (O): classes, tokens or numbers
-    targets: int = 1  # answers of an example that count
-
-    @property
-    def inputs(self) -> int:
-        """D, the inputs of an example."""
-        return self.given_steps * self.features
 
 
 class Solved(NamedTuple):

@@ -1,38 +1,33 @@
 """Inputs and labels of a trial: the examples of its training, validation and test sets.
 
 A trial's data depends only on `data.*` and on its streams `inputs`, `labels` and `noise`. `pools.py` reads the
-examples, `noise.py` corrupts them.
+examples, `splits.py` selects them, `noise.py` corrupts them.
 """
 
 from __future__ import annotations
 
 import hashlib
-import threading
-import weakref
-from collections import OrderedDict
-from collections.abc import Callable, Hashable, Iterable
-from dataclasses import dataclass, field, replace
-from functools import lru_cache
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from math import isqrt
-from typing import Generic, TypeVar
 
 import numpy as np
 
-from memsweep.data import custom, noise, pools, sequences, texts
+from memsweep.data import custom, noise, pools, sequences, splits, texts
+from memsweep.data.cache import SharedCache
+from memsweep.data.form import Form
 from memsweep.data.noise import Array
-from memsweep.data.pools import FILE_TASKS, Facts, facts_of, pool_of
-from memsweep.data.sequences import Form
+from memsweep.data.pools import facts_of
+from memsweep.data.splits import Key, Split, digest
 from memsweep.data.texts import DataError, data_folder
-from memsweep.spec.config import Data, TrialConfig
-from memsweep.spec.options import SYNTHETIC_TASKS, TARGET_TASKS, TASKS
+from memsweep.spec.config import TrialConfig
+from memsweep.spec.options import TARGET_TASKS
 from memsweep.spec.seeds import generator
 
 CROPPED_PIXELS = 2
 """Pixels that a convolutional network crops at each side of an image."""
 SMALLEST_SIDE = 11
 """Smallest side of an image in pixels that can be cropped and pooled twice."""
-CACHE_BYTES = 1 << 28
-"""Bytes of recent trials, and of recent splits, that stay in memory in addition to data in use."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,6 +58,9 @@ class TrialData:
         return self.inputs.nbytes + self.held_out_inputs.nbytes + 3 * self.labels.nbytes + targets
 
 
+_TRIALS: SharedCache[TrialData] = SharedCache()
+
+
 def load(config: TrialConfig) -> TrialData:
     """Returns the data of one trial. Raises DataError.
 
@@ -83,7 +81,7 @@ def shape(config: TrialConfig) -> tuple[int, int]:
     >>> shape(TrialConfig.of({"data.task": "cifar10"}))
     (3072, 10)
     """
-    data, seed, root = _split_key(config)
+    data, seed, root = splits.key_of(config)
     facts = facts_of(data, seed, root)
     chosen = {"task": facts.classes, "random": config.data.classes or facts.classes, "unique": data.examples}
     return facts.inputs, chosen[config.data.label_scheme]
@@ -96,7 +94,7 @@ def renumbers_labels(config: TrialConfig) -> bool:
     """
     if not is_custom(config) or config.data.label_scheme == "unique" or config.data.classes:
         return False
-    return bool(facts_of(*_split_key(config)).custom.class_labels)
+    return bool(facts_of(*splits.key_of(config)).custom.class_labels)
 
 
 def is_custom(config: TrialConfig) -> bool:
@@ -111,7 +109,7 @@ def can_change(config: TrialConfig) -> bool:
 
 def split_name(config: TrialConfig) -> str:
     """Returns 16 hexadecimal digits that identify a trial's split: its data fields and the seed of `inputs`."""
-    data, seed, _ = _split_key(config)
+    data, seed, _ = splits.key_of(config)
     return hashlib.blake2b(repr((data, seed)).encode(), digest_size=8).hexdigest()
 
 
@@ -122,14 +120,14 @@ def source(config: TrialConfig) -> str:
     """
     if config.data.task == "characters":
         return texts.text(data_folder()).fingerprint
-    return facts_of(*_split_key(config)).custom.fingerprint if is_custom(config) else ""
+    return facts_of(*splits.key_of(config)).custom.fingerprint if is_custom(config) else ""
 
 
 def origin(config: TrialConfig) -> str:
     """Returns the names of the files that a trial's data comes from; only for data that can change."""
     if config.data.task == "characters":
         return str(texts.text(data_folder()).path)
-    return custom.origin(*_split_key(config)[:2])
+    return custom.origin(*splits.key_of(config)[:2])
 
 
 def repeat_problems(trials: Iterable[TrialConfig]) -> list[str]:
@@ -137,11 +135,11 @@ def repeat_problems(trials: Iterable[TrialConfig]) -> list[str]:
 
     The first and the last split of each task are built twice.
     """
-    splits: dict[str, dict[_Key, None]] = {}
+    keys_of: dict[str, dict[Key, None]] = {}
     for trial in trials:
         if is_custom(trial):
-            splits.setdefault(trial.data.task, {})[_split_key(trial)] = None
-    ends = [key for keys in splits.values() for key in dict.fromkeys((next(iter(keys)), next(reversed(keys))))]
+            keys_of.setdefault(trial.data.task, {})[splits.key_of(trial)] = None
+    ends = [key for keys in keys_of.values() for key in dict.fromkeys((next(iter(keys)), next(reversed(keys))))]
     problems = (custom.repeat_problem(data, seed) for data, seed, _ in ends)
     return list(dict.fromkeys(problem for problem in problems if problem))
 
@@ -150,7 +148,7 @@ def remarks(trials: Iterable[TrialConfig]) -> list[str]:
     """Returns remarks on the pools of users' tasks among these trials, from one pool per task."""
     custom_trials = [trial for trial in trials if is_custom(trial)]
     firsts = {trial.data.task: trial for trial in reversed(custom_trials)}
-    sentences = [text for trial in reversed(firsts.values()) for text in facts_of(*_split_key(trial)).custom.remarks]
+    sentences = [text for trial in reversed(firsts.values()) for text in facts_of(*splits.key_of(trial)).custom.remarks]
     for task in dict.fromkeys(trial.data.task for trial in custom_trials if trial.model.family == "cnn"):
         channels, side = image_shape(shape(firsts[task])[0])
         if channels > 1:
@@ -188,7 +186,7 @@ def check(config: TrialConfig) -> list[str]:
     """Returns one sentence per reason why this trial's data can't be loaded; reads each dataset once per process."""
     if config.data.task in TARGET_TASKS and (broken := sequences.problems(config, 0)):
         return broken  # before anything is drawn
-    problems = list(_problems(*_split_key(config)))
+    problems = list(splits.problems(*splits.key_of(config)))
     if problems:
         return problems
     input_dim, classes = shape(config)
@@ -205,88 +203,14 @@ def check(config: TrialConfig) -> list[str]:
 
 def forget() -> None:
     """Clears all caches, so that files are read and users' tasks are called again: they may have changed."""
-    for cached in (pools.facts_of, pools.pool_of_files, custom.pool_of_user, texts.text, _problems):
+    for cached in (pools.facts_of, pools.pool_of_files, custom.pool_of_user, texts.text):
         cached.cache_clear()
     _TRIALS.clear()
-    _SPLITS.clear()
-
-
-# Sharing: data that is in use, or was used recently, is not built twice.
-
-_Value = TypeVar("_Value", TrialData, "_Split")
-
-
-class _Shared(Generic[_Value]):
-    """Cache of values by key: all values in use, and the most recent values up to CACHE_BYTES."""
-
-    def __init__(self) -> None:
-        self._held: weakref.WeakValueDictionary[Hashable, _Value] = weakref.WeakValueDictionary()
-        self._recent: OrderedDict[Hashable, _Value] = OrderedDict()
-        self._recent_bytes = 0
-        self._lock = threading.RLock()
-
-    def get(self, key: Hashable, build: Callable[[], _Value]) -> _Value:
-        """Returns the cached value of a key, or builds and caches it."""
-        with self._lock:
-            value = self._held.get(key) or build()
-            if key not in self._recent:
-                self._recent_bytes += value.nbytes
-            self._held[key] = self._recent[key] = value
-            self._recent.move_to_end(key)
-            while self._recent_bytes > CACHE_BYTES:
-                self._recent_bytes -= self._recent.popitem(last=False)[1].nbytes
-            return value
-
-    def clear(self) -> None:
-        """Drops all values."""
-        with self._lock:
-            self._held.clear()
-            self._recent.clear()
-            self._recent_bytes = 0
-
-
-_TRIALS: _Shared[TrialData] = _Shared()
-_SPLITS: _Shared[_Split] = _Shared()
-
-
-# Splits: the rows of a pool for training, validation and test.
-
-
-@dataclass(frozen=True, eq=False)
-class _Split:
-    inputs: Array  # [N, D] float32
-    labels: Array  # [N] int64, the task's labels; zeros for a task without labels
-    source_index: Array  # [N] int64
-    held_out_inputs: Array  # [V + S, D] float32
-    held_out_labels: Array  # [V + S] int64
-    classes: int
-    class_labels: tuple[int, ...]
-    input_range: float
-    inputs_digest: str
-    held_out_digest: str
-    targets: Array  # as in TrialData
-    held_out_targets: Array
-    source: str
-
-    @property
-    def nbytes(self) -> int:
-        arrays = (self.inputs, self.held_out_inputs, self.targets, self.held_out_targets)
-        return sum(array.nbytes for array in arrays)
-
-
-_Key = tuple[Data, int, str]  # fields that inputs depend on, seed of the stream `inputs`, the user's data folder
-
-
-def _split_key(config: TrialConfig) -> _Key:
-    data = replace(config.data, noise_kind="none", noise_fraction=0.0)
-    if data.task in TASKS:  # only a user's task may depend on these two fields
-        data = replace(data, label_scheme="task", classes=0)
-    return data, config.stream_seed("inputs"), data_folder()
+    splits.forget()
 
 
 def _load(config: TrialConfig) -> TrialData:
-    key = _split_key(config)
-    split = _SPLITS.get(key, lambda: _split(*key))
+    split = splits.load(splits.key_of(config))
     true_labels, held_out_labels, classes = _labels(split, config)
     if sentence := noise.problem(classes, config):
         raise DataError(sentence)
@@ -294,10 +218,10 @@ def _load(config: TrialConfig) -> TrialData:
     for array in (inputs, labels, true_labels, corrupted, held_out_labels):
         array.flags.writeable = False
     validation_count = config.data.validation_examples
-    digests = [split.inputs_digest if inputs is split.inputs else _digest(inputs), split.held_out_digest]
-    digests += [_digest(array) for array in (labels, true_labels, corrupted, held_out_labels)]
+    digests = [split.inputs_digest if inputs is split.inputs else digest(inputs), split.held_out_digest]
+    digests += [digest(array) for array in (labels, true_labels, corrupted, held_out_labels)]
     if split.targets.size:
-        digests += [_digest(array) for array in (split.targets, split.held_out_targets)]
+        digests += [digest(array) for array in (split.targets, split.held_out_targets)]
     class_labels = split.class_labels if config.data.label_scheme == "task" else ()
     text = ":".join([*digests, str(validation_count), str(classes), *([str(class_labels)] if class_labels else [])])
     return TrialData(
@@ -320,65 +244,7 @@ def _load(config: TrialConfig) -> TrialData:
     )
 
 
-def _split(data: Data, seed: int, root: str) -> _Split:
-    facts = facts_of(data, seed, root)
-    if problems := _size_problems(data, facts):
-        raise DataError("\n".join(problems))
-    targets, held_out_targets = np.empty((data.examples, 0)), np.empty((0, 0))
-    fingerprint = texts.text(root).fingerprint if data.task == "characters" else ""
-    if data.task in (*SYNTHETIC_TASKS, *TARGET_TASKS):
-        index = np.arange(data.examples)
-        inputs, targets = _drawn(data, seed, "train", data.examples)
-        parts = {"validation": data.validation_examples, "test": data.test_examples}
-        held_out_inputs, held_out_targets = (
-            np.concatenate(drawn) for drawn in zip(*(_drawn(data, seed, *part) for part in parts.items()), strict=True)
-        )
-        labels, held_out_labels = np.zeros(len(inputs), np.int64), np.zeros(len(held_out_inputs), np.int64)
-    else:
-        pool = pool_of(data, seed, root)
-        index, held_out = _rows(data, seed, facts)
-        inputs, held_out_inputs = (pool.inputs[rows].astype(np.float32) for rows in (index, held_out))
-        inputs /= np.float32(facts.scale)
-        held_out_inputs /= np.float32(facts.scale)
-        labels, held_out_labels = pool.labels[index], pool.labels[held_out]
-        fingerprint = pool.custom.fingerprint
-    for array in (inputs, labels, index, held_out_inputs, held_out_labels, targets, held_out_targets):
-        array.flags.writeable = False
-    # images span [0, 1] even if a sample does not; other inputs span the range of the uncorrupted training set
-    span = 1.0 if data.task in FILE_TASKS else float(np.ptp(inputs))
-    digests = _digest(inputs), _digest(held_out_inputs)
-    arrays = inputs, labels, index, held_out_inputs, held_out_labels, facts.classes, facts.custom.class_labels, span
-    return _Split(*arrays, *digests, targets, held_out_targets, fingerprint)
-
-
-def _rows(data: Data, seed: int, facts: Facts) -> tuple[Array, Array]:
-    """Returns the rows of the pool for training [N] and held-out data [V + S].
-
-    Held-out rows are taken first, so that training sets are nested in N and held-out rows do not depend on N.
-    """
-    order = generator(seed, "inputs/split").permutation(facts.rows)
-    validation, rest = order[: data.validation_examples], order[data.validation_examples :]
-    if facts.test_rows:
-        test = facts.rows + generator(seed, "inputs/test").permutation(facts.test_rows)[: data.test_examples]
-    else:
-        test, rest = rest[: data.test_examples], rest[data.test_examples :]
-    return rest[: data.examples], np.concatenate([validation, test])
-
-
-def _drawn(data: Data, seed: int, part: str, rows: int) -> tuple[Array, Array]:
-    """Returns inputs [rows, D] float32 and targets: sequences, or normal deviates or fair bits without targets.
-
-    part: train, validation or test.
-    """
-    if data.task in TARGET_TASKS:
-        return sequences.draw(data, part, seed, rows)
-    rng, size = generator(seed, f"inputs/{part}"), (rows, data.input_dim)
-    if data.task == "gaussian":
-        return rng.standard_normal(size, dtype=np.float32), np.empty((rows, 0))
-    return rng.integers(0, 2, size, dtype=np.uint8).astype(np.float32), np.empty((rows, 0))
-
-
-def _labels(split: _Split, config: TrialConfig) -> tuple[Array, Array, int]:
+def _labels(split: Split, config: TrialConfig) -> tuple[Array, Array, int]:
     """Returns labels before corruption [N], labels of held-out examples [V + S], and K."""
     data, seed = config.data, config.stream_seed("labels")
     if data.label_scheme == "task":
@@ -389,36 +255,3 @@ def _labels(split: _Split, config: TrialConfig) -> tuple[Array, Array, int]:
     parts = {"train": data.examples, "validation": data.validation_examples, "test": data.test_examples}
     train, *held_out = (generator(seed, f"labels/{part}").integers(classes, size=rows) for part, rows in parts.items())
     return train, np.concatenate(held_out), classes
-
-
-def _digest(array: Array) -> str:
-    content = hashlib.blake2b(f"{array.dtype.str}{array.shape}".encode(), digest_size=16)
-    content.update(np.ascontiguousarray(array).data)
-    return content.hexdigest()
-
-
-@lru_cache(maxsize=4096)
-def _problems(data: Data, seed: int, root: str) -> tuple[str, ...]:
-    problems = []
-    try:
-        problems += _size_problems(data, facts_of(data, seed, root))
-        if data.task not in (*SYNTHETIC_TASKS, *TARGET_TASKS):
-            pool_of(data, seed, root)
-    except DataError as error:
-        problems += str(error).splitlines()
-    return tuple(problems)
-
-
-def _size_problems(data: Data, facts: Facts) -> list[str]:
-    problems, task = [], f"task {data.task!r} has"
-    if data.input_dim not in (0, facts.inputs):
-        problems.append(f"data.input_dim = {data.input_dim}: {task} {facts.inputs} inputs; use 0 or {facts.inputs}.")
-    wanted = {"data.examples": data.examples, "data.validation_examples": data.validation_examples}
-    if facts.test_rows == 0:
-        wanted["data.test_examples"] = data.test_examples
-    elif data.test_examples > facts.test_rows:
-        problems.append(f"data.test_examples = {data.test_examples}: {task} {facts.test_rows} of them; use fewer.")
-    if sum(wanted.values()) > facts.rows:
-        sizes = " + ".join(f"{name} = {count}" for name, count in wanted.items() if count)
-        problems.append(f"{sizes}: {sum(wanted.values())} examples in all, {task} {facts.rows}; use fewer.")
-    return problems

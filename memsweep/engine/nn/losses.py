@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from memsweep.data.sequences import Form
+from memsweep.data.form import Form
 
 
 def answer_loss(form: Form, objective: str, answers: Tensor, wanted: Tensor, smoothing: Tensor | None) -> Tensor:

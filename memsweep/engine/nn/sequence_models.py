@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from memsweep.data.sequences import Form
+from memsweep.data.form import Form
 from memsweep.engine.nn.cells import Carried, Cell, Gate
 from memsweep.spec.config import Model
 

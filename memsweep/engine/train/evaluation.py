@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.func import functional_call, vmap
 
 from memsweep.data import sequences
-from memsweep.data.sequences import Form
+from memsweep.data.form import Form
 from memsweep.engine.train import compilation, metrics, optim
 from memsweep.engine.train.lifting import call
 from memsweep.engine.train.optim import Tensors

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from memsweep.data.sequences import TOLERANCE, Form
+from memsweep.data.form import Form
+from memsweep.data.sequences import TOLERANCE
 from memsweep.engine.nn.losses import one_hot
 
 

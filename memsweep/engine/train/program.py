@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from memsweep.data import tasks
-from memsweep.data.sequences import Form
+from memsweep.data.form import Form
 from memsweep.engine.nn import models
 from memsweep.spec.config import Model, TrialConfig, imported
 

@@ -1,0 +1,161 @@
+"""Splits: the rows of a task's pool, or examples that are drawn, for training, validation and test."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+import numpy as np
+
+from memsweep.data import sequences, texts
+from memsweep.data.cache import SharedCache
+from memsweep.data.noise import Array
+from memsweep.data.pools import FILE_TASKS, Facts, facts_of, pool_of
+from memsweep.data.texts import DataError, data_folder
+from memsweep.spec.config import Data, TrialConfig
+from memsweep.spec.options import SYNTHETIC_TASKS, TARGET_TASKS, TASKS
+from memsweep.spec.seeds import generator
+
+Key = tuple[Data, int, str]
+"""(fields that inputs depend on, seed of the stream `inputs`, the user's data folder)."""
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """The examples of a trial before noise and random labels. Arrays are read-only, because trials share them."""
+
+    inputs: Array  # [N, D] float32
+    labels: Array  # [N] int64, the task's labels; zeros for a task without labels
+    source_index: Array  # [N] int64
+    held_out_inputs: Array  # [V + S, D] float32
+    held_out_labels: Array  # [V + S] int64
+    classes: int
+    class_labels: tuple[int, ...]
+    input_range: float
+    inputs_digest: str
+    held_out_digest: str
+    targets: Array  # as in TrialData
+    held_out_targets: Array
+    source: str
+
+    @property
+    def nbytes(self) -> int:
+        """Returns the bytes of the inputs and targets."""
+        arrays = (self.inputs, self.held_out_inputs, self.targets, self.held_out_targets)
+        return sum(array.nbytes for array in arrays)
+
+
+_SPLITS: SharedCache[Split] = SharedCache()
+
+
+def key_of(config: TrialConfig) -> Key:
+    """Returns the key of a trial's split: trials with equal keys share one split."""
+    data = replace(config.data, noise_kind="none", noise_fraction=0.0)
+    if data.task in TASKS:  # only a user's task may depend on these two fields
+        data = replace(data, label_scheme="task", classes=0)
+    return data, config.stream_seed("inputs"), data_folder()
+
+
+def load(key: Key) -> Split:
+    """Returns the split of a key; the same object while a reference to it exists.  Raises DataError."""
+    return _SPLITS.get(key, lambda: _split(*key))
+
+
+def forget() -> None:
+    """Clears the caches of splits and their problems."""
+    problems.cache_clear()
+    _SPLITS.clear()
+
+
+@lru_cache(maxsize=4096)
+def problems(data: Data, seed: int, root: str) -> tuple[str, ...]:
+    """Returns one sentence per reason why this split can't be built; arguments as in `Key`."""
+    sentences: list[str] = []
+    try:
+        sentences += _size_problems(data, facts_of(data, seed, root))
+        if data.task not in (*SYNTHETIC_TASKS, *TARGET_TASKS):
+            pool_of(data, seed, root)
+    except DataError as error:
+        sentences += str(error).splitlines()
+    return tuple(sentences)
+
+
+def _split(data: Data, seed: int, root: str) -> Split:
+    facts = facts_of(data, seed, root)
+    if problems := _size_problems(data, facts):
+        raise DataError("\n".join(problems))
+    targets, held_out_targets = np.empty((data.examples, 0)), np.empty((0, 0))
+    fingerprint = texts.text(root).fingerprint if data.task == "characters" else ""
+    if data.task in (*SYNTHETIC_TASKS, *TARGET_TASKS):
+        index = np.arange(data.examples)
+        inputs, targets = _drawn(data, seed, "train", data.examples)
+        parts = {"validation": data.validation_examples, "test": data.test_examples}
+        held_out_inputs, held_out_targets = (
+            np.concatenate(drawn) for drawn in zip(*(_drawn(data, seed, *part) for part in parts.items()), strict=True)
+        )
+        labels, held_out_labels = np.zeros(len(inputs), np.int64), np.zeros(len(held_out_inputs), np.int64)
+    else:
+        pool = pool_of(data, seed, root)
+        index, held_out = _rows(data, seed, facts)
+        inputs, held_out_inputs = (pool.inputs[rows].astype(np.float32) for rows in (index, held_out))
+        inputs /= np.float32(facts.scale)
+        held_out_inputs /= np.float32(facts.scale)
+        labels, held_out_labels = pool.labels[index], pool.labels[held_out]
+        fingerprint = pool.custom.fingerprint
+    for array in (inputs, labels, index, held_out_inputs, held_out_labels, targets, held_out_targets):
+        array.flags.writeable = False
+    # images span [0, 1] even if a sample does not; other inputs span the range of the uncorrupted training set
+    span = 1.0 if data.task in FILE_TASKS else float(np.ptp(inputs))
+    digests = digest(inputs), digest(held_out_inputs)
+    arrays = inputs, labels, index, held_out_inputs, held_out_labels, facts.classes, facts.custom.class_labels, span
+    return Split(*arrays, *digests, targets, held_out_targets, fingerprint)
+
+
+def _rows(data: Data, seed: int, facts: Facts) -> tuple[Array, Array]:
+    """Returns the rows of the pool for training [N] and held-out data [V + S].
+
+    Held-out rows are taken first, so that training sets are nested in N and held-out rows do not depend on N.
+    """
+    order = generator(seed, "inputs/split").permutation(facts.rows)
+    validation, rest = order[: data.validation_examples], order[data.validation_examples :]
+    if facts.test_rows:
+        test = facts.rows + generator(seed, "inputs/test").permutation(facts.test_rows)[: data.test_examples]
+    else:
+        test, rest = rest[: data.test_examples], rest[data.test_examples :]
+    return rest[: data.examples], np.concatenate([validation, test])
+
+
+def _drawn(data: Data, seed: int, part: str, rows: int) -> tuple[Array, Array]:
+    """Returns inputs [rows, D] float32 and targets: sequences, or normal deviates or fair bits without targets.
+
+    part: train, validation or test.
+    """
+    if data.task in TARGET_TASKS:
+        return sequences.draw(data, part, seed, rows)
+    rng, size = generator(seed, f"inputs/{part}"), (rows, data.input_dim)
+    if data.task == "gaussian":
+        return rng.standard_normal(size, dtype=np.float32), np.empty((rows, 0))
+    return rng.integers(0, 2, size, dtype=np.uint8).astype(np.float32), np.empty((rows, 0))
+
+
+def _size_problems(data: Data, facts: Facts) -> list[str]:
+    problems, task = [], f"task {data.task!r} has"
+    if data.input_dim not in (0, facts.inputs):
+        problems.append(f"data.input_dim = {data.input_dim}: {task} {facts.inputs} inputs; use 0 or {facts.inputs}.")
+    wanted = {"data.examples": data.examples, "data.validation_examples": data.validation_examples}
+    if facts.test_rows == 0:
+        wanted["data.test_examples"] = data.test_examples
+    elif data.test_examples > facts.test_rows:
+        problems.append(f"data.test_examples = {data.test_examples}: {task} {facts.test_rows} of them; use fewer.")
+    if sum(wanted.values()) > facts.rows:
+        sizes = " + ".join(f"{name} = {count}" for name, count in wanted.items() if count)
+        problems.append(f"{sizes}: {sum(wanted.values())} examples in all, {task} {facts.rows}; use fewer.")
+    return problems
+
+
+def digest(array: Array) -> str:
+    """Returns 32 hexadecimal digits over an array's type, shape and values."""
+    content = hashlib.blake2b(f"{array.dtype.str}{array.shape}".encode(), digest_size=16)
+    content.update(np.ascontiguousarray(array).data)
+    return content.hexdigest()

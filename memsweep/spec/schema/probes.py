@@ -1,0 +1,123 @@
+"""The tables of probes: every column's name, type, unit and meaning."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+
+from memsweep.spec.schema.columns import ATTEMPT, TRIAL, column
+
+PROBE_SCHEMAS: dict[str, pa.Schema] = {
+    "class_sensitivity": pa.schema(
+        [
+            TRIAL,
+            ATTEMPT,
+            column("output_class", pa.int64(), "label whose part of the mean training loss is differentiated"),
+            column("input_class", pa.int64(), "given label of the training examples that it depends on"),
+            column(
+                "gradient_l1",
+                pa.float64(),
+                "L1 norm of that derivative through training, mean over examples and steps; null: no such example",
+            ),
+            column("example_count", pa.int64(), "training examples of the input class"),
+        ]
+    ),
+    "critical_samples": pa.schema(
+        [
+            TRIAL,
+            ATTEMPT,
+            column("step", pa.int64(), "steps trained when it was asked"),
+            column("part", pa.string(), "examples searched around: train, as given, or validation"),
+            column("radius_multiple", pa.float64(), "step, noise and box of the search, in the paper's"),
+            column("critical_count", pa.int64(), "examples near which an input is predicted otherwise"),
+            column("example_count", pa.int64(), "of so many"),
+        ]
+    ),
+    "loss_sensitivity": pa.schema(
+        [
+            TRIAL,
+            ATTEMPT,
+            column("step", pa.int64(), "steps trained; an example's sensitivity is the mean over steps up to here"),
+            column("example_count", pa.int64(), "training examples"),
+            column(
+                "mean_l1",
+                pa.float64(),
+                "mean over examples of the L1 norm of the mean training loss's derivative with respect to the "
+                "example's inputs, through all steps of training",
+            ),
+            *(
+                column(f"gini_{norm}", pa.float64(), f"Gini coefficient over examples, {name} norm; null: all are 0")
+                for norm, name in (("l1", "L1"), ("l2", "L2"), ("max", "largest"))
+            ),
+        ]
+    ),
+    "permutations": pa.schema(
+        [
+            TRIAL,
+            ATTEMPT,
+            column("step", pa.int64(), "steps trained when it was asked"),
+            column("features", pa.string(), "hidden: last hidden layer; inputs: the inputs themselves, at step 0"),
+            column("validation", pa.string(), "noisy copies of training examples, or held_out: validation examples"),
+            column("rho", pa.float64(), "correlation of copies with what they copy; null: held out"),
+            column("observed_auc", pa.float64(), "of a classifier of the labels: as trained on; held out: true ones"),
+            column("null_median", pa.float64(), "median over classifiers of permuted labels"),
+            column("null_low", pa.float64(), "their 5 % quantile"),
+            column("null_high", pa.float64(), "their 95 % quantile"),
+            column("independent_median", pa.float64(), "median where the labels to tell are permuted otherwise"),
+            column("floor_auc", pa.float64(), "null_median of features that tell the class alone; held out: 0.5"),
+            column("variance", pa.float64(), "of one area under the curve if scores tell nothing"),
+            column("p_learn", pa.float64(), "share of permuted labels told as well as the labels, these included"),
+            column("p_memorize", pa.float64(), "p-value of null_median above floor_auc"),
+            column("p_chance", pa.float64(), "p_learn where one permutation takes the place of the labels"),
+        ]
+    ),
+    "positions": pa.schema(
+        [
+            TRIAL,
+            ATTEMPT,
+            column("position", pa.int64(), "step of the sequence, from 0, at which validation data asks for something"),
+            column("target_correct_count", pa.int64(), "answers that are right, at the end"),
+            column("target_count", pa.int64(), "answers asked for"),
+            column("loss_sum_nats", pa.float64(), "cross-entropy summed over them; of numbers half the squared error"),
+        ]
+    ),
+    "jacobians": pa.schema(
+        [
+            TRIAL,
+            ATTEMPT,
+            column("layer", pa.int64(), "recurrent layers from 1 on"),
+            column(
+                "square_sum",
+                pa.float64(),
+                "squared entries, summed, of the Jacobians of a step's state by the one before, gates held, on "
+                "validation data at the end",
+            ),
+            column("off_diagonal_square_sum", pa.float64(), "of those off the diagonal"),
+            column("matrix_count", pa.int64(), "Jacobians: of each sequence, at all steps but the first"),
+        ]
+    ),
+    "readouts": pa.schema(
+        [
+            TRIAL,
+            ATTEMPT,
+            column("item", pa.int64(), "which symbol to copy, from 0: it is shown at that step"),
+            column(
+                "fitted_step", pa.int64(), "step whose hidden states a linear classifier of the symbol was fitted on"
+            ),
+            column("applied_step", pa.int64(), "step whose hidden states it was applied to"),
+            column("correct_count", pa.int64(), "validation examples, not fitted on, of which it tells the symbol"),
+            column("example_count", pa.int64(), "of so many"),
+        ]
+    ),
+    "representations": pa.schema(
+        [
+            TRIAL,
+            ATTEMPT,
+            column("step", pa.int64(), "steps trained when it was asked"),
+            column("part", pa.string(), "examples asked about: the first ones of train, or of validation"),
+            column("quantity", pa.string(), "hidden, logits, or gradient: of the predicted class's logit, by inputs"),
+            column("layer", pa.int64(), "hidden layers from 1 on, logits behind them; inputs are 0"),
+            column("width", pa.int64(), "numbers of an example; hidden layers of images are averaged over places"),
+            column("numbers", pa.list_(pa.float32()), "of each example in turn"),
+        ]
+    ),
+}

@@ -1,0 +1,54 @@
+"""How a trial ended: statuses, and the sentences that explain a failed trial."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Any
+
+from memsweep.spec.config import TrialConfig
+
+
+class Status(StrEnum):
+    """How a trial ended."""
+
+    FINISHED = "finished"
+    PRUNED = "pruned"
+    DIVERGED = "diverged"
+    OUT_OF_MEMORY = "out_of_memory"
+    FAILED = "failed"
+    QUARANTINED = "quarantined"
+    INTERRUPTED = "interrupted"
+
+    @property
+    def advice(self) -> str:
+        """The sentence shown to people."""
+        return _ADVICE[self]
+
+
+_ADVICE = {
+    Status.FINISHED: "Used its budget, or met its own stopping rule.",
+    Status.PRUNED: "Ended early by the search.",
+    Status.DIVERGED: "Its loss became infinite or undefined; lower optimizer.learning_rate.",
+    Status.OUT_OF_MEMORY: "The device ran out of memory; launch again with fewer --members and --retry.",
+    Status.FAILED: "An error ended it; mend its cause, then launch again with --retry.",
+    Status.QUARANTINED: "It kept ending its worker; memsweep verify shows how; mend it, then launch with --retry.",
+    Status.INTERRUPTED: "The launch was stopped first; launch again to finish it.",
+}
+
+SETTLED = (Status.FINISHED, Status.PRUNED, Status.DIVERGED)
+"""Statuses of trials that are never run again."""
+RETRIED = (Status.OUT_OF_MEMORY, Status.FAILED, Status.QUARANTINED)
+"""Statuses of trials that run again only with --retry."""
+
+_REPRODUCTION = "To see it alone: memsweep verify "
+
+
+def reproduction(trial: TrialConfig, results: Any) -> str:
+    """Returns the last line of a failed trial's cause: the command that runs the trial alone."""
+    return f"{_REPRODUCTION}{trial.trial_id} --results {results}" + " --own-code" * bool(trial.imports)
+
+
+def error_line(cause: str | None) -> str:
+    """Returns the line of a cause that names the error: the last line of its traceback."""
+    lines = [line for line in (cause or "").splitlines() if line.strip() and not line.startswith(_REPRODUCTION)]
+    return lines[-1] if lines else "no cause"

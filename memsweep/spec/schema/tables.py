@@ -1,0 +1,179 @@
+"""The tables: every column's name, type, unit and meaning. The tables of probes are in `probes.py`."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+
+from memsweep.spec.config import FIELDS
+from memsweep.spec.schema.columns import ATTEMPT, COUNTS, PACK, SETTING, TRIAL, column, field_column, target_columns
+from memsweep.spec.schema.probes import PROBE_SCHEMAS
+from memsweep.spec.schema.statuses import Status
+
+SCHEMAS: dict[str, pa.Schema] = {
+    "trials": pa.schema(
+        [
+            TRIAL,
+            SETTING,
+            ATTEMPT,
+            column("status", pa.string(), "how it ended: " + ", ".join(Status)),
+            column("cause", pa.string(), "why it failed: the error, its traceback, and how to see it alone"),
+            *(field_column(spec) for spec in FIELDS.values()),
+            column("step_count", pa.int64(), "steps trained"),
+            column("fitted_step", pa.int64(), "first measured step at which stop.fit was met; null: never"),
+            column(
+                "solved_step",
+                pa.int64(),
+                "first measured step at which a sequence task is solved; null: never, or no task",
+            ),
+            *COUNTS,
+            column("test_correct_count", pa.int64(), "test examples whose label is predicted, at the end"),
+            column("test_count", pa.int64(), "test examples"),
+            column("test_loss_sum_nats", pa.float64(), "cross-entropy summed over test examples, at the end"),
+            *target_columns("test"),
+            column("input_count", pa.int64(), "inputs of an example (D)"),
+            column("class_count", pa.int64(), "classes (K)"),
+            column(
+                "class_labels",
+                pa.string(),
+                "label that a task of one's own gives each class, in the order of the classes 0...K-1; null: the same",
+            ),
+            column("parameter_count", pa.int64(), "trained parameters (P)"),
+            column("frozen_parameter_count", pa.int64(), "parameters that stay as the network made them, not in P"),
+            column("data_fingerprint", pa.string(), "hash of everything that training and evaluation read"),
+            column("weights_fingerprint", pa.string(), "hash of the final weights' bits"),
+            PACK,
+            column("deviation", pa.float64(), "as packs.deviation; null: not the member that was compared"),
+            column("wall_seconds", pa.float64(), "from entering the pack to leaving it"),
+            column("finished_at", pa.timestamp("us", tz="UTC"), "when it left the pack"),
+            column("host", pa.string(), "machine that trained it"),
+            column("memsweep_version", pa.string(), "version of memsweep"),
+            column("torch_version", pa.string(), "version of torch"),
+        ]
+    ),
+    "steps": pa.schema(
+        [
+            TRIAL,
+            ATTEMPT,
+            column("step", pa.int64(), "steps trained"),
+            column("epoch", pa.float64(), "passes over the training set"),
+            *COUNTS,
+        ]
+    ),
+    "examples": pa.schema(
+        [
+            TRIAL,
+            ATTEMPT,
+            column("example", pa.int64(), "position in the trial's training set"),
+            column("source_index", pa.int64(), "row of the task's pool"),
+            column("corrupted", pa.bool_(), "label or inputs really changed"),
+            column("given_label", pa.int64(), "label trained on, 0...K-1; class_labels of trials names these"),
+            column("true_label", pa.int64(), "label before corruption, likewise"),
+            column(
+                "first_learned_step",
+                pa.int64(),
+                "first measured step at which the given label is predicted; null: never",
+            ),
+            column(
+                "forgotten_count", pa.int64(), "measurements at which it is wrong after being right at the one before"
+            ),
+            column("final_loss_nats", pa.float64(), "cross-entropy of the given label at the last measurement"),
+        ]
+    ),
+    **PROBE_SCHEMAS,
+    "packs": pa.schema(
+        [
+            ATTEMPT,
+            PACK,
+            column("program", pa.string(), "what all members share, as field=value"),
+            column("members", pa.int64(), "trials of the pack"),
+            column("slots", pa.int64(), "members trained at a time"),
+            column("settled_count", pa.int64(), "members that this attempt settled"),
+            column("device", pa.string(), "cpu or cuda"),
+            column("device_name", pa.string(), "processor or accelerator"),
+            column("thread_count", pa.int64(), "intra-op threads of the worker"),
+            column("mode", pa.string(), "how it ran: fused, or serial: members in turn"),
+            column("compiled", pa.bool_(), "by torch.compile"),
+            column("member_step_count", pa.int64(), "optimizer steps, summed over members"),
+            column(
+                "start_seconds", pa.float64(), "loading data, first weights, and trying a tiny pack (program_deviation)"
+            ),
+            column("compile_seconds", pa.float64(), "compiling"),
+            column("train_seconds", pa.float64(), "optimizer steps"),
+            column("evaluate_seconds", pa.float64(), "measurements"),
+            column("probe_seconds", pa.float64(), "probes; null: before they were timed"),
+            column("write_seconds", pa.float64(), "writing parts"),
+            column("compare_seconds", pa.float64(), "running a member again, alone"),
+            column("wall_seconds", pa.float64(), "whole pack"),
+            column("peak_memory_bytes", pa.int64(), "largest memory of the worker process, or of the device on cuda"),
+            column("cause", pa.string(), "what went wrong without ending a trial, such as memory that ran out"),
+            column(
+                "deviation",
+                pa.float64(),
+                "of one member from its run alone, as far as a tenth of the pack's time takes it: the largest of "
+                "measurements, relative, and final weights, absolute; 0: equal to the bit; null: not compared",
+            ),
+            column(
+                "program_deviation",
+                pa.float64(),
+                "of a tiny pack of its program from its members alone, after a few steps: the largest of weights, "
+                "absolute, and losses in evaluation, relative; 0: equal to the bit; null: not checked",
+            ),
+            column("finished_at", pa.timestamp("us", tz="UTC"), "when it ended"),
+            column("host", pa.string(), "machine"),
+            column(
+                "memsweep_commit", pa.string(), "commit of memsweep's checkout, -dirty if changed; null: no checkout"
+            ),
+        ]
+    ),
+    "wanted": pa.schema(
+        [
+            column("sweep", pa.string(), "name of the sweep"),
+            TRIAL,
+            SETTING,
+            column("position", pa.int64(), "place in the sweep's grid"),
+            column("seed", pa.int64(), "replicate"),
+            column("search", pa.string(), "name of the sweep's search; null: none, all trials at once"),
+            column("search_fields", pa.string(), "what it looks for, as JSON"),
+            column("round", pa.int64(), "of the search, in which the trial was first asked for, from 1"),
+            column("probes", pa.string(), "tables wanted beside trials and steps"),
+            column("configuration", pa.string(), "every field, as JSON"),
+            column(
+                "launch_id",
+                pa.string(),
+                "launch that made the sweep want it: hash of all that it wants, then its own; null: an older version's",
+            ),
+            column("launched_at", pa.timestamp("us", tz="UTC"), "when that launch began; the newest of a sweep counts"),
+            column(
+                "launch_rows",
+                pa.int64(),
+                "rows of that launch, up to this one's round; where fewer are stored, the row does not count",
+            ),
+        ]
+    ),
+}
+
+ROWS = {
+    "trials": "a trial: its fields (`data.noise_fraction` is `data_noise_fraction`), how it ended, counts at the end",
+    "steps": "a trial and measurement: counts, losses, gradient norm",
+    "examples": "a trial and training example: corrupted, labels, learned, forgotten, loss",
+    "class_sensitivity": "a trial, a class of the loss and one of the inputs: how the one depends on the other",
+    "critical_samples": "a trial, a step, a part and a box: how many examples have an input near them that is "
+    "predicted otherwise",
+    "loss_sensitivity": "a trial and step: how much, and how unequally, the loss depends on training examples",
+    "permutations": "a trial, a step, features and a validation set: how well a linear classifier of these tells "
+    "labels, and permuted ones",
+    "positions": "a trial and step of a sequence at which something is asked: recall and loss there",
+    "jacobians": "a trial and recurrent layer: how much dimensions of the state mix from step to step, gates held",
+    "readouts": "a trial of `copy`, a symbol, the step that a linear read-out of it was fitted at, and one that it was "
+    "applied at",
+    "representations": "a trial, a step, a part, and hidden layers, logits or input gradients: those of the same 200 "
+    "examples, in a list",
+    "packs": "an execution of a pack: members, device, seconds by purpose, memory",
+    "wanted": "a trial that a sweep wants, by its last launch",
+}
+"""Table -> meaning of one row."""
+
+NUMBERS = tuple(
+    column.name for column in SCHEMAS["trials"] if pa.types.is_integer(column.type) or pa.types.is_floating(column.type)
+)
+"""Numeric columns of `trials`, which a search may use as objective."""
