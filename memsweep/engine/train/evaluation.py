@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -48,60 +48,76 @@ def measure(program: Program, state: State, norms: Tensor) -> tuple[State, Measu
         return state, Measured(
             due, np.ones(members, bool), (None,) * members, np.zeros(members, bool), state.step, {}, {}
         )
-    part = state if due.all() else select(state, due)
-    e = part.examples
+    at, part = np.flatnonzero(due), state if due.all() else select(state, due)
+    at_due = torch.from_numpy(at).to(program.device)
+    answer, exists = _train_answers(program, part)
+    counts = _counts(program, part, answer, exists, norms.to(program.device)[at_due])
+    fitted, leaves, status = _ends(part, counts)
+    test: dict[str, np.ndarray] = {}
+    if leaves.any():
+        held_out = _held_out_counts(program, part if leaves.all() else select(part, leaves), test=True)
+        test = {f"test_{name}": _spread(value, at[leaves], members) for name, value in held_out.items()}
+    status_of = dict(zip(at.tolist(), status, strict=True))
+    measured = Measured(
+        due,
+        active=~_spread(leaves, at, members),
+        status=tuple(status_of.get(m) for m in range(members)),
+        fitted=_spread(fitted, at, members),
+        step=state.step,
+        counts={name: _spread(value, at, members) for name, value in counts.items()},
+        test=test,
+    )
+    return state._replace(history=_updated_history(state, answer, exists, at_due)), measured
+
+
+def _train_answers(program: Program, state: State) -> tuple[metrics.Evaluation, Tensor]:
+    """Returns the answers to all members' training examples, and which examples exist, [M, N] bool."""
+    e = state.examples
     exists = torch.arange(e.given.shape[1], device=program.device) < e.train_count[:, None]
-    answer = evaluate(program, numbers_of(part), e, e.offset, e.given, e.train_count)
+    return evaluate(program, numbers_of(state), e, e.offset, e.given, e.train_count), exists
+
+
+def _counts(
+    program: Program, state: State, answer: metrics.Evaluation, exists: Tensor, norms: Tensor
+) -> dict[str, np.ndarray]:
+    """Returns column of the table `steps` -> [M].  answer, exists: as from `_train_answers`.  norms: [M]."""
+    e = state.examples
     train = metrics.train_counts(answer, e.given, e.true, e.corrupted, exists)._asdict()
     train |= {f"train_{name}": value for name, value in metrics.target_counts(program.form, answer, exists).items()}
-    validation = _held_out_counts(program, part, test=False)
     counts = {name: value.cpu().numpy() for name, value in train.items()}
+    validation = _held_out_counts(program, state, test=False)
     counts |= {f"validation_{name}": value for name, value in validation.items()}
-    at_due = torch.from_numpy(np.flatnonzero(due)).to(program.device)
-    counts["gradient_norm"] = norms.to(program.device)[at_due].double().cpu().numpy()
-    if part.origins:
-        moved = {name: value - part.origins[name] for name, value in part.parameters.items()}
+    counts["gradient_norm"] = norms.double().cpu().numpy()
+    if state.origins:
+        moved = {name: value - state.origins[name] for name, value in state.parameters.items()}
         counts["distance"] = optim.gradient_norms(moved).double().cpu().numpy()
+    return counts
 
+
+def _ends(state: State, counts: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray, list[Status | None]]:
+    """Returns which members have fitted [M] bool, which leave [M] bool, and the statuses [M], None for those that stay.
+
+    counts: as from `_counts`.
+    """
     finite = np.isfinite(counts["train_loss_sum_nats"]) & np.isfinite(counts["validation_loss_sum_nats"])
-    goal = np.array([member.trial.stop.fit for member in part.members])
+    goal = np.array([member.trial.stop.fit for member in state.members])
     fitted = finite & (goal > 0) & (counts["train_correct_count"] >= goal * counts["train_count"])
-    spent = np.array([member.trial.budget for member in part.members]) <= part.step
+    spent = np.array([member.trial.budget for member in state.members]) <= state.step
+    prefix = "validation_"
+    validation = {name.removeprefix(prefix): value for name, value in counts.items() if name.startswith(prefix)}
     solved = np.array(
         [
-            member.trial.stop.solve != "never" and sequences.is_solved(member.trial.data, _row(validation, m))
-            for m, member in enumerate(part.members)
+            member.trial.stop.solve != "never"
+            and sequences.is_solved(member.trial.data, {name: value[m] for name, value in validation.items()})
+            for m, member in enumerate(state.members)
         ]
     )
     leaves = fitted | spent | (solved & finite) | ~finite
-    test: dict[str, np.ndarray] = {}
-    if leaves.any():
-        leaving = part if leaves.all() else select(part, leaves)
-        held_out = _held_out_counts(program, leaving, test=True)
-        test = {
-            f"test_{name}": _spread(value, np.flatnonzero(due)[leaves], members) for name, value in held_out.items()
-        }
-
-    everyone = np.flatnonzero(due)
-    ends = [
+    status = [
         None if not leave else Status.FINISHED if ok else Status.DIVERGED
         for leave, ok in zip(leaves, finite, strict=True)
     ]
-    status: list[Status | None] = [None] * members
-    for position, end in zip(everyone, ends, strict=True):
-        status[position] = end
-    state = state._replace(history=_updated_history(state, answer, exists, at_due))
-    active = ~_spread(leaves, everyone, members)
-    measured = Measured(
-        due,
-        active,
-        tuple(status),
-        _spread(fitted, everyone, members),
-        state.step,
-        {name: _spread(value, everyone, members) for name, value in counts.items()},
-        test,
-    )
-    return state, measured
+    return fitted, leaves, status
 
 
 def numbers_of(state: State) -> Tensors:
@@ -224,10 +240,6 @@ def _updated_history(state: State, answer: metrics.Evaluation, exists: Tensor, a
     forgotten = old.forgotten[at] + (old.correct[at] & ~correct)
     new = (correct, learned, forgotten, answer.loss)
     return History(*(value.index_copy(0, at, fresh) for value, fresh in zip(old, new, strict=True)))
-
-
-def _row(counts: dict[str, np.ndarray], m: int) -> dict[str, float]:
-    return {name: values[m] for name, values in counts.items()}
 
 
 def _spread(values: np.ndarray, positions: np.ndarray, size: int) -> np.ndarray:

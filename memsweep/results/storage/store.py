@@ -96,7 +96,9 @@ class Store:
         schema = SCHEMAS[table]
         unknown = {name for row in rows for name in row} - set(schema.names)
         if unknown:
-            raise StoreError(f"table {table} has no column {', '.join(sorted(unknown))}; memsweep/spec/schema/ lists its columns.")
+            raise StoreError(
+                f"table {table} has no column {', '.join(sorted(unknown))}; memsweep/spec/schema/ lists its columns."
+            )
         try:
             part = pa.Table.from_pylist([dict(row) for row in rows], schema=schema)
             for column in schema:  # Arrow silently truncates 2.5 to 2
