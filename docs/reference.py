@@ -7,7 +7,7 @@ from itertools import groupby
 from pathlib import Path
 
 from memsweep.spec.config import FIELDS
-from memsweep.spec.fields import FieldSpec
+from memsweep.spec.fields.field_spec import FieldSpec
 from memsweep.spec.options import STREAMS
 from memsweep.spec.schema import ROWS, SCHEMAS
 

@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from memsweep.spec.config import Model, TrialConfig
+from memsweep.spec.config import TrialConfig
+from memsweep.spec.fields.groups import Model
 
 SMALL: dict[str, Any] = {
     "data.task": "digits",

@@ -5,7 +5,7 @@ import torch
 from torch.func import functional_call, jacrev, vmap
 
 from memsweep.engine.nn.cells import KERNELS, Carried, Cell
-from memsweep.spec.config import Model
+from memsweep.spec.fields.groups import Model
 from memsweep.spec.options import CELLS
 
 M, B, FEATURES, WIDTH = 3, 4, 3, 5

@@ -11,18 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from memsweep.spec.config import (
-    FIELDS,
-    ConfigError,
-    Data,
-    Model,
-    Optimizer,
-    Regularization,
-    Seeds,
-    TrialConfig,
-    imported,
-    schedule_factor,
-)
+from memsweep.spec.config import FIELDS, ConfigError, TrialConfig, imported, problems
+from memsweep.spec.fields.groups import Data, Model, Optimizer, Regularization, Seeds, schedule_factor
 from memsweep.spec.options import ACTIVATIONS, PROTOCOL, STREAMS
 from memsweep.spec.sweep_files import load_sweep
 
@@ -294,6 +284,24 @@ def test_all_problems_are_told_at_once_with_nearest_names():
     assert "Did you mean 'sgd'?" in found[2]
     assert "model.depth = 1.5: " in found[3] and "whole number" in found[3]
     assert "Groups: data, model, " in found[4]
+
+
+def test_problems_of_fields_and_between_fields_are_one_list():
+    found = problems_of({"model.depth": -1, "data.noise_fraction": 0.5, "optimizer.name": "adamw", "zzz": 1})
+    assert [problem.partition(":")[0] for problem in found] == [
+        "model.depth = -1",
+        "'zzz' is no field of a trial. Groups",
+        "data.noise_fraction = 0.5, data.noise_kind = 'none'",
+    ]
+    assert problems({"model.depth": 1}) == [] and problems({"data.noise_fraction": 0.5}, of(seed=1)) == list(found[2:])
+
+
+@pytest.mark.parametrize("value", ["half", 1.5, None])
+def test_rules_that_read_a_wrong_field_are_skipped(value):
+    """The fraction itself is the problem, not that it needs a kind of noise."""
+    assert len(problems_of({"data.noise_fraction": value})) == 1
+    with pytest.raises(ConfigError, match=r"^data\.noise_fraction = "):
+        TrialConfig(data=Data(noise_fraction=value))
 
 
 def test_groups_tell_all_problems_at_once():

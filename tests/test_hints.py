@@ -2,8 +2,8 @@
 
 import pytest
 
-from memsweep.spec import hints
 from memsweep.spec.config import FIELDS, ConfigError, TrialConfig
+from memsweep.spec.fields import hints
 
 
 def problems_of(values):

@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from memsweep.run.packing import WAVES, Pack, describe, make_packs, program_key
-from memsweep.spec.config import Model, TrialConfig
+from memsweep.spec.config import TrialConfig
+from memsweep.spec.fields.groups import Model
 from tests.cases import CASES, trial
 
 WIDTHS = st.lists(st.sampled_from([(8, 1), (8, 2), (16, 1), (16, 3)]), max_size=30)

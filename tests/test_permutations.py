@@ -179,5 +179,5 @@ def test_training_is_the_same_with_it(tmp_path):
     [{"model.depth": 0}, {"data.label_scheme": "unique", "data.validation_examples": 0}],
 )
 def test_it_needs_classes_and_a_hidden_layer(fields):
-    with pytest.raises(ConfigError, match="permutations are about classes"):
+    with pytest.raises(ConfigError, match="permutations need classes"):
         trial(probes=("permutations",), **fields)

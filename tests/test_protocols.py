@@ -10,14 +10,14 @@ from memsweep.run import plan
 from memsweep.run.policy import protocols
 from memsweep.run.policy.protocols import Examiner
 from memsweep.run.rounds.asking import Asking
-from memsweep.spec import rules
+from memsweep.spec import mends
 from memsweep.spec.config import TrialConfig, trial_id_of
 from memsweep.spec.options import TASK_SIZES
 from memsweep.spec.search import BestSearch
 from memsweep.spec.sweep import Sweep, SweepError
 from tests.cases import SMALL, ended, trial
 
-NARROW = rules.Mend("products with one column", ("model.width", "model.family"), lambda width, family: width == 1)
+NARROW = mends.Mend("products with one column", ("model.width", "model.family"), lambda width, family: width == 1)
 DEPTH = Examiner(
     lambda trial: trial.model if ":" in trial.model.family else None,
     lambda trial: "two layers" if trial.model.depth == 2 else "",
@@ -28,7 +28,7 @@ OWN = "tests.cases:Normalized"
 @pytest.fixture
 def mended(monkeypatch):
     """Width 1 gives other numbers, and so do own networks of depth 2."""
-    monkeypatch.setattr(rules, "MENDS", (NARROW,))
+    monkeypatch.setattr(mends, "MENDS", (NARROW,))
     monkeypatch.setattr(protocols, "EXAMINERS", (DEPTH,))
     monkeypatch.setattr(protocols, "_reasons", {})
 

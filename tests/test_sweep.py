@@ -146,6 +146,7 @@ def test_everything_wrong_is_told_at_once():
     )
     expected = ("name 'bad name'", "'model.dpeth'", "optimizer.epochs = 0", "axis 'model.witdh'", "axis 'model.width'")
     expected += ("data.noise_fraction = 1.5", "axis ('stop.fit', 'stop.steps'): 1 must be 2 values", "seed = -1")
+    expected += ("data.noise_fraction = 0.5, data.noise_kind = 'none': a fraction needs a kind of noise",)
     assert len(found) == len(expected)
     assert all(text.startswith(start) for text, start in zip(found, expected, strict=True))
     assert "Did you mean 'model.depth'?" in found[1] and "Did you mean 'model.width'?" in found[3]

@@ -22,7 +22,8 @@ import numpy as np
 
 from memsweep.data.noise import Array
 from memsweep.data.texts import DataError
-from memsweep.spec.config import ConfigError, Data, TrialConfig, imported
+from memsweep.spec.config import ConfigError, TrialConfig, imported
+from memsweep.spec.fields.groups import Data
 from memsweep.spec.seeds import generator
 
 LARGEST, SMALLEST = 10.0, 0.01

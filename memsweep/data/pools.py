@@ -25,7 +25,7 @@ import numpy as np
 from memsweep.data import sequences
 from memsweep.data.custom import Custom, Pool, pool_of_user
 from memsweep.data.texts import FOLDER_VARIABLE, DataError
-from memsweep.spec.config import Data
+from memsweep.spec.fields.groups import Data
 from memsweep.spec.options import SYNTHETIC_TASKS, TARGET_TASKS
 
 DEBIAN_FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")

@@ -16,7 +16,8 @@ import numpy as np
 from memsweep.data.form import Form
 from memsweep.data.noise import Array
 from memsweep.data.texts import REGIONS, DataError, Text, data_folder, text
-from memsweep.spec.config import Data, TrialConfig
+from memsweep.spec.config import TrialConfig
+from memsweep.spec.fields.groups import Data
 from memsweep.spec.options import SEQUENCE_FAMILIES
 from memsweep.spec.seeds import generator
 

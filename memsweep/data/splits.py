@@ -13,7 +13,8 @@ from memsweep.data.cache import SharedCache
 from memsweep.data.noise import Array
 from memsweep.data.pools import FILE_TASKS, Facts, facts_of, pool_of
 from memsweep.data.texts import DataError, data_folder
-from memsweep.spec.config import Data, TrialConfig
+from memsweep.spec.config import TrialConfig
+from memsweep.spec.fields.groups import Data
 from memsweep.spec.options import SYNTHETIC_TASKS, TARGET_TASKS, TASKS
 from memsweep.spec.seeds import generator
 

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Sequence
 
 from memsweep.spec.config import FIELDS
-from memsweep.spec.hints import LIKENESS, fields_meant, hint
+from memsweep.spec.fields.hints import LIKENESS, fields_meant, hint
 from memsweep.spec.options import SHARES, SHARES_AT_END
 from memsweep.spec.schema import SCHEMAS
 

@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 
 from memsweep.results import trial_state, wanted
 from memsweep.results.storage.store import Store
-from memsweep.spec import rules
+from memsweep.spec import mends
 from memsweep.spec.config import FIELDS, trial_id_of
 from memsweep.spec.options import PROTOCOL
 from memsweep.spec.schema import RETRIED, SETTLED, Status, error_line
@@ -39,13 +39,13 @@ def older(store: Store) -> str:
 
     Differences that depend on a user's code or data are counted once a launch has stored the newer trials.
     """
-    names = list(dict.fromkeys(name for mend in rules.MENDS for name in mend.fields))
+    names = list(dict.fromkeys(name for mend in mends.MENDS for name in mend.fields))
     columns = ["trial_id", "status", "protocol", *(FIELDS[name].column for name in names)]
     settled, old = set(), set()
     for trial_id, status, number, *values in zip(*store.trials(columns).to_pydict().values(), strict=True):
         if status in SETTLED:
             settled.add(trial_id)
-            if (number or 1) < rules.protocol_of(dict(zip(names, values, strict=True))):
+            if (number or 1) < mends.protocol_of(dict(zip(names, values, strict=True))):
                 old.add(trial_id)
     texts = store.current("wanted", ["configuration"])["configuration"]
     for number in range(2, PROTOCOL + 1):

@@ -10,7 +10,8 @@ from itertools import pairwise
 from typing import Any, NamedTuple
 
 from memsweep.data import tasks
-from memsweep.spec.config import Model, TrialConfig
+from memsweep.spec.config import TrialConfig
+from memsweep.spec.fields.groups import Model
 
 WAVES = 4
 """Trials that a slot serves one after another, where a stopping rule lets members leave early."""

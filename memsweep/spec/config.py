@@ -1,4 +1,4 @@
-"""Configuration of a trial: every field, its default, its allowed values, and the hash that names the trial.
+"""Configuration of a trial: its fields, the one list of their problems, and the hash that names the trial.
 
 Shapes and sizes that a task or a model requires are checked where data is loaded.
 """
@@ -15,27 +15,12 @@ from functools import cached_property
 from operator import attrgetter
 from typing import Any
 
-from memsweep.spec.fields import FieldSpec, checked, choice, number, specs
-from memsweep.spec.hints import fields_meant, hint
-from memsweep.spec.options import (
-    ACTIVATIONS,
-    CELLS,
-    DTYPES,
-    FAMILIES,
-    IMPORT_PATH,
-    INITIALIZATIONS,
-    LABEL_SCHEMES,
-    LIMIT,
-    MATMULS,
-    NOISE_KINDS,
-    OBJECTIVES,
-    OPTIMIZERS,
-    PROBES,
-    SCHEDULE,
-    STREAMS,
-    TASKS,
-)
-from memsweep.spec.rules import cross_problems, protocol_of
+from memsweep.spec.fields import rules
+from memsweep.spec.fields.field_spec import FieldSpec, checked, number, specs
+from memsweep.spec.fields.groups import Compute, Data, Model, Optimizer, Regularization, Seeds, Stop
+from memsweep.spec.fields.hints import fields_meant, hint
+from memsweep.spec.mends import protocol_of
+from memsweep.spec.options import LIMIT, PROBES, PROTOCOL, STREAMS
 
 LATER_FIELDS = (
     *("regularization.penalty", "regularization.penalty_strength", "compute.matmul"),
@@ -51,128 +36,6 @@ class ConfigError(ValueError):
     def __init__(self, problems: Iterable[str]):
         self.problems = tuple(dict.fromkeys(problems))
         super().__init__("\n".join(self.problems))
-
-
-@dataclass(frozen=True)
-class Data:
-    """Task, sizes, labels and noise of the data."""
-
-    task: str = choice("digits", TASKS, "where inputs and labels come from", or_path=True)
-    examples: int = number(1000, "training examples (N)", 1)
-    validation_examples: int = number(500, "validation examples, never corrupted")
-    test_examples: int = number(0, "test examples, never corrupted, used once at the end")
-    input_dim: int = number(0, "inputs of an example (D); 0: the task's own")
-    label_scheme: str = choice(
-        "task", LABEL_SCHEMES, "task: the task's labels; random: uniform over the classes; unique: a class an example"
-    )
-    noise_kind: str = choice("none", NOISE_KINDS, "what is done to a fraction of the training examples")
-    noise_fraction: float = number(0.0, "probability that a training example is corrupted", 0, 1)
-    sequence_length: int = number(0, "time steps of an example (T); 0: no sequence")
-    classes: int = number(0, "classes (K); 0: the task's own")
-    vocabulary: int = number(0, "tokens (V) of copy, recall, strings; 0: the task's own")
-    items: int = number(0, "symbols to copy, pairs to recall, things to permute; 0: the task's own")
-
-
-@dataclass(frozen=True)
-class Model:
-    """Architecture and first weights of the network."""
-
-    family: str = choice("mlp", FAMILIES, "kind of network", or_path=True)
-    width: int = number(32, "units of a hidden layer (H); cnn: channels of a convolution", 1)
-    depth: int = number(2, "hidden layers; 0: a linear classifier; cnn: its two convolutions, so only 2")
-    cell: str = choice("none", ("none", *CELLS), "recurrent cell of family recurrent; PRU-style ones are reconstructed")
-    gate_bias: float = number(1.0, "first bias of the gate that keeps a recurrent state", -100, 100)
-    activation: str = choice("relu", ACTIVATIONS, "nonlinearity of hidden layers")
-    initialization: str = choice(
-        "default",
-        INITIALIZATIONS,
-        "first weights; default: the layer's own in torch; memorizer: those that hold the training labels; "
-        "interpolating: the layer's own, but a read-out whose answers to the training set are one-hot",
-    )
-    perturbation: float = number(0.0, "L2 norm of a random step that the first weights are moved by")
-
-
-@dataclass(frozen=True)
-class Regularization:
-    """Regularizers of training; 0 or none: unused."""
-
-    dropout: float = number(0.0, "probability of dropping a hidden unit", 0, 1, below=True)
-    input_dropout: float = number(0.0, "probability of dropping an input", 0, 1, below=True)
-    input_noise: float = number(0.0, "standard deviation of Gaussian noise added to inputs")
-    hidden_noise: float = number(0.0, "standard deviation of Gaussian noise added to hidden units")
-    weight_decay: float = number(0.0, "weight decay, as torch.optim defines it for the optimizer")
-    label_smoothing: float = number(0.0, "share of the target spread over all classes", 0, 1, below=True)
-    adversarial: float = number(0.0, "weight of the loss on critical samples of the batch, found by LASS", 0, 1)
-    penalty: str = checked(
-        "none",
-        "a function of your own, added to the loss",
-        "must be none or an import path such as my_lab.penalties:l1",
-        lambda value: value == "none" or IMPORT_PATH.fullmatch(value) is not None,
-    )
-    penalty_strength: float = number(0.0, "factor of the penalty")
-
-
-@dataclass(frozen=True)
-class Optimizer:
-    """Update rule, its rates, batch size, epochs and objective."""
-
-    name: str = choice("sgd", OPTIMIZERS, "update rule")
-    learning_rate: float = number(0.1, "learning rate")
-    momentum: float = number(0.0, "momentum of SGD", 0, 1, below=True)
-    betas: tuple[float, ...] = checked(
-        (0.9, 0.999),
-        "decay rates of AdamW's moments",
-        "must be two numbers in [0, 1)",
-        lambda value: len(value) == 2 and all(0 <= beta < 1 for beta in value),
-    )
-    clip: float = number(0.0, "largest norm of a member's gradient; 0: no clipping")
-    batch_size: int = number(100, "examples of a step (B)", 1)
-    epochs: int = number(30, "passes over the training set", 1)
-    truncation: int = number(0, "steps of a sequence that gradients flow back through, in blocks; 0: all of them")
-    objective: str = choice(
-        "cross_entropy",
-        OBJECTIVES,
-        "loss of labels; squared: mean over classes of the squared distance from one-hot answers",
-    )
-    schedule: str = checked(
-        "constant",
-        "learning rate over time",
-        "must be constant or step:EPOCHS:FACTOR, such as step:15:0.5",
-        lambda value: SCHEDULE.fullmatch(value) is not None,
-    )
-
-
-@dataclass(frozen=True)
-class Compute:
-    """Precision of the computation."""
-
-    dtype: str = choice("float32", DTYPES, "precision of weights and activations")
-    matmul: str = choice(
-        "highest", MATMULS, "float32 products: highest: in float32; high: may use tf32; medium: may use bf16"
-    )
-
-
-@dataclass(frozen=True)
-class Stop:
-    """Stopping rules, budget and measurement interval."""
-
-    fit: float = number(0.0, "share of training examples at which a trial has fitted and ends; 0: never", 0, 1)
-    solve: str = choice(
-        "never", ("never", "task"), "task: a trial ends when its validation data meets its sequence task's threshold"
-    )
-    steps: int = number(0, "budget in steps; 0: optimizer.epochs")
-    measure_steps: int = number(0, "steps between measurements; 0: an epoch")
-
-
-@dataclass(frozen=True)
-class Seeds:
-    """Seeds of the random streams; None: the trial's seed."""
-
-    inputs: int | None = number(None, "which examples are drawn, and synthetic inputs")
-    labels: int | None = number(None, "random labels")
-    noise: int | None = number(None, "which examples are corrupted, and how")
-    init: int | None = number(None, "first weights")
-    order: int | None = number(None, "order of examples, and the random numbers of regularizers")
 
 
 @dataclass(frozen=True)
@@ -209,12 +72,13 @@ class TrialConfig:
         "must be whole numbers of 0 or more",
         lambda value: all(0 <= step < LIMIT for step in value),
     )
-    protocol: int | None = number(None, "raised on purpose when numbers change; unset: that of this version", 1)
+    protocol: int | None = number(
+        None, "raised on purpose when numbers change; unset: that of this version", 1, PROTOCOL
+    )
 
     def __post_init__(self) -> None:
-        problems = [*field_problems(self._explicit()), *cross_problems(self)]
-        if problems:
-            raise ConfigError(problems)
+        if sentences := problems(self._explicit(), self):
+            raise ConfigError(sentences)
         # coerce values to their fields' types, since the hash covers them: Model(width=64.0) is Model(width=64)
         for group, leaves in GROUPS.items():
             owner = getattr(self, group) if group else self
@@ -236,21 +100,15 @@ class TrialConfig:
         return (base or DEFAULTS).with_fields(values)
 
     def with_fields(self, values: Mapping[str, Any]) -> TrialConfig:
-        """Returns a copy with these dotted fields replaced; other fields take part only in the cross-field checks.
-
-        Raises ConfigError.
-        """
-        if problems := field_problems(values):
-            raise ConfigError(problems)
+        """Returns a copy with these dotted fields replaced.  Raises ConfigError with all problems of the copy."""
+        if sentences := problems(values, self):
+            raise ConfigError(sentences)
         groups: dict[str, dict[str, Any]] = {}
         top: dict[str, Any] = {}
         for name, value in values.items():
             group, _, leaf = name.rpartition(".")
             (groups.setdefault(group, {}) if group else top)[leaf] = FIELDS[name].coerced(value)
-        copy = self._with(**top, **{name: replace(getattr(self, name), **leaves) for name, leaves in groups.items()})
-        if problems := cross_problems(copy):
-            raise ConfigError(problems)
-        return copy
+        return self._with(**top, **{name: replace(getattr(self, name), **leaves) for name, leaves in groups.items()})
 
     def seeded(self, seed: int) -> TrialConfig:
         """Returns a copy with another seed, which must have been validated before."""
@@ -323,16 +181,22 @@ def trial_id_of(fields: Mapping[str, Any]) -> str:
     return _digest({name: value for name, value in _content(fields).items() if name != "seed"})
 
 
-def field_problems(values: Mapping[str, Any]) -> list[str]:
-    """Returns one sentence per unknown name or value out of range, with the allowed names or values."""
-    problems = []
+def problems(values: Mapping[str, Any], base: TrialConfig | None = None) -> list[str]:
+    """Returns one sentence per problem of a configuration: of its fields, then between fields.
+
+    values: dotted field -> value, not yet checked.  base: gives all other fields; default: DEFAULTS.
+    Rules that read a field with a wrong value are skipped.
+    """
+    sentences, wrong = [], []
+    checked_values = (base or DEFAULTS)._explicit()
     for name, value in values.items():
-        if name in FIELDS:
-            problem = FIELDS[name].problem(value)
-            problems += [problem] if problem else []
+        sentence = FIELDS[name].problem(value) if name in FIELDS else unknown_field(name)
+        if sentence:
+            sentences.append(sentence)
+            wrong.append(name)
         else:
-            problems.append(unknown_field(name))
-    return problems
+            checked_values[name] = FIELDS[name].coerced(value)
+    return sentences + rules.problems(checked_values, wrong)
 
 
 def unknown_field(name: Any) -> str:
@@ -371,14 +235,6 @@ def imported(path: str) -> Any:
                 "The module must be importable where memsweep runs, e.g. through PYTHONPATH."
             ]
         ) from error
-
-
-def schedule_factor(schedule: str, epoch: float) -> float:
-    """Returns the factor of the learning rate at an epoch (from 0): `step:15:0.5` halves the rate every 15 epochs."""
-    match = SCHEDULE.fullmatch(schedule)
-    if match is None or match["epochs"] is None:
-        return 1.0
-    return float(match["factor"]) ** (int(epoch) // int(match["epochs"]))
 
 
 def _is_same(one: Any, other: Any) -> bool:

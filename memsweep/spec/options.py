@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 PROTOCOL = 2
-"""The newest protocol, of configurations whose numbers a fix changed (`rules.MENDS`, `policy/protocols.py`). All other
+"""The newest protocol, of configurations whose numbers a fix changed (`mends.MENDS`, `policy/protocols.py`). All other
 configurations have protocol 1."""
 
 SYNTHETIC_TASKS = ("gaussian", "bits", "random_sequences")

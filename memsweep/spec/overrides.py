@@ -9,7 +9,7 @@ from typing import Any
 
 from memsweep.spec.axes import MOST_VALUES, SPACINGS
 from memsweep.spec.config import FIELDS, unknown_field
-from memsweep.spec.fields import FieldSpec
+from memsweep.spec.fields.field_spec import FieldSpec
 from memsweep.spec.sweep import SweepError
 
 

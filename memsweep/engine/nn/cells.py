@@ -18,7 +18,7 @@ from torch.func import functional_call
 from torch.nn import functional
 
 from memsweep.engine.nn.scan import Spec, Weights, scan
-from memsweep.spec.config import Model
+from memsweep.spec.fields.groups import Model
 
 Gate = Callable[[Tensor], Tensor]
 

@@ -15,9 +15,10 @@ from torch.nn import functional
 from memsweep.data import tasks
 from memsweep.engine.nn import memorizer
 from memsweep.engine.nn.sequence_models import SEQUENCE_MODELS, Hidden, Recurrent, unchanged
-from memsweep.spec.config import ConfigError, Model, TrialConfig, imported
+from memsweep.spec.config import ConfigError, TrialConfig, imported
+from memsweep.spec.fields.groups import Model
+from memsweep.spec.mends import is_uneven
 from memsweep.spec.options import FAMILIES
-from memsweep.spec.rules import is_uneven
 from memsweep.spec.seeds import generator, key
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {

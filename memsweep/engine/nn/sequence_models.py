@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from memsweep.data.form import Form
 from memsweep.engine.nn.cells import Carried, Cell, Gate
-from memsweep.spec.config import Model
+from memsweep.spec.fields.groups import Model
 
 Hidden = Callable[[Tensor, int], Tensor]
 """Regularizer of hidden units: (activations, number of the layer) -> activations."""

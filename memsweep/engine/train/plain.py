@@ -16,7 +16,8 @@ from memsweep.engine.nn.regularizers import Perturbation
 from memsweep.engine.nn.sequence_models import Recurrent
 from memsweep.engine.train import streams, trainer
 from memsweep.engine.train.program import Program
-from memsweep.spec.config import TrialConfig, imported, schedule_factor
+from memsweep.spec.config import TrialConfig, imported
+from memsweep.spec.fields.groups import schedule_factor
 from memsweep.spec.options import FAMILIES
 from memsweep.spec.seeds import key
 

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from memsweep.data import tasks
 from memsweep.data.form import Form
 from memsweep.engine.nn import models
-from memsweep.spec.config import Model, TrialConfig, imported
+from memsweep.spec.config import TrialConfig, imported
+from memsweep.spec.fields.groups import Model
 
 Penalty = Callable[[dict[str, Tensor], Tensor, Tensor], Tensor]
 """A user's regularizer of one member: (parameters by name, inputs [B, D], logits [B, K]) -> a scalar."""

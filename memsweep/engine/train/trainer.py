@@ -25,7 +25,7 @@ from memsweep.engine.train.evaluation import Measured, measure
 from memsweep.engine.train.program import Program, compose
 from memsweep.engine.train.state import State, admit, init, member_view, select, state_bytes
 from memsweep.engine.train.step import Batch, hold, release, train_step
-from memsweep.spec.config import schedule_factor
+from memsweep.spec.fields.groups import schedule_factor
 
 __all__ = [
     "Clock",

@@ -25,7 +25,8 @@ from memsweep.data import tasks
 from memsweep.results.storage.store import Store, StoreError
 from memsweep.run.packing import ADVERSARIAL, CANNOT_BE_FUSED, by_program, describe
 from memsweep.spec import processors
-from memsweep.spec.config import Model, TrialConfig
+from memsweep.spec.config import TrialConfig
+from memsweep.spec.fields.groups import Model
 from memsweep.spec.options import FAMILIES, SEQUENCE_FAMILIES
 
 if TYPE_CHECKING:

@@ -1,6 +1,6 @@
 """The protocol of a trial's numbers where it depends on a user's code or data; trials stored under older protocols.
 
-The fields of built-in trials determine the protocol (`rules.MENDS`). A user's network or task is examined once for all
+The fields of built-in trials determine the protocol (`mends.MENDS`). A user's network or task is examined once for all
 trials with the same network or task.
 """
 
@@ -15,8 +15,8 @@ from memsweep.results.status import older_protocol
 from memsweep.results.storage.store import Store
 from memsweep.run.policy import apart
 from memsweep.spec.config import TrialConfig, trial_id_of
+from memsweep.spec.mends import UNEVEN, has_uneven_layer
 from memsweep.spec.options import FAMILIES, PROTOCOL
-from memsweep.spec.rules import UNEVEN, has_uneven_layer
 from memsweep.spec.schema import SETTLED
 
 

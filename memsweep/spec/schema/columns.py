@@ -6,7 +6,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from memsweep.spec.fields import FieldSpec
+from memsweep.spec.fields.field_spec import FieldSpec
 
 
 def column(name: str, kind: pa.DataType, meaning: str) -> pa.Field:

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
+from typing import Any, Literal, TypeAlias, get_args
 
-from memsweep.spec.config import FIELDS, field_problems, unknown_field
+from memsweep.spec.config import FIELDS, unknown_field
+from memsweep.spec.grid import Grid
 from memsweep.spec.search import objectives
 from memsweep.spec.search.rounds import Told
-
-if TYPE_CHECKING:
-    from memsweep.spec.sweep import Sweep
 
 SAMPLERS = ("tpe", "random", "quasi_random", "grid")
 Direction: TypeAlias = Literal["maximize", "minimize"]
@@ -50,7 +48,7 @@ class BestSearch(Told):
     seed: int = 0
     name: str = "best"
 
-    def problems(self, sweep: Sweep) -> list[str]:
+    def problems(self, sweep: Grid) -> list[str]:
         """Returns one sentence per reason why this search can't run on the sweep."""
         problems = [*self._space_problems(sweep), *self._own_problems()]
         if not problems:
@@ -58,7 +56,7 @@ class BestSearch(Told):
             problems = [lack for name in self.objectives for lack in objectives.unmet(name, sweep, space)]
         return [f"best search: {problem}" for problem in problems]
 
-    def most(self, sweep: Sweep) -> int:
+    def most(self, sweep: Grid) -> int:
         """Returns the largest number of trials that the search may request."""
         return self.configurations * len(sweep.seeds)
 
@@ -73,7 +71,7 @@ class BestSearch(Told):
             shares.insert(0, shares[0] / self.halving)
         return tuple(shares)
 
-    def _space_problems(self, sweep: Sweep) -> list[str]:
+    def _space_problems(self, sweep: Grid) -> list[str]:
         problems = [] if self.space else ["space is empty: name at least one field, with a Range or values."]
         for name, values in self.space.items():
             spec = FIELDS.get(name)
@@ -85,7 +83,8 @@ class BestSearch(Told):
                 elif not values.low < values.high or (values.log and values.low <= 0):
                     problems.append(f"{name}: {values} must have low < high, and low > 0 where log=True.")
                 else:
-                    problems += [p for end in (values.low, values.high) for p in field_problems({name: spec.kind(end)})]
+                    ends = (spec.kind(end) for end in (values.low, values.high))
+                    problems += filter(None, map(spec.problem, ends))
                 if self.sampler == "grid":
                     problems.append(f"{name}: sampler 'grid' wants a list of values, no Range.")
             elif spec.kind is tuple:
@@ -93,7 +92,7 @@ class BestSearch(Told):
             elif isinstance(values, str) or len(values) == 0:
                 problems.append(f"{name}: must be a Range or a list of values; found {values!r}.")
             else:
-                problems += [problem for value in values for problem in field_problems({name: value})]
+                problems += filter(None, map(spec.problem, values))
         fixed = [name for name in sweep.axis_names if name in self.space]
         problems += [f"{name} is both an axis and in the space: choose one." for name in fixed]
         varying = [axis for axis, values in sweep.axes.items() if len(values) > 1]

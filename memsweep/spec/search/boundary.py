@@ -7,14 +7,12 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist, fmean, stdev
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
 from memsweep.spec.config import TrialConfig
+from memsweep.spec.grid import Grid
 from memsweep.spec.search import objectives
 from memsweep.spec.search.rounds import Ends, Round, RoundGenerator, Told, varied
-
-if TYPE_CHECKING:
-    from memsweep.spec.sweep import Sweep
 
 Place: TypeAlias = tuple[int, int]
 """Indices of a point in the values of the axes x and y."""
@@ -42,7 +40,7 @@ class BoundarySearch(Told):
     confidence: float = 0.9
     name: str = "boundary"
 
-    def problems(self, sweep: Sweep) -> list[str]:
+    def problems(self, sweep: Grid) -> list[str]:
         """Returns one sentence per reason why this search can't run on the sweep."""
         problems = []
         for name in (self.x, self.y):
@@ -60,11 +58,11 @@ class BoundarySearch(Told):
             problems.append(f"boundary search: confidence {self.confidence!r} must lie in (0, 1).")
         return problems
 
-    def most(self, sweep: Sweep) -> int:
+    def most(self, sweep: Grid) -> int:
         """Returns the largest number of trials that the search may request."""
         return len(sweep)
 
-    def rounds(self, sweep: Sweep) -> RoundGenerator:
+    def rounds(self, sweep: Grid) -> RoundGenerator:
         """Yields rounds of trials, one per refinement of the grid; returns a sentence with the counts per side."""
         axes = [sweep.axes[name] for name in (self.x, self.y)]
         places = [{value: place for place, value in enumerate(values)} for values in axes]

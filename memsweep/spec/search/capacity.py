@@ -5,14 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from memsweep.spec.config import FIELDS, TrialConfig
+from memsweep.spec.grid import Grid
 from memsweep.spec.search.objectives import FITTED, unmet, value
 from memsweep.spec.search.rounds import Round, RoundGenerator, Told, spelled, varied
-
-if TYPE_CHECKING:
-    from memsweep.spec.sweep import Sweep
 
 SIZE = "data.examples"
 
@@ -33,7 +31,7 @@ class CapacitySearch(Told):
     tuned: Sequence[str] = ("optimizer.learning_rate",)
     name: str = "capacity"
 
-    def problems(self, sweep: Sweep) -> list[str]:
+    def problems(self, sweep: Grid) -> list[str]:
         """Returns one sentence per reason why this search can't run on the sweep."""
         problems = []
         sizes = sweep.axes.get(SIZE, ())
@@ -48,12 +46,12 @@ class CapacitySearch(Told):
             problems.append(f"capacity search: {SIZE!r} is what is sought, and can't be tuned.")
         return [*problems, *(f"capacity search: {lack}" for lack in unmet(FITTED, sweep))]
 
-    def most(self, sweep: Sweep) -> int:
+    def most(self, sweep: Grid) -> int:
         """Returns the largest number of trials that bisection requests: per axis of n sizes, ceil(log2(n + 1))."""
         sizes = len(sweep.axes[SIZE])
         return len(sweep) // sizes * math.ceil(math.log2(sizes + 1))
 
-    def rounds(self, sweep: Sweep) -> RoundGenerator:
+    def rounds(self, sweep: Grid) -> RoundGenerator:
         """Yields rounds of trials, one per step of the bisections; returns a sentence with the capacities."""
         sizes = tuple(sweep.axes[SIZE])
         names = [name for name in sweep.varying if name != SIZE and name not in self.tuned]

@@ -7,12 +7,10 @@ import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
+from memsweep.spec.grid import Grid
 from memsweep.spec.options import LABEL_NOISE, SHARES, SHARES_AT_END, SOLVABLE_TASKS, TARGET_TASKS
-
-if TYPE_CHECKING:
-    from memsweep.spec.sweep import Sweep
 
 FITTED = "fitted"
 """Objective: 1 if the trial met stop.fit, else 0."""
@@ -87,7 +85,7 @@ NEEDS = (
 )
 
 
-def unmet(objective: str, sweep: Sweep, space: Mapping[str, Sequence[Any]] = MappingProxyType({})) -> Iterator[str]:
+def unmet(objective: str, sweep: Grid, space: Mapping[str, Sequence[Any]] = MappingProxyType({})) -> Iterator[str]:
     """Yields a sentence per need of this objective that trials of the sweep do not meet, with the first such values.
 
     space: field -> values that a search sets in addition to the sweep's axes.

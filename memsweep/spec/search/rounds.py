@@ -9,12 +9,10 @@ from __future__ import annotations
 import json
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 from memsweep.spec.config import TrialConfig
-
-if TYPE_CHECKING:
-    from memsweep.spec.sweep import Sweep
+from memsweep.spec.grid import Grid
 
 Ends: TypeAlias = Mapping[str, Mapping[str, Any]]
 """trial_id -> row of `trials`, for every trial of a round; a paused trial has its counts at the pause."""
@@ -54,10 +52,10 @@ class Search(Protocol):
     def told(self) -> str:
         """The search's parameters as JSON, stored with its trials."""
 
-    def problems(self, sweep: Sweep) -> list[str]:
+    def problems(self, sweep: Grid) -> list[str]:
         """Returns one sentence per reason why this search can't run on the sweep."""
 
-    def most(self, sweep: Sweep) -> int:
+    def most(self, sweep: Grid) -> int:
         """Returns the largest number of trials that the search may request."""
 
 

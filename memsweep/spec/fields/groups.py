@@ -1,0 +1,152 @@
+"""The groups of a trial's fields: every field with its default, meaning and allowed values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from memsweep.spec.fields.field_spec import checked, choice, number
+from memsweep.spec.options import (
+    ACTIVATIONS,
+    CELLS,
+    DTYPES,
+    FAMILIES,
+    IMPORT_PATH,
+    INITIALIZATIONS,
+    LABEL_SCHEMES,
+    MATMULS,
+    NOISE_KINDS,
+    OBJECTIVES,
+    OPTIMIZERS,
+    SCHEDULE,
+    TASKS,
+)
+
+
+@dataclass(frozen=True)
+class Data:
+    """Task, sizes, labels and noise of the data."""
+
+    task: str = choice("digits", TASKS, "where inputs and labels come from", or_path=True)
+    examples: int = number(1000, "training examples (N)", 1)
+    validation_examples: int = number(500, "validation examples, never corrupted")
+    test_examples: int = number(0, "test examples, never corrupted, used once at the end")
+    input_dim: int = number(0, "inputs of an example (D); 0: the task's own")
+    label_scheme: str = choice(
+        "task", LABEL_SCHEMES, "task: the task's labels; random: uniform over the classes; unique: a class an example"
+    )
+    noise_kind: str = choice("none", NOISE_KINDS, "what is done to a fraction of the training examples")
+    noise_fraction: float = number(0.0, "probability that a training example is corrupted", 0, 1)
+    sequence_length: int = number(0, "time steps of an example (T); 0: no sequence")
+    classes: int = number(0, "classes (K); 0: the task's own")
+    vocabulary: int = number(0, "tokens (V) of copy, recall, strings; 0: the task's own")
+    items: int = number(0, "symbols to copy, pairs to recall, things to permute; 0: the task's own")
+
+
+@dataclass(frozen=True)
+class Model:
+    """Architecture and first weights of the network."""
+
+    family: str = choice("mlp", FAMILIES, "kind of network", or_path=True)
+    width: int = number(32, "units of a hidden layer (H); cnn: channels of a convolution", 1)
+    depth: int = number(2, "hidden layers; 0: a linear classifier; cnn: its two convolutions, so only 2")
+    cell: str = choice("none", ("none", *CELLS), "recurrent cell of family recurrent; PRU-style ones are reconstructed")
+    gate_bias: float = number(1.0, "first bias of the gate that keeps a recurrent state", -100, 100)
+    activation: str = choice("relu", ACTIVATIONS, "nonlinearity of hidden layers")
+    initialization: str = choice(
+        "default",
+        INITIALIZATIONS,
+        "first weights; default: the layer's own in torch; memorizer: those that hold the training labels; "
+        "interpolating: the layer's own, but a read-out whose answers to the training set are one-hot",
+    )
+    perturbation: float = number(0.0, "L2 norm of a random step that the first weights are moved by")
+
+
+@dataclass(frozen=True)
+class Regularization:
+    """Regularizers of training; 0 or none: unused."""
+
+    dropout: float = number(0.0, "probability of dropping a hidden unit", 0, 1, below=True)
+    input_dropout: float = number(0.0, "probability of dropping an input", 0, 1, below=True)
+    input_noise: float = number(0.0, "standard deviation of Gaussian noise added to inputs")
+    hidden_noise: float = number(0.0, "standard deviation of Gaussian noise added to hidden units")
+    weight_decay: float = number(0.0, "weight decay, as torch.optim defines it for the optimizer")
+    label_smoothing: float = number(0.0, "share of the target spread over all classes", 0, 1, below=True)
+    adversarial: float = number(0.0, "weight of the loss on critical samples of the batch, found by LASS", 0, 1)
+    penalty: str = checked(
+        "none",
+        "a function of your own, added to the loss",
+        "must be none or an import path such as my_lab.penalties:l1",
+        lambda value: value == "none" or IMPORT_PATH.fullmatch(value) is not None,
+    )
+    penalty_strength: float = number(0.0, "factor of the penalty")
+
+
+@dataclass(frozen=True)
+class Optimizer:
+    """Update rule, its rates, batch size, epochs and objective."""
+
+    name: str = choice("sgd", OPTIMIZERS, "update rule")
+    learning_rate: float = number(0.1, "learning rate")
+    momentum: float = number(0.0, "momentum of SGD", 0, 1, below=True)
+    betas: tuple[float, ...] = checked(
+        (0.9, 0.999),
+        "decay rates of AdamW's moments",
+        "must be two numbers in [0, 1)",
+        lambda value: len(value) == 2 and all(0 <= beta < 1 for beta in value),
+    )
+    clip: float = number(0.0, "largest norm of a member's gradient; 0: no clipping")
+    batch_size: int = number(100, "examples of a step (B)", 1)
+    epochs: int = number(30, "passes over the training set", 1)
+    truncation: int = number(0, "steps of a sequence that gradients flow back through, in blocks; 0: all of them")
+    objective: str = choice(
+        "cross_entropy",
+        OBJECTIVES,
+        "loss of labels; squared: mean over classes of the squared distance from one-hot answers",
+    )
+    schedule: str = checked(
+        "constant",
+        "learning rate over time",
+        "must be constant or step:EPOCHS:FACTOR, such as step:15:0.5",
+        lambda value: SCHEDULE.fullmatch(value) is not None,
+    )
+
+
+@dataclass(frozen=True)
+class Compute:
+    """Precision of the computation."""
+
+    dtype: str = choice("float32", DTYPES, "precision of weights and activations")
+    matmul: str = choice(
+        "highest", MATMULS, "float32 products: highest: in float32; high: may use tf32; medium: may use bf16"
+    )
+
+
+@dataclass(frozen=True)
+class Stop:
+    """Stopping rules, budget and measurement interval."""
+
+    fit: float = number(0.0, "share of training examples at which a trial has fitted and ends; 0: never", 0, 1)
+    solve: str = choice(
+        "never", ("never", "task"), "task: a trial ends when its validation data meets its sequence task's threshold"
+    )
+    steps: int = number(0, "budget in steps; 0: optimizer.epochs")
+    measure_steps: int = number(0, "steps between measurements; 0: an epoch")
+
+
+@dataclass(frozen=True)
+class Seeds:
+    """Seeds of the random streams; None: the trial's seed."""
+
+    inputs: int | None = number(None, "which examples are drawn, and synthetic inputs")
+    labels: int | None = number(None, "random labels")
+    noise: int | None = number(None, "which examples are corrupted, and how")
+    init: int | None = number(None, "first weights")
+    order: int | None = number(None, "order of examples, and the random numbers of regularizers")
+
+
+def schedule_factor(schedule: str, epoch: float) -> float:
+    """Returns the factor of the learning rate at an epoch (from 0): `step:15:0.5` halves the rate every 15 epochs."""
+    match = SCHEDULE.fullmatch(schedule)
+    if match is None or match["epochs"] is None:
+        return 1.0
+    return float(match["factor"]) ** (int(epoch) // int(match["epochs"]))

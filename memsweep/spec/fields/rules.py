@@ -1,0 +1,295 @@
+"""Rules between fields of a trial, each as a row of a table: the fields, when they break the rule, rule and fix."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple
+
+from memsweep.spec.options import (
+    CELLS,
+    NOISE_KINDS,
+    REPEATED_PROBES,
+    SEQUENCE_FAMILIES,
+    SOLVABLE_TASKS,
+    SYNTHETIC_TASKS,
+    TARGET_TASKS,
+    TASKS,
+)
+
+NUMBER_TASKS = ("adding", "reconstruction")
+"""Tasks whose inputs and targets are numbers; those of all other sequence tasks are tokens."""
+TOKEN_TASKS = tuple(task for task in TARGET_TASKS if task not in NUMBER_TASKS)
+UNROLLED = {"class_sensitivity", "loss_sensitivity"}
+"""Probes that differentiate through all steps of training."""
+
+
+class Rule(NamedTuple):
+    """A constraint between fields, each of which is valid by itself."""
+
+    fields: tuple[str, ...]  # dotted names
+    is_broken: Callable[..., bool]  # takes the values of `fields`, in their order
+    text: str  # the rule, and what to change
+
+    def problem(self, values: Mapping[str, Any]) -> str | None:
+        """Returns the error message if these values break the rule, else None.  values: dotted field -> value."""
+        if not self.is_broken(*[values[name] for name in self.fields]):
+            return None
+        return f"{', '.join(f'{name} = {values[name]!r}' for name in self.fields)}: {self.text}"
+
+
+def _reads_steps(family: str) -> bool:
+    """Returns whether a network may read an example step by step; a user's network may."""
+    return family in SEQUENCE_FAMILIES or ":" in family
+
+
+def _zero(names: Iterable[str], field: str, is_concerned: Callable[[Any], bool], reason: str) -> Iterable[Rule]:
+    """Yields a rule per name: it must be 0 if the other field is concerned."""
+    for name in names:
+        text = f"{reason}; set {name} to 0."
+        yield Rule((field, name), lambda value, strength: bool(strength) and is_concerned(value), text)
+
+
+DATA_RULES = (
+    Rule(
+        ("data.noise_fraction", "data.noise_kind"),
+        lambda fraction, kind: fraction > 0 and kind == "none",
+        f"a fraction needs a kind of noise; set data.noise_kind to {', '.join(NOISE_KINDS[1:])}.",
+    ),
+    Rule(
+        ("data.task", "data.label_scheme"),
+        lambda task, scheme: task in SYNTHETIC_TASKS and scheme == "task",
+        "the task has no labels; set data.label_scheme to random or unique.",
+    ),
+    Rule(
+        ("data.task", "data.input_dim"),
+        lambda task, input_dim: task in SYNTHETIC_TASKS and input_dim == 0,
+        "the task has no default for the number of inputs; set data.input_dim to 1 or more.",
+    ),
+    Rule(
+        ("data.task", "data.label_scheme", "data.classes"),
+        lambda task, scheme, classes: task in SYNTHETIC_TASKS and scheme == "random" and classes < 2,
+        "the task has no default for the number of classes; set data.classes to 2 or more.",
+    ),
+    Rule(
+        ("data.label_scheme", "data.classes"),
+        lambda scheme, classes: scheme != "random" and classes != 0,
+        "only random labels have a number of classes to choose; set data.classes to 0.",
+    ),
+    Rule(
+        ("data.label_scheme", "data.validation_examples", "data.test_examples"),
+        lambda scheme, validation, test: scheme == "unique" and bool(validation or test),
+        "each training example has a class of its own, which no other example can have; set both counts to 0.",
+    ),
+)
+SEQUENCE_RULES = (
+    Rule(
+        ("model.family", "model.cell"),
+        lambda family, cell: family == "recurrent" and cell == "none",
+        f"a recurrent network needs a cell; set model.cell to one of {', '.join(CELLS)}.",
+    ),
+    Rule(
+        ("model.family", "model.cell"),
+        lambda family, cell: family != "recurrent" and cell != "none",
+        "only the family recurrent has a cell; set model.cell to none, or model.family to recurrent.",
+    ),
+    Rule(
+        ("data.task", "data.sequence_length", "model.family"),
+        lambda task, length, family: (
+            bool(length) and task in TASKS and task not in TARGET_TASKS and not _reads_steps(family)
+        ),
+        "the network reads no steps; set data.sequence_length to 0, or model.family to recurrent or attention.",
+    ),
+    Rule(
+        ("data.task", "model.family"),
+        lambda task, family: task in TARGET_TASKS and not _reads_steps(family),
+        "the task is read step by step; set model.family to recurrent or attention.",
+    ),
+    Rule(
+        ("data.task", "data.label_scheme", "data.noise_kind"),
+        lambda task, scheme, kind: task in TARGET_TASKS and (scheme != "task" or kind != "none"),
+        "the task has targets, no labels; set data.label_scheme to task and data.noise_kind to none.",
+    ),
+    Rule(
+        ("data.task", "data.input_dim"),
+        lambda task, input_dim: bool(input_dim) and task in TARGET_TASKS and task != "reconstruction",
+        "the task determines its inputs; set data.input_dim to 0.",
+    ),
+    *_zero(
+        ("regularization.input_dropout", "regularization.input_noise", "regularization.adversarial"),
+        "data.task",
+        lambda task: task in TOKEN_TASKS,
+        "inputs of the task are tokens",
+    ),
+    *_zero(
+        ("regularization.label_smoothing", "regularization.adversarial"),
+        "data.task",
+        lambda task: task in NUMBER_TASKS,
+        "targets of the task are numbers",
+    ),
+    *_zero(
+        ("data.vocabulary", "data.items"),
+        "data.task",
+        lambda task: task not in TARGET_TASKS,
+        "the task has neither vocabulary nor items",
+    ),
+    Rule(
+        ("model.family", "model.depth"),
+        lambda family, depth: family in SEQUENCE_FAMILIES and depth < 1,
+        "the network has at least one layer; set model.depth to 1 or more.",
+    ),
+    Rule(
+        ("model.family", "model.activation"),
+        lambda family, activation: family in SEQUENCE_FAMILIES and activation != "relu",
+        "the nonlinearities of the network are fixed; leave model.activation at relu.",
+    ),
+    Rule(
+        ("model.family", "model.initialization"),
+        lambda family, initialization: family in SEQUENCE_FAMILIES and initialization != "default",
+        "the first weights of the network are fixed; leave model.initialization at default.",
+    ),
+    *_zero(
+        ("optimizer.truncation",),
+        "model.family",
+        lambda family: family != "recurrent",
+        "only gradients of the family recurrent can be truncated",
+    ),
+    Rule(
+        ("stop.solve", "data.task"),
+        lambda solve, task: solve != "never" and task not in SOLVABLE_TASKS,
+        f"the task has no threshold; set stop.solve to never, or data.task to {', '.join(SOLVABLE_TASKS)}.",
+    ),
+    Rule(
+        ("stop.solve", "data.validation_examples"),
+        lambda solve, count: solve != "never" and not count,
+        "a task is solved on validation data; set data.validation_examples to 1 or more.",
+    ),
+)
+TRAINING_RULES = (
+    Rule(
+        ("model.family", "model.depth"),
+        lambda family, depth: family == "cnn" and depth != 2,
+        "the family cnn has two convolutions; set model.depth to 2.",
+    ),
+    Rule(
+        ("model.initialization", "model.family", "model.depth", "model.activation"),
+        lambda initialization, family, depth, activation: (
+            initialization == "memorizer" and (family != "mlp" or depth not in (1, 3) or activation != "relu")
+        ),
+        "the memorizing weights are those of an mlp with activation relu and depth 1 (inputs in general position) "
+        "or 3 (any inputs); set these fields.",
+    ),
+    Rule(
+        ("model.initialization", "model.family"),
+        lambda initialization, family: initialization == "interpolating" and family != "mlp",
+        "the interpolating weights are those of an mlp; set model.family to mlp.",
+    ),
+    Rule(
+        ("optimizer.objective", "data.task"),
+        lambda objective, task: objective != "cross_entropy" and task in TARGET_TASKS,
+        "the task determines its loss; leave optimizer.objective at cross_entropy.",
+    ),
+    *_zero(
+        ("regularization.label_smoothing", "regularization.adversarial"),
+        "optimizer.objective",
+        lambda objective: objective != "cross_entropy",
+        "the regularizer is defined for cross-entropy",
+    ),
+    Rule(
+        ("regularization.penalty_strength", "regularization.penalty"),
+        lambda strength, penalty: bool(strength) and penalty == "none",
+        "a strength needs a penalty; set regularization.penalty to a function, such as my_lab.penalties:l1.",
+    ),
+    *_zero(
+        ("optimizer.momentum",),
+        "optimizer.name",
+        lambda name: name == "adamw",
+        "AdamW has no momentum but optimizer.betas",
+    ),
+)
+PROBE_RULES = (
+    Rule(
+        ("probe_steps", "probes"),
+        lambda steps, probes: bool(steps) and not set(probes) & set(REPEATED_PROBES),
+        f"only {', '.join(REPEATED_PROBES)} are measured before the end; name one of them in probes.",
+    ),
+    Rule(
+        ("probes", "optimizer.objective"),
+        lambda probes, objective: bool(UNROLLED & set(probes)) and objective != "cross_entropy",
+        "sensitivities are those of cross-entropy; leave optimizer.objective at cross_entropy.",
+    ),
+    Rule(
+        ("probes", "data.task"),
+        lambda probes, task: "critical_samples" in probes and task in TARGET_TASKS,
+        "critical_samples need predicted labels, and the task has targets; leave them out.",
+    ),
+    Rule(
+        ("probes", "model.family", "model.depth", "data.label_scheme"),
+        lambda probes, family, depth, scheme: (
+            "permutations" in probes and (family in SEQUENCE_FAMILIES or depth == 0 or scheme == "unique")
+        ),
+        "permutations need classes, and hidden layers of a network that reads no steps; leave them out.",
+    ),
+    Rule(
+        ("probes", "data.task", "model.family"),
+        lambda probes, task, family: (
+            "representations" in probes and (task in TARGET_TASKS or family not in ("mlp", "cnn"))
+        ),
+        "representations need a network of the families mlp and cnn, which predicts labels; leave them out.",
+    ),
+    Rule(
+        ("probes", "data.task", "model.family"),
+        lambda probes, task, family: "readouts" in probes and not (family == "recurrent" and task == "copy"),
+        "readouts need a recurrent network and the task copy; leave them out.",
+    ),
+    Rule(
+        ("probes", "model.family", "data.sequence_length", "data.validation_examples"),
+        lambda probes, family, length, count: (
+            "jacobians" in probes and not (family == "recurrent" and length >= 2 and count)
+        ),
+        "jacobians need a recurrent network, 2 steps or more and validation data; set these fields.",
+    ),
+    Rule(
+        ("probes", "data.task"),
+        lambda probes, task: "positions" in probes and task not in TARGET_TASKS,
+        "positions need a task with several answers per example; leave them out.",
+    ),
+    Rule(
+        ("probes", "model.family", "optimizer.name"),
+        lambda probes, family, name: bool(UNROLLED & set(probes)) and (family != "mlp" or name != "sgd"),
+        "sensitivities are computed for an mlp that is trained by sgd; set these fields.",
+    ),
+    *_zero(
+        (
+            *("optimizer.momentum", "optimizer.clip", "regularization.dropout", "regularization.input_dropout"),
+            *("regularization.input_noise", "regularization.hidden_noise", "regularization.label_smoothing"),
+            *("regularization.adversarial", "regularization.penalty_strength"),
+        ),
+        "probes",
+        lambda probes: bool(UNROLLED & set(probes)),
+        "sensitivities are computed for plain SGD, at most with weight decay",
+    ),
+)
+RULES: tuple[Rule, ...] = (*DATA_RULES, *SEQUENCE_RULES, *TRAINING_RULES, *PROBE_RULES)
+READ = frozenset(name for rule in RULES for name in rule.fields)
+"""Fields that rules read; all other fields combine freely."""
+DISTINGUISHED = 4
+"""Rules treat all whole numbers from this value on alike, and all fractions above 0."""
+
+
+def problems(values: Mapping[str, Any], skipped: Iterable[str] = ()) -> list[str]:
+    """Returns one sentence per rule that these values break.
+
+    values: dotted field -> value.  skipped: fields without a valid value; rules that read them are not checked.
+    """
+    names = set(skipped)
+    checked = RULES if not names else [rule for rule in RULES if not names & set(rule.fields)]
+    return [sentence for rule in checked if (sentence := rule.problem(values))]
+
+
+def kind(name: str, value: Any) -> Any:
+    """Returns the equivalence class of a field's value: rules treat values of the same class alike."""
+    if name not in READ:
+        return None
+    if isinstance(value, float):
+        return value > 0
+    return min(value, DISTINGUISHED) if isinstance(value, int) else value
