@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from memsweep.analysis.core import figures, frames, interactive
-from memsweep.analysis.questions import capacity, generalization, learning_curves, regularization
+from memsweep.analysis.questions import capacity, generalization, learning_curves, memorization_map, regularization
 from memsweep.results.storage.store import Store
 from memsweep.spec.config import FIELDS, LATER_FIELDS
 from memsweep.spec.schema import SCHEMAS, cell
@@ -158,7 +158,7 @@ def test_values_that_agree_on_twelve_digits_are_one_point():
     assert len(figures.having(pd.DataFrame({"x": [0.3]}), {"x": 0.1 + 0.2})) == 1
 
 
-@pytest.mark.parametrize("module", [generalization, capacity, regularization])
+@pytest.mark.parametrize("module", [generalization, capacity, regularization, memorization_map])
 @pytest.mark.parametrize(
     "rows",
     [

@@ -33,6 +33,7 @@ IDENTITIES = (
         "sequence_length sgd_near_memorizer similarity smoke trainability",
         "048ebae1c529398c2d79457598f83adab5e85206430ecf9440c1c758bf366861",
     ),
+    ("memorization_map", "5f3913232f0031cf3190f4af5b56f2e6dbd3b176c9c815d7ee6cc1f0b70c1014"),
 )
 """Default sweeps, and the hash of the identities of their trials: 22,737 of the first. A new sweep is a new row."""
 OLD = [f"{package}.{module}" for package, modules in MOVED.items() for module in modules.split()]
