@@ -2,12 +2,20 @@
 
 import numpy as np
 import pytest
+from selenium.webdriver import ActionChains
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.support.ui import WebDriverWait
 
 from memsweep.analysis.core import frames
 from memsweep.analysis.core.catalog import questions
 from memsweep.analysis.questions import memorization_map
 from memsweep.analysis.questions.memorization_map import CROSSING, DECAY, MEMORIZED, NOISE, TEST, TRAIN
+from memsweep.analysis.report import report
+from memsweep.spec.config import TrialConfig
+from tests import browser as browsers
 from tests.test_analysis import drawn, only, trials
+from tests.test_report import store_of
 
 DECAYS = (1e-4, 1e-3, 1e-2, 1e-1)
 
@@ -133,3 +141,21 @@ def test_other_fields_are_held_at_the_first_trial():
 
 def test_the_sweep_is_drawn_by_its_namesake():
     assert questions("memorization_map") == {"memorization_map-": memorization_map}
+
+
+@browsers.needs_chromium
+def test_a_square_on_a_logarithmic_axis_is_called_by_its_setting(tmp_path):
+    """By keyboard, a screen reader hears the weight decay of the square, which is not the mean of its edges."""
+    base = {"data.noise_kind": "wrong_labels", "data.noise_fraction": 0.2}
+    settings = [TrialConfig.of({**base, "regularization.weight_decay": decay}) for decay in DECAYS]
+    store_of(tmp_path, "memorization_map", [(setting, {}) for setting in settings])
+    browser = browsers.open_browser(tmp_path / "profile")
+    try:
+        browser.get(report.write(tmp_path).as_uri())
+        selector = "#memorization_map-memorized-share .js-plotly-plot"
+        WebDriverWait(browser, 30).until(lambda b: b.find_elements(By.CSS_SELECTOR, f"{selector} .heatmaplayer"))
+        browser.execute_script("arguments[0].focus()", browser.find_element(By.CSS_SELECTOR, selector))
+        ActionChains(browser).send_keys(Keys.ARROW_RIGHT, Keys.ARROW_RIGHT).perform()
+        assert browser.find_element(By.ID, "said").get_attribute("textContent") == "0.3 at 0.2, 0.001"
+    finally:
+        browser.quit()

@@ -75,9 +75,13 @@ function steer(place) {
     };
     const {xaxis, yaxis} = described(place).layout;
     const across = trace.customdata ? text(trace.customdata[point]) : isGrid ? "" : called(trace.x[point], xaxis);
-    const middle = (edges, i) => (edges[i] + edges[i + 1]) / 2;
+    const middle = (edges, i, axis) => (
+      axis.type === "log" ? Math.sqrt(edges[i] * edges[i + 1]) : (edges[i] + edges[i + 1]) / 2
+    );
     said.textContent = isGrid
-      ? `${text(trace.z[row][column])} at ${called(middle(trace.x, column), xaxis)}, ${called(middle(trace.y, row), yaxis)}`
+      ? `${text(trace.z[row][column])} at ${[
+        called(middle(trace.x, column, xaxis), xaxis), called(middle(trace.y, row, yaxis), yaxis),
+      ].join(", ")}`
       : `${trace.name ? `${trace.name}: ` : ""}${called(trace.y[point], yaxis)} at ${across}`;
   }
   const isShown = trace => size(trace) > 0 && (trace.visible ?? true) === true;
