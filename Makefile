@@ -11,7 +11,7 @@ help: ## what there is
 	@grep -hE '^[a-z-]+:.* ## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 15
 
 demo: .venv/ready ## a real sweep and its report; sets up .venv
-	$(BIN)/memsweep launch generalization --results $(RESULTS)
+	$(BIN)/memsweep launch memorization_map --results $(RESULTS)
 	@echo
 	$(BIN)/memsweep status --results $(RESULTS)
 	@echo
