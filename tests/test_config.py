@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from memsweep.spec.config import FIELDS, ConfigError, TrialConfig, imported, problems
-from memsweep.spec.fields.groups import Data, Model, Optimizer, Regularization, Seeds, schedule_factor
+from memsweep.spec.fields.groups import Data, Model, Optimizer, Regularization, Seeds
 from memsweep.spec.options import ACTIVATIONS, PROTOCOL, STREAMS
 from memsweep.spec.sweep_files import load_sweep
 
@@ -48,6 +48,8 @@ OTHER = {
     "optimizer.learning_rate": (0.2, {}),
     "optimizer.momentum": (0.9, {}),
     "optimizer.betas": ((0.9, 0.99), {}),
+    "optimizer.alpha": (0.9, {}),
+    "optimizer.radius": (0.1, {}),
     "optimizer.clip": (1.0, {}),
     "optimizer.batch_size": (50, {}),
     "optimizer.epochs": (31, {}),
@@ -355,7 +357,20 @@ def test_what_is_no_known_text_is_refused(value):
 
 
 @pytest.mark.parametrize(
-    "value", ["", "step", "step:0:0.5", "step:1", "step:1:-1", "step:1:x", "step:1:0.5\n", "cosine"]
+    "value",
+    [
+        "",
+        "step",
+        "step:0:0.5",
+        "step:1",
+        "step:1:-1",
+        "step:1:x",
+        "step:1:0.5\n",
+        "cosin",
+        "warmup:1",
+        "warmup:+cosine",
+        "warmup:1+one_cycle",
+    ],
 )
 def test_wrong_schedules_are_refused(value):
     with pytest.raises(ConfigError, match=r"optimizer\.schedule"):
@@ -374,6 +389,8 @@ def test_wrong_schedules_are_refused(value):
         ({"data.label_scheme": "unique"}, "data.validation_examples"),
         ({"data.sequence_length": 3}, "data.sequence_length"),
         ({"optimizer.name": "adamw", "optimizer.momentum": 0.9}, "optimizer.betas"),
+        ({"optimizer.name": "adam", "optimizer.momentum": 0.9}, "optimizer.betas"),
+        ({"optimizer.name": "nesterov"}, "optimizer.momentum"),
         ({"protocol": PROTOCOL + 1}, "protocol"),
     ],
 )
@@ -459,20 +476,6 @@ def test_measured_every_so_many_steps(every, expected):
 def test_the_next_measurement_is_the_same_from_every_step_before_it():
     trial = of(data__examples=90, optimizer__batch_size=20, optimizer__epochs=4)
     assert [trial.next_measurement(step) for step in range(18)] == [5] * 5 + [9] * 4 + [14] * 5 + [18] * 4
-
-
-@pytest.mark.parametrize(
-    "schedule, epoch, factor",
-    [
-        ("constant", 99, 1),
-        ("step:2:0.5", 1.99, 1),
-        ("step:2:0.5", 2, 0.5),
-        ("step:2:0.5", 5, 0.25),
-        ("step:1:1e-1", 1, 0.1),
-    ],
-)
-def test_a_step_schedule_multiplies_at_whole_epochs(schedule, epoch, factor):
-    assert schedule_factor(of(optimizer__schedule=schedule).optimizer.schedule, epoch) == factor
 
 
 @pytest.mark.parametrize("name", ["optimizer.learning_rate", "model.width", "seed"])

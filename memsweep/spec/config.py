@@ -19,13 +19,14 @@ from memsweep.spec.fields import rules
 from memsweep.spec.fields.field_spec import FieldSpec, checked, number, specs
 from memsweep.spec.fields.groups import Compute, Data, Model, Optimizer, Regularization, Seeds, Stop
 from memsweep.spec.fields.hints import fields_meant, hint
+from memsweep.spec.fields.schedules import schedule_factor
 from memsweep.spec.mends import protocol_of
 from memsweep.spec.options import LIMIT, PROBES, PROTOCOL, STREAMS
 
 LATER_FIELDS = (
     *("regularization.penalty", "regularization.penalty_strength", "compute.matmul"),
     *("data.vocabulary", "data.items", "model.gate_bias", "optimizer.truncation", "stop.solve", "probe_steps"),
-    *("model.perturbation", "optimizer.objective"),
+    *("model.perturbation", "optimizer.objective", "optimizer.alpha", "optimizer.radius"),
 )
 """Fields that older tables lack: at their defaults they are left out of the hash, so that trial ids stay the same."""
 
@@ -161,6 +162,11 @@ class TrialConfig:
             return min((step // every + 1) * every, self.budget)
         epoch = step * batch // examples + 1
         return min(max(-(-epoch * examples // batch), step + 1), self.budget)
+
+    def rate_factor(self, step: int) -> float:
+        """Returns the schedule's factor of the learning rate at this step, from 0."""
+        optimizer = self.optimizer
+        return schedule_factor(optimizer.schedule, step, self.budget, optimizer.batch_size, self.data.examples)
 
     def pause(self, share: float) -> int:
         """Returns the first measured step at or after this share of the budget.  share: in (0, 1]."""

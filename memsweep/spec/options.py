@@ -29,7 +29,9 @@ CELLS = ("rnn", "irnn", "ugrnn", "gru", "lstm", *(cell for cell in _PRU if cell 
 """All cells except pru_b+plus_state, whose gates would read y and nothing that is fed back."""
 ACTIVATIONS = ("relu", "tanh", "gelu", "sigmoid", "identity", "leaky_relu", "hardtanh")
 INITIALIZATIONS = ("default", "he", "glorot", "orthogonal", "memorizer", "interpolating")
-OPTIMIZERS = ("sgd", "adamw")
+OPTIMIZERS = ("sgd", "nesterov", "sam", "rmsprop", "adam", "adamw", "muon")
+WITHOUT_MOMENTUM = ("adam", "adamw")
+"""Optimizers that use `optimizer.betas` instead of `optimizer.momentum`."""
 OBJECTIVES = ("cross_entropy", "squared")
 DTYPES = ("float32", "float64")
 MATMULS = ("highest", "high", "medium")
@@ -71,4 +73,3 @@ STREAMS = ("inputs", "labels", "noise", "init", "order")
 LIMIT = 2**63
 """Whole numbers from this value on overflow int64 columns."""
 IMPORT_PATH = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
-SCHEDULE = re.compile(r"constant|step:(?P<epochs>[1-9]\d*):(?P<factor>\d*\.?\d+(?:e-?\d+)?)")

@@ -5,6 +5,8 @@ It shares with the engine only the order of examples and the random numbers of r
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -14,10 +16,9 @@ from memsweep.engine import adversarial
 from memsweep.engine.nn import models, regularizers
 from memsweep.engine.nn.regularizers import Perturbation
 from memsweep.engine.nn.sequence_models import Recurrent
-from memsweep.engine.train import streams, trainer
+from memsweep.engine.train import plain_optimizers, streams, trainer
 from memsweep.engine.train.program import Program
 from memsweep.spec.config import TrialConfig, imported
-from memsweep.spec.fields.groups import schedule_factor
 from memsweep.spec.options import FAMILIES
 from memsweep.spec.seeds import key
 
@@ -33,24 +34,33 @@ def train(trial: TrialConfig, steps: int, device: str | torch.device = "cpu") ->
     inputs, wanted = torch.tensor(data.inputs).to(device, program.dtype), torch.tensor(data.labels, device=device)
     if program.form.kind != "label":
         wanted = torch.tensor(data.targets).to(device, program.dtype if program.form.kind == "values" else torch.int64)
-    optimizer = _optimizer(model, trial)
+    optimizers = plain_optimizers.optimizers(model, trial)
     norms = []
     for step in range(steps):
-        if o.schedule != "constant":
-            epochs = step * o.batch_size / trial.data.examples
-            optimizer.param_groups[0]["lr"] = o.learning_rate * schedule_factor(o.schedule, epochs)
+        for optimizer in optimizers:
+            optimizer.param_groups[0]["lr"] = o.learning_rate * trial.rate_factor(step)
         step_key = _step_key(trial, step).to(device)
         places = _places(trial, program, step_key)
         x, y = regularizers.applied(places[0], inputs[order[step]][None])[0], wanted[order[step]]
         attacked = _critical_samples(model, x, step_key, data.input_range) if r.adversarial else None
         if trial.model.family not in FAMILIES:
             torch.manual_seed(int(step_key))
-        optimizer.zero_grad()
-        loss = _loss(model, trial, x, y, places[1:], attacked)
-        loss.backward()
+        backward = partial(_backward, model, trial, x, y, places[1:], attacked)
+        backward()
+        if o.name == "sam":
+            plain_optimizers.gradients_nearby(model, backward, o.radius)
         norms.append(float(nn.utils.clip_grad_norm_(model.parameters(), o.clip or float("inf"))))
-        optimizer.step()
+        for optimizer in optimizers:
+            optimizer.step()
     return model, norms
+
+
+def _backward(
+    model: nn.Module, trial: TrialConfig, x: Tensor, y: Tensor, hidden: list[Perturbation], attacked: Tensor | None
+) -> None:
+    """Replaces the model's gradients by those of its loss."""
+    model.zero_grad()
+    _loss(model, trial, x, y, hidden, attacked).backward()
 
 
 def _loss(
@@ -76,18 +86,6 @@ def _task_loss(answers: Tensor, wanted: Tensor, smoothing: float) -> Tensor:
         return functional.mse_loss(answers.flatten(1), wanted)
     return functional.cross_entropy(
         answers.flatten(0, -2), wanted.flatten(), label_smoothing=smoothing, ignore_index=sequences.NOT_ASKED
-    )
-
-
-def _optimizer(model: nn.Module, trial: TrialConfig) -> torch.optim.Optimizer:
-    o, decay = trial.optimizer, trial.regularization.weight_decay
-    if o.name == "sgd":
-        return torch.optim.SGD(
-            model.parameters(), lr=o.learning_rate, momentum=o.momentum, weight_decay=decay, foreach=False
-        )
-    beta1, beta2 = o.betas
-    return torch.optim.AdamW(
-        model.parameters(), lr=o.learning_rate, betas=(beta1, beta2), weight_decay=decay, foreach=False
     )
 
 

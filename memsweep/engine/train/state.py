@@ -258,6 +258,8 @@ def _coefficients(program: Program, members: Sequence[Member]) -> Coefficients:
         momentum=_vector(program, [o.momentum for o, _ in settings]),
         beta1=_vector(program, [o.betas[0] for o, _ in settings]),
         beta2=_vector(program, [o.betas[1] for o, _ in settings]),
+        alpha=_vector(program, [o.alpha for o, _ in settings]),
+        radius=_vector(program, [o.radius for o, _ in settings]),
         decay=_vector(program, [decay for _, decay in settings]),
         clip=_vector(program, [o.clip or np.inf for o, _ in settings]),
     )

@@ -29,7 +29,7 @@ class Batch(NamedTuple):
     rows: Tensor  # [M, B] int64, examples of each member
     rate: Tensor  # [M], learning rates
     keys: Tensor  # [M] int64, of the step's noise and dropout
-    corrections: Tensor  # [M, 2] float64, of AdamW's moments, which begin at zero; ignored by SGD
+    corrections: Tensor  # [M, 2] float64, of Adam's moments, which begin at zero; read by optim.CORRECTED alone
 
 
 class Sample(NamedTuple):
@@ -61,15 +61,14 @@ def train_step(program: Program, state: State, batch: Batch) -> Tensor:
         torch.manual_seed(
             int(batch.keys[0])
         )  # for random numbers that a user's module draws itself, as nn.Dropout does
-    gradients = (_gradients_alone if program.mode == "serial" else _lifted_gradients)(program, state, sample)
+    gradients = _gradients(program, state, sample)
+    if program.optimizer == "sam":
+        gradients = _gradients_nearby(program, state, sample, gradients)
     norms = optim.gradient_norms(gradients)
     coefficients = state.coefficients._replace(rate=batch.rate)
     if "clip" in program.uses:
         optim.clip_(gradients, norms, coefficients.clip)
-    if program.optimizer == "sgd":
-        optim.sgd_(state.parameters, gradients, state.moments, coefficients)
-    else:
-        optim.adamw_(state.parameters, gradients, state.moments, coefficients, batch.corrections)
+    optim.update_(program.optimizer, state.parameters, gradients, state.moments, coefficients, batch.corrections)
     return norms
 
 
@@ -86,6 +85,24 @@ def release(module: nn.Module, one: State) -> None:
     for name, buffer in (*module.named_buffers(), *models.frozen(module).items()):
         if buffer.data_ptr() != one.buffers[name].data_ptr():
             one.buffers[name][0].copy_(buffer)
+
+
+def _gradients(program: Program, state: State, sample: Sample) -> Tensors:
+    return (_gradients_alone if program.mode == "serial" else _lifted_gradients)(program, state, sample)
+
+
+def _gradients_nearby(program: Program, state: State, sample: Sample, gradients: Tensors) -> Tensors:
+    """Gradients at w + radius * g / |g|, SAM's (Foret et al. 2021, equation 2); the state stays as it was.
+
+    The second pass uses the same batch and random numbers as the first; it leaves no trace in buffers such as the
+    means of a batch normalization.
+    """
+    kept = {name: value.clone() for name, value in {**state.parameters, **state.buffers}.items()}
+    optim.ascend_(state.parameters, gradients, state.coefficients.radius)
+    nearby = _gradients(program, state, sample)
+    for name, value in {**state.parameters, **state.buffers}.items():
+        value.copy_(kept[name])
+    return nearby
 
 
 def _lifted_gradients(program: Program, state: State, sample: Sample) -> Tensors:

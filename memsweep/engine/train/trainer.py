@@ -25,7 +25,6 @@ from memsweep.engine.train.evaluation import Measured, measure
 from memsweep.engine.train.program import Program, compose
 from memsweep.engine.train.state import State, admit, init, member_view, select, state_bytes
 from memsweep.engine.train.step import Batch, hold, release, train_step
-from memsweep.spec.fields.groups import schedule_factor
 
 __all__ = [
     "Clock",
@@ -150,20 +149,19 @@ def batches(program: Program, state: State, steps: int) -> Tensor:
 
 
 def learning_rates(program: Program, state: State, steps: int) -> Tensor:
-    """Returns each member's rate at the next steps: [steps, M]. Epochs are counted in examples read."""
+    """Returns each member's rate at the next steps: [steps, M]."""
     base = np.array([member.trial.optimizer.learning_rate for member in state.members])
     factors = np.ones((steps, len(base)))
     for m, (member, begin) in enumerate(zip(state.members, state.step, strict=True)):
         if member.trial.optimizer.schedule != "constant":
-            epochs = (begin + np.arange(steps)) * program.batch_size / member.trial.data.examples
-            factors[:, m] = [schedule_factor(member.trial.optimizer.schedule, epoch) for epoch in epochs]
+            factors[:, m] = [member.trial.rate_factor(int(begin) + s) for s in range(steps)]
     return torch.from_numpy(base * factors).to(program.device, program.dtype)
 
 
 def moment_corrections(program: Program, state: State, steps: int) -> Tensor:
-    """Returns the corrections of AdamW's moments at the next steps: [steps, M, 2] float64; zeros for SGD."""
+    """Returns the corrections of Adam's moments at the next steps: [steps, M, 2] float64, else zeros."""
     values = np.zeros((steps, len(state.members), 2))
-    if program.optimizer == "adamw":
+    if program.optimizer in optim.CORRECTED:
         for m, (member, done) in enumerate(zip(state.members, state.step.tolist(), strict=True)):
             betas = member.trial.optimizer.betas
             values[:, m] = [optim.corrections(betas, done + s) for s in range(1, steps + 1)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from memsweep.spec.fields.field_spec import checked, choice, number
+from memsweep.spec.fields.schedules import ALLOWED, is_schedule
 from memsweep.spec.options import (
     ACTIVATIONS,
     CELLS,
@@ -17,7 +18,6 @@ from memsweep.spec.options import (
     NOISE_KINDS,
     OBJECTIVES,
     OPTIMIZERS,
-    SCHEDULE,
     TASKS,
 )
 
@@ -87,13 +87,15 @@ class Optimizer:
 
     name: str = choice("sgd", OPTIMIZERS, "update rule")
     learning_rate: float = number(0.1, "learning rate")
-    momentum: float = number(0.0, "momentum of SGD", 0, 1, below=True)
+    momentum: float = number(0.0, "momentum of sgd, nesterov, sam, rmsprop and muon", 0, 1, below=True)
     betas: tuple[float, ...] = checked(
         (0.9, 0.999),
-        "decay rates of AdamW's moments",
+        "decay rates of the moments of adam and adamw, and of muon outside of matrices",
         "must be two numbers in [0, 1)",
         lambda value: len(value) == 2 and all(0 <= beta < 1 for beta in value),
     )
+    alpha: float = number(0.99, "decay rate of rmsprop's mean of squares", 0, 1, below=True)
+    radius: float = number(0.05, "distance at which sam takes its gradient")
     clip: float = number(0.0, "largest norm of a member's gradient; 0: no clipping")
     batch_size: int = number(100, "examples of a step (B)", 1)
     epochs: int = number(30, "passes over the training set", 1)
@@ -103,12 +105,7 @@ class Optimizer:
         OBJECTIVES,
         "loss of labels; squared: mean over classes of the squared distance from one-hot answers",
     )
-    schedule: str = checked(
-        "constant",
-        "learning rate over time",
-        "must be constant or step:EPOCHS:FACTOR, such as step:15:0.5",
-        lambda value: SCHEDULE.fullmatch(value) is not None,
-    )
+    schedule: str = checked("constant", "learning rate over time", ALLOWED, is_schedule)
 
 
 @dataclass(frozen=True)
@@ -142,11 +139,3 @@ class Seeds:
     noise: int | None = number(None, "which examples are corrupted, and how")
     init: int | None = number(None, "first weights")
     order: int | None = number(None, "order of examples, and the random numbers of regularizers")
-
-
-def schedule_factor(schedule: str, epoch: float) -> float:
-    """Returns the factor of the learning rate at an epoch (from 0): `step:15:0.5` halves the rate every 15 epochs."""
-    match = SCHEDULE.fullmatch(schedule)
-    if match is None or match["epochs"] is None:
-        return 1.0
-    return float(match["factor"]) ** (int(epoch) // int(match["epochs"]))

@@ -14,6 +14,7 @@ from memsweep.spec.options import (
     SYNTHETIC_TASKS,
     TARGET_TASKS,
     TASKS,
+    WITHOUT_MOMENTUM,
 )
 
 NUMBER_TASKS = ("adding", "reconstruction")
@@ -202,8 +203,13 @@ TRAINING_RULES = (
     *_zero(
         ("optimizer.momentum",),
         "optimizer.name",
-        lambda name: name == "adamw",
-        "AdamW has no momentum but optimizer.betas",
+        lambda name: name in WITHOUT_MOMENTUM,
+        "adam and adamw have no momentum but optimizer.betas",
+    ),
+    Rule(
+        ("optimizer.momentum", "optimizer.name"),
+        lambda momentum, name: name == "nesterov" and not momentum,
+        "nesterov needs a momentum above 0, such as 0.9.",
     ),
 )
 PROBE_RULES = (

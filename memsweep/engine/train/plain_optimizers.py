@@ -1,0 +1,80 @@
+"""Optimizers of plain torch, one network at a time; Muon in full precision and SAM, which torch.optim lacks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+import torch
+from torch import Tensor, nn
+from torch.optim import SGD, Adam, AdamW, Optimizer, RMSprop
+
+from memsweep.spec.config import TrialConfig
+
+
+def optimizers(model: nn.Module, trial: TrialConfig) -> list[Optimizer]:
+    """Returns the optimizers of a trial, each for its part of the parameters; each has a single group."""
+    o, decay = trial.optimizer, trial.regularization.weight_decay
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    beta1, beta2 = o.betas
+
+    def adamw(some: Iterable[Tensor]) -> Optimizer:
+        return AdamW(some, lr=o.learning_rate, betas=(beta1, beta2), weight_decay=decay, foreach=False)
+
+    if o.name == "adamw":
+        return [adamw(parameters)]
+    if o.name == "adam":
+        return [Adam(parameters, lr=o.learning_rate, betas=(beta1, beta2), weight_decay=decay, foreach=False)]
+    if o.name == "rmsprop":
+        alpha, momentum = o.alpha, o.momentum
+        return [RMSprop(parameters, o.learning_rate, alpha, momentum=momentum, weight_decay=decay, foreach=False)]
+    if o.name == "muon":
+        matrices = [parameter for parameter in parameters if parameter.dim() == 2]
+        others = [parameter for parameter in parameters if parameter.dim() != 2]
+        parts = [Muon(matrices, o.learning_rate, o.momentum, decay)] if matrices else []
+        return [*parts, *([adamw(others)] if others else [])]
+    is_nesterov = o.name == "nesterov"
+    return [SGD(parameters, o.learning_rate, o.momentum, weight_decay=decay, nesterov=is_nesterov, foreach=False)]
+
+
+class Muon(Optimizer):
+    """torch.optim.Muon with adjust_lr_fn="match_rms_adamw", but in the parameters' precision instead of bfloat16."""
+
+    def __init__(self, parameters: Iterable[Tensor], lr: float, momentum: float, weight_decay: float):
+        super().__init__(parameters, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
+
+    @torch.no_grad()
+    def step(self) -> None:  # type: ignore[override]  # without a closure
+        """Moves the parameters."""
+        (group,) = self.param_groups
+        for weight in group["params"]:
+            velocity = self.state[weight].setdefault("velocity", torch.zeros_like(weight))
+            velocity.lerp_(weight.grad, 1 - group["momentum"])
+            x = weight.grad.lerp(velocity, group["momentum"])
+            x = x.T if x.shape[0] > x.shape[1] else x
+            x = x / x.norm().clamp(min=1e-7)
+            for _ in range(5):
+                gram = x @ x.T
+                x = 3.4445 * x + (-4.775 * gram + 2.0315 * gram @ gram) @ x
+            x = x if x.shape == weight.shape else x.T
+            weight.mul_(1 - group["lr"] * group["weight_decay"])
+            weight.sub_(group["lr"] * 0.2 * max(weight.shape) ** 0.5 * x)
+
+
+def gradients_nearby(model: nn.Module, backward: Callable[[], None], radius: float) -> None:
+    """Replaces the gradients g of a model by those at w + radius * g / |g|, as SAM; buffers stay as they were.
+
+    backward: computes the gradients at the model's parameters.
+    """
+    parameters = [parameter for parameter in model.parameters() if parameter.grad is not None]
+    kept = [parameter.detach().clone() for parameter in parameters]
+    buffers = [buffer.clone() for buffer in model.buffers()]
+    norm = torch.stack([parameter.grad.norm() for parameter in parameters]).norm()  # type: ignore[union-attr]
+    with torch.no_grad():
+        for parameter in parameters:
+            parameter.add_(parameter.grad * (radius / (norm + 1e-12)))
+    backward()
+    with torch.no_grad():
+        for parameter, value in zip(parameters, kept, strict=True):
+            parameter.copy_(value)
+        for buffer, value in zip(model.buffers(), buffers, strict=True):
+            buffer.copy_(value)
