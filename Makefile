@@ -5,7 +5,7 @@ RESULTS ?= results
 
 SWEEPS := $(filter-out smoke,$(basename $(notdir $(wildcard sweeps/[a-z]*.py))))
 
-.PHONY: help demo lint test docs fuzz coverage test-slow test-cluster test-failures node science bench data browser clean
+.PHONY: help demo lint test docs docs-serve fuzz coverage test-slow test-cluster test-failures node science bench data browser clean
 
 help: ## what there is
 	@grep -hE '^[a-z-]+:.* ## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 15
@@ -34,8 +34,15 @@ test: lint ## all checks; sets up .venv
 	  --no-loadscope-reorder
 	$(BIN)/python -m pytest -m 'alone and not (slow or cluster)'
 
-docs: .venv/ready ## the pages that list every command, table and field
+# NO_MKDOCS_2_WARNING: without Material's announcement of its successor
+docs: .venv/ready ## the pages of commands, tables and fields from the program, then the site of all pages, in site/
 	$(BIN)/python -m docs.reference
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+	@echo "The site: $(CURDIR)/site/index.html"
+
+docs-serve: .venv/ready ## the site at 127.0.0.1:8000, built again when a page changes
+	$(BIN)/python -m docs.reference
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs serve --strict
 
 coverage: .venv/ready ## which lines no default test runs, in commands and workers too; takes twice as long as make test
 	rm -f .coverage .coverage.*
@@ -90,4 +97,4 @@ browser: ## Chromium, for the tests of pages, which skip themselves without it
 	touch $@
 
 clean: ## no .venv, no caches
-	rm -rf .venv build *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf .venv build site *.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -19,7 +19,7 @@ file is wrong; 3 stored numbers differ by rounding alone (`verify`); 130 interru
 
 
 def commands() -> str:
-    """Every verb with its arguments and options, as Typer tells them."""
+    """Every verb with its arguments and options, as Typer lists them."""
     shown = subprocess.run(
         [
             sys.executable,
@@ -43,7 +43,7 @@ def commands() -> str:
 
 def tables() -> str:
     """Every column of every table: name, type, meaning."""
-    head = f"# Tables\n\n{NOTE}\nColumns hold counts and sums; divide when you ask."
+    head = f"# Tables\n\n{NOTE}\nColumns hold counts and sums; divide them in the query."
     sections = [
         f"## {name}\n\nOne row is {ROWS[name]}.\n\n"
         + _table(

@@ -1,4 +1,4 @@
-"""SCIENCE.md tells what the stored verdicts say, of every paper."""
+"""docs/science.md shows the stored verdicts, of every paper."""
 
 from pathlib import Path
 

@@ -1,6 +1,6 @@
 """Verdicts in a document: after each mark `<!-- verdicts: arpit2017 -->` stands the table of that paper's claims.
 
-python -m memsweep.analysis.claims.document results    # SCIENCE.md and docs/claims.csv, from the claims.csv of a folder
+python -m memsweep.analysis.claims.document results    # docs/science.md and docs/claims.csv, from the claims.csv of a folder
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import pandas as pd
 from memsweep.analysis.claims import table
 from memsweep.results.storage.parts import write_whole
 
-DOCUMENT, STORED = Path("SCIENCE.md"), Path("docs/claims.csv")
+DOCUMENT, STORED = Path("docs/science.md"), Path("docs/claims.csv")
 MARK = re.compile(r"(<!-- verdicts: (\w+) -->\n)(?:\|.*\n)*")
 HEAD = "| | verdict | claim, and where it comes from | weakest part: estimate (95 % interval), bound | n | by chance |"
 
@@ -45,7 +45,7 @@ def _line(row: Mapping[Hashable, Any]) -> str:
 
 
 def main(results: str) -> None:
-    """Writes SCIENCE.md and docs/claims.csv from the claims.csv of a results folder."""
+    """Writes docs/science.md and docs/claims.csv from the claims.csv of a results folder."""
     verdicts = table.stored(results)
     write_whole(STORED, verdicts.to_csv(index=False).encode())
     write_whole(DOCUMENT, filled(DOCUMENT.read_text(), verdicts).encode())

@@ -37,5 +37,5 @@ def remedy(error: ModuleNotFoundError) -> str | None:
         return None
     return (
         f"this needs the package {name}, which is not installed here: pip install -c constraints.txt {name}. "
-        "Reading results needs fewer packages (see Keep results in the README)."
+        "Reading results needs fewer packages (docs/how-to/results.md lists them)."
     )
