@@ -28,15 +28,15 @@ class ArgumentLists(griffe.Extension):
 
 def formatted(docstring: str, names: list[str]) -> str:
     """Returns the docstring with a list item for each `name: meaning` of these names, and examples in code blocks."""
-    paragraphs = docstring.split("\n\n")
-    return "\n\n".join(
-        f"```pycon\n{text}\n```" if text.startswith(">>> ") else _listed(text, names) for text in paragraphs
-    )
+    text, mark, examples = docstring.partition("\n>>> ")
+    code = f"\n\n```pycon\n>>> {examples}\n```" if mark else ""
+    return _listed(text.rstrip(), names) + code
 
 
-def _listed(paragraph: str, names: list[str]) -> str:
+def _listed(text: str, names: list[str]) -> str:
+    """Returns the text with arguments as list items, and each line that begins a sentence as a paragraph."""
+    text = re.sub(r"(?<=\.)\n(?=[A-Z])", "\n\n", text.replace("**", r"\*\*"))
     if not names:
-        return paragraph
+        return text
     argument = re.compile(rf"(?:^|  )({'|'.join(map(re.escape, names))}): ", re.MULTILINE)
-    text = argument.sub(r"\n- `\1`: ", paragraph)
-    return re.sub(r"^(Returns |Raises |Trials )", r"\n\1", text, flags=re.MULTILINE)
+    return argument.sub(r"\n- `\1`: ", text)
