@@ -63,7 +63,7 @@ def test_old_names_are_seen():
         "analysis.capacity",
     ]
     assert old_names("from memsweep.launch import tune") and old_names("from analysis import figures")
-    assert old_names("import memsweep.analysis.questions.capacity") and not old_names("analysis/questions/capacity.py")
+    assert old_names("import analysis.questions.capacity") and not old_names("analysis/questions/capacity.py")
     assert not old_names("memsweep.launch(sweep), memsweep.spec.config, memsweep.analysis.questions.capacity")
 
 
