@@ -17,7 +17,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from memsweep.cli import app
-from memsweep.results.storage.store import PROGRAMS, RUNNING, SEARCHES, Store, StoreError
+from memsweep.results.storage.notes import PROGRAMS, RUNNING, SEARCHES
+from memsweep.results.storage.store import Store, StoreError
 from memsweep.run import checkpoints, plan
 from memsweep.run.packing import Pack
 from memsweep.run.rounds.asking import Asking

@@ -12,8 +12,9 @@ from typing import Any, NamedTuple
 
 from memsweep.results import trial_state, wanted
 from memsweep.results.storage.location import Location
+from memsweep.results.storage.notes import IDENTITY, RUNNING, SEARCHES, TRACKING
 from memsweep.results.storage.parts import PART_NAME
-from memsweep.results.storage.store import IDENTITY, RUNNING, SEARCHES, TRACKING, Store, StoreError
+from memsweep.results.storage.store import Store, StoreError
 from memsweep.run import checkpoints
 from memsweep.spec.config import TrialConfig
 from memsweep.spec.options import PROBES

@@ -15,10 +15,7 @@ A results folder is a folder on a disk or a prefix in an object store, see locat
 
 from __future__ import annotations
 
-import json
 import os
-import re
-import secrets
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -33,6 +30,7 @@ import pyarrow.parquet as pq
 
 from memsweep.results.storage import locks
 from memsweep.results.storage.location import Location, LocationError, ObjectPath, location
+from memsweep.results.storage.notes import Notes
 from memsweep.results.storage.parts import (
     KEYS,
     LAUNCHES,
@@ -52,11 +50,6 @@ from memsweep.results.storage.parts import StoreError as StoreError
 from memsweep.spec.config import recorded
 from memsweep.spec.schema import SCHEMAS, SETTLED
 
-RUNNING = "running.json"
-PROGRAMS = "programs.json"
-SEARCHES = "searches.json"
-TRACKING = "tracking.json"
-IDENTITY = "identity"
 _Piece = TypeVar("_Piece")
 LEFTOVER_SECONDS = 3600
 """Age at which temporary files are deleted as leftovers."""
@@ -68,7 +61,7 @@ class LockedError(StoreError):
     """Another process holds a lock of the results folder."""
 
 
-class Store:
+class Store(Notes):
     """A results folder, given by its path or address.
 
     create: creates the folder and checks that it is writable; else it must exist.  Raises StoreError.
@@ -274,73 +267,6 @@ class Store:
             schema = pa.schema([SCHEMAS[path.parent.name].field("attempt_id")])
             self._attempts[path] = frozenset(read_part(path, schema)["attempt_id"].unique().to_pylist())
         return self._attempts[path]
-
-    def identity(self) -> str:
-        """Returns the folder's name, created at the first call; a copy of the folder has the same name."""
-        path = self.results / IDENTITY
-        if not path.exists():
-            write_whole(path, f"{secrets.token_hex(8)}\n".encode())
-        name = path.read_text(errors="replace").strip()
-        if not re.fullmatch(r"[0-9a-f]+", name):
-            raise StoreError(f"{path} is no folder's name: delete it, and memsweep track gives the folder a new one.")
-        return name
-
-    def note_running(self, trial_ids: Sequence[str]) -> None:
-        """Stores the trials that the current launch has handed to its workers."""
-        write_whole(self.results / RUNNING, json.dumps(list(trial_ids)).encode())
-
-    def note_programs(self, choices: Mapping[str, Mapping[str, Any]]) -> None:
-        """Adds program name -> how the program is executed here to the stored choices."""
-        write_whole(self.programs_path, json.dumps({**self.programs(), **choices}, indent=1).encode())
-
-    def programs(self) -> dict[str, dict[str, Any]]:
-        """Returns program name -> how the program is executed here, for launched programs.  Raises StoreError."""
-        if not self.programs_path.exists():
-            return {}
-        try:
-            return {name: dict(choice) for name, choice in json.loads(self.programs_path.read_text()).items()}
-        except (ValueError, AttributeError, TypeError) as error:
-            raise StoreError(
-                f"{self.programs_path} can't be read ({error}): move it away, and programs are chosen anew."
-            ) from error
-
-    def note_search(self, sweep: str, said: str) -> None:
-        """Stores the progress of a sweep's search, or its result, as a sentence."""
-        write_whole(self.results / SEARCHES, json.dumps({**self.searches(), sweep: said}, indent=1).encode())
-
-    def searches(self) -> dict[str, str]:
-        """Returns sweep -> progress of its search; {} if the file is unreadable."""
-        try:
-            return {
-                str(name): str(sentence) for name, sentence in json.loads((self.results / SEARCHES).read_text()).items()
-            }
-        except (OSError, ValueError, AttributeError):
-            return {}
-
-    def note_tracking(self, note: Mapping[str, Any]) -> None:
-        """Stores what MLflow holds of these results, or why it can't be filled."""
-        write_whole(self.results / TRACKING, json.dumps(note, indent=1).encode())
-
-    def tracking(self) -> dict[str, Any]:
-        """Returns the last note on MLflow; {} if there is none or the file is unreadable."""
-        try:
-            return dict(json.loads((self.results / TRACKING).read_text()))
-        except (OSError, ValueError, TypeError):
-            return {}
-
-    @property
-    def programs_path(self) -> Location:
-        """The file of the programs' choices."""
-        return self.results / PROGRAMS
-
-    def running(self) -> set[str]:
-        """Returns the trials that a live launch has handed to its workers; empty if the file is unreadable."""
-        if not self.is_locked():
-            return set()
-        try:
-            return set(map(str, json.loads((self.results / RUNNING).read_text())))
-        except (OSError, ValueError, TypeError):
-            return set()
 
     def _create(self) -> None:
         try:
