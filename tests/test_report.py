@@ -13,7 +13,7 @@ import memsweep.analysis
 from memsweep.analysis.questions import capacity, generalization
 from memsweep.analysis.report import report
 from memsweep.cli import app
-from memsweep.results.mlflow.projection import drawn
+from memsweep.results.mlflow.artifacts import figures as figure_files
 from memsweep.results.storage.store import Store, StoreError
 from memsweep.spec.config import FIELDS, TrialConfig
 from memsweep.spec.schema import cell
@@ -250,7 +250,9 @@ def test_figures_of_a_sweep_are_those_of_no_longer_name(tmp_path):
     (tmp_path / "figures").mkdir()
     for name in names:
         (tmp_path / f"figures/{name}.svg").touch()
-    found = {name: [path.stem for path in drawn(tmp_path, name, ("x", "x-y", "xy"))] for name in ("x", "x-y", "xy")}
+    found = {
+        name: [path.stem for path in figure_files(tmp_path, name, ("x", "x-y", "xy"))] for name in ("x", "x-y", "xy")
+    }
     assert found == {"x": ["x-gap"], "x-y": ["x-y-gap", "x-y-z-gap"], "xy": ["xy-gap"]}
 
 

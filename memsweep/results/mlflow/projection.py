@@ -18,7 +18,6 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 
-from memsweep.results.storage.location import Location
 from memsweep.results.trial_state import FAILED, NOT_STORED, end_of, state
 from memsweep.results.wanted import records
 from memsweep.spec.config import TrialConfig
@@ -141,18 +140,6 @@ def shares_of(plan: Plan) -> list[str]:
     reads_steps = plan.shared.get("data.sequence_length") != "0"
     names = [*CURVES, *SHARES_AT_END]
     return [name for name in names if reads_steps or not ("target" in name or "squared" in name)]
-
-
-def drawn(results: Location, sweep: str, sweeps: Iterable[str]) -> list[Location]:
-    """Returns the files of a sweep's figures, sorted; files of sweep x-y do not belong to sweep x.
-
-    sweeps: names of all sweeps of the folder.
-    """
-    files: list[Location] = [
-        path for kind in ("pdf", "svg", "png") for path in results.glob(f"figures/{sweep}-*.{kind}")
-    ]
-    longer = tuple(f"{name}-" for name in sweeps if name.startswith(f"{sweep}-"))
-    return sorted(path for path in files if not path.name.startswith(longer))
 
 
 def plans(wanted: pa.Table) -> list[Plan]:

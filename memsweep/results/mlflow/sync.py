@@ -8,10 +8,8 @@ defines the content of a run, `follow.py` the times of filling.
 from __future__ import annotations
 
 import gc
-import json
 import logging
 import os
-import sqlite3
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -25,16 +23,15 @@ os.environ |= {"MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true"}
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "15")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
 
-import sqlalchemy
 from mlflow import MlflowClient
 from mlflow.entities import Experiment, Metric, Param, Run, RunTag, ViewType
 
-from memsweep.results.mlflow import databases, projection
+from memsweep.results.mlflow import artifacts, databases, projection, views
 from memsweep.results.mlflow.background import TrackingError as TrackingError
 from memsweep.results.mlflow.background import default_uri, shown
 from memsweep.results.mlflow.databases import prepare as prepare
 from memsweep.results.mlflow.projection import Plan, TrialRun, Wanted
-from memsweep.results.storage.location import Location, local_folder, on_disk
+from memsweep.results.storage.location import local_folder, on_disk
 from memsweep.results.storage.store import Store
 from memsweep.spec.options import SHARES
 from memsweep.spec.sweep import LONGEST_NAME
@@ -65,14 +62,6 @@ class Known(NamedTuple):
     run_id: str
     version: str
     place: dict[str, str]  # the tags that an extended sweep changes
-
-
-class Artifact(NamedTuple):
-    """A file of a sweep's run; the run's tag with the file's name holds the digest of the stored content."""
-
-    digest: str
-    folder: str | None = None  # in MLflow
-    path: Location | None = None  # None: the plan, which is not a file
 
 
 @dataclass
@@ -179,7 +168,7 @@ class Tracking:
             experiment = self.client.get_experiment(identity)
         elif experiment.lifecycle_stage == "deleted":
             self.client.restore_experiment(experiment.experiment_id)
-        for tag, value in _views(plan).items():
+        for tag, value in views.views(plan).items():
             if experiment.tags.get(tag) != value:
                 self.client.set_experiment_tag(experiment.experiment_id, tag, value)
         return str(experiment.experiment_id)
@@ -284,7 +273,8 @@ class Tracking:
         tags = {name: str(count) for name, count in counts.items()}
         last = max(map(projection.milliseconds, ends.values()), default=1)
         status = _parent_status(counts, live)
-        files = {name: file for name, file in self._files(plan).items() if run.data.tags.get(name) != file.digest}
+        every = artifacts.files(plan, self.store.results, self._sweeps)
+        files = {name: file for name, file in every.items() if run.data.tags.get(name) != file.digest}
         if run.info.status == status and tags.items() <= run.data.tags.items() and not files:
             return
         self.client.log_batch(run_id, tags=_tags(tags))
@@ -304,24 +294,13 @@ class Tracking:
             self.say(f"{plan.sweep}: MLflow holds the runs, but not {name} ({shown(error)})")
         filled.parent = self.client.get_run(run_id)
 
-    def _files(self, plan: Plan) -> dict[str, Artifact]:
-        """Returns name -> artifact for the plan and the files that `memsweep report` has drawn."""
-        results = self.store.results
-        drawn = projection.drawn(results, plan.sweep, self._sweeps)
-        artifacts = {"plan.csv": Artifact(plan.digest)}
-        for path in (results / "report.html", *drawn):
-            if path.is_file():
-                folder = "figures" if path.parent != results else None
-                artifacts[path.name] = Artifact(projection.digest(path.read_bytes()), folder, path)
-        return artifacts
-
 
 def pages(uri: str) -> dict[str, str]:
     """Returns sweep -> path of its page on an MLflow server, with memsweep's view of the runs."""
     paths = {}
     for experiment in MlflowClient(uri).search_experiments(order_by=["last_update_time DESC"]):
-        if _VIEW in experiment.tags:
-            key = _VIEW.removeprefix("mlflow.sharedViewState.")
+        if views.TRIALS in experiment.tags:
+            key = views.TRIALS.removeprefix("mlflow.sharedViewState.")
             place = (
                 f"/#/experiments/{experiment.experiment_id}/runs"  # without /runs, MLflow opens a page on generative AI
             )
@@ -350,59 +329,6 @@ def _params(values: Mapping[str, str]) -> list[Param]:
 
 def _tags(values: Mapping[str, str]) -> list[RunTag]:
     return [RunTag(name, value) for name, value in values.items()]
-
-
-_VIEW = "mlflow.sharedViewState.memsweep-trials"
-
-
-def _views(plan: Plan) -> dict[str, str]:
-    """Returns tag -> view of the experiment's page in MLflow: all trials, and means over seeds by setting.
-
-    Runs are ordered by setting, because the page loads a hundred runs at a time and groups only loaded runs. (Unless
-    ordered by time, the page shows trials outside their parent, so the parent is left out.) Charts of curves come
-    first; the page adds charts of metrics with one value per run.
-    """
-    columns = [
-        *(f"params.`{name}`" for name in (*plan.varying, "seed")),
-        *(f"metrics.`{name}`" for name in projection.shares_of(plan)),
-        "tags.`status`",
-    ]
-    table = {
-        "selectedColumns": columns,
-        "orderByKey": "tags.`setting`",
-        "orderByAsc": True,
-        "searchFilter": f"tags.role = '{TRIAL}'",
-        "compareRunSections": [
-            {"uuid": name.lower(), "name": name, "display": True, "isReordered": False, "isGenerated": True}
-            for name in ("Curves", "Model metrics")
-        ],
-        "compareRunCharts": [_chart(name) for name in projection.CURVES if name in projection.shares_of(plan)],
-    }
-    by_setting = {"aggregateFunction": "average", "groupByKeys": [{"mode": "tag", "groupByData": "setting"}]}
-    views = {_VIEW: ("Trials", table), f"{_VIEW[:-6]}settings": ("Settings", {**table, "groupBy": by_setting})}
-    return {
-        tag: json.dumps({"name": name, "createdAt": 1, "updatedAt": 1, "state": json.dumps(state)})
-        for tag, (name, state) in views.items()
-    }
-
-
-def _chart(name: str) -> dict[str, Any]:
-    """Returns a chart with a line per run, in the format of MLflow's experiment page."""
-    place = {"uuid": f"curve-{name}", "metricSectionId": "curves", "deleted": False, "isGenerated": True}
-    what = {"type": "LINE", "metricKey": name, "displayName": name, "runsCountToCompare": 10}
-    axes = {"xAxisKey": "step", "xAxisScaleType": "linear", "scaleType": "linear", "yAxisKey": "metric"}
-    return {
-        **place, **what, **axes, "range": {}, "lineSmoothness": 0, "selectedXAxisMetricKey": "",
-        "yAxisExpressions": [], "ignoreOutliers": False, "useGlobalXaxisKey": True, "useGlobalLineSmoothing": True,
-    }  # fmt: skip
-
-
-@sqlalchemy.event.listens_for(sqlalchemy.Engine, "connect")
-def _write_ahead(connection: Any, _: Any) -> None:
-    """Sets SQLite's write-ahead log: a run takes 4 ms of 34 less, and readers such as `memsweep ui` never wait."""
-    if isinstance(connection, sqlite3.Connection):
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = NORMAL")
 
 
 @contextmanager
