@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from memsweep.data import sequences, tasks
+from memsweep.data import tasks
 from memsweep.engine.nn import models
 from memsweep.engine.train import checkpoint, comparison, compilation, trainer
 from memsweep.engine.train.checkpoint import CheckpointError
@@ -24,13 +24,11 @@ from memsweep.results.storage.store import Store, StoreError
 from memsweep.run import checkpoints
 from memsweep.run.checkpoints import CHECKPOINT_SECONDS
 from memsweep.run.packing import Pack, Tally
-from memsweep.run.plan import COMPARED_SECONDS, COMPARED_SHARE
 from memsweep.run.policy import calibration
-from memsweep.run.worker import probes, sources
+from memsweep.run.worker import measurement, probes, sources
 from memsweep.run.worker.attempt import Attempt
-from memsweep.run.worker.writer import Row
 from memsweep.spec.config import TrialConfig
-from memsweep.spec.schema import Status, cell
+from memsweep.spec.schema import Status
 
 CHUNK_SECONDS = 2.0
 """About how long a pack trains between two reports of its progress."""
@@ -177,7 +175,7 @@ class Training:
         before = clock.seconds["train"]
         self.state, measured = trainer.advance(self.program, self.state, steps, clock)
         attempt.writer.compiled = compilation.is_compiled(self.program)
-        _record(attempt, self.program, self.state, measured)
+        measurement.store(attempt, self.program, self.state, measured)
         attempt.member_steps += steps * len(self.state.members)
         self._note_steps()
         self.chunk = self._steps_ahead((clock.seconds["train"] - before) / steps)
@@ -275,7 +273,7 @@ class Training:
         """Probes members before their first step; resumed members were probed before they were saved."""
         new = {trial.trial_id for trial in entered}
         first = [m for m, member in enumerate(self.state.members) if member.trial.trial_id in new]
-        _probe(self.attempt, self.program, self.state, [m for m in first if self.state.step[m] == 0])
+        measurement.probe(self.attempt, self.program, self.state, [m for m in first if self.state.step[m] == 0])
 
     def _settle_broken(self, entering: Sequence[TrialConfig], error: Exception) -> None:
         """Settles trials whose network or data can't be built; raises the error if no trial causes it."""
@@ -291,81 +289,6 @@ class Training:
         """Steps of the next chunk."""
         numbers = max(1, len(self.state.members)) * self.program.batch_size
         return max(1, min(int(CHUNK_SECONDS / max(step_seconds, 1e-9)), CHUNK_INDICES // numbers))
-
-
-def _record(attempt: Attempt, program: Program, state: State, measured: Measured) -> None:
-    writer = attempt.writer
-    counts, tests = (
-        {name: values.tolist() for name, values in columns.items()} for columns in (measured.counts, measured.test)
-    )
-    stay, leave = ([m for m, s in enumerate(measured.status) if (s is None) == stays] for stays in (True, False))
-    _probe(attempt, program, state, stay)
-    begun = time.perf_counter()
-    for table, rows in probes.rows(program, state, leave).items():
-        writer.add(table, rows)
-    attempt.clock.charge("probe", begun)
-    for m in np.flatnonzero(measured.due):
-        member, step, status = state.members[m], int(measured.step[m]), measured.status[m]
-        writer.measure(member.trial, step, {name: values[m] for name, values in counts.items()})
-        if status is None:
-            continue
-        test = {name: values[m] for name, values in tests.items()} if status != Status.DIVERGED else {}
-        deviation = _deviation(attempt, program, state, int(m), test) if status == Status.FINISHED else None
-        facts = {
-            **test,
-            "cause": None,
-            "step_count": step,
-            "fitted_step": step if measured.fitted[m] else None,
-            "solved_step": _solved_step(member.trial, writer.curve(member.trial)),
-            "input_count": program.input_dim,
-            "class_count": program.classes,
-            "class_labels": cell(member.data.class_labels) or None,
-            "parameter_count": member.parameter_count,
-            "frozen_parameter_count": member.frozen_count,
-            "data_fingerprint": member.data.fingerprint,
-            "weights_fingerprint": comparison.weights_fingerprint(state, int(m)),
-            "deviation": deviation,
-        }
-        writer.settle(member.trial, status, facts)
-        del attempt.left[member.trial.trial_id]
-
-
-def _probe(attempt: Attempt, program: Program, state: State, members: Sequence[int]) -> None:
-    """Probes the members that are at one of their probe_steps, before or during training."""
-    begun = time.perf_counter()
-    due = [m for m in members if probes.due(state, m)]
-    for table, rows in probes.rows(program, state, due, repeated=True).items():
-        attempt.writer.keep(table, rows)
-    attempt.clock.charge("probe", begun)
-
-
-def _solved_step(trial: TrialConfig, curve: Sequence[Row]) -> int | None:
-    """The first measured step at which a sequence task is solved on validation data."""
-    prefix = "validation_"
-    for point in curve:
-        counts = {name.removeprefix(prefix): value for name, value in point.items() if name.startswith(prefix)}
-        if sequences.is_solved(trial.data, counts):
-            return int(point["step"])
-    return None
-
-
-def _deviation(attempt: Attempt, program: Program, state: State, m: int, test: Row) -> float | None:
-    """Deviation of an ending member from its run alone, if its pack is to be compared and was not yet.
-
-    The largest difference of a measurement, relative, or of final weights, absolute, if the run alone gets that far.
-    None: not compared.
-    """
-    trial = state.members[m].trial
-    if not attempt.pack.compared or attempt.deviation is not None:
-        return None
-    begun = time.perf_counter()
-    curve = {point["step"]: point for point in attempt.writer.curve(trial)}
-    spent = attempt.clock.seconds["train"] + attempt.clock.seconds["evaluate"]
-    run = comparison.alone(trial, program, max(COMPARED_SHARE * spent, COMPARED_SECONDS))
-    apart = comparison.weights_apart(run, comparison.weights(state, m)) if run.ended else 0.0
-    attempt.deviation = max([apart, *comparison.differences(run, curve, test).values()])
-    attempt.compare_seconds += time.perf_counter() - begun
-    return attempt.deviation
 
 
 def _broken(trials: Sequence[TrialConfig], pack: Pack) -> dict[str, str]:
