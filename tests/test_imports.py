@@ -30,7 +30,7 @@ ROOMS = {
     ),
 }
 HOMES = {
-    "ray": {"memsweep/run/cluster.py", "memsweep/run/ray_tune.py", "memsweep/run/jobs.py"},
+    "ray": {f"memsweep/run/{name}.py" for name in ("cluster", "jobs", "ray_tasks", "ray_tune")},
     "mlflow": {"memsweep/results/mlflow/sync.py", "memsweep/results/mlflow/databases.py"},
     "sqlalchemy": {"memsweep/results/mlflow/sync.py", "memsweep/results/mlflow/databases.py"},
     "alembic": {"memsweep/results/mlflow/databases.py"},

@@ -148,7 +148,7 @@ def _run(
 
     remarks: messages are appended.
     """
-    from memsweep.run import cluster, ray_tune  # Ray takes seconds to import, and there may be nothing to do
+    from memsweep.run import cluster, ray_tasks, ray_tune  # Ray takes seconds to import, and there may be nothing to do
 
     with cluster.cluster(options.address) as health:
         remarks += health.remarks
@@ -157,7 +157,7 @@ def _run(
         care = ray_tune.Care(options.checkpoint_seconds, options.patience_seconds)
 
         def packs(due: Sequence[Due], *, later: bool = False) -> list[Pack]:
-            calibrate = partial(ray_tune.calibrate, care=care, beside=later)
+            calibrate = partial(ray_tasks.calibrate, patience_seconds=options.patience_seconds, beside=later)
             trials = [trial for part in due for trial in part.trials]
             programs = execution_plan.choose(
                 trials, store, device, workers, compiling=options.compiling, calibrate=calibrate

@@ -14,7 +14,7 @@ from memsweep.spec.schema import RETRIED, Status, reproduction
 
 
 class PackSupervisor:
-    """The pack queue's callbacks into the launch; implements `ray_tune.Supervisor`."""
+    """The callbacks of `ray_tune.PackQueue` into its launch."""
 
     def __init__(self, store: Store, watch: Callable[[Tally], None], more: Callable[[], list[Pack]]):
         self.store = store
@@ -40,15 +40,15 @@ class PackSupervisor:
 
     def last_words(self, pack: Pack) -> LastWords:
         """Returns what the dead worker of a pack left behind."""
-        from memsweep.run import ray_tune  # imported already, by the caller
+        from memsweep.run import ray_tasks  # imported already, by the caller
 
-        return ray_tune.last_words(self.store.results, pack)
+        return ray_tasks.last_words(self.store.results, pack)
 
     def was_preempted(self, node_id: str) -> bool:
         """Returns whether this machine was taken away with notice."""
-        from memsweep.run import ray_tune  # imported already, by the caller
+        from memsweep.run import ray_tasks  # imported already, by the caller
 
-        return ray_tune.was_preempted(node_id)
+        return ray_tasks.was_preempted(node_id)
 
     def quarantine(self, pack: Pack, deaths: int, words: LastWords) -> None:
         """Stores the trials of a pack as quarantined, with the last worker's traceback and the number of deaths."""

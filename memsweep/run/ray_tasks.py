@@ -1,0 +1,90 @@
+"""Runs short tasks on the machines of a launch: measures programs, and reads what dead workers wrote."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from memsweep.run import cluster  # noqa: F401  first, because it sets variables that Ray reads on import
+
+# isort: split
+import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from memsweep.results.storage.location import Location
+from memsweep.run.packing import Pack
+from memsweep.run.recovery import hang_guard
+from memsweep.run.recovery.hang_guard import LastWords
+from memsweep.spec.config import TrialConfig
+
+if TYPE_CHECKING:
+    from memsweep.run.policy.calibration import Calibration
+
+CALIBRATION_SECONDS, CALIBRATION_TRIALS = 60.0, 4096
+"""Longest wait for the next measured program, and most trials of a program sent to a worker."""
+ANSWER_SECONDS = 10.0
+"""Time limit for machines to return the traceback of a dead worker."""
+PREEMPTED = 3
+"""`DeathReason` in `ray.nodes()` of a machine that its provider took away with notice (AUTOSCALER_DRAIN_PREEMPTED)."""
+
+
+def last_words(results: Location, pack: Pack) -> LastWords:
+    """Returns the traceback of a pack's dead worker, from the results folder or any machine; within `cluster()`."""
+    if isinstance(results, Path):
+        return hang_guard.last_words(results, pack.pack_id)
+    read = ray.remote(hang_guard.last_words)
+    strategies = [NodeAffinitySchedulingStrategy(node["NodeID"], soft=False) for node in ray.nodes() if node["Alive"]]
+    options = [{"num_cpus": 0, "max_retries": 0, "scheduling_strategy": strategy} for strategy in strategies]
+    tasks = [read.options(**option).remote(results, pack.pack_id) for option in options]
+    references, _ = ray.wait(tasks, num_returns=len(tasks), timeout=ANSWER_SECONDS)
+    answers = filter(None, map(_result, references))
+    return max(answers, key=lambda words: len(words.text), default=LastWords(False, ""))
+
+
+def was_preempted(node_id: str) -> bool:
+    """Returns whether the provider took this machine away with notice; within `cluster()`."""
+    return any(node["NodeID"] == node_id and node.get("DeathReason") == PREEMPTED for node in ray.nodes())
+
+
+def calibrate(
+    programs: Sequence[Sequence[TrialConfig]], device: str, patience_seconds: float, beside: bool = False
+) -> list[Calibration | None]:
+    """Measures programs on workers, within `cluster()`; returns None for programs that end or hang their worker.
+
+    patience_seconds: without a result, after which workers count as hung.
+    beside: whether the workers of packs occupy the devices and are idle; on GPUs nothing is measured then.
+    """
+    if beside and device == "cuda":
+        return [None] * len(programs)
+
+    def measure(text: str) -> Calibration:
+        from memsweep.run.policy.calibration import calibrate as calibrate_here  # imports torch
+
+        return calibrate_here(Pack.from_json(text).trials, device)
+
+    remote = ray.remote(measure).options(max_retries=0, **({"num_cpus": 0} if beside else _resources(device)))
+    tasks = [remote.remote(Pack(tuple(trials[:CALIBRATION_TRIALS]), 1).to_json()) for trials in programs]
+    complete: list[Any] = []
+    pending = tasks
+    while pending:
+        done, pending = ray.wait(pending, num_returns=1, timeout=min(CALIBRATION_SECONDS, patience_seconds))
+        complete += done
+        if not done:  # workers hang
+            for reference in pending:
+                ray.cancel(reference, force=True)
+            break
+    # the packs of programs without a result will report the error
+    return [_result(reference) if reference in complete else None for reference in tasks]
+
+
+def _result(reference: Any) -> Any:
+    """Returns the result of a task; None if its worker died."""
+    try:
+        return ray.get(reference)
+    except ray.exceptions.RayError:
+        return None
+
+
+def _resources(device: str) -> dict[str, int]:
+    return {"num_cpus": 1, "num_gpus": 1} if device == "cuda" else {"num_cpus": 1}
