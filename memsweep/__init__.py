@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
+    from memsweep.run.launch_options import LaunchOptions
     from memsweep.run.launcher import Report
     from memsweep.run.packing import Tally
     from memsweep.spec.budget import Budget
@@ -68,66 +70,64 @@ def launch(
 
     sweep: a Sweep, the path or bare name of a sweep file (`FILE:NAME` selects one sweep of it), or a sequence of these.
     address: of a running Ray cluster; default: a cluster on this machine that ends with the launch.
-    workers: packs at a time; default: as many as fit.  members: trials trained at a time in a pack, at most.
+    workers: packs at a time; default: as many as fit.  members: most trials of a pack that train at a time.
     limit: runs only the first `limit` trials of each sweep; all trials stay wanted.
-    device: "cpu" or "cuda"; default: a GPU where there is one.
+    device: "cpu" or "cuda"; default: a GPU if there is one.
     compiling: whether programs are compiled; default: where compiling saves time.
-    retry: failed trials run again.
-    yes: also launches sweeps of more than 1,000,000 trials.
-    add: trials wanted by earlier launches of the sweep stay wanted; default: only those of this launch are wanted.
+    retry: failed trials run again.  yes: also launches more than 1,000,000 trials.
+    add: trials of earlier launches of the sweep stay wanted; default: only those of this launch.
     budget: a limit of time, trials or steps, "30m", "500trials" or "1e6steps"; the next launch continues.
     patience_seconds: a worker without progress for this long is ended.
-    checkpoint_seconds: about the time between two checkpoints of a pack.
-    tracking_uri: of the MLflow that is filled in the background; "none": no tracking; default: MLFLOW_TRACKING_URI,
-    else a database in the folder.
+    checkpoint_seconds: time between two checkpoints of a pack.
+    tracking_uri: of the MLflow that is filled in the background; "none": no MLflow; default: MLFLOW_TRACKING_URI, else
+    a database in the folder.
     progress: whether stderr shows the progress: a bar on a terminal, else a line every 10 seconds.
     watch: called with (trials settled before, trials wanted, tally of this launch) during the launch.
 
     Returns a Report with counts of trials and causes of failures; as text, a few sentences. Raises ConfigError for an
-    invalid sweep or budget, StoreError where another launch locks the folder. A trial that fails raises nothing: its
-    row holds the cause.
+    invalid sweep or budget, StoreError if another launch locks the folder. A trial that fails raises nothing: its row
+    holds the cause.
 
     >>> report = memsweep.launch("smoke")
     >>> report.wanted, report.failed, report.missing
     (12, 0, 0)
     """
+    from memsweep.run.launch_options import LaunchOptions
+    from memsweep.spec.budget import UNLIMITED, Budget
+
+    limits = Budget.of(budget) if isinstance(budget, str) else budget or UNLIMITED
+    options = LaunchOptions(
+        address, workers, members, limit, device, compiling, retry, yes, add, limits,
+        patience_seconds, checkpoint_seconds, tracking_uri,
+    )  # fmt: skip
+    return _launch([sweep] if isinstance(sweep, Sweep | str) else sweep, results, options, progress, watch)
+
+
+def _launch(
+    entries: Sequence[Sweep | str],
+    results: str | Path | None,
+    options: LaunchOptions,
+    progress: bool,
+    watch: Callable[[int, int, Tally], None] | None,
+) -> Report:
     from memsweep.cli.progress import Progress
     from memsweep.results.query import default_results
     from memsweep.results.storage.store import Store
     from memsweep.run import launcher
-    from memsweep.run.launch_options import LaunchOptions
-    from memsweep.spec.budget import UNLIMITED, Budget
     from memsweep.spec.sweep import check_size
     from memsweep.spec.sweep_files import load_sweeps
 
-    entries = [sweep] if isinstance(sweep, Sweep | str) else sweep
-    sweeps = [
-        loaded for entry in entries for loaded in (load_sweeps(entry).values() if isinstance(entry, str) else [entry])
-    ]
-    if not yes:
+    loaded = [load_sweeps(entry).values() if isinstance(entry, str) else [entry] for entry in entries]
+    sweeps = list(chain.from_iterable(loaded))
+    if not options.yes:
         check_size(sweeps)
-    options = LaunchOptions(
-        address=address,
-        workers=workers,
-        members=members,
-        limit=limit,
-        device=device,
-        compiling=compiling,
-        retry=retry,
-        yes=yes,
-        add=add,
-        budget=Budget.of(budget) if isinstance(budget, str) else budget or UNLIMITED,
-        patience_seconds=patience_seconds,
-        checkpoint_seconds=checkpoint_seconds,
-        tracking_uri=tracking_uri,
-    )
     store = Store(results or default_results(), create=True)
-    with Progress(launcher.title(sweeps)) if progress else nullcontext() as shown:
+    with Progress(launcher.title(sweeps)) if progress else nullcontext() as display:
+        callbacks = [callback for callback in (display and display.update, watch) if callback]
 
         def update(settled: int, wanted: int, tally: Tally) -> None:
-            for callback in (shown.update if shown else None, watch):
-                if callback:
-                    callback(settled, wanted, tally)
+            for callback in callbacks:
+                callback(settled, wanted, tally)
 
         return launcher.launch(sweeps, store, options, update)
 

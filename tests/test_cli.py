@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pyarrow.parquet as pq
 import pytest
@@ -12,6 +13,8 @@ import pytest
 from memsweep.cli import app, arguments
 from memsweep.results.storage.store import Store
 from memsweep.run import plan
+from memsweep.run.launch_options import LaunchOptions
+from memsweep.spec.budget import Budget
 from memsweep.spec.schema import Status
 from tests.cases import ended
 from tests.commands import TRIALS, own_folder, process, read_back, run, snapshot, store
@@ -75,6 +78,29 @@ def test_wrong_usage_ends_with_2_and_the_word_that_is_wrong(run, arguments):
 @pytest.mark.parametrize("text, seconds", [("90", 90), ("90s", 90), ("30m", 1800), ("2h", 7200), ("0.5m", 30)])
 def test_budgets_are_times(text, seconds):
     assert arguments.parsed_seconds(text, "--budget") == seconds
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        LaunchOptions(),
+        LaunchOptions("auto", 3, 8, 100, "cuda", True, True, True, True, Budget.of("500trials"), 60.0, 0.5, "none"),
+        LaunchOptions(compiling=False, budget=Budget.of("1e16steps")),
+        LaunchOptions(budget=Budget.of("1.5h"), patience_seconds=1e16),
+    ],
+)
+def test_the_words_of_options_give_the_same_launch(run, options, monkeypatch):
+    """What `submit` sends, `launch` reads."""
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    launches = []
+
+    def launch(sweeps, store, options, update):
+        launches.append(options)
+        return SimpleNamespace(unfinished=0, failed=0)
+
+    monkeypatch.setattr("memsweep.run.launcher.launch", launch)
+    assert run("launch", "smoke", *options.words())[0] == 0
+    assert launches == [options]
 
 
 # Plan, missing, status, query, doctor.

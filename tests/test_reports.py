@@ -92,4 +92,4 @@ def test_a_launch_interrupted_before_it_trains_says_how_to_go_on(run, monkeypatc
 
     monkeypatch.setattr(launcher, "launch", interrupt)
     code, _, err = run("launch", "smoke")
-    assert code == 130 and err == "smoke: interrupted; what was finished is stored. Launch again to go on.\n"
+    assert code == 130 and err == "smoke: interrupted. All trials that ended are stored; launch again to continue.\n"

@@ -1,18 +1,18 @@
-"""Arguments and options of the verbs, and the conversion of their texts to values."""
+"""Defines the arguments and options that verbs share, and converts their texts to values."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Callable
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
 from memsweep.cli.printing import Format
 
 if TYPE_CHECKING:
-    from memsweep.spec.budget import Budget
+    from memsweep.run.launch_options import LaunchOptions
     from memsweep.spec.sweep import Sweep
 
 T = TypeVar("T")
@@ -26,8 +26,8 @@ class Compile(StrEnum):
     NEVER = "never"
 
     @property
-    def wish(self) -> bool | None:
-        """Whether to compile; None: choose automatically."""
+    def choice(self) -> bool | None:
+        """Returns whether programs are compiled; None: as chosen at their first launch."""
         return {Compile.ALWAYS: True, Compile.NEVER: False}.get(self)
 
 
@@ -39,7 +39,7 @@ class Device(StrEnum):
 
 
 def sweeps_beginning(text: str) -> list[str]:
-    """Returns names of sweeps that begin with the text, for shell completion."""
+    """Returns the names of sweeps that begin with the text, for shell completion."""
     from memsweep.spec.sweep_files import known_sweeps
 
     return [name for name in known_sweeps() if name.startswith(text)]
@@ -49,20 +49,20 @@ SweepArgument = Annotated[
     str,
     typer.Argument(
         metavar="SWEEP",
-        help="A sweep file, or its bare name; of several sweeps, FILE:NAME.",
+        help="A sweep file or its bare name; FILE:NAME selects one sweep of a file.",
         autocompletion=sweeps_beginning,
     ),
 ]
 SweepsArgument = Annotated[
     list[str],
-    typer.Argument(metavar="SWEEP", help="Sweep files, or their bare names.", autocompletion=sweeps_beginning),
+    typer.Argument(metavar="SWEEP", help="Sweep files or their bare names.", autocompletion=sweeps_beginning),
 ]
 ResultsOption = Annotated[
     str,
     typer.Option(
         "--results",
         envvar="MEMSWEEP_RESULTS",
-        help="Folder of the results, or s3://bucket/prefix, gs://…",
+        help="Results folder, s3://bucket/prefix or gs://bucket/prefix.",
         metavar="URI",
     ),
 ]
@@ -70,27 +70,30 @@ SetOption = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="FIELD=V1,V2", help="Replace or add an axis; seeds=0:5 sets the seeds. Repeatable."),
 ]
-LimitOption = Annotated[int | None, typer.Option(min=1, help="Only the sweep's first trials.")]
-MembersOption = Annotated[int | None, typer.Option(min=1, help="Trials trained at a time in a pack, at most.")]
-DeviceOption = Annotated[Device | None, typer.Option(help="Default: a GPU where there is one.")]
+LimitOption = Annotated[int | None, typer.Option(min=1, help="Most trials of each sweep, counted from its first.")]
+MembersOption = Annotated[int | None, typer.Option(min=1, help="Most trials of a pack that train at a time.")]
+DeviceOption = Annotated[Device | None, typer.Option(help="Default: a GPU if there is one.")]
 CompileOption = Annotated[
     Compile,
-    typer.Option("--compile", help="Compile training programs; auto: where it pays, as chosen at their first launch."),
+    typer.Option(
+        "--compile",
+        help="Compile training programs; auto: where it saves time.",
+    ),
 ]
 RetryOption = Annotated[bool, typer.Option("--retry", help="Run failed trials again.")]
-YesOption = Annotated[bool, typer.Option("--yes", help="Launch also more than 1,000,000 trials, unasked.")]
+YesOption = Annotated[bool, typer.Option("--yes", help="Launch more than 1,000,000 trials without confirmation.")]
 AddOption = Annotated[
-    bool, typer.Option("--add", help="Keep what the sweep wanted before; default: it wants what this launch says.")
+    bool,
+    typer.Option("--add", help="Keep the trials of earlier launches in the sweep; default: drop them."),
 ]
 BudgetOption = Annotated[
-    str | None, typer.Option(metavar="30m", help="End after this time, 90s, 30m, 2h, or so many 500trials, 1e6steps.")
+    str | None, typer.Option(metavar="30m", help="Limit of time, trials or steps: 90s, 30m, 2h, 500trials, 1e6steps.")
 ]
-PatienceOption = Annotated[
-    str, typer.Option(metavar="10m", help="A worker that shows no progress for so long hangs, and is ended.")
-]
-CheckpointOption = Annotated[str, typer.Option(metavar="30s", help="Save packs in training about this often.")]
+PatienceOption = Annotated[str, typer.Option(metavar="10m", help="End a worker that makes no progress for this long.")]
+CheckpointOption = Annotated[str, typer.Option(metavar="30s", help="Time between two checkpoints of a pack.")]
 WorkersOption = Annotated[
-    int | None, typer.Option(min=1, help="Packs at a time; default: what the cluster has room for when it starts.")
+    int | None,
+    typer.Option(min=1, help="Packs at a time; default: as many as the cluster has room for."),
 ]
 TrackingOption = Annotated[
     str | None,
@@ -99,10 +102,10 @@ TrackingOption = Annotated[
         envvar="MLFLOW_TRACKING_URI",
         metavar="URI",
         show_envvar=True,
-        help="Where MLflow is; default: a database in the results folder.",
+        help="URI of MLflow, or none; default: a database in the results folder.",
     ),
 ]
-FormatOption = Annotated[Format, typer.Option("--format", help="How rows are printed.")]
+FormatOption = Annotated[Format, typer.Option("--format", help="Format of the printed rows.")]
 
 
 def load(path_or_name: str, overrides: list[str] | None) -> Sweep:
@@ -115,19 +118,19 @@ def load(path_or_name: str, overrides: list[str] | None) -> Sweep:
 
 
 def load_all(paths_or_names: list[str], overrides: list[str] | None) -> list[Sweep]:
-    """Returns all sweeps of these files, with the axes from --set.  Raises SweepError."""
+    """Returns the sweeps of these files, with the axes from --set.  Raises SweepError."""
     from memsweep.spec.overrides import parse_overrides
     from memsweep.spec.sweep_files import load_sweeps
 
     axes = parse_overrides(overrides or [])
-    loaded = [sweep for path_or_name in paths_or_names for sweep in load_sweeps(path_or_name).values()]
-    return [sweep.with_axes(axes) if axes else sweep for sweep in loaded]
+    sweeps = [sweep for path_or_name in paths_or_names for sweep in load_sweeps(path_or_name).values()]
+    return [sweep.with_axes(axes) if axes else sweep for sweep in sweeps]
 
 
 def confirmed(sweeps: list[Sweep], yes: bool) -> bool:
-    """Returns whether sweeps may have any size: by --yes, or by confirmation on a terminal.
+    """Returns whether the user allows sweeps of any size: by --yes, or by confirmation on a terminal.
 
-    Raises SweepError if not.
+    Raises SweepError for more than MOST_TRIALS trials without either.
     """
     from memsweep.spec.sweep import SweepError, check_size
 
@@ -141,33 +144,49 @@ def confirmed(sweeps: list[Sweep], yes: bool) -> bool:
     return yes
 
 
-def check_shown(sweep: Sweep, limit: int | None) -> None:
-    """Raises SweepError for a sweep with too many trials to list."""
+def check_listed(sweep: Sweep, limit: int | None) -> None:
+    """Raises SweepError for a sweep with more than MOST_TRIALS trials to list."""
     from memsweep.spec.sweep import MOST_TRIALS, SweepError
 
     if limit is None and len(sweep) > MOST_TRIALS:
         raise SweepError([f"{sweep.name} has {len(sweep):,} trials, more than {MOST_TRIALS:,}: add --limit 1000."])
 
 
-def words_of(values: dict[str, Any]) -> list[str]:
-    """Returns options and their values as words of a command; None and False are left out."""
-    words = []
-    for name, value in values.items():
-        for item in value if isinstance(value, list) else [value]:
-            if item not in (None, False):
-                words += [name] if item is True else [name, str(item)]
-    return words
-
-
-def parsed_budget(text: str | None) -> Budget:
-    """Returns the budget of --budget; None: unlimited."""
+def launch_options(
+    *,
+    limit: int | None,
+    members: int | None,
+    workers: int | None,
+    device: Device | None,
+    compiling: Compile,
+    retry: bool,
+    add: bool = False,
+    budget: str | None = None,
+    patience: str = "10m",
+    checkpoint: str = "30s",
+    tracking_uri: str | None = None,
+) -> LaunchOptions:
+    """Returns the options of a launch from the texts of the command line.  Raises typer.BadParameter."""
+    from memsweep.run.launch_options import LaunchOptions
     from memsweep.spec.budget import UNLIMITED, Budget
 
-    return _parsed(Budget.of, text, "--budget") if text else UNLIMITED
+    return LaunchOptions(
+        limit=limit,
+        members=members,
+        workers=workers,
+        device=device.value if device else None,
+        compiling=compiling.choice,
+        retry=retry,
+        add=add,
+        budget=_parsed(Budget.of, budget, "--budget") if budget else UNLIMITED,
+        patience_seconds=parsed_seconds(patience, "--patience"),
+        checkpoint_seconds=parsed_seconds(checkpoint, "--checkpoint"),
+        tracking_uri=tracking_uri,
+    )
 
 
 def parsed_seconds(text: str, option: str) -> float:
-    """Returns the time that this option gives, in seconds."""
+    """Returns the value of this option, in seconds.  Raises typer.BadParameter."""
     from memsweep.spec.budget import seconds
 
     return _parsed(seconds, text, option)

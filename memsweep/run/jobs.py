@@ -11,12 +11,14 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from memsweep.results.storage.location import Location, ObjectPath, location
+from memsweep.run.launch_options import LaunchOptions
 
 MODE = "RAY_AUTH_MODE"
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -84,14 +86,17 @@ def submit(
     sweeps: Sequence[str],
     address: str,
     results: str,
-    arguments: Sequence[str],
+    options: LaunchOptions,
     say: Callable[[str], None],
+    *,
+    overrides: Sequence[str] = (),
     folder: Path | None = None,
 ) -> Job:
-    """Submits `memsweep launch` with these sweeps and arguments to the cluster with this dashboard; returns the job.
+    """Submits `memsweep launch` with these sweeps and options to the cluster with this dashboard; returns the job.
 
-    results: a location that all machines of the cluster can access.  folder: uploaded with the job, contains the user's
-    sweep files and modules; default: the current folder.  say: called with warnings.  Raises ClusterError.
+    results: a location that all machines of the cluster can access.  say: called with warnings.
+    overrides: values of --set.  folder: uploaded with the job, with the user's sweep files and modules; default: the
+    current folder.  Raises ClusterError.
     """
     place = _shared(results)
     needs_token = wants_token(address)
@@ -104,12 +109,13 @@ def submit(
         from ray.exceptions import AuthenticationError
         from ray.job_submission import JobSubmissionClient
 
-    launch = ["python", "-m", "memsweep", "launch", *sweeps, "--results", str(place), "--address", "auto"]
+    launch = ["python", "-m", "memsweep", "launch", *sweeps, "--results", str(place)]
+    launch += [word for axis in overrides for word in ("--set", axis)] + replace(options, address="auto").words()
     name = f"memsweep-{Path(sweeps[0]).stem}-{secrets.token_hex(4)}"
     environment = {"working_dir": str(folder or Path.cwd()), "excludes": LEFT_BEHIND}
     try:
         client = JobSubmissionClient(address)
-        client.submit_job(entrypoint=shlex.join([*launch, *arguments]), submission_id=name, runtime_env=environment)
+        client.submit_job(entrypoint=shlex.join(launch), submission_id=name, runtime_env=environment)
     except AuthenticationError as error:
         raise ClusterError(
             f"{address} refuses our token, or we have none. It must be the cluster's: in RAY_AUTH_TOKEN, or in the "

@@ -14,22 +14,45 @@ DEVICES = ("cpu", "cuda")
 
 @dataclass(frozen=True)
 class LaunchOptions:
-    """Where a launch runs, which trials it runs, and its budget.  Raises ConfigError for an unknown device."""
+    """The options of a launch: its place, trials, limits and budget.  Raises ConfigError for an unknown device."""
 
-    address: str | None = None  # of a running Ray cluster; default: a cluster on this machine, for this launch
-    workers: int | None = None  # packs at a time, also while a cluster is still growing; default: as many as fit now
+    address: str | None = None  # of a running Ray cluster; None: a cluster on this machine that ends with the launch
+    workers: int | None = None  # packs at a time; None: as many as the cluster has room for when the launch begins
     members: int | None = None  # trials trained at a time in a pack, at most
-    limit: int | None = None  # trials of each sweep that are run; all stay wanted
-    device: str | None = None  # cpu or cuda; default: a GPU where there is one
-    compiling: bool | None = None  # default: as chosen at the programs' first launch, where it saves time
+    limit: int | None = None  # most trials of each sweep that run; all stay wanted
+    device: str | None = None  # cpu or cuda; None: cuda if the cluster has a GPU
+    compiling: bool | None = None  # None: as chosen at each program's first launch
     retry: bool = False  # failed trials run again
     yes: bool = False  # sweeps of more than 1,000,000 trials are launched too
-    add: bool = False  # trials wanted by earlier launches of the sweeps stay wanted
-    budget: Budget = UNLIMITED  # the launch ends when it is spent; the next launch continues
-    patience_seconds: float = PATIENCE_SECONDS  # a pack without progress for this long counts as hung
+    add: bool = False  # trials of earlier launches of the sweeps stay wanted
+    budget: Budget = UNLIMITED  # ends the launch; the next launch continues
+    patience_seconds: float = PATIENCE_SECONDS  # without progress, after which a worker is ended
     checkpoint_seconds: float = CHECKPOINT_SECONDS  # between two checkpoints of a pack
-    tracking_uri: str | None = None  # of MLflow; default: MLFLOW_TRACKING_URI, else a database in the folder; "none"
+    tracking_uri: str | None = None  # None: MLFLOW_TRACKING_URI, else a database in the folder; "none": no MLflow
 
     def __post_init__(self) -> None:
         if self.device is not None and self.device not in DEVICES:
             raise ConfigError([f"device = {self.device!r}: must be cpu or cuda."])
+
+    def words(self) -> list[str]:
+        """Returns the words of the command `memsweep launch` that give these options; absent options are left out."""
+        limits = zip(self.budget, ("s", "trials", "steps"), strict=True)
+        values = {
+            "--address": self.address,
+            "--workers": self.workers,
+            "--members": self.members,
+            "--limit": self.limit,
+            "--device": self.device,
+            "--compile": {None: None, True: "always", False: "never"}[self.compiling],
+            "--budget": next((_text(limit, unit) for limit, unit in limits if limit is not None), None),
+            "--patience": _text(self.patience_seconds, "s"),
+            "--checkpoint": _text(self.checkpoint_seconds, "s"),
+            "--tracking-uri": self.tracking_uri,
+        }
+        words = [word for name, value in values.items() if value is not None for word in (name, str(value))]
+        return words + [f"--{name}" for name in ("retry", "yes", "add") if getattr(self, name)]
+
+
+def _text(value: float, unit: str) -> str:
+    """Returns a limit as `--budget` and `--patience` take it: 600.0s, 500trials, 1e16steps."""
+    return f"{value!r}{unit}".replace("+", "")

@@ -1,0 +1,72 @@
+"""Previews a launch: its packs, memory and time on this machine. Starts nothing."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from memsweep.data import tasks
+from memsweep.results.storage.store import Store
+from memsweep.run import checkpoints, plan
+from memsweep.run.launch_options import LaunchOptions
+from memsweep.run.packing import Pack
+from memsweep.run.plan import Estimate, Work
+from memsweep.run.policy import execution_plan, protocols
+from memsweep.run.policy.execution_plan import ExecutionPlan
+from memsweep.run.rounds.asking import Asking
+from memsweep.run.worker import sources
+from memsweep.spec.config import TrialConfig
+from memsweep.spec.sweep import Sweep
+
+if TYPE_CHECKING:
+    from memsweep.run.policy.calibration import Calibration
+
+
+@dataclass(frozen=True)
+class Preview:
+    """The launch of one sweep as it would run on this machine."""
+
+    asking: Asking  # the sweep's current round
+    work: Work  # trials of all rounds so far
+    due: list[TrialConfig]  # trials to run; of a search, those of the current round
+    packs: list[Pack]
+    programs: dict[str, ExecutionPlan]  # program name -> its execution plan
+    device: str
+    workers: int  # packs at a time
+    estimate: Estimate
+
+
+def preview(sweep: Sweep, store: Store | None, options: LaunchOptions, say: Callable[[str], None]) -> Preview:
+    """Returns the packs that a launch of the sweep with these options would run, with their estimated cost.
+
+    store: None if nothing is stored yet.  say: called with messages about the sweep and its data, before measuring.
+    Raises SweepError for data that can't be loaded.
+    """
+    asking = Asking(sweep, store, limit=options.limit, retry=options.retry)
+    trials, due = list(asking.trials.values()), asking.missing(retry=options.retry)
+    work = plan.work(trials, store, retry=options.retry)
+    plan.check(due)
+    remarks = (protocols.remark(due, store), *sources.changed(work.wanted, store), *tasks.remarks(due))
+    for sentence in filter(None, [*asking.remarks, *remarks]):
+        say(sentence)
+    device = options.device or plan.local_device()
+    workers = options.workers or plan.local_workers(device)
+    seconds = 0.0  # of measuring programs
+
+    def calibrate(programs: list[list[TrialConfig]], device: str) -> list[Calibration | None]:
+        nonlocal seconds
+        begin = time.perf_counter()
+        calibrations = plan.calibrate_here(programs, device)
+        seconds = (time.perf_counter() - begin) / min(workers, len(programs))  # a launch divides them among its workers
+        return calibrations
+
+    programs = execution_plan.choose(due, store, device, workers, compiling=options.compiling, calibrate=calibrate)
+    share = asking.round.share if asking.round else 1.0
+    is_searched = sweep.search is not None
+    saved = checkpoints.stored(store) if store and not is_searched else ()
+    packs = plan.packs(due, workers, options.members, programs, saved, share, is_searched)
+    steps = checkpoints.steps(store) if store else {}
+    estimate = plan.estimate(packs, device, workers, measuring=seconds, reached=steps)
+    return Preview(asking, work, due, packs, programs, device, workers, estimate)
