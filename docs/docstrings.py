@@ -1,4 +1,4 @@
-"""Extension of mkdocstrings: shows the arguments in a docstring as a list, and its examples as code.
+"""Extension of mkdocstrings: finds memsweep.analysis, and shows arguments as a list and examples as code.
 
 In a docstring each argument is a line `name: meaning`, or follows another after two spaces. Markdown joins these.
 """
@@ -11,8 +11,13 @@ from typing import Any
 import griffe
 
 
-class ArgumentLists(griffe.Extension):
-    """Formats the docstrings of functions and classes."""
+class Docstrings(griffe.Extension):
+    """Formats the docstrings of functions and classes, those of memsweep.analysis among them."""
+
+    def on_package(self, *, pkg: griffe.Module, loader: griffe.GriffeLoader, **_: Any) -> None:
+        """Adds memsweep.analysis, which lies beside the folder memsweep and not in it."""
+        if pkg.name == "memsweep":
+            pkg.set_member("analysis", loader.load("analysis"))
 
     def on_function(self, *, func: griffe.Function, **_: Any) -> None:
         """Formats the docstring of a function."""

@@ -59,7 +59,7 @@ def test_every_table_is_on_a_written_page():
 
 def test_every_default_sweep_is_on_the_page_of_sweeps():
     text = NAMES["docs/sweeps.md"].read_text()
-    assert {path.stem for path in ROOT.glob("sweeps/*.py") if f"| `{path.stem}` |" not in text} == set()
+    assert {path.stem for path in ROOT.glob("sweeps/[a-z]*.py") if f"| `{path.stem}` |" not in text} == set()
 
 
 @pytest.mark.parametrize("name", reference.PAGES)

@@ -1,6 +1,6 @@
 """Verdicts in a document: after each mark `<!-- verdicts: arpit2017 -->` stands the table of that paper's claims.
 
-python -m memsweep.analysis.claims.document results  # docs/science.md and docs/claims.csv, from claims.csv
+python -m memsweep.analysis.claims.document results    # the page and docs/claims.csv, from a folder's claims.csv
 """
 
 from __future__ import annotations
