@@ -32,7 +32,7 @@ def test_positions_add_up_to_the_measurement(case):
     program, state, measured = trained(case, 3, data__validation_examples=300)
     found = positions.measure(program, state)
     for m in range(3):
-        for column, values in (("target_correct_count", found.correct), ("target_count", found.asked)):
+        for column, values in (("target_correct_count", found.correct), ("target_count", found.total)):
             assert values[m].sum() == measured.counts[f"validation_{column}"][m]
         assert found.loss[m].sum().item() == pytest.approx(measured.counts["validation_loss_sum_nats"][m], rel=1e-5)
 

@@ -19,5 +19,5 @@ class Form(NamedTuple):
 
     @property
     def inputs(self) -> int:
-        """D, the inputs of an example."""
+        """Returns the number of inputs of an example (D)."""
         return self.given_steps * self.features

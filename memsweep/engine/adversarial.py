@@ -28,7 +28,7 @@ ATTACK = 1 << 32
 """Place of the search's random numbers, beside the places of layers."""
 
 
-class Found(NamedTuple):
+class SearchResult(NamedTuple):
     """The result of a search."""
 
     inputs: Tensor  # [M, B, D], the first place with a different prediction; without one, the input
@@ -39,7 +39,7 @@ Climb = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 """(inputs [M, B, D], labels [M, B]) -> gradient of the labels' cross-entropy with respect to the inputs, and logits."""
 
 
-def search(climb: Climb, inputs: Tensor, input_range: Tensor, keys: Tensor, iterations: int) -> Found:
+def search(climb: Climb, inputs: Tensor, input_range: Tensor, keys: Tensor, iterations: int) -> SearchResult:
     """Returns critical samples near these inputs [M, B, D].
 
     The reference is the network's prediction, never the true label.  input_range: [M].  keys: [M] int64, or [1] for the
@@ -61,7 +61,7 @@ def search(climb: Climb, inputs: Tensor, input_range: Tensor, keys: Tensor, iter
             noise = streams.normal(streams.subkeys(keys, i), shape[1:].numel()).view(-1, *shape[1:]).to(inputs.dtype)
             moved = moved + span * (ALPHA * gradient.sign() + BETA * noise)
             moved = torch.minimum(torch.maximum(moved, inputs - RADIUS * span), inputs + RADIUS * span)
-    return Found(samples, is_critical)
+    return SearchResult(samples, is_critical)
 
 
 def training_inputs(program: Program, state: State, inputs: Tensor, keys: Tensor) -> Tensor:

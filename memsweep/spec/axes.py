@@ -81,10 +81,10 @@ def first_alike(values: Iterable[float]) -> dict[float, float]:
     return firsts
 
 
-def spelled_as(value: float, known: Sequence[float]) -> float:
-    """Returns the number in `known` that equals the value up to rounding, else the value itself.  known: sorted."""
-    place = bisect_left(known, value)
-    near = known[max(0, place - 1) : place + 1]
+def spelled_as(value: float, numbers: Sequence[float]) -> float:
+    """Returns the number in `numbers` that equals the value up to rounding, else the value itself.  numbers: sorted."""
+    place = bisect_left(numbers, value)
+    near = numbers[max(0, place - 1) : place + 1]
     return value if value in near else next((other for other in near if alike(value, other)), value)
 
 

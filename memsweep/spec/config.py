@@ -131,28 +131,28 @@ class TrialConfig:
 
     @cached_property
     def trial_id(self) -> str:
-        """16 hexadecimal digits: hash of the content, the same on every machine and for every order of axes."""
+        """Returns 16 hexadecimal digits over the content, the same on every machine and for every order of axes."""
         return trial_id_of(self.flat())
 
     @cached_property
     def setting_id(self) -> str:
-        """Hash as trial_id, without the seeds: all replicates of a setting share it."""
+        """Returns a hash as trial_id, without the seeds: all replicates of a setting share it."""
         return _digest({name: value for name, value in _content(self.flat()).items() if not name.startswith("seed")})
 
     @property
     def recorded(self) -> frozenset[str]:
-        """Probe names and probe steps that the finished trial will have recorded; see the function `recorded`."""
+        """Returns the probe names and steps that the finished trial will have recorded; see the function `recorded`."""
         return recorded(*(",".join(map(str, values)) for values in (self.probes, self.probe_steps)))
 
     @property
     def imports(self) -> tuple[str, ...]:
-        """Import paths of user code in this configuration: task, network, penalty."""
+        """Returns the import paths of user code in this configuration: task, network, penalty."""
         named = (self.data.task, self.model.family, self.regularization.penalty)
         return tuple(path for path in named if ":" in path)
 
     @property
     def budget(self) -> int:
-        """Optimizer steps of the whole training."""
+        """Returns the optimizer steps of the whole training."""
         return self.stop.steps or -(-self.optimizer.epochs * self.data.examples // self.optimizer.batch_size)
 
     def next_measurement(self, step: int) -> int:

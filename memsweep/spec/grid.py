@@ -43,7 +43,7 @@ class Grid:
 
     @cached_property
     def trials(self) -> tuple[TrialConfig, ...]:
-        """All trials; the seed varies fastest."""
+        """Returns all trials; the seed varies fastest."""
         return tuple(self)
 
     def mapped(self, change: Callable[[TrialConfig], TrialConfig]) -> Self:
@@ -55,17 +55,17 @@ class Grid:
 
     @property
     def axis_names(self) -> list[str]:
-        """All fields that axes set, in the order of the axes."""
+        """Returns all fields that axes set, in the order of the axes."""
         return [name for axis in self.axes for name in names_of(axis)]
 
     @property
     def varying(self) -> list[str]:
-        """Fields of the axes that have more than one value, in the order of the axes."""
+        """Returns the fields of axes with several values, in the order of the axes."""
         return [name for axis, values in self.axes.items() if len(values) > 1 for name in names_of(axis)]
 
     @property
     def setting_count(self) -> int:
-        """Points of the grid, without seeds."""
+        """Returns the number of points of the grid, without seeds."""
         return math.prod(len(values) for values in self.axes.values())
 
     def values_of(self, names: Sequence[str]) -> Iterator[dict[str, Any]]:

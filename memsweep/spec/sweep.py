@@ -105,13 +105,13 @@ class Sweep(Grid):
             axes[name] = self._in_its_spelling(name, as_values(values))
         return Sweep(self.name, self.base, axes=axes, seeds=seeds, search=self.search)
 
-    def respelled(self, known: Mapping[str, Iterable[float]]) -> tuple[Sweep, list[tuple[str, float, float]]]:
-        """Returns a sweep whose numbers are replaced by those in `known` that are equal up to rounding.
+    def respelled(self, numbers: Mapping[str, Iterable[float]]) -> tuple[Sweep, list[tuple[str, float, float]]]:
+        """Returns a sweep whose numbers are replaced by those in `numbers` that are equal up to rounding.
 
-        known: field -> numbers.
+        numbers: field -> numbers.
         Returns (sweep, [(field, number, replacement)]), with an entry per replaced number.
         """
-        order = {name: sorted(set(numbers)) for name, numbers in known.items()}
+        order = {name: sorted(set(column)) for name, column in numbers.items()}
         replaced: dict[tuple[str, float, float], None] = {}
 
         def respelled(name: str, value: Any) -> Any:

@@ -137,7 +137,7 @@ class Cell(nn.Module):
 
     @property
     def has_kernel(self) -> bool:
-        """Whether the library has a kernel for this cell, for `by_kernel`."""
+        """Returns whether the library has a kernel for this cell, for `by_kernel`."""
         return self.name in KERNELS and not self.plus_name
 
     def by_kernel(self, inputs: Tensor, steps: int, truncation: int = 0) -> Tensor:

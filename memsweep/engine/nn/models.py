@@ -158,7 +158,7 @@ def _linear_layers(module: nn.Module) -> list[nn.Linear]:
 
 
 def speed_up_narrow_layers(module: nn.Module) -> nn.Module:
-    """The same module, whose linear layers with few outputs have become NarrowLinear."""
+    """Makes linear layers with few outputs NarrowLinear, in place; returns the module."""
     for layer in module.modules():
         if type(layer) is nn.Linear and layer.out_features < NARROW:
             layer.__class__ = NarrowLinear  # the same parameters under the same names, in place

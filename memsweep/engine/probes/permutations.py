@@ -69,15 +69,15 @@ def measure(program: Program, state: State) -> list[list[Permutations]]:
         for offset, count in ((e.offset, examples), (e.held_out_offset, held_out))
     )
     sets = [inputs, *(_copies(inputs, rho, _keys(seeds, "copies", i)) for i, rho in enumerate(RHOS)), validation]
-    sources = {"hidden": [_hidden(program, state, own) for own in sets]} if program.hidden_shapes else {}
+    sources = {"hidden": [_hidden(program, state, part) for part in sets]} if program.hidden_shapes else {}
     if not state.step.all():
         sources["inputs"] = sets
     results = []
-    for m, own in enumerate(state.members):
+    for m, member in enumerate(state.members):
         given, true, other = (
             labels[m].cpu() for labels in (e.given[:, :examples], e.true[:, :examples], e.held_out[:, :held_out])
         )
-        drawn = int(own.trial.trial_id, 16)  # differs by trial, so that chance results are independent over trials
+        drawn = int(member.trial.trial_id, 16)  # differs by trial, so that chance results are independent over trials
         permuted = _Labels(_permuted(given, drawn, "train"), _permuted(other, drawn, "held_out"))
         rows = []
         for features, parts in sources.items():
@@ -85,7 +85,7 @@ def measure(program: Program, state: State) -> list[list[Permutations]]:
             train, *others = (part[m][:, chosen].double().cpu() for part in parts)
             is_asked = features == "hidden" or not state.step[m]
             if is_asked and len(given.unique()) > 1 and all(part.isfinite().all() for part in (train, *others)):
-                rows += _told(features, train, others, permuted, true)
+                rows += _results(features, train, others, permuted, true)
         results.append(rows)
     return results
 
@@ -97,7 +97,9 @@ class _Labels(NamedTuple):
     held_out: Tensor
 
 
-def _told(features: str, train: Tensor, others: Sequence[Tensor], labels: _Labels, true: Tensor) -> list[Permutations]:
+def _results(
+    features: str, train: Tensor, others: Sequence[Tensor], labels: _Labels, true: Tensor
+) -> list[Permutations]:
     """Results of all validation sets for one member's features. train, others: [E, F] float64, the last held out."""
     *copies, held_out = others
     classes = one_hot(labels.train[0]).double()

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from memsweep.data.sequences import TOLERANCE
-from memsweep.engine.train.evaluation import Asked, numbers_of, outputs_of, rows_at_a_time
+from memsweep.engine.train.evaluation import Block, numbers_of, outputs_of, rows_at_a_time
 from memsweep.engine.train.program import Program
 from memsweep.engine.train.state import State, rows_of
 
@@ -18,7 +18,7 @@ class Positions(NamedTuple):
     """Sums over the validation examples of each member, by read-out step; members have equally many examples."""
 
     correct: Tensor  # [M, L] int64, targets that are right
-    asked: Tensor  # [M, L] int64, targets that are not masked
+    total: Tensor  # [M, L] int64, targets that are not masked
     loss: Tensor  # [M, L] float64 nats
 
 
@@ -32,7 +32,7 @@ def measure(program: Program, state: State) -> Positions:
     for begin in range(0, examples, at_a_time := rows_at_a_time(form)):
         rows = e.held_out_offset[:, None] + torch.arange(begin, min(begin + at_a_time, examples), device=program.device)
         wanted = rows_of(e.targets, rows)
-        outputs = outputs_of(program, numbers_of(state), Asked(e.bank, rows, wanted))
+        outputs = outputs_of(program, numbers_of(state), Block(e.bank, rows, wanted))
         if form.kind == "tokens":
             present = wanted >= 0
             right = (outputs.argmax(-1) == wanted) & present

@@ -44,7 +44,7 @@ def measure(program: Program, state: State) -> list[Representation]:
         if not examples:
             continue
         inputs = rows_of(e.bank, offset[:, None] + torch.arange(examples, device=program.device))
-        gradient, layers = _asked(program, numbers_of(state), inputs)
+        gradient, layers = _quantities(program, numbers_of(state), inputs)
         last = len(layers) - 1
         if part == "validation":
             results.append(Representation(part, "gradient", 0, gradient))
@@ -53,7 +53,7 @@ def measure(program: Program, state: State) -> list[Representation]:
     return results
 
 
-def _asked(program: Program, numbers: Tensors, inputs: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+def _quantities(program: Program, numbers: Tensors, inputs: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
     """Input gradients [M, E, D], and hidden layers and logits [M, E, H] each; in the mode `serial` member by member."""
 
     def chosen(x: Tensor, weights: Tensors) -> tuple[Tensor, tuple[Tensor, ...]]:

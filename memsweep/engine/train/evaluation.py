@@ -144,10 +144,10 @@ def evaluate(
         at = slice(None) if everyone else present.nonzero()[:, 0]
         rows = begin + torch.arange(at_a_time, device=program.device).expand(int(present.sum()), -1)
         rows = rows.minimum(count[at, None] - 1)  # rows after the last example repeat it
-        block = numbers if everyone else {name: value[at] for name, value in numbers.items()}
+        present_numbers = numbers if everyone else {name: value[at] for name, value in numbers.items()}
         in_bank, is_label = offset[at, None] + rows, program.form.kind == "label"
         wanted = labels[at].gather(1, rows) if is_label else rows_of(examples.targets, in_bank)
-        answer = compilation.call(_answers, program, len(rows), block, Asked(examples.bank, in_bank, wanted))
+        answer = compilation.call(_answers, program, len(rows), present_numbers, Block(examples.bank, in_bank, wanted))
         width = min(at_a_time, size - begin)
         for all_of, part in zip((predicted, loss, right), answer, strict=True):
             all_of[at, begin : begin + width] = part[:, :width]
@@ -160,7 +160,7 @@ def first_answers(program: Program, state: State) -> metrics.Evaluation:
     return evaluate(program, numbers_of(state), e, e.offset, e.given[:, :count], e.train_count.clamp(max=count))
 
 
-class Asked(NamedTuple):
+class Block(NamedTuple):
     """Examples that are evaluated at a time."""
 
     bank: Tensor  # [R, D]
@@ -173,13 +173,13 @@ def rows_at_a_time(form: Form) -> int:
     return max(16, min(EVALUATED_ROWS, EVALUATED_STEPS // max(form.steps, 1)))
 
 
-def outputs_of(program: Program, numbers: Tensors, asked: Asked) -> Tensor:
+def outputs_of(program: Program, numbers: Tensors, block: Block) -> Tensor:
     """Returns the outputs of members with these numbers, [M, E, ...], by the network in evaluation mode."""
 
     def answer(weights: Tensors, inputs: Tensor) -> Tensor:
         return call(program, program.evaluated, weights, inputs)
 
-    return of_members(program, answer, numbers, rows_of(asked.bank, asked.rows))
+    return of_members(program, answer, numbers, rows_of(block.bank, block.rows))
 
 
 def of_members(
@@ -193,7 +193,7 @@ def of_members(
     return results
 
 
-def layers_of(program: Program, own: Tensors, inputs: Tensor) -> tuple[list[Tensor], Tensor]:
+def layers_of(program: Program, numbers: Tensors, inputs: Tensor) -> tuple[list[Tensor], Tensor]:
     """Returns one member's activations passed to `hidden`, by layer, and its outputs, in evaluation mode."""
     layers: list[Tensor] = []
 
@@ -201,12 +201,12 @@ def layers_of(program: Program, own: Tensors, inputs: Tensor) -> tuple[list[Tens
         layers.append(h)
         return h
 
-    outputs: Tensor = functional_call(program.evaluated, own, (inputs,), {"hidden": keep})
+    outputs: Tensor = functional_call(program.evaluated, numbers, (inputs,), {"hidden": keep})
     return layers, outputs
 
 
-def _answers(program: Program, numbers: Tensors, examples: Asked) -> metrics.Evaluation:
-    return metrics.answers(program.form, outputs_of(program, numbers, examples), examples.wanted, program.objective)
+def _answers(program: Program, numbers: Tensors, block: Block) -> metrics.Evaluation:
+    return metrics.answers(program.form, outputs_of(program, numbers, block), block.wanted, program.objective)
 
 
 def _held_out_counts(program: Program, state: State, *, test: bool) -> dict[str, np.ndarray]:

@@ -47,7 +47,7 @@ class Program(NamedTuple):
 
     @property
     def key(self) -> tuple[object, ...]:
-        """Key that distinguishes programs of a process; modules are excluded, since each pack builds new modules."""
+        """Returns what distinguishes programs of a process, without modules, since each pack builds new modules."""
         return self[2:]
 
 

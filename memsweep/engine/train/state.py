@@ -119,11 +119,11 @@ def member_view(state: State, m: int) -> State:
     Fields that exist only on the host are empty.
     """
 
-    def own(value: Any) -> Any:
+    def row(value: Any) -> Any:
         return map_tensors(lambda tensor: tensor[m : m + 1], value)
 
-    examples = {n: v if n in _SHARED else own(v) for n, v in state.examples._asdict().items()}
-    views = {name: own(getattr(state, name)) for name in _PER_MEMBER}
+    examples = {n: v if n in _SHARED else row(v) for n, v in state.examples._asdict().items()}
+    views = {name: row(getattr(state, name)) for name in _PER_MEMBER}
     return State(members=(), step=np.empty(0), examples=Examples(**examples), **views)
 
 
@@ -188,7 +188,7 @@ def admit(program: Program, state: State, slots: np.ndarray, trials: Sequence[Tr
     width = examples.given.shape[1]
 
     def placed(old: Any, fresh: Any) -> Any:
-        return map_tensors(lambda tensor, own: tensor.index_copy(0, at.to(tensor.device), own), old, fresh)
+        return map_tensors(lambda tensor, rows: tensor.index_copy(0, at.to(tensor.device), rows), old, fresh)
 
     return State(
         members=tuple(members),

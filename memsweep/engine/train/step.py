@@ -129,7 +129,7 @@ def _gradients_alone(program: Program, _state: State, sample: Sample) -> Tensors
     return {name: gradient[None] for name, gradient in zip(parameters, gradients, strict=True)}
 
 
-def member_loss(program: Program, forward: Callable[..., Tensor], own: Tensors, sample: Sample) -> Tensor:
+def member_loss(program: Program, forward: Callable[..., Tensor], parameters: Tensors, sample: Sample) -> Tensor:
     """Returns one member's loss: of its task, partly on critical samples, plus a user's penalty."""
 
     def change(h: Tensor, layer: int) -> Tensor:
@@ -145,7 +145,7 @@ def member_loss(program: Program, forward: Callable[..., Tensor], own: Tensors, 
         attacked = answer_loss(program.form, program.objective, answers, sample.wanted, smoothing)
         loss = (1 - weight) * loss + weight * attacked
     if program.penalty is not None and "penalty_strength" in sample.strengths:
-        loss = loss + sample.strengths["penalty_strength"] * program.penalty(own, sample.inputs, logits)
+        loss = loss + sample.strengths["penalty_strength"] * program.penalty(parameters, sample.inputs, logits)
     return loss
 
 

@@ -80,7 +80,7 @@ class Asking:
         self.ends.append(len(self.trials))
         self.given_up += batch.given_up
         self.round = replace(batch, trials=trials)
-        self.said = batch.said and f"round {self.number}: {batch.said}"
+        self.said = batch.progress and f"round {self.number}: {batch.progress}"
 
     @property
     def number(self) -> int:

@@ -59,7 +59,7 @@ class Definition:
             return
         launch_id, self._launched_at = rows["launch_id"][0].as_py(), rows["launched_at"][0].as_py()
         if self.add:
-            fields = self.sweep.search and self.sweep.search.told
+            fields = self.sweep.search and self.sweep.search.parameters
             stored = {
                 row["trial_id"]: wanted.records(row) for row in rows.to_pylist() if row["search_fields"] == fields
             }
@@ -112,7 +112,7 @@ class Definition:
                     "position": position,
                     "seed": trial.seed,
                     "search": search and search.name,
-                    "search_fields": search and search.told,
+                    "search_fields": search and search.parameters,
                     "round": bisect.bisect_right(ends, number) + 1 if search else None,
                     "probes": cell(trial.probes),
                     "configuration": json.dumps(trial.flat(), separators=(",", ":")),
@@ -132,7 +132,9 @@ class Definition:
     def _digest(self, trials: Sequence[TrialConfig], kept: Sequence[str] = ()) -> str:
         """Hash of all that a launch wants; for a search of its fields and grid, which determine its trials."""
         search = self.sweep.search
-        digest = hashlib.blake2b(json.dumps([search and [search.name, search.told], kept]).encode(), digest_size=8)
+        digest = hashlib.blake2b(
+            json.dumps([search and [search.name, search.parameters], kept]).encode(), digest_size=8
+        )
         for trial in self.sweep if search else trials:
             digest.update(f"{trial.trial_id} {trial.seed} {trial.probes} {trial.probe_steps}\n".encode())
         return digest.hexdigest()

@@ -171,7 +171,7 @@ def _positions(program: Program, state: State) -> list[Row]:
             "trial_id": member.trial.trial_id,
             "position": first + i,
             "target_correct_count": int(measured.correct[m, i]),
-            "target_count": int(measured.asked[m, i]),
+            "target_count": int(measured.total[m, i]),
             "loss_sum_nats": float(measured.loss[m, i]),
         }
         for m, member in enumerate(state.members)

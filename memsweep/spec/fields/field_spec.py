@@ -56,17 +56,17 @@ class FieldSpec(NamedTuple):
 
     @property
     def group(self) -> str:
-        """The part of the name before the last dot; "" for a field of the trial itself."""
+        """Returns the part of the name before the last dot; "" for a field of the trial itself."""
         return self.name.rpartition(".")[0]
 
     @property
     def leaf(self) -> str:
-        """The part of the name after the last dot."""
+        """Returns the part of the name after the last dot."""
         return self.name.rpartition(".")[2]
 
     @property
     def column(self) -> str:
-        """The name of the field's column in tables."""
+        """Returns the name of the field's column in tables."""
         return self.name.replace(".", "_")
 
     def coerced(self, value: Any) -> Any:

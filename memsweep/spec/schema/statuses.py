@@ -21,7 +21,7 @@ class Status(StrEnum):
 
     @property
     def advice(self) -> str:
-        """The sentence shown to people."""
+        """Returns a sentence: what ended the trial, and what to do."""
         return _ADVICE[self]
 
 

@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeAlias, get_args
 from memsweep.spec.config import FIELDS, unknown_field
 from memsweep.spec.grid import Grid
 from memsweep.spec.search import objectives
-from memsweep.spec.search.rounds import Told
+from memsweep.spec.search.rounds import Parameters
 
 SAMPLERS = ("tpe", "random", "quasi_random", "grid")
 Direction: TypeAlias = Literal["maximize", "minimize"]
@@ -25,7 +25,7 @@ class Range:
 
 
 @dataclass(frozen=True)
-class BestSearch(Told):
+class BestSearch(Parameters):
     """Proposes configurations in rounds; each is trained with every seed and scored by its mean over seeds.
 
     space: field -> Range, or a sequence of values.

@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 from memsweep.spec.config import TrialConfig
 from memsweep.spec.grid import Grid
 from memsweep.spec.search import objectives
-from memsweep.spec.search.rounds import Ends, Round, RoundGenerator, Told, varied
+from memsweep.spec.search.rounds import Ends, Parameters, Round, RoundGenerator, varied
 
 Place: TypeAlias = tuple[int, int]
 """Indices of a point in the values of the axes x and y."""
@@ -20,7 +20,7 @@ Corners: TypeAlias = tuple[Place, Place, Place, Place]
 
 
 @dataclass(frozen=True)
-class BoundarySearch(Told):
+class BoundarySearch(Parameters):
     """Finds where a quantity is above or below `level` over the axes `x` and `y`, for each setting of the other axes.
 
     objective: a share such as memorized_share or fitted, or a column of `trials`; its mean over seeds is compared.
@@ -94,14 +94,14 @@ class BoundarySearch(Told):
                 mixed = [cell for cell in plane_cells if {sides[setting][place] for place in cell} not in ({1}, {-1})]
                 cells[setting] = [part for cell in mixed for part in _quarters(cell)]
             step = max(1, step // 2)
-        return self._found(sides, len(axes[0]) * len(axes[1]))
+        return self._sentence(sides, len(axes[0]) * len(axes[1]))
 
     def _side(self, trials: Sequence[TrialConfig], ends: Ends) -> int:
         """Returns 1 above the level, -1 below, 0 if the interval overlaps the level or does not exist."""
         low, high = interval([objectives.value(self.objective, ends[t.trial_id]) for t in trials], self.confidence)
         return int(low > self.level) - int(high < self.level)
 
-    def _found(self, sides: Mapping[tuple[Any, ...], Mapping[Place, int]], grid: int) -> str:
+    def _sentence(self, sides: Mapping[tuple[Any, ...], Mapping[Place, int]], grid: int) -> str:
         decisions = [side for points in sides.values() for side in points.values()]
         counts = f"{len(decisions)} of {grid * len(sides)} points were asked: {decisions.count(1)} above, "
         counts += f"{decisions.count(-1)} below, {decisions.count(0)} undecided"

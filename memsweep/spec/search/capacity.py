@@ -10,13 +10,13 @@ from typing import Any
 from memsweep.spec.config import FIELDS, TrialConfig
 from memsweep.spec.grid import Grid
 from memsweep.spec.search.objectives import FITTED, unmet, value
-from memsweep.spec.search.rounds import Round, RoundGenerator, Told, spelled, varied
+from memsweep.spec.search.rounds import Parameters, Round, RoundGenerator, spelled, varied
 
 SIZE = "data.examples"
 
 
 @dataclass(frozen=True)
-class CapacitySearch(Told):
+class CapacitySearch(Parameters):
     """Finds, for each setting, the largest `data.examples` of the sweep's axis that is fitted in `share` of its seeds.
 
     share: share of seeds, in (0, 1].
@@ -73,9 +73,9 @@ class CapacitySearch(Told):
             for key, place in probes.items():
                 bounds = fits if any(value(FITTED, ends[t.trial_id]) == 1 for t in trials_of[key]) else fails
                 bounds[key] = place
-        return self._found(sizes, names, fits)
+        return self._sentence(sizes, names, fits)
 
-    def _found(self, sizes: Sequence[int], names: Sequence[str], fits: Mapping[tuple[Any, ...], int]) -> str:
+    def _sentence(self, sizes: Sequence[int], names: Sequence[str], fits: Mapping[tuple[Any, ...], int]) -> str:
         """Returns a sentence with the capacity of each setting, or that the axis is too short for it."""
         settings: dict[tuple[Any, ...], list[int]] = {}
         for key, place in fits.items():

@@ -24,11 +24,11 @@ class Round:
 
     share: share of its budget at which each trial pauses, in (0, 1]; a later round may request it with a larger share.
     given_up: paused trials that no later round requests; they are stored as pruned.
-    said: progress of the search, for people.
+    progress: state of the search, for people.
     """
 
     trials: tuple[TrialConfig, ...]
-    said: str
+    progress: str
     share: float = 1.0
     given_up: tuple[TrialConfig, ...] = ()
 
@@ -46,11 +46,11 @@ class Search(Protocol):
 
     @property
     def name(self) -> str:
-        """Name of the search in tables and messages."""
+        """Returns the name of the search in tables and messages."""
 
     @property
-    def told(self) -> str:
-        """The search's parameters as JSON, stored with its trials."""
+    def parameters(self) -> str:
+        """Returns the search's parameters as JSON, stored with its trials."""
 
     def problems(self, sweep: Grid) -> list[str]:
         """Returns one sentence per reason why this search can't run on the sweep."""
@@ -65,12 +65,12 @@ def once(trials: Sequence[TrialConfig]) -> RoundGenerator:
     return ""
 
 
-class Told:
+class Parameters:
     """Base class of search dataclasses, which returns their fields as JSON."""
 
     @property
-    def told(self) -> str:
-        """The fields as JSON."""
+    def parameters(self) -> str:
+        """Returns the fields as JSON."""
         return json.dumps(asdict(self), separators=(",", ":"))  # type: ignore[call-overload]
 
 
