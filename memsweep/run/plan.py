@@ -34,11 +34,11 @@ COMPARED_SHARE, COMPARED_SECONDS = 0.1, 0.2
 """Limit of the run alone: this share of the pack's time, or this many seconds if that is more."""
 CALIBRATION_SECONDS = 1.0
 """How long a program is trained for an estimate, excluding loading."""
-START_SECONDS, END_SECONDS = 12.0, 2.8
-"""Before the first pack and after the last: Ray and the workers' imports; medians of `tests.bench.plan_accuracy`."""
+START_SECONDS, END_SECONDS = 13.5, 2.8
+"""Before the first pack and after the last: Ray and the workers' imports; from `tests.bench.plan_accuracy`."""
 START_SPREAD_SECONDS = 2.0
 """Standard deviation of start plus end between launches."""
-MEASURING_SECONDS = 4.0
+MEASURING_SECONDS = 6.0
 """Start of the workers that measure new programs before the first pack."""
 TRIAL_SECONDS, PLANNED_SECONDS = 1.7e-3, 1e-3
 """Per trial: writing its rows and other work of the worker; reading and planning. From work B, 10,000 trials."""

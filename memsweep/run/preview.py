@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from memsweep.data import tasks
@@ -47,7 +47,10 @@ def preview(sweep: Sweep, store: Store | None, options: LaunchOptions, say: Call
     asking = Asking(sweep, store, limit=options.limit, retry=options.retry)
     trials, due = list(asking.trials.values()), asking.missing(retry=options.retry)
     work = plan.work(trials, store, retry=options.retry)
+    begin = time.perf_counter()
     plan.check(due)
+    # a launch tries the user's code too, in a process that imports torch
+    trying = time.perf_counter() - begin if any(trial.imports for trial in due) else 0.0
     remarks = (protocols.remark(due, store), *sources.changed(work.wanted, store), *tasks.remarks(due))
     for sentence in filter(None, [*asking.remarks, *remarks]):
         say(sentence)
@@ -69,4 +72,5 @@ def preview(sweep: Sweep, store: Store | None, options: LaunchOptions, say: Call
     packs = plan.packs(due, workers, options.members, programs, saved, share, is_searched)
     steps = checkpoints.steps(store) if store else {}
     estimate = plan.estimate(packs, device, workers, measuring=seconds, reached=steps)
+    estimate = replace(estimate, seconds=estimate.seconds + trying)
     return Preview(asking, work, due, packs, programs, device, workers, estimate)
