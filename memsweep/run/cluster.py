@@ -23,6 +23,7 @@ CAME_FIRST = "ray" in sys.modules
 if not CAME_FIRST:
     os.environ.setdefault("RAY_AUTH_MODE", "token")
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+os.environ.setdefault("RAY_prestart_worker_first_driver", "0")  # Tune starts workers of its own and uses no others
 
 import ray
 
