@@ -105,7 +105,7 @@ def test_numbers_are_alike_on_twelve_digits(one, other, are_alike):
 def test_an_axis_names_both_of_two_numbers_that_are_one_but_for_rounding():
     axis = {"optimizer.learning_rate": [*np.arange(0, 0.5, 0.1), 0.3]}
     assert problem(Sweep, "s", axes=axis) == (
-        "axis 'optimizer.learning_rate': 0.30000000000000004 and 0.3 are the same but for rounding; keep one of them."
+        "axis 'optimizer.learning_rate': 0.30000000000000004 and 0.3 are equal up to rounding; keep one of them."
     )
     zipped = {("optimizer.learning_rate", "model.width"): [(0.1 + 0.2, 8), (0.3, 16), (0.3, 8)]}
     assert "(0.30000000000000004, 8) and (0.3, 8)" in problem(Sweep, "s", axes=zipped)

@@ -164,7 +164,7 @@ def test_only_trials_of_renumbered_labels_are_of_a_newer_protocol(tmp_path: Path
         ("one_hot", r"labels are int64 \(200, 4\); .* return labels.argmax\(axis=1\)"),
         ("names", r"labels are <U3 \(200,\); .* numbers names"),
         ("short", r"labels are int64 \(7,\); .* return a label for each of the 200 rows"),
-        ("masked", "masked values have no number"),
+        ("masked", "masked values are not numbers"),
     ],
 )
 def test_labels_of_another_form_are_refused_with_what_to_return(name: str, expected: str) -> None:

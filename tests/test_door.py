@@ -122,7 +122,7 @@ def test_networks_that_fit_are_let_in(dtype):
     ("network", "words"),
     [
         (AllFrozen, "has no parameter to train"),
-        (Detached, "what forward returns has no gradient"),
+        (Detached, "the output of forward has no gradient"),
         (Sized, "forward fails for 256 examples in evaluation mode, although not for 20 in training (RuntimeError"),
         (
             OtherInEvaluation,
@@ -236,7 +236,7 @@ def test_numbers_of_a_members_own_that_all_would_share_are_refused(network, name
     (problem,) = problems(own(network))
     assert problem == (
         f"model.family = 'tests.test_door:{network.__name__}': the seed sets {name}, neither parameter nor buffer, so "
-        "that all members of a pack would share what one of them has; use register_buffer or nn.Parameter."
+        "that all members of a pack would share the values of the first member; use register_buffer or nn.Parameter."
     )
 
 
@@ -252,8 +252,8 @@ class Dice(Net):
 
 
 def test_numbers_that_no_seed_governs_are_refused():
-    assert "scale begin otherwise each time it is made with the same seed" in problems(own(NumpyWeights))[0]
-    assert "forward returns other numbers for the same inputs when it is called again" in problems(own(Dice))[0]
+    assert "scale differ each time the network is built with the same seed" in problems(own(NumpyWeights))[0]
+    assert "forward returns different numbers for the same inputs in two calls" in problems(own(Dice))[0]
 
 
 def test_dropout_of_a_users_own_is_let_in():
@@ -290,7 +290,7 @@ def count(parameters, inputs, logits):
     ("penalty", "words"),
     [
         (item, "returns float, which has no gradient"),
-        (detached, "what it returns has no gradient"),
+        (detached, "its value has no gradient"),
         (vector, "returns float32 [20]; must return a floating scalar"),
         (count, "returns int64 []; must return a floating scalar"),
     ],

@@ -122,7 +122,7 @@ def test_what_cannot_be_made_is_refused(config, message):
     "fields", [{"model__depth": 2}, {"model__activation": "tanh"}, {"model__family": "cnn", "model__depth": 2}]
 )
 def test_other_networks_are_refused(fields):
-    with pytest.raises(ConfigError, match="the memorizing weights are those of an mlp"):
+    with pytest.raises(ConfigError, match="memorizing weights need an mlp"):
         trial(model__initialization="memorizer", **{"model__depth": 3, **fields})
 
 

@@ -125,5 +125,5 @@ def test_only_the_noise_seed_moves_the_noise(kind: str) -> None:
 
 
 def test_one_class_has_no_wrong_label() -> None:
-    with pytest.raises(ValueError, match=r"wrong_labels.*1 class"):
+    with pytest.raises(ValueError, match=r"wrong_labels.*the data has 1;"):
         corrupt(INPUTS, np.zeros(N, np.int64), 1, config("wrong_labels", 0.5))

@@ -120,12 +120,12 @@ def boundary(**search):
         ({}, {}, BestSearch({"model.width": Range(8, 8)}), "low < high"),
         ({}, {}, BestSearch({"model.width": Range(0, 8)}), "model.width"),
         ({}, {}, BestSearch({"model.family": Range(0, 1)}), "Range is of numbers"),
-        ({}, {}, BestSearch({"model.width": Range(8, 16)}, sampler="grid"), "no Range"),
+        ({}, {}, BestSearch({"model.width": Range(8, 16)}, sampler="grid"), "not a Range"),
         ({}, {}, BestSearch({"model.width": (8, 16)}, sampler="bayes"), "tpe, random, quasi_random, grid"),
         ({}, {}, BestSearch({"model.width": (8, 16)}, {"test_accuracy": "maximize"}), "never on test data"),
         ({}, {}, BestSearch({"model.width": (8, 16)}, {"accuracy": "maximize"}), "no table has 'accuracy'"),
         ({}, {}, BestSearch({"model.width": (8, 16)}, {"fitted": "most"}), "maximize or minimize"),
-        ({}, {}, BestSearch({"model.width": (8, 16)}, TWO, halving=3), "name one"),
+        ({}, {}, BestSearch({"model.width": (8, 16)}, TWO, halving=3), "give one objective"),
         ({}, {"model.depth": (1, 2)}, BestSearch({"model.width": (8, 16)}), "move it into the search's space"),
     ],
 )  # fmt: skip
@@ -159,14 +159,14 @@ def test_refinement_tells_the_side_of_every_point_of_the_grid_from_a_part_of_it(
         x, y = trial.data.noise_fraction, trial.regularization.weight_decay
         nearest = min(points, key=lambda p: abs(p[0] - x) + 10 * abs(p[1] - y))
         assert points[nearest] == above(trial)
-    assert f"{len(points)} of 289 points were asked" in said and "0 undecided" in said
+    assert f"{len(points)} of 289 points were trained" in said and "0 undecided" in said
 
 
 def test_a_plane_without_a_crossing_is_asked_coarsely_and_told():
     sweep = boundary_sweep()
     found, said = play(sweep.search.rounds(sweep), lambda trial: end(fitted_step=1))
     assert len(found) == 1 and len(asked_once(found)) == 25 * 5
-    assert "no crossing was seen: all that is decided is above" in said
+    assert "no crossing was seen: all decided points are above" in said
 
 
 def test_points_whose_interval_overlaps_the_level_are_looked_at_more_closely():

@@ -82,8 +82,8 @@ def repeat_problem(data: Data, seed: int) -> str | None:
     parts = " and ".join(name for name, pair in pairs.items() if not np.array_equal(*pair)) or "labels"
     return (
         f"data.task = {data.task!r}: two calls with the same config and rng return different {parts}; a trial's data "
-        "must be the same at each call. Draw all random numbers from the argument rng, none from np.random, random or "
-        "torch, and let nothing that changes, such as the time, move them."
+        "must be the same at each call. Draw all random numbers from the argument rng, not from np.random, random or "
+        "torch, and use nothing that changes, such as the time."
     )
 
 
@@ -105,7 +105,7 @@ def _call(data: Data, seed: int) -> tuple[Array, Array]:
     try:
         inputs, labels = imported(data.task)(TrialConfig(data=data, seed=seed), generator(seed, "inputs/pool"))
         if np.ma.is_masked(inputs) or np.ma.is_masked(labels):
-            raise ValueError("masked values have no number; fill them, or leave these rows out")
+            raise ValueError("masked values are not numbers; fill them, or drop their rows")
         return np.asarray(inputs), np.asarray(labels)
     except Exception as error:  # a user's module may raise anything
         raise DataError(" ".join(f"{where}: {type(error).__name__}: {error}".split())) from error

@@ -48,7 +48,9 @@ def corrupt(inputs: Array, labels: Array, classes: int, config: TrialConfig) -> 
 def problem(classes: int, config: TrialConfig) -> str | None:
     """Returns the error message if this noise is impossible with K classes, or None."""
     if config.data.noise_kind == "wrong_labels" and config.data.noise_fraction > 0 and classes < 2:
-        return f"data.noise_kind = 'wrong_labels': of {classes} class none is wrong; use 2 or more, or another noise."
+        return (
+            f"data.noise_kind = 'wrong_labels': needs 2 classes or more, and the data has {classes}; use another noise."
+        )
     return None
 
 

@@ -71,9 +71,7 @@ def problems(config: TrialConfig, inputs: int) -> list[str]:
     if data.sequence_length < 1 and (config.model.family in SEQUENCE_FAMILIES or data.task == "random_sequences"):
         return [f"{length}: sequences have 1 step or more."]
     if data.sequence_length and data.task != "random_sequences" and inputs % data.sequence_length:
-        return [
-            f"{length}: the {inputs} inputs of task {data.task!r} are no such number of equal steps; use a divisor."
-        ]
+        return [f"{length}: must divide the {inputs} inputs of task {data.task!r} into equal steps; use a divisor."]
     return []
 
 
@@ -247,7 +245,7 @@ def _reconstruction_rules(data: Data) -> Iterator[str]:
     if data.sequence_length < 1:
         yield f"data.sequence_length = {data.sequence_length}: reconstruction takes 1 step or more."
     if data.input_dim < 1:
-        yield "data.task = 'reconstruction' has no width of its own: set data.input_dim to 1 or more."
+        yield "data.input_dim = 0: the task reconstruction has no default; set data.input_dim to 1 or more."
     yield from _no_vocabulary(data)
 
 
@@ -304,7 +302,7 @@ def _composition_rules(data: Data) -> Iterator[str]:
     if not 2 <= items(data) <= MOST_PERMUTED:
         yield f"data.items = {data.items}: composition permutes 2 to {MOST_PERMUTED} items; 0: {ITEMS[data.task]}."
     if data.vocabulary:
-        yield f"data.vocabulary = {data.vocabulary}: composition has a token for each permutation; leave it 0."
+        yield f"data.vocabulary = {data.vocabulary}: composition has a token for each permutation; set it to 0."
 
 
 def _composition(data: Data, part: str, seed: int, rows: int) -> tuple[Array, Array]:
@@ -322,13 +320,13 @@ def _composition(data: Data, part: str, seed: int, rows: int) -> tuple[Array, Ar
 
 def _no_vocabulary(data: Data) -> Iterator[str]:
     if data.vocabulary:
-        yield f"data.vocabulary = {data.vocabulary}: task {data.task!r} has its own; leave it 0."
+        yield f"data.vocabulary = {data.vocabulary}: task {data.task!r} has a fixed vocabulary or none; set it to 0."
     yield from _no_items(data)
 
 
 def _no_items(data: Data) -> Iterator[str]:
     if data.items:
-        yield f"data.items = {data.items}: task {data.task!r} has none; leave it 0."
+        yield f"data.items = {data.items}: task {data.task!r} has no items; set it to 0."
 
 
 TARGET_TASKS: dict[str, Task] = {

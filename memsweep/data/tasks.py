@@ -177,8 +177,8 @@ def image_shape(input_dim: int) -> tuple[int, int]:
         if channels * side * side == input_dim and side >= SMALLEST_SIDE:
             return channels, side
     raise DataError(
-        f"model.family = 'cnn' needs square images with sides of {SMALLEST_SIDE} pixels or more, in 1 or 3 channels; "
-        f"{input_dim} inputs are none. Use mnist5k, mnist, fashion_mnist, cifar10, or 784 or 3072 inputs of your own."
+        f"model.family = 'cnn' with {input_dim} inputs: needs square images with sides of {SMALLEST_SIDE} pixels or "
+        "more, in 1 or 3 channels; use mnist5k, mnist, fashion_mnist, cifar10, or a task with 784 or 3072 inputs."
     )
 
 

@@ -52,8 +52,8 @@ def text(root: str) -> Text:
     if len(files) != 1:
         state = f"{folder} has {len(files)}" if root else f"{FOLDER_VARIABLE} is not set"
         raise DataError(
-            f"data.task = 'characters' reads the one text file in ${FOLDER_VARIABLE}/characters; {state}. "
-            "Put a file of yours there, or run `make data`, which puts the King James Bible into data/."
+            f"data.task = 'characters' reads the only text file in ${FOLDER_VARIABLE}/characters; {state}. "
+            "Put a text file there, or run `make data`, which puts the King James Bible into data/."
         )
     try:
         content = files[0].read_text("utf-8")

@@ -69,7 +69,7 @@ def _parameter_problems(trial: TrialConfig, module: nn.Module, answers: Any) -> 
         yield f"{where}: has no parameter to train; give it an nn.Parameter, not frozen by requires_grad_(False)."
     elif isinstance(answers, Tensor) and answers.is_floating_point() and not answers.requires_grad:
         yield (
-            f"{where}: what forward returns has no gradient, so that nothing would be trained; "
+            f"{where}: the output of forward has no gradient, so nothing would be trained; "
             "compute it without detach(), item(), numpy() and torch.no_grad()."
         )
 
@@ -84,7 +84,7 @@ def _evaluation_problems(trial: TrialConfig, module: nn.Module) -> Iterator[str]
         text = " ".join(f"{type(error).__name__}: {error}".split())
         yield (
             f"model.family = {trial.model.family!r}: forward fails for {len(inputs)} examples{how}, although not for "
-            f"{trial.optimizer.batch_size} in training ({text}); it must take any number of examples in both."
+            f"{trial.optimizer.batch_size} in training ({text}); it must accept any number of examples in both modes."
         )
         return
     yield from _answer_problems(trial, answers, len(inputs), how)
@@ -100,8 +100,8 @@ def _drawing_problems(trial: TrialConfig, module: nn.Module, inputs: Tensor) -> 
     again = models.build(trial, *shape)
     if names := _unequal(_numbers(module), _numbers(again)):
         yield (
-            f"{where}: {_listed(names)} begin otherwise each time it is made with the same seed; "
-            "draw them by torch's own functions, which the trial's seed governs."
+            f"{where}: {_listed(names)} differ each time the network is built with the same seed; "
+            "draw them by torch's functions, which the trial's seed governs."
         )
         return
     try:
@@ -113,14 +113,14 @@ def _drawing_problems(trial: TrialConfig, module: nn.Module, inputs: Tensor) -> 
         runs = [_run(network, inputs, training) for network in (module, module, other)]
         if not _are_same(runs[0], runs[1]):
             yield (
-                f"{where}: forward returns other numbers for the same inputs when it is called again; "
-                "draw by torch's own functions, which the trial's seed governs."
+                f"{where}: forward returns different numbers for the same inputs in two calls; "
+                "draw random numbers by torch's functions, which the trial's seed governs."
             )
         elif not _are_same(runs[0], runs[2]):
             names = _unequal(_attributes(module), _attributes(other)) or ["something"]
             yield (
                 f"{where}: the seed sets {_listed(names)}, neither parameter nor buffer, so that all members of a pack "
-                "would share what one of them has; use register_buffer or nn.Parameter."
+                "would share the values of the first member; use register_buffer or nn.Parameter."
             )
         else:
             continue
@@ -138,16 +138,16 @@ def _penalty_problems(trial: TrialConfig, module: nn.Module, inputs: Tensor) -> 
         return
     if not isinstance(value, Tensor):
         yield (
-            f"{where}: returns {type(value).__name__}, which has no gradient, so that it would change nothing; "
+            f"{where}: returns {type(value).__name__}, which has no gradient, so it would change nothing; "
             "must return a scalar tensor, computed without item(), float() and numpy()."
         )
     elif value.dim() or not value.is_floating_point():
         what = f"{str(value.dtype).removeprefix('torch.')} {list(value.shape)}"
-        yield f"{where}: returns {what}; must return a floating scalar, such as by .sum() or .mean()."
+        yield f"{where}: returns {what}; must return a floating scalar; reduce it by .sum() or .mean()."
     elif not value.requires_grad:
         yield (
-            f"{where}: what it returns has no gradient, so that it would change nothing; "
-            "compute it of the parameters or logits, without item(), detach() and torch.no_grad()."
+            f"{where}: its value has no gradient, so it would change nothing; "
+            "compute it from the parameters or logits, without item(), detach() and torch.no_grad()."
         )
 
 

@@ -69,7 +69,7 @@ class TrialConfig:
     )
     probe_steps: tuple[int, ...] = checked(
         (),
-        "steps at which probes that can be repeated are asked beside the end, 0 before training; no part of identity",
+        "steps at which repeatable probes run besides the end, 0 before training; no part of a trial's identity",
         "must be whole numbers of 0 or more",
         lambda value: all(0 <= step < LIMIT for step in value),
     )
@@ -228,8 +228,8 @@ def imported(path: str) -> Any:
     if module == "__main__":
         raise ConfigError(
             [
-                f"{path}: is defined in the program itself, which workers do not import: move {name} into a file of "
-                f"its own, such as my_lab.py, and name it my_lab:{name}."
+                f"{path}: is defined in the program itself, which workers do not import; move {name} into a module, "
+                f"such as my_lab.py, and name it my_lab:{name}."
             ]
         )
     try:

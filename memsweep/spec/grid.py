@@ -150,7 +150,7 @@ class Grid:
             for value in values:
                 items = as_values(value) if isinstance(axis, tuple) else (value,)
                 if len(items) != len(names):
-                    problems.append(f"axis {axis!r}: {value!r} must be {len(names)} values, one a field.")
+                    problems.append(f"axis {axis!r}: {value!r} must be {len(names)} values, one per field.")
                     continue
                 row = dict(zip(names, items, strict=True))
                 wrong = _problems_of(row)
@@ -182,7 +182,7 @@ class Grid:
                 other = seen.setdefault(rounded, row)
                 if other != row:
                     one, two = (values if isinstance(axis, tuple) else values[0] for values in (other, row))
-                    yield f"axis {axis!r}: {one!r} and {two!r} are the same but for rounding; keep one of them."
+                    yield f"axis {axis!r}: {one!r} and {two!r} are equal up to rounding; keep one of them."
 
     def _duplicates(self) -> Iterator[str]:
         """Yields a message per pair of grid points that are the same trial: equal axis values, or equal identity."""

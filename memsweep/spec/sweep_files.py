@@ -101,7 +101,7 @@ def _sweep_path(path_or_name: str) -> tuple[Path, str]:
                 continue
     names = known_sweeps()
     near = difflib.get_close_matches(Path(path_or_name).stem, names, 1)
-    hint = f" Did you mean {near[0]!r}?" if near else f" Sweeps at hand: {', '.join(names) or 'none'}."
+    hint = f" Did you mean {near[0]!r}?" if near else f" Available sweeps: {', '.join(names) or 'none'}."
     raise SweepError([f"{path_or_name}: no such sweep file.{hint}"])
 
 

@@ -136,7 +136,7 @@ def _projected(inputs: Array, generator: np.random.Generator) -> tuple[Array, Ar
     directions /= np.linalg.norm(directions, axis=1, keepdims=True)
     best = max(directions, key=smallest_gap)
     if smallest_gap(best) < 8 * np.finfo(float).eps:
-        raise TiesError("two training examples coincide, or are too close to be told apart in float64.")
+        raise TiesError("two training examples coincide, or are too close to be distinguished in float64.")
     return best, inputs @ best
 
 

@@ -58,7 +58,7 @@ def restore(program: Program, state: State, content: bytes) -> tuple[State, dict
     members, data, tensors = _read(content)
     saved = {trial_id: row for row, trial_id in enumerate(members)}
     if any(data.get(m.trial.trial_id, m.data.fingerprint) != m.data.fingerprint for m in state.members):
-        raise CheckpointError("its trials were trained on other data than their task gives now")
+        raise CheckpointError("its trials were trained on data that their task no longer returns")
     steps = tensors["step"].numpy()
     rows = [
         (slot, saved[member.trial.trial_id])
@@ -143,7 +143,7 @@ def _read(content: bytes) -> tuple[list[str], dict[str, str], dict[str, Tensor]]
     except (SafetensorError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"it is damaged ({error})") from error
     if _digest(tensors) != digest:
-        raise CheckpointError("it is damaged (its content is not what its header says)")
+        raise CheckpointError("it is damaged (its content does not match its header)")
     return members, data, tensors
 
 

@@ -30,16 +30,16 @@ class Data:
     examples: int = number(1000, "training examples (N)", 1)
     validation_examples: int = number(500, "validation examples, never corrupted")
     test_examples: int = number(0, "test examples, never corrupted, used once at the end")
-    input_dim: int = number(0, "inputs of an example (D); 0: the task's own")
+    input_dim: int = number(0, "inputs of an example (D); 0: the task's number")
     label_scheme: str = choice(
         "task", LABEL_SCHEMES, "task: the task's labels; random: uniform over the classes; unique: a class an example"
     )
     noise_kind: str = choice("none", NOISE_KINDS, "what is done to a fraction of the training examples")
     noise_fraction: float = number(0.0, "probability that a training example is corrupted", 0, 1)
     sequence_length: int = number(0, "time steps of an example (T); 0: no sequence")
-    classes: int = number(0, "classes (K); 0: the task's own")
-    vocabulary: int = number(0, "tokens (V) of copy, recall, strings; 0: the task's own")
-    items: int = number(0, "symbols to copy, pairs to recall, things to permute; 0: the task's own")
+    classes: int = number(0, "classes (K); 0: the task's number")
+    vocabulary: int = number(0, "tokens (V) of copy, recall, strings; 0: the task's number")
+    items: int = number(0, "symbols to copy, pairs to recall, items to permute; 0: the task's number")
 
 
 @dataclass(frozen=True)
@@ -55,8 +55,8 @@ class Model:
     initialization: str = choice(
         "default",
         INITIALIZATIONS,
-        "first weights; default: the layer's own in torch; memorizer: those that hold the training labels; "
-        "interpolating: the layer's own, but a read-out whose answers to the training set are one-hot",
+        "first weights; default: torch's default of each layer; memorizer: weights that hold the training labels; "
+        "interpolating: torch's defaults, and a read-out whose outputs on the training set are one-hot",
     )
     perturbation: float = number(0.0, "L2 norm of a random step that the first weights are moved by")
 
@@ -74,7 +74,7 @@ class Regularization:
     adversarial: float = number(0.0, "weight of the loss on critical samples of the batch, found by LASS", 0, 1)
     penalty: str = checked(
         "none",
-        "a function of your own, added to the loss",
+        "a user's function that is added to the loss",
         "must be none or an import path such as my_lab.penalties:l1",
         lambda value: value == "none" or IMPORT_PATH.fullmatch(value) is not None,
     )

@@ -79,7 +79,7 @@ DATA_RULES = (
     Rule(
         ("data.label_scheme", "data.validation_examples", "data.test_examples"),
         lambda scheme, validation, test: scheme == "unique" and bool(validation or test),
-        "each training example has a class of its own, which no other example can have; set both counts to 0.",
+        "each training example has a unique class, which no other example can have; set both counts to 0.",
     ),
 )
 SEQUENCE_RULES = (
@@ -176,13 +176,13 @@ TRAINING_RULES = (
         lambda initialization, family, depth, activation: (
             initialization == "memorizer" and (family != "mlp" or depth not in (1, 3) or activation != "relu")
         ),
-        "the memorizing weights are those of an mlp with activation relu and depth 1 (inputs in general position) "
-        "or 3 (any inputs); set these fields.",
+        "memorizing weights need an mlp with activation relu and depth 1 (inputs in general position) "
+        "or 3 (any inputs); set model.family, model.activation and model.depth.",
     ),
     Rule(
         ("model.initialization", "model.family"),
         lambda initialization, family: initialization == "interpolating" and family != "mlp",
-        "the interpolating weights are those of an mlp; set model.family to mlp.",
+        "interpolating weights need an mlp; set model.family to mlp.",
     ),
     Rule(
         ("optimizer.objective", "data.task"),
@@ -221,7 +221,7 @@ PROBE_RULES = (
     Rule(
         ("probes", "optimizer.objective"),
         lambda probes, objective: bool(UNROLLED & set(probes)) and objective != "cross_entropy",
-        "sensitivities are those of cross-entropy; leave optimizer.objective at cross_entropy.",
+        "sensitivities need cross-entropy; leave optimizer.objective at cross_entropy.",
     ),
     Rule(
         ("probes", "data.task"),
@@ -262,7 +262,7 @@ PROBE_RULES = (
     Rule(
         ("probes", "model.family", "optimizer.name"),
         lambda probes, family, name: bool(UNROLLED & set(probes)) and (family != "mlp" or name != "sgd"),
-        "sensitivities are computed for an mlp that is trained by sgd; set these fields.",
+        "sensitivities need an mlp that is trained by sgd; set model.family and optimizer.name.",
     ),
     *_zero(
         (
@@ -272,7 +272,7 @@ PROBE_RULES = (
         ),
         "probes",
         lambda probes: bool(UNROLLED & set(probes)),
-        "sensitivities are computed for plain SGD, at most with weight decay",
+        "sensitivities need plain SGD, at most with weight decay",
     ),
 )
 RULES: tuple[Rule, ...] = (*DATA_RULES, *SEQUENCE_RULES, *TRAINING_RULES, *PROBE_RULES)

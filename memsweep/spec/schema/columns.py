@@ -23,15 +23,21 @@ def field_column(spec: FieldSpec) -> pa.Field:
 def target_columns(part: str) -> tuple[pa.Field, ...]:
     """Returns the columns of a data set that count the answers of sequence tasks.  part: train, validation or test."""
     return (
-        column(f"{part}_target_correct_count", pa.int64(), "answers of sequence tasks that are right; null: labels"),
-        column(f"{part}_target_count", pa.int64(), "answers that sequence tasks ask for"),
-        column(f"{part}_squared_error_sum", pa.float64(), "over the answers of tasks that ask for numbers"),
+        column(
+            f"{part}_target_correct_count", pa.int64(), "correct answers of sequence tasks; null: tasks with labels"
+        ),
+        column(f"{part}_target_count", pa.int64(), "answers that sequence tasks require"),
+        column(
+            f"{part}_squared_error_sum",
+            pa.float64(),
+            "squared error summed over the answers of tasks with numbers as targets",
+        ),
     )
 
 
 TRIAL = column("trial_id", pa.string(), "hash of the trial's configuration")
 SETTING = column("setting_id", pa.string(), "hash of the configuration without seeds")
-ATTEMPT = column("attempt_id", pa.string(), "one execution of a pack; readers keep one attempt a trial")
+ATTEMPT = column("attempt_id", pa.string(), "one execution of a pack; readers keep one attempt per trial")
 PACK = column("pack_id", pa.string(), "hash of the pack's program and trials")
 
 COUNTS = [
@@ -40,7 +46,8 @@ COUNTS = [
     column(
         "train_loss_sum_nats",
         pa.float64(),
-        "cross-entropy summed over training examples; of numbers, and if squared errors are trained on, half of these",
+        "cross-entropy summed over training examples; for numbers as targets, and for the objective squared, half the "
+        "squared errors",
     ),
     column("validation_correct_count", pa.int64(), "validation examples whose label is predicted"),
     column("validation_count", pa.int64(), "validation examples"),
@@ -51,7 +58,7 @@ COUNTS = [
     column("corrupted_count", pa.int64(), "training examples whose label or inputs really changed"),
     column("memorized_count", pa.int64(), "training examples whose wrong label, as given, is predicted"),
     column("recovered_count", pa.int64(), "training examples with a wrong label whose true label is predicted"),
-    column("label_changed_count", pa.int64(), "training examples whose given label is not the true one"),
+    column("label_changed_count", pa.int64(), "training examples whose given label is not the true label"),
     *target_columns("train"),
     *target_columns("validation"),
     column(

@@ -25,11 +25,11 @@ PROBE_SCHEMAS: dict[str, pa.Schema] = {
         [
             TRIAL,
             ATTEMPT,
-            column("step", pa.int64(), "steps trained when it was asked"),
+            column("step", pa.int64(), "steps trained when the probe ran"),
             column("part", pa.string(), "examples searched around: train, as given, or validation"),
             column("radius_multiple", pa.float64(), "step, noise and box of the search, in the paper's"),
-            column("critical_count", pa.int64(), "examples near which an input is predicted otherwise"),
-            column("example_count", pa.int64(), "of so many"),
+            column("critical_count", pa.int64(), "examples near which an input is predicted differently"),
+            column("example_count", pa.int64(), "examples in total"),
         ]
     ),
     "loss_sensitivity": pa.schema(
@@ -54,7 +54,7 @@ PROBE_SCHEMAS: dict[str, pa.Schema] = {
         [
             TRIAL,
             ATTEMPT,
-            column("step", pa.int64(), "steps trained when it was asked"),
+            column("step", pa.int64(), "steps trained when the probe ran"),
             column("features", pa.string(), "hidden: last hidden layer; inputs: the inputs themselves, at step 0"),
             column("validation", pa.string(), "noisy copies of training examples, or held_out: validation examples"),
             column("rho", pa.float64(), "correlation of copies with what they copy; null: held out"),
@@ -62,10 +62,12 @@ PROBE_SCHEMAS: dict[str, pa.Schema] = {
             column("null_median", pa.float64(), "median over classifiers of permuted labels"),
             column("null_low", pa.float64(), "their 5 % quantile"),
             column("null_high", pa.float64(), "their 95 % quantile"),
-            column("independent_median", pa.float64(), "median where the labels to tell are permuted otherwise"),
-            column("floor_auc", pa.float64(), "null_median of features that tell the class alone; held out: 0.5"),
-            column("variance", pa.float64(), "of one area under the curve if scores tell nothing"),
-            column("p_learn", pa.float64(), "share of permuted labels told as well as the labels, these included"),
+            column("independent_median", pa.float64(), "median where validation labels have another permutation"),
+            column("floor_auc", pa.float64(), "null_median of features that encode only the class; held out: 0.5"),
+            column("variance", pa.float64(), "variance of one area under the curve if scores are uninformative"),
+            column(
+                "p_learn", pa.float64(), "share of permutations, with the labels themselves, that reach observed_auc"
+            ),
             column("p_memorize", pa.float64(), "p-value of null_median above floor_auc"),
             column("p_chance", pa.float64(), "p_learn where one permutation takes the place of the labels"),
         ]
@@ -74,9 +76,9 @@ PROBE_SCHEMAS: dict[str, pa.Schema] = {
         [
             TRIAL,
             ATTEMPT,
-            column("position", pa.int64(), "step of the sequence, from 0, at which validation data asks for something"),
-            column("target_correct_count", pa.int64(), "answers that are right, at the end"),
-            column("target_count", pa.int64(), "answers asked for"),
+            column("position", pa.int64(), "step of the sequence, from 0, at which validation data has a target"),
+            column("target_correct_count", pa.int64(), "correct answers at the end"),
+            column("target_count", pa.int64(), "targets"),
             column("loss_sum_nats", pa.float64(), "cross-entropy summed over them; of numbers half the squared error"),
         ]
     ),
@@ -88,10 +90,10 @@ PROBE_SCHEMAS: dict[str, pa.Schema] = {
             column(
                 "square_sum",
                 pa.float64(),
-                "squared entries, summed, of the Jacobians of a step's state by the one before, gates held, on "
+                "squared entries, summed, of the Jacobians of a step's state by the previous state, gates constant, on "
                 "validation data at the end",
             ),
-            column("off_diagonal_square_sum", pa.float64(), "of those off the diagonal"),
+            column("off_diagonal_square_sum", pa.float64(), "the same sum over entries off the diagonal"),
             column("matrix_count", pa.int64(), "Jacobians: of each sequence, at all steps but the first"),
         ]
     ),
@@ -104,16 +106,16 @@ PROBE_SCHEMAS: dict[str, pa.Schema] = {
                 "fitted_step", pa.int64(), "step whose hidden states a linear classifier of the symbol was fitted on"
             ),
             column("applied_step", pa.int64(), "step whose hidden states it was applied to"),
-            column("correct_count", pa.int64(), "validation examples, not fitted on, of which it tells the symbol"),
-            column("example_count", pa.int64(), "of so many"),
+            column("correct_count", pa.int64(), "validation examples outside the fit whose symbol it predicts"),
+            column("example_count", pa.int64(), "examples in total"),
         ]
     ),
     "representations": pa.schema(
         [
             TRIAL,
             ATTEMPT,
-            column("step", pa.int64(), "steps trained when it was asked"),
-            column("part", pa.string(), "examples asked about: the first ones of train, or of validation"),
+            column("step", pa.int64(), "steps trained when the probe ran"),
+            column("part", pa.string(), "set whose first examples are used: train or validation"),
             column("quantity", pa.string(), "hidden, logits, or gradient: of the predicted class's logit, by inputs"),
             column("layer", pa.int64(), "hidden layers from 1 on, logits behind them; inputs are 0"),
             column("width", pa.int64(), "numbers of an example; hidden layers of images are averaged over places"),

@@ -26,12 +26,12 @@ class Status(StrEnum):
 
 
 _ADVICE = {
-    Status.FINISHED: "Used its budget, or met its own stopping rule.",
+    Status.FINISHED: "Used its budget, or met its stopping rule.",
     Status.PRUNED: "Ended early by the search.",
     Status.DIVERGED: "Its loss became infinite or undefined; lower optimizer.learning_rate.",
     Status.OUT_OF_MEMORY: "The device ran out of memory; launch again with fewer --members and --retry.",
-    Status.FAILED: "An error ended it; mend its cause, then launch again with --retry.",
-    Status.QUARANTINED: "It kept ending its worker; memsweep verify shows how; mend it, then launch with --retry.",
+    Status.FAILED: "An error ended it; fix the cause, then launch again with --retry.",
+    Status.QUARANTINED: "It ended its worker repeatedly; memsweep verify shows how; fix it, then launch with --retry.",
     Status.INTERRUPTED: "The launch was stopped first; launch again to finish it.",
 }
 

@@ -35,7 +35,7 @@ SCHEMAS: dict[str, pa.Schema] = {
             column(
                 "class_labels",
                 pa.string(),
-                "label that a task of one's own gives each class, in the order of the classes 0...K-1; null: the same",
+                "label of each class in a user's task, in the order of the classes 0...K-1; null: the same",
             ),
             column("parameter_count", pa.int64(), "trained parameters (P)"),
             column("frozen_parameter_count", pa.int64(), "parameters that stay as the network made them, not in P"),
@@ -66,15 +66,19 @@ SCHEMAS: dict[str, pa.Schema] = {
             column("example", pa.int64(), "position in the trial's training set"),
             column("source_index", pa.int64(), "row of the task's pool"),
             column("corrupted", pa.bool_(), "label or inputs really changed"),
-            column("given_label", pa.int64(), "label trained on, 0...K-1; class_labels of trials names these"),
-            column("true_label", pa.int64(), "label before corruption, likewise"),
+            column(
+                "given_label", pa.int64(), "label trained on, 0...K-1; class_labels of trials gives the task's labels"
+            ),
+            column("true_label", pa.int64(), "label before corruption, 0...K-1"),
             column(
                 "first_learned_step",
                 pa.int64(),
                 "first measured step at which the given label is predicted; null: never",
             ),
             column(
-                "forgotten_count", pa.int64(), "measurements at which it is wrong after being right at the one before"
+                "forgotten_count",
+                pa.int64(),
+                "measurements at which it is wrong after being right at the measurement before",
             ),
             column("final_loss_nats", pa.float64(), "cross-entropy of the given label at the last measurement"),
         ]
@@ -105,7 +109,7 @@ SCHEMAS: dict[str, pa.Schema] = {
             column("compare_seconds", pa.float64(), "running a member again, alone"),
             column("wall_seconds", pa.float64(), "whole pack"),
             column("peak_memory_bytes", pa.int64(), "largest memory of the worker process, or of the device on cuda"),
-            column("cause", pa.string(), "what went wrong without ending a trial, such as memory that ran out"),
+            column("cause", pa.string(), "a problem that ended no trial, such as memory that ran out"),
             column(
                 "deviation",
                 pa.float64(),
@@ -132,21 +136,21 @@ SCHEMAS: dict[str, pa.Schema] = {
             SETTING,
             column("position", pa.int64(), "place in the sweep's grid"),
             column("seed", pa.int64(), "replicate"),
-            column("search", pa.string(), "name of the sweep's search; null: none, all trials at once"),
-            column("search_fields", pa.string(), "what it looks for, as JSON"),
-            column("round", pa.int64(), "of the search, in which the trial was first asked for, from 1"),
+            column("search", pa.string(), "name of the sweep's search; null: no search, all trials at once"),
+            column("search_fields", pa.string(), "parameters of the search, as JSON"),
+            column("round", pa.int64(), "round of the search that first requested the trial, from 1"),
             column("probes", pa.string(), "tables wanted beside trials and steps"),
             column("configuration", pa.string(), "every field, as JSON"),
             column(
                 "launch_id",
                 pa.string(),
-                "launch that made the sweep want it: hash of all that it wants, then its own; null: an older version's",
+                "launch that wanted the trial: hash of all wanted trials, then of the launch; null: an older version's",
             ),
             column("launched_at", pa.timestamp("us", tz="UTC"), "when that launch began; the newest of a sweep counts"),
             column(
                 "launch_rows",
                 pa.int64(),
-                "rows of that launch, up to this one's round; where fewer are stored, the row does not count",
+                "rows of that launch up to the row's round; where fewer are stored, the row does not count",
             ),
         ]
     ),
@@ -156,17 +160,17 @@ ROWS = {
     "trials": "a trial: its fields (`data.noise_fraction` is `data_noise_fraction`), how it ended, counts at the end",
     "steps": "a trial and measurement: counts, losses, gradient norm",
     "examples": "a trial and training example: corrupted, labels, learned, forgotten, loss",
-    "class_sensitivity": "a trial, a class of the loss and one of the inputs: how the one depends on the other",
+    "class_sensitivity": "a trial, a class of the loss and a class of the inputs: how the loss depends on the inputs",
     "critical_samples": "a trial, a step, a part and a box: how many examples have an input near them that is "
-    "predicted otherwise",
+    "predicted differently",
     "loss_sensitivity": "a trial and step: how much, and how unequally, the loss depends on training examples",
-    "permutations": "a trial, a step, features and a validation set: how well a linear classifier of these tells "
-    "labels, and permuted ones",
-    "positions": "a trial and step of a sequence at which something is asked: recall and loss there",
-    "jacobians": "a trial and recurrent layer: how much dimensions of the state mix from step to step, gates held",
-    "readouts": "a trial of `copy`, a symbol, the step that a linear read-out of it was fitted at, and one that it was "
-    "applied at",
-    "representations": "a trial, a step, a part, and hidden layers, logits or input gradients: those of the same 200 "
+    "permutations": "a trial, a step, features and a validation set: how well a linear classifier predicts "
+    "labels, and permuted labels",
+    "positions": "a trial and a step of a sequence that has a target: recall and loss there",
+    "jacobians": "a trial and recurrent layer: how much dimensions of the state mix from step to step, gates constant",
+    "readouts": "a trial of `copy`, a symbol, the step at which a linear read-out was fitted, and a step at which it "
+    "was applied",
+    "representations": "a trial, a step, a set, and hidden layers, logits or input gradients of the same 200 "
     "examples, in a list",
     "packs": "an execution of a pack: members, device, seconds by purpose, memory",
     "wanted": "a trial that a sweep wants, by its last launch",

@@ -86,9 +86,11 @@ class BestSearch(Parameters):
                     ends = (spec.kind(end) for end in (values.low, values.high))
                     problems += filter(None, map(spec.problem, ends))
                 if self.sampler == "grid":
-                    problems.append(f"{name}: sampler 'grid' wants a list of values, no Range.")
+                    problems.append(f"{name}: sampler 'grid' needs a list of values, not a Range.")
             elif spec.kind is tuple:
-                problems.append(f"{name}: its values are lists, which no sampler takes; make it an axis of one value.")
+                problems.append(
+                    f"{name}: its values are lists, which samplers can't propose; make it an axis of one value."
+                )
             elif isinstance(values, str) or len(values) == 0:
                 problems.append(f"{name}: must be a Range or a list of values; found {values!r}.")
             else:
@@ -107,13 +109,15 @@ class BestSearch(Parameters):
             if direction not in get_args(Direction):
                 problems.append(f"objective {name!r}: {direction!r} must be {' or '.join(get_args(Direction))}.")
             if name.startswith("test_"):
-                problems.append(f"objective {name!r}: what is chosen is chosen on validation data, never on test data.")
+                problems.append(
+                    f"objective {name!r}: configurations are chosen on validation data, never on test data."
+                )
         if self.sampler not in SAMPLERS:
             problems.append(f"sampler {self.sampler!r} must be one of {', '.join(SAMPLERS)}.")
         if self.configurations < 1 or self.at_a_time < 1:
             problems.append("configurations and at_a_time must be 1 or more.")
         if self.halving and len(self.objectives) == 2:
-            problems.append("halving compares by one objective: name one, or set halving=0.")
+            problems.append("halving compares by one objective; give one objective, or set halving=0.")
         if self.halving < 0 or self.halving == 1 or not 0 < self.smallest_share <= 1:
             problems.append("halving must be 0, or 2 or more, and smallest_share must lie in (0, 1].")
         return problems

@@ -103,11 +103,11 @@ class BoundarySearch(Parameters):
 
     def _sentence(self, sides: Mapping[tuple[Any, ...], Mapping[Place, int]], grid: int) -> str:
         decisions = [side for points in sides.values() for side in points.values()]
-        counts = f"{len(decisions)} of {grid * len(sides)} points were asked: {decisions.count(1)} above, "
+        counts = f"{len(decisions)} of {grid * len(sides)} points were trained: {decisions.count(1)} above, "
         counts += f"{decisions.count(-1)} below, {decisions.count(0)} undecided"
         if not {1, -1} <= set(decisions):
             side = "above" if 1 in decisions else "below" if -1 in decisions else "undecided"
-            counts += f"; no crossing was seen: all that is decided is {side}; widen an axis or change the level"
+            counts += f"; no crossing was seen: all decided points are {side}; widen an axis or change the level"
         return f"{self.objective} against {self.level:g}: {counts}."
 
 

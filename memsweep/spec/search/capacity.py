@@ -43,7 +43,7 @@ class CapacitySearch(Parameters):
             f"capacity search: tuned {name!r} is no field of a trial." for name in self.tuned if name not in FIELDS
         ]
         if SIZE in self.tuned:
-            problems.append(f"capacity search: {SIZE!r} is what is sought, and can't be tuned.")
+            problems.append(f"capacity search: {SIZE!r} is the size that is searched, and can't be tuned.")
         return [*problems, *(f"capacity search: {lack}" for lack in unmet(FITTED, sweep))]
 
     def most(self, sweep: Grid) -> int:
