@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from memsweep.analysis.claims import background_evidence as evidence
-from memsweep.analysis.claims import controls
+from memsweep.analysis.claims import controls, feedforward_evidence
 from memsweep.analysis.claims.background import PAPER
 from memsweep.analysis.claims.claim import Fact, ImpossibleError, MissingTrialsError, Paper
 from memsweep.analysis.claims.verdicts import ALPHA, Verdict, judge_paper
@@ -301,8 +301,9 @@ def test_the_plateau_of_a_transformer(plateau, shortfall, verdict):
 
 
 def test_the_network_of_2n_and_d_weights_tells_all_labels(monkeypatch):
-    monkeypatch.setattr(evidence, "DRAWS", 3)
-    found = evidence.two_n_plus_d(*(np.random.default_rng(0).normal(size=shape) for shape in ((50, 3), 50, 3)))
+    monkeypatch.setattr(feedforward_evidence, "DRAWS", 3)
+    drawn = (np.random.default_rng(0).normal(size=shape) for shape in ((50, 3), 50, 3))
+    found = feedforward_evidence.two_n_plus_d(*drawn)
     assert found[0] < 1e-6 and found[1] == 2 * 50 + 3
     weights, errors = PAPER.claims[0].measure(pd.DataFrame())
     assert isinstance(weights, Fact) and weights.holds and len(errors.values) == 3

@@ -1,5 +1,6 @@
 """What a move of modules must leave as it was: the names of trials; and what it must leave nowhere: the old names."""
 
+import ast
 import hashlib
 import re
 from pathlib import Path
@@ -70,6 +71,18 @@ def test_old_names_are_seen():
 def test_nothing_is_called_as_before_it_was_moved():
     found = {str(path): names for path, text in texts() if (names := old_names(text))}
     assert found == {}
+
+
+def test_files_and_functions_stay_short():
+    """350 lines and 60 lines; above them a file holds two nouns, and a function two jobs."""
+    long = []
+    for path in (path for folder in ("memsweep", "analysis") for path in (ROOT / folder).rglob("*.py")):
+        text = path.read_text("utf-8")
+        long += [path.name] if text.count("\n") > 350 else []
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.FunctionDef) and node.end_lineno - node.lineno >= 60:
+                long.append(f"{path.name}: {node.name}")
+    assert long == []
 
 
 @pytest.mark.parametrize("name", OLD)

@@ -17,20 +17,18 @@ from memsweep.analysis.claims.arpit2017_evidence import (
     FITTING,
     REPLICATES,
     RUN_COUNT,
-    TOLERANCE,
     cross_class,
     dispersion,
-    dropout_keeps_most,
     examples_hurt_noise,
     gini,
     noise_costs,
     noise_needs_width,
     patterns_first,
     random_labels_take_longer,
-    slowed,
     width_helps_noise,
 )
 from memsweep.analysis.claims.arpit2017_noise import NOISE
+from memsweep.analysis.claims.arpit2017_regularizers import TOLERANCE, dropout_keeps_most, slowed
 from memsweep.analysis.claims.claim import Basis, Claim, Paper
 from memsweep.analysis.core import frames
 from memsweep.analysis.questions import class_sensitivity

@@ -10,28 +10,30 @@ from __future__ import annotations
 
 from memsweep.analysis.claims.background_evidence import (
     CELLS,
-    COVER_MARGIN,
-    DRAWS,
     GATED,
-    GUESSING_MARGIN,
     LIKE_BUDGETS,
     RECONSTRUCTION_MARGIN,
     UNGATED,
     bits_of_cells,
-    constructed,
-    corruption_curve,
-    cover_transition,
     gates_hold,
     gating_order,
     linear_in_parameters,
     numbers_come_back,
-    random_fitted,
     solves_longer,
     transformer_plateau,
     unrolling,
     within_budget,
 )
 from memsweep.analysis.claims.claim import Basis, Claim, Paper, unasked
+from memsweep.analysis.claims.feedforward_evidence import (
+    COVER_MARGIN,
+    DRAWS,
+    GUESSING_MARGIN,
+    constructed,
+    corruption_curve,
+    cover_transition,
+    random_fitted,
+)
 from memsweep.analysis.questions import random_labels, reconstruction, trainability
 
 _RANDOM = ("random_labels",)

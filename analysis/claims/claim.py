@@ -123,6 +123,14 @@ def unasked(reason: str) -> Callable[[pd.DataFrame], Sequence[Evidence]]:
     return measure
 
 
+def within(what: str, difference: np.ndarray, margin: float) -> list[Evidence]:
+    """Returns margins that a difference is 0 within a margin: two one-sided tests."""
+    return [
+        Margin(f"{margin:g} + ({what})", margin + difference),
+        Margin(f"{margin:g} - ({what})", margin - difference),
+    ]
+
+
 def paired(frame: pd.DataFrame, value: str, column: str, more: object, less: object) -> np.ndarray:
     """Returns differences of `value` between two settings of a column, by seed: [S], the mean of each seed and setting.
 
