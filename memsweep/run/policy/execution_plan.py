@@ -195,7 +195,7 @@ def stored(store: Store | None) -> dict[str, ExecutionPlan]:
     except TypeError as error:
         assert store is not None
         raise StoreError(
-            f"{store.programs_path} can't be understood ({error}): move it away, and programs are chosen anew."
+            f"{store.programs_path}: holds no execution plans ({error}). Move it away; the next launch writes it anew."
         ) from error
 
 
