@@ -36,7 +36,7 @@ def reading(train, copies, labels, held_out=None):
         *[torch.as_tensor(copies)] * len(permutations.RHOS),
         torch.as_tensor(copies if held_out is None else held_out),
     ]
-    return permutations._told("hidden", torch.as_tensor(train), others, own, labels)
+    return permutations._results("hidden", torch.as_tensor(train), others, own, labels)
 
 
 def test_scores_and_areas_are_those_of_sklearn():

@@ -196,7 +196,7 @@ def test_a_trial_does_not_go_on_with_other_data_from_its_checkpoint(store: Store
     rows = [one.trial_rows({trial.trial_id})[trial.trial_id] for one in (store, fresh)]
     assert rows[0]["weights_fingerprint"] == rows[1]["weights_fingerprint"]
     [_, pack] = sorted(store.current("packs").to_pylist(), key=lambda row: row["finished_at"])
-    assert "other data" in pack["cause"]
+    assert "data that their task no longer returns" in pack["cause"]
 
 
 SWEEP = """

@@ -13,7 +13,7 @@ from memsweep.cli.app import app
 from memsweep.engine.train import comparison, optim
 from memsweep.results.storage.store import Store, StoreError
 from memsweep.run.packing import Pack
-from memsweep.run.worker import execution
+from memsweep.run.worker import measurement
 from memsweep.run.worker.execution import run_pack
 from tests.cases import trial
 
@@ -295,7 +295,7 @@ def test_a_leak_between_members_is_stored_as_a_deviation(tmp_path, monkeypatch):
 
 
 def test_a_comparison_stops_at_a_measurement_when_its_time_is_over(tmp_path, monkeypatch):
-    monkeypatch.setattr(execution, "COMPARED_SECONDS", 0.0)
+    monkeypatch.setattr(measurement, "COMPARED_SECONDS", 0.0)
     ran = []
     right = comparison.alone
     monkeypatch.setattr(comparison, "alone", lambda *args: ran.append(right(*args)) or ran[-1])
