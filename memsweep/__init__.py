@@ -97,8 +97,9 @@ def launch(
 
     limits = Budget.of(budget) if isinstance(budget, str) else budget or UNLIMITED
     options = LaunchOptions(
-        address, workers, members, limit, device, compiling, retry, yes, add, limits,
-        patience_seconds, checkpoint_seconds, tracking_uri,
+        address=address, workers=workers, members=members, limit=limit, device=device, compiling=compiling,
+        retry=retry, yes=yes, add=add, budget=limits, patience_seconds=patience_seconds,
+        checkpoint_seconds=checkpoint_seconds, tracking_uri=tracking_uri,
     )  # fmt: skip
     return _launch([sweep] if isinstance(sweep, Sweep | str) else sweep, results, options, progress, watch)
 
