@@ -109,10 +109,8 @@ def sgd_(parameters: Tensors, gradients: Tensors, moments: dict[str, Tensors], c
 def nesterov_(parameters: Tensors, gradients: Tensors, moments: dict[str, Tensors], c: Coefficients) -> None:
     """Applies one step in place: g += decay * w; v = momentum * v + g; w -= rate * (g + momentum * v)."""
     for name, parameter in parameters.items():
-        gradient, momentum = (
-            gradients[name].addcmul_(parameter, _column(c.decay, parameter)),
-            _column(c.momentum, parameter),
-        )
+        gradient = gradients[name].addcmul_(parameter, _column(c.decay, parameter))
+        momentum = _column(c.momentum, parameter)
         velocity = moments["momentum"][name].mul_(momentum).add_(gradient)
         parameter.addcmul_(gradient.addcmul_(velocity, momentum), _column(-c.rate, parameter))
 

@@ -94,8 +94,8 @@ def _gradients(program: Program, state: State, sample: Sample) -> Tensors:
 def _gradients_nearby(program: Program, state: State, sample: Sample, gradients: Tensors) -> Tensors:
     """Gradients at w + radius * g / |g|, SAM's (Foret et al. 2021, equation 2); the state stays as it was.
 
-    The second pass uses the same batch and random numbers as the first; it leaves no trace in buffers such as the
-    means of a batch normalization.
+    The second pass uses the batch and the regularizers' random numbers of the first; numbers that a user's module draws
+    itself are drawn anew. It leaves no trace in buffers, such as the means of a batch normalization.
     """
     kept = {name: value.clone() for name, value in {**state.parameters, **state.buffers}.items()}
     optim.ascend_(state.parameters, gradients, state.coefficients.radius)
