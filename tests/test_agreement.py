@@ -13,11 +13,12 @@ from memsweep.check.inspection import incomplete, trial_of
 from memsweep.results import trial_state
 from memsweep.results.mlflow import projection
 from memsweep.results.status import overview
+from memsweep.results.status import states as states_of
 from memsweep.results.storage.store import Snapshot, Store
+from memsweep.results.trial_state import SETTLED
 from memsweep.run import plan
 from memsweep.run.rounds.asking import Asking
 from memsweep.spec.budget import Budget
-from memsweep.spec.schema import SETTLED
 from memsweep.spec.sweep_files import load_sweep
 from tests.cases import ended, step
 from tests.test_wanted import fit, launched, sizes, widths
@@ -198,12 +199,7 @@ def test_mlflow_counts_as_status_does(store):
 
 def test_verification_misses_what_status_does(store):
     """It names a trial once, whatever number of sweeps want it."""
-    left = {
-        trial
-        for states in trial_state.states(store).values()
-        for trial, state in states.items()
-        if state not in SETTLED
-    }
+    left = {trial for states in states_of(store).values() for trial, state in states.items() if state not in SETTLED}
     named = [re.match(r"(\w+) of ", line)[1] for line in incomplete(store) if " rows in " not in line]
     assert sorted(named) == sorted(left)
 
@@ -211,7 +207,7 @@ def test_verification_misses_what_status_does(store):
 def test_figures_begin_with_what_status_counts_and_use_what_is_settled(store):
     for sweep, row in counts(store).items():
         trials = frames.read(frames.TRIALS, sweep, store)
-        states = trials["trial_id"].map(trial_state.states(store)[sweep])
+        states = trials["trial_id"].map(states_of(store)[sweep])
         assert len(trials) == trials["trial_id"].nunique() == row["wanted"]
         assert Counter(states) == {name: row[name] for name in set(states)}
         assert set(trials["trial_id"][states.isin(trial_state.USABLE)]) <= set(
@@ -225,7 +221,7 @@ def test_probes_that_figures_read_are_those_that_are_wanted(store):
         query = frames.beside("examples", "b.example", "examples")
         rows = frames.read(query, sweep, store)
         assert set(rows["trial_id"]) == probed
-        states = trial_state.states(store)[sweep]
+        states = states_of(store)[sweep]
         assert {t for t in probed if states[t] in SETTLED} == set(rows["trial_id"][rows["example"].notna()])
 
 

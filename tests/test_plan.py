@@ -5,11 +5,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from memsweep.results.storage.store import Store
+from memsweep.results.trial_state import RETRIED, SETTLED
 from memsweep.run import plan
 from memsweep.run.packing import Pack
 from memsweep.run.plan import Cost, check, composed, estimate, packs, work
 from memsweep.run.policy.execution_plan import choose
-from memsweep.spec.schema import RETRIED, SETTLED, Status
+from memsweep.spec.schema import Status
 from memsweep.spec.sweep import SweepError
 from tests.cases import ended, trial
 

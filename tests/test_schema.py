@@ -3,8 +3,9 @@
 import pyarrow as pa
 import pytest
 
+from memsweep.results.trial_state import RETRIED, SETTLED
 from memsweep.spec.config import FIELDS
-from memsweep.spec.schema import RETRIED, SCHEMAS, SETTLED, Status, cell
+from memsweep.spec.schema import SCHEMAS, Status, cell
 
 COLUMNS = [(table, column) for table, schema in SCHEMAS.items() for column in schema]
 

@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 
 from memsweep.results.status import failures, overview, tracking
 from memsweep.results.storage.store import Store
-from memsweep.spec.schema import RETRIED, SETTLED, Status, reproduction
+from memsweep.results.trial_state import RETRIED, SETTLED
+from memsweep.spec.schema import Status, reproduction
 from tests.cases import ended, trial
 
 

@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 from memsweep.results.storage import parts
 from memsweep.results.storage import store as stores
 from memsweep.results.storage.store import Snapshot, Store, StoreError
-from memsweep.spec.schema import RETRIED, SCHEMAS, SETTLED, Status
+from memsweep.results.trial_state import RETRIED, SETTLED
+from memsweep.spec.schema import SCHEMAS, Status
 from tests.cases import NOON, ended, step
 
 
@@ -512,7 +513,7 @@ def test_what_can_not_be_read_is_not_called_damaged(store, monkeypatch, error):
     def refuse(*_, **__):
         raise error
 
-    monkeypatch.setattr(parts, "open", refuse, raising=False)
+    monkeypatch.setattr(parts.pa, "OSFile", refuse)
     for said in reading(store):
         assert f"can't be read ({error.strerror})" in said and "Leave it where it is" in said and "Move it" not in said
 
@@ -521,8 +522,8 @@ def test_a_disk_that_fails_midway_is_not_called_damage(store, monkeypatch):
     store.write("trials", [ended()])
 
     class Failing:
-        def __init__(self, path, mode):
-            self.file = open(path, mode)  # noqa: SIM115
+        def __init__(self, path):
+            self.file = open(path, "rb")  # noqa: SIM115
             self.closed = False
 
         def __enter__(self):
@@ -540,7 +541,7 @@ def test_a_disk_that_fails_midway_is_not_called_damage(store, monkeypatch):
         def __getattr__(self, name):
             return getattr(self.file, name)
 
-    monkeypatch.setattr(parts, "open", Failing, raising=False)
+    monkeypatch.setattr(parts.pa, "OSFile", lambda path: pa.PythonFile(Failing(path), "r"))
     for said in reading(store):
         assert "can't be read (" in said and "Leave it where it is" in said
 

@@ -34,6 +34,7 @@ from memsweep.analysis.claims.feedforward_evidence import (
     cover_transition,
     random_fitted,
 )
+from memsweep.analysis.core import frames
 from memsweep.analysis.questions import random_labels, reconstruction, trainability
 
 _RANDOM = ("random_labels",)
@@ -178,7 +179,7 @@ PAPER = Paper(
             "seeds.",
             ("trainability",),
             gates_hold,
-            statuses=trainability.STATUSES,
+            statuses=frames.SETTLED,
             shuffled=("model_cell",),
         ),
         Claim(

@@ -14,10 +14,12 @@ from memsweep.results import query
 from memsweep.results.storage.location import Location
 from memsweep.results.storage.store import Store, StoreError
 from memsweep.results.trial_state import MISSING as MISSING
+from memsweep.results.trial_state import SETTLED as SETTLED
+from memsweep.results.trial_state import UNPRUNED as UNPRUNED
 from memsweep.results.trial_state import USABLE as USABLE
 from memsweep.spec.config import FIELDS, LATER_FIELDS
 from memsweep.spec.numerals import rounded, texts
-from memsweep.spec.schema import SETTLED, Status, cell
+from memsweep.spec.schema import Status, cell
 
 TRIALS = """select w.trial_id, w.setting_id, w.seed, w.configuration, t.* exclude (trial_id, setting_id, seed)
 from wanted w left join trials t using (trial_id) where w.sweep = '{sweep}' order by w.position"""

@@ -10,7 +10,6 @@ from matplotlib.axes import Axes
 
 from memsweep.analysis.core import figures, frames
 from memsweep.spec.options import CELLS
-from memsweep.spec.schema import Status
 
 TASK, LENGTH, CELL, WIDTH = "data_task", "data_sequence_length", "model_cell", "model_width"
 CURVE = [CELL, "variant"]
@@ -76,8 +75,8 @@ def solved(trials: pd.DataFrame) -> pd.Series[float]:
 
     Unknown: failed, pruned before, or not stored.
     """
-    did = trials["solved_step"].notna() & trials["status"].isin((*frames.USABLE, Status.DIVERGED))
-    did_not = trials["status"].isin((Status.FINISHED, Status.DIVERGED)) & ~did
+    did = trials["solved_step"].notna() & trials["status"].isin(frames.SETTLED)
+    did_not = trials["status"].isin(frames.UNPRUNED) & ~did
     return did.astype(float).where(did | did_not)
 
 

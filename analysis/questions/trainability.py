@@ -12,8 +12,6 @@ from memsweep.spec.schema import Status
 
 QUERY = frames.TRIALS
 DIVERGED, RATE = "settings that diverge (share)", "optimizer_learning_rate"
-STATUSES = (*frames.USABLE, Status.DIVERGED.value)
-"""Statuses of trials that are known to diverge or not."""
 WORSE = 2.0
 """A trial counts as diverged from this multiple of the loss of guessing on, even with finite weights (ours)."""
 
@@ -26,7 +24,7 @@ def diverged(trials: pd.DataFrame) -> pd.Series[float]:
     loss = trials["train_loss_sum_nats"].astype(float) / trials["train_count"].astype(float)
     is_beyond = loss > WORSE * np.log(trials["class_count"].astype(float))
     did = (trials["status"] == Status.DIVERGED.value) | is_beyond
-    return did.astype(float).where(trials["status"].isin(STATUSES))
+    return did.astype(float).where(trials["status"].isin(frames.SETTLED))
 
 
 def summarize(trials: pd.DataFrame) -> pd.DataFrame:

@@ -26,12 +26,12 @@ from memsweep.analysis.claims.verdicts import Verdict, papers
 from memsweep.analysis.core import figures, frames, interactive
 from memsweep.analysis.core.catalog import Answer, Broken, answer, asked
 from memsweep.results import query, trial_state
-from memsweep.results.status import failures, overview
+from memsweep.results.status import failures, overview, states
 from memsweep.results.storage.location import Location
 from memsweep.results.storage.parts import write_whole
 from memsweep.results.storage.store import Snapshot, Store, StoreError
 from memsweep.spec.numerals import texts
-from memsweep.spec.schema import SETTLED, Status
+from memsweep.spec.schema import Status
 
 PAGE = "report.html"
 FIGURES = "figures"
@@ -119,7 +119,7 @@ def _section(store: Store, counts: dict[str, Any], causes: dict[str, tuple[str, 
     return Section(
         sweep,
         {name: value for name, value in counts.items() if name != "sweep"},
-        list(_notices(trials, trial_state.states(store)[sweep])),
+        list(_notices(trials, states(store)[sweep])),
         causes_of_sweep[:SHOWN_FAILURES],
         [
             question
@@ -145,8 +145,8 @@ def _papers(store: Store, folder: Location) -> list[tuple[Paper, Drawn]]:
 
 def _notices(trials: pd.DataFrame, states: dict[str, str]) -> Iterator[str]:
     """Yields notices to read before a figure: trials without a result, by their ends; missing probes."""
-    settled = trials["trial_id"][trials["status"].isin(SETTLED)]
-    if lacking := sum(states[trial_id] not in SETTLED for trial_id in settled):
+    settled = trials["trial_id"][frames.settled(trials)]
+    if lacking := sum(not trial_state.is_settled(states[trial_id]) for trial_id in settled):
         yield f"{lacking:,} of {len(trials):,} trials are stored without the probes that are wanted: launch again."
     for status, count in frames.ends(trials).items():
         if status == frames.MISSING:

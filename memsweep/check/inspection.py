@@ -18,7 +18,7 @@ from memsweep.results.storage.store import Store, StoreError
 from memsweep.run import checkpoints
 from memsweep.spec.config import TrialConfig
 from memsweep.spec.options import PROBES
-from memsweep.spec.schema import SCHEMAS, SETTLED, Status
+from memsweep.spec.schema import SCHEMAS, Status
 
 
 class Finding(NamedTuple):
@@ -54,8 +54,8 @@ def incomplete(store: Store) -> list[str]:
     for row in rows:
         end, records = ends.get(row["trial_id"]), wanted.records(row)
         stored = trial_state.end_of(end) if end else trial_state.NOT_STORED
-        if trial_state.state(stored, records) not in SETTLED:
-            lacks = ", ".join(sorted(records - stored[1])) if stored[0] in SETTLED else ""
+        if trial_state.state(stored, records) not in trial_state.SETTLED:
+            lacks = ", ".join(sorted(records - stored[1])) if trial_state.is_settled(stored[0]) else ""
             how = f"{stored[0]} without the probes {lacks} that are wanted" if lacks else stored[0] or "missing"
             problems.append(f"{row['trial_id']} of {row['sweep']}: {how}")
     return [*problems, *_lacking(store, rows, ends)]

@@ -13,13 +13,13 @@ from memsweep.check.inspection import trial_of
 from memsweep.engine.train import plain, trainer
 from memsweep.engine.train.comparison import alone, differences, weights_apart, weights_fingerprint
 from memsweep.engine.train.program import Program
-from memsweep.results import wanted
+from memsweep.results import trial_state, wanted
 from memsweep.results.storage.store import Store, StoreError
 from memsweep.run.packing import program_name
 from memsweep.run.policy import execution_plan, protocols
 from memsweep.run.recovery.hang_guard import PATIENCE_SECONDS, STDERR
 from memsweep.spec.config import TrialConfig
-from memsweep.spec.schema import RETRIED, Status
+from memsweep.spec.schema import Status
 
 EXACT = "exact"
 ROUNDED, DIFFERENT = "rounding", "different"
@@ -113,7 +113,7 @@ def failed_among(store: Store, trial_ids: Sequence[str]) -> tuple[list[str], lis
     """Returns these trials in two lists: those that ended with an error, and the others."""
     columns = store.trials(["trial_id", "status"]).to_pydict()
     statuses = dict(zip(columns["trial_id"], columns["status"], strict=True))
-    failed = [trial_id for trial_id in trial_ids if statuses.get(trial_id) in RETRIED]
+    failed = [trial_id for trial_id in trial_ids if trial_state.is_failed(statuses.get(trial_id, ""))]
     return failed, [trial_id for trial_id in trial_ids if trial_id not in failed]
 
 

@@ -13,10 +13,26 @@ from memsweep.results.storage.store import Store
 from memsweep.spec import mends
 from memsweep.spec.config import FIELDS, trial_id_of
 from memsweep.spec.options import PROTOCOL
-from memsweep.spec.schema import RETRIED, SETTLED, Status, error_line
+from memsweep.spec.schema import Status, error_line
 
 COLUMNS = ("sweep", "wanted", "finished", "pruned", "diverged", "running", "failed", "missing")
 """Columns of the overview."""
+
+
+def states(store: Store) -> dict[str, dict[str, str]]:
+    """Returns sweep -> trial_id -> state, for all wanted trials; sweeps are sorted by name."""
+    ends, running = store.ends(), store.running()
+    names = ["sweep", "trial_id", "probes"]
+    rows = store.current("wanted", names)
+    if pc.any(pc.not_equal(rows["probes"], "")).as_py():
+        rows = store.current("wanted", [*names, "configuration"])  # configurations are long texts
+    by_sweep: dict[str, dict[str, str]] = {}
+    for row in rows.to_pylist():
+        trial_id = row["trial_id"]
+        end = ends.get(trial_id, trial_state.NOT_STORED)
+        state = trial_state.state(end, wanted.records(row), is_running=trial_id in running)
+        by_sweep.setdefault(row["sweep"], {})[trial_id] = state
+    return dict(sorted(by_sweep.items()))
 
 
 def overview(store: Store) -> list[dict[str, Any]]:
@@ -26,11 +42,13 @@ def overview(store: Store) -> list[dict[str, Any]]:
     """
     former = wanted.former(store)
     rows = []
-    for sweep, states in trial_state.states(store).items():
-        counts = Counter(states.values())
+    for sweep, by_trial in states(store).items():
+        counts = Counter(by_trial.values())
         names = (Status.FINISHED.value, Status.PRUNED.value, Status.DIVERGED.value, *trial_state.UNSETTLED)
         number = len(former.get(sweep, ()))
-        rows.append({"sweep": sweep, "wanted": len(states), **{name: counts[name] for name in names}, "former": number})
+        rows.append(
+            {"sweep": sweep, "wanted": len(by_trial), **{name: counts[name] for name in names}, "former": number}
+        )
     return rows
 
 
@@ -43,7 +61,7 @@ def older(store: Store) -> str:
     columns = ["trial_id", "status", "protocol", *(FIELDS[name].column for name in names)]
     settled, old = set(), set()
     for trial_id, status, number, *values in zip(*store.trials(columns).to_pydict().values(), strict=True):
-        if status in SETTLED:
+        if trial_state.is_settled(status):
             settled.add(trial_id)
             if (number or 1) < mends.protocol_of(dict(zip(names, values, strict=True))):
                 old.add(trial_id)
@@ -89,5 +107,5 @@ def failures(store: Store) -> list[tuple[str, str, str]]:
     return [
         (trial, status, f"{error_line(cause)}. {Status(status).advice}")
         for trial, status, cause in rows
-        if status in RETRIED and trial not in unwanted
+        if trial_state.is_failed(status) and trial not in unwanted
     ]

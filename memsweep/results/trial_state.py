@@ -1,25 +1,28 @@
-"""State of each trial that a sweep wants: settled, failed, running or missing. No other file decides it."""
+"""State of a trial, from its stored row: settled, failed, running or missing. No other file decides it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any, TypeAlias
 
-import pyarrow.compute as pc
-
-from memsweep.results import wanted
-from memsweep.results.storage.store import Store
 from memsweep.spec.config import recorded
-from memsweep.spec.schema import RETRIED, SETTLED, Status
+from memsweep.spec.schema import Status
+
+SETTLED = (Status.FINISHED, Status.PRUNED, Status.DIVERGED)
+"""Statuses of trials that are never run again."""
+RETRIED = (Status.OUT_OF_MEMORY, Status.FAILED, Status.QUARANTINED)
+"""Statuses of trials that an error ended, and that run again only with --retry."""
+USABLE = (Status.FINISHED.value, Status.PRUNED.value)
+"""Statuses whose last measurement is a result. A diverged trial has no result: its weights are not finite."""
+UNPRUNED = (Status.FINISHED.value, Status.DIVERGED.value)
+"""Statuses of settled trials that no search ended early."""
+UNSETTLED = RUNNING, FAILED, MISSING = "running", "failed", "missing"
+"""States of trials that are not settled; the states of settled trials are the statuses in SETTLED."""
 
 End: TypeAlias = tuple[str, frozenset[str]]
 """Status of a stored trial, and what its probes recorded, as in `Store.ends`."""
 
 NOT_STORED: End = ("", frozenset())
-UNSETTLED = RUNNING, FAILED, MISSING = "running", "failed", "missing"
-"""States of trials that are not settled; the states of settled trials are the statuses in SETTLED."""
-USABLE = (Status.FINISHED.value, Status.PRUNED.value)
-"""Statuses whose last measurement is a result. A diverged trial has no result: its weights are not finite."""
 
 
 def state(end: End, records: frozenset[str], *, is_running: bool = False) -> str:
@@ -28,11 +31,11 @@ def state(end: End, records: frozenset[str], *, is_running: bool = False) -> str
     end: as stored, or NOT_STORED.  records: what its probes must record (`wanted.records`, `TrialConfig.recorded`).
     """
     status, stored = end
-    if status in SETTLED and records <= stored:
+    if is_settled(status) and records <= stored:
         return status
     if is_running:
         return RUNNING
-    return FAILED if status in RETRIED else MISSING
+    return FAILED if is_failed(status) else MISSING
 
 
 def end_of(row: Mapping[str, Any]) -> End:
@@ -40,16 +43,16 @@ def end_of(row: Mapping[str, Any]) -> End:
     return row["status"], recorded(row["probes"], row["probe_steps"])
 
 
-def states(store: Store) -> dict[str, dict[str, str]]:
-    """Returns sweep -> trial_id -> state, for all wanted trials; sweeps are sorted by name."""
-    ends, running = store.ends(), store.running()
-    names = ["sweep", "trial_id", "probes"]
-    rows = store.current("wanted", names)
-    if pc.any(pc.not_equal(rows["probes"], "")).as_py():
-        rows = store.current("wanted", [*names, "configuration"])  # configurations are long texts
-    by_sweep: dict[str, dict[str, str]] = {}
-    for row in rows.to_pylist():
-        trial_id = row["trial_id"]
-        stands = state(ends.get(trial_id, NOT_STORED), wanted.records(row), is_running=trial_id in running)
-        by_sweep.setdefault(row["sweep"], {})[trial_id] = stands
-    return dict(sorted(by_sweep.items()))
+def is_settled(status: str) -> bool:
+    """Returns whether a trial with this status is never trained again; "" is the status of a trial without a row."""
+    return status in SETTLED
+
+
+def is_failed(status: str) -> bool:
+    """Returns whether an error ended a trial with this status."""
+    return status in RETRIED
+
+
+def is_paused(status: str) -> bool:
+    """Returns whether a trial with this status goes on from its checkpoint in the next launch."""
+    return status == Status.INTERRUPTED

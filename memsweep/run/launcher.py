@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 
 from memsweep.data import tasks
-from memsweep.results import status
+from memsweep.results import status, trial_state
 from memsweep.results.mlflow import background
 from memsweep.results.storage.store import Store
 from memsweep.run import checkpoints, plan
@@ -22,7 +22,6 @@ from memsweep.run.rounds.rounds import Due, Rounds
 from memsweep.run.supervisor import PackSupervisor
 from memsweep.run.worker import sources
 from memsweep.spec.config import TrialConfig
-from memsweep.spec.schema import Status
 from memsweep.spec.sweep import Sweep, SweepError, check_size
 
 DEFAULTS = LaunchOptions()
@@ -215,7 +214,7 @@ def _tidy(missing: Sequence[TrialConfig], store: Store) -> list[str]:
     remarks = checkpoints.remove_damaged(store)
     columns = store.trials(["trial_id", "status"]).to_pydict()
     rows = zip(columns["trial_id"], columns["status"], strict=True)
-    ended = {trial_id for trial_id, status in rows if status != Status.INTERRUPTED}
+    ended = {trial_id for trial_id, status in rows if not trial_state.is_paused(status)}
     left = {trial_id for trial_id in checkpoints.steps(store) if trial_id not in ended}
     checkpoints.tidy(store, left | {trial.trial_id for trial in missing})
     return remarks

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+from memsweep.results import trial_state
 from memsweep.results.storage.store import Store
 from memsweep.run import checkpoints, plan
 from memsweep.run.packing import Pack, Tally
 from memsweep.run.recovery.hang_guard import LastWords
 from memsweep.run.worker.writer import PackWriter
-from memsweep.spec.schema import RETRIED, Status, reproduction
+from memsweep.spec.schema import Status, reproduction
 
 
 class PackSupervisor:
@@ -65,4 +66,4 @@ def _ends(store: Store) -> dict[str, str]:
     """Trials that ended with an error -> the attempt that failed."""
     columns = store.trials(["trial_id", "attempt_id", "status"]).to_pydict()
     rows = zip(columns["trial_id"], columns["attempt_id"], columns["status"], strict=True)
-    return {trial_id: attempt for trial_id, attempt, status in rows if status in RETRIED}
+    return {trial_id: attempt for trial_id, attempt, status in rows if trial_state.is_failed(status)}

@@ -18,12 +18,12 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 
-from memsweep.results.trial_state import FAILED, NOT_STORED, end_of, state
+from memsweep.results.trial_state import FAILED, NOT_STORED, RETRIED, SETTLED, end_of, is_failed, state
 from memsweep.results.wanted import records
 from memsweep.spec.config import TrialConfig
 from memsweep.spec.numerals import texts
 from memsweep.spec.options import SHARES, SHARES_AT_END
-from memsweep.spec.schema import RETRIED, SETTLED, Status, cell, error_line
+from memsweep.spec.schema import Status, cell, error_line
 
 CURVE_POINTS = 100
 """Most points of a curve; a longer curve is thinned and keeps its last point: a trial must fit one call of MLflow."""
@@ -163,7 +163,7 @@ def trial_run(sweep: str, wanted: Wanted, trial: Mapping[str, Any], steps: Itera
         "status": status,
         "sweep": sweep,
         "pack_id": trial["pack_id"],
-        "cause": error_line(trial["cause"]) if status in RETRIED else None,
+        "cause": error_line(trial["cause"]) if is_failed(status) else None,
         "host": trial["host"],
         "mlflow.source.name": sweep,
         "mlflow.source.type": "LOCAL",

@@ -23,7 +23,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple, TypeVar
 from urllib.parse import parse_qs, parse_qsl, unquote, urlencode, urlsplit
 
-from pyarrow import ArrowException, NativeFile, fs
+from pyarrow import ArrowException, Buffer, NativeFile, fs
 
 SCHEMES = ("s3", "gs")
 """URI schemes of object stores."""
@@ -120,14 +120,17 @@ class ObjectPath:
 
     def read_bytes(self) -> bytes:
         """Returns the content of the object.  Raises OSError."""
+        return self.read_buffer().to_pybytes()
 
-        def read() -> bytes:
+    def read_buffer(self) -> Buffer:
+        """Returns the content of the object, in Arrow's memory, with one request.  Raises OSError."""
+
+        def read() -> Buffer:
             with self._system.open_input_file(self.key) as file:
                 try:
-                    content: bytes = file.read()
+                    return file.read_buffer()
                 except ValueError as error:  # GCS: deleted after opening; the next try raises FileNotFoundError
                     raise OSError(str(error)) from error
-            return content
 
         return _patiently(read)
 

@@ -15,9 +15,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from memsweep.results import trial_state
 from memsweep.results.storage.location import Location, ObjectPath
 from memsweep.spec.config import recorded
-from memsweep.spec.schema import SETTLED, Status
+from memsweep.spec.schema import Status
 
 PARTS = "[!.]*.parquet"
 """Pattern of the file names of parts."""
@@ -59,9 +60,8 @@ def read_part(path: Location, schema: pa.Schema) -> pa.Table:
     Raises FileNotFoundError if the file does not exist, StoreError if it can't be read or is not a valid part.
     """
     try:
-        # opened here, because Arrow interprets some paths as URIs, or expands a home folder in them
-        # one request for a whole small object is faster than several requests for its columns
-        source = open(path, "rb") if isinstance(path, Path) else pa.BufferReader(path.read_bytes())  # noqa: SIM115
+        # Arrow opens and reads it: a thread of Arrow that frees a Python object while Python exits ends the process
+        source = pa.OSFile(str(path)) if isinstance(path, Path) else pa.BufferReader(path.read_buffer())
     except FileNotFoundError:
         raise
     except OSError as error:
@@ -89,7 +89,8 @@ def read_part(path: Location, schema: pa.Schema) -> pa.Table:
 
 
 def _not_read(path: Location, error: Exception) -> StoreError:
-    reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+    number = getattr(error, "errno", None)  # Arrow's errors have the system's number, in a text of their own
+    reason = os.strerror(number) if number else str(error).splitlines()[0]
     return StoreError(
         f"{path} can't be read ({reason}). Leave it where it is: the part may be whole. See to its permissions, its "
         "disk or the network, then try again."
@@ -116,7 +117,7 @@ def kept(attempts: pa.Table) -> pa.Array:
     columns = (attempts[name].to_pylist() for name in ("trial_id", "attempt_id", "status", "probes", "probe_steps"))
     times = attempts["finished_at"].cast(pa.int64()).to_pylist()
     for row, (trial, attempt, status, probes, steps, when) in enumerate(zip(*columns, times, strict=True)):
-        settled = status in SETTLED
+        settled = trial_state.is_settled(status)
         probed = len(recorded(probes, steps))
         rank = (not settled, -probed, (when or 0) if settled else -(when or 0), attempt)
         if trial not in best or rank < best[trial][0]:

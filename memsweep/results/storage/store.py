@@ -28,6 +28,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from memsweep.results import trial_state
 from memsweep.results.storage import locks
 from memsweep.results.storage.location import Location, LocationError, ObjectPath, location
 from memsweep.results.storage.notes import Notes
@@ -48,7 +49,7 @@ from memsweep.results.storage.parts import (
 )
 from memsweep.results.storage.parts import StoreError as StoreError
 from memsweep.spec.config import recorded
-from memsweep.spec.schema import SCHEMAS, SETTLED
+from memsweep.spec.schema import SCHEMAS
 
 _Piece = TypeVar("_Piece")
 LEFTOVER_SECONDS = 3600
@@ -212,7 +213,7 @@ class Store(Notes):
 
     def settled(self) -> dict[str, frozenset[str]]:
         """Returns trial_id -> recorded probes, for settled trials, which are never run again."""
-        return {trial: probes for trial, (status, probes) in self.ends().items() if status in SETTLED}
+        return {trial: probes for trial, (status, probes) in self.ends().items() if trial_state.is_settled(status)}
 
     def ends(self) -> dict[str, tuple[str, frozenset[str]]]:
         """Returns trial_id -> (status, recorded probes and probe steps), for all stored trials."""

@@ -11,13 +11,13 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from memsweep.data import tasks
+from memsweep.results import trial_state
 from memsweep.results.status import older_protocol
 from memsweep.results.storage.store import Store
 from memsweep.run.policy import apart
 from memsweep.spec.config import TrialConfig, trial_id_of
 from memsweep.spec.mends import UNEVEN, has_uneven_layer
 from memsweep.spec.options import FAMILIES, PROTOCOL
-from memsweep.spec.schema import SETTLED
 
 
 class Examiner(NamedTuple):
@@ -93,7 +93,7 @@ def remark(trials: Sequence[TrialConfig], store: Store | None) -> str:
     count = 0
     for fields in raised:
         older = (trial_id_of({**fields, "protocol": number}) for number in range(1, fields["protocol"]))
-        count += any(trial_id in ends and ends[trial_id][0] in SETTLED for trial_id in older)
+        count += any(trial_id in ends and trial_state.is_settled(ends[trial_id][0]) for trial_id in older)
     return older_protocol(count)
 
 

@@ -8,6 +8,7 @@ from itertools import islice
 from types import MappingProxyType
 from typing import Any
 
+from memsweep.results import trial_state
 from memsweep.results.storage.parts import write_whole
 from memsweep.results.storage.store import Store
 from memsweep.run import plan
@@ -130,7 +131,7 @@ def give_up(trials: Sequence[TrialConfig], store: Store) -> None:
     if not trials:
         return
     stored = store.trial_rows({trial.trial_id for trial in trials}).values()
-    rows = [row for row in stored if row["status"] == Status.INTERRUPTED]
+    rows = [row for row in stored if trial_state.is_paused(row["status"])]
     if rows:
         store.write("trials", [{**row, "status": Status.PRUNED.value} for row in rows])
 

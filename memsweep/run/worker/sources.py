@@ -11,10 +11,10 @@ from typing import Any
 
 from memsweep.data import tasks
 from memsweep.data.texts import DataError
+from memsweep.results import trial_state
 from memsweep.results.storage.store import Store
 from memsweep.run.packing import Pack
 from memsweep.spec.config import FIELDS, TrialConfig
-from memsweep.spec.schema import SETTLED
 
 MOST_SPLITS, SECONDS = 64, 10.0
 """Most splits of a task compared with stored trials, and the time limit; at least one split is compared."""
@@ -121,7 +121,7 @@ def _stored(store: Store, keys: Collection[_Key]) -> dict[_Key, dict[str, str]]:
     for key, trial_id, status, fingerprint in zip(
         zip(*columns, strict=True), trial_ids, statuses, fingerprints, strict=True
     ):
-        if status in SETTLED and fingerprint and key in keys:
+        if trial_state.is_settled(status) and fingerprint and key in keys:
             stored.setdefault(key, {})[trial_id] = fingerprint
     return stored
 

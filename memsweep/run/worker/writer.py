@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from memsweep.engine.train.checkpoint import Record
+from memsweep.results import trial_state
 from memsweep.results.storage.store import Store
 from memsweep.run.worker import provenance
 from memsweep.spec.config import FIELDS, TrialConfig
@@ -95,7 +96,7 @@ class PackWriter:
         for table, rows in self._rows.items():
             if rows:
                 self.store.write(table, rows)
-        self.written += sum(row["status"] != Status.INTERRUPTED for row in self._rows["trials"])
+        self.written += sum(not trial_state.is_paused(row["status"]) for row in self._rows["trials"])
         self.failed += sum(row["cause"] is not None for row in self._rows["trials"])
         self._rows = {table: [] for table in self._rows}
         self._flushed_at = time.monotonic()

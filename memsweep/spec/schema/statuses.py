@@ -35,11 +35,6 @@ _ADVICE = {
     Status.INTERRUPTED: "The launch was stopped first; launch again to finish it.",
 }
 
-SETTLED = (Status.FINISHED, Status.PRUNED, Status.DIVERGED)
-"""Statuses of trials that are never run again."""
-RETRIED = (Status.OUT_OF_MEMORY, Status.FAILED, Status.QUARANTINED)
-"""Statuses of trials that run again only with --retry."""
-
 _REPRODUCTION = "To see it alone: memsweep verify "
 
 

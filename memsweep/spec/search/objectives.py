@@ -14,7 +14,7 @@ from memsweep.spec.options import LABEL_NOISE, SHARES, SHARES_AT_END, SOLVABLE_T
 
 FITTED = "fitted"
 """Objective: 1 if the trial met stop.fit, else 0."""
-USABLE = ("finished", "interrupted")
+AT_SHARE = ("finished", "interrupted")
 """Statuses whose counts are those at the requested share of the budget. Pruned trials never reached that share."""
 
 
@@ -136,8 +136,8 @@ def value(objective: str, end: Mapping[str, Any]) -> float:
     0.75
     """
     if objective == FITTED:
-        return float(end["fitted_step"] is not None) if end["status"] in (*USABLE, "diverged") else math.nan
-    if end["status"] not in USABLE:
+        return float(end["fitted_step"] is not None) if end["status"] in (*AT_SHARE, "diverged") else math.nan
+    if end["status"] not in AT_SHARE:
         return math.nan
     above, _, below = objective.partition("/")
     if objective in SHARES or objective in SHARES_AT_END:
