@@ -1,5 +1,7 @@
 """What is left of a sweep is wanted minus settled; planning it starts and writes nothing."""
 
+import time
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -7,11 +9,13 @@ from hypothesis import strategies as st
 from memsweep.results.storage.store import Store
 from memsweep.results.trial_state import RETRIED, SETTLED
 from memsweep.run import plan
+from memsweep.run import preview as previews
+from memsweep.run.launch_options import LaunchOptions
 from memsweep.run.packing import Pack
 from memsweep.run.plan import Cost, check, composed, estimate, packs, work
 from memsweep.run.policy.execution_plan import choose
 from memsweep.spec.schema import Status
-from memsweep.spec.sweep import SweepError
+from memsweep.spec.sweep import Sweep, SweepError
 from tests.cases import ended, trial
 
 TRIALS = tuple(trial(seed=seed) for seed in range(6))
@@ -238,3 +242,15 @@ def test_a_program_is_shared_out_only_where_there_are_few():
     chosen = choose([*one, *many], None, "cpu", 2)
     assert [len(pack.trials) for pack in packs(one, 2, None, chosen)] == [3, 3]
     assert [len(pack.trials) for pack in packs(many, 2, None, chosen)] == [3] * 8
+
+
+@pytest.mark.parametrize(("family", "counts"), [("mlp", False), ("tests.cases:Normalized", True)])
+def test_a_plan_counts_the_time_of_trying_a_user_s_code(family, counts, monkeypatch):
+    """A launch tries it too, before it starts Ray."""
+    nothing = estimate([], "cpu", 1)
+    monkeypatch.setattr(plan, "check", lambda _: time.sleep(0.5))
+    monkeypatch.setattr(previews.execution_plan, "choose", lambda *_, **__: {})
+    monkeypatch.setattr(plan, "packs", lambda *_: [])
+    sweep = Sweep("tried", {"model.family": family, "optimizer.epochs": 1})
+    found = previews.preview(sweep, None, LaunchOptions(device="cpu", workers=1), lambda _: None)
+    assert (found.estimate.seconds - nothing.seconds >= 0.5) == counts
