@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from memsweep.analysis.core import figures
 from memsweep.engine import adversarial
 
 os.environ["MLFLOW_TRACKING_URI"] = "none"  # filling a database takes as long as a small launch; see `tracked`
@@ -60,3 +61,9 @@ def wide_boxes(monkeypatch):
     """The search for critical samples in boxes fifty times the paper's: networks as small as the tests' have some."""
     for name in ("ALPHA", "BETA", "RADIUS"):
         monkeypatch.setattr(adversarial, name, 50 * getattr(adversarial, name))
+
+
+@pytest.fixture
+def svg_alone(monkeypatch):
+    """Figures are written as SVG alone: their PDF takes as long as all else of a report."""
+    monkeypatch.setattr(figures, "UNDATED", {"svg": figures.UNDATED["svg"]})

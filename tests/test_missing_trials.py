@@ -24,6 +24,8 @@ from tests.test_report import page_of, plots, store_of
 from tests.test_sequence_analysis import asked
 from tests.test_sequence_tables import beside, followed
 
+pytestmark = pytest.mark.usefixtures("svg_alone")
+
 EARLY = {"stop_fit": 1.0, "optimizer_epochs": 5, "data_examples": 100, "optimizer_batch_size": 100}
 
 

@@ -8,6 +8,8 @@ from memsweep.analysis.report import report
 from memsweep.spec.sweep_files import load_sweep
 from tests.test_report import plots, store_of
 
+pytestmark = pytest.mark.usefixtures("svg_alone")
+
 SWEEPS = sorted(path.stem for path in (Path(__file__).parents[1] / "sweeps").glob("[a-z]*.py"))
 STORED = 40
 """Trials of a sweep, spread over it."""

@@ -18,6 +18,8 @@ from memsweep.results.storage.store import Store, StoreError
 from memsweep.spec.config import FIELDS, TrialConfig
 from memsweep.spec.schema import cell
 
+pytestmark = pytest.mark.usefixtures("svg_alone")
+
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
 
@@ -61,7 +63,8 @@ def plots(page):
     return {name: json.loads(text) for name, text in found}
 
 
-def test_a_finished_sweep_is_drawn_with_its_twins(tmp_path):
+def test_a_finished_sweep_is_drawn_with_its_twins(tmp_path, monkeypatch):
+    monkeypatch.undo()  # of svg_alone
     store_of(tmp_path, "generalization", [(trial, {}) for trial in grid()])
     page = page_of(tmp_path)
     (curve, chance) = plots(page)["generalization-test-accuracy"]["data"]

@@ -21,6 +21,8 @@ from memsweep.spec.config import TrialConfig
 from tests.test_analysis import drawn, only, trials
 from tests.test_report import plots, row, wanted
 
+pytestmark = pytest.mark.usefixtures("svg_alone")
+
 LENGTHS = (sequence_length.SHARE, sequence_length.STEPS, sequence_length.REACH, sequence_length.FINAL)
 SHARE, STEPS, REACH, FINAL = LENGTHS
 
