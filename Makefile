@@ -3,9 +3,12 @@ PYTHON ?= python3
 BIN := .venv/bin
 RESULTS ?= results
 
+# one part of each room, without launches
+QUICK := answers asking axes choices config docstrings figures hints imports layout muon needs packing plan prose \
+  protocols schedules schema seeds statistics status store streams sweep tally trainer wanted
 SWEEPS := $(filter-out smoke,$(basename $(notdir $(wildcard sweeps/[a-z]*.py))))
 
-.PHONY: help demo lint test docs docs-serve fuzz coverage test-slow test-cluster test-failures node science bench data browser clean
+.PHONY: help demo lint test test-quick docs docs-serve fuzz coverage test-slow test-cluster test-failures node science bench data browser clean
 
 help: ## what there is
 	@grep -hE '^[a-z-]+:.* ## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 15
@@ -33,6 +36,10 @@ test: lint ## all checks; sets up .venv
 	$(BIN)/python -m pytest -m 'not (alone or slow or cluster)' --numprocesses logical --maxprocesses 8 --dist loadfile \
 	  --no-loadscope-reorder
 	$(BIN)/python -m pytest -m 'alone and not (slow or cluster)'
+
+test-quick: .venv/ready ## a part of the tests, under a minute, for the loop while editing
+	$(BIN)/python -m pytest -m 'not (alone or slow or cluster)' --numprocesses logical --maxprocesses 8 \
+	  $(QUICK:%=tests/test_%.py)
 
 # NO_MKDOCS_2_WARNING: without Material's announcement of its successor
 docs: .venv/ready ## the pages of commands, tables and fields from the program, then the site of all pages, in site/

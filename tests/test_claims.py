@@ -20,8 +20,6 @@ from memsweep.spec.sweep_files import load_sweep
 from tests.cases import ended
 from tests.test_launch import memsweep_
 
-pytestmark = pytest.mark.usefixtures("svg_alone")
-
 
 def claim(number, *evidence, **fields):
     return Claim(number, "more than less", Basis.CONFIRMED, "sign test", ("s",), lambda rows: evidence, **fields)
