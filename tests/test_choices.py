@@ -86,7 +86,7 @@ def test_choices_of_older_versions_are_understood(store):
 @pytest.mark.parametrize("text", ["{", "[]", '{"a": 1}', '{"a": {"colour": "red"}}'])
 def test_a_broken_file_of_choices_is_told(store, text):
     (store.results / "programs.json").write_text(text)
-    with pytest.raises(StoreError, match=r"programs\.json: .*\. Move it away; the next launch writes it anew\."):
+    with pytest.raises(StoreError, match=r"programs\.json: .*\. Move the file away; the next launch writes a new one"):
         choose([trial()], store, "cpu", 1)
 
 

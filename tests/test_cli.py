@@ -289,7 +289,7 @@ def test_a_wrong_word_ends_a_process_with_2(process):
 def test_a_writing_statement_ends_a_process_with_2(process, store):
     before = snapshot()
     found = process("query", "copy trials to 'stolen.csv'")
-    assert (found.returncode, found.stdout) == (2, "") and found.stderr.startswith("memsweep: only SELECT")
+    assert (found.returncode, found.stdout) == (2, "") and "only SELECT" in found.stderr
     assert snapshot() == before
 
 

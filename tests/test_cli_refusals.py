@@ -112,7 +112,7 @@ def test_results_that_cannot_be_written_are_told_before_anything_starts(refused,
 @pytest.mark.parametrize("arguments", [["status"], ["query", "select 1"]])
 def test_results_that_are_not_there_are_told(refused, arguments):
     assert refused(*arguments, "--results", "nowhere") == (
-        "no results at nowhere: launch a sweep first, or name another folder with --results."
+        "no results at nowhere: launch a sweep first, or choose another folder with --results."
     )
     assert snapshot() == {}
 

@@ -83,7 +83,7 @@ def test_a_damaged_part_stops_it_before_anything_is_deleted(store):
     damaged = store.results / "steps" / "0.parquet"
     damaged.write_bytes(b"PAR1")
     files = sorted(store.results.rglob("*.parquet"))
-    with pytest.raises(StoreError, match="no whole Parquet part"):
+    with pytest.raises(StoreError, match="not a complete Parquet part"):
         compact(store)
     assert sorted(store.results.rglob("*.parquet")) == files
 

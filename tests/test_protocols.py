@@ -86,7 +86,9 @@ def test_what_is_settled_under_an_older_protocol_is_missing_and_said(mended, tmp
     wanted = [*(t.with_fields({"protocol": None}) for t in old), *same]
     work = plan.work(wanted, store)
     assert [t.trial_id for t in work.settled] == [t.trial_id for t in same] and len(work.missing) == 3
-    sentence = "3 stored trials are of an older protocol: they stay readable, trained anew when wanted"
+    sentence = (
+        "3 stored trials are of an older protocol: they stay readable, and a launch that wants them trains them again"
+    )
     assert protocols.remark(work.missing, store) == older(store) == sentence
     assert protocols.remark(work.settled, store) == "" == protocols.remark(work.missing, None)
 

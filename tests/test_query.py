@@ -173,7 +173,7 @@ def test_the_package_offers_tables_and_sql(results, monkeypatch):
         ("select lr from trials", "Did you mean 'optimizer_learning_rate'?"),
         ("select model_widht from trials", "Did you mean 'model_width'?"),
         ("select validation_accuracy from trials", "validation_correct_count * 1.0 / validation_count"),
-        ("select model.width from steps", "'model_width' is one of trials."),
+        ("select model.width from steps", "'model_width' is a column of trials."),
         ("with a as (select model_width as breadth from trials) select bredth from a", "Did you mean 'breadth'?"),
         ("select warmup from trials", "there is no column 'warmup'; docs/tables.md lists all columns."),
         ("select x.seed from trials t", 'Referenced table "x" not found'),
@@ -208,7 +208,7 @@ def test_a_damaged_part_is_told_only_to_who_needs_it(tmp_path):
     store = Store(tmp_path, create=True)
     store.write("wanted", [{"sweep": "q", "trial_id": "t"}])
     store.write("trials", [ended()]).write_bytes(b"")
-    with pytest.raises(StoreError, match="no whole Parquet part"):
+    with pytest.raises(StoreError, match="not a complete Parquet part"):
         query.run("select * from trials", tmp_path)
     assert len(query.run("select * from wanted", tmp_path)) == 1
 

@@ -175,7 +175,7 @@ def test_only_the_columns_asked_for_are_read(store):
 
 
 def test_a_folder_that_is_not_there_says_what_to_do(tmp_path):
-    with pytest.raises(StoreError, match="launch a sweep first, or name another folder with --results"):
+    with pytest.raises(StoreError, match="launch a sweep first, or choose another folder with --results"):
         Store(tmp_path / "nowhere")
     assert not (tmp_path / "nowhere").exists()
 
@@ -358,7 +358,7 @@ def test_a_text_that_is_none_is_told_with_its_part(store):
     rows = pq.read_table(path)
     broken = pa.array([b"\x80"], pa.binary()).view(pa.string())
     pq.write_table(rows.set_column(rows.schema.get_field_index("cause"), "cause", broken), path)
-    with pytest.raises(StoreError, match="no whole Parquet part"):
+    with pytest.raises(StoreError, match="not a complete Parquet part"):
         store.trials()
 
 
@@ -500,7 +500,7 @@ def test_bytes_that_are_no_part_are_damage(store):
     for wrong in (b"", content[:-9], content[: len(content) // 2] + bytes(40) + content[len(content) // 2 + 40 :]):
         path.write_bytes(wrong)
         for said in reading(store):
-            assert "is no whole Parquet part" in said and "Move it out" in said
+            assert "is not a complete Parquet part" in said and "Move it out" in said
 
 
 @pytest.mark.parametrize(
@@ -515,7 +515,7 @@ def test_what_can_not_be_read_is_not_called_damaged(store, monkeypatch, error):
 
     monkeypatch.setattr(parts.pa, "OSFile", refuse)
     for said in reading(store):
-        assert f"can't be read ({error.strerror})" in said and "Leave it where it is" in said and "Move it" not in said
+        assert f"can't be read ({error.strerror})" in said and "Do not move it" in said and "Move it" not in said
 
 
 def test_a_disk_that_fails_midway_is_not_called_damage(store, monkeypatch):
@@ -543,7 +543,7 @@ def test_a_disk_that_fails_midway_is_not_called_damage(store, monkeypatch):
 
     monkeypatch.setattr(parts.pa, "OSFile", lambda path: pa.PythonFile(Failing(path), "r"))
     for said in reading(store):
-        assert "can't be read (" in said and "Leave it where it is" in said
+        assert "can't be read (" in said and "Do not move it" in said
 
 
 def test_a_link_to_a_part_that_is_gone_is_not_taken_for_merged(store, tmp_path):
@@ -554,7 +554,7 @@ def test_a_link_to_a_part_that_is_gone_is_not_taken_for_merged(store, tmp_path):
     assert len(store.trials()) == 2
     (tmp_path / "elsewhere").unlink()
     said, found = reading(store)
-    assert "a link to a file that is gone" in said and "a link to a file that is gone" in found
+    assert "a link to a missing file" in said and "a link to a missing file" in found
 
 
 def test_a_part_that_is_merged_meanwhile_is_not_damaged(store, monkeypatch):

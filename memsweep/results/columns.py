@@ -41,7 +41,7 @@ def advice(message: str, statement: str, tables: Iterable[str]) -> str:
     if not elsewhere:
         return f"there is no column {name!r}; docs/tables.md lists all columns."
     homes = [table for table, schema in SCHEMAS.items() if elsewhere[0] in schema.names]
-    return f"there is no column {name!r} in these tables; {elsewhere[0]!r} is one of {', '.join(homes)}."
+    return f"there is no column {name!r} in these tables; {elsewhere[0]!r} is a column of {', '.join(homes)}."
 
 
 def _near(name: str, columns: Sequence[str]) -> list[str]:

@@ -83,7 +83,7 @@ def run(statement: str, results: str | Location | Store) -> pa.Table:
             connection.execute("set lock_configuration = true")
             answer = connection.sql(statement)
             _check_is_printable(answer)
-            return _as_numbers(_told_apart(answer.to_arrow_table()))
+            return _as_numbers(_with_unique_names(answer.to_arrow_table()))
         except duckdb.CatalogException as error:
             raise QueryError(_explained(str(error))) from error
         except duckdb.BinderException as error:
@@ -113,7 +113,7 @@ def _store(results: str | Location | Store) -> Store:
     return results if isinstance(results, Store) else Store(results)
 
 
-def _told_apart(table: pa.Table) -> pa.Table:
+def _with_unique_names(table: pa.Table) -> pa.Table:
     """Returns the table with a number appended to repeated column names: trial_id, trial_id_1."""
     names: list[str] = []
     for name in table.column_names:
@@ -167,16 +167,16 @@ def _check_is_printable(answer: duckdb.DuckDBPyRelation) -> None:
     """Raises QueryError for types that neither pandas nor Parquet supports."""
     for name, kind in zip(answer.columns, answer.types, strict=True):
         if NOT_PRINTABLE.search(str(kind)):
-            raise QueryError(f"column {name!r} is a {kind}, which pandas and Parquet don't have: cast it to varchar.")
+            raise QueryError(f"column {name!r} is a {kind}, which pandas and Parquet lack: cast it to varchar.")
 
 
 def _check_is_one_select(connection: duckdb.DuckDBPyConnection, statement: str) -> None:
     statements = connection.extract_statements(statement)
     if len(statements) != 1:
-        raise QueryError(f"one SELECT at a time: found {len(statements)} statements.")
+        raise QueryError(f"found {len(statements)} statements: query runs one SELECT at a time.")
     kind = _kind(statements[0])
     if kind != duckdb.StatementType.SELECT.name:
-        raise QueryError(f"only SELECT: query reads the tables and never changes anything; found {kind}.")
+        raise QueryError(f"found {kind}: only SELECT is allowed, because query never changes the tables.")
 
 
 def _kind(statement: duckdb.Statement) -> str:

@@ -75,8 +75,13 @@ def older(store: Store) -> str:
 
 def older_protocol(count: int) -> str:
     """Returns a sentence on `count` stored trials of an older protocol; "" for 0."""
-    trials, they = ("trial is", "it stays") if count == 1 else ("trials are", "they stay")
-    return f"{count} stored {trials} of an older protocol: {they} readable, trained anew when wanted" if count else ""
+    if not count:
+        return ""
+    trials, they, them = ("trial is", "it stays", "it") if count == 1 else ("trials are", "they stay", "them")
+    return (
+        f"{count} stored {trials} of an older protocol: {they} readable, and a launch that wants {them} "
+        f"trains {them} again"
+    )
 
 
 def tracking(store: Store) -> str:

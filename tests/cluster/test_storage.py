@@ -75,7 +75,7 @@ def test_a_damaged_part_is_told_and_can_be_moved_away(s3, store):
     fill(store, range(2))
     path = store.parts("trials")[0]
     path.write_bytes(b"PAR1")
-    with pytest.raises(StoreError, match="is no whole Parquet part"):
+    with pytest.raises(StoreError, match="is not a complete Parquet part"):
         store.trials()
     assert [broken for broken, _ in store.damaged()] == [path]
     path.unlink()

@@ -28,7 +28,7 @@ from pyarrow import ArrowException, Buffer, NativeFile, fs
 SCHEMES = ("s3", "gs")
 """URI schemes of object stores."""
 SECRETS = {"access_key", "secret_key", "session_token", "credentials", "json_credentials"}
-"""Options that an address must not hold."""
+"""Options that an address must not contain."""
 PATIENCE_SECONDS = 120.0
 """How long a request is retried after temporary errors of an object store."""
 GCS_PATIENCE_SECONDS = 10.0
@@ -69,22 +69,22 @@ class ObjectPath:
 
     @property
     def name(self) -> str:
-        """The last component of the key."""
+        """Returns the last component of the key."""
         return PurePosixPath(self.key).name
 
     @property
     def stem(self) -> str:
-        """The name without its suffix."""
+        """Returns the name without its suffix."""
         return PurePosixPath(self.key).stem
 
     @property
     def suffix(self) -> str:
-        """The suffix of the name, with its dot."""
+        """Returns the suffix of the name, with its dot."""
         return PurePosixPath(self.key).suffix
 
     @property
     def parent(self) -> ObjectPath:
-        """The prefix that contains this path."""
+        """Returns the prefix that contains this path."""
         return ObjectPath(self.scheme, str(PurePosixPath(self.key).parent), self.query)
 
     def resolve(self) -> ObjectPath:
@@ -176,7 +176,7 @@ class ObjectPath:
         """Raises OSError, without retries, if the store does not answer or the bucket does not exist."""
         bucket = self.key.partition("/")[0]
         if self._system.get_file_info(bucket).type == fs.FileType.NotFound:
-            raise FileNotFoundError(f"there is no bucket {bucket!r}, or we may not list it")
+            raise FileNotFoundError(f"the bucket {bucket!r} does not exist, or the credentials do not allow listing it")
 
     def _info(self) -> fs.FileInfo:
         return self._system.get_file_info(self.key)
@@ -202,18 +202,15 @@ def location(results: str | Path | ObjectPath) -> Location:
     if parts.scheme == "file":
         if parts.netloc not in ("", "localhost") or parts.query or parts.fragment:
             raise LocationError(
-                f"--results {results}: must be file:///path, with %23 and %3F for # and ?; or the path alone, as it is."
+                f"--results {results}: must be file:///path, with %23 for # and %3F for ?; or omit file://."
             )
         return Path(unquote(parts.path))
     if parts.scheme not in SCHEMES:
-        raise LocationError(
-            f"--results {_bare(parts)}: can't be reached; allowed are a folder, s3://bucket/prefix and "
-            "gs://bucket/prefix."
-        )
+        raise LocationError(f"--results {_bare(parts)}: must be a folder, s3://bucket/prefix or gs://bucket/prefix.")
     if "@" in parts.netloc or SECRETS & parse_qs(parts.query).keys():
         raise LocationError(
-            f"--results {_bare(parts)}: holds credentials, which would be stored with the results. Take them out, and "
-            "give them as the store's own tools read them, e.g. AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY."
+            f"--results {_bare(parts)}: contains credentials, which would be stored with the results. Remove them, and "
+            "set them where the provider's tools read them, e.g. in AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY."
         )
     key = "/".join(part for part in (parts.netloc, *parts.path.split("/")) if part)
     if not parts.netloc or parts.fragment:

@@ -125,14 +125,14 @@ def _claim(results: ObjectPath, name: str, seconds: float) -> Iterator[None]:
             claim.unlink(missing_ok=True)
 
 
-def _others(results: ObjectPath, name: str, own: ObjectPath | None, now: float) -> dict[ObjectPath, float]:
-    """Returns claim of a live process -> time of its renewal; deletes all other claims if `own` is given.
+def _others(results: ObjectPath, name: str, own_claim: ObjectPath | None, now: float) -> dict[ObjectPath, float]:
+    """Returns claim of a live process -> time of its renewal; deletes all other claims if `own_claim` is given.
 
-    own: the caller's claim, which is left out.  now: seconds since 1970 by the store's clock.
+    own_claim: the caller's claim, which is left out.  now: seconds since 1970 by the store's clock.
     """
-    claims = {path: stat.st_mtime for path, stat in (results / f"{name}.lock").listed("*").items() if path != own}
+    claims = {path: stat.st_mtime for path, stat in (results / f"{name}.lock").listed("*").items() if path != own_claim}
     live = {path: age for path, age in claims.items() if now - age < DEAD_SECONDS and not _is_dead(path)}
-    if own is not None:
+    if own_claim is not None:
         for path in claims.keys() - live.keys():
             path.unlink(missing_ok=True)
     return live

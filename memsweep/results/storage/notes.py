@@ -58,7 +58,7 @@ class Notes:
             return {name: dict(plan) for name, plan in json.loads(self.programs_path.read_text()).items()}
         except (ValueError, AttributeError, TypeError) as error:
             raise StoreError(
-                f"{self.programs_path}: can't be read ({error}). Move it away; the next launch writes it anew."
+                f"{self.programs_path}: can't be read ({error}). Move the file away; the next launch writes a new one."
             ) from error
 
     def note_search(self, sweep: str, sentence: str) -> None:

@@ -77,27 +77,27 @@ def read_part(path: Location, schema: pa.Schema) -> pa.Table:
         ]
         rows = pa.table(columns, schema=schema)
         rows.validate(full=True)  # a flipped bit may make invalid UTF-8
-        _check_means_something(rows)
+        _check_values(rows)
         return rows
     except (pa.ArrowException, OSError, UnicodeError, ValueError) as error:
         if getattr(error, "errno", None) is not None:  # an error of the system, not of the file's content
             raise _not_read(path, error) from error
         raise StoreError(
-            f"{path} is no whole Parquet part ({str(error).splitlines()[0]}). Move it out of the folder, e.g. into "
-            f"{path.parent.parent / 'damaged'}, then launch again: only what it held is run again."
+            f"{path} is not a complete Parquet part ({str(error).splitlines()[0]}). Move it out of the folder, e.g. "
+            f"into {path.parent.parent / 'damaged'}, then launch again: only the trials that it held run again."
         ) from error
 
 
 def _not_read(path: Location, error: Exception) -> StoreError:
-    number = getattr(error, "errno", None)  # Arrow's errors have the system's number, in a text of their own
+    number = getattr(error, "errno", None)  # Arrow's errors have the system's number, but another text
     reason = os.strerror(number) if number else str(error).splitlines()[0]
     return StoreError(
-        f"{path} can't be read ({reason}). Leave it where it is: the part may be whole. See to its permissions, its "
-        "disk or the network, then try again."
+        f"{path} can't be read ({reason}). Do not move it: the part may be complete. Check its permissions, the disk "
+        "and the network, then try again."
     )
 
 
-def _check_means_something(rows: pa.Table) -> None:
+def _check_values(rows: pa.Table) -> None:
     """Raises ValueError for rows without an identifying value, and for an unknown status."""
     for name in NEVER_NULL & set(rows.column_names):
         if rows[name].null_count:
@@ -105,7 +105,7 @@ def _check_means_something(rows: pa.Table) -> None:
     if "status" in rows.column_names:
         unknown = set(rows["status"].unique().to_pylist()) - set(Status)
         if unknown:
-            raise ValueError(f"status {min(unknown)!r}, which this version of memsweep does not know")
+            raise ValueError(f"status {min(unknown)!r}, which this version of memsweep does not support")
 
 
 def kept(attempts: pa.Table) -> pa.Array:
@@ -166,7 +166,7 @@ def check_is_whole(values: Iterator[Any]) -> None:
     """Raises ValueError for a float with a fraction."""
     for value in values:
         if isinstance(value, float) and not value.is_integer():
-            raise ValueError(f"{value} is no whole number")
+            raise ValueError(f"{value} is not a whole number")
 
 
 def unique(rows: pa.Table, table: str) -> pa.Table:

@@ -3,7 +3,7 @@
 results/<table>/<hash of the content>.parquet   one part, written by a worker or a launch
 results/tracking.json                           what MLflow holds, or why it can't be filled, see status.py
 results/<name>.lock                             held by the process that launches, or tracks, see locks.py
-results/running.json                            trials handed to workers; true only while the lock is held
+results/running.json                            trials in training; valid only while the lock is held
 results/programs.json                           how programs are executed here, chosen at their first launch
 results/searches.json                           progress of the search of each sweep, as a sentence
 results/studies/                                Optuna's journals, one per sweep
@@ -79,7 +79,7 @@ class Store(Notes):
         if create:
             self._create()
         elif not _is_dir(self.results):
-            raise StoreError(f"no results at {results}: launch a sweep first, or name another folder with --results.")
+            raise StoreError(f"no results at {results}: launch a sweep first, or choose another folder with --results.")
 
     def write(self, table: str, rows: Sequence[Mapping[str, Any]]) -> Location:
         """Writes these rows as one part, and returns its path. Writing the same rows twice gives the same file.
@@ -141,8 +141,8 @@ class Store(Notes):
             except FileNotFoundError as error:
                 if isinstance(path, Path) and os.path.lexists(path):  # then it was not deleted by a merge
                     raise StoreError(
-                        f"{path} is there, and can't be opened: a link to a file that is gone? Restore that file, or "
-                        "delete the link and launch again: only what it held is run again."
+                        f"{path} is a link to a missing file. Restore that file, or delete the link and launch again: "
+                        "only the trials that it held run again."
                     ) from error
                 return []
 
@@ -177,7 +177,7 @@ class Store(Notes):
     def trials(self, columns: Sequence[str] | None = None) -> pa.Table:
         """Returns one attempt per trial.
 
-        Preferred are settled attempts, then attempts with more probes, then the first settled or the last unsettled
+        A settled attempt is preferred, then an attempt with more probes, then the first settled or the last unsettled
         attempt.
         """
         names = list(SCHEMAS["trials"].names if columns is None else columns)
@@ -232,10 +232,10 @@ class Store(Notes):
                     rightful = path.parent / f"{content_hash}.parquet"
                     is_copy = not PART_NAME.fullmatch(path.stem) and rightful.exists()  # harmless
                     if path != rightful and not is_copy:
-                        problems.append((path, f"its content is not what its name says, but {rightful.name}'s"))
+                        problems.append((path, f"the name for its content would be {rightful.name}"))
                 except FileNotFoundError:
                     if isinstance(path, Path) and os.path.lexists(path):  # else it has been merged meanwhile
-                        problems.append((path, "a link to a file that is gone"))
+                        problems.append((path, "a link to a missing file"))
                 except (StoreError, OSError) as error:
                     problems.append((path, str(error)))
         return problems
@@ -337,5 +337,5 @@ def _check_answers(place: ObjectPath) -> None:
     except OSError as error:
         raise StoreError(
             f"{place}: the object store can't be used ({error}). Check the bucket's name, the credentials in the "
-            "environment, and AWS_ENDPOINT_URL where it is not AWS."
+            "environment, and AWS_ENDPOINT_URL unless the store is AWS."
         ) from error

@@ -195,7 +195,8 @@ def stored(store: Store | None) -> dict[str, ExecutionPlan]:
     except TypeError as error:
         assert store is not None
         raise StoreError(
-            f"{store.programs_path}: holds no execution plans ({error}). Move it away; the next launch writes it anew."
+            f"{store.programs_path}: does not hold execution plans ({error}). Move the file away; the next launch "
+            "writes a new one."
         ) from error
 
 
