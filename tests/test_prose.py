@@ -14,6 +14,7 @@ ROOMS = [
     "memsweep/spec",
     "memsweep/data",
     "memsweep/engine",
+    "memsweep/results",
 ]
 """Rooms whose messages and names are held to it, too."""
 BANNED = {

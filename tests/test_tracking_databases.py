@@ -33,7 +33,7 @@ def older(tmp_path_factory):
     config = mlflow.store.db.utils._get_alembic_config(uri)
     with engine.begin() as connection:
         config.attributes["connection"] = connection
-        command.upgrade(config, databases._known()[1])
+        command.upgrade(config, databases._revisions()[1])
     engine.dispose()
     change(path, "INSERT INTO experiments (name, lifecycle_stage) VALUES ('of mine', 'active')")
     change(path, "PRAGMA wal_checkpoint(TRUNCATE)")
@@ -59,8 +59,8 @@ def test_an_older_database_is_upgraded_and_filled(store, older):
     shutil.copy(older, store.results)
     said = []
     follow.track(store, uri_of(store), said.append)
-    assert "is upgraded for MLflow" in said[0] and len(trial_runs(client(store))) == 4
-    assert revision_of(store.results / "mlflow.db") == databases._known()[0]
+    assert "was upgraded for MLflow" in said[0] and len(trial_runs(client(store))) == 4
+    assert revision_of(store.results / "mlflow.db") == databases._revisions()[0]
     assert not list(store.results.glob("mlflow.db.before*"))  # it can be built anew
 
 
@@ -70,14 +70,14 @@ def test_an_older_database_of_ones_own_is_copied_before_it_is_upgraded(store, ol
     said = []
     follow.track(store, f"sqlite:///{path}", said.append)
     copy = tmp_path / f"mine.db.before-{revision_of(older)}"
-    assert "is upgraded" in said[0] and str(copy) in said[0] and "of mine" in experiments(path) & experiments(copy)
-    assert (revision_of(path), revision_of(copy)) == databases._known()[:2]
+    assert "was upgraded" in said[0] and str(copy) in said[0] and "of mine" in experiments(path) & experiments(copy)
+    assert (revision_of(path), revision_of(copy)) == databases._revisions()[:2]
 
 
 def stuck(path):
     """What an upgrade that was cut off leaves."""
     change(path, "CREATE TABLE _alembic_tmp_experiments (x INTEGER)")
-    change(path, f"UPDATE alembic_version SET version_num = '{databases._known()[-2]}'")
+    change(path, f"UPDATE alembic_version SET version_num = '{databases._revisions()[-2]}'")
 
 
 def test_a_database_that_can_not_be_upgraded_is_built_anew(store):
@@ -85,7 +85,10 @@ def test_a_database_that_can_not_be_upgraded_is_built_anew(store):
     stuck(store.results / "mlflow.db")
     said = []
     follow.track(store, uri_of(store), said.append)
-    assert "it is mlflow.db.old-1 now, and is built anew" in said[0] and len(trial_runs(client(store))) == 4
+    assert (
+        "it was renamed to mlflow.db.old-1, and a new database was created" in said[0]
+        and len(trial_runs(client(store))) == 4
+    )
     assert (store.results / "mlflow.db.old-1").is_file()
 
 
@@ -93,7 +96,7 @@ def test_one_of_ones_own_that_can_not_be_upgraded_is_left_with_the_remedy(store,
     path = tmp_path / "mine.db"
     shutil.copy(older, path)
     stuck(path)
-    with pytest.raises(TrackingError, match=r"can't be upgraded for MLflow .*\. Move it away") as refused:
+    with pytest.raises(TrackingError, match=r"can't be upgraded for MLflow .*\. Move the file away") as refused:
         follow.track(store, f"sqlite:///{path}", pytest.fail)
     assert "\n" not in str(refused.value) and "of mine" in experiments(path)
 
@@ -101,11 +104,11 @@ def test_one_of_ones_own_that_can_not_be_upgraded_is_left_with_the_remedy(store,
 def test_a_database_of_a_newer_mlflow_is_left_as_it_is(store):
     path = store.results / "mlflow.db"
     change(path, "UPDATE alembic_version SET version_num = 'ffffffffffff'")
-    with pytest.raises(TrackingError, match=r"made by a newer MLflow than .*pip install -U mlflow, or move"):
+    with pytest.raises(TrackingError, match=r"of a newer MLflow than .*pip install -U mlflow, or move"):
         follow.track(store, uri_of(store), pytest.fail)
     assert revision_of(path) == "ffffffffffff"
     assert "newer MLflow" in store.tracking()["error"]
-    with pytest.raises(TrackingError, match="made by a newer MLflow"):
+    with pytest.raises(TrackingError, match="of a newer MLflow"):
         ui.serve(store.results, uri_of(store), free_port(), pytest.fail)
 
 
@@ -127,7 +130,7 @@ def test_a_database_is_made_while_nobody_else_makes_it(tmp_path, monkeypatch):
     monkeypatch.setattr(databases.mlflow.db.upgrade, "callback", watched)
     for _ in range(2):
         databases.prepare(f"sqlite:///{path}", False, pytest.fail)
-    assert held == [True] and revision_of(path) == databases._known()[0]
+    assert held == [True] and revision_of(path) == databases._revisions()[0]
 
 
 def test_processes_that_make_a_database_at_once_all_find_it_whole(tmp_path):
@@ -171,7 +174,7 @@ def test_a_database_is_as_writable_as_parts(tmp_path, umask):
 
 def test_a_place_where_no_database_can_be_is_one_message(store, tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(TrackingError, match="can't be made or changed there"):
+    with pytest.raises(TrackingError, match="can't be created or changed"):
         follow.track(store, f"sqlite:///{tmp_path}/file/mlflow.db", pytest.fail)
 
 

@@ -40,10 +40,10 @@ WRONG = {
     "localhost:5000": "Did you mean http://localhost:5000?",
     "./mlruns": "sqlite:///./mlruns/mlflow.db?",
     "file:///tmp/mlruns": "sqlite:////tmp/mlruns/mlflow.db?",
-    "http:/host": "is not whole",
-    "http://": "is not whole",
-    "http://:5000": "is not whole",
-    "sqlite://x.db": "is not whole",
+    "http:/host": "is incomplete",
+    "http://": "is incomplete",
+    "http://:5000": "is incomplete",
+    "sqlite://x.db": "is incomplete",
     "wandb://host": "allowed are http://",
 }
 

@@ -41,7 +41,7 @@ def track(
     store = Store(results)
     uri = _tracked(tracking_uri, store.results)
     if follow:
-        background.step_aside(store)
+        background.wait_at_lowest_priority(store)
     from memsweep.results.mlflow import follow as following  # only now: MLflow takes seconds to import
 
     (following.follow if follow else following.track)(store, uri, say)

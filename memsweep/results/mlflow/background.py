@@ -60,19 +60,20 @@ def checked(uri: str) -> str:
         parts = urlsplit(uri)
         is_whole = parts.hostname if kind in SERVERS else kind != "sqlite" or not parts.netloc
         if not rest.startswith("//") or not is_whole:
-            raise TrackingError(f"{shown(uri)}: the place of MLflow is not whole; {ALLOWED}.")
+            raise TrackingError(f"{shown(uri)}: the URI is incomplete; {ALLOWED}.")
         return uri
     plugins = {entry.name for entry in entry_points(group="mlflow.tracking_store")}
     if scheme in (*HOSTED, *plugins):
         return uri
     near = difflib.get_close_matches(kind.lower(), (*SERVERS, *DATABASES), 1)
     if not colon or scheme == "file":
-        hint = f" A folder holds no MLflow any more: sqlite:///{rest.removeprefix('//') if colon else uri}/mlflow.db?"
+        folder = rest.removeprefix("//") if colon else uri
+        hint = f" MLflow no longer uses a folder. Did you mean sqlite:///{folder}/mlflow.db?"
     elif near:
         hint = f" Did you mean {shown(f'{near[0]}:{rest}')}?"
     else:
         hint = f" Did you mean http://{shown(uri)}?" if rest.partition("/")[0].isdecimal() else ""
-    raise TrackingError(f"{shown(uri)}: MLflow can't be there; {ALLOWED}.{hint}")
+    raise TrackingError(f"{shown(uri)}: not a URI of MLflow; {ALLOWED}.{hint}")
 
 
 def sqlite_path(uri: str) -> Path | None:
@@ -114,11 +115,11 @@ def start(store: Store, uri: str) -> str | None:
                 check=True,
             )
     except (OSError, subprocess.CalledProcessError) as error:
-        return f"its process could not be started ({error})"
+        return f"the background process could not be started ({error})"
     return None
 
 
-def step_aside(store: Store) -> None:
+def wait_at_lowest_priority(store: Store) -> None:
     """Sets the lowest priority of the system, then waits until a trial or the launch has ended."""
     os.nice(19)
     with suppress(AttributeError, OSError):  # not every system has or allows this policy

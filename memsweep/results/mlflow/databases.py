@@ -34,8 +34,8 @@ ERRORS = (MlflowException, sqlalchemy.exc.SQLAlchemyError, CommandError, sqlite3
 def prepare(uri: str, is_default: bool, say: Callable[[str], None]) -> None:
     """Ensures that the database at this URI, if it is an SQLite file, has the schema of the installed MLflow.
 
-    is_default: the database belongs to a results folder, and can be rebuilt from the tables; any other database is
-    copied before it is changed.  say: called with a sentence if the database was upgraded or replaced.
+    is_default: whether the database belongs to a results folder, and can be rebuilt from the tables; any other database
+    is copied before it is changed.  say: called with a sentence if the database was upgraded or replaced.
     Raises TrackingError with the remedy.
     """
     path = sqlite_path(uri)
@@ -43,16 +43,16 @@ def prepare(uri: str, is_default: bool, say: Callable[[str], None]) -> None:
         return
     with _alone(path):
         if not _is_current(path):
-            _mend(path, uri, is_default, say)
+            _repair(path, uri, is_default, say)
 
 
-def _mend(path: Path, uri: str, is_default: bool, say: Callable[[str], None]) -> None:
+def _repair(path: Path, uri: str, is_default: bool, say: Callable[[str], None]) -> None:
     before = _revision(path)
-    if before and before not in _known():
-        remedy = "memsweep track builds it anew" if is_default else "memsweep track fills another"
+    if before and before not in _revisions():
+        remedy = "memsweep track rebuilds it" if is_default else "memsweep track fills a new one"
         raise TrackingError(
-            f"{path} was made by a newer MLflow than {version('mlflow')}, which does not know its schema {before}. "
-            f"Install that one, e.g. pip install -U mlflow, or move the file away: {remedy}."
+            f"{path} has the schema {before} of a newer MLflow than {version('mlflow')}. Upgrade MLflow, e.g. "
+            f"pip install -U mlflow, or move the file away: {remedy}."
         )
     copy = None if is_default or not before else _copied(path, before)
     try:
@@ -60,25 +60,28 @@ def _mend(path: Path, uri: str, is_default: bool, say: Callable[[str], None]) ->
     except Exception as error:  # a migration may raise anything
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         if not is_default:
-            where = f" A copy from before is {copy}." if copy else ""
+            where = f" {copy} is a copy from before the upgrade." if copy else ""
             raise TrackingError(
-                f"{path} can't be upgraded for MLflow {version('mlflow')} ({reason}). Move it away, or name another by "
-                f"--tracking-uri; memsweep track fills it anew.{where}"
+                f"{path} can't be upgraded for MLflow {version('mlflow')} ({reason}). Move the file away, or choose "
+                f"another database with --tracking-uri; then run memsweep track.{where}"
             ) from error
         aside = _moved_aside(path)
         _upgrade(path, uri, is_default)
-        say(f"{path} could not be upgraded for MLflow {version('mlflow')}: it is {aside.name} now, and is built anew")
+        say(
+            f"{path} could not be upgraded for MLflow {version('mlflow')}: it was renamed to {aside.name}, and a new "
+            "database was created"
+        )
     else:
         if before:
-            kept = f"; a copy from before is {copy}" if copy else ""
-            say(f"{path} is upgraded for MLflow {version('mlflow')}, from its schema {before}{kept}")
+            backup = f"; {copy} is a copy from before the upgrade" if copy else ""
+            say(f"{path} was upgraded for MLflow {version('mlflow')}, from schema {before}{backup}")
 
 
 def _upgrade(path: Path, uri: str, is_default: bool) -> None:
     if _revision(path) or not path.exists() or not _tables(path):
         mlflow.db.upgrade.main([uri], standalone_mode=False)  # creates all tables in an empty file
     elif is_default:
-        raise TrackingError("it was left half made")
+        raise TrackingError("its creation was interrupted")
     else:
         MlflowClient(uri)  # adds MLflow's tables to the existing tables of other software
 
@@ -91,10 +94,10 @@ def _is_current(path: Path) -> bool:
     if not path.exists():
         return False
     try:
-        return _revision(path) == _known()[0]
+        return _revision(path) == _revisions()[0]
     except sqlite3.DatabaseError as error:
         raise TrackingError(
-            f"{path} can't be opened as MLflow's database ({error}). Move it away; memsweep track builds it anew."
+            f"{path} can't be opened as MLflow's database ({error}). Move the file away; memsweep track rebuilds it."
         ) from error
 
 
@@ -113,7 +116,7 @@ def _tables(path: Path) -> set[str]:
 
 
 @lru_cache
-def _known() -> tuple[str, ...]:
+def _revisions() -> tuple[str, ...]:
     """Returns the schema revisions of the installed MLflow, the newest first."""
     return tuple(script.revision for script in ScriptDirectory(str(MIGRATIONS)).walk_revisions())
 
@@ -128,8 +131,8 @@ def _alone(path: Path) -> Iterator[None]:
             yield
     except OSError as error:
         raise TrackingError(
-            f"{path}: MLflow's database can't be made or changed there ({error.strerror or error}). Name another by "
-            "--tracking-uri, or give yourself access to its folder."
+            f"{path}: MLflow's database can't be created or changed ({error.strerror or error}). Choose another "
+            "with --tracking-uri, or make its folder writable."
         ) from error
 
 

@@ -31,20 +31,20 @@ class _Note:
         self.store, self.where = store, shown(uri)
         before = store.tracking()
         is_same = before.get("where") == self.where
-        self.held: dict[str, int] = before.get("held", {}) if is_same else {}
+        self.counts: dict[str, int] = before.get("held", {}) if is_same else {}
         self.since: str | None = before.get("since") if is_same else None
 
-    def filled(self, held: dict[str, int]) -> None:
-        self.held, self.since = held, None
+    def write_counts(self, counts: dict[str, int]) -> None:
+        self.counts, self.since = counts, None
         self._write(None)
 
-    def failed(self, error: Exception) -> None:
+    def write_error(self, error: Exception) -> None:
         self.since = self.since or datetime.now(UTC).isoformat(timespec="seconds")
         self._write(shown(error))
 
     def _write(self, error: str | None) -> None:
         with suppress(StoreError):
-            self.store.note_tracking({"where": self.where, "held": self.held, "error": error, "since": self.since})
+            self.store.note_tracking({"where": self.where, "held": self.counts, "error": error, "since": self.since})
 
 
 def track(store: Store, uri: str, say: Callable[[str], None]) -> None:
@@ -53,24 +53,24 @@ def track(store: Store, uri: str, say: Callable[[str], None]) -> None:
     say: called with sentences about the progress.  Raises TrackingError if MLflow can't be reached.
     """
     if store.is_locked("track"):
-        say("waiting for the process that fills MLflow beside a launch")
+        say("waiting for the background process that fills MLflow")
     note = _Note(store, uri)
     with store.lock("track", math.inf):
         for pause in (*SHORT_PAUSES, None):
             try:
                 tracking = Tracking(store, uri, say)
                 counts = tracking.fill()
-                note.filled(counts)
+                note.write_counts(counts)
                 break
             except TrackingError as error:
-                note.failed(error)
+                note.write_error(error)
                 raise
             except ERRORS as error:
                 if pause is None:
-                    note.failed(error)
+                    note.write_error(error)
                     raise TrackingError(
                         f"MLflow at {shown(uri)} can't be filled: {shown(error)} "
-                        "Nothing is lost: the tables hold everything. Mend it, then memsweep track again."
+                        "Nothing is lost: the tables hold all results. Fix the cause, then run memsweep track again."
                     ) from error
                 time.sleep(pause)
     for sweep, count in counts.items():
@@ -82,14 +82,14 @@ def follow(store: Store, uri: str, say: Callable[[str], None]) -> None:
     """Fills MLflow while a launch holds the folder, and returns once MLflow holds all trials.
 
     say: called with sentences about the progress.
-    Raises TrackingError if MLflow has not answered for GIVE_UP_SECONDS after the launch.
+    Raises TrackingError if MLflow has not responded for GIVE_UP_SECONDS after the launch.
     """
     while True:
         try:
             with store.lock("track"):
                 _follow(store, uri, say)
         except LockedError:
-            say("another process fills MLflow from this folder already; this one ends")
+            say("another process already fills MLflow from this folder; this process ends")
             return
         if not store.is_locked("launch"):  # else a launch began after the last check, while this process held the lock
             return
@@ -122,20 +122,20 @@ def _follow(store: Store, uri: str, say: Callable[[str], None]) -> None:
             continue
         try:
             tracking = tracking or Tracking(store, uri, say)
-            note.filled(tracking.fill())
+            note.write_counts(tracking.fill())
         except TrackingError as error:
-            note.failed(error)
+            note.write_error(error)
             raise
         except (*ERRORS, StoreError) as error:
-            note.failed(error)
+            note.write_error(error)
             if tracking is not None:
                 tracking.forget()
             if now.launched or (tracking is not None and tracking.written > written):
                 success_at = time.monotonic()
             if time.monotonic() - success_at > GIVE_UP_SECONDS:
                 raise TrackingError(
-                    f"MLflow at {shown(uri)} has not answered for {GIVE_UP_SECONDS / 60:.0f} minutes: {shown(error)} "
-                    f"Nothing is lost: when it is back, memsweep track --results {store.results} fills it."
+                    f"MLflow at {shown(uri)} has not responded for {GIVE_UP_SECONDS / 60:.0f} minutes: {shown(error)} "
+                    f"Nothing is lost: once it responds again, run memsweep track --results {store.results}."
                 ) from error
             pause = LONG_PAUSES[min(failures, len(LONG_PAUSES) - 1)]
             failures += 1

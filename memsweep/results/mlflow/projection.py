@@ -82,7 +82,7 @@ class Wanted(NamedTuple):
 
     @property
     def name(self) -> str:
-        """Name of the run: abbreviated setting and seed."""
+        """Returns the name of the run: abbreviated setting and seed."""
         return f"{self.short} s{self.seed}".strip()[-LONGEST_NAME:]
 
 
@@ -97,7 +97,7 @@ class Plan:
 
     @cached_property
     def csv(self) -> str:
-        """CSV text with the columns trial_id, setting and seed, a line per trial."""
+        """Returns CSV text with the columns trial_id, setting and seed, a line per trial."""
         text = io.StringIO()
         lines = csv.writer(text, lineterminator="\n")
         lines.writerow(["trial_id", "setting", "seed"])
@@ -106,7 +106,7 @@ class Plan:
 
     @cached_property
     def digest(self) -> str:
-        """Hash of the plan's content."""
+        """Returns the hash of the plan's content."""
         return digest(json.dumps([self.csv, self.varying, self.shared]).encode())
 
     def counts(self, ends: Mapping[str, Mapping[str, Any]]) -> dict[str, int]:
@@ -210,8 +210,8 @@ def _plan(sweep: str, rows: list[dict[str, Any]]) -> Plan:
             values.setdefault(name, set()).add(value)
     several = (name for name, texts_of_field in values.items() if len(texts_of_field) > 1 and not _is_seed(name))
     varying = tuple(name for name in several if name != "protocol")  # the protocol follows from other fields
-    leaves = _told_apart({name: name.rpartition(".")[2] for name in varying})
-    brief = _told_apart({name: SHORT.get(name, name.rpartition(".")[2]) for name in varying})
+    leaves = _unique_names({name: name.rpartition(".")[2] for name in varying})
+    brief = _unique_names({name: SHORT.get(name, name.rpartition(".")[2]) for name in varying})
     written = {name: _written(values[name]) for name in varying}
     trials = {}
     for row, configuration in zip(rows, fields, strict=True):
@@ -233,7 +233,7 @@ def _plan(sweep: str, rows: list[dict[str, Any]]) -> Plan:
     return Plan(sweep, trials, varying, {name: value for name, value in shared.items() if value})
 
 
-def _told_apart(names: Mapping[str, str]) -> dict[str, str]:
+def _unique_names(names: Mapping[str, str]) -> dict[str, str]:
     """Returns full name -> short name, or the full name where the short name is not unique."""
     counts = Counter(names.values())
     return {field: name if counts[name] == 1 else field for field, name in names.items()}
@@ -246,7 +246,7 @@ def _written(values: Iterable[str]) -> dict[str, str]:
         numbers = [text.replace("e-0", "e-").replace("e+0", "e") for text in texts(map(float, given))]
         return dict(zip(given, numbers, strict=True))
     except ValueError:  # not all are numbers
-        leaves = _told_apart({value: value.rpartition(":")[2] for value in given})
+        leaves = _unique_names({value: value.rpartition(":")[2] for value in given})
         return {value: f"={leaf}" for value, leaf in leaves.items()}
 
 

@@ -44,7 +44,7 @@ ERRORS = (*databases.ERRORS, OSError, ImportError)
 TRIALS_AT_A_TIME = 500
 """Trials that are read from the tables together."""
 RUNS_A_PAGE = 1000
-SENTENCE_SECONDS = 10.0
+MESSAGE_SECONDS = 10.0
 """Time between sentences about the progress of a long fill."""
 PLACE = ("setting", "mlflow.runName", "mlflow.parentRunId")
 """Tags of a trial's run that change when its sweep is extended."""
@@ -56,8 +56,8 @@ _ENDS = ("trial_id", "attempt_id", "status", "finished_at", "wall_seconds", "pro
 _STEP_COLUMNS = ("trial_id", "step", *dict.fromkeys(name for pair in SHARES.values() for name in pair), "gradient_norm")
 
 
-class Known(NamedTuple):
-    """A complete run of a trial in MLflow, with the properties that are compared later."""
+class TrialEntry(NamedTuple):
+    """A complete run of a trial in MLflow: the properties that are compared later."""
 
     run_id: str
     version: str
@@ -65,13 +65,13 @@ class Known(NamedTuple):
 
 
 @dataclass
-class Filled:
+class SweepEntry:
     """The runs of one sweep in MLflow."""
 
     experiment_id: str
     plan_digest: str
     parent: Run
-    runs: dict[str, Known]  # by trial_id
+    runs: dict[str, TrialEntry]  # by trial_id
 
 
 class Tracking:
@@ -88,14 +88,14 @@ class Tracking:
         self.written = 0  # runs written by this object
         self.deleted = 0
         self.look_seconds = 0.0  # processor time for reading which trials have ended
-        self._said_at = time.monotonic()
+        self._message_at = time.monotonic()
         self._sweeps: list[str] = []
         self.client = MlflowClient(uri)
-        self._filled: dict[str, Filled] = {}  # by sweep; only what MLflow returned or acknowledged
+        self._entries: dict[str, SweepEntry] = {}  # by sweep; only what MLflow returned or acknowledged
 
     def forget(self) -> None:
         """Drops the cache, so that the next `fill` queries MLflow: after an error its content is uncertain."""
-        self._filled.clear()
+        self._entries.clear()
 
     def fill(self) -> dict[str, int]:
         """Makes MLflow agree with the tables. Returns sweep -> number of its trials in MLflow."""
@@ -109,19 +109,19 @@ class Tracking:
             counts = {}
             for plan in plans:
                 mine = {trial: ends[trial] for trial in plan.trials if trial in ends}
-                filled = self._asked(plan, mine)
-                self._fill_trials(plan, mine, filled)
-                self._fill_parent(plan, mine, filled, live=not running.isdisjoint(plan.trials))
-                counts[plan.sweep] = len(filled.runs)
+                entry = self._query(plan, mine)
+                self._fill_trials(plan, mine, entry)
+                self._fill_parent(plan, mine, entry, live=not running.isdisjoint(plan.trials))
+                counts[plan.sweep] = len(entry.runs)
             return counts
 
-    def _asked(self, plan: Plan, ends: Mapping[str, Mapping[str, Any]]) -> Filled:
+    def _query(self, plan: Plan, ends: Mapping[str, Mapping[str, Any]]) -> SweepEntry:
         """Returns the runs of this sweep in MLflow, after deleting duplicate, incomplete and outdated runs."""
-        filled = self._filled.get(plan.sweep)
-        if filled is None or filled.plan_digest != plan.digest:
+        entry = self._entries.get(plan.sweep)
+        if entry is None or entry.plan_digest != plan.digest:
             experiment_id = self._experiment(plan)
             parents: list[Run] = []
-            whole: dict[str, Known] = {}
+            whole: dict[str, TrialEntry] = {}
             useless: list[str] = []  # deleted after all pages are read, since pages are counted from the first run
             for run in self._runs(experiment_id):
                 tags = run.data.tags
@@ -134,16 +134,16 @@ class Tracking:
                         useless.append(run.info.run_id)
                     else:
                         place = {name: tags.get(name, "") for name in PLACE}
-                        whole[end["trial_id"]] = Known(run.info.run_id, _version(end), place)
+                        whole[end["trial_id"]] = TrialEntry(run.info.run_id, _version(end), place)
             self._delete(useless)
-            filled = Filled(experiment_id, plan.digest, self._parent(plan, ends, experiment_id, parents), whole)
-            self._refresh(plan, filled)
-            self._filled[plan.sweep] = filled
+            entry = SweepEntry(experiment_id, plan.digest, self._parent(plan, ends, experiment_id, parents), whole)
+            self._refresh(plan, entry)
+            self._entries[plan.sweep] = entry
         for trial, end in ends.items():  # trials that ran again since MLflow was queried
-            if (filled_run := filled.runs.get(trial)) and filled_run.version != _version(end):
-                self._delete([filled_run.run_id])
-                del filled.runs[trial]
-        return filled
+            if (earlier := entry.runs.get(trial)) and earlier.version != _version(end):
+                self._delete([earlier.run_id])
+                del entry.runs[trial]
+        return entry
 
     def _delete(self, run_ids: list[str]) -> None:
         for run_id in run_ids:
@@ -194,14 +194,14 @@ class Tracking:
             if not token:
                 return
 
-    def _parent(self, plan: Plan, ends: Mapping[str, Mapping[str, Any]], experiment_id: str, found: list[Run]) -> Run:
+    def _parent(self, plan: Plan, ends: Mapping[str, Mapping[str, Any]], experiment_id: str, parents: list[Run]) -> Run:
         """Returns the parent run of the sweep's trials.
 
         MLflow can't change parameters, so a run with other parameters is replaced. The run has no metrics, because they
         would appear as dots among the trials' curves; a run with metrics, from an older version, is replaced too.
         """
-        kept = next((run for run in found if run.data.params == plan.shared and not run.data.metrics), None)
-        self._delete([run.info.run_id for run in found if run is not kept])
+        kept = next((run for run in parents if run.data.params == plan.shared and not run.data.metrics), None)
+        self._delete([run.info.run_id for run in parents if run is not kept])
         if kept is None:
             tags = {
                 "results": self.store.identity(),
@@ -215,37 +215,37 @@ class Tracking:
             self.client.log_batch(kept.info.run_id, params=_params(plan.shared))
         return kept
 
-    def _refresh(self, plan: Plan, filled: Filled) -> None:
+    def _refresh(self, plan: Plan, entry: SweepEntry) -> None:
         """Updates the setting, name and parent of runs: an added axis changes the names of settings."""
-        for trial, run in filled.runs.items():
+        for trial, run in entry.runs.items():
             wanted = plan.trials[trial]
-            place = self._place(wanted, filled)
+            place = self._place(wanted, entry)
             if run.place != place:
                 self.client.log_batch(run.run_id, params=_params(wanted.parameters), tags=_tags(place))
-                filled.runs[trial] = run._replace(place=place)
+                entry.runs[trial] = run._replace(place=place)
 
-    def _place(self, wanted: Wanted, filled: Filled) -> dict[str, str]:
+    def _place(self, wanted: Wanted, entry: SweepEntry) -> dict[str, str]:
         return {
             "setting": wanted.setting[: projection.LONGEST_TAG],
             "mlflow.runName": wanted.name,
-            "mlflow.parentRunId": filled.parent.info.run_id,
+            "mlflow.parentRunId": entry.parent.info.run_id,
         }
 
-    def _fill_trials(self, plan: Plan, ends: Mapping[str, Mapping[str, Any]], filled: Filled) -> None:
-        left = [trial for trial in plan.trials if trial in ends and trial not in filled.runs]
+    def _fill_trials(self, plan: Plan, ends: Mapping[str, Mapping[str, Any]], entry: SweepEntry) -> None:
+        left = [trial for trial in plan.trials if trial in ends and trial not in entry.runs]
         left.sort(
             key=lambda trial: (projection.milliseconds(ends[trial]), trial)
         )  # keeps the trials of a pack together
         for begin in range(0, len(left), TRIALS_AT_A_TIME):
             chunk = left[begin : begin + TRIALS_AT_A_TIME]
             for trial, run in self._trial_runs(plan, {trial: ends[trial] for trial in chunk}):
-                place = self._place(plan.trials[trial], filled)
-                run_id = self._write(run, place, filled.experiment_id)
-                filled.runs[trial] = Known(run_id, _version(ends[trial]), place)
+                place = self._place(plan.trials[trial], entry)
+                run_id = self._write(run, place, entry.experiment_id)
+                entry.runs[trial] = TrialEntry(run_id, _version(ends[trial]), place)
                 self.written += 1
-                if time.monotonic() - self._said_at > SENTENCE_SECONDS:
-                    self._said_at = time.monotonic()
-                    self.say(f"{plan.sweep}: {len(filled.runs)} of {len(ends)} trials are in MLflow")
+                if time.monotonic() - self._message_at > MESSAGE_SECONDS:
+                    self._message_at = time.monotonic()
+                    self.say(f"{plan.sweep}: {len(entry.runs)} of {len(ends)} trials are in MLflow")
 
     def _trial_runs(self, plan: Plan, ends: Mapping[str, Mapping[str, Any]]) -> Iterator[tuple[str, TrialRun]]:
         """Yields (trial_id, run) of the trials with these ends, in order."""
@@ -259,16 +259,16 @@ class Tracking:
             yield trial, projection.trial_run(plan.sweep, plan.trials[trial], rows[trial, _version(end)], rows_of_steps)
 
     def _write(self, run: TrialRun, place: dict[str, str], experiment_id: str) -> str:
-        """Writes a run in three calls and returns its id. The last call ends the run; `_asked` deletes unended runs."""
+        """Writes a run in three calls and returns its id. The last call ends the run; `_query` deletes unended runs."""
         tags = {**run.tags, **place, "results": self.store.identity(), "role": TRIAL}
         run_id: str = self.client.create_run(experiment_id, run.started, tags, run.name).info.run_id
         self.client.log_batch(run_id, [Metric(*point) for point in run.points], _params(run.parameters))
         self.client.set_terminated(run_id, run.status, run.ended)
         return run_id
 
-    def _fill_parent(self, plan: Plan, ends: Mapping[str, Mapping[str, Any]], filled: Filled, live: bool) -> None:
+    def _fill_parent(self, plan: Plan, ends: Mapping[str, Mapping[str, Any]], entry: SweepEntry, live: bool) -> None:
         """Writes counts, status and files of the sweep's run if they have changed."""
-        run, run_id = filled.parent, filled.parent.info.run_id
+        run, run_id = entry.parent, entry.parent.info.run_id
         counts = plan.counts(ends)
         tags = {name: str(count) for name, count in counts.items()}
         last = max(map(projection.milliseconds, ends.values()), default=1)
@@ -292,7 +292,7 @@ class Tracking:
                 self.client.set_tag(run_id, name, file.digest)
         except (ImportError, PermissionError) as error:  # the store of artifacts can't be reached
             self.say(f"{plan.sweep}: MLflow holds the runs, but not {name} ({shown(error)})")
-        filled.parent = self.client.get_run(run_id)
+        entry.parent = self.client.get_run(run_id)
 
 
 def pages(uri: str) -> dict[str, str]:
