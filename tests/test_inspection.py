@@ -32,7 +32,7 @@ def store(launched, tmp_path):
 
 
 def found(store):
-    return {finding.what: finding for finding in inspect(store)}
+    return {finding.kind: finding for finding in inspect(store)}
 
 
 def part(store, table="trials"):
@@ -46,7 +46,7 @@ def test_what_a_launch_leaves_is_in_order(store):
 def test_a_copied_part_is_harmless(store):
     shutil.copy(part(store), store.results / "trials" / "part (1).parquet")
     (finding,) = inspect(store)
-    assert finding.what == "copies" and not finding.is_wrong and "delete" in finding.said
+    assert finding.kind == "copies" and not finding.is_wrong and "delete" in finding.message
     assert len(store.trials()) == 4
 
 
@@ -54,14 +54,14 @@ def test_a_renamed_part_is_told_its_name(store):
     name = part(store).name
     part(store).rename(store.results / "trials" / "mine.parquet")
     finding = found(store)["part"]
-    assert finding.is_wrong and name in finding.said
+    assert finding.is_wrong and name in finding.message
 
 
 def test_a_part_that_was_cut_off_is_wrong_and_launching_again_mends_it(store):
     content = part(store).read_bytes()
     part(store).write_bytes(content[:100])
     finding = found(store)["part"]
-    assert finding.is_wrong and "Move it out of the folder" in finding.said
+    assert finding.is_wrong and "Move it out of the folder" in finding.message
     part(store).rename(store.results / "damaged.parquet")  # as it says
     assert memsweep.launch("smoke", store.results, limit=4).unfinished == 0
     assert list(inspect(store)) == []
@@ -72,9 +72,9 @@ def test_half_written_files_are_harmless(store):
     (store.results / ".running-17.tmp").write_bytes(b"[")
     (store.results / "checkpoints").mkdir(exist_ok=True)
     (store.results / "checkpoints" / ".abc-17.tmp").write_bytes(b"x")
-    findings = [finding for finding in inspect(store) if finding.what == "half written"]
+    findings = [finding for finding in inspect(store) if finding.kind == "half written"]
     assert len(findings) == 2 and not any(finding.is_wrong for finding in findings)
-    assert all("launch deletes" in finding.said for finding in findings) and "2 files" in findings[0].said
+    assert all("launch deletes" in finding.message for finding in findings) and "2 files" in findings[0].message
     for path in store.results.rglob(".*.tmp"):
         os.utime(path, (0, 0))
     memsweep.launch("smoke", store.results, limit=5)
@@ -84,14 +84,14 @@ def test_half_written_files_are_harmless(store):
 def test_other_files_among_parts_are_told(store):
     (store.results / "steps" / "notes.txt").write_text("look here again")
     finding = found(store)["other files"]
-    assert not finding.is_wrong and "notes.txt" in finding.said and "not read" in finding.said
+    assert not finding.is_wrong and "notes.txt" in finding.message and "ignored" in finding.message
 
 
 def test_results_copied_into_results_are_told_with_what_to_do(store, launched):
     """cp -r results elsewhere, where elsewhere was there already."""
     shutil.copytree(launched, store.results / "results")
     finding = found(store)["folder in folder"]
-    (advice,) = re.findall(r"cp -rn .*(?=, then)", finding.said)
+    (advice,) = re.findall(r"cp -rn .*(?=, then)", finding.message)
     (store.results / "identity").write_text("0123\n")
     (store.results / "results" / "identity").write_text("4567\n")
     assert finding.is_wrong
@@ -112,7 +112,7 @@ def test_what_workers_left_goes_with_the_next_launch(store, name, content, what,
     path.parent.mkdir(exist_ok=True)
     path.write_bytes(content)
     finding = found(store)[what]
-    assert not finding.is_wrong and words in finding.said
+    assert not finding.is_wrong and words in finding.message
     memsweep.launch("smoke", store.results, limit=5)
     assert not path.exists() and list(inspect(store)) == []
 
@@ -123,13 +123,13 @@ def test_what_workers_left_goes_with_the_next_launch(store, name, content, what,
 def test_notes_that_a_full_disk_emptied(store, name, is_wrong):
     (store.results / name).write_bytes(b"")
     finding = found(store)["note"]
-    assert finding.is_wrong == is_wrong and name in finding.said
+    assert finding.is_wrong == is_wrong and name in finding.message
 
 
 def test_a_copy_without_all_tables_is_told(store):
     shutil.rmtree(store.results / "steps")
     finding = found(store)["rows"]
-    assert finding.is_wrong and "lack rows of 4 tables in all" in finding.said
+    assert finding.is_wrong and "missing in 4 places" in finding.message
     states = {row["check"]: row["state"] for row in checks(str(store.results))}
     assert states["rows"] == "wrong" and "results" not in states
 
@@ -140,13 +140,13 @@ def test_a_configuration_of_another_version_is_told(store):
         path.unlink()
     store.write("wanted", [{**row, "configuration": json.dumps({"model.wings": 2})}])
     finding = found(store)["rows"]
-    assert finding.is_wrong and "'model.wings' is no field" in finding.said and "newer" in finding.said
+    assert finding.is_wrong and "'model.wings' is no field" in finding.message and "newer" in finding.message
 
 
 def test_trials_that_no_sweep_wants_are_counted(store):
     shutil.rmtree(store.results / "wanted")
     finding = found(store)["rows"]
-    assert not finding.is_wrong and finding.said.startswith("4 stored trials are wanted by no sweep")
+    assert not finding.is_wrong and finding.message.startswith("4 stored trials are wanted by no sweep")
     report = memsweep.launch("smoke", store.results, limit=4)
     assert report.ran == 0 and list(inspect(store)) == []
 
@@ -160,7 +160,7 @@ def test_a_checkpoint_of_trials_that_have_ended_is_of_no_use(store):
     (store.results / "checkpoints").mkdir(exist_ok=True)
     path = store.results / "checkpoints" / "a.safetensors"
     path.write_bytes(len(text).to_bytes(8, "little") + text)
-    assert "all its trials have ended" in found(store)["checkpoint"].said
+    assert "all its trials have ended" in found(store)["checkpoint"].message
 
 
 def test_what_others_made_unwritable_is_named_with_the_remedy(tmp_path, monkeypatch):
@@ -171,8 +171,8 @@ def test_what_others_made_unwritable_is_named_with_the_remedy(tmp_path, monkeypa
     closed = {store.results / "launch.lock", store.results / "trials"}
     monkeypatch.setattr(inspection.os, "access", lambda path, mode: path not in closed)
     finding = found(store)["permissions"]
-    assert finding.is_wrong and all(str(path) in finding.said for path in closed)
-    assert f"chmod -R g+w {store.results}" in finding.said and "umask 002" in finding.said
+    assert finding.is_wrong and all(str(path) in finding.message for path in closed)
+    assert f"chmod -R g+w {store.results}" in finding.message and "umask 002" in finding.message
     monkeypatch.setattr(inspection.os, "access", lambda path, mode: False)
     assert "read only" in found(store) and "permissions" not in found(store)
     monkeypatch.setattr(inspection.os, "access", lambda path, mode: True)

@@ -123,4 +123,4 @@ def test_it_is_read_where_there_is_neither_torch_nor_ray(results):
         assert found.returncode == 0, found.stderr
     command = [sys.executable, "-c", textwrap.dedent(script), "doctor", "--results", str(results)]
     found = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
-    assert "every part is whole" in found.stdout and "Traceback" not in found.stderr
+    assert "all parts are complete" in found.stdout and "Traceback" not in found.stderr

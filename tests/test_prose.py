@@ -15,6 +15,7 @@ ROOMS = [
     "memsweep/data",
     "memsweep/engine",
     "memsweep/results",
+    "memsweep/check",
 ]
 """Rooms whose messages and names are held to it, too."""
 BANNED = {

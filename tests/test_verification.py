@@ -111,7 +111,7 @@ def test_what_is_missing_is_told(store):
 def test_trials_of_a_gpu_are_not_run_again_on_a_cpu(store, monkeypatch):
     rewritten(store, "packs", lambda row: {**row, "device": "cuda"})
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(StoreError, match="trained on a GPU, and torch can use none here"):
+    with pytest.raises(StoreError, match="trained on a GPU, but torch can use no GPU here"):
         list(verify(store, sample=1))
 
 
@@ -160,7 +160,7 @@ def test_data_that_is_not_what_was_trained_on_is_named(store, runner_result):
     (verdict,) = verify(store, sample=1)
     assert (verdict.outcome, verdict.worst) == ("different", "data_fingerprint")
     code, _, err = runner_result("verify", "--results", str(store.results), "--sample", "1")
-    assert code == 1 and "data_fingerprint is " in err and "stored is 0000000000000000" in err
+    assert code == 1 and "data_fingerprint is " in err and "but 0000000000000000 is stored" in err
 
 
 class Shared(torch.nn.Module):
@@ -243,7 +243,7 @@ def test_a_failed_trial_is_run_alone_and_its_error_told(store, runner_result):
     store.write("wanted", [wanted(broken, 9)])
     for _ in run_pack(Pack((broken,), slots=1), store):
         pass
-    with pytest.raises(StoreError, match=r"name code that would be run, tests.test_verification:Broken: if you trust"):
+    with pytest.raises(StoreError, match=r"code that verifying runs, tests.test_verification:Broken. If you trust"):
         error_of(store, broken.trial_id)
     code, out, err = runner_result("verify", "--own-code", broken.trial_id, "--results", str(store.results))
     assert code == 1 and out == ""

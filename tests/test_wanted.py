@@ -240,7 +240,7 @@ def test_a_launch_that_is_killed_between_two_parts_has_defined_nothing(store, mo
         launched(store, after)
     monkeypatch.undo()
     assert wanted(store) == ids(before)
-    assert [finding.what for finding in inspect(store)] == ["rows"] * bool(written)
+    assert [finding.kind for finding in inspect(store)] == ["rows"] * bool(written)
     launched(store, after)
     assert wanted(store) == ids(after) and list(inspect(store)) == []
 

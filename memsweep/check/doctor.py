@@ -23,7 +23,7 @@ FREE_GIB = 1
 def checks(results: str) -> list[dict[str, Any]]:
     """Returns one row per check: its name, state, and a text with advice.
 
-    States: ok; absent: optional and not installed; harmless: left over, nothing is lost; wrong: needs a fix.
+    States: ok; absent: optional and not installed; harmless: a leftover, nothing is lost; wrong: needs a fix.
     """
     rows = [*_python(), *_packages(), *_compiler(), *_devices(), *_data(), *_results(results), *_ports()]
     return [dict(zip(("check", "state", "found"), row, strict=True)) for row in rows]
@@ -76,7 +76,7 @@ def _data() -> Iterator[tuple[str, str, str]]:
         if task == "alternating":
             fields["data.validation_examples"] = 0
         problems = tasks.check(TrialConfig.of(fields))
-        yield f"data {task}", "absent" if problems else "ok", "; ".join(problems) or "at hand"
+        yield f"data {task}", "absent" if problems else "ok", "; ".join(problems) or "available"
 
 
 def _results(results: str) -> Iterator[tuple[str, str, str]]:
@@ -87,13 +87,13 @@ def _results(results: str) -> Iterator[tuple[str, str, str]]:
 
     store = store_if_there(results)
     if store is None:
-        yield "results", "absent", f"{results}: made by the first launch"
+        yield "results", "absent", f"{results}: the first launch creates it"
         return
     findings = list(inspect(store))
     for finding in findings:
-        yield finding.what, "wrong" if finding.is_wrong else "harmless", finding.said
+        yield finding.kind, "wrong" if finding.is_wrong else "harmless", finding.message
     if not any(finding.is_wrong for finding in findings):
-        yield "results", "ok", f"{results}: every part is whole"
+        yield "results", "ok", f"{results}: all parts are complete"
     yield "launch", "ok", "running" if store.is_locked() else "none running"
     if sentence := tracking(store):
         yield "MLflow", "harmless" if store.tracking().get("error") else "ok", sentence
@@ -104,6 +104,6 @@ def _results(results: str) -> Iterator[tuple[str, str, str]]:
 def _ports() -> Iterator[tuple[str, str, str]]:
     try:
         with socket.create_server(("127.0.0.1", 0)):
-            yield "loopback", "ok", "can be listened on"
+            yield "loopback", "ok", "a port can be opened"
     except OSError as error:
-        yield "loopback", "wrong", f"can't be listened on ({error}); Ray needs it"
+        yield "loopback", "wrong", f"no port can be opened ({error}); Ray needs one"

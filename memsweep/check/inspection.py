@@ -24,14 +24,14 @@ from memsweep.spec.schema import SCHEMAS, Status
 class Finding(NamedTuple):
     """A difference from the folder that a finished launch leaves."""
 
-    what: str
+    kind: str
     is_wrong: bool
     """Whether a person must repair it; if False, nothing is lost, and memsweep deletes or ignores it."""
-    said: str
+    message: str  # what is wrong, and what to do
 
 
 def inspect(store: Store) -> Iterator[Finding]:
-    """Yields all findings, each with what to do."""
+    """Yields all findings."""
     damaged = list(_damaged_parts(store))
     yield from damaged
     if not damaged:
@@ -56,7 +56,7 @@ def incomplete(store: Store) -> list[str]:
         stored = trial_state.end_of(end) if end else trial_state.NOT_STORED
         if trial_state.state(stored, records) not in trial_state.SETTLED:
             lacks = ", ".join(sorted(records - stored[1])) if trial_state.is_settled(stored[0]) else ""
-            how = f"{stored[0]} without the probes {lacks} that are wanted" if lacks else stored[0] or "missing"
+            how = f"{stored[0]} without the wanted probes {lacks}" if lacks else stored[0] or "missing"
             problems.append(f"{row['trial_id']} of {row['sweep']}: {how}")
     return [*problems, *_lacking(store, rows, ends)]
 
@@ -82,28 +82,28 @@ def _damaged_parts(store: Store) -> Iterator[Finding]:
 def _copies(store: Store) -> Iterator[Finding]:
     paths = [path for table in SCHEMAS for path in store.parts(table) if not PART_NAME.fullmatch(path.stem)]
     if paths:
-        yield Finding("copies", False, f"{_files(paths)}: of parts that are there too; rows count once, delete them")
+        yield Finding("copies", False, f"{_files(paths)}: copies of parts, whose rows count once; delete the copies")
 
 
 def _files_beside_parts(store: Store) -> Iterator[Finding]:
-    """Files among the parts left by a copy, a download or an interrupted write, and parts in a nested folder."""
+    """Yields files among the parts left by a copy, a download or an interrupted write, and parts in a nested folder."""
     parts = {path for table in SCHEMAS for path in store.parts(table)}
     others: list[Location] = [
         path for table in SCHEMAS for path in (store.results / table).glob("*") if path not in parts
     ]
     cut = [path for path in others if path.name.startswith(".") and path.suffix == ".tmp"]
     if half := [*cut, *store.results.glob(".*.tmp")]:
-        yield Finding("half written", False, f"{_files(half)}; a launch deletes what is older than an hour")
+        yield Finding("half written", False, f"{_files(half)}; a launch deletes files older than an hour")
     if foreign := [path for path in others if path not in cut]:
-        yield Finding("other files", False, f"{_files(foreign)}; not read: parts are called <table>/<hash>.parquet")
+        yield Finding("other files", False, f"{_files(foreign)}; ignored: parts are named <table>/<hash>.parquet")
     if isinstance(store.results, Path):
         inner = sorted({path.parent.parent for path in store.results.glob("*/trials/*.parquet")})
         for folder in inner:
             yield Finding(
                 "folder in folder",
                 True,
-                f"{folder} holds results that are not read here: to merge them, "
-                f"cp -rn {shlex.quote(f'{folder}/.')} {shlex.quote(str(store.results))}, then move it away",
+                f"{folder} holds results that are not read. To merge them, run "
+                f"cp -rn {shlex.quote(f'{folder}/.')} {shlex.quote(str(store.results))}, then move {folder} away",
             )
 
 
@@ -116,13 +116,13 @@ def _checkpoints(store: Store, settled: frozenset[str]) -> Iterator[Finding]:
         try:
             saved = checkpoints.read(path)
         except checkpoints.DamagedError as error:
-            message = f"{path}: {error}; the next launch deletes it, and its trials go on from what else is there"
+            message = f"{path}: {error}; the next launch deletes it; its trials resume from others or start again"
             yield Finding("checkpoint", False, message)
             continue
         if settled.issuperset(saved.steps):
             yield Finding("checkpoint", False, f"{path}: all its trials have ended; the next launch deletes it")
     if words := [path for path in folder.glob("*.txt") if path.stat().st_size]:
-        yield Finding("last words", False, f"{_files(words)} of workers that died; the next launch deletes them")
+        yield Finding("last words", False, f"{_files(words)}: tracebacks of dead workers; the next launch deletes them")
     if cut := list(folder.glob(".*.tmp")):
         yield Finding("half written", False, f"{_files(cut)}; the next launch deletes them")
 
@@ -144,7 +144,7 @@ def _notes(store: Store) -> Iterator[Finding]:
         except (OSError, ValueError):
             is_valid = False
         if not is_valid:
-            yield Finding("note", False, f"{path} can't be read: it tells nothing, and the next launch writes it anew")
+            yield Finding("note", False, f"{path} can't be read and is ignored; the next launch writes a new one")
 
 
 def _tables(store: Store) -> Iterator[Finding]:
@@ -158,27 +158,27 @@ def _tables(store: Store) -> Iterator[Finding]:
         yield Finding(
             "rows",
             True,
-            f"finished trials lack rows of {len(lacking)} tables in all, such as {lacking[0]}; memsweep verify lists "
-            "them: copy the folder again, with all its tables",
+            f"rows of finished trials are missing in {len(lacking)} places, as {lacking[0]}; memsweep verify lists "
+            "them. Copy the folder again, with all its tables",
         )
     if (sweeps := wanted.partial(store)) and not store.is_locked():
         yield Finding(
             "rows",
             False,
-            f"{', '.join(sweeps)}: the table wanted lacks rows of the last launch, so that the one before it counts, "
-            "if there is one: launch again",
+            f"{', '.join(sweeps)}: the table wanted lacks rows of the last launch, so the launch before it counts, "
+            "if there was one. Launch again",
         )
     if orphans := ends.keys() - {row["trial_id"] for row in rows}:
         yield Finding(
             "rows",
             False,
-            f"{len(orphans)} stored trials are wanted by no sweep here, and in no figure: launch their sweep, which "
-            "runs none of them again, or copy the table wanted too",
+            f"{len(orphans)} stored trials are wanted by no sweep of this folder, and are in no figure. Launch their "
+            "sweep, which does not run them again, or copy the table wanted too",
         )
 
 
 def _wanted(store: Store) -> list[dict[str, Any]]:
-    """Each wanted trial once, in the row of the sweep that wants the most probes."""
+    """Returns each wanted trial once, in the row of the sweep that wants the most probes."""
     rows = sorted(store.current("wanted").to_pylist(), key=lambda row: len(wanted.records(row)))
     return list({row["trial_id"]: row for row in rows}.values())
 
@@ -191,7 +191,7 @@ def _ends(store: Store) -> dict[str, dict[str, Any]]:
 
 
 def _lacking(store: Store, wanted_trials: list[dict[str, Any]], ends: dict[str, dict[str, Any]]) -> list[str]:
-    """Finished trials without all measurements or probe rows."""
+    """Returns a sentence for each table in which a finished trial lacks measurements or probe rows."""
     counts = {
         table: Counter(store.current(table, ["trial_id"])["trial_id"].to_pylist()) for table in ("steps", *PROBES)
     }
@@ -207,7 +207,7 @@ def _lacking(store: Store, wanted_trials: list[dict[str, Any]], ends: dict[str, 
         for probe in filter(None, (end["probes"] or "").split(",")):
             rows, examples = counts[probe][trial_id], trial.data.examples
             if rows == 0 or (probe == "examples" and rows != examples):
-                wanted_rows = f"not {examples}" if probe == "examples" else "where there must be some"
+                wanted_rows = f"not {examples}" if probe == "examples" else "not 1 or more"
                 problems.append(f"{trial_id} of {row['sweep']}: {rows} rows in {probe}, {wanted_rows}")
     return problems
 
@@ -220,11 +220,11 @@ def _measured_steps(trial: TrialConfig, step_count: int) -> Iterator[int]:
 
 
 def _permissions(store: Store) -> Iterator[Finding]:
-    """Files that this user can't write in a folder shared by several users."""
+    """Yields a finding for files that this user can't write in a folder shared by several users."""
     if not isinstance(store.results, Path):
         return
     if not os.access(store.results, os.W_OK):
-        yield Finding("read only", False, f"{store.results}: you may read it, not launch into it")
+        yield Finding("read only", False, f"{store.results}: you can read it, but not launch into it")
         return
     folders = [path for path in sorted(store.results.glob("*")) if path.is_dir()]
     files = sorted(path for pattern in ("*.lock", "mlflow.db*") for path in store.results.glob(pattern))
@@ -232,13 +232,13 @@ def _permissions(store: Store) -> Iterator[Finding]:
         yield Finding(
             "permissions",
             True,
-            f"{', '.join(map(str, closed))}: you can't write there; whoever made them: chmod -R g+w "
+            f"{', '.join(map(str, closed))}: you can't write there. Their owner runs chmod -R g+w "
             f"{shlex.quote(str(store.results))}, and umask 002 before the next launch",
         )
 
 
 def _files(paths: list[Any]) -> str:
-    """The path of one file, or the number and folders of several."""
+    """Returns the path of one file, or the number and folders of several."""
     if len(paths) == 1:
         return str(paths[0])
     return f"{len(paths)} files in {', '.join(sorted({str(path.parent) for path in paths}))}"

@@ -1,4 +1,4 @@
-"""The packages that memsweep needs, and the message where a package is missing, as in a read-only environment."""
+"""The packages that memsweep needs, and the message where a package is missing, as where results are only read."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ def requirements() -> dict[str, str]:
 
 
 def remedy(error: ModuleNotFoundError) -> str | None:
-    """Returns what to do about a missing package; None where memsweep does not require it."""
+    """Returns a message on a missing package with the remedy; None where memsweep does not require the package."""
     module = (error.name or "").partition(".")[0]
     name = NAMES.get(module, module)
     if name not in requirements():
         return None
     return (
-        f"this needs the package {name}, which is not installed here: pip install -c constraints.txt {name}. "
+        f"the package {name} is not installed: pip install -c constraints.txt {name}. "
         "Reading results needs fewer packages (docs/how-to/results.md lists them)."
     )

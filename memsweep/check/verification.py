@@ -60,7 +60,7 @@ class Verdict(NamedTuple):
 
     @property
     def holds(self) -> bool:
-        """Whether the stored numbers are confirmed or of an older protocol."""
+        """Returns whether the stored numbers are confirmed or of an older protocol."""
         return self.outcome in (EXACT, OLDER)
 
 
@@ -98,7 +98,7 @@ def verify(
         try:
             if way.device == "cuda" and not torch.cuda.is_available():
                 raise StoreError(
-                    f"{trial_id}: trained on a GPU, and torch can use none here. Verify it on a machine that has one."
+                    f"{trial_id}: trained on a GPU, but torch can use no GPU here. Verify it on a machine with a GPU."
                 )
             yield _verdict(_trusted(trial_of(rows[trial_id]), own_code), row, curves[trial_id], way)
         except Exception as error:
@@ -126,7 +126,7 @@ def error_of(store: Store, trial_id: str, *, own_code: bool = False) -> str | No
     torch.set_num_threads(1)
     rows = wanted.by_trial(store)
     if trial_id not in rows:
-        raise StoreError(f"{trial_id}: the table wanted of {store.results} has no row of it, which holds its fields.")
+        raise StoreError(f"{trial_id}: the table wanted of {store.results} has no row with its fields.")
     trial = _trusted(trial_of(rows[trial_id]), own_code)
     choice = execution_plan.stored(store).get(program_name(trial), execution_plan.ExecutionPlan())
     faulthandler.enable(STDERR)
@@ -159,22 +159,22 @@ def _verdict(trial: TrialConfig, row: dict[str, Any], curve: dict[int, dict[str,
         way.mode,
         way.compiled,
         "not stored" if fingerprint is None else EXACT if same else "differ",
-        _told(apart) if deviations else EXACT,
+        _text(apart) if deviations else EXACT,
         worst or WEIGHTS * (not same),
-        _told(distance) if distance else EXACT,
-        "" if same_data else f"{DATA} is {data}, stored is {row[DATA]}: the data is not what it was trained on",
+        _text(distance) if distance else EXACT,
+        "" if same_data else f"{DATA} is {data}, but {row[DATA]} is stored: the trial was trained on other data",
     )
 
 
-def _told(difference: float) -> str:
+def _text(difference: float) -> str:
     return f"{difference:.1e}"
 
 
 def _trusted(trial: TrialConfig, own_code: bool) -> TrialConfig:
-    """The trial, unless it names code and `own_code` is not set: tables could name any importable code."""
+    """Returns the trial; raises StoreError if it names code without `own_code`: tables can name any importable code."""
     if trial.imports and not own_code:
         raise StoreError(
-            f"{trial.trial_id}: the tables name code that would be run, {', '.join(trial.imports)}: if you trust who "
-            "wrote them, memsweep verify --own-code."
+            f"{trial.trial_id}: the tables name code that verifying runs, {', '.join(trial.imports)}. If you trust the "
+            "author of the tables, use memsweep verify --own-code."
         )
     return trial

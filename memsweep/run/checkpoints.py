@@ -70,12 +70,12 @@ def read(path: Location) -> Saved:
             header = json.loads(file.read(min(size, path.stat().st_size)))
         end = max(entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__")
         if path.stat().st_size != 8 + size + end:
-            raise DamagedError("it is cut off")
+            raise DamagedError("the file is truncated")
         note = json.loads(header["__metadata__"]["memsweep"])
         steps = dict(zip(note["members"], note["steps"], strict=True))
         return Saved(path, steps, tuple(note["trials"]), int(note["slots"]), note["execution"])
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise DamagedError(f"it is no checkpoint ({error})") from error
+        raise DamagedError(f"the file is not a checkpoint ({error})") from error
 
 
 def steps(store: Store) -> dict[str, int]:
@@ -114,7 +114,7 @@ def remove_damaged(store: Store) -> list[str]:
             read(path)
         except DamagedError as error:
             path.unlink(missing_ok=True)
-            sentences.append(f"{path}: {error}; it is deleted, and its trials go on from what else is there.")
+            sentences.append(f"{path}: {error}; it is deleted; its trials resume from others or start again.")
     return sentences
 
 
