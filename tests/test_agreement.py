@@ -17,7 +17,7 @@ from memsweep.results.status import states as states_of
 from memsweep.results.storage.store import Snapshot, Store
 from memsweep.results.trial_state import SETTLED
 from memsweep.run import plan
-from memsweep.run.rounds.asking import Asking
+from memsweep.run.rounds.replay import Replay
 from memsweep.spec.budget import Budget
 from memsweep.spec.sweep_files import load_sweep
 from tests.cases import ended, step
@@ -111,7 +111,7 @@ def every_end(store):
 def search_half_run(store):
     sweep = sizes(10, 20, 40, 80, 160)
     rounds = launched(store, sweep)
-    fit(store, rounds.asked, 30)
+    fit(store, rounds.trials, 30)
     rounds.next()
 
 
@@ -248,7 +248,7 @@ def test_launching_again_is_planned_to_run_what_status_misses(tmp_path, make):
         "old_and_launched": SMOKE,
     }.get(make.__name__, NARROW if make is not added else widths(8, 16, 32))
     (row,) = overview(store)
-    asking = Asking(again, store)
-    assert len(asking.missing()) == row["missing"]
-    assert len(asking.missing(retry=True)) == row["missing"] + row["failed"], "as `missing` lists them"
-    assert len(Asking(again, store, limit=1, retry=True).trials) == 1, "what a limit shows"
+    replay = Replay(again, store)
+    assert len(replay.missing()) == row["missing"]
+    assert len(replay.missing(retry=True)) == row["missing"] + row["failed"], "as `missing` lists them"
+    assert len(Replay(again, store, limit=1, retry=True).trials) == 1, "what a limit shows"

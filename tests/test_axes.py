@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from memsweep.results.storage.store import Store
-from memsweep.run.rounds.asking import Asking
+from memsweep.run.rounds.replay import Replay
 from memsweep.spec.axes import MOST_VALUES, alike, linspace
 from memsweep.spec.config import FIELDS, ConfigError, TrialConfig
 from memsweep.spec.sweep import MOST_TRIALS, Sweep, SweepError
@@ -138,17 +138,17 @@ def test_a_number_that_is_stored_but_for_rounding_is_not_trained_again(store):
         Sweep("n", {**NOISE, "optimizer.learning_rate": 0.3}, axes={"data.noise_fraction": np.arange(0, 0.5, 0.1)}),
     )
     base = {**NOISE, "optimizer.learning_rate": 0.1 + 0.2}
-    again = Asking(Sweep("n", base, axes={"data.noise_fraction": linspace(0, 0.4, 5)}), store)
+    again = Replay(Sweep("n", base, axes={"data.noise_fraction": linspace(0, 0.4, 5)}), store)
     assert again.missing() == []
     assert again.remarks == [
-        "n: data.noise_fraction = 0.3 is taken for the 0.30000000000000004 of its stored trials.",
-        "n: optimizer.learning_rate = 0.30000000000000004 is taken for the 0.3 of its stored trials.",
+        "n: data.noise_fraction = 0.3 is replaced by 0.30000000000000004, the value of its stored trials.",
+        "n: optimizer.learning_rate = 0.30000000000000004 is replaced by 0.3, the value of its stored trials.",
     ]
 
 
 def test_another_sweeps_numbers_stay_as_they_are(store):
     keep(store, Sweep("n", NOISE, axes={"data.noise_fraction": np.arange(0, 0.5, 0.1)}))
-    other = Asking(Sweep("m", NOISE, axes={"data.noise_fraction": linspace(0, 0.4, 5)}), store)
+    other = Replay(Sweep("m", NOISE, axes={"data.noise_fraction": linspace(0, 0.4, 5)}), store)
     assert len(other.missing()) == 1 and other.remarks == []
 
 
@@ -157,7 +157,7 @@ def test_a_sweep_that_has_stored_both_numbers_keeps_both(store):
     for values in (np.arange(0, 0.5, 0.1), linspace(0, 0.4, 5)):
         sweep = Sweep("n", NOISE, axes={"data.noise_fraction": values})
         keep(store, sweep)
-        assert Asking(sweep, store).sweep is sweep
+        assert Replay(sweep, store).sweep is sweep
 
 
 # Grids that are made as they are asked for.
@@ -189,8 +189,8 @@ def test_what_a_limit_shows_is_all_that_is_made(monkeypatch):
     made = []
     seeded = TrialConfig.seeded
     monkeypatch.setattr(TrialConfig, "seeded", lambda trial, seed: made.append(seed) or seeded(trial, seed))
-    asking = Asking(Sweep("big", NOISE, axes=THIRTY_MILLION, seeds=range(5)), None, limit=3)
-    assert [trial.seed for trial in asking.missing()] == [0, 1, 2] and len(made) == 3
+    replay = Replay(Sweep("big", NOISE, axes=THIRTY_MILLION, seeds=range(5)), None, limit=3)
+    assert [trial.seed for trial in replay.missing()] == [0, 1, 2] and len(made) == 3
 
 
 def test_a_spacing_of_millions_is_refused_at_once():

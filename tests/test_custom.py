@@ -14,7 +14,7 @@ from memsweep.results.storage.store import Store
 from memsweep.run import plan
 from memsweep.run.packing import Pack
 from memsweep.run.policy import protocols
-from memsweep.run.rounds.asking import Asking
+from memsweep.run.rounds.replay import Replay
 from memsweep.run.worker.execution import run_pack
 from memsweep.spec.config import TrialConfig
 from memsweep.spec.sweep import Sweep
@@ -145,7 +145,7 @@ def test_only_trials_of_renumbered_labels_are_of_a_newer_protocol(tmp_path: Path
     fields = {"data.examples": 100, "data.validation_examples": 50, "data.test_examples": 50}
     names = [f"tasks_of_test_custom:{name}" for name in ("from_zero", "from_one")]
     sweep = Sweep("mine", fields, axes={"data.task": names}, seeds=(0,))
-    same, renumbered = Asking(sweep, None).trials.values()
+    same, renumbered = Replay(sweep, None).trials.values()
     assert (same.flat()["protocol"], same.trial_id) == (1, FROM_ZERO_ID)
     assert renumbered.flat()["protocol"] == 2
     assert of("from_one", protocol=1).trial_id == FROM_ONE_ID

@@ -329,5 +329,5 @@ class Crashing(Net):
 
 
 def test_sweeps_without_code_of_a_users_own_start_no_process(monkeypatch):
-    monkeypatch.setattr(plan.apart, "ask", lambda *_: pytest.fail("asked"))
+    monkeypatch.setattr(plan.isolation, "evaluate", lambda *_: pytest.fail("evaluated"))
     plan.check([trial(), trial("dropout"), trial("lstm, copy")])

@@ -15,7 +15,7 @@ from memsweep.results.storage.store import Store
 from memsweep.run import plan
 from memsweep.run.packing import Pack
 from memsweep.run.policy import protocols
-from memsweep.run.rounds.asking import Asking
+from memsweep.run.rounds.replay import Replay
 from memsweep.run.worker.execution import run_pack
 from memsweep.spec.config import TrialConfig
 from memsweep.spec.sweep import Sweep
@@ -103,7 +103,7 @@ def test_they_are_counted_apart_and_verified(tmp_path):
 def test_their_protocol_is_raised_and_that_of_others_is_not():
     families = ("mlp", "tests.cases:Normalized", "tests.cases:HalfFrozen")
     sweep = Sweep("families", SMALL, axes={"model.family": families})
-    numbers = {t.model.family: t.flat()["protocol"] for t in Asking(sweep, None).trials.values()}
+    numbers = {t.model.family: t.flat()["protocol"] for t in Replay(sweep, None).trials.values()}
     assert numbers == dict(zip(families, (1, 1, 2), strict=True))
     with pytest.raises(plan.SweepError, match="leave protocol unset"):
         plan.check([TrialConfig.of({**SMALL, **CASES[CASE], "protocol": 1})])

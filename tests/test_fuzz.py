@@ -21,8 +21,8 @@ from memsweep.results.storage.notes import PROGRAMS, RUNNING, SEARCHES
 from memsweep.results.storage.store import Store, StoreError
 from memsweep.run import checkpoints, plan
 from memsweep.run.packing import Pack
-from memsweep.run.rounds.asking import Asking
 from memsweep.run.rounds.definition import write_wanted
+from memsweep.run.rounds.replay import Replay
 from memsweep.spec.config import FIELDS, ConfigError, TrialConfig
 from memsweep.spec.schema import SCHEMAS, cell
 from memsweep.spec.sweep import Sweep, SweepError
@@ -272,7 +272,7 @@ def test_definitions_of_anything(definition):
         plan.check(sweep.trials[:1])
     except (SweepError, ConfigError) as error:
         assert error.problems
-    assert Asking(sweep, None, limit=2).missing() == list(sweep.trials[:2])
+    assert Replay(sweep, None, limit=2).missing() == list(sweep.trials[:2])
 
 
 VERBS = ["status", "missing", "missing smoke", "query", "compact", "plan no_such", "doctor", "launch outside"]

@@ -16,6 +16,8 @@ MOVED = {
     "memsweep.launch": "apart asking attempt calibration checkpoints choices cluster comparison definition driver "
     "execution inspection launcher ledger packing patience plan probes protocols provenance retries search sources "
     "spelling tune verification watchdog",
+    "memsweep.run.policy": "apart",
+    "memsweep.run.rounds": "asking",
     "memsweep.results": "background databases follow location locks parts projection store tracking",
     "memsweep.engine": "cells checkpoint compilation evaluation lifting losses memorizer metrics models optim plain "
     "program regularizers scan sequence_models state step streams trainer updates",

@@ -12,8 +12,8 @@ from memsweep.results.storage.store import Store
 from memsweep.run import plan
 from memsweep.run.packing import Pack
 from memsweep.run.policy import protocols
-from memsweep.run.rounds.asking import Asking
 from memsweep.run.rounds.definition import write_wanted
+from memsweep.run.rounds.replay import Replay
 from memsweep.run.worker import provenance
 from memsweep.run.worker.execution import run_pack
 from tests.stored_code import FROZEN, SKIPPING, SWEEP
@@ -50,12 +50,12 @@ def named(trial):
 
 def train_anew(store):
     """What a launch does with the sweep, without Ray."""
-    asking = Asking(SWEEP, store)
-    write_wanted(SWEEP, list(asking.trials.values()), store)
-    for trial in asking.missing():
+    replay = Replay(SWEEP, store)
+    write_wanted(SWEEP, list(replay.trials.values()), store)
+    for trial in replay.missing():
         for _ in run_pack(Pack((trial,), slots=1), store):
             pass
-    return asking
+    return replay
 
 
 def test_old_rows_are_read_and_exported_as_before(store):
@@ -65,18 +65,18 @@ def test_old_rows_are_read_and_exported_as_before(store):
 
 
 def test_only_what_a_mend_concerns_is_missing(store):
-    asking = Asking(SWEEP, store)
-    assert {named(trial) for trial in asking.missing()} == set(MENDED)
-    for trial in asking.trials.values():
+    replay = Replay(SWEEP, store)
+    assert {named(trial) for trial in replay.missing()} == set(MENDED)
+    for trial in replay.trials.values():
         assert (trial.trial_id == OLD_IDS[named(trial)]) == (named(trial) not in MENDED)
         assert trial.with_fields({"protocol": 1}).trial_id == OLD_IDS[named(trial)]
-    assert protocols.remark(asking.missing(), store).startswith(f"{len(MENDED)} stored trial")
+    assert protocols.remark(replay.missing(), store).startswith(f"{len(MENDED)} stored trial")
 
 
 def test_it_is_trained_anew_beside_the_old_rows(store):
     before = memsweep.table("trials", store.results).set_index("trial_id")
-    asking = train_anew(store)
-    assert not Asking(SWEEP, store).missing() and not plan.work(list(asking.trials.values()), store).missing
+    replay = train_anew(store)
+    assert not Replay(SWEEP, store).missing() and not plan.work(list(replay.trials.values()), store).missing
     after = memsweep.table("trials", store.results).set_index("trial_id")
     assert len(after) == len(before) + len(MENDED) and set(after["protocol"]) == {1, 2}
     names = ["train_correct_count", "validation_correct_count", "weights_fingerprint", "protocol", "class_count"]

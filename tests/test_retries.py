@@ -12,7 +12,7 @@ from memsweep.run.packing import Pack
 from memsweep.run.ray_tune import PackQueue, Searcher
 from memsweep.run.recovery.hang_guard import COMPILING_SECONDS, HangGuard, LastWords, last_words
 from memsweep.run.recovery.retries import DEATHS, TRIES
-from memsweep.run.rounds.asking import Asking
+from memsweep.run.rounds.replay import Replay
 from memsweep.run.rounds.rounds import Rounds
 from memsweep.spec.budget import Budget
 from memsweep.spec.sweep import Sweep
@@ -179,7 +179,7 @@ def test_machines_taken_away_with_notice_cost_no_tries():
 def test_trials_that_have_ended_and_are_not_in_the_tables_are_not_run_without_end(tmp_path, monkeypatch):
     store = Store(tmp_path / "results", create=True)
     sweep = Sweep("s", {"data.task": "digits"}, seeds=range(3))
-    rounds = Rounds([Asking(sweep, store)], store)
+    rounds = Rounds([Replay(sweep, store)], store)
     assert len(rounds.missing) == 3
     rows = [ended(t.trial_id) for t in sweep.trials]
     store.write("trials", rows[:2])
@@ -188,13 +188,13 @@ def test_trials_that_have_ended_and_are_not_in_the_tables_are_not_run_without_en
     ):
         rounds.next()
     store.write("trials", rows[2:])
-    assert not any(due.trials for due in Rounds([Asking(sweep, store)], store).next())
+    assert not any(due.trials for due in Rounds([Replay(sweep, store)], store).next())
 
 
 def test_trials_that_a_budget_left_out_are_not_taken_for_lost(tmp_path):
     store = Store(tmp_path / "results", create=True)
     sweep = Sweep("s", {"data.task": "digits"}, seeds=range(3))
-    rounds = Rounds([Asking(sweep, store)], store, Budget(trials=1))
+    rounds = Rounds([Replay(sweep, store)], store, Budget(trials=1))
     (first,) = rounds.missing
     store.write("trials", [ended(first.trial_id)])
     assert not any(due.trials for due in rounds.next())

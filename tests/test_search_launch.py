@@ -10,7 +10,7 @@ import pytest
 
 import memsweep
 from memsweep.results.storage.store import Store
-from memsweep.run.rounds.asking import Asking
+from memsweep.run.rounds.replay import Replay
 from memsweep.spec.sweep_files import load_sweep
 from tests.test_launch import ROOT, command, memsweep_, rows
 
@@ -150,5 +150,5 @@ def test_halving_pauses_gives_up_and_goes_on_with_the_numbers_of_one_never_pause
     verdicts = [json.loads(line) for line in exact.stdout.splitlines()]
     assert exact.returncode == 0 and verdicts, exact.stderr
     monkeypatch.syspath_prepend(tmp_path)
-    again = Asking(load_sweep(str(path)), Store(tmp_path / "results"))
+    again = Replay(load_sweep(str(path)), Store(tmp_path / "results"))
     assert again.round is None and set(again.trials) == set(trials["trial_id"])

@@ -267,7 +267,7 @@ def test_a_configuration_that_was_given_up_stays_so_when_it_is_proposed_again():
 def test_what_was_given_up_elsewhere_is_no_complete_configuration():
     sweep = best_sweep(configurations=8, at_a_time=8)
     said = run(sweep, lambda trial: {**accuracy(trial), "status": "pruned"})[1]
-    assert "No configuration came to an end" in said
+    assert "No configuration has a value" in said
 
 
 def test_configurations_that_fail_or_are_no_valid_ones_are_told_so():
@@ -278,7 +278,7 @@ def test_configurations_that_fail_or_are_no_valid_ones_are_told_so():
 
     found, said = run(best_sweep(space=space, sampler="grid"), outcome)
     assert 0 < len({t.setting_id for t in asked_once(found).values()}) < 4 and "Best of 2 complete" in said
-    assert "No configuration came to an end" in run(best_sweep(), lambda trial: end(Status.FAILED))[1]
+    assert "No configuration has a value" in run(best_sweep(), lambda trial: end(Status.FAILED))[1]
 
 
 def test_the_study_opens_in_optuna(tmp_path):

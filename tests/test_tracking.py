@@ -12,8 +12,8 @@ from mlflow.exceptions import MlflowException
 from memsweep.results.mlflow import projection, sync
 from memsweep.results.mlflow.sync import Tracking
 from memsweep.results.storage.store import Store
-from memsweep.run.rounds.asking import give_up
 from memsweep.run.rounds.definition import write_wanted
+from memsweep.run.rounds.replay import give_up
 from memsweep.spec.schema import Status
 from memsweep.spec.sweep import Sweep
 from tests.cases import ended

@@ -12,7 +12,7 @@ from memsweep.results.compaction import compact
 from memsweep.results.status import failures, overview
 from memsweep.results.storage.store import Store
 from memsweep.run.rounds import definition
-from memsweep.run.rounds.asking import Asking
+from memsweep.run.rounds.replay import Replay
 from memsweep.run.rounds.rounds import Rounds
 from memsweep.spec.budget import Budget
 from memsweep.spec.schema import SCHEMAS
@@ -44,7 +44,7 @@ def launched(store, *sweeps, add=False, **bounds):
     more = {"add": True} if add else {}
     probed = [{"probed": definition.probes_before(sweep.name, store)} if add else {} for sweep in sweeps]
     rounds = Rounds(
-        [Asking(sweep, store, **own) for sweep, own in zip(sweeps, probed, strict=True)], store, **bounds, **more
+        [Replay(sweep, store, **own) for sweep, own in zip(sweeps, probed, strict=True)], store, **bounds, **more
     )
     rounds.note()
     return rounds
@@ -165,7 +165,7 @@ def test_a_limit_counts_trials_of_each_sweep_and_settled_ones_too(store):
     settle(store, one.trials[:1])
     rounds = launched(store, one, other, limit=2)
     assert [t.trial_id for t in rounds.missing] == [*ids(one)[1:2], *ids(other)[:2]]
-    assert rounds.admitted == {*ids(one)[:2], *ids(other)[:2]}
+    assert rounds.ids_within_limit == {*ids(one)[:2], *ids(other)[:2]}
 
 
 def test_a_launch_with_a_clock_that_is_behind_defines_it_all_the_same(store):
@@ -191,10 +191,10 @@ def test_of_two_launches_the_newer_says_which_probes_are_wanted(store, name):
         f"select trial_id from wanted where probes like '%examples%' and sweep = '{name}'", store.results
     )
     assert sorted(rows["trial_id"]) == sorted(ids(probed))
-    left = len(Asking(probed, store).missing())
+    left = len(Replay(probed, store).missing())
     assert overview(store)[0]["missing"] == left == 2 and overview(store)[0]["finished"] == 0
     settle(store, bare.trials, attempt_id="b", probes="examples")
-    assert overview(store)[0]["missing"] == len(Asking(probed, store).missing()) == 0
+    assert overview(store)[0]["missing"] == len(Replay(probed, store).missing()) == 0
     launched(store, bare)
     assert set(store.current("wanted", ["probes"])["probes"].to_pylist()) == {""}
 
@@ -281,10 +281,10 @@ def test_of_two_folders_copied_into_one_the_newer_launch_counts(store, tmp_path)
 def test_rounds_belong_to_one_launch_and_a_replay_keeps_them(store):
     sweep = sizes(10, 20, 40, 80, 160)
     rounds = launched(store, sweep)
-    first = [trial.trial_id for trial in rounds.asked]
-    fit(store, rounds.asked, 30)
+    first = [trial.trial_id for trial in rounds.trials]
+    fit(store, rounds.trials, 30)
     rounds.next()
-    both = [trial.trial_id for trial in rounds.asked]
+    both = [trial.trial_id for trial in rounds.trials]
     assert wanted(store, "sizes") == both and len(both) > len(first)
     launches = store.current("wanted", ["launch_id", "round"]).to_pydict()
     assert len(set(launches["launch_id"])) == 1 and set(launches["round"]) == {1, 2}
@@ -293,34 +293,34 @@ def test_rounds_belong_to_one_launch_and_a_replay_keeps_them(store):
     assert store.parts("wanted") == parts, "the same search again"
     shutil.rmtree(store.results / "trials")
     again = launched(store, sweep)
-    assert len(again.asked) == len(first) and wanted(store, "sizes") == both, "still on its way there"
+    assert len(again.trials) == len(first) and wanted(store, "sizes") == both, "still on its way there"
 
 
 def test_a_search_that_comes_to_other_trials_defines_what_is_wanted_anew(store):
     sweep = sizes(10, 20, 40, 80, 160)
     rounds = launched(store, sweep)
-    fit(store, rounds.asked, 30)
+    fit(store, rounds.trials, 30)
     rounds.next()
     before = wanted(store, "sizes")
     shutil.rmtree(store.results / "trials")
     rounds = launched(store, sweep)
-    fit(store, rounds.asked, 500)
+    fit(store, rounds.trials, 500)
     rounds.next()
-    now = [trial.trial_id for trial in rounds.asked]
+    now = [trial.trial_id for trial in rounds.trials]
     assert wanted(store, "sizes") == now != before
 
 
 def test_a_search_of_another_grid_does_not_keep_the_rounds_of_the_one_before(store):
     launched(store, sizes(10, 20, 40, seeds=3))
     rounds = launched(store, sizes(10, 20, 40, seeds=1))
-    assert wanted(store, "sizes") == [trial.trial_id for trial in rounds.asked]
+    assert wanted(store, "sizes") == [trial.trial_id for trial in rounds.trials]
 
 
 def test_a_round_that_is_stored_in_part_does_not_count_and_the_launch_does(store, monkeypatch):
     sweep = sizes(10, 20, 40, 80, 160, seeds=8)
     rounds = launched(store, sweep)
     first = wanted(store, "sizes")
-    fit(store, rounds.asked, 30)
+    fit(store, rounds.trials, 30)
     monkeypatch.setattr(definition, "WANTED_ROWS", 3)
     before = set(store.parts("wanted"))
     rounds.next()
@@ -335,7 +335,7 @@ def test_a_round_that_is_stored_in_part_does_not_count_and_the_launch_does(store
 
 def test_a_limit_of_a_search_wants_the_whole_round_and_goes_no_further(store):
     sweep = sizes(10, 20, 40, 80, 160)
-    whole = [trial.trial_id for trial in Asking(sweep, store).trials.values()]
+    whole = [trial.trial_id for trial in Replay(sweep, store).trials.values()]
     rounds = launched(store, sweep, limit=1)
     assert wanted(store, "sizes") == whole and len(whole) > len(rounds.missing) == 1
     fit(store, rounds.missing, 30)

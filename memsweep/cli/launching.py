@@ -72,9 +72,9 @@ def plan(
         del row["seconds"], row["seconds_error"]
         row |= {"time": duration(seconds), "time_error": duration(seconds * launch.estimate.error)}
     if loaded.search is not None:
-        number, most = launch.asking.number, loaded.search.most(loaded)
+        number, most = launch.replay.number, loaded.search.most(loaded)
         row |= {"search": loaded.search.name, "round": number, "trials_at_most": most}
-        say(f"{launch.asking.said}. Packs, memory and time are those of this round.")
+        say(f"{launch.replay.progress}. Packs, memory and time are those of this round.")
     if hourly_price is not None:
         row["price"] = round(seconds / 3600 * row["workers"] * hourly_price, 2)
     print_rows([row], output, vertical=True)
@@ -84,7 +84,7 @@ def _plan_row(launch: Preview) -> dict[str, Any]:
     """Returns the row of `plan` that programs read."""
     work, packs, programs, estimate = launch.work, launch.packs, launch.programs.values(), launch.estimate
     return {
-        "sweep": launch.asking.sweep.name,
+        "sweep": launch.replay.sweep.name,
         "wanted": len(work.wanted),
         "settled": len(work.settled),
         "failed": len(work.failed),
@@ -247,16 +247,16 @@ def missing(
 
     Example: memsweep missing generalization --format jsonl
     """
-    from memsweep.run.rounds.asking import Asking
+    from memsweep.run.rounds.replay import Replay
     from memsweep.spec.search.rounds import varied
 
     loaded = load(sweep, overrides)
     check_listed(loaded, limit)
-    asking = Asking(loaded, _store_if_there(results), limit=limit, retry=True)
+    replay = Replay(loaded, _store_if_there(results), limit=limit, retry=True)
     names = ["seed", *loaded.axis_names, *getattr(loaded.search, "space", ())]
     rows = [
         {"trial_id": trial.trial_id, **dict(zip(names, varied(names, trial), strict=True))}
-        for trial in asking.missing(retry=True)
+        for trial in replay.missing(retry=True)
     ]
     print_rows(rows, output, columns=("trial_id", *names))
 

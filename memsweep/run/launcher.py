@@ -16,8 +16,8 @@ from memsweep.run.launch_options import LaunchOptions
 from memsweep.run.packing import Pack, Tally
 from memsweep.run.policy import execution_plan, protocols
 from memsweep.run.recovery.hang_guard import forget
-from memsweep.run.rounds.asking import Asking
 from memsweep.run.rounds.definition import probes_before
+from memsweep.run.rounds.replay import Replay
 from memsweep.run.rounds.rounds import Due, Rounds
 from memsweep.run.supervisor import PackSupervisor
 from memsweep.run.worker import sources
@@ -90,14 +90,14 @@ def launch(
     tasks.forget()  # data that this process has cached may have changed
     with store.lock("launch"):
         rounds = _rounds(sweeps, store, options)
-        missing, before = rounds.missing, plan.work(rounds.asked, store)
+        missing, before = rounds.missing, plan.work(rounds.trials, store)
         rounds.note()  # after what was settled before: it settles trials that a search has given up
-        remarks = [remark for asking in rounds.askings for remark in asking.remarks]
+        remarks = [remark for replay in rounds.replays for remark in replay.remarks]
         remarks += [*filter(None, [protocols.remark(missing, store)]), *_tidy(missing, store), *tasks.remarks(missing)]
-        settled_before = len(rounds.admitted.intersection(trial.trial_id for trial in before.settled))
+        settled_before = len(rounds.ids_within_limit.intersection(trial.trial_id for trial in before.settled))
 
         def show(tally: Tally) -> None:
-            watch(settled_before, len(rounds.admitted), tally)
+            watch(settled_before, len(rounds.ids_within_limit), tally)
 
         show(Tally())
         ran, interrupted, tracking = 0, False, None
@@ -107,11 +107,11 @@ def launch(
             )  # before the watchdog marks the processes that end with the launch
             ran, interrupted = _run(rounds, store, options, show, remarks)
         rounds.advance()
-        after = plan.work(rounds.asked, store)
+        after = plan.work(rounds.trials, store)
         _tidy(after.missing, store)
-        remarks += rounds.said()
+        remarks += rounds.progress()
         if missing:
-            remarks += execution_plan.learned(rounds.asked, store)
+            remarks += execution_plan.learned(rounds.trials, store)
         return Report(
             title(sweeps),
             str(store.results),
@@ -125,17 +125,17 @@ def launch(
             tracking,
             _causes(after.failed, store),
             _saved(after.missing, store),
-            len(rounds.admitted.intersection(trial.trial_id for trial in after.missing)),
+            len(rounds.ids_within_limit.intersection(trial.trial_id for trial in after.missing)),
         )
 
 
 def _rounds(sweeps: Sequence[Sweep], store: Store, options: LaunchOptions) -> Rounds:
     """Returns the first rounds of these sweeps, whose trials are checked.  Raises SweepError."""
     probed = {sweep.name: probes_before(sweep.name, store) if options.add else {} for sweep in sweeps}
-    askings = [Asking(sweep, store, retry=options.retry, probed=probed[sweep.name]) for sweep in sweeps]
-    rounds = Rounds(askings, store, options.budget, options.retry, limit=options.limit, add=options.add)
+    replays = [Replay(sweep, store, retry=options.retry, probed=probed[sweep.name]) for sweep in sweeps]
+    rounds = Rounds(replays, store, options.budget, options.retry, limit=options.limit, add=options.add)
     plan.check(rounds.missing)
-    if changes := sources.changed(rounds.asked, store):
+    if changes := sources.changed(rounds.trials, store):
         raise SweepError(changes)
     return rounds
 

@@ -14,7 +14,7 @@ from memsweep.results import trial_state
 from memsweep.results.storage.store import Store
 from memsweep.run.checkpoints import Saved
 from memsweep.run.packing import Pack, by_program, make_packs, program_name
-from memsweep.run.policy import apart, protocols
+from memsweep.run.policy import isolation, protocols
 from memsweep.run.policy.execution_plan import ExecutionPlan, compile_seconds, guessed_seconds, saved_seconds
 from memsweep.spec import processors
 from memsweep.spec.config import ConfigError, TrialConfig, imported
@@ -119,11 +119,11 @@ def _own_code_problems(trials: Sequence[TrialConfig]) -> list[str]:
     problems: list[str] = []
     silent: set[tuple[str, ...]] = set()  # imports whose code crashes or hangs; the launch reports where
     for trial in programs.values():
-        answer = apart.ask("memsweep.engine.door:problems", trial) if trial.imports not in silent else None
+        answer = isolation.evaluate("memsweep.engine.door:problems", trial) if trial.imports not in silent else None
         if answer is None:
             silent.add(trial.imports)
         problems += answer or []
-    apart.end()
+    isolation.end()
     return problems
 
 

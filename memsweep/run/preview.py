@@ -15,7 +15,7 @@ from memsweep.run.packing import Pack
 from memsweep.run.plan import Estimate, Work
 from memsweep.run.policy import execution_plan, protocols
 from memsweep.run.policy.execution_plan import ExecutionPlan
-from memsweep.run.rounds.asking import Asking
+from memsweep.run.rounds.replay import Replay
 from memsweep.run.worker import sources
 from memsweep.spec.config import TrialConfig
 from memsweep.spec.sweep import Sweep
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 class Preview:
     """The launch of one sweep as it would run on this machine."""
 
-    asking: Asking  # the sweep's current round
+    replay: Replay  # the sweep's current round
     work: Work  # trials of all rounds so far
     due: list[TrialConfig]  # trials to run; of a search, those of the current round
     packs: list[Pack]
@@ -44,15 +44,15 @@ def preview(sweep: Sweep, store: Store | None, options: LaunchOptions, say: Call
     store: None if nothing is stored yet.  say: called with messages about the sweep and its data, before measuring.
     Raises SweepError for data that can't be loaded.
     """
-    asking = Asking(sweep, store, limit=options.limit, retry=options.retry)
-    trials, due = list(asking.trials.values()), asking.missing(retry=options.retry)
+    replay = Replay(sweep, store, limit=options.limit, retry=options.retry)
+    trials, due = list(replay.trials.values()), replay.missing(retry=options.retry)
     work = plan.work(trials, store, retry=options.retry)
     begin = time.perf_counter()
     plan.check(due)
     # a launch tries the user's code too, in a process that imports torch
     trying = time.perf_counter() - begin if any(trial.imports for trial in due) else 0.0
     remarks = (protocols.remark(due, store), *sources.changed(work.wanted, store), *tasks.remarks(due))
-    for sentence in filter(None, [*asking.remarks, *remarks]):
+    for sentence in filter(None, [*replay.remarks, *remarks]):
         say(sentence)
     device = options.device or plan.local_device()
     workers = options.workers or plan.local_workers(device)
@@ -66,11 +66,11 @@ def preview(sweep: Sweep, store: Store | None, options: LaunchOptions, say: Call
         return calibrations
 
     programs = execution_plan.choose(due, store, device, workers, compiling=options.compiling, calibrate=calibrate)
-    share = asking.round.share if asking.round else 1.0
+    share = replay.round.share if replay.round else 1.0
     is_searched = sweep.search is not None
     saved = checkpoints.stored(store) if store and not is_searched else ()
     packs = plan.packs(due, workers, options.members, programs, saved, share, is_searched)
     steps = checkpoints.steps(store) if store else {}
     estimate = plan.estimate(packs, device, workers, measuring=seconds, reached=steps)
     estimate = replace(estimate, seconds=estimate.seconds + trying)
-    return Preview(asking, work, due, packs, programs, device, workers, estimate)
+    return Preview(replay, work, due, packs, programs, device, workers, estimate)

@@ -14,7 +14,7 @@ from memsweep.data import tasks
 from memsweep.results import trial_state
 from memsweep.results.status import older_protocol
 from memsweep.results.storage.store import Store
-from memsweep.run.policy import apart
+from memsweep.run.policy import isolation
 from memsweep.spec.config import TrialConfig, trial_id_of
 from memsweep.spec.mends import UNEVEN, has_uneven_layer
 from memsweep.spec.options import FAMILIES, PROTOCOL
@@ -33,7 +33,7 @@ def _network(trial: TrialConfig) -> Hashable:
 
 
 def _frozen(trial: TrialConfig) -> str:
-    names = apart.ask("memsweep.engine.nn.models:frozen_names", trial)
+    names = isolation.evaluate("memsweep.engine.nn.models:frozen_names", trial)
     return f"its network has frozen parameters, which were trained: {', '.join(names)}" if names else ""
 
 
@@ -49,7 +49,7 @@ def _uneven(trial: TrialConfig) -> str:
         rows, dtype = trial.optimizer.batch_size, trial.compute.dtype
         is_uneven = has_uneven_layer(*tasks.shape(trial), trial.model.width, trial.model.depth, rows, dtype)
     else:
-        is_uneven = bool(apart.ask("memsweep.engine.nn.models:is_network_uneven", trial))
+        is_uneven = bool(isolation.evaluate("memsweep.engine.nn.models:is_network_uneven", trial))
     return UNEVEN if is_uneven else ""
 
 

@@ -23,10 +23,10 @@ _NAMES = ["trial_id", "search_fields", "probes", "configuration", "launch_id", "
 
 
 class Definition:
-    """What one launch makes one sweep want, stored before any of its trials is trained.
+    """The trials that one launch makes one sweep want, stored before any of them is trained.
 
-    Where the newest launch wants the same, its rows stay valid, and only further rounds of a search are written.
-    add: what the newest launch wants stays wanted in any case.
+    If the newest launch wants the same trials, its rows stay valid, and only further rounds of a search are written.
+    add: whether the trials of the newest launch stay wanted in any case.
     """
 
     def __init__(self, sweep: Sweep, store: Store, *, add: bool = False):
@@ -35,11 +35,11 @@ class Definition:
         self.add = add
         self._launch_id = ""
         self._launched_at = datetime.min.replace(tzinfo=UTC)
-        self._known: dict[str, frozenset[str]] = {}  # of a search: trial_id -> tables of its probes, by position
+        self._records: dict[str, frozenset[str]] = {}  # of a search: trial_id -> tables of its probes, by position
         self._count = 0  # rows of the launch
 
     def note(self, trials: Sequence[TrialConfig], ends: Sequence[int] = (), *, is_over: bool = True) -> None:
-        """Stores what is wanted now.
+        """Stores the trials that are wanted now.
 
         trials: all requested so far.  ends: of a search, the number of trials after each round.
         is_over: whether a search has no further rounds.
@@ -52,7 +52,7 @@ class Definition:
             self._extend(trials, ends)
 
     def _take_up(self, trials: Sequence[TrialConfig]) -> None:
-        """Continues the newest launch if it wants the same."""
+        """Continues the newest launch if it wants the same trials."""
         needs_all = self.add or self.sweep.search
         rows = wanted.of_sweep(self.sweep.name, self.store, _NAMES if needs_all else _NAMES[-2:])
         if not rows or rows["launch_id"][0].as_py() is None:
@@ -69,14 +69,14 @@ class Definition:
         if is_same:
             self._launch_id, self._count = launch_id, len(rows)
             if self.sweep.search:
-                self._known = {row["trial_id"]: wanted.records(row) for row in rows.to_pylist()}
+                self._records = {row["trial_id"]: wanted.records(row) for row in rows.to_pylist()}
 
     def _goes_on(self, trials: Sequence[TrialConfig], is_over: bool) -> bool:
-        """Whether a search's trials agree with the stored trials of its launch, as far as both go."""
+        """Returns whether a search's trials agree with the stored trials of its launch, as far as both go."""
         if self.add or not self.sweep.search:
             return True
-        is_alike = all(trial.trial_id == stored_id for trial, stored_id in zip(trials, self._known, strict=False))
-        return is_alike and (len(trials) >= len(self._known) or not is_over)
+        is_alike = all(trial.trial_id == stored_id for trial, stored_id in zip(trials, self._records, strict=False))
+        return is_alike and (len(trials) >= len(self._records) or not is_over)
 
     def _begin(self, trials: Sequence[TrialConfig], ends: Sequence[int]) -> None:
         trial_ids = {trial.trial_id for trial in trials}
@@ -84,16 +84,16 @@ class Definition:
         self._launch_id = f"{self._digest(trials, kept['trial_id'].to_pylist())}-{uuid.uuid4().hex[:8]}"
         # later than the newest launch, even if this machine's clock is behind
         self._launched_at = max(datetime.now(UTC), self._launched_at + timedelta(microseconds=1))
-        self._known, self._count = {}, len(kept) + len(trials)
+        self._records, self._count = {}, len(kept) + len(trials)
         wanted.take_over(kept, self._launch, self.store, WANTED_ROWS)
         self._write(list(enumerate(trials)), ends, len(kept))
         if self.sweep.search:
-            self._known |= {row["trial_id"]: wanted.records(row) for row in kept.to_pylist()}
+            self._records |= {row["trial_id"]: wanted.records(row) for row in kept.to_pylist()}
 
     def _extend(self, trials: Sequence[TrialConfig], ends: Sequence[int]) -> None:
         """Adds the trials that the launch lacks."""
-        lacking = [(i, trial) for i, trial in enumerate(trials) if not _is_in(self._known, trial)]
-        first, self._count = self._count, self._count + sum(trial.trial_id not in self._known for _, trial in lacking)
+        lacking = [(i, trial) for i, trial in enumerate(trials) if not _is_in(self._records, trial)]
+        first, self._count = self._count, self._count + sum(trial.trial_id not in self._records for _, trial in lacking)
         self._write(lacking, ends, first)
 
     def _write(self, numbered: Sequence[tuple[int, TrialConfig]], ends: Sequence[int], first: int) -> None:
@@ -122,15 +122,15 @@ class Definition:
             ]
             self.store.write("wanted", rows)
         if search:
-            self._known |= {trial.trial_id: trial.recorded for _, trial in numbered}
+            self._records |= {trial.trial_id: trial.recorded for _, trial in numbered}
 
     @property
     def _launch(self) -> dict[str, Any]:
-        """The columns that name this launch."""
+        """Returns the columns that name this launch."""
         return {"launch_id": self._launch_id, "launched_at": self._launched_at, "launch_rows": self._count}
 
     def _digest(self, trials: Sequence[TrialConfig], kept: Sequence[str] = ()) -> str:
-        """Hash of all that a launch wants; for a search of its fields and grid, which determine its trials."""
+        """Returns the hash of the wanted trials; for a search, of its fields and grid, which determine its trials."""
         search = self.sweep.search
         digest = hashlib.blake2b(
             json.dumps([search and [search.name, search.parameters], kept]).encode(), digest_size=8

@@ -32,17 +32,17 @@ optuna.logging.set_verbosity(optuna.logging.ERROR)
 class Proposal:
     """A configuration proposed by Optuna: one trial per seed; no trials where it is invalid."""
 
-    def __init__(self, asked: Trial, sweep: Sweep):
-        self.asked = asked
+    def __init__(self, optuna_trial: Trial, sweep: Sweep):
+        self.optuna_trial = optuna_trial
         self.trials: tuple[TrialConfig, ...] = ()
         try:
-            self.trials = tuple(protocols.current(base.with_fields(asked.params)) for base in sweep)
+            self.trials = tuple(protocols.current(base.with_fields(optuna_trial.params)) for base in sweep)
         except ConfigError as error:
-            asked.set_user_attr("refused", str(error))
+            optuna_trial.set_user_attr("refused", str(error))
 
     @property
     def setting_id(self) -> str:
-        """Setting of the configuration."""
+        """Returns the setting of the configuration."""
         return self.trials[0].setting_id
 
     def values(self, search: BestSearch, ends: Ends) -> list[float]:
@@ -54,7 +54,7 @@ class Proposal:
 
 
 def rounds(search: BestSearch, sweep: Sweep, keep: Callable[[bytes], None]) -> RoundGenerator:
-    """Yields rounds of configurations proposed by Optuna and reports their values to it; returns the result as text.
+    """Yields rounds of configurations that Optuna proposes, and reports their values to it; returns the result as text.
 
     keep: called after each round with the study as the content of an Optuna journal.
     """
@@ -74,12 +74,12 @@ def rounds(search: BestSearch, sweep: Sweep, keep: Callable[[bytes], None]) -> R
     while left > 0:
         proposals = [Proposal(study.ask(space), sweep) for _ in range(min(left, search.at_a_time))]
         left -= len(proposals)
-        yield from _trained(search, study, proposals, left, given_up)
+        yield from _rungs(search, study, proposals, left, given_up)
         keep(_journal(study, storage))
-    return _found(search, study)
+    return _result(search, study)
 
 
-def _trained(
+def _rungs(
     search: BestSearch, study: optuna.Study, proposals: list[Proposal], left: int, gone: set[str]
 ) -> RoundGenerator:
     """Yields the rungs of these proposals, the last with the whole budget; reports each result to the study.
@@ -89,9 +89,9 @@ def _trained(
     alive, given_up = list[Proposal](), list[Proposal]()
     for proposal in proposals:
         if not proposal.trials:
-            study.tell(proposal.asked, state=TrialState.FAIL)
+            study.tell(proposal.optuna_trial, state=TrialState.FAIL)
         elif proposal.setting_id in gone:
-            study.tell(proposal.asked, state=TrialState.PRUNED)
+            study.tell(proposal.optuna_trial, state=TrialState.PRUNED)
         else:
             alive.append(proposal)
     for share in search.rungs():
@@ -111,18 +111,18 @@ def _trained(
         ranked = [(proposal, values) for proposal, values in results if not any(map(math.isnan, values))]
         for proposal, values in results:
             if any(map(math.isnan, values)):
-                study.tell(proposal.asked, state=TrialState.FAIL)
+                study.tell(proposal.optuna_trial, state=TrialState.FAIL)
             elif share == 1.0:
-                study.tell(proposal.asked, values)
+                study.tell(proposal.optuna_trial, values)
         if share == 1.0:
             break
         maximizes = next(iter(search.objectives.values())) == "maximize"
         ranked.sort(key=lambda result: -result[1][0] if maximizes else result[1][0])  # stable: ties keep their order
         survivors = ranked[: math.ceil(len(ranked) / search.halving)]
         for proposal, (value,) in ranked:
-            proposal.asked.report(value, round(1000 * share))
+            proposal.optuna_trial.report(value, round(1000 * share))
         for proposal, _ in ranked[len(survivors) :]:
-            study.tell(proposal.asked, state=TrialState.PRUNED)
+            study.tell(proposal.optuna_trial, state=TrialState.PRUNED)
             given_up.append(proposal)
         alive = [proposal for proposal, _ in survivors]
         gone |= {proposal.setting_id for proposal in given_up} - {proposal.setting_id for proposal in alive}
@@ -158,16 +158,16 @@ def _journal(study: optuna.Study, storage: InMemoryStorage) -> bytes:
 def _so_far(study: optuna.Study) -> str:
     done = study.get_trials(deepcopy=False, states=[TrialState.COMPLETE])
     if not done:
-        return "none is complete"
+        return "none complete yet"
     if len(study.directions) > 1:
         return f"{len(study.best_trials)} on the Pareto front"
     return f"best so far {study.best_value:.4g}"
 
 
-def _found(search: BestSearch, study: optuna.Study) -> str:
+def _result(search: BestSearch, study: optuna.Study) -> str:
     done = study.get_trials(deepcopy=False, states=[TrialState.COMPLETE])
     if not done:
-        return "No configuration came to an end that tells the objective; memsweep status shows the causes of failures."
+        return "No configuration has a value of the objective at its end; memsweep status shows the causes of failures."
     sentences = [
         ", ".join([*(f"{name} {value:.4g}" for name, value in zip(search.objectives, best.values, strict=True))])
         + " at "

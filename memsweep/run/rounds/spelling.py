@@ -23,6 +23,6 @@ def as_stored(sweep: Sweep, store: Store) -> tuple[Sweep, list[str]]:
     }
     sweep, replaced = sweep.respelled(values)
     return sweep, [
-        f"{sweep.name}: {name} = {value!r} is taken for the {stored!r} of its stored trials."
+        f"{sweep.name}: {name} = {value!r} is replaced by {stored!r}, the value of its stored trials."
         for name, value, stored in replaced
     ]

@@ -24,11 +24,11 @@ STUDIES = "studies"
 """Folder of Optuna's studies, one journal per sweep."""
 
 
-class Asking:
-    """One sweep, replayed up to its first incomplete round.
+class Replay:
+    """The rounds of one sweep, replayed on the stored results up to the first incomplete round.
 
-    store: None where nothing is stored yet.  limit: of the requested trials.
-    retry: trials that failed before run again, so that their round is incomplete.
+    store: None where nothing is stored yet.  limit: most trials requested.
+    retry: whether failed trials run again, so that their round is incomplete.
     probed: trial_id -> probes wanted besides those of the sweep, and their steps.
     """
 
@@ -49,7 +49,7 @@ class Asking:
         self.ends: list[int] = []  # number of trials after each round
         self.round: Round | None = None  # None: the search is over
         self.given_up: list[TrialConfig] = []  # in any round so far
-        self.said = ""  # progress or result of the search
+        self.progress = ""  # progress or result of the search
         self._rounds = _begin(self.sweep, self._keep, limit)
         self._is_cut = False
         self._step(None)
@@ -69,7 +69,7 @@ class Asking:
         try:
             batch = next(self._rounds) if ends is None else self._rounds.send(ends)
         except StopIteration as end:
-            self.round, self.said = None, str(end.value or "")
+            self.round, self.progress = None, str(end.value or "")
             return
         if self.probed:
             batch = replace(batch, trials=tuple(self._with_probes(trial) for trial in batch.trials))
@@ -81,11 +81,11 @@ class Asking:
         self.ends.append(len(self.trials))
         self.given_up += batch.given_up
         self.round = replace(batch, trials=trials)
-        self.said = batch.progress and f"round {self.number}: {batch.progress}"
+        self.progress = batch.progress and f"round {self.number}: {batch.progress}"
 
     @property
     def number(self) -> int:
-        """Number of the current round, from 1."""
+        """Returns the number of the current round, from 1."""
         return len(self.ends)
 
     def _ends(self, current: Round) -> Ends:
@@ -149,20 +149,20 @@ def _begin(sweep: Sweep, keep: Callable[[bytes], None], limit: int | None) -> Ro
 
 
 def _points(store: Store, trials: Sequence[TrialConfig], share: float) -> dict[str, dict[str, Any]]:
-    """The last measurement of each trial up to its pause; trials without a measurement are left out."""
+    """Returns the last measurement of each trial up to its pause; trials without a measurement are left out."""
     pauses = {trial.trial_id: trial.pause(share) for trial in trials}
     attempts = {trial_id: row["attempt_id"] for trial_id, row in store.trial_rows(set(pauses)).items()}
     points: dict[str, dict[str, Any]] = {}
     for row in store.rows_of("steps", set(attempts.values())).to_pylist():
         trial_id = row["trial_id"]
-        is_own = attempts.get(trial_id) == row["attempt_id"] and row["step"] <= pauses[trial_id]
-        if is_own and (trial_id not in points or row["step"] > points[trial_id]["step"]):
+        is_before_pause = attempts.get(trial_id) == row["attempt_id"] and row["step"] <= pauses[trial_id]
+        if is_before_pause and (trial_id not in points or row["step"] > points[trial_id]["step"]):
             points[trial_id] = row
     return points
 
 
 def _as_paused(row: dict[str, Any], point: dict[str, Any] | None, trial: TrialConfig, share: float) -> dict[str, Any]:
-    """The row of a trial as it was at its pause, independent of later steps."""
+    """Returns the row of a trial as it was at its pause, independent of later steps."""
     pause = trial.pause(share)
     later = row["step_count"] is None or row["step_count"] > pause
     if not later:

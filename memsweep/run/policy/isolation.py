@@ -1,4 +1,4 @@
-"""Evaluates a user's code in a separate process, so that a crash or a hang costs only the answer."""
+"""Evaluates a user's code in a separate process, so that a crash or a hang loses only the result."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from typing import Any
 from memsweep.spec.config import TrialConfig, imported
 
 STARTING_SECONDS, SECONDS = 120.0, 30.0
-"""Time limits for importing torch in the process, and for one answer."""
+"""Time limits for importing torch in the process, and for one result."""
 
 _process: subprocess.Popen[str] | None = None
 
 
-def ask(function: str, trial: TrialConfig) -> Any:
+def evaluate(function: str, trial: TrialConfig) -> Any:
     """Returns the JSON result of `module:function` for a trial; None where it raises, crashes or hangs."""
     global _process
     if _process is None:
         path = os.pathsep.join(part or os.getcwd() for part in sys.path)
         _process = subprocess.Popen(
-            [sys.executable, "-m", "memsweep.run.policy.apart"],
+            [sys.executable, "-m", "memsweep.run.policy.isolation"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -55,7 +55,7 @@ atexit.register(end)
 
 
 def _answer(process: subprocess.Popen[str], seconds: float) -> str:
-    """The next line of the process's output; empty where the process ended or exceeded the time limit."""
+    """Returns the next line of the process's output; empty where the process ended or exceeded the time limit."""
     assert process.stdout is not None
     ready, _, _ = select.select([process.stdout], [], [], seconds)
     return process.stdout.readline() if ready else ""
