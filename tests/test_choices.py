@@ -284,11 +284,11 @@ def test_a_program_that_a_pack_could_not_fuse_runs_in_turn_from_then_on(store):
     store.note_programs({program_name(trials[0]): {"mode": "fused", "compiled": False, "slots": 64}})
     line = "my_lab.py, line 3: self.layer(x) (Batching rule not implemented)"
     ran(store, trials, mode="serial", cause=f"out of memory; {CANNOT_BE_FUSED}{line}; another")
-    (said,) = execution_plan.learned(trials, store)
-    assert said.endswith(f"members run in turn, for they can't be fused: {line}")
+    (said,) = execution_plan.update(trials, store)
+    assert said.endswith(f"members run in turn, because they can't be fused: {line}")
     kept = choose(trials, store, "cpu", 1)[program_name(trials[0])]
     assert (kept.mode, kept.slots, kept.reason) == ("serial", execution_plan.IN_TURN_SLOTS, line)
-    assert execution_plan.learned(trials, store) == []
+    assert execution_plan.update(trials, store) == []
 
 
 @pytest.mark.parametrize(
@@ -299,9 +299,9 @@ def test_exactness_is_stored_with_the_program(store, found, exactness):
     execution_plan.note(store, choose(trials, store, "cpu", 1))
     for own, number in zip(trials, found, strict=True):
         ran(store, [own], program_deviation=number, pack_id=own.trial_id)
-    said = execution_plan.learned(trials, store)
+    said = execution_plan.update(trials, store)
     assert choose(trials, store, "cpu", 1)[program_name(trials[0])].exactness == exactness
-    sentence = "mlp 64-8-8-10 relu sgd batch=20 float32: a trial's numbers depend on its company, by up to"
+    sentence = "mlp 64-8-8-10 relu sgd batch=20 float32: a trial's numbers depend on the other members, by up to"
     assert [text.partition(" inf" if exactness == "inf" else " 3.0e-08")[0] for text in said] == (
         [] if exactness in ("", "exact") else [sentence]
     )
@@ -309,9 +309,9 @@ def test_exactness_is_stored_with_the_program(store, found, exactness):
 
 def test_a_pack_that_deviates_is_said_although_its_program_was_not_seen_to(store):
     ran(store, [trial()], program_deviation=0.0, deviation=1e-6)
-    (said,) = execution_plan.learned([trial(), trial(seed=1)], store)
-    assert "depend on its company, by up to 1.0e-06" in said
-    assert execution_plan.learned([trial(seed=1)], store) == []
+    (said,) = execution_plan.update([trial(), trial(seed=1)], store)
+    assert "depend on the other members, by up to 1.0e-06" in said
+    assert execution_plan.update([trial(seed=1)], store) == []
 
 
 @pytest.mark.parametrize(

@@ -209,14 +209,14 @@ def test_where_memory_runs_out_half_the_slots_go_on(undisturbed, tmp_path, memor
     memory_for(1, error)
     store = store_of(tmp_path, PACK)
     assert numbers(store) == numbers(undisturbed)
-    assert packs_of(store)[0]["cause"] == "out of memory with 3 slots; went on with 1"
+    assert packs_of(store)[0]["cause"] == "out of memory with 3 slots; continued with 1"
 
 
 def test_memory_that_runs_out_late_repeats_little(undisturbed, tmp_path, memory_for):
     memory_for(1, MemoryError(), unless=lambda state: state.step.max() < 30)
     store = store_of(tmp_path, PACK, checkpoint_seconds=0.0)
     assert numbers(store) == numbers(undisturbed)
-    assert "went on with 1" in packs_of(store)[0]["cause"]
+    assert "continued with 1" in packs_of(store)[0]["cause"]
     assert files(store) == []
 
 

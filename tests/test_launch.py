@@ -142,7 +142,7 @@ def test_several_sweeps_run_in_one_launch_and_a_trial_of_several_once(tmp_path):
         again = memsweep_("launch", path, "--results", results)
         assert "12 of 12 trials finished, 0 of them run now" in again.stderr
     twice = memsweep_("launch", paths[0], paths[0], "--results", results)
-    assert twice.returncode == 2 and "near, near: sweeps of one launch have names of their own" in twice.stderr
+    assert twice.returncode == 2 and "near, near: the sweeps of one launch must have different names" in twice.stderr
 
 
 def test_killed_drivers_lose_nothing_and_leave_no_process(undisturbed, tmp_path):
@@ -278,10 +278,10 @@ def test_users_code_that_crashes_or_hangs_is_quarantined_and_the_rest_is_stored(
         ("fragile:Hanging", bad): "quarantined",
     }
     crash, hang = (trials.loc[(f"fragile:{name}", bad)] for name in ("Crashing", "Hanging"))
-    assert "Segmentation fault" in crash["cause"] and "it was alone: it crashed" in crash["cause"]
-    assert "in end" in hang["cause"] and "it was alone: it hung" in hang["cause"]
+    assert "Segmentation fault" in crash["cause"] and "it was the only trial left: it crashed" in crash["cause"]
+    assert "in end" in hang["cause"] and "it was the only trial left: it hung" in hang["cause"]
     told = memsweep_("status", "--results", results)
-    assert "it was alone: it hung" in told.stderr
+    assert "it was the only trial left: it hung" in told.stderr
     verify = crash["cause"].splitlines()[-1].partition("memsweep ")[2].split()
     again = memsweep_(*verify, env=environment)
     assert again.returncode == -signal.SIGSEGV and "in end" in again.stderr

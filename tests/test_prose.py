@@ -16,6 +16,7 @@ ROOMS = [
     "memsweep/engine",
     "memsweep/results",
     "memsweep/check",
+    "memsweep/run",
 ]
 """Rooms whose messages and names are held to it, too."""
 BANNED = {

@@ -107,7 +107,7 @@ def test_an_own_networks_older_trials_are_said_once_its_newer_ones_are_wanted(me
 def test_an_older_protocol_that_is_named_is_trained_no_more(mended):
     old, fine = trial(model__width=1, protocol=1), trial(model__width=8, protocol=1)
     plan.check([fine, trial(model__width=1)])
-    with pytest.raises(SweepError, match=r"^protocol = 1: this version gives other numbers .* leave protocol unset"):
+    with pytest.raises(SweepError, match=r"^protocol = 1: this version gives other numbers .* Leave protocol unset"):
         plan.check([old, fine])
 
 

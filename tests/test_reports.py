@@ -44,7 +44,7 @@ def test_a_report_counts_the_causes_of_failures(store):
     results = os.path.abspath("results")
     assert lines[0] == f"smoke: 7 of 12 trials finished, 0 of them run now, 5 failed, 0 missing; in {results}"
     assert lines[1:3] == [f"4 {first}", f"1 {second}"]
-    assert lines[3].startswith(f"Which trials: memsweep status --results {results}")
+    assert lines[3].startswith(f"memsweep status --results {results} lists the failed trials")
     assert repr(report) == str(report)
 
 
@@ -53,7 +53,7 @@ def test_a_report_of_many_causes_shows_the_first():
     store.write("trials", [ended(t.trial_id, "failed", cause=f"Error: {i}") for i, t in enumerate(TRIALS)])
     lines = str(memsweep.launch(SWEEP, "results", progress=False)).splitlines()
     assert all(line.startswith("1 failed: Error: ") for line in lines[1:4])
-    assert lines[4].startswith("9 other causes: memsweep status") and len(lines) == 5
+    assert lines[4].startswith("9 other causes. memsweep status") and len(lines) == 5
 
 
 def test_the_command_prints_the_report_once(store, run):  # noqa: F811
@@ -76,14 +76,14 @@ def test_an_interrupted_launch_says_how_to_go_on(tmp_path):
     store = Store("results", create=True)
     report = launcher.launch(SWEEP, store, LaunchOptions(budget=NOTHING))
     assert report.saved == (0, 0, 12 * 40)
-    assert "Launch again to go on with the 12 missing trials: none saved in training." in str(report)
+    assert "Launch again to continue with the 12 missing trials: checkpoints hold none of them." in str(report)
     running = run_pack(Pack(TRIALS[:3], 3), store)
     next(running)
     running.close()
     steps = sum(checkpoints.steps(store).values())
     report = launcher.launch(SWEEP, store, LaunchOptions(budget=NOTHING))
     assert report.saved == (3, steps, 12 * 40) and steps > 0
-    assert f"the 12 missing trials: 3 saved, with {steps} of all 480 steps." in str(report)
+    assert f"the 12 missing trials: checkpoints hold 3 of them, with {steps} of all 480 steps." in str(report)
 
 
 def test_a_launch_interrupted_before_it_trains_says_how_to_go_on(run, monkeypatch):  # noqa: F811

@@ -225,7 +225,7 @@ def last_words_of(code, tmp_path, seconds=0.5):
         from memsweep.run.recovery.hang_guard import HangGuard
         from pathlib import Path
         guard = HangGuard(Path({str(tmp_path)!r}), "mine", {seconds}, compiles=False)
-        with guard.for_a_while():
+        with guard.time_limit():
             runpy.run_path({str(place / "execution.py")!r})
         guard.close()
     """
@@ -237,24 +237,24 @@ def last_words_of(code, tmp_path, seconds=0.5):
 
 def test_what_hangs_is_ended_and_says_where(tmp_path):
     code, words = last_words_of("def stuck():\n    while True:\n        pass\nstuck()\n", tmp_path)
-    assert code == 1 and words.hung and "in stuck" in words.text and words.told() == "it hung"
+    assert code == 1 and words.has_hung and "in stuck" in words.text and words.summary() == "it hung"
 
 
 def test_what_hangs_with_the_interpreters_lock_is_ended_too(tmp_path):
     code, words = last_words_of("import re\nre.match('(a+)+$', 'a' * 64 + 'b')\n", tmp_path)
-    assert code == 1 and words.hung and "execution.py" in words.text
+    assert code == 1 and words.has_hung and "execution.py" in words.text
 
 
 def test_what_crashes_says_where(tmp_path):
     code, words = last_words_of("import ctypes\ndef mine():\n    ctypes.string_at(0)\nmine()\n", tmp_path)
-    assert code < 0 and not words.hung
+    assert code < 0 and not words.has_hung
     assert words.text.startswith("Fatal Python error: Segmentation fault") and "in mine" in words.text
-    assert words.told() == "it crashed"
+    assert words.summary() == "it crashed"
 
 
 def test_what_is_killed_says_nothing(tmp_path):
     _, words = last_words_of("import os\nos.kill(os.getpid(), 9)\n", tmp_path)
-    assert words == LastWords(False, "") and "was killed" in words.told()
+    assert words == LastWords(False, "") and "was killed" in words.summary()
 
 
 def test_what_ends_in_time_leaves_nothing(tmp_path):

@@ -90,7 +90,7 @@ def test_how_another_cluster_is_asked_leaves_the_environment_as_it_was(needs_tok
     monkeypatch.delenv("RAY_AUTH_MODE", raising=False)
     if before:
         monkeypatch.setenv("RAY_AUTH_MODE", before)
-    with jobs._asked_for_token(needs_token):
+    with jobs._authentication_mode(needs_token):
         assert os.environ.get("RAY_AUTH_MODE") == seen
     assert os.environ.get("RAY_AUTH_MODE") == before
 

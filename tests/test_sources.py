@@ -98,7 +98,7 @@ def test_data_that_changed_stops_a_launch_and_is_named(store: Store, table: Path
     [sentence] = sources.changed(more, store)
     parts = [f"data.task = '{NAME}:rows'", f"{NAME}.py", "which reads", str(table), *(trial.trial_id for trial in old)]
     assert [part for part in parts if part not in sentence] == []
-    assert "than 2 stored trials were trained on" in sentence
+    assert "from the data of 2 stored trials" in sentence
     assert "--results" in sentence
     assert sources.changed(more[3:], store) == [
         sentence.replace("2 stored", "1 stored").replace(f", {old[1].trial_id}", "")
@@ -116,7 +116,7 @@ def test_labels_noise_and_other_splits_are_compared_by_themselves(store: Store, 
     train(store, *trials[:8])
     change(table)
     [sentence] = sources.changed(trials, store)
-    assert "than 7 stored trials" in sentence
+    assert "of 7 stored trials" in sentence
 
 
 def test_one_stored_trial_with_other_data_than_its_siblings_is_found(store: Store, table: Path) -> None:
@@ -125,7 +125,7 @@ def test_one_stored_trial_with_other_data_than_its_siblings_is_found(store: Stor
     new = [of("rows", model__width=width) for width in (5, 6)]
     train(store, *new)  # as older versions did
     [sentence] = sources.changed([of("rows"), *new, of("rows", model__width=7)], store)
-    assert f"than 1 stored trials were trained on ({of('rows').trial_id})" in sentence
+    assert f"of 1 stored trials ({of('rows').trial_id})" in sentence
 
 
 def test_many_splits_are_compared_in_part(store: Store, table: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -171,7 +171,7 @@ def test_a_text_that_changed_is_named(store: Store, tmp_path: Path, monkeypatch:
     text.write_text("to be or not to be, that was the question; " * 20)
     tasks.forget()
     [sentence] = sources.changed([trial], store)
-    assert sentence.startswith(f"data.task = 'characters' ({text}): it gives other data now than 1 stored trials")
+    assert sentence.startswith(f"data.task = 'characters' ({text}): its data differs from the data of 1 stored trials")
     assert "import path" not in sentence
 
 
@@ -248,7 +248,7 @@ def test_a_launch_says_what_is_unusual_and_its_data_reaches_the_workers(process:
     pixels, of_hashes = rows["pixels"], rows["of_hashes"]
     assert [pixels[name] for name in ("status", "class_count", "class_labels")] == ["finished", 3, "1,2,3"]
     assert of_hashes["status"] == "failed"
-    assert "other data here and now than when the launch began" in error_line(of_hashes["cause"])
+    assert "differs from the data when the launch began" in error_line(of_hashes["cause"])
 
 
 # During a launch.
@@ -262,7 +262,7 @@ def test_trials_whose_data_is_not_the_launchs_fail_alone(store: Store, table: Pa
     train(store, *trials, sources=began)
     rows = store.trial_rows({trial.trial_id for trial in trials})
     assert [rows[trial.trial_id]["status"] for trial in trials] == ["failed", "finished", "failed"]
-    assert "other data here and now than when the launch began" in rows[trials[0].trial_id]["cause"]
+    assert "differs from the data when the launch began" in rows[trials[0].trial_id]["cause"]
     train(store, *trials[:1], sources=sources.of(trials))  # as --retry does
     assert store.trial_rows({trials[0].trial_id})[trials[0].trial_id]["status"] == "finished"
 

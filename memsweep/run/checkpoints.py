@@ -86,10 +86,10 @@ def steps(store: Store) -> dict[str, int]:
     return furthest
 
 
-def tidy(store: Store, left: Collection[str], own: Collection[str] | None = None) -> None:
+def tidy(store: Store, left: Collection[str], only: Collection[str] | None = None) -> None:
     """Deletes the checkpoints from which no trial in `left` would resume.
 
-    own: if given, only checkpoints of these trials are deleted, because other workers may write theirs.
+    only: if given, only checkpoints of these trials are deleted, because other workers may write theirs.
     """
     best: dict[tuple[str, str], Saved] = {}
     everything = stored(store)
@@ -100,7 +100,7 @@ def tidy(store: Store, left: Collection[str], own: Collection[str] | None = None
                 best[key] = saved
     useful = {saved.path for saved in best.values()}
     for saved in everything:
-        if saved.path not in useful and (own is None or set(saved.steps) <= set(own)):
+        if saved.path not in useful and (only is None or set(saved.steps) <= set(only)):
             saved.path.unlink(missing_ok=True)
 
 

@@ -19,11 +19,11 @@ os.environ |= {"TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1", "TUNE_GLOBAL_CHECKPOIN
 os.environ.setdefault("RAY_CHDIR_TO_TRIAL_DIR", "0")  # else relative paths in the user's code break
 # Ray reads RAY_AUTH_MODE when it is imported. If the user's program imported Ray first, Ray reads the mode again when
 # it starts a cluster, unless another caller has made it read the mode in between
-CAME_FIRST = "ray" in sys.modules
-if not CAME_FIRST:
+IS_RAY_IMPORTED = "ray" in sys.modules
+if not IS_RAY_IMPORTED:
     os.environ.setdefault("RAY_AUTH_MODE", "token")
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-os.environ.setdefault("RAY_prestart_worker_first_driver", "0")  # Tune starts workers of its own and uses no others
+os.environ.setdefault("RAY_prestart_worker_first_driver", "0")  # Tune starts its workers itself and uses no others
 
 import ray
 
@@ -39,7 +39,7 @@ SOCKET = "/session_2026-01-01_00-00-00_000000_4194304/sockets/plasma_store.99"
 
 
 class Health:
-    """Whether the local raylet, through which this driver communicates, is alive; without it the driver hangs forever.
+    """The health of the local raylet, through which this driver communicates; without it the driver hangs forever.
 
     When the head node dies, the driver ends by itself after a minute.
     """
@@ -47,14 +47,14 @@ class Health:
     def __init__(self) -> None:
         self.is_lost = False
         self.remarks: list[str] = []
-        self._own = ray.get_runtime_context().get_node_id()
+        self._node_id = ray.get_runtime_context().get_node_id()
         self._over = threading.Event()
 
     def watch(self) -> None:
         """Checks the raylet until `end` is called; interrupts the main thread, as Ctrl-C does, if the raylet dies."""
         while not self._over.wait(HEALTH_SECONDS):
             alive = {node["NodeID"] for node in ray.nodes() if node["Alive"]}
-            if self._own not in alive and not self._over.is_set():
+            if self._node_id not in alive and not self._over.is_set():
                 self.is_lost = True
                 signal.raise_signal(signal.SIGINT)
                 return
@@ -72,8 +72,8 @@ def cluster(address: str | None = None) -> Iterator[Health]:
     """
     if ray.is_initialized():
         raise ClusterError(
-            "this program is connected to a Ray cluster, and a launch needs a connection of its own: call "
-            "ray.shutdown() before it."
+            "this program is already connected to a Ray cluster, but a launch makes a new connection. Call "
+            "ray.shutdown() before the launch."
         )
     quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
     with ExitStack() as started:
@@ -103,7 +103,7 @@ def cluster(address: str | None = None) -> Iterator[Health]:
 def _ensure_token() -> None:
     """Ensures that this program's cluster has a token that no other user can read."""
     token = secrets.token_hex(32)
-    if CAME_FIRST:  # Ray may have read its token already; if there is no file, it would write a world-readable token
+    if IS_RAY_IMPORTED:  # Ray may have read its token already; without a file, it would write a world-readable token
         path = Path.home() / ".ray" / "auth_token"
         if not {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & os.environ.keys() and not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -134,8 +134,8 @@ def _temporary_folder() -> Iterator[str | None]:
     try:
         if not folder or not _is_short(ray_folder):
             raise ClusterError(
-                f"{name}={usual}: Ray's sockets can't be there, since the whole path of a socket has {SOCKET_BYTES} "
-                "bytes at most, nor in /tmp, /var/tmp and /dev/shm. Set RAY_TMPDIR to a folder with a short path."
+                f"{name}={usual}: too long for the paths of Ray's sockets, at most {SOCKET_BYTES} bytes, and "
+                "/tmp, /var/tmp and /dev/shm can't be used. Set RAY_TMPDIR to a folder with a short path."
             )
         yield ray_folder
     finally:
@@ -143,7 +143,7 @@ def _temporary_folder() -> Iterator[str | None]:
 
 
 def _is_short(folder: str) -> bool:
-    """Whether the socket paths below Ray's folder fit the system's limit."""
+    """Returns whether the socket paths below Ray's folder fit the system's limit."""
     return len(os.fsencode(folder + SOCKET)) <= SOCKET_BYTES
 
 

@@ -22,15 +22,16 @@ from memsweep.run.launch_options import LaunchOptions
 
 MODE = "RAY_AUTH_MODE"
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
-LEFT_BEHIND = [".git", ".venv", "results", "data", "__pycache__", ".*_cache"]
+EXCLUDES = [".git", ".venv", "results", "data", "__pycache__", ".*_cache"]
 """Excluded from the submitted folder, besides the files that git ignores."""
-ASK_SECONDS = 10.0
+RESPONSE_SECONDS = 10.0
+"""Longest wait for a response of the cluster."""
 LOOK_SECONDS = 2.0
 """Between status requests for a job whose log stream broke."""
 
 
 class ClusterError(Exception):
-    """A cluster can't be used; the message says why and what to do next."""
+    """A cluster can't be used; the message gives the reason and the fix."""
 
 
 class Job:
@@ -45,7 +46,7 @@ class Job:
     def follow(self, show: Callable[[str], None]) -> bool:
         """Shows the job's log until the job ends; returns whether it succeeded. Interrupting it does not stop the job.
 
-        show: called with each new piece of the log.  Raises ClusterError when the cluster stops answering.
+        show: called with each new piece of the log.  Raises ClusterError when the cluster stops responding.
         """
         silent_since = None
         while True:
@@ -55,10 +56,10 @@ class Job:
                 silent_since = None
             except (ConnectionError, RuntimeError, OSError) as error:
                 silent_since = silent_since or time.monotonic()
-                if time.monotonic() - silent_since > ASK_SECONDS:
+                if time.monotonic() - silent_since > RESPONSE_SECONDS:
                     raise ClusterError(
-                        f"{self.address} does not answer any more ({error}). The job may be alive: {self.commands}; if "
-                        "the head is gone, submit again: only what is missing is run."
+                        f"{self.address} no longer responds ({error}). The job may still run: {self.commands}. If the "
+                        "head node is gone, submit again: only the missing trials run."
                     ) from error
                 status = None
             if status is not None and status.is_terminal():
@@ -77,7 +78,7 @@ class Job:
 
     @property
     def commands(self) -> str:
-        """The shell commands that follow and stop this job."""
+        """Returns the shell commands that follow and stop this job."""
         where = f"--address {self.address} {self.name}"
         return f"ray job logs --follow {where}, ray job stop {where}"
 
@@ -99,35 +100,35 @@ def submit(
     current folder.  Raises ClusterError.
     """
     place = _shared(results)
-    needs_token = wants_token(address)
+    needs_token = requires_token(address)
     if not needs_token and urlsplit(address).hostname not in LOOPBACK:
         say(
-            f"Warning: {address} is not on this machine and answers whoever asks, without a token: anybody who reaches "
-            "it can run programs there. Start Ray with RAY_AUTH_MODE=token, or bind its dashboard to 127.0.0.1."
+            f"Warning: {address} is on another machine and requires no token: anyone who can reach it can run "
+            "programs there. Start Ray with RAY_AUTH_MODE=token, or bind its dashboard to 127.0.0.1."
         )
-    with _asked_for_token(needs_token):  # Ray reads it as it is imported
+    with _authentication_mode(needs_token):  # Ray reads it as it is imported
         from ray.exceptions import AuthenticationError
         from ray.job_submission import JobSubmissionClient
 
     launch = ["python", "-m", "memsweep", "launch", *sweeps, "--results", str(place)]
     launch += [word for axis in overrides for word in ("--set", axis)] + replace(options, address="auto").words()
     name = f"memsweep-{Path(sweeps[0]).stem}-{secrets.token_hex(4)}"
-    environment = {"working_dir": str(folder or Path.cwd()), "excludes": LEFT_BEHIND}
+    environment = {"working_dir": str(folder or Path.cwd()), "excludes": EXCLUDES}
     try:
         client = JobSubmissionClient(address)
         client.submit_job(entrypoint=shlex.join(launch), submission_id=name, runtime_env=environment)
     except AuthenticationError as error:
         raise ClusterError(
-            f"{address} refuses our token, or we have none. It must be the cluster's: in RAY_AUTH_TOKEN, or in the "
-            "file that RAY_AUTH_TOKEN_PATH names, or in ~/.ray/auth_token."
+            f"{address}: the token is wrong or missing. Set the cluster's token in RAY_AUTH_TOKEN, in the file that "
+            "RAY_AUTH_TOKEN_PATH names, or in ~/.ray/auth_token."
         ) from error
     except (ConnectionError, ImportError, LookupError, RuntimeError, TypeError, ValueError, OSError) as error:
-        raise ClusterError(f"{address}: the job was not taken: {str(error).splitlines()[0]}") from error
+        raise ClusterError(f"{address}: the job was not accepted: {str(error).splitlines()[0]}") from error
     return Job(client, address, name)
 
 
 @contextmanager
-def _asked_for_token(needs_token: bool) -> Iterator[None]:
+def _authentication_mode(needs_token: bool) -> Iterator[None]:
     """Sets the environment so that Ray sends its token only if needed; restores it afterwards."""
     before = os.environ.pop(MODE, None)
     if needs_token:
@@ -140,30 +141,30 @@ def _asked_for_token(needs_token: bool) -> Iterator[None]:
             os.environ[MODE] = before
 
 
-def wants_token(address: str) -> bool:
+def requires_token(address: str) -> bool:
     """Returns whether the dashboard at this address requires a token. Raises ClusterError."""
     if not address.startswith(("http://", "https://")):
-        raise ClusterError(f"--address {address}: must be that of a dashboard, such as http://127.0.0.1:8265.")
+        raise ClusterError(f"--address {address}: must be the address of a dashboard, such as http://127.0.0.1:8265.")
     try:
-        with urllib.request.urlopen(f"{address.rstrip('/')}/api/jobs/", timeout=ASK_SECONDS):
+        with urllib.request.urlopen(f"{address.rstrip('/')}/api/jobs/", timeout=RESPONSE_SECONDS):
             return False
     except urllib.error.HTTPError as error:
         if error.code in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
             return True
-        raise ClusterError(f"{address} is no Ray dashboard: it answers {error.code} {error.reason}.") from error
+        raise ClusterError(f"{address} is not a Ray dashboard: it responds {error.code} {error.reason}.") from error
     except (OSError, ValueError) as error:
         raise ClusterError(
-            f"{address} does not answer ({getattr(error, 'reason', error)}). Is the cluster up? "
-            "`ray dashboard cluster.yaml` brings its dashboard to http://127.0.0.1:8265."
+            f"{address} does not respond ({getattr(error, 'reason', error)}). Is the cluster running? "
+            "`ray dashboard cluster.yaml` forwards its dashboard to http://127.0.0.1:8265."
         ) from error
 
 
 def _shared(results: str) -> Location:
-    """The place where all machines keep results, which a path relative to one machine's folder is not."""
+    """Returns the location of results that all machines share. Raises ClusterError for a relative path."""
     place = location(results)
     if not isinstance(place, ObjectPath) and not Path(results).expanduser().is_absolute():
         raise ClusterError(
-            f"--results {results}: a job's machines have no such folder in common. Allowed are s3://bucket/prefix, "
-            "gs://bucket/prefix, and the whole path of a folder that all of them share."
+            f"--results {results}: the machines of a job do not share a relative path. Use s3://bucket/prefix, "
+            "gs://bucket/prefix, or the absolute path of a folder that they share."
         )
     return place

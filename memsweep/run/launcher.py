@@ -56,14 +56,19 @@ class Report:
         for cause, count in list(self.causes.items())[:NAMED]:
             lines.append(f"{count} {cause}")
         if self.failed:
-            others = f"{len(self.causes) - NAMED} other causes: " if len(self.causes) > NAMED else "Which trials: "
-            lines.append(f"{others}memsweep status --results {self.results}; again: launch with --retry (retry=True)")
+            others = f"{len(self.causes) - NAMED} other causes. " if len(self.causes) > NAMED else ""
+            lines.append(
+                f"{others}memsweep status --results {self.results} lists the failed trials; --retry (retry=True) runs "
+                "them again"
+            )
         if self.missing:
             trials, steps, all_steps = self.saved
             how_far = (
-                f"{trials} saved, with {steps:,} of all {all_steps:,} steps" if trials else "none saved in training"
+                f"checkpoints hold {trials} of them, with {steps:,} of all {all_steps:,} steps"
+                if trials
+                else "checkpoints hold none of them"
             )
-            lines.append(f"Launch again to go on with the {self.missing} missing trials: {how_far}.")
+            lines.append(f"Launch again to continue with the {self.missing} missing trials: {how_far}.")
         return "\n".join([*lines, *filter(None, [*self.remarks, self.tracking])])
 
     __repr__ = __str__
@@ -84,7 +89,7 @@ def launch(
     background.tracking_uri(options.tracking_uri, store.results)  # raises for an invalid URI before anything starts
     sweeps = [sweeps] if isinstance(sweeps, Sweep) else sweeps
     if len({sweep.name for sweep in sweeps}) < len(sweeps):
-        raise SweepError([f"{title(sweeps)}: sweeps of one launch have names of their own."])
+        raise SweepError([f"{title(sweeps)}: the sweeps of one launch must have different names."])
     if not options.yes:
         check_size(sweeps)
     tasks.forget()  # data that this process has cached may have changed
@@ -111,7 +116,7 @@ def launch(
         _tidy(after.missing, store)
         remarks += rounds.progress()
         if missing:
-            remarks += execution_plan.learned(rounds.trials, store)
+            remarks += execution_plan.update(rounds.trials, store)
         return Report(
             title(sweeps),
             str(store.results),
@@ -153,7 +158,7 @@ def _run(
         remarks += health.remarks
         device = options.device or ("cuda" if cluster.has_gpu() else "cpu")
         workers = options.workers or cluster.worker_count(device)
-        care = ray_tune.Care(options.checkpoint_seconds, options.patience_seconds)
+        limits = ray_tune.WorkerLimits(options.checkpoint_seconds, options.patience_seconds)
 
         def packs(due: Sequence[Due], *, later: bool = False) -> list[Pack]:
             calibrate = partial(ray_tasks.calibrate, patience_seconds=options.patience_seconds, beside=later)
@@ -166,14 +171,14 @@ def _run(
             return _packs(due, store, partial(plan.packs, workers=workers, members=options.members, chosen=programs))
 
         supervisor = PackSupervisor(store, show, lambda: packs(rounds.next(), later=True))
-        outcome = ray_tune.run(packs(rounds.due), store, device, workers, options.budget.seconds, care, supervisor)
+        outcome = ray_tune.run(packs(rounds.due), store, device, workers, options.budget.seconds, limits, supervisor)
     if health.is_lost:
-        remarks.append("Ray's raylet here has ended: the same launch again finishes the rest.")
+        remarks.append("Ray's raylet on this machine has ended. Launch again to finish the rest.")
     return outcome.tally.settled, outcome.interrupted
 
 
 def _packs(due: Sequence[Due], store: Store, planned: Callable[..., list[Pack]]) -> list[Pack]:
-    """Packs of the trials that are due; packs of a grid are restored as their checkpoints have them."""
+    """Returns packs of the due trials; packs of a grid are restored from checkpoints."""
     saved = checkpoints.stored(store)
     packs: list[Pack] = []
     for part in due:
@@ -190,7 +195,7 @@ def title(sweeps: Sequence[Sweep]) -> str:
 
 
 def _causes(failed: Sequence[TrialConfig], store: Store) -> dict[str, int]:
-    """Causes of these trials' failures, as `status` prints them -> number of trials, most frequent first."""
+    """Returns cause of failure, as `status` prints it -> number of these trials, most frequent first."""
     if not failed:
         return {}
     trial_ids = {trial.trial_id for trial in failed}
@@ -199,7 +204,7 @@ def _causes(failed: Sequence[TrialConfig], store: Store) -> dict[str, int]:
 
 
 def _saved(missing: Sequence[TrialConfig], store: Store) -> tuple[int, int, int]:
-    """Counts of these trials: trials in checkpoints, steps in these checkpoints, and steps of all trials."""
+    """Returns the number of these trials in checkpoints, their steps there, and the steps of all these trials."""
     steps = checkpoints.steps(store)
     saved = [steps[trial.trial_id] for trial in missing if trial.trial_id in steps]
     return len(saved), sum(saved), sum(trial.budget for trial in missing)
@@ -228,7 +233,7 @@ def _follow(store: Store, given: str | None) -> str | None:
     where, options = background.shown(uri), f" --results {store.results}"
     failure = background.start(store, uri)
     if failure:
-        return f"MLflow at {where} is not being filled: {failure}; later: memsweep track{options}"
+        return f"MLflow at {where} is not being filled: {failure}. Fill it later with memsweep track{options}"
     return (
         f"MLflow at {where} is filled in the background; "
         f"memsweep track{options} waits for it, memsweep ui{options} shows it"

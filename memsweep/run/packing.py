@@ -31,13 +31,13 @@ class Pack:
 
     @property
     def pack_id(self) -> str:
-        """Hash of the trials, their order and the slots: 12 hexadecimal digits."""
+        """Returns the hash of the trials, their order and the slots: 12 hexadecimal digits."""
         text = ",".join([str(self.slots), *(trial.trial_id for trial in self.trials)])
         return hashlib.blake2b(text.encode(), digest_size=6).hexdigest()
 
     @property
     def steps(self) -> int:
-        """Steps of all members together, up to the share of their budgets."""
+        """Returns the steps of all members together, up to the share of their budgets."""
         return sum(trial.pause(self.share) for trial in self.trials)
 
     def to_json(self) -> str:
@@ -146,6 +146,6 @@ def _packs_of_program(trials: list[TrialConfig], workers: int, slots: int, share
 
 
 def _rounds(trials: int, size: int, workers: int) -> int:
-    """Number of packs of at most `size` trials: a multiple of the workers, unless some packs would be empty."""
+    """Returns the number of packs of at most `size` trials: a multiple of the workers, unless packs would be empty."""
     needed = -(-trials // size)
     return min(trials, -(-needed // workers) * workers)

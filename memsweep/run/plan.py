@@ -108,7 +108,7 @@ def check(trials: Sequence[TrialConfig]) -> None:
 
 
 def _own_code_problems(trials: Sequence[TrialConfig]) -> list[str]:
-    """Problems of users' networks and penalties, each tested on a few examples in a separate process."""
+    """Returns problems of users' networks and penalties, each tested on a few examples in a separate process."""
     programs: dict[Hashable, TrialConfig] = {}
     for trial in trials:
         r, optimizer = trial.regularization, trial.optimizer
@@ -141,7 +141,7 @@ def packs(
     chosen: from `execution_plan.choose`.  saved: checkpoints of the results folder, whose packs are restored.
     share: of the budgets, at which trials are paused.  in_rounds: whether the trials are a round of a search.
     """
-    cut_short = _as_they_were(trials, members, saved)
+    cut_short = _restored_packs(trials, members, saved)
     taken = {trial.trial_id for pack in cut_short for trial in pack.trials}
     rest = by_program(trial for trial in trials if trial.trial_id not in taken)
     # few programs are split among the workers; with many programs, large packs are faster
@@ -178,8 +178,8 @@ def calibrate_here(programs: Sequence[Sequence[TrialConfig]], device: str) -> li
     return [calibrate(trials, device) for trials in programs]
 
 
-def _as_they_were(trials: Sequence[TrialConfig], members: int | None, saved: Sequence[Saved]) -> list[Pack]:
-    """Packs of the checkpoints, reduced to these trials; a trial in several checkpoints resumes from the furthest."""
+def _restored_packs(trials: Sequence[TrialConfig], members: int | None, saved: Sequence[Saved]) -> list[Pack]:
+    """Returns the packs of the checkpoints, reduced to these trials; a trial in several resumes from the furthest."""
     left = {trial.trial_id: trial for trial in trials}
     restored = []
     for pack in saved:
@@ -257,7 +257,7 @@ def composed(
 
 
 def _pack_seconds(pack: Pack, cost: Cost, steps: int) -> float:
-    """Seconds of one pack whose members have this many steps left, once its program is compiled."""
+    """Returns the seconds of one pack whose members have this many steps left, once its program is compiled."""
     training = steps * cost.step
     alone = (
         min(max(COMPARED_SHARE * training, COMPARED_SECONDS), training / len(pack.trials) * pack.slots)
@@ -270,7 +270,7 @@ def _pack_seconds(pack: Pack, cost: Cost, steps: int) -> float:
 
 
 def _alike(pack: Pack) -> tuple[object, ...]:
-    """Key of packs that cost the same."""
+    """Returns the key of packs that cost the same."""
     first = pack.trials[0]
     size = (first.optimizer.batch_size, first.data.examples)
     return (program_name(first), *size, first.probes, bool(first.probe_steps), pack.mode, pack.compiled)
@@ -303,7 +303,7 @@ def measured_cost(pack: Pack, device: str) -> Cost:
     probed = list(range(min(PROBED_MEMBERS, pack.slots)))
 
     def probe_seconds(*, repeated: bool) -> float:
-        """Of one member. The first call warms torch up; its time counts if it is long."""
+        """Returns the seconds of one member. The first call warms torch up; its time counts if it is long."""
         for members in (probed[:1], probed):
             began = time.perf_counter()
             probes.rows(program, state, members, repeated=repeated)

@@ -25,7 +25,7 @@ from ray.tune.search import Searcher
 from memsweep.results.storage.store import Store, StoreError
 from memsweep.run.packing import Pack, Tally
 from memsweep.run.recovery.hang_guard import HangGuard
-from memsweep.run.recovery.retries import DEATHS, Turn, after_death, has_gained
+from memsweep.run.recovery.retries import DEATHS, Turn, after_death, made_progress
 from memsweep.run.supervisor import PackSupervisor
 
 NOTE_SECONDS = 2.0
@@ -42,8 +42,8 @@ class Outcome:
     interrupted: bool  # before all packs have ended
 
 
-class Care(NamedTuple):
-    """Limits of a worker for checkpoints and hangs."""
+class WorkerLimits(NamedTuple):
+    """Seconds after which a worker writes a checkpoint, or is ended."""
 
     checkpoint_seconds: float  # between two checkpoints
     patience_seconds: float  # without progress, after which the worker is ended
@@ -76,7 +76,7 @@ class PackTrainable(tune.Trainable):  # type: ignore[misc]  # Ray is not type-ch
         until = time.monotonic() + self._report_seconds * self._has_reported
         self._has_reported = True
         while time.monotonic() < until:
-            with self._guard.for_a_while():
+            with self._guard.time_limit():
                 progress = next(self._execution, None)
             if progress is None:
                 self._guard.close()
@@ -98,9 +98,9 @@ class PackTrainable(tune.Trainable):  # type: ignore[misc]  # Ray is not type-ch
         self._tally, self._has_reported = Tally(), False
         self._report_seconds = config["report_seconds"]
         self._node_id = ray.get_runtime_context().get_node_id()
-        store, pack, care = Store(config["results"]), Pack.from_json(config["pack"]), Care(*config["care"])
-        self._guard = HangGuard(store.results, pack.pack_id, care.patience_seconds, compiles=pack.compiled)
-        self._execution = run_pack(pack, store, config["device"], checkpoint_seconds=care.checkpoint_seconds)
+        store, pack, limits = Store(config["results"]), Pack.from_json(config["pack"]), WorkerLimits(*config["limits"])
+        self._guard = HangGuard(store.results, pack.pack_id, limits.patience_seconds, compiles=pack.compiled)
+        self._execution = run_pack(pack, store, config["device"], checkpoint_seconds=limits.checkpoint_seconds)
 
 
 class PackQueue(Searcher):  # type: ignore[misc]
@@ -183,10 +183,10 @@ class PackQueue(Searcher):  # type: ignore[misc]
             self.waiting += self._from_checkpoints([replace(turn, pack=rest)])
             return
         (steps,) = self.supervisor.reached([rest])
-        has_progress = has_gained(turn, rest, steps)
+        has_progress = made_progress(turn, rest, steps)
         self.deaths[turn.origin] += not has_progress
         deaths = self.deaths[turn.origin]
-        turns = after_death(turn, rest, gained=has_progress, hung=words.hung, is_spent=deaths >= DEATHS)
+        turns = after_death(turn, rest, has_progress=has_progress, has_hung=words.has_hung, is_spent=deaths >= DEATHS)
         self.waiting += self._from_checkpoints(turns)
         if not turns:
             self.supervisor.quarantine(rest, deaths, words)
@@ -222,7 +222,7 @@ def run(
     device: str,
     workers: int,
     budget_seconds: float | None,
-    care: Care,
+    limits: WorkerLimits,
     supervisor: PackSupervisor,
 ) -> Outcome:
     """Runs these packs to their end, within `cluster()`; returns the outcome. Ctrl-C or a spent budget stops early.
@@ -236,7 +236,7 @@ def run(
     settings = {
         "results": str(store.results.resolve()),
         "device": device,
-        "care": list(care),
+        "limits": list(limits),
         "report_seconds": max(REPORT_SECONDS, workers / REPORTS_A_SECOND),
     }
     queue = PackQueue(packs, settings, supervisor)

@@ -40,13 +40,13 @@ class PackSupervisor:
         return [sum(steps.get(trial.trial_id, 0) for trial in pack.trials) for pack in packs]
 
     def last_words(self, pack: Pack) -> LastWords:
-        """Returns what the dead worker of a pack left behind."""
+        """Returns the traceback of a pack's dead worker."""
         from memsweep.run import ray_tasks  # imported already, by the caller
 
         return ray_tasks.last_words(self.store.results, pack)
 
     def was_preempted(self, node_id: str) -> bool:
-        """Returns whether this machine was taken away with notice."""
+        """Returns whether the provider took this machine away with notice."""
         from memsweep.run import ray_tasks  # imported already, by the caller
 
         return ray_tasks.was_preempted(node_id)
@@ -54,8 +54,13 @@ class PackSupervisor:
     def quarantine(self, pack: Pack, deaths: int, words: LastWords) -> None:
         """Stores the trials of a pack as quarantined, with the last worker's traceback and the number of deaths."""
         writer = PackWriter(self.store, pack.pack_id)
-        company = "it was alone" if len(pack.trials) == 1 else f"{len(pack.trials)} trials were left, given up together"
-        what = f"its packs ended their workers {deaths} times without a gain; at the last, {company}: {words.told()}"
+        company = (
+            "it was the only trial left"
+            if len(pack.trials) == 1
+            else f"{len(pack.trials)} trials were left, which are quarantined together"
+        )
+        history = f"its packs ended their workers {deaths} times without progress"
+        what = f"{history}; at the last death, {company}: {words.summary()}"
         for trial in pack.trials:
             lines = [words.text, what, reproduction(trial, self.store.results)]
             writer.settle(trial, Status.QUARANTINED, {"cause": "\n".join(filter(None, lines))})
@@ -63,7 +68,7 @@ class PackSupervisor:
 
 
 def _ends(store: Store) -> dict[str, str]:
-    """Trials that ended with an error -> the attempt that failed."""
+    """Returns trial that ended with an error -> the attempt that failed."""
     columns = store.trials(["trial_id", "attempt_id", "status"]).to_pydict()
     rows = zip(columns["trial_id"], columns["attempt_id"], columns["status"], strict=True)
     return {trial_id: attempt for trial_id, attempt, status in rows if trial_state.is_failed(status)}

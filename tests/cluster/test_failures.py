@@ -175,7 +175,7 @@ def kill_raylet(scene):
         (raylet,) = [c for c in psutil.Process(launch.process.pid).children() if c.name() == "raylet"]
         raylet.kill()
         assert launch.end(60) == 130
-        assert "Ray's raylet here has ended" in scene.said()
+        assert "Ray's raylet on this machine has ended" in scene.said()
         scene.again()
     else:
         machine = scene.busy_machine()
@@ -204,7 +204,7 @@ def kill_head(scene):
     launch = scene.begin("submit")
     scene.cluster.head.kill()
     assert launch.end(150) == 2  # nobody answers whoever follows the job
-    assert "does not answer any more" in scene.said()
+    assert "no longer responds" in scene.said()
     scene.cluster.kill()
     scene.cluster.begin()
     scene.again("submit")

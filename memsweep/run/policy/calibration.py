@@ -112,7 +112,7 @@ def _step_and_evaluation(trials: Sequence[TrialConfig], mode: str, device: str) 
 
 
 def _timed(trials: Sequence[TrialConfig], mode: str, members: int, device: str) -> tuple[Timing, ...]:
-    """One timing; empty where the program fails or exceeds the device's memory."""
+    """Returns one timing; empty where the program fails or exceeds the device's memory."""
     some = trials[:members]
     try:
         program = trainer.compose(trials, device, mode=mode)

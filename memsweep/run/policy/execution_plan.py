@@ -60,7 +60,7 @@ KERNEL_WIDTH = 192
 """From this width on, the library's LSTM, one member at a time, is as fast as fused members on a CPU."""
 IN_TURN_SLOTS = 8
 """Members of a pack in turn; with more, another worker would only wait for the last pack."""
-NO_COMPILER = "no C++ compiler is here; install g++, or name one in CXX, and training takes half the time"
+NO_COMPILER = "no C++ compiler; install g++, or set CXX to a compiler, to halve the time of training"
 MEMORY_SHARE = 0.5
 """Share of the free memory for the packs of all workers together."""
 
@@ -118,14 +118,14 @@ def remarks(chosen: Mapping[str, ExecutionPlan]) -> list[str]:
     sentences = []
     for name, choice in chosen.items():
         if choice.mode == "serial" and choice.reason:
-            sentences.append(f"{name.split()[0]}: members run in turn, for they can't be fused: {choice.reason}")
+            sentences.append(f"{name.split()[0]}: members run in turn, because they can't be fused: {choice.reason}")
         elif choice.reason:
             sentences.append(f"Programs run uncompiled: {choice.reason}")
     return list(dict.fromkeys(sentences))
 
 
-def learned(trials: Iterable[TrialConfig], store: Store) -> list[str]:
-    """Stores what packs found out about the programs of these trials; returns messages, at most two per program.
+def update(trials: Iterable[TrialConfig], store: Store) -> list[str]:
+    """Updates the stored plans of these trials' programs from their packs; returns messages, at most two per program.
 
     A program whose members could not be fused is stored to run in turn from now on. A message names each program whose
     members' numbers depend on the other members.
@@ -152,7 +152,7 @@ def learned(trials: Iterable[TrialConfig], store: Store) -> list[str]:
         deviations = [*checked, *(row["deviation"] for row in rows if row["deviation"] is not None)]
         if any(deviations):
             sentences.append(
-                f"{describe(group[0])}: a trial's numbers depend on its company, by up to {max(deviations):.1e} "
+                f"{describe(group[0])}: a trial's numbers depend on the other members, by up to {max(deviations):.1e} "
                 "(packs.deviation, packs.program_deviation)"
             )
     if changed:
@@ -206,7 +206,7 @@ def _choice(
     steps = sum(trial.budget for trial in trials) / workers
 
     def saved(seconds: float | None) -> float:
-        """Seconds of each member step that compiling saves, where it pays; else 0."""
+        """Returns the seconds of each member step that compiling saves, where it pays; else 0."""
         gain = saved_seconds(seconds)
         can = (
             device == "cpu" and trials[0].model.family != "recurrent"
@@ -228,7 +228,7 @@ def _choice(
 
 
 def _is_worth_measuring(trials: Sequence[TrialConfig], workers: int) -> bool:
-    """Whether there is enough to do. A user's module is always measured: it may not be liftable."""
+    """Returns whether there is enough to do. A user's module is always measured: it may not be liftable."""
     first = trials[0]
     if first.model.family not in FAMILIES or first.regularization.penalty != "none":
         return True
@@ -245,12 +245,12 @@ def guessed_seconds(trial: TrialConfig) -> float:
 
 
 def _has_better_kernel(model: Model) -> bool:
-    """Whether the library's kernels, one member at a time, are faster than a fused pack on a CPU."""
+    """Returns whether the library's kernels, one member at a time, are faster than a fused pack on a CPU."""
     return model.family == "cnn" or (model.cell == "lstm" and model.width >= KERNEL_WIDTH)
 
 
 def _slots(trial: TrialConfig, device: str) -> int:
-    """Members whose weights, gradients and velocities, and kept steps of sequences, fit the caches together."""
+    """Returns how many members' weights, gradients, velocities and kept steps of sequences fit the caches."""
     fewest, most = SLOTS[device]
     room = CACHE_BYTES // (3 * 4 * _weight_count(trial))
     if trial.model.family == "recurrent" and device == "cpu":
@@ -260,7 +260,7 @@ def _slots(trial: TrialConfig, device: str) -> int:
 
 
 def _weight_count(trial: TrialConfig) -> int:
-    """About how many weights a step's products read."""
+    """Returns about how many weights a step's products read."""
     input_dim, classes = tasks.shape(trial)
     model = trial.model
     if model.family in SEQUENCE_FAMILIES:
@@ -269,7 +269,7 @@ def _weight_count(trial: TrialConfig) -> int:
 
 
 def _marker(program: str) -> Path:
-    """A file in torch's folder of compiled programs, so that the mark is deleted with them."""
+    """Returns a file in torch's folder of compiled programs, so that the mark is deleted with them."""
     default = Path(tempfile.gettempdir(), f"torchinductor_{getpass.getuser()}")
     digest = hashlib.blake2b(f"{program} {version('torch')} {version('memsweep')}".encode(), digest_size=6).hexdigest()
     return Path(os.environ.get("TORCHINDUCTOR_CACHE_DIR", default), "memsweep", digest)

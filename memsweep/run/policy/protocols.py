@@ -28,23 +28,23 @@ class Examiner(NamedTuple):
 
 
 def _network(trial: TrialConfig) -> Hashable:
-    """Key of a user's network; None: the network is built in."""
+    """Returns the key of a user's network; None: the network is built in."""
     return (trial.model, *tasks.shape(trial)) if trial.model.family not in FAMILIES else None
 
 
-def _frozen(trial: TrialConfig) -> str:
+def _frozen_parameters(trial: TrialConfig) -> str:
     names = isolation.evaluate("memsweep.engine.nn.models:frozen_names", trial)
     return f"its network has frozen parameters, which were trained: {', '.join(names)}" if names else ""
 
 
 def _products(trial: TrialConfig) -> Hashable:
-    """Key of the products of a user's network, or of an MLP on a user's task; None: neither."""
+    """Returns the key of the products of a user's network, or of an MLP on a user's task; None: neither."""
     if trial.model.family in FAMILIES and not (trial.model.family == "mlp" and tasks.is_custom(trial)):
         return None
     return (trial.model, *tasks.shape(trial), trial.optimizer.batch_size, trial.compute.dtype)
 
 
-def _uneven(trial: TrialConfig) -> str:
+def _unevenness(trial: TrialConfig) -> str:
     if trial.model.family == "mlp":
         rows, dtype = trial.optimizer.batch_size, trial.compute.dtype
         is_uneven = has_uneven_layer(*tasks.shape(trial), trial.model.width, trial.model.depth, rows, dtype)
@@ -56,10 +56,10 @@ def _uneven(trial: TrialConfig) -> str:
 EXAMINERS: tuple[Examiner, ...] = (
     Examiner(
         lambda trial: tasks.renumbers_labels(trial) or None,
-        lambda trial: "labels of its task are not 0...K-1, and are numbered so since",
+        lambda trial: "its task has labels other than 0...K-1, which are renumbered",
     ),
-    Examiner(_network, _frozen),
-    Examiner(_products, _uneven),
+    Examiner(_network, _frozen_parameters),
+    Examiner(_products, _unevenness),
 )
 _reasons: dict[tuple[Examiner, Hashable], str] = {}
 
@@ -82,7 +82,7 @@ def problems(trials: Iterable[TrialConfig]) -> Iterator[str]:
     for number in sorted({trial.protocol or 0 for trial in trials if is_older(trial)}):
         yield (
             f"protocol = {number}: this version gives other numbers for these fields, and stores them as protocol "
-            f"{PROTOCOL}: leave protocol unset. What is stored stays readable."
+            f"{PROTOCOL}. Leave protocol unset; stored trials stay readable."
         )
 
 
@@ -103,7 +103,7 @@ def _number(trial: TrialConfig) -> int:
 
 
 def _reason(examiner: Examiner, trial: TrialConfig) -> str:
-    """The examiner's reason; empty where the user's code or data fails, which the launch reports."""
+    """Returns the examiner's reason; empty where the user's code or data fails, which the launch reports."""
     try:
         key = examiner.key(trial)
         if key is None:

@@ -37,7 +37,7 @@ class HangGuard:
         faulthandler.enable(self._file)  # for crashes
 
     @contextmanager
-    def for_a_while(self) -> Iterator[None]:
+    def time_limit(self) -> Iterator[None]:
         """Ends the process unless the work within the context ends in time."""
         faulthandler.dump_traceback_later(self.seconds, exit=True, file=self._file)
         try:
@@ -55,14 +55,14 @@ class HangGuard:
 class LastWords(NamedTuple):
     """The traceback that a dead worker left behind."""
 
-    hung: bool
+    has_hung: bool
     text: str  # traceback; empty: no traceback was written
 
-    def told(self) -> str:
+    def summary(self) -> str:
         """Returns how the worker ended, as a clause without a period."""
-        if self.hung:
+        if self.has_hung:
             return "it hung"
-        return "it crashed" if self.text else "it was killed, by the system or by somebody"
+        return "it crashed" if self.text else "it was killed, by the system or a user"
 
 
 def last_words(results: Location, pack_id: str) -> LastWords:
@@ -85,5 +85,5 @@ def forget(results: Location) -> None:
 
 
 def _folder(results: Location) -> Path:
-    """A local folder: an object store shows only whole objects, and a dying process has no time to upload."""
+    """Returns a local folder: an object store shows only whole objects, and a dying process can't upload."""
     return results / FOLDER if isinstance(results, Path) else local_folder(results) / FOLDER

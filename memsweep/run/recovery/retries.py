@@ -24,25 +24,25 @@ class Turn:
     left: int = 0  # steps of its trials still to train, by its worker's last report
 
 
-def has_gained(turn: Turn, rest: Pack, reached: int) -> bool:
-    """Returns whether a worker settled or saved anything before it died.
+def made_progress(turn: Turn, rest: Pack, reached: int) -> bool:
+    """Returns whether a worker settled or saved a trial before it died.
 
     rest: what is left of the pack.  reached: steps of the rest in checkpoints.
     """
     return len(rest.trials) < len(turn.pack.trials) or reached > turn.reached
 
 
-def after_death(turn: Turn, rest: Pack, *, gained: bool, hung: bool, is_spent: bool) -> list[Turn]:
+def after_death(turn: Turn, rest: Pack, *, has_progress: bool, has_hung: bool, is_spent: bool) -> list[Turn]:
     """Returns the turns that follow a worker's death; empty: the rest of the pack is to be quarantined.
 
     With progress, the rest runs again. Without, it runs again for some tries, each with half the slots, in case memory
     was short; then its halves run, with one try each, until the failing member is alone. A pack that hung is halved at
     once, because each try takes long.  is_spent: this planned pack has caused too many deaths.
     """
-    if gained:
+    if has_progress:
         return [replace(turn, pack=rest, deaths=0)]
     deaths, slots = turn.deaths + 1, max(1, rest.slots // 2)
-    if deaths < turn.tries and not hung and not is_spent:
+    if deaths < turn.tries and not has_hung and not is_spent:
         return [replace(turn, pack=replace(rest, slots=slots), deaths=deaths)]
     if is_spent or len(rest.trials) == 1:
         return []

@@ -20,7 +20,7 @@ MARK = "MEMSWEEP_LAUNCH"
 
 @contextmanager
 def no_orphans() -> Iterator[None]:
-    """Context in which processes started by this process, and their children, end with it, however it ends."""
+    """Ends processes that this process starts within the context, and their children, however this process ends."""
     mark = secrets.token_hex(16)
     command = [sys.executable, "-m", "memsweep.run.recovery.watchdog", mark]
     # in a new session, so that Ctrl-C does not reach it; the pipe closes when this process is gone

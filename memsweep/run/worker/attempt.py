@@ -33,7 +33,7 @@ class Attempt:
         self.device = device
         self.checkpoint_seconds = checkpoint_seconds
         self.execution = checkpoints.execution(pack, device)
-        self.own = frozenset(trial.trial_id for trial in pack.trials)
+        self.trial_ids = frozenset(trial.trial_id for trial in pack.trials)
         self.writer = PackWriter(store, pack.pack_id)
         self.clock = trainer.Clock()
         self.left = {trial.trial_id: trial for trial in pack.trials}
@@ -50,12 +50,12 @@ class Attempt:
 
     @property
     def progress(self) -> Tally:
-        """Tally of this attempt so far."""
+        """Returns the tally of this attempt so far."""
         ahead = (trial.pause(self.pack.share) - self.steps.get(trial_id, 0) for trial_id, trial in self.left.items())
         left = sum(steps for steps in ahead if steps > 0)
         return Tally(self.writer.written, self.writer.failed, self.member_steps, left)
 
-    def what_is_left_of(self, group: Pack) -> Pack:
+    def remaining(self, group: Pack) -> Pack:
         """Returns the group with its remaining trials."""
         trials = tuple(trial for trial in group.trials if trial.trial_id in self.left)
         return replace(group, trials=trials, slots=min(group.slots, max(1, len(trials))))
@@ -74,7 +74,7 @@ class Attempt:
         self.program_deviation = None
         self.causes.append(f"{CANNOT_BE_FUSED}{lift_problem}")
 
-    def saved(self, seconds: float) -> None:
+    def schedule_checkpoint(self, seconds: float) -> None:
         """Schedules the next checkpoint.  seconds: that this one took."""
         self.writer.write_seconds += seconds
         self.save_at = time.monotonic() + max(self.checkpoint_seconds, seconds / CHECKPOINT_COST)

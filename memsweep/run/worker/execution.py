@@ -60,7 +60,7 @@ def run_pack(
     attempt, groups = Attempt(pack, store, device, checkpoint_seconds), [pack]
     try:
         while groups:
-            group = attempt.what_is_left_of(groups.pop())
+            group = attempt.remaining(groups.pop())
             if not group.trials:
                 continue
             trouble = yield from _train(attempt, group)
@@ -72,7 +72,7 @@ def run_pack(
             else:
                 groups.append(group)  # the trials waiting behind paused members
         attempt.writer.flush()  # before deleting checkpoints, so that every trial is always in a table or a checkpoint
-        checkpoints.tidy(store, attempt.paused, attempt.own)
+        checkpoints.tidy(store, attempt.paused, attempt.trial_ids)
     except GeneratorExit:
         attempt.settle(list(attempt.left.values()), Status.INTERRUPTED, None)
         raise
@@ -107,7 +107,7 @@ def _train(attempt: Attempt, group: Pack) -> Generator[Tally, None, Trouble | No
 
 
 def _after(attempt: Attempt, group: Pack, trouble: Trouble) -> list[Pack]:
-    """The groups to run next after an error, the last first: smaller groups, until the failing trial is alone.
+    """Returns the groups to run after an error, the last first: smaller groups, until the failing trial is alone.
 
     Each group resumes from the last checkpoint. A trial that fails alone is settled.
     """
@@ -117,11 +117,11 @@ def _after(attempt: Attempt, group: Pack, trouble: Trouble) -> list[Pack]:
     present = [trial for trial in attempt.present if trial.trial_id in attempt.left]
     if len(present) <= 1:
         status = Status.OUT_OF_MEMORY if trouble.is_out_of_memory else Status.FAILED
-        attempt.settle(present or list(attempt.what_is_left_of(group).trials), status, trouble.text)
+        attempt.settle(present or list(attempt.remaining(group).trials), status, trouble.text)
         return [group]
     half = len(present) // 2
     if trouble.is_out_of_memory:
-        attempt.causes.append(f"out of memory with {len(present)} slots; went on with {half}")
+        attempt.causes.append(f"out of memory with {len(present)} slots; continued with {half}")
         return [replace(group, slots=half)]
     rest = tuple(trial for trial in group.trials if trial not in present)
     return [
@@ -222,8 +222,8 @@ class Training:
             write_whole(checkpoints.path_of(attempt.store, self.group), content)
         except StoreError as error:
             attempt.causes.append(str(error))
-        checkpoints.tidy(attempt.store, {*attempt.left, *attempt.paused}, attempt.own)
-        attempt.saved(time.monotonic() - begun)
+        checkpoints.tidy(attempt.store, {*attempt.left, *attempt.paused}, attempt.trial_ids)
+        attempt.schedule_checkpoint(time.monotonic() - begun)
 
     def _next_in_line(self, slots: int) -> list[TrialConfig]:
         entering, self.waiting = self.waiting[:slots], self.waiting[slots:]
@@ -286,13 +286,13 @@ class Training:
         self.waiting = [trial for trial in entering if trial.trial_id not in broken] + self.waiting
 
     def _steps_ahead(self, step_seconds: float) -> int:
-        """Steps of the next chunk."""
+        """Returns the steps of the next chunk."""
         numbers = max(1, len(self.state.members)) * self.program.batch_size
         return max(1, min(int(CHUNK_SECONDS / max(step_seconds, 1e-9)), CHUNK_INDICES // numbers))
 
 
 def _broken(trials: Sequence[TrialConfig], pack: Pack) -> dict[str, str]:
-    """Trials whose network or data can't be built, each by itself -> the error with its traceback."""
+    """Returns trial_id -> error with traceback, for trials whose network or data can't be built alone."""
     errors = {}
     for trial in trials:
         try:
@@ -311,6 +311,6 @@ def _free_memory(device: str) -> None:
 
 
 def _is_out_of_memory(error: Exception) -> bool:
-    """Whether memory ran out; on the CPU torch reports it only in a RuntimeError's text."""
+    """Returns whether memory ran out; on the CPU torch reports it only in a RuntimeError's text."""
     texts = ("can't allocate memory", "DefaultCPUAllocator", "bad_alloc")
     return isinstance(error, MemoryError | torch.cuda.OutOfMemoryError) or any(text in str(error) for text in texts)

@@ -68,7 +68,7 @@ def probe(attempt: Attempt, program: Program, state: State, members: Sequence[in
 
 
 def _solved_step(trial: TrialConfig, curve: Sequence[Row]) -> int | None:
-    """The first measured step at which a sequence task is solved on validation data."""
+    """Returns the first measured step at which a sequence task is solved on validation data."""
     prefix = "validation_"
     for point in curve:
         counts = {name.removeprefix(prefix): value for name, value in point.items() if name.startswith(prefix)}
@@ -78,7 +78,7 @@ def _solved_step(trial: TrialConfig, curve: Sequence[Row]) -> int | None:
 
 
 def _deviation(attempt: Attempt, program: Program, state: State, m: int, test: Row) -> float | None:
-    """Deviation of an ending member from its run alone, if its pack is to be compared and was not yet.
+    """Returns the deviation of an ending member from its run alone, if its pack is to be compared and was not yet.
 
     The largest difference of a measurement, relative, or of final weights, absolute, if the run alone gets that far.
     None: not compared.

@@ -78,7 +78,7 @@ def _examples(_program: Program, state: State) -> list[Row]:
 
 
 def _alike(state: State) -> Iterator[State]:
-    """Groups of members with equal steps, training examples and validation examples.
+    """Yields groups of members with equal steps, training examples and validation examples.
 
     The result of a probe then does not depend on the pack, and probes need not handle padding.
     """

@@ -45,9 +45,9 @@ def check(trials: Iterable[TrialConfig], pack: Pack) -> None:
         expected = began.get(tasks.split_name(trial), "")
         if expected and tasks.load(trial).source != expected:
             raise DataError(
-                f"data.task = {trial.data.task!r}: it gives other data here and now than when the launch began. Its "
-                "code or files have changed meanwhile, are others on this machine, or it depends on the process, as "
-                "the order of a set does. Give the same data everywhere, then launch again with --retry."
+                f"data.task = {trial.data.task!r}: its data differs from the data when the launch began. Its code or "
+                "files have changed, differ between machines, or depend on the process, as the order of a set does. "
+                "Make the data the same everywhere, then launch again with --retry."
             )
 
 
@@ -77,28 +77,27 @@ def _of_task(
     """Yields a sentence if one task's data has changed.  splits: keys of each.  stored: key -> trial -> fingerprint."""
     until, count = time.monotonic() + SECONDS, min(len(splits), MOST_SPLITS)
     others: list[str] = []
-    looked_at = 0
+    compared_count = 0
     for keys in (splits[i * len(splits) // count] for i in range(count)):
-        if looked_at and time.monotonic() > until:
+        if compared_count and time.monotonic() > until:
             break
         keys.sort(key=lambda key: -len(set(stored[key].values())))  # splits with several fingerprints first
         try:
             if not _differing(wanted[keys[0]], stored[keys[0]]):
-                looked_at += 1
+                compared_count += 1
                 continue
             others += [trial_id for key in keys for trial_id in _differing(wanted[key], stored[key])]
-            looked_at += 1
+            compared_count += 1
         except DataError:  # data that cannot be loaded cannot be mixed; it is reported elsewhere
             return
     if others:
         trial = wanted[splits[0][0]]
-        least = "" if looked_at == len(splits) else "at least "
+        least = "" if compared_count == len(splits) else "at least "
         named = ", ".join(others[:NAMED]) + (", ..." if len(others) > NAMED else "")
         yield (
-            f"data.task = {trial.data.task!r} ({tasks.origin(trial)}): it gives other data now than {least}"
-            f"{len(others)} stored trials were trained on ({named}), and one table would hold both. Put the data back "
-            "as it was, or launch into another --results"
-            + (", or under another import path." if tasks.is_custom(trial) else ".")
+            f"data.task = {trial.data.task!r} ({tasks.origin(trial)}): its data differs from the data of {least}"
+            f"{len(others)} stored trials ({named}), and one table would hold both. Restore the data, or launch into "
+            "another --results" + (", or under another import path." if tasks.is_custom(trial) else ".")
         )
 
 
@@ -108,7 +107,7 @@ def _differing(trial: TrialConfig, stored: dict[str, str]) -> list[str]:
 
 
 def _stored(store: Store, keys: Collection[_Key]) -> dict[_Key, dict[str, str]]:
-    """Key -> settled trial -> fingerprint, for these keys."""
+    """Returns key -> settled trial -> fingerprint, for these keys."""
     fields = [FIELDS[name] for name in _FIELDS]
     rows = store.trials(["trial_id", "status", "data_fingerprint", *(spec.column for spec in fields)])
     trial_ids, statuses, fingerprints, *columns = (column.to_pylist() for column in rows.columns)
