@@ -70,7 +70,7 @@ def launch(
 
     sweep: a Sweep, the path or bare name of a sweep file (`FILE:NAME` selects one sweep of it), or a sequence of these.
     address: of a running Ray cluster; default: a cluster on this machine that ends with the launch.
-    workers: packs at a time; default: as many as fit.  members: most trials of a pack that train at a time.
+    workers: most packs at a time; default: as many as fit.  members: most trials of a pack that train at a time.
     limit: runs only the first `limit` trials of each sweep; all trials stay wanted.
     device: "cpu" or "cuda"; default: a GPU if there is one.
     compiling: whether programs are compiled; default: where compiling saves time.

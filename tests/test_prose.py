@@ -10,14 +10,7 @@ import pytest
 from tests.pages import NAMES, ROOT
 
 FILES = sorted(path for folder in ("memsweep", "analysis") for path in (ROOT / folder).rglob("*.py"))
-ROOMS = [
-    "memsweep/spec",
-    "memsweep/data",
-    "memsweep/engine",
-    "memsweep/results",
-    "memsweep/check",
-    "memsweep/run",
-]
+ROOMS = ["memsweep"]
 """Rooms whose messages and names are held to it, too."""
 BANNED = {
     "tell": r"\b(?:tells?|told)\b",  # software shows, states, names; what differs is distinguished
@@ -31,7 +24,6 @@ BANNED_NAMES = {"own", "found", "told", "said", "asked", "known", "held", "here"
 """Pronouns and participles that name no variable, argument, field or function; a hook's argument may be `own`."""
 EXCEPTIONS = {
     "memsweep/run/rounds/search.py": "ask and tell are Optuna's terms",
-    "memsweep/cli/launching.py": "docstrings of verbs are help texts",
 }
 
 

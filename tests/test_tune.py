@@ -119,5 +119,5 @@ def test_a_launch_with_a_long_folder_of_temporary_files_runs(tmp_path):
 
 def test_a_program_that_is_connected_to_ray_is_asked_to_leave_it(monkeypatch):
     monkeypatch.setattr(cluster.ray, "is_initialized", lambda: True)
-    with pytest.raises(ClusterError, match=r"call ray\.shutdown\(\) before"), cluster.cluster():
+    with pytest.raises(ClusterError, match=r"Call ray\.shutdown\(\) before"), cluster.cluster():
         pass

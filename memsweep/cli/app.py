@@ -1,4 +1,4 @@
-"""The command line: its verbs, and its exit when something is wrong.
+"""The command line: its verbs, and its exit after an error.
 
 Only the verbs print or exit; each imports its heavy modules itself, so that help is instant.
 """
@@ -28,8 +28,8 @@ for _verb in VERBS:
     app.command()(_verb)
 
 
-def _show_version(is_asked: bool) -> None:
-    if is_asked:
+def _show_version(is_set: bool) -> None:
+    if is_set:
         from memsweep.check.packages import version
 
         print(f"memsweep {version()}")
@@ -54,7 +54,7 @@ def main() -> None:
     except ConfigError as error:
         _refuse(error)
     except KeyboardInterrupt:
-        say("memsweep: interrupted; what was finished is stored.")
+        say("memsweep: interrupted. Trials that ended are stored.")
         sys.exit(INTERRUPTED)
     except BrokenPipeError:  # the reader of our output, for example head, has exited
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -70,9 +70,11 @@ SetOption = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="FIELD=V1,V2", help="Replace or add an axis; seeds=0:5 sets the seeds. Repeatable."),
 ]
-LimitOption = Annotated[int | None, typer.Option(min=1, help="Most trials of each sweep, counted from its first.")]
-MembersOption = Annotated[int | None, typer.Option(min=1, help="Most trials of a pack that train at a time.")]
-DeviceOption = Annotated[Device | None, typer.Option(help="Default: a GPU if there is one.")]
+LimitOption = Annotated[int | None, typer.Option(min=1, help="Maximum number of trials of each sweep, from its first.")]
+MembersOption = Annotated[
+    int | None, typer.Option(min=1, help="Maximum number of trials of a pack that train at the same time.")
+]
+DeviceOption = Annotated[Device | None, typer.Option(help="Device for training; default: a GPU if there is one.")]
 CompileOption = Annotated[
     Compile,
     typer.Option(
@@ -89,11 +91,11 @@ AddOption = Annotated[
 BudgetOption = Annotated[
     str | None, typer.Option(metavar="30m", help="Limit of time, trials or steps: 90s, 30m, 2h, 500trials, 1e6steps.")
 ]
-PatienceOption = Annotated[str, typer.Option(metavar="10m", help="End a worker that makes no progress for this long.")]
+PatienceOption = Annotated[str, typer.Option(metavar="10m", help="End a worker after this time without progress.")]
 CheckpointOption = Annotated[str, typer.Option(metavar="30s", help="Time between two checkpoints of a pack.")]
 WorkersOption = Annotated[
     int | None,
-    typer.Option(min=1, help="Packs at a time; default: as many as the cluster has room for."),
+    typer.Option(min=1, help="Packs that run at the same time; default: as many as fit the cluster."),
 ]
 TrackingOption = Annotated[
     str | None,
@@ -102,7 +104,7 @@ TrackingOption = Annotated[
         envvar="MLFLOW_TRACKING_URI",
         metavar="URI",
         show_envvar=True,
-        help="URI of MLflow, or none; default: a database in the results folder.",
+        help="URI of MLflow, or none to turn it off; default: a database in the results folder.",
     ),
 ]
 FormatOption = Annotated[Format, typer.Option("--format", help="Format of the printed rows.")]

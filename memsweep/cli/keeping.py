@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def compact(results: ResultsOption = "results", output: FormatOption = Format.TABLE) -> None:
-    """Merge small parts and drop copies that no reader sees; a launch, a report or a query may go on meanwhile.
+    """Merge small parts and drop rows that no reader uses. A launch, a report or a query may run at the same time.
 
     Example: memsweep compact --results results
     """
@@ -29,9 +29,9 @@ def compact(results: ResultsOption = "results", output: FormatOption = Format.TA
 def track(
     results: ResultsOption = "results",
     tracking_uri: TrackingOption = None,
-    follow: Annotated[bool, typer.Option("--follow", help="Go on while a launch writes.")] = False,
+    follow: Annotated[bool, typer.Option("--follow", help="Continue until the current launch ends.")] = False,
 ) -> None:
-    """Fill MLflow from the tables, or rebuild what it lacks; twice adds nothing.
+    """Fill MLflow from the tables: write the runs that it lacks. A second call writes nothing.
 
     Example: memsweep track --results results
     """
@@ -50,9 +50,9 @@ def track(
 def ui(
     results: ResultsOption = "results",
     tracking_uri: TrackingOption = None,
-    port: Annotated[int, typer.Option(min=1, max=65535, help="Of 127.0.0.1.")] = 5000,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port on 127.0.0.1.")] = 5000,
 ) -> None:
-    """Show MLflow in the browser: prints the address, serves until Ctrl-C.
+    """Serve MLflow's pages until Ctrl-C, and print their addresses.
 
     Example: memsweep ui --results results --port 5001
     """
@@ -83,5 +83,5 @@ def _tracked(given: str | None, results: Location) -> str:
 
     uri = tracking_uri(given, results)
     if uri is None:
-        raise typer.BadParameter("none: there is no MLflow to fill or show; name one.", param_hint="--tracking-uri")
+        raise typer.BadParameter("none: must be the URI of an MLflow to fill or show.", param_hint="--tracking-uri")
     return uri

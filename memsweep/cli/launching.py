@@ -122,10 +122,10 @@ def launch(
     add: AddOption = False,
     tracking_uri: TrackingOption = None,
     output: Annotated[
-        Format | None, typer.Option("--format", help="Also print the result as a row; default: only as a sentence.")
+        Format | None, typer.Option("--format", help="Also print the result as a row; default: only as text.")
     ] = None,
 ) -> None:
-    """Run the missing trials of sweeps and store them. The same command again runs only what is still missing.
+    """Run the missing trials of sweeps and store them. The same command again runs only trials that are still missing.
 
     The last launch of a sweep defines its trials. Other trials stay stored; --add keeps them in the sweep.
 
@@ -150,7 +150,7 @@ def launch(
     try:
         with Progress(title) as progress:
             report = launcher.launch(loaded, store, options, progress.update)
-    except KeyboardInterrupt:  # while no pack was in training
+    except KeyboardInterrupt:  # no pack was in training
         say(f"{title}: interrupted. All trials that ended are stored; launch again to continue.")
         sys.exit(INTERRUPTED)
     say(str(report))
@@ -196,7 +196,7 @@ def submit(
 ) -> None:
     """Run a launch as a job on a running Ray cluster, with the files of the current folder.
 
-    The job does not need this terminal. All machines must reach the results. Exit code 1 if the job fails.
+    The job does not need this terminal. All machines must be able to access the results. Exit code 1 if the job fails.
 
     Example: memsweep submit generalization --address http://127.0.0.1:8265 --results s3://bucket/results --device cuda
     """
@@ -210,13 +210,13 @@ def submit(
     options = replace(options, yes=confirmed(load_all(sweeps, overrides), yes))
     job = jobs.submit(sweeps, address, results, options, say, overrides=overrides or ())
     print(job.name, flush=True)
-    say(f"{job.name} runs on {address}; {job.commands}")
+    say(f"{job.name} runs on {address}. To follow or stop it: {job.commands}")
     if not follow:
         return
     try:
         succeeds = job.follow(lambda text: print(text, end="", file=sys.stderr, flush=True))
     except KeyboardInterrupt:
-        say(f"\n{job.name} still runs; {job.commands}")
+        say(f"\n{job.name} still runs. To follow or stop it: {job.commands}")
         return
     sys.exit(DONE if succeeds else SOME_FAILED)
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Format(StrEnum):
-    """How rows are printed."""
+    """Formats of printed rows."""
 
     TABLE = "table"
     CSV = "csv"
@@ -82,7 +82,7 @@ def print_table(table: pa.Table, output: Format) -> None:
 
 
 def _plain_columns(table: pa.Table, *, nested: bool) -> pa.Table:
-    """The table with columns that the format cannot store, converted to text."""
+    """Returns the table; columns that the format cannot store become text."""
     import pyarrow as pa
 
     for i, column in enumerate(table.columns):
@@ -95,7 +95,7 @@ def _plain_columns(table: pa.Table, *, nested: bool) -> pa.Table:
 
 
 def _aligned(table: pa.Table) -> Iterator[str]:
-    """Lines of a header, a rule and rows, numbers right-aligned; plain text, to be copied and compared."""
+    """Yields lines of a header, a rule and rows, numbers right-aligned; plain text, to be copied and compared."""
     columns = []
     for name, column in zip(table.column_names, table.columns, strict=True):
         texts = _texts(column)
@@ -119,7 +119,7 @@ def _shown(value: Any) -> str:
 
 
 def _json(value: Any) -> str:
-    """The value as JSON, which has no infinite numbers: they become null."""
+    """Returns the value as JSON, which has no infinite numbers: they become null."""
     import json
 
     return json.dumps(_finite(value), default=str, allow_nan=False)

@@ -74,7 +74,7 @@ class Progress:
         return parts
 
     def _rate(self, now: float, trained: int) -> float:
-        """Steps per second since the first report in the window; 0 with too few reports."""
+        """Returns steps per second since the first report in the window; 0 with too few reports."""
         if not trained:
             return 0.0
         if not self._seen or trained > self._seen[-1][1]:
@@ -86,7 +86,7 @@ class Progress:
 
 
 def _fitting(parts: dict[str, str], width: int) -> str:
-    """The parts in one line; on a narrow terminal without the rate, then without the steps."""
+    """Returns the parts in one line; on a narrow terminal without the rate, then without the steps."""
     for left_out in ((), ("rate",), ("rate", "steps")):
         text = ", ".join(part for name, part in parts.items() if name not in left_out)
         if len(text) <= width:

@@ -14,7 +14,7 @@ from memsweep.cli.printing import Format, print_rows, print_table, say
 
 
 def status(results: ResultsOption = "results", output: FormatOption = Format.TABLE) -> None:
-    """Show how far each sweep and each search is, with the cause of each failure.
+    """Show the progress of each sweep and each search, and the cause of each failure.
 
     Example: memsweep status --results results
     """
@@ -42,7 +42,7 @@ def query(
     results: ResultsOption = "results",
     output: FormatOption = Format.TABLE,
 ) -> None:
-    """Answer one SELECT over the tables; never changes them.
+    """Print the answer to one SELECT over the tables; change nothing.
 
     Example: memsweep query "select status, count(*) as trials from trials group by 1"
     """
@@ -52,9 +52,9 @@ def query(
 
 
 def report(results: ResultsOption = "results") -> None:
-    """Draw figures of all sweeps (PDF, SVG, PNG) and one page that shows them; say where the page is.
+    """Draw figures of all sweeps (PDF, SVG, PNG) and one page that shows them; print the page's path.
 
-    Exit code 1 when a question could not be answered; the page has the others.
+    Exit code 1 if a question could not be answered; the page answers the others.
 
     Example: memsweep report --results results
     """
@@ -70,7 +70,11 @@ def report(results: ResultsOption = "results") -> None:
 def claims(
     results: ResultsOption = "results",
     shuffles: Annotated[
-        int, typer.Option(min=0, help="Control: how often each claim is reproduced with settings exchanged so often.")
+        int,
+        typer.Option(
+            min=0,
+            help="Number of shuffles of settings, as a control; by_chance is the share that reproduces a claim.",
+        ),
     ] = 0,
     output: FormatOption = Format.TABLE,
 ) -> None:
@@ -94,16 +98,17 @@ def claims(
 def verify(
     trials: Annotated[list[str] | None, typer.Argument(metavar="[TRIAL ...]", help="Default: a sample.")] = None,
     results: ResultsOption = "results",
-    sample: Annotated[int, typer.Option(min=1, help="Trials to run again where none are named.")] = 3,
+    sample: Annotated[int, typer.Option(min=1, help="Number of trials to run again if no trial is named.")] = 3,
     own_code: Annotated[
-        bool, typer.Option("--own-code", help="Import and run what the tables name by import path: if you trust them.")
+        bool,
+        typer.Option("--own-code", help="Run code that the tables name by import path, if you trust them."),
     ] = False,
     output: FormatOption = Format.TABLE,
 ) -> None:
-    """Run stored trials again, alone and in plain torch, and compare; check that the tables hold what is wanted.
+    """Run stored trials again, alone and in plain torch, and compare; check that the tables are complete.
 
-    A trial that failed, or was quarantined, is run alone to show its error. Exit code 1 when there is one, when a
-    training is another one than what is stored, or something is missing; 3 when numbers differ by rounding alone.
+    A failed or quarantined trial runs alone, to show its error. Exit code 1 if a trial raises an error, differs by more
+    than rounding, or is incomplete; 3 if numbers differ by rounding only.
 
     Example: memsweep verify --sample 10
     """
@@ -114,7 +119,7 @@ def verify(
     failed, whole = verification.failed_among(store, trials or [])
     errors = {trial_id: verification.error_of(store, trial_id, own_code=own_code) for trial_id in failed}
     for trial_id, error in errors.items():
-        say(f"{trial_id} alone: {error or 'it ran to its end, without an error.'}")
+        say(f"{trial_id} alone: {error or 'it finished without an error.'}")
     if failed and not whole:
         sys.exit(SOME_FAILED if any(errors.values()) else DONE)
     problems = inspection.incomplete(store)

@@ -46,7 +46,7 @@ def serve(
         return
     path = sqlite_path(uri)
     if path and not path.is_file():
-        raise TrackingError(f"no MLflow database at {path}: memsweep launch a sweep first, or memsweep track.")
+        raise TrackingError(f"no MLflow database at {path}. Run memsweep launch or memsweep track first.")
     _check_is_free(port)
     prepare(uri, uri == default_uri(results), say)
     address = f"http://{HOST}:{port}"
@@ -69,7 +69,7 @@ def serve(
             if not page_of:
                 announce(f"{address}/#/experiments")
             server.wait()
-            raise TrackingError(f"the MLflow server has ended by itself: {_last_line(log)}")
+            raise TrackingError(f"the MLflow server has ended: {_last_line(log)}")
         finally:
             server.terminate()
             try:
@@ -85,8 +85,8 @@ def _check_is_free(port: int) -> None:
             probe.bind((HOST, port))
         except OSError as error:
             raise TrackingError(
-                f"port {port} of {HOST} can't be had ({error.strerror}): "
-                f"choose another with --port, or see whether http://{HOST}:{port} is the UI already."
+                f"port {port} of {HOST} can't be used ({error.strerror}). "
+                f"Choose another with --port, or check whether http://{HOST}:{port} already shows MLflow."
             ) from error
 
 
@@ -105,4 +105,4 @@ def _wait_for(address: str, server: subprocess.Popen[bytes], log: IO[bytes]) -> 
 def _last_line(log: IO[bytes]) -> str:
     log.seek(0)
     lines = log.read().decode(errors="replace").split("\n")
-    return next((line.strip() for line in reversed(lines) if line.strip()), "it said nothing")
+    return next((line.strip() for line in reversed(lines) if line.strip()), "it printed nothing")
