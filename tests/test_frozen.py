@@ -105,5 +105,5 @@ def test_their_protocol_is_raised_and_that_of_others_is_not():
     sweep = Sweep("families", SMALL, axes={"model.family": families})
     numbers = {t.model.family: t.flat()["protocol"] for t in Replay(sweep, None).trials.values()}
     assert numbers == dict(zip(families, (1, 1, 2), strict=True))
-    with pytest.raises(plan.SweepError, match="leave protocol unset"):
+    with pytest.raises(plan.SweepError, match="Leave protocol unset"):
         plan.check([TrialConfig.of({**SMALL, **CASES[CASE], "protocol": 1})])

@@ -93,7 +93,7 @@ def test_names_below_an_address_are_those_of_paths():
 @pytest.mark.parametrize(
     ("address", "told"),
     [
-        ("hdfs://host/a", "allowed are a folder, s3://bucket/prefix"),
+        ("hdfs://host/a", "must be a folder, s3://bucket/prefix"),
         ("s3://", "must be s3://bucket/prefix"),
         ("s3:///a", "must be s3://bucket/prefix"),
         ("s3://bucket/a#b", "must be s3://bucket/prefix"),

@@ -56,7 +56,7 @@ def test_track_says_in_one_message_that_a_server_is_away(store, monkeypatch):
 
 def test_a_file_that_is_no_database_is_refused_at_once(store):
     (store.results / "mlflow.db").write_text("not a database, but long enough to be looked at as one" * 40)
-    with pytest.raises(TrackingError, match="Move it away"):
+    with pytest.raises(TrackingError, match="Move the file away"):
         follow.track(store, uri_of(store), pytest.fail)
 
 
