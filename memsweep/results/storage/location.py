@@ -120,7 +120,7 @@ class ObjectPath:
 
     def read_bytes(self) -> bytes:
         """Returns the content of the object.  Raises OSError."""
-        return self.read_buffer().to_pybytes()
+        return bytes(memoryview(self.read_buffer()))
 
     def read_buffer(self) -> Buffer:
         """Returns the content of the object, in Arrow's memory, with one request.  Raises OSError."""
