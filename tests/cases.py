@@ -9,8 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from memsweep.spec.config import TrialConfig
+from memsweep.spec.config import FIELDS, TrialConfig
 from memsweep.spec.fields.groups import Model
+from memsweep.spec.schema import cell
 
 SMALL: dict[str, Any] = {
     "data.task": "digits",
@@ -261,6 +262,11 @@ def trial(case: str = "sgd", **fields: Any) -> TrialConfig:
 
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
+
+
+def field_columns(trial: TrialConfig) -> dict[str, Any]:
+    """A trial's fields as columns of `trials`."""
+    return {FIELDS[name].column: cell(value) for name, value in trial.flat().items()}
 
 
 def ended(

@@ -20,7 +20,7 @@ from memsweep.run import plan
 from memsweep.run.rounds.replay import Replay
 from memsweep.spec.budget import Budget
 from memsweep.spec.sweep_files import load_sweep
-from tests.cases import ended, step
+from tests.cases import ended, field_columns, step
 from tests.test_wanted import fit, launched, sizes, widths
 
 STORED = sorted((Path(__file__).parent / "stored").glob("2*"))
@@ -40,7 +40,7 @@ def settle(store, trials, status="finished", attempt="a", **fields):
             rows = range(trial.data.examples)
             key = {"trial_id": trial.trial_id, "attempt_id": attempt}
             store.write("examples", [{**key, "example": example} for example in rows])
-        store.write("trials", [ended(trial.trial_id, status, attempt, **fields)])
+        store.write("trials", [{**field_columns(trial), **ended(trial.trial_id, status, attempt, **fields)}])
 
 
 def old(store, path):

@@ -6,12 +6,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
+import memsweep
 from memsweep.analysis.core import figures, frames, interactive
 from memsweep.analysis.questions import capacity, generalization, learning_curves, memorization_map, regularization
 from memsweep.results.storage.store import Store
 from memsweep.spec.config import FIELDS, LATER_FIELDS
 from memsweep.spec.schema import SCHEMAS, cell
 from tests.cases import trial
+from tests.test_report import row as stored_row
+from tests.test_report import store_of
 
 DEFAULTS = {spec.column: cell(spec.default) for spec in FIELDS.values()}
 
@@ -459,9 +462,28 @@ def test_a_trial_that_was_trained_twice_for_its_last_digit_is_read_once(tmp_path
     for one in made:
         row = {"sweep": "s", "trial_id": one.trial_id, "seed": one.seed, "configuration": json.dumps(one.flat())}
         store.write("wanted", [row])
-    store.write("trials", [{"trial_id": made[1].trial_id, "attempt_id": "a", "status": "finished"}])
+    store.write("trials", [stored_row(made[1], {})])
     found = frames.read(frames.TRIALS, "s", tmp_path)
     assert found[["trial_id", "data_noise_fraction"]].to_numpy().tolist() == [[made[1].trial_id, 0.3]]
+
+
+def test_a_stored_trial_has_the_fields_of_its_row_and_a_missing_trial_those_of_its_configuration(tmp_path):
+    """As SQL reads them: one changed cell of `trials` changes the figure's frame."""
+    store = store_of(tmp_path, "s", [(trial(seed=0), {"model_width": 7}), (trial(seed=1), None)])
+    rows = frames.read(frames.TRIALS, "s", store)
+    assert rows["model_width"].tolist() == [7, trial().model.width] and rows["model_width"].dtype == "int64"
+    assert rows["status"].tolist() == ["finished", frames.MISSING]
+    assert memsweep.sql("select model_width from trials", store.results)["model_width"].tolist() == [7]
+    store.write("wanted", [{"sweep": "t", "trial_id": trial(seed=0).trial_id, "seed": 0, "configuration": "no JSON"}])
+    assert frames.read(frames.TRIALS, "t", store)["model_width"].tolist() == [7]
+
+
+def test_null_fields_of_a_stored_trial_have_their_defaults(tmp_path):
+    older = {FIELDS[name].column: None for name in LATER_FIELDS}
+    store = store_of(tmp_path, "s", [(trial(seed=0), older), (trial(seed=1), {})])
+    rows = frames.read(frames.TRIALS, "s", store)
+    assert len(rows) == 2 and frames.varying(rows) == []
+    pd.testing.assert_frame_equal(rows[[*older]].iloc[[0]], rows[[*older]].iloc[[1]].set_axis([0]))
 
 
 def test_a_probe_is_asked_for_by_its_whole_name(tmp_path):

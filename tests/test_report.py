@@ -15,8 +15,8 @@ from memsweep.analysis.report import report
 from memsweep.cli import app
 from memsweep.results.mlflow.artifacts import figures as figure_files
 from memsweep.results.storage.store import Store, StoreError
-from memsweep.spec.config import FIELDS, TrialConfig
-from memsweep.spec.schema import cell
+from memsweep.spec.config import TrialConfig
+from tests.cases import field_columns
 
 pytestmark = pytest.mark.usefixtures("svg_alone")
 
@@ -39,13 +39,12 @@ def wanted(sweep, position, trial):
 
 
 def row(trial, outcome):
-    fields = {FIELDS[name].column: cell(value) for name, value in trial.flat().items()}
     ids = {"trial_id": trial.trial_id, "setting_id": trial.setting_id, "attempt_id": "a"}
     counts = {
         "test_correct_count": 60, "test_count": 100, "train_correct_count": 90, "train_count": 100,
         "memorized_count": 3, "recovered_count": 4, "label_changed_count": 10, "class_count": 10,
     }  # fmt: skip
-    return {**fields, **ids, "status": "finished", "finished_at": NOON, **counts, **outcome}
+    return {**field_columns(trial), **ids, "status": "finished", "finished_at": NOON, **counts, **outcome}
 
 
 def grid(noise=(0.2, 0.4), seeds=2):

@@ -17,7 +17,7 @@ from memsweep.run.rounds.rounds import Rounds
 from memsweep.spec.budget import Budget
 from memsweep.spec.schema import SCHEMAS
 from memsweep.spec.sweep_files import load_sweep
-from tests.cases import ended, step
+from tests.cases import ended, field_columns, step
 
 DIGITS = {"data.task": "digits"}
 SEARCH = CapacitySearch()
@@ -58,7 +58,8 @@ def fit(store, trials, most):
     """They end, and have fitted what is not larger than this."""
     for trial in trials:
         fitted = 1 if trial.data.examples <= most else None
-        store.write("trials", [ended(trial.trial_id, fitted_step=fitted, step_count=trial.budget)])
+        end = ended(trial.trial_id, fitted_step=fitted, step_count=trial.budget)
+        store.write("trials", [{**field_columns(trial), **end}])
         store.write("steps", [step(trial.trial_id, number=trial.budget)])
 
 

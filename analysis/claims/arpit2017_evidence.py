@@ -14,7 +14,7 @@ from memsweep.analysis.questions.learning_curves import FIT, LOST, PEAK, VALIDAT
 
 REPLICATES = 12
 
-FITTING = f"""select w.trial_id, w.setting_id, w.seed, w.configuration, t.status, s.step, s.epoch,
+FITTING = f"""select w.trial_id, w.setting_id, w.seed, t.status, s.step, s.epoch,
 s.train_correct_count, s.train_count, s.validation_correct_count, s.validation_count, c.critical_count, c.example_count
 from wanted w join trials t using (trial_id) join steps s using (trial_id) left join critical_samples c
 on c.trial_id = s.trial_id and c.step = s.step and c.part = 'validation' and c.radius_multiple = {MULTIPLE}

@@ -8,27 +8,29 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 from pandas.api.types import is_float_dtype
 
 from memsweep.results import query
 from memsweep.results.storage.location import Location
-from memsweep.results.storage.store import Store, StoreError
+from memsweep.results.storage.store import Snapshot, Store, StoreError
 from memsweep.results.trial_state import MISSING as MISSING
 from memsweep.results.trial_state import SETTLED as SETTLED
 from memsweep.results.trial_state import UNPRUNED as UNPRUNED
 from memsweep.results.trial_state import USABLE as USABLE
-from memsweep.spec.config import FIELDS, LATER_FIELDS
+from memsweep.spec.config import FIELDS
 from memsweep.spec.numerals import rounded, texts
 from memsweep.spec.schema import Status, cell
 
-TRIALS = """select w.trial_id, w.setting_id, w.seed, w.configuration, t.* exclude (trial_id, setting_id, seed)
+TRIALS = """select w.trial_id, w.setting_id, w.seed, t.* exclude (trial_id, setting_id, seed)
 from wanted w left join trials t using (trial_id) where w.sweep = '{sweep}' order by w.position"""
 """All trials that a sweep wants; trials that are not stored have no status."""
 
-ROUNDS = TRIALS.replace("w.configuration,", "w.configuration, w.search, w.search_fields, w.round,")
+ROUNDS = TRIALS.replace("w.seed,", "w.seed, w.search, w.search_fields, w.round,")
 """As TRIALS, with the search that proposed each trial, and its round."""
 
-STEPS = """select w.setting_id, w.seed, w.configuration, t.status, s.*
+STEPS = """select w.setting_id, w.seed, t.status, s.*
 from wanted w join trials t using (trial_id) join steps s using (trial_id)
 where w.sweep = '{sweep}' order by w.position, s.step"""
 """All measurements of a sweep's trials."""
@@ -37,7 +39,7 @@ where w.sweep = '{sweep}' order by w.position, s.step"""
 def beside(table: str, order: str, probe: str = "") -> str:
     """Returns a query of a table with rows for each trial; `probe`: only of trials with this probe."""
     which = f" and list_contains(string_split(w.probes, ','), '{probe}')" if probe else ""
-    return f"""select w.trial_id, w.setting_id, w.seed, w.configuration, t.status, t.step_count, t.solved_step,
+    return f"""select w.trial_id, w.setting_id, w.seed, t.status, t.step_count, t.solved_step,
 t.parameter_count, b.* exclude (trial_id, attempt_id)
 from wanted w left join trials t using (trial_id) left join {table} b using (trial_id)
 where w.sweep = '{{sweep}}'{which} order by w.position, {order}"""
@@ -60,6 +62,7 @@ COLUMNS = {spec.column: name for name, spec in FIELDS.items()}
 
 _UNVARIED = ("seed", "probe", "protocol")
 _FIELDS = tuple(column for column in COLUMNS if column != "seed")
+_DEFAULTS = {column: cell(FIELDS[COLUMNS[column]].default) for column in _FIELDS}
 
 
 def statement(template: str, sweep: str) -> str:
@@ -70,25 +73,22 @@ def statement(template: str, sweep: str) -> str:
 def read(template: str, sweep: str, results: str | Location | Store) -> pd.DataFrame:
     """Returns a query template's rows for one sweep, such as TRIALS or STEPS, with a column for every field of a trial.
 
-    Fields come from `wanted`, so that trials which are not stored have them too. Trials whose fields agree on 12 digits
-    are duplicates: one of them is kept, a usable one if there is any.
-    Raises StoreError where a stored configuration can't be read.
+    Fields come from the columns of `trials`; for trials that are not stored, from `wanted.configuration`. Trials whose
+    fields agree on 12 digits are duplicates: one of them is kept, a usable one if there is any.
+    Raises StoreError where the configuration of a trial that is not stored can't be read.
     """
-    frame = query.sql(statement(template, sweep), results)
-    stated = frame["configuration"].unique()
-    try:
-        fields = pd.DataFrame([_cells(json.loads(text)) for text in stated], index=stated, columns=[*_FIELDS])
-    except (ValueError, TypeError, AttributeError) as error:
-        raise StoreError(f"table wanted: a configuration of sweep {sweep!r} can't be read ({error}).") from error
-    stored = [column for column in [*_FIELDS, "configuration"] if column in frame]
-    frame_with_fields = frame.drop(columns=stored).join(fields.reindex(frame["configuration"]).set_axis(frame.index))
-    return _once(frame_with_fields.assign(status=frame["status"].fillna(MISSING)))
+    store = results if isinstance(results, Store) else Snapshot(results)
+    frame = query.sql(statement(template, sweep), store)
+    fields = _fields_of(frame["trial_id"].unique(), sweep, store).reindex(frame["trial_id"]).set_axis(frame.index)
+    replaced = [column for column in [*_FIELDS, "configuration"] if column in frame]
+    return _once(frame.drop(columns=replaced).join(fields).assign(status=frame["status"].fillna(MISSING)))
 
 
 def rounded_fields(trials: pd.DataFrame) -> pd.DataFrame:
     """Returns rows of the table `trials` with the numbers of their fields rounded to 12 digits, as `read` does."""
-    fields = [name for name in COLUMNS if name in trials and is_float_dtype(trials[name])]
-    return trials.assign(**{name: trials[name].map(rounded) for name in fields})
+    return trials.assign(
+        **{name: _rounded(trials[name]) for name in COLUMNS if name in trials and is_float_dtype(trials[name])}
+    )
 
 
 def mapping(row: Mapping[Any, Any]) -> dict[str, Any]:
@@ -160,11 +160,38 @@ def ends(trials: pd.DataFrame) -> dict[str, int]:
     return {status: int(counts[status]) for status in map(str, order) if status in counts}
 
 
+def _fields_of(trial_ids: Iterable[str], sweep: str, store: Store) -> pd.DataFrame:
+    """Returns trial_id -> fields; fields newer than a trial, which are null, have their defaults."""
+    ids = pa.array(trial_ids, pa.string(), from_pandas=True)
+    stored = store.trials(["trial_id", *_FIELDS])
+    stored = stored.filter(pc.is_in(stored["trial_id"], value_set=ids))
+    others = ids.filter(pc.invert(pc.is_in(ids, value_set=stored["trial_id"].combine_chunks())))
+    wanted = store.current("wanted", ["trial_id", "sweep", "configuration"])
+    is_other = pc.is_in(wanted["trial_id"], value_set=others)
+    unstored = wanted.filter(pc.and_(pc.equal(wanted["sweep"], sweep), is_other))
+    try:
+        cells = [_cells(json.loads(text)) for text in unstored["configuration"].to_pylist()]
+        configured = pa.Table.from_pylist(cells, schema=stored.schema.remove(0))
+    except (ValueError, TypeError, AttributeError, OverflowError) as error:
+        raise StoreError(f"table wanted: a configuration of sweep {sweep!r} can't be read ({error}).") from error
+    fields = pa.concat_tables([stored, configured.add_column(0, stored.schema.field(0), unstored["trial_id"])])
+    columns = {
+        name: fields[name] if default is None else pc.fill_null(fields[name], default)
+        for name, default in _DEFAULTS.items()
+    }
+    return rounded_fields(pa.table(columns).to_pandas().set_axis(fields["trial_id"].to_pandas()))
+
+
+def _rounded(values: pd.Series[float]) -> pd.Series[float]:
+    """Returns the numbers rounded to 12 digits; rounds each distinct number once, which is fast for many trials."""
+    distinct = values.unique()
+    return values.map(dict(zip(distinct, map(rounded, distinct), strict=True)))
+
+
 def _cells(configuration: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns stored fields as columns of `trials` hold them; fields newer than the trial have their defaults."""
-    configured = {name: FIELDS[name].default for name in LATER_FIELDS} | dict(configuration)
-    values = {FIELDS[name]: FIELDS[name].coerced(value) for name, value in configured.items() if name in FIELDS}
-    return {spec.column: rounded(value) if isinstance(value, float) else cell(value) for spec, value in values.items()}
+    """Returns the fields of a configuration as columns of `trials` hold them."""
+    values = {FIELDS[name]: value for name, value in configuration.items() if name in FIELDS}
+    return {spec.column: cell(spec.coerced(value)) for spec, value in values.items()}
 
 
 def _once(rows: pd.DataFrame) -> pd.DataFrame:

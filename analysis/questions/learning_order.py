@@ -11,15 +11,15 @@ from scipy import stats
 from memsweep.analysis.core import figures, frames, series
 
 QUERY = """with answers as (
-select w.setting_id, w.configuration, w.position, e.trial_id, e.example, e.given_label,
+select w.setting_id, w.position, e.trial_id, e.example, e.given_label,
 (e.first_learned_step is not null)::int as is_right,
 avg(is_right) over (partition by e.trial_id, e.given_label) as share
 from wanted w join trials t using (trial_id) join examples e using (trial_id)
 where w.sweep = '{sweep}' and t.status in ('finished', 'pruned'))
-select w.setting_id, w.trial_id, w.seed, w.configuration, t.status, w.position
+select w.setting_id, w.trial_id, w.seed, t.status, w.position
 from wanted w left join trials t using (trial_id) where w.sweep = '{sweep}'
 union all by name
-select setting_id, min(trial_id) as trial_id, 0 as seed, min(configuration) as configuration, 'finished' as status,
+select setting_id, min(trial_id) as trial_id, 0 as seed, 'finished' as status,
 min(position) as position,
 example, given_label, count(*) as run_count, sum(is_right)::bigint as right_count, sum(share * (1 - share)) as variance
 from answers group by setting_id, example, given_label

@@ -6,7 +6,7 @@ import pandas as pd
 
 from memsweep.analysis.core import frames, series
 
-QUERY = """select w.trial_id, w.setting_id, w.seed, w.configuration, t.status, t.step_count, t.fitted_step,
+QUERY = """select w.trial_id, w.setting_id, w.seed, t.status, t.step_count, t.fitted_step,
 max(s.validation_correct_count) as best_count, max(s.validation_count) as best_of
 from wanted w left join trials t using (trial_id) left join steps s using (trial_id)
 where w.sweep = '{sweep}' group by all order by min(w.position)"""

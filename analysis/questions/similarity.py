@@ -10,7 +10,7 @@ import pandas as pd
 
 from memsweep.analysis.core import comparisons, figures, frames, series
 
-QUERY = """select w.trial_id, w.setting_id, w.seed, w.configuration, t.status, t.train_correct_count, t.train_count,
+QUERY = """select w.trial_id, w.setting_id, w.seed, t.status, t.train_correct_count, t.train_count,
 b.* exclude (trial_id, attempt_id)
 from wanted w left join trials t using (trial_id) left join representations b using (trial_id)
 where w.sweep = '{sweep}' order by w.position, b.step, b.part, b.layer"""
