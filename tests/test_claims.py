@@ -56,7 +56,7 @@ def test_a_margin_decides_by_its_seeds(values, above, verdict):
 
 def test_a_tie_and_too_few_replicates_are_named():
     assert "tie" in one(margin(*[0] * 10))["reason"]
-    assert "9 replicates; the test asks for 10" in one(margin(*[1] * 9))["reason"]
+    assert "9 replicates; the test requires 10" in one(margin(*[1] * 9))["reason"]
 
 
 def test_the_sign_test_is_exact():

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-ROOMS = ["memsweep"]
+ROOMS = ["memsweep", "analysis"]
 """Rooms that are held to it."""
 FILES = sorted(path for room in ROOMS for path in (ROOT / room).rglob("*.py"))
 VERB = re.compile(r"[A-Z][a-z]+s\b")

@@ -156,6 +156,6 @@ def test_a_square_on_a_logarithmic_axis_is_called_by_its_setting(tmp_path):
         WebDriverWait(browser, 30).until(lambda b: b.find_elements(By.CSS_SELECTOR, f"{selector} .heatmaplayer"))
         browser.execute_script("arguments[0].focus()", browser.find_element(By.CSS_SELECTOR, selector))
         ActionChains(browser).send_keys(Keys.ARROW_RIGHT, Keys.ARROW_RIGHT).perform()
-        assert browser.find_element(By.ID, "said").get_attribute("textContent") == "0.3 at 0.2, 0.001"
+        assert browser.find_element(By.ID, "announcement").get_attribute("textContent") == "0.3 at 0.2, 0.001"
     finally:
         browser.quit()

@@ -173,4 +173,4 @@ def test_a_series_without_results_says_so():
     assert summary[["quantity", "estimate", "seeds", "missing"]].to_numpy().tolist() == [["q", 0.5, 1, 1]]
     with figures.canvas() as ax:
         series.draw(summary, ax, ("other", "x", "c"), {}, {})
-        assert "no finished trial tells the other" in ax.texts[0].get_text()
+        assert "no finished trial has a value for other" in ax.texts[0].get_text()

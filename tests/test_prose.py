@@ -10,7 +10,7 @@ import pytest
 from tests.pages import NAMES, ROOT
 
 FILES = sorted(path for folder in ("memsweep", "analysis") for path in (ROOT / folder).rglob("*.py"))
-ROOMS = ["memsweep"]
+ROOMS = ["memsweep", "analysis"]
 """Rooms whose messages and names are held to it, too."""
 BANNED = {
     "tell": r"\b(?:tells?|told)\b",  # software shows, states, names; what differs is distinguished

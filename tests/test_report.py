@@ -160,7 +160,7 @@ def test_a_figure_with_nothing_on_it_is_left_out_with_a_line(tmp_path):
     page = page_of(tmp_path)
     assert set(plots(page)) == {"own-validation-accuracy", "own-train-accuracy"}
     assert plots(page)["own-validation-accuracy"]["data"][0]["y"] == [0.8, 0.8]
-    assert "Left out: Test accuracy (no finished trial tells the test accuracy); Wrong labels memorized (" in page
+    assert "Left out: Test accuracy (no finished trial has a value for test accuracy); Wrong labels memorized (" in page
     assert "<h3>How does accuracy change with examples and weight decay?</h3>" in page
     assert {path.stem for path in store.results.glob("figures/*")} == set(plots(page))
     assert memsweep.figure("own", results=tmp_path).axes[0].get_ylabel() == "validation accuracy"

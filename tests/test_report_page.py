@@ -178,7 +178,7 @@ def test_after_the_dark_curves_have_their_own_colours_again(page, dark):
 
 
 def said(page):
-    return page.find_element(By.ID, "said").get_attribute("textContent")
+    return page.find_element(By.ID, "announcement").get_attribute("textContent")
 
 
 def test_by_keyboard_points_are_told_and_curves_hidden(page):

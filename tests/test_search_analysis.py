@@ -75,7 +75,7 @@ def test_capacity_is_the_median_over_seeds_of_the_largest_set_by_any_rate():
     small, large = (only(summary, quantity="labels fitted", model_width=width) for width in (4, 8))
     assert (small["estimate"], small["low"], small["high"], small["at_least"]) == (20, 10, 40, 0)
     assert large["estimate"] == 80 and large["at_least"] == 4
-    asked = only(summary, quantity="sizes asked", model_width=4)
+    asked = only(summary, quantity="sizes requested", model_width=4)
     assert (asked["low"], asked["high"]) == (10, 80)
     for figure in capacity_search.FIGURES:
         assert drawn(figure.draw, summary)["data"]

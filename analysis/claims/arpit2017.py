@@ -44,8 +44,8 @@ _BY_SEED = "sign test over seeds"
 PAPER = Paper(
     "arpit2017",
     "Arpit et al. (2017), A Closer Look at Memorization in Deep Networks",
-    "The whole text was read; of the figures only captions and what the text says of them, so that no curve's value is "
-    "known, and the paper has no tables, error bars or tests.",
+    "The whole text was read, but figures only through captions and text, so that no curve's value is available; the "
+    "paper has no tables, error bars or tests.",
     (
         Claim(
             1,
@@ -75,7 +75,7 @@ PAPER = Paper(
         ),
         Claim(
             3,
-            "That holds when every example is a class of its own, too.",
+            "That holds when every example is its own class, too.",
             Basis.CONFIRMED,
             f"As claim 2, with a class an example; {_BY_SEED}.",
             ("loss_sensitivity",),
@@ -86,8 +86,8 @@ PAPER = Paper(
         ),
         Claim(
             4,
-            "A class's loss depends most on inputs of its own, and on real data more on those of other classes than on "
-            "random inputs.",
+            "A class's loss depends most on inputs of that class; it depends more on inputs of other classes with real "
+            "data than with random inputs.",
             Basis.CONFIRMED,
             "Share of the class-by-class map off its diagonal, real - random inputs, above 0; mean on the diagonal "
             f"above the mean off it in both (statistics ours: the paper shows maps); {_BY_SEED}.",
@@ -139,8 +139,8 @@ PAPER = Paper(
             "Random labels take longer to fit than true ones.",
             Basis.CONFIRMED,
             "Epochs until all training examples are right, random by true labels, above 1 at every width with all "
-            "examples (the paper says it of noise in general; its workshop paper's abstract says the opposite of noise "
-            f"inputs, which are not tested); {_BY_SEED}.",
+            "examples (the paper states this of noise in general; its workshop paper's abstract states the opposite of "
+            f"noise inputs, which are not tested); {_BY_SEED}.",
             ("noise_capacity",),
             random_labels_take_longer,
             FITS,

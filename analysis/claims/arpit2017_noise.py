@@ -28,13 +28,13 @@ def with_noise(rows: pd.DataFrame) -> pd.DataFrame:
 def fractions(rows: pd.DataFrame, kind: str) -> list[str]:
     """Returns the paper's partial fractions of a kind that the rows have, least noise first, as named by `with_noise`.
 
-    Raises MissingTrialsError where fewer than 3 are there.
+    Raises MissingTrialsError where fewer than 3 are stored.
     """
     named = [f"{kind} {fraction:g}" for fraction in (0.2, 0.4, 0.6, 0.8)]
-    there = [noise for noise in named if noise in set(rows["noise"])]
-    if len(there) < 3:
+    stored = [noise for noise in named if noise in set(rows["noise"])]
+    if len(stored) < 3:
         raise MissingTrialsError(f"fewer than 3 fractions of {KINDS[kind]} between 0.2 and 0.8")
-    return there
+    return stored
 
 
 def values(rows: pd.DataFrame, noise: str, column: str) -> np.ndarray:

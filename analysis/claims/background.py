@@ -24,7 +24,7 @@ from memsweep.analysis.claims.background_evidence import (
     unrolling,
     within_budget,
 )
-from memsweep.analysis.claims.claim import Basis, Claim, Paper, unasked
+from memsweep.analysis.claims.claim import Basis, Claim, Paper, without_sweep
 from memsweep.analysis.claims.feedforward_evidence import (
     COVER_MARGIN,
     DRAWS,
@@ -49,7 +49,7 @@ PAPER = Paper(
     (
         Claim(
             1,
-            "A network of one hidden ReLU layer with 2n + d weights tells any labels of any n distinct points.",
+            "A network of one hidden ReLU layer with 2n + d weights represents any labels of any n distinct points.",
             Basis.CONFIRMED,
             f"Theorem 1 of Zhang et al.: the network is built, not trained, on {DRAWS} draws of Gaussian points (d = "
             "1, 20, 100; n = 100, 500, 2000) with normal labels; weights counted, and the largest error below 1e-5 in "
@@ -156,7 +156,7 @@ PAPER = Paper(
             Basis.EXTENSION,
             "2 bits (Cover) below 3.5 to 3.8 (Morris et al.) below about 5 (Collins et al.), each by Collins' I.",
             (),
-            unasked(
+            without_sweep(
                 "no sweep of so small a budget compares capacities: in a pilot a transformer of 8 units labelled 600 "
                 "random inputs hardly better than guessing after 3,000 steps"
             ),
@@ -167,7 +167,7 @@ PAPER = Paper(
             Basis.ABSTRACT,
             "Smallest width with 99 % of queries right: log-log slope in D above 0.5, and within one step of the grid.",
             (),
-            unasked("no sweep varies the number of pairs to recall, with cells and attention of several widths"),
+            without_sweep("no sweep varies the number of pairs to recall, with cells and attention of several widths"),
         ),
         Claim(
             13,
@@ -175,8 +175,8 @@ PAPER = Paper(
             Basis.CONFIRMED,
             "Share of a seed's learning rates, drawn log-uniformly from five decades, with which training ends in "
             f"weights that are no numbers or above {trainability.WORSE:g} times the loss of guessing (ours; Collins et "
-            f"al. don't say), mean of {' and '.join(UNGATED)} less mean of {' and '.join(GATED)}; sign test over "
-            "seeds.",
+            f"al. state no threshold), mean of {' and '.join(UNGATED)} less mean of {' and '.join(GATED)}; sign test "
+            "over seeds.",
             ("trainability",),
             gates_hold,
             statuses=frames.SETTLED,

@@ -220,7 +220,7 @@ def within_budget(rows: pd.DataFrame) -> Sequence[Evidence]:
     share = (ratio / rows.loc[ratio.index, "compute_dtype"].map(USABLE_BITS)).dropna()
     if (share > 1).any():
         trial_id = rows.loc[share.idxmax(), "trial_id"]
-        raise ImpossibleError(f"trial {trial_id} holds {share.max():.3g} times the bits of its own weights")
+        raise ImpossibleError(f"trial {trial_id} holds {share.max():.3g} times the bits of its weights")
     return [Fact("largest share of the weights' bits that a trial's labels fill", float(share.max()), True, len(share))]
 
 

@@ -102,7 +102,7 @@ def _by_fraction(rows: pd.DataFrame, part: dict[str, Any], column: str, sign: in
     cells = _selected(mlp, _MLP, part).reset_index()
     by_seed = cells.pivot_table(index="seed", columns="data_noise_fraction", values=column).dropna()
     if by_seed.shape[1] < 5:
-        raise MissingTrialsError(f"{by_seed.shape[1]} fractions of noisy labels; the correlation asks for 5")
+        raise MissingTrialsError(f"{by_seed.shape[1]} fractions of noisy labels; the correlation requires 5")
     values = [sign * _correlation(by_seed.columns.to_numpy(), row) for row in by_seed.to_numpy()]
     words = "" if sign > 0 else "minus "
     return [Margin(f"{words}Spearman's correlation of {column} and the fraction", np.array(values), CORRELATION)]
@@ -136,7 +136,7 @@ def _width(rows: pd.DataFrame) -> list[Evidence]:
     )
     change = end - start
     if change.shape[1] < 2:
-        raise MissingTrialsError("random labels at a single width; the claim asks for two or more")
+        raise MissingTrialsError("random labels at a single width; the claim requires two or more")
     widest, narrowest = change.columns.max(), change.columns.min()
     gained = (change[widest] - change[narrowest]).to_numpy(float)
     return [Margin(f"gain of M by training, width {widest:g} minus {narrowest:g}", gained)]
@@ -149,12 +149,12 @@ def _controls(rows: pd.DataFrame) -> list[Evidence]:
     at_end = rows[(rows["step"] == rows["step_count"]) & (rows["features"] == "hidden")]
     draws = figures.having(at_end, {"validation": "copies", "rho": permutation.RHO})["p_chance"].dropna()
     if len(draws) < DRAWS:
-        raise MissingTrialsError(f"{len(draws)} draws of p_chance; the control asks for {DRAWS}")
+        raise MissingTrialsError(f"{len(draws)} draws of p_chance; the control requires {DRAWS}")
     p = float(stats.kstest(draws, "uniform").pvalue)
     return [
-        _is_chance(fresh, "independent_median", "median on fresh noise, labels permuted on their own"),
+        _is_chance(fresh, "independent_median", "median on fresh noise, labels permuted independently"),
         _is_chance(fresh, "observed_auc", "area on fresh noise"),
-        _is_chance(near, "independent_median", "median on copies, labels permuted on their own"),
+        _is_chance(near, "independent_median", "median on copies, labels permuted independently"),
         Margin("M of the inputs", raw[0.95].to_numpy(float)),
         Margin("M of the inputs, correlation 0.95 minus 0.8", (raw[0.95] - raw[0.8]).to_numpy(float)),
         Margin("M of the inputs, correlation 0.8 minus 0.5", (raw[0.8] - raw[0.5]).to_numpy(float)),
@@ -186,7 +186,7 @@ PAPER = Paper(
         ),
         _claim(
             2,
-            "Learning and memorization occur in one network, and can be told apart.",
+            "Learning and memorization occur in one network, and can be distinguished.",
             Basis.ABSTRACT,
             f"MLP, real labels, at the end: p_learn and p_memorize < {LEVEL:g}, and held-out examples with labels "
             f"permuted on their own give 0.5 within {ERRORS:g} standard errors; {_OVER}; {_OURS}",
@@ -240,8 +240,8 @@ PAPER = Paper(
             8,
             "The more capacity for each example, the more is memorized.",
             Basis.EXTENSION,
-            "MLPs, random labels: M gains more by training in the widest than in the narrowest (untrained, more units "
-            f"tell more already); {_OVER}; ours",
+            "MLPs, random labels: M gains more by training in the widest than in the narrowest (with more units, "
+            f"labels are predicted better even before training); {_OVER}; ours",
             _width,
             "model_width",
         ),
@@ -262,7 +262,7 @@ PAPER = Paper(
             Basis.RECONSTRUCTION,
             f"0.5 within {ERRORS:g} standard errors where nothing is shared; M of the inputs above 0, and smaller the "
             f"farther copies are; {_OVER}; p_learn of permutations uniform (Kolmogorov and Smirnov's p > 0.01, over "
-            "trials); ours. That features which tell the class alone have M = 0 is tested with the program",
+            "trials); ours. A test of the program checks that features which hold only the class have M = 0",
             _controls,
         ),
     ),

@@ -104,7 +104,7 @@ def reaches_as_far(rows: pd.DataFrame) -> Sequence[Margin]:
     decided = trials.assign(solved=sequences.solved(trials)).dropna(subset="solved")
     shares = decided.groupby(_PLACE)["solved"].transform("mean")
     decided = decided[(shares > 0) & (shares < 1)]
-    _at_least_one(decided, "tells cells apart: each length is solved by all trials or by none")
+    _at_least_one(decided, "distinguishes cells: each length is solved by all trials or by none")
     return [Margin(f"share of lengths solved, {PRU} - {LSTM}", paired_at(decided, "solved", PRU, LSTM), -BEHIND)]
 
 
@@ -153,7 +153,7 @@ def keeps_to_itself(rows: pd.DataFrame) -> Sequence[Fact]:
     share = persistence.mixed(rows)
     trials = rows.assign(share=share).dropna(subset="share")
     for cell in (LSTM, *PERSISTENT):
-        _at_least_one(trials[trials[CELL] == cell], f"with {frames.label({CELL: cell})} that tells its Jacobian")
+        _at_least_one(trials[trials[CELL] == cell], f"with {frames.label({CELL: cell})} and Jacobians")
     kept = trials.loc[trials[CELL].isin(PERSISTENT), "share"]
     lstm = trials.loc[trials[CELL] == LSTM, "share"]
     what = "share of the Jacobian's norm off its diagonal"
@@ -168,7 +168,7 @@ def moves_what_is_stored(rows: pd.DataFrame) -> Sequence[Margin]:
     trials = rows.assign(right=composition.right(rows)).dropna(subset="right")
     pairs = ((LSTM, "pru_b"), (LSTM, PRU), (PRU, "pru_b"))
     return [
-        Margin(f"share of compositions told right, {more} - {less}", paired_at(trials, "right", more, less))
+        Margin(f"share of compositions predicted correctly, {more} - {less}", paired_at(trials, "right", more, less))
         for more, less in pairs
     ]
 
@@ -214,7 +214,7 @@ PAPER = Paper(
     "choi2018",
     "Choi (2018), Persistent hidden states and nonlinear transformation for long short-term memory",
     "Of the paper only the abstract could be read: cells pru_... are PRU-style cells (reconstructed), tasks are "
-    "substitutes, and no number of the paper's is known.",
+    "substitutes, and no number of the paper is available.",
     (
         Claim(
             1,
@@ -264,7 +264,7 @@ PAPER = Paper(
             Basis.RECONSTRUCTION,
             "Log of steps to solve, LSTM less pru_a and LSTM less pru_a+plus_out, each above 0: sign test over seeds "
             "of the mean over tasks, lengths and widths that any of the cells solves. An unsolved trial counts as its "
-            "whole budget. One learning rate a task; the paper's protocol is not known.",
+            "whole budget. One learning rate a task; the paper's protocol is unknown.",
             _LENGTHS,
             faster,
             shuffled=(CELL,),

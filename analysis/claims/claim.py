@@ -28,7 +28,7 @@ class Basis(StrEnum):
 
 _MEANINGS = {
     Basis.CONFIRMED: "read in the paper itself",
-    Basis.ABSTRACT: "read in the paper's abstract; how it was measured there is not known",
+    Basis.ABSTRACT: "read in the paper's abstract; how it was measured there is unknown",
     Basis.RECONSTRUCTION: "inferred from what could be read of the paper or of its neighbours",
     Basis.EXTENSION: "not of the paper: a consequence or a question of ours",
 }
@@ -114,7 +114,7 @@ class Paper:
     claims: tuple[Claim, ...]
 
 
-def unasked(reason: str) -> Callable[[pd.DataFrame], Sequence[Evidence]]:
+def without_sweep(reason: str) -> Callable[[pd.DataFrame], Sequence[Evidence]]:
     """Returns the `measure` of a claim that no sweep decides yet; it raises MissingTrialsError with this reason."""
 
     def measure(rows: pd.DataFrame) -> Sequence[Evidence]:

@@ -18,17 +18,17 @@ SHUFFLES = 200
 def by_chance(read: Read, shuffles: int) -> dict[tuple[str, int], float]:
     """Returns (paper, claim) -> `reproduced_by_chance`, of claims with `shuffled` whose trials are stored.
 
-    Claims run in parallel, each with a generator of its own, so that its rate doesn't depend on other claims.
+    Claims run in parallel, each with its own generator, so that its rate doesn't depend on other claims.
     """
     claims = {(paper.key, claim.number): claim for paper in papers() for claim in paper.claims if claim.shuffled}
-    there = {key: claim for key, claim in claims.items() if _has_rows(claim, read)}
+    stored = {key: claim for key, claim in claims.items() if _has_rows(claim, read)}
     rates = joblib.Parallel(n_jobs=allotted())(
         joblib.delayed(reproduced_by_chance)(
             claim, gathered(claim, read), np.random.default_rng([number, *paper.encode()]), shuffles
         )
-        for (paper, number), claim in there.items()
+        for (paper, number), claim in stored.items()
     )
-    return dict(zip(there, rates, strict=True))
+    return dict(zip(stored, rates, strict=True))
 
 
 def _has_rows(claim: Claim, read: Read) -> bool:

@@ -26,8 +26,8 @@ from memsweep.analysis.questions.similarity import (
     CKA,
     COSINE,
     KAPPA,
-    OWN,
     PWCCA,
+    SEPARATE,
     SHARED,
     TRUE,
     compared,
@@ -52,11 +52,11 @@ def exchanged(what: str, alike: np.ndarray, one: int = 0, other: int = 1) -> Tes
     """
     both = alike[[one, other]][:, :, [one, other]]  # [2, S, 2, S]
     itself = both.reshape(2 * both.shape[1], -1).diagonal().reshape(2, -1)
-    there = ~np.isnan(itself).any(0)
-    seeds = int(there.sum())
+    is_complete = ~np.isnan(itself).any(0)
+    seeds = int(is_complete.sum())
     if seeds < 3:
         raise MissingTrialsError(f"{what}: {seeds} seeds with fitted networks of both groups, of 3 at least")
-    both = both[:, there][:, :, :, there].reshape(2 * seeds, 2 * seeds)
+    both = both[:, is_complete][:, :, :, is_complete].reshape(2 * seeds, 2 * seeds)
     np.fill_diagonal(both, 0)
     is_other = np.random.default_rng(0).random((EXCHANGES + 1, seeds)) < 0.5
     is_other[0] = False
@@ -91,10 +91,10 @@ def _within(alike: np.ndarray, chosen: np.ndarray) -> np.ndarray:
 
 
 def _function(rows: pd.DataFrame) -> list[Evidence]:
-    alike = compared(rows, KAPPA, (TRUE, SHARED, OWN))
+    alike = compared(rows, KAPPA, (TRUE, SHARED, SEPARATE))
     return [
         exchanged("kappa, true labels less one random labelling", alike, 0, 1),
-        exchanged("kappa, true labels less random labels of each its own", alike, 0, 2),
+        exchanged("kappa, true labels less separate random labels", alike, 0, 2),
         Margin("kappa of a pair, true labels", of_pairs(alike, 0, 0), 0.5),
         Margin("0.15 less |kappa| of a pair, one random labelling", 0.15 - np.abs(of_pairs(alike, 1, 1))),
     ]
@@ -132,7 +132,7 @@ def _between(rows: pd.DataFrame) -> list[Evidence]:
 def _early(rows: pd.DataFrame) -> list[Evidence]:
     layers = _layers(rows)
     if len(layers) < 3:
-        raise MissingTrialsError(f"{len(layers)} hidden layers; the claim asks for 3")
+        raise MissingTrialsError(f"{len(layers)} hidden layers; the claim requires 3")
     gaps = []
     for layer in (layers[0], layers[-1]):
         alike = compared(rows, CKA, (TRUE, SHARED), layer=layer)
@@ -146,7 +146,7 @@ def _early(rows: pd.DataFrame) -> list[Evidence]:
 def _shrinking(rows: pd.DataFrame) -> list[Evidence]:
     fractions = similarity.fractions(rows)
     if len(fractions) < 5:
-        raise MissingTrialsError(f"{len(fractions)} shares of random labels; the claim asks for 5")
+        raise MissingTrialsError(f"{len(fractions)} shares of random labels; the claim requires 5")
     groups, last = [similarity.partly_random(fraction) for fraction in fractions], _layers(rows)[-1]
     margins: list[Evidence] = []
     for measure in (KAPPA, CKA):
@@ -163,12 +163,12 @@ def _rank_correlations(x: Sequence[float], values: np.ndarray) -> np.ndarray:
 
 
 def _gradients(rows: pd.DataFrame) -> list[Evidence]:
-    alike = compared(rows, COSINE, (TRUE, SHARED, OWN))
+    alike = compared(rows, COSINE, (TRUE, SHARED, SEPARATE))
     before = compared(rows, COSINE, (TRUE,), end=False)[0, :, 0]
     floor = np.nanmean(before[~np.eye(len(before), dtype=bool)]) if np.isfinite(before).any() else np.nan
     return [
         exchanged("cosine of input gradients, true labels less one random labelling", alike, 0, 1),
-        exchanged("cosine of input gradients, true labels less random labels of each its own", alike, 0, 2),
+        exchanged("cosine of input gradients, true labels less separate random labels", alike, 0, 2),
         Margin("cosine of a pair, true labels, less the mean before training", of_pairs(alike, 0, 0) - floor),
     ]
 
@@ -182,9 +182,9 @@ def _order(rows: pd.DataFrame) -> list[Evidence]:
     seeds = sorted(set(rows["seed"]))
     index = pd.MultiIndex.from_product([(TRUE, SHARED), seeds])
     steps = by_network.reindex(index)
-    there = steps.notna().all(axis=1).to_numpy()
+    is_complete = steps.notna().all(axis=1).to_numpy()
     correlations = np.full((len(index), len(index)), np.nan)
-    correlations[np.ix_(there, there)] = comparisons.order_correlation(steps[there].to_numpy())
+    correlations[np.ix_(is_complete, is_complete)] = comparisons.order_correlation(steps[is_complete].to_numpy())
     alike = correlations.reshape(2, len(seeds), 2, len(seeds))
     return [exchanged("Spearman of first learned steps, true labels less one random labelling", alike)]
 
@@ -216,7 +216,7 @@ def _simple_first(rows: pd.DataFrame) -> list[Evidence]:
 def _width(rows: pd.DataFrame) -> list[Evidence]:
     widths = sorted(rows.loc[rows["data_noise_fraction"] == 0, "model_width"].unique())
     if len(widths) < 4:
-        raise MissingTrialsError(f"{len(widths)} widths; the claim asks for 4")
+        raise MissingTrialsError(f"{len(widths)} widths; the claim requires 4")
     trained, untrained = (
         np.stack(
             [
@@ -241,14 +241,14 @@ _SIGN = "sign test over disjoint pairs of networks"
 PAPER = Paper(
     "gu2019",
     "Gu & Tresp 2019, Neural Network Memorization Dissection",
-    "Only the abstract could be read: measures are ours, or those of Morcos et al. 2018, and no magnitude is known.",
+    "Only the abstract could be read: measures are ours, or those of Morcos et al. 2018, without any magnitude.",
     (
         _claim(
             1,
             "Networks trained on true labels predict alike on unseen inputs; trained on random labels they do not.",
             Basis.ABSTRACT,
-            f"kappa larger with true labels than with one or with own random labellings ({_EXCHANGE}); above 0.5 with "
-            f"true labels, below 0.15 in size with one random labelling ({_SIGN}); all bounds ours",
+            f"kappa larger with true labels than with one or with separate random labellings ({_EXCHANGE}); above 0.5 "
+            f"with true labels, below 0.15 in size with one random labelling ({_SIGN}); all bounds ours",
             measure=_function,
         ),
         _claim(
@@ -275,7 +275,7 @@ PAPER = Paper(
         ),
         _claim(
             5,
-            "First hidden layers hardly tell the two kinds of networks apart.",
+            "First hidden layers hardly distinguish the two kinds of networks.",
             Basis.RECONSTRUCTION,
             "there is a gap of CKA, true less random labels, in the last hidden layer, and the first one's is below "
             f"half of it ({_SIGN}; bound ours, direction of Morcos et al.)",
@@ -293,7 +293,8 @@ PAPER = Paper(
             "Input gradients are more alike between networks trained on true than on random labels, or not trained.",
             Basis.ABSTRACT,
             "mean cosine of the gradient of the predicted class's logit, where predictions agree, above that with one "
-            f"and with own random labellings ({_EXCHANGE}), and above its mean before training ({_SIGN}); measure ours",
+            f"and with separate random labellings ({_EXCHANGE}), and above its mean before training ({_SIGN}); measure "
+            "ours",
             measure=_gradients,
         ),
         _claim(

@@ -169,7 +169,7 @@ def _verdict(claim: Claim, row: Row) -> tuple[Verdict, str]:
     if row["is_fact"]:
         return (Verdict.REPRODUCED, f"holds in all {count} cases") if p == 0 else (Verdict.CONTRADICTED, "fails")
     if count < claim.replicates:
-        return Verdict.UNDECIDED, f"{count} replicates; the test asks for {claim.replicates}"
+        return Verdict.UNDECIDED, f"{count} replicates; the test requires {claim.replicates}"
     if p <= ALPHA:
         return Verdict.REPRODUCED, f"p = {p:.2g} after Holm's correction"
     if against <= ALPHA:

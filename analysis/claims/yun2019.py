@@ -21,7 +21,7 @@ from memsweep.analysis.questions import construction, least_width, memorizer_wid
 SLOPES = {2: (2.0, 0.25), 1: (1.0, 0.15)}
 """Hidden layers -> claimed slope of log N* against log d, and its tolerance."""
 COLLAPSE_FROM = 1000
-"""Examples from which on single precision loses labels (of our own derivation)."""
+"""Examples from which on single precision loses labels (our derivation)."""
 
 
 def sufficiency(trials: pd.DataFrame) -> list[Evidence]:
@@ -32,7 +32,7 @@ def sufficiency(trials: pd.DataFrame) -> list[Evidence]:
     examples, classes = rows["data_examples"].to_numpy(float), rows["data_classes"].to_numpy(float)
     allowed = np.maximum(1e-9, 1e-13 * examples**2)
     surplus = rows["model_width"] - np.maximum(2 * np.ceil(np.sqrt(examples)) + 2, 4 * classes)
-    lost, error = 1 - rows["held"], rows["error"]
+    lost, error = 1 - rows["held_share"], rows["error"]
     return [
         Fact("largest share of labels that are lost", float(lost.max()), bool((lost == 0).all()), len(rows)),
         Fact(f"largest {construction.ERROR}", float(error.max()), bool((error <= allowed).all()), len(rows)),
@@ -103,7 +103,9 @@ def precision(trials: pd.DataFrame) -> list[Evidence]:
     """Returns the smallest fall of labels held from a size to the next, in float32, from COLLAPSE_FROM examples on."""
     rows = construction.with_measures(trials)
     rows = rows[(rows["compute_dtype"] == "float32") & (rows["data_examples"] >= COLLAPSE_FROM)]
-    shares = rows.pivot_table(index=["seed", "data_classes"], columns="data_examples", values="held", dropna=False)
+    shares = rows.pivot_table(
+        index=["seed", "data_classes"], columns="data_examples", values="held_share", dropna=False
+    )
     if shares.shape[1] < 2:
         raise MissingTrialsError(f"no two sizes of {COLLAPSE_FROM} examples or more in float32")
     fall = -shares.diff(axis=1).iloc[:, 1:].max(axis=1, skipna=False)

@@ -18,9 +18,9 @@ from memsweep.results.storage.store import Snapshot, Store, StoreError
 MODULES = "memsweep.analysis.questions"
 """The package of the analysis modules."""
 DEFAULT = "generalization"
-"""Analysis module of a sweep that has no module of its own name."""
+"""Analysis module of a sweep that has no module of the same name."""
 SEARCHES = {"capacity": "capacity_search", "boundary": "boundary", "best": "best"}
-"""Search -> analysis module of a sweep with this search that has no module of its own name."""
+"""Search -> analysis module of a sweep with this search that has no module of the same name."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ def questions(sweep: str, search: str | None = None) -> dict[str, ModuleType | B
     return {f"{stem}-": module, **{f"{stem}-{name}-": other for name, other in others.items()}}
 
 
-def asked(sweep: str, store: Store) -> dict[str, ModuleType | Broken]:
+def modules_of(sweep: str, store: Store) -> dict[str, ModuleType | Broken]:
     """Returns the analysis modules of a stored sweep, as `questions` does."""
     return questions(sweep, _searches(store).get(sweep))
 
@@ -88,7 +88,7 @@ def figure(sweep: str, name: str | None, results: str | Location) -> Canvas:
     sweeps = _searches(store)
     if sweep not in sweeps:
         raise StoreError(f"no sweep {sweep!r} in {results}; there: {', '.join(sorted(sweeps)) or 'none'}.")
-    modules, names, first, problem = asked(sweep, store), list[str](), None, None
+    modules, names, first, problem = modules_of(sweep, store), list[str](), None, None
     first_prefix = next(iter(modules))
     for prefix, module in modules.items():
         try:

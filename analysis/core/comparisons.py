@@ -47,20 +47,20 @@ def cka(features: np.ndarray) -> np.ndarray:
     return alignment
 
 
-def pwcca(features: np.ndarray, asked: np.ndarray | None = None) -> np.ndarray:
+def pwcca(features: np.ndarray, pairs: np.ndarray | None = None) -> np.ndarray:
     """Returns the projection-weighted canonical correlation sum_i a_i rho_i: 1 - the distance of Morcos et al. (2018).
 
     rho_i: canonical correlations of the directions that hold VARIANCE; a_i: sum_j |<h_i, z_j>| over the neurons z_j of
     the first network, with its canonical vectors h_i, normalised to sum 1. The measure is not symmetric: the mean of
     both directions is returned.
-    features: [S, E, H], E well above H.  asked: [S, S] bool, the pairs to compare, a millisecond each; other pairs are
+    features: [S, E, H], E well above H.  pairs: [S, S] bool, the pairs to compare, a millisecond each; other pairs are
     NaN; default: all.
     In [0, 1]; rotating both layers leaves rho unchanged, but not a.
     """
     centred = features.astype(float) - features.mean(1, keepdims=True)
     bases = [_base(layer) for layer in centred]
     matrix = np.where(np.eye(len(features), dtype=bool), 1.0, np.nan)
-    chosen = np.ones(matrix.shape, bool) if asked is None else asked | asked.T
+    chosen = np.ones(matrix.shape, bool) if pairs is None else pairs | pairs.T
     for s, t in zip(*np.nonzero(np.tril(chosen, -1)), strict=True):
         left, rho, right = np.linalg.svd(bases[s].T @ bases[t], full_matrices=False)
         sides = ((bases[s] @ left, centred[s]), (bases[t] @ right.T, centred[t]))

@@ -38,7 +38,7 @@ tick of 2, have Matplotlib's ticks."""
 def describe(ax: Axes) -> dict[str, Any]:
     """Returns data and layout of a Plotly figure that looks like this axis.  Raises ValueError for an image."""
     if ax.images:
-        raise ValueError("squares are drawn by pcolormesh: an image knows no edges.")
+        raise ValueError("an image has no edges of squares: draw squares by pcolormesh.")
     bars = {container.lines[0]: container for container in ax.containers if isinstance(container, ErrorbarContainer)}
     legend = ax.figure.legends[0].get_title().get_text() if ax.figure.legends else ""
     squares = [_squares(mesh) for mesh in ax.collections if isinstance(mesh, QuadMesh)]

@@ -68,14 +68,14 @@ def at_every(rows: pd.DataFrame, setting: Sequence[str], places: Sequence[str]) 
     stored = rows.dropna(subset=places[0])
     everywhere = stored[[*places]].drop_duplicates()
     trials = rows[["trial_id", "seed", "status", *setting]].drop_duplicates("trial_id")
-    is_known = trials.merge(stored[[*setting]].drop_duplicates(), how="left", on=[*setting], indicator="found")["found"]
-    is_asked = (is_known == "both").to_numpy()
-    wanted = trials[is_asked].merge(stored[[*setting, *places]].drop_duplicates(), on=[*setting])
-    wanted = pd.concat([wanted, trials[~is_asked].merge(everywhere, how="cross")], ignore_index=True)
-    there = wanted.merge(
+    settings = trials.merge(stored[[*setting]].drop_duplicates(), how="left", on=[*setting], indicator="match")
+    has_places = (settings["match"] == "both").to_numpy()
+    wanted = trials[has_places].merge(stored[[*setting, *places]].drop_duplicates(), on=[*setting])
+    wanted = pd.concat([wanted, trials[~has_places].merge(everywhere, how="cross")], ignore_index=True)
+    matches = wanted.merge(
         stored[["trial_id", *places]].drop_duplicates(), "left", [*("trial_id", *places)], indicator="at"
     )
-    return pd.concat([stored, wanted[(there["at"] == "left_only").to_numpy()]], ignore_index=True)
+    return pd.concat([stored, wanted[(matches["at"] == "left_only").to_numpy()]], ignore_index=True)
 
 
 def of_every_kind(summary: pd.DataFrame) -> pd.DataFrame:
@@ -86,17 +86,17 @@ def of_every_kind(summary: pd.DataFrame) -> pd.DataFrame:
 
 
 def draw(
-    summary: pd.DataFrame, ax: Axes, what: tuple[str, str, str], held: Mapping[str, Any], axis: Mapping[str, Any]
+    summary: pd.DataFrame, ax: Axes, what: tuple[str, str, str], selection: Mapping[str, Any], axis: Mapping[str, Any]
 ) -> Axes:
     """Draws a quantity against x, a curve for each value of a column; returns the axis.
 
-    what: quantity, column of x, column of the curves.  held: column -> value of the rows that are drawn.  axis:
+    what: quantity, column of x, column of the curves.  selection: column -> value of the drawn rows.  axis:
     arguments of Axes.set.
     """
     quantity, x, curves = what
-    chosen = figures.having(summary[summary["quantity"] == quantity], held)
+    chosen = figures.having(summary[summary["quantity"] == quantity], selection)
     if chosen["estimate"].isna().all():
-        return figures.empty(ax, f"no finished trial tells the {quantity}")
+        return figures.empty(ax, f"no finished trial has a value for {quantity}")
     groups, ordered = list(chosen.groupby(curves, sort=True)), is_numeric_dtype(chosen[curves])
     for (key, points), look in zip(groups, figures.looks(len(groups), ordered=ordered), strict=True):
         figures.curve(ax, points.sort_values(x), x, label=frames.text(key, chosen[curves].unique()), **look)
@@ -112,14 +112,19 @@ def draw(
 
 
 def figure(
-    name: str, title: str, note: str, what: tuple[str, str, str], held: Mapping[str, Any] | None = None, **axis: Any
+    name: str,
+    title: str,
+    note: str,
+    what: tuple[str, str, str],
+    selection: Mapping[str, Any] | None = None,
+    **axis: Any,
 ) -> figures.Figure:
     """Returns a figure that draws rows of `summarize` by `draw`."""
-    held = held or {}
+    selection = selection or {}
     return figures.Figure(
         name,
         title,
-        partial(draw, what=what, held=held, axis=axis),
+        partial(draw, what=what, selection=selection, axis=axis),
         f"{note} {OVER_SEEDS}",
-        rows=figures.of_quantity(what[0], **held),
+        rows=figures.of_quantity(what[0], **selection),
     )

@@ -71,7 +71,7 @@ def median_over_seeds(frame: pd.DataFrame, by: Sequence[str], value: str, censor
 def median_interval(values: np.ndarray, upper: np.ndarray | None = None) -> tuple[float, float]:
     """Returns the sign test's interval for the median of values [S], as in `median_over_seeds`; NaN for one value.
 
-    upper: [S], upper bounds of values that are not known exactly.
+    upper: [S], upper bounds of values that are not measured exactly.
     """
     n = len(values)
     if n < 2:

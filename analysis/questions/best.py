@@ -51,7 +51,7 @@ def draw(summary: pd.DataFrame, ax: Axes) -> Axes:
     goals: dict[str, str] = json.loads(summary["goals"].iloc[0])
     estimated = summary.dropna(subset=list(goals))
     if estimated.empty:
-        return figures.empty(ax, "no finished trial tells the objective")
+        return figures.empty(ax, "no finished trial has a value for the objective")
     x, y = (PROPOSED, *goals) if len(goals) == 1 else goals
     stopped, whole = estimated[~estimated["whole"]], estimated[estimated["whole"]]
     if len(stopped):

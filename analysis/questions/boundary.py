@@ -1,4 +1,4 @@
-"""Where does a quantity cross a level in the plane of two axes? Points that a search asked, and the line between."""
+"""Where does a quantity cross a level in the plane of two axes? Points of a search, and the line between them."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def draw(summary: pd.DataFrame, ax: Axes) -> Axes:
     """Draws points by their side of the level, and lines where the mean and the ends of its interval meet the level."""
     estimated = summary.dropna(subset=["estimate"])
     if estimated.empty:
-        return figures.empty(ax, "no finished trial tells the objective")
+        return figures.empty(ax, "no finished trial has a value for the objective")
     fields = [
         name
         for name in frames.varying(estimated)

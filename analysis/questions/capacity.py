@@ -68,7 +68,7 @@ def draw(summary: pd.DataFrame, ax: Axes, quantity: str = FITTED, against: str =
     """Draws a quantity against the width or the parameters of the network, with lines of theory, both logarithmic."""
     chosen = summary[(summary["quantity"] == quantity) & (summary["estimate"] > 0) & (summary[against] > 0)]
     if chosen.empty:
-        return figures.empty(ax, f"no finished trial tells the {quantity}")
+        return figures.empty(ax, f"no finished trial has a value for {quantity}")
     fields = [name for name in frames.varying(chosen) if name not in (SIZE, "model_width")]
     curves = list(chosen.groupby(fields, sort=True)) if fields else [((), chosen)]
     for (values, points), look in zip(curves, figures.looks(len(curves), ordered=False), strict=True):
@@ -90,7 +90,7 @@ def draw_by_size(summary: pd.DataFrame, ax: Axes) -> Axes:
     """Draws bits memorized against the number of random labels, a curve a network: on the diagonal all are held."""
     chosen = summary[summary["quantity"] == BITS_BY_SIZE]
     if not (chosen["estimate"] > 0).any():
-        return figures.empty(ax, "no finished trial tells the bits memorized")
+        return figures.empty(ax, "no finished trial has a value for bits memorized")
     network = [name for name in frames.varying(chosen) if name != SIZE] or ["model_width"]
     curves = list(chosen.groupby(network, sort=True))
     for (values, points), look in zip(curves, figures.looks(len(curves), ordered=True), strict=True):
@@ -118,7 +118,7 @@ def best_by_size(trials: pd.DataFrame, network: list[str]) -> pd.DataFrame:
     """Returns a row per network, seed and set size: whether it was fitted, and the bits held, by the best way to train.
 
     trials: with `bits`; values of trials without a result are dropped.
-    Returns network, seed, data_examples, fitted, bits, parameters, classes, depth, width, known (all ways have a
+    Returns network, seed, data_examples, fitted, bits, parameters, classes, depth, width, has_result (all ways have a
     result), tried (number of ways with a result), whole (all ways have ended).
     """
     good = frames.usable(trials)
@@ -130,24 +130,26 @@ def best_by_size(trials: pd.DataFrame, network: list[str]) -> pd.DataFrame:
         classes=trials["class_count"].astype(float),
         depth=trials["model_depth"],
         width=trials["model_width"],
-        known=good,
+        has_result=good,
         tried=good.astype(int),
         whole=frames.settled(trials),
     )
     keys = list(dict.fromkeys([*network, "seed", SIZE]))
     best = {name: "max" for name in ("fitted", "bits", "parameters", "classes", "depth", "width")}
-    return rows.groupby(keys, sort=True).agg({**best, "known": "all", "tried": "sum", "whole": "all"}).reset_index()
+    return (
+        rows.groupby(keys, sort=True).agg({**best, "has_result": "all", "tried": "sum", "whole": "all"}).reset_index()
+    )
 
 
 def of_seed(sizes: pd.DataFrame) -> dict[str, float]:
     """Returns one seed's capacity, from all its set sizes."""
-    decided, fitted = sizes[sizes["known"] | sizes["fitted"]], sizes.loc[sizes["fitted"], SIZE]
+    decided, fitted = sizes[sizes["has_result"] | sizes["fitted"]], sizes.loc[sizes["fitted"], SIZE]
     largest = fitted.max() if len(fitted) else decided[SIZE].min()
     beyond = sizes[sizes[SIZE] > largest]
     return {
         "fitted_size": float(largest) if len(decided) else np.nan,
         "bits": sizes["bits"].max(),
-        "at_least": float(len(fitted) > 0 and not beyond["known"].any()),
+        "at_least": float(len(fitted) > 0 and not beyond["has_result"].any()),
         "at_most": float(fitted.empty and not decided.empty),
         "whole": bool((sizes["whole"] | (sizes[SIZE] <= largest)).all()),
     }

@@ -12,7 +12,7 @@ from memsweep.analysis.core import figures, frames, statistics
 from memsweep.analysis.questions import capacity
 
 QUERY = frames.ROUNDS
-NARROWING = "sizes asked"
+NARROWING = "sizes requested"
 
 
 def summarize(trials: pd.DataFrame) -> pd.DataFrame:
@@ -20,10 +20,10 @@ def summarize(trials: pd.DataFrame) -> pd.DataFrame:
 
     labels fitted: median over seeds of the largest set that a seed fits, with the interval of the sign test over seeds;
     its high end is NaN where it lies beyond the largest size.
-    sizes asked: median over seeds, low and high the smallest and the largest.
-    Returns quantity, the varying fields of the network, round (sizes asked only), estimate, low, high, seeds, missing,
-    at_least (seeds that fitted the largest size), at_most (seeds that fitted no size), parameters, classes, depth,
-    width.
+    sizes requested: median over seeds, low and high the smallest and the largest.
+    Returns quantity, the varying fields of the network, round (sizes requested only), estimate, low, high, seeds,
+    missing, at_least (seeds that fitted the largest size), at_most (seeds that fitted no size), parameters, classes,
+    depth, width.
     """
     if trials.empty:
         return pd.DataFrame(columns=list(_COLUMNS))
@@ -56,7 +56,7 @@ def draw_rounds(summary: pd.DataFrame, ax: Axes) -> Axes:
     curves = list(chosen.groupby(network, sort=True))
     for (values, points), look in zip(curves, figures.looks(len(curves), ordered=True), strict=True):
         figures.curve(ax, points, "round", label=frames.label(dict(zip(network, values, strict=True)), chosen), **look)
-    ax.set(yscale="log", xlabel="round", ylabel="random labels asked (N)")
+    ax.set(yscale="log", xlabel="round", ylabel="random labels requested (N)")
     figures.grid_ticks(ax.xaxis, sorted(chosen["round"].unique()))
     figures.plain_ticks(ax.yaxis)
     figures.legend(ax)
@@ -91,7 +91,7 @@ FIGURES = (
         "rounds",
         "How the search narrowed",
         draw_rounds,
-        "Sizes that were asked in each round: the median over seeds, bars from the smallest to the largest.",
+        "Sizes requested in each round: the median over seeds, bars from the smallest to the largest.",
         rows=figures.of_quantity(NARROWING),
     ),
 )

@@ -8,7 +8,7 @@ from memsweep.analysis.core import frames, series
 from memsweep.analysis.questions.sequences import CELL, LENGTH, PRU_NOTE
 
 QUERY = frames.TRIALS
-RIGHT = "compositions told right (share)"
+RIGHT = "compositions predicted correctly (share)"
 
 
 def right(trials: pd.DataFrame) -> pd.Series[float]:

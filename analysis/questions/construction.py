@@ -13,14 +13,14 @@ ERROR = "mean loss beyond that of one-hot outputs (nats)"
 
 
 def with_measures(trials: pd.DataFrame) -> pd.DataFrame:
-    """Returns the rows with `held`, the share of labels that are predicted, and `error`, that of the mean loss.
+    """Returns the rows with `held_share`, the share of labels that are predicted, and `error`, that of the mean loss.
 
     error: distance in nats from ln(1 + (K - 1) / e), the loss of exactly one-hot outputs.
     """
     loss = frames.share(trials["train_loss_sum_nats"], trials["train_count"])
     one_hot = np.log1p((trials["class_count"].astype(float) - 1) / np.e)
     return trials.assign(
-        held=frames.share(trials["train_correct_count"], trials["train_count"]), error=(loss - one_hot).abs()
+        held_share=frames.share(trials["train_correct_count"], trials["train_count"]), error=(loss - one_hot).abs()
     )
 
 
@@ -32,7 +32,9 @@ def summarize(trials: pd.DataFrame) -> pd.DataFrame:
     rows = with_measures(trials).assign(
         examples=trials["data_examples"], classes=trials["data_classes"], precision=trials["compute_dtype"]
     )
-    return series.summarize(rows, {HELD: rows["held"], ERROR: rows["error"]}, ["examples", "classes", "precision"])
+    return series.summarize(
+        rows, {HELD: rows["held_share"], ERROR: rows["error"]}, ["examples", "classes", "precision"]
+    )
 
 
 FIGURES = tuple(

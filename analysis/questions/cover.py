@@ -43,7 +43,7 @@ def summarize(trials: pd.DataFrame) -> pd.DataFrame:
 def draw(summary: pd.DataFrame, ax: Axes) -> Axes:
     """Draws shares against points a weight, a curve a number of weights, beside Cover's."""
     if summary["estimate"].isna().all():
-        return figures.empty(ax, "no finished trial tells what is fitted")
+        return figures.empty(ax, "no finished trial has a count of fitted labels")
     groups = list(summary.groupby(WEIGHTS, sort=True))
     for (weights, points), look in zip(groups, figures.looks(len(groups), ordered=True), strict=True):
         figures.curve(ax, points, RATIO, label=frames.text(weights, summary[WEIGHTS].unique()), **look)

@@ -72,7 +72,7 @@ def draw(summary: pd.DataFrame, ax: Axes, quantity: str = "test accuracy") -> Ax
     """Draws one quantity against x, scaled by its values; a curve for each combination of other varying fields."""
     chosen = summary[summary["quantity"] == quantity]
     if chosen["estimate"].isna().all():
-        return figures.empty(ax, f"no finished trial tells the {quantity}")
+        return figures.empty(ax, f"no finished trial has a value for {quantity}")
     x = chosen["x"].iloc[0]
     others = [column for column in frames.varying(chosen) if column != x]
     curves = list(chosen.groupby(others, sort=True)) if others else [((), chosen)]

@@ -68,7 +68,7 @@ def summarize(steps: pd.DataFrame) -> pd.DataFrame:
     good = frames.usable(rows)
     rows = rows.assign(**{name: frames.share(rows[a], rows[b]).where(good) for name, (a, b) in SHARES.items()})
     times, by = spaced(np.sort(rows["epoch"].dropna().unique())), [NOISE, "epoch"]
-    shown = pd.concat([_held(curves, times).assign(**{NOISE: noise}) for noise, curves in rows.groupby(NOISE)])
+    shown = pd.concat([_shares_at(curves, times).assign(**{NOISE: noise}) for noise, curves in rows.groupby(NOISE)])
     ended = shown.groupby(by)["ended"].sum().reset_index()
     pieces = [
         statistics.over_seeds(shown, by, name).merge(ended, on=by).assign(quantity=name, at_least=0)
@@ -89,7 +89,7 @@ def draw(summary: pd.DataFrame, ax: Axes, quantity: str = VALIDATION) -> Axes:
     """Draws one quantity against epochs, a curve a noise fraction; on validation curves turning points are marked."""
     chosen = summary[summary["quantity"] == quantity]
     if chosen.empty:
-        return figures.empty(ax, f"no measurement tells the {quantity}")
+        return figures.empty(ax, f"no measurement has a value for {quantity}")
     curves = list(chosen.groupby("data_noise_fraction", sort=True))
     for (key, points), look in zip(curves, figures.looks(len(curves), ordered=True), strict=True):
         noise = float(str(key))
@@ -138,7 +138,7 @@ def turns(curve: pd.DataFrame) -> dict[str, float]:
     }
 
 
-def _held(curves: pd.DataFrame, times: np.ndarray) -> pd.DataFrame:
+def _shares_at(curves: pd.DataFrame, times: np.ndarray) -> pd.DataFrame:
     """Returns the shares of each trial at these times, up to the end of the longest trial."""
     end = curves.loc[frames.usable(curves), "epoch"].max()
     within = times if np.isnan(end) else times[times <= end]

@@ -68,7 +68,7 @@ FIGURES = (
         partial(
             series.draw,
             what=(RIGHT, "rank", "data"),
-            held={},
+            selection={},
             axis={"xlabel": "training examples (share)", "ylim": (0, 1.02)},
         ),
         "Share of runs in which a training example's given label is predicted after one epoch, hardest first; runs "

@@ -29,7 +29,7 @@ def least(trials: pd.DataFrame) -> pd.DataFrame:
         activation=trials["model_activation"],
         depth=trials["model_depth"],
         fits=trials["fitted_step"].notna() & good,
-        known=good,
+        has_result=good,
     )
     return statistics.by_group(rows, [*SETTING, "seed"], _of_seed)
 
@@ -68,9 +68,9 @@ def _block(objective: str, depth: int) -> str:
 def _of_seed(rows: pd.DataFrame) -> dict[str, Any]:
     ordered = rows.sort_values("model_width")
     if not ordered["fits"].any():
-        return {"width": float("nan"), "at_least": int(ordered["known"].all())}
+        return {"width": float("nan"), "at_least": int(ordered["has_result"].all())}
     place = int(ordered["fits"].to_numpy().argmax())
-    is_seen = place > 0 and ordered["known"].iloc[:place].all()
+    is_seen = place > 0 and ordered["has_result"].iloc[:place].all()
     return {"width": float(ordered["model_width"].iloc[place]) if is_seen else float("nan"), "at_least": 0}
 
 

@@ -187,8 +187,8 @@ FIGURES = (
         "Solid: error on test examples, whose labels are true. Dashed: error on the training labels as given. A "
         "network that memorizes has a train error of 0; a network that has learned the true labels errs on the wrong "
         "ones alone (dotted). The best weight decay has the least validation error, mean over noise fractions; test "
-        "examples took no part in its choice. Mean over seeds; bars: 95 % bootstrap intervals over seeds, the choice "
-        "held.",
+        "examples took no part in its choice. Mean over seeds; bars: 95 % bootstrap intervals over seeds, for the "
+        "same choice.",
         rows=of_strengths,
     ),
 )

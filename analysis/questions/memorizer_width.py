@@ -76,7 +76,8 @@ FIGURES = (
     _figure(
         "gaussian",
         "Random labels fitted by trained networks",
-        "The largest set of random labels that is fitted, every one. The line is what a construction holds of any set.",
+        "The largest set of random labels of which every label is fitted. The line: labels that a construction holds "
+        "of any set.",
     ),
     _figure(
         "alternating",

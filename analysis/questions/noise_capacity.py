@@ -1,4 +1,4 @@
-"""Does noise ask for more units and time than real data? After Arpit et al. 2017, figures 5 and 6."""
+"""Does noise need more units and time than real data? After Arpit et al. 2017, figures 5 and 6."""
 
 from __future__ import annotations
 
@@ -40,12 +40,12 @@ FIGURES = tuple(
         f"{title}, noisy {kind.removeprefix('gaussian ')}",
         f"{note} Curves: share of training examples with {kind} drawn at random.",
         (quantity, x, "fraction"),
-        {"kind": kind, held: True},
+        {"kind": kind, flag: True},
         xscale="log",
         **axis,
     )
     for kind in ("labels", "gaussian inputs")
-    for name, title, note, quantity, x, held, axis in (
+    for name, title, note, quantity, x, flag, axis in (
         (
             *("validation", "Accuracy by width", "Best over epochs, until all is fitted; validation data are clean."),
             *(BEST, "model_width", "is_width", {"xlabel": "width"}),

@@ -41,7 +41,9 @@ def summarize(rows: pd.DataFrame) -> pd.DataFrame:
 _HIDDEN = {"features": "hidden", "regularization_dropout": 0.0}
 _NEAR = {**_HIDDEN, "validation": "copies", "rho": RHO}
 _STEPS = {"xscale": "symlog", "xlabel": "steps"}
-_M = "M: how much better permuted labels are told than the class alone allows, as an area under the curve, doubled."
+_M = (
+    "M: how much better permuted labels are predicted than the class alone allows, as an area under the curve, doubled."
+)
 _FAMILIES = (("mlp", 64, "MLP"), ("cnn", 16, "convolutional network"))
 
 FIGURES = (
@@ -79,7 +81,7 @@ FIGURES = (
     series.figure(
         "widths",
         "Memorization of random labels along training, by width, MLP",
-        f"{_M} On copies with correlation {RHO:g}. More units tell more before training too.",
+        f"{_M} On copies with correlation {RHO:g}. With more units, labels are predicted better before training, too.",
         (AMOUNT, "step", "model_width"),
         {"model_family": "mlp", "noise": "100% labels", **_NEAR},
         **_STEPS,

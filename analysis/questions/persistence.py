@@ -34,9 +34,9 @@ FIGURES = (
     series.figure(
         "mixed",
         "Dimensions of the state that mix from step to step",
-        "Norm of the state's Jacobian by the state before, off its diagonal, over its whole norm, gates held, at the "
-        "end of training, on validation data. 0: each dimension keeps to itself; there curves lie upon one another. Of "
-        f"first layers. {PRU_NOTE}",
+        "Jacobian of a first layer's state with respect to the previous state, gates fixed: norm off the diagonal over "
+        "the whole norm, at the end of training, on validation data. At 0 each dimension depends only on itself, and "
+        f"curves coincide. {PRU_NOTE}",
         (MIXED, WIDTH, CELL),
         {"layer": 1},
         xlabel="width (H)",

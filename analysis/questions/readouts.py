@@ -31,8 +31,8 @@ def summarize(readouts: pd.DataFrame) -> pd.DataFrame:
 
     With a(f, g) the accuracy of a classifier fitted on hidden states of step f, applied to states of step g:
     accuracy lost: a(t, t) - a(t, t + d).
-    accuracy if fitted later: a(t + d, t + d), the control, which shows what is still there.
-    accuracy lost to a moved code: a(t + d, t + d) - a(t, t + d), which is there but missed by the first read-out.
+    accuracy if fitted later: a(t + d, t + d), the control, which shows what is still stored.
+    accuracy lost to a moved code: a(t + d, t + d) - a(t, t + d), which is stored but missed by the first read-out.
     Each is of one trial's item; mean over seeds, with its bootstrap interval over seeds at 95 %.
     readouts: rows of the table `readouts` with the fields of their trials (`frames.read`); a trial without read-outs is
     one row, and counts as missing, as does a trial that failed or diverged.
@@ -53,7 +53,7 @@ def draw(summary: pd.DataFrame, ax: Axes, quantity: str = DROP, item: int = ITEM
     """Draws one quantity against the delay, a curve a cell."""
     chosen = figures.having(summary, {"quantity": quantity, "item": item})
     if chosen["estimate"].isna().all():
-        return figures.empty(ax, "no finished trial tells its read-outs")
+        return figures.empty(ax, "no finished trial has read-outs")
     delays = np.sort(chosen["delay"].unique())  # 0, 1, 2, 4, ...: evenly spaced
     chosen = chosen.assign(x=np.searchsorted(delays, chosen["delay"]).astype(float))
     for name, points, look in sequences.curves(chosen, summary):
@@ -83,8 +83,8 @@ _NOTES = {
     "classifier d steps later.",
     CONTROL: "The control: a classifier fitted at the later step itself. Where it falls too, the symbol is no longer "
     "there to be read linearly.",
-    MOVED: "What a classifier fitted at the later step reads more than the first one: the symbol is there, in another "
-    "code. A cell whose dimensions keep their meaning stays at 0.",
+    MOVED: "At the later step, accuracy of a classifier fitted there less that of the first classifier: the symbol is "
+    "stored, in another code. A cell whose dimensions keep their meaning stays at 0.",
 }
 
 

@@ -1,4 +1,4 @@
-"""Where in a sequence is a network right? Validation accuracy by the step at which something is asked."""
+"""Where in a sequence is a network right? Validation accuracy by the step of the answer."""
 
 from __future__ import annotations
 
@@ -43,13 +43,13 @@ def draw(summary: pd.DataFrame, ax: Axes, task: str) -> Axes:
     """Draws accuracy by position, a curve a cell."""
     chosen = figures.having(summary, {TASK: task})
     if chosen["estimate"].isna().all():
-        return figures.empty(ax, f"no finished trial tells where task {task} is answered right")
+        return figures.empty(ax, f"no finished trial of task {task} has accuracies by position")
     for name, points, look in sequences.curves(chosen, summary):
         figures.curve(ax, points, "position", label=name, **look)
     ends = np.array([chosen["position"].min(), chosen["position"].max()])
     if chosen["chance"].notna().any():
         figures.reference(ax, ends, np.full(2, chosen["chance"].max()), "chance (reads nothing)")
-    ax.set(xlabel="step of the sequence at which is asked", ylabel="validation accuracy", ylim=(0, 1.02))
+    ax.set(xlabel="step of the answer in the sequence", ylabel="validation accuracy", ylim=(0, 1.02))
     if np.ptp(ends) <= 20:
         figures.grid_ticks(ax.xaxis, np.sort(chosen["position"].unique()))
     figures.legend(ax, sequences.title(chosen, WIDTH, LENGTH))

@@ -48,7 +48,7 @@ def draw(summary: pd.DataFrame, ax: Axes) -> Axes:
     if shown["estimate"].notna().any():
         x = np.linspace(shown[UNITS].min(), shown[UNITS].max(), 50)
         figures.reference(ax, x, lost(x), "1 - units a number: best linear code")
-        figures.reference(ax, x, np.full(len(x), SOLVED), f"{SOLVED}: counts as back", ":")
+        figures.reference(ax, x, np.full(len(x), SOLVED), f"{SOLVED}: counts as reconstructed", ":")
     axis = {"xlabel": "units a number (n_h / n_in)", "ylim": (-0.02, 1.0)}
     return series.draw(shown, ax, (ERROR, UNITS, sequences.CELL), {}, axis)
 
@@ -58,7 +58,7 @@ FIGURES = (
         "error",
         "A vector that comes back",
         draw,
-        "Validation vectors of normal numbers, shown at the first step and asked for at the last; always answering 0 "
+        "Validation vectors of normal numbers, shown at the first step and required at the last; always answering 0 "
         f"has an error of 1. {series.OVER_SEEDS}",
         rows=figures.of_quantity(ERROR),
     ),

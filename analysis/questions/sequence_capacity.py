@@ -67,7 +67,7 @@ def draw(
     chosen = figures.having(summary, {TASK: task, "quantity": quantity})
     chosen = chosen[(chosen["estimate"] > 0) & (chosen[against] > 0)]
     if chosen.empty:
-        return figures.empty(ax, f"no finished trial of task {task} tells the {quantity}")
+        return figures.empty(ax, f"no finished trial of task {task} has a value for {quantity}")
     for name, points, look in _curves(chosen, summary):
         figures.curve(ax, points, against, label=name, **look)
         marked = points[points["at_least"] > 0]
@@ -90,7 +90,7 @@ def draw_by_size(summary: pd.DataFrame, ax: Axes, task: str) -> Axes:
     """Draws bits memorized against the bits of the set, a curve a cell, at one width: on the diagonal all are held."""
     chosen = figures.having(summary, {TASK: task, "quantity": BITS_BY_SIZE})
     if not (chosen["estimate"] > 0).any():
-        return figures.empty(ax, f"no finished trial of task {task} tells the bits memorized")
+        return figures.empty(ax, f"no finished trial of task {task} has a value for bits memorized")
     chosen = sequences.at_one_width(chosen)
     for name, points, look in _curves(chosen, summary):
         figures.curve(ax, points, "set_bits", label=name, **look)
@@ -205,13 +205,13 @@ _COLUMNS = (
 )  # fmt: skip
 
 _BOUND = (
-    "A lower bound, of few trials (tried, in the table); a triangle: the largest set held most, so that still larger "
-    "ones may give more."
+    "A lower bound from few trials (column tried); a triangle: the largest set gives the largest value, so that still "
+    "larger sets may give more."
 )
 _INTERVAL = "Mean over seeds; bars: 95 % bootstrap interval over seeds, not over the grid of set sizes."
 _MEANING = {
     "random_sequences": "Collins' I: N [log2 K + p log2 p + (1 - p) log2((1 - p) / (K - 1))], p the share of N random "
-    "labels predicted; random bits are shown at the first step, the label is asked for at the last. After Collins et "
+    "labels predicted; random bits are shown at the first step, the label is the answer at the last. After Collins et "
     "al. (2017), who tuned thousands of times a point and found 3 to 6 bits a parameter, about 5; sizes and tuning "
     "here are ours. A perceptron holds 2 labels a weight (Cover 1965).",
     "strings": "Morris' code length: N T log2 V less the network's code length of the N random strings of T tokens. "
@@ -241,8 +241,8 @@ def _figures(task: str) -> Iterator[figures.Figure]:
         f"{task.replace('_', '-')}-by-size",
         f"Bits memorized, by set: {short}",
         partial(draw_by_size, task=task),
-        f"For each set, the best over ways to train: on the line all of it is held; a plateau is the capacity. At the "
-        f"largest width that all cells have; others are in the table. What lies at 0 or below is only there. "
+        f"For each set, the best over ways to train: on the line the network holds the whole set; a plateau is the "
+        f"capacity. At the largest width that all cells have. Other widths, and values of 0 or less, are in the table. "
         f"{_MEANING[task]} {_INTERVAL} {sequences.PRU_NOTE}",
         rows=figures.of_quantity(BITS_BY_SIZE, **about),
         only=about,

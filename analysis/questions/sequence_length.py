@@ -35,8 +35,9 @@ def summarize(trials: pd.DataFrame) -> pd.DataFrame:
     share of seeds that solve: with Wilson's interval over seeds.
     steps to solve: median over seeds, an unsolved trial counting as its budget or more: `at_least` is 1 where this
     makes the median a lower bound; interval of the sign test, infinite above where it ends in an unsolved seed.
-    largest length solved (T*): the largest length of the grid that SOLVED_IN of the known seeds solve; 0 and `at_most`
-    1 if no length is solved, `at_least` 1 if no longer length is known; a threshold of a grid, without an interval.
+    largest length solved (T*): the largest length of the grid that SOLVED_IN of the seeds with a result solve; 0 and
+    `at_most` 1 if no length is solved, `at_least` 1 if no longer length has a result; a threshold of a grid, without
+    an interval.
     value at the end: mean over seeds of accuracy or squared error on validation targets (`measure`), with its bootstrap
     interval over seeds; a diverged trial has no value.
     Intervals are at 95 %. Returns also parameters, budget, chance, seeds, missing, censored (seeds that did not solve).
@@ -232,9 +233,9 @@ def _figures(task: str) -> Iterator[figures.Figure]:
         f"{task}-solved",
         f"Solved region: {task}",
         partial(draw_solved, task=task),
-        "Seeds that solved the task within their budget, of those that are known; the darker, the more; +1?: one seed "
-        "has no result (failed or not stored); a white square with ?: none has. A diverged trial counts as unsolved. "
-        "In the table: Wilson's 95 % interval over seeds. The task's threshold, on validation data, is ours. "
+        "Seeds that solved the task within their budget, of those with a result; the darker, the more; +1?: one seed "
+        "has no result (failed or not stored); a white square with ?: no seed has. A diverged trial counts as "
+        "unsolved. In the table: Wilson's 95 % interval over seeds. The task's threshold, on validation data, is ours. "
         f"{sequences.PRU_NOTE}",
         rows=figures.of_quantity(SHARE, **of_task),
         only=of_task,
@@ -243,9 +244,9 @@ def _figures(task: str) -> Iterator[figures.Figure]:
         f"{task}-steps",
         f"Steps to solve: {task}",
         partial(draw_steps, task=task),
-        "Median over seeds, all seeds counted: one that did not solve within its budget as the budget or more; a "
-        "triangle: the median itself is only known to lie there or above. Bars: sign-test interval over seeds, 95 % or "
-        "the range of all seeds where they are fewer than 6; cut off at the budget. At the largest width that all "
+        "Median over seeds; a seed that did not solve its task within its budget counts as the budget or more; a "
+        "triangle: the median lies there or above. Bars: sign-test interval over seeds, 95 % or the range of all seeds "
+        "where they are fewer than 6; cut off at the budget. At the largest width that all "
         "cells have; others are in the table. Points are set a little apart. " + sequences.PRU_NOTE,
         rows=figures.of_quantity(STEPS, **of_task),
         only=of_task,
@@ -255,8 +256,8 @@ def _figures(task: str) -> Iterator[figures.Figure]:
         f"Largest length solved, by width: {task}",
         partial(draw_reach, task=task),
         f"T*: the largest length of the grid that {SOLVED_IN:.0%} or more of the seeds solve; a triangle: no longer "
-        "one is known, so that T* may lie above; none: not even the shortest. A threshold of a grid, so without an "
-        "interval: those of the shares are at the solved region. Points are set a little apart. "
+        "length has a result, so that T* may lie above; none: not even the shortest is solved. A threshold of a grid "
+        "has no interval; the solved region has those of the shares. Points are set a little apart. "
         f"{sequences.PRU_NOTE}",
         rows=figures.of_quantity(REACH, **of_task),
         only=of_task,
@@ -267,7 +268,7 @@ def _figures(task: str) -> Iterator[figures.Figure]:
             f"At the end, by {title}: {task}",
             partial(draw_final, task=task, against=against),
             f"Cells at equal {title}, on validation data at the end of training. A trial that ends once solved stops "
-            "near the threshold, so solved settings can't be told apart here. At the longest length that any setting "
+            "near the threshold, so solved settings do not differ here. At the longest length that any setting "
             f"solves in {SOLVED_IN:.0%} of its seeds, else at the longest; others are in the table. Mean over seeds; "
             f"bars: 95 % bootstrap interval over seeds; a diverged trial counts as missing. {sequences.PRU_NOTE}",
             rows=figures.of_quantity(FINAL, **of_task),

@@ -128,10 +128,10 @@ def by_cell(rows: pd.DataFrame) -> pd.DataFrame:
     return rows.assign(order=order).sort_values(["order", *CURVE, WIDTH, LENGTH]).drop(columns="order")
 
 
-def title(chosen: pd.DataFrame, *held: str) -> str:
+def title(chosen: pd.DataFrame, *fields: str) -> str:
     """Returns the title of a legend of cells: values of the fixed fields, and a note on PRU-style cells."""
     facts = []
-    for name in held:
+    for name in fields:
         values = np.sort(chosen[name].unique())
         facts.append(frames.label({name: values[0]}) if len(values) == 1 else f"each its largest {frames.short(name)}")
     return "\n".join(filter(None, [", ".join(facts), pru(chosen)]))

@@ -55,9 +55,9 @@ def summarize(curves: pd.DataFrame) -> pd.DataFrame:
 FIGURES = (
     series.figure(
         "loss",
-        "SGD from beside weights of zero loss",
-        f"Loss before training, and the least that is measured in {EPOCHS} epochs and in runs that are the longer the "
-        "smaller the perturbation, at the best of several rates.",
+        "SGD that starts near weights of zero loss",
+        f"Loss before training, least loss in {EPOCHS} epochs, and least loss in the whole run, which is longer for "
+        "smaller perturbations, at the best of several rates.",
         (LOSS, "perturbation", "when"),
         xscale="log",
         yscale="log",

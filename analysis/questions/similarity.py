@@ -16,7 +16,7 @@ from wanted w left join trials t using (trial_id) left join representations b us
 where w.sweep = '{sweep}' order by w.position, b.step, b.part, b.layer"""
 """Outputs of networks; a trial that is not stored is one row without step."""
 
-TRUE, SHARED, OWN = "true labels", "one random labelling", "random labels of each its own"
+TRUE, SHARED, SEPARATE = "true labels", "one random labelling", "separate random labels"
 FITTED = 0.99
 """Training accuracy below which a network is not compared: it has neither learned nor memorized."""
 UNITS = 16
@@ -33,7 +33,7 @@ def labelled(rows: pd.DataFrame) -> pd.DataFrame:
     """Returns the rows with `group`, the labels of a network's training, by noise fraction and noise seed."""
     fraction = rows["data_noise_fraction"]
     partly = "random share " + fraction.astype(str)
-    random_group = np.where(rows["seeds_noise"] == rows["seed"], OWN, SHARED)
+    random_group = np.where(rows["seeds_noise"] == rows["seed"], SEPARATE, SHARED)
     return rows.assign(group=np.select([fraction == 0, fraction < 1], [TRUE, partly], random_group))
 
 
@@ -66,9 +66,9 @@ def compared(
     part = "train" if measure == AGREEMENT else "validation"
     outputs = _outputs(rows, part, "hidden" if measure in (CKA, PWCCA) else "logits", layer)
     places = [(group, seed) for group in groups for seed in seeds]
-    there = np.array([place in outputs for place in places])
+    is_stored = np.array([place in outputs for place in places])
     matrix = np.full((len(places), len(places)), np.nan)
-    if there.any():
+    if is_stored.any():
         units = UNITS if measure == PWCCA else None
         values = np.stack([outputs[place][:, :units] for place in places if place in outputs])
         if measure == COSINE:
@@ -80,9 +80,9 @@ def compared(
         elif measure == AGREEMENT:
             alike = comparisons.agreement(values.argmax(2))
         else:
-            pair = np.tile(np.arange(len(seeds)) // 2, len(groups))[there]
+            pair = np.tile(np.arange(len(seeds)) // 2, len(groups))[is_stored]
             alike = comparisons.cka(values) if measure == CKA else comparisons.pwcca(values, pair[:, None] == pair)
-        matrix[np.ix_(there, there)] = alike
+        matrix[np.ix_(is_stored, is_stored)] = alike
     return matrix.reshape(len(groups), len(seeds), len(groups), len(seeds))
 
 
@@ -122,14 +122,14 @@ def summarize(rows: pd.DataFrame) -> pd.DataFrame:
 
     for measure in (CKA, PWCCA):
         for layer in layers:
-            alike = compared(rows, measure, (TRUE, SHARED, OWN), layer=layer)
-            for i, group in enumerate((TRUE, SHARED, OWN)):
+            alike = compared(rows, measure, (TRUE, SHARED, SEPARATE), layer=layer)
+            for i, group in enumerate((TRUE, SHARED, SEPARATE)):
                 append(measure, "layer", layer, group, of_pairs(alike, i, i))
             append(measure, "layer", layer, "one of true, one of random labels", of_pairs(alike, 0, 1))
     for measure in (KAPPA, COSINE):
         for fraction in fractions(rows):
             append(measure, "share", fraction, "shared labels", _of_group(rows, measure, partly_random(fraction)))
-        append(measure, "share", 1.0, OWN, _of_group(rows, measure, OWN))
+        append(measure, "share", 1.0, SEPARATE, _of_group(rows, measure, SEPARATE))
     for width in widths if layers else ():
         for moment in ("trained", "untrained"):
             values = _of_group(rows, PWCCA, TRUE, layer=layers[-1], width=width, end=moment == "trained")

@@ -19,7 +19,7 @@ WORSE = 2.0
 def diverged(trials: pd.DataFrame) -> pd.Series[float]:
     """Returns 1 where weights are not finite, or the mean training loss at the end exceeds WORSE times guessing's.
 
-    0 otherwise; NaN: not known (failed, or not stored).
+    0 otherwise; NaN: no result (failed, or not stored).
     """
     loss = trials["train_loss_sum_nats"].astype(float) / trials["train_count"].astype(float)
     is_beyond = loss > WORSE * np.log(trials["class_count"].astype(float))

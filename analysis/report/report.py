@@ -24,7 +24,7 @@ from memsweep.analysis.claims import table
 from memsweep.analysis.claims.claim import Paper
 from memsweep.analysis.claims.verdicts import Verdict, papers
 from memsweep.analysis.core import figures, frames, interactive
-from memsweep.analysis.core.catalog import Answer, Broken, answer, asked
+from memsweep.analysis.core.catalog import Answer, Broken, answer, modules_of
 from memsweep.results import query, trial_state
 from memsweep.results.status import failures, overview, states
 from memsweep.results.storage.location import Location
@@ -115,7 +115,7 @@ def _section(store: Store, counts: dict[str, Any], causes: dict[str, tuple[str, 
     sweep = counts["sweep"]
     trials = frames.read(frames.TRIALS, sweep, store)
     causes_of_sweep = [(trial, *causes[trial]) for trial in trials["trial_id"] if trial in causes]
-    answered = [_answered(module, sweep, prefix, store) for prefix, module in asked(sweep, store).items()]
+    answered = [_answered(module, sweep, prefix, store) for prefix, module in modules_of(sweep, store).items()]
     return Section(
         sweep,
         {name: value for name, value in counts.items() if name != "sweep"},

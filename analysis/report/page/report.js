@@ -1,6 +1,6 @@
 "use strict";
 const places = [...document.querySelectorAll("[data-plot]")];
-const said = document.getElementById("said");
+const announcement = document.getElementById("announcement");
 const config = {
   displaylogo: false, responsive: true, modeBarButtonsToRemove: ["lasso2d", "select2d"],
   showSendToCloud: false, plotlyServerURL: "",  // nothing leaves this page
@@ -78,7 +78,7 @@ function steer(place) {
     const middle = (edges, i, axis) => (
       axis.type === "log" ? Math.sqrt(edges[i] * edges[i + 1]) : (edges[i] + edges[i + 1]) / 2
     );
-    said.textContent = isGrid
+    announcement.textContent = isGrid
       ? `${text(trace.z[row][column])} at ${[
         called(middle(trace.x, column, xaxis), xaxis), called(middle(trace.y, row, yaxis), yaxis),
       ].join(", ")}`
@@ -106,7 +106,7 @@ function steer(place) {
     } else if (event.key === "Enter") {
       const shown = (place.data[curve].visible ?? true) === true;
       Plotly.restyle(place, {visible: shown ? "legendonly" : true}, [curve]);
-      said.textContent = `${place.data[curve].name || "the curve"} ${shown ? "hidden" : "shown"}`;
+      announcement.textContent = `${place.data[curve].name || "the curve"} ${shown ? "hidden" : "shown"}`;
     } else if (event.key === "Escape") {
       point = -1;
       draw(place);
