@@ -4,8 +4,8 @@ BIN := .venv/bin
 RESULTS ?= results
 
 # one part of each room, without launches
-QUICK := answers axes choices config docstrings figures hints imports layout muon needs packing plan prose \
-  protocols replay schedules schema seeds statistics status store streams sweep tally trainer wanted
+QUICK := answers config docstrings hints layout needs packing prose replay schedules schema seeds statistics status \
+  streams sweep tally trainer
 SWEEPS := $(filter-out smoke,$(basename $(notdir $(wildcard sweeps/[a-z]*.py))))
 
 .PHONY: help demo lint test test-quick docs docs-serve fuzz coverage test-slow test-cluster test-failures node science bench data browser clean
