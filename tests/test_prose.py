@@ -21,7 +21,7 @@ BANNED_IN_MESSAGES = BANNED | {
     "of your own": r"\bof (?:your|one's|its) own\b",
 }
 BANNED_NAMES = {"own", "found", "told", "said", "asked", "known", "held", "here"}
-"""Pronouns and participles that name no variable, argument, field or function; a hook's argument may be `own`."""
+"""Pronouns and participles that name no variable, argument, field or function; except `own`, as argument or field."""
 EXCEPTIONS = {
     "memsweep/run/rounds/search.py": "ask and tell are Optuna's terms",
 }
@@ -50,7 +50,11 @@ def messages(text):
 
 def names(text):
     """Names of variables, fields, arguments and functions, without leading underscores."""
-    for node in ast.walk(ast.parse(text)):
+    nodes = list(ast.walk(ast.parse(text)))
+    fields = {node.target for node in nodes if isinstance(node, ast.AnnAssign)}
+    for node in nodes:
+        if node in fields and isinstance(node, ast.Name) and node.id == "own":  # the field of a trial
+            continue
         if isinstance(node, ast.arg) and node.arg != "own":
             yield node.arg.lstrip("_")
         elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):

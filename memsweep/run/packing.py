@@ -43,7 +43,7 @@ class Pack:
     def to_json(self) -> str:
         """Returns the pack as JSON: the first trial's fields, then each trial's differences from them."""
         flat = [{**trial.flat(), "seed": trial.seed} for trial in self.trials]
-        changes = [{name: value for name, value in fields.items() if value != flat[0][name]} for fields in flat]
+        changes = [{name: value for name, value in fields.items() if differ(value, flat[0][name])} for fields in flat]
         how = {name: getattr(self, name) for name in _HOW}
         return json.dumps({"base": flat[0], "changes": changes, **how, "sources": self.sources}, separators=(",", ":"))
 
@@ -55,6 +55,11 @@ class Pack:
         trials = tuple(base.with_fields(change) for change in values["changes"])
         sources = tuple((split, data) for split, data in values["sources"])
         return replace(cls(trials, *(values[name] for name in _HOW)), sources=sources)
+
+
+def differ(value: Any, other: Any) -> bool:
+    """Returns whether two values of a field differ; own.* may hold 1, 1.0 or True."""
+    return value != other or type(value) is not type(other)
 
 
 _HOW = ("slots", "mode", "compiled", "compared", "share")
@@ -86,6 +91,7 @@ def program_key(trial: TrialConfig) -> tuple[Any, ...]:
     special: tuple[str, ...] = (optimizer.objective, "perturbed" if model.perturbation else "")
     if ":" in model.family:  # a user's network may read any field of the model, and all members share one module
         special += tuple(f"{name}={getattr(model, name)}" for name in _OTHERS if getattr(model, name) != _DEFAULT[name])
+    special += tuple(f"own.{name}={value!r}" for name, value in vars(trial.own).items())
     steps = (form.kind, form.vocabulary, form.given_steps, form.positions, optimizer.truncation)
     rare = (
         *(() if compute == ("none", "highest") else compute),

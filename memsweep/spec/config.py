@@ -10,15 +10,16 @@ import importlib
 import json
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from operator import attrgetter
 from typing import Any
 
 from memsweep.spec.fields import rules
-from memsweep.spec.fields.field_spec import FieldSpec, checked, number, specs
+from memsweep.spec.fields.field_spec import checked, number, specs
 from memsweep.spec.fields.groups import Compute, Data, Model, Optimizer, Regularization, Seeds, Stop
 from memsweep.spec.fields.hints import fields_meant, hint
+from memsweep.spec.fields.own import GROUP, Fields, OwnFields, wrong_name
 from memsweep.spec.fields.schedules import schedule_factor
 from memsweep.spec.mends import protocol_of
 from memsweep.spec.options import LIMIT, PROBES, PROTOCOL, STREAMS
@@ -77,9 +78,14 @@ class TrialConfig:
         None, "raised on purpose when numbers change; unset: that of this version", 1, PROTOCOL
     )
 
+    own: OwnFields = field(default=OwnFields())  # hyperparameters that a user names; a mapping is accepted too
+
     def __post_init__(self) -> None:
+        object.__setattr__(self, GROUP, OwnFields(self.own if isinstance(self.own, Mapping) else vars(self.own)))
         if sentences := problems(self._explicit(), self):
             raise ConfigError(sentences)
+        values = {name: FIELDS[f"own.{name}"].coerced(value) for name, value in vars(self.own).items()}
+        object.__setattr__(self, GROUP, OwnFields(values))
         # coerce values to their fields' types, since the hash covers them: Model(width=64.0) is Model(width=64)
         for group, leaves in GROUPS.items():
             owner = getattr(self, group) if group else self
@@ -109,6 +115,8 @@ class TrialConfig:
         for name, value in values.items():
             group, _, leaf = name.rpartition(".")
             (groups.setdefault(group, {}) if group else top)[leaf] = FIELDS[name].coerced(value)
+        if GROUP in groups:
+            top[GROUP] = OwnFields({**vars(self.own), **groups.pop(GROUP)})
         return self._with(**top, **{name: replace(getattr(self, name), **leaves) for name, leaves in groups.items()})
 
     def seeded(self, seed: int) -> TrialConfig:
@@ -116,7 +124,7 @@ class TrialConfig:
         return self._with(seed=seed)
 
     def flat(self) -> dict[str, Any]:
-        """Returns dotted field -> value, in the order of FIELDS, with seeds.* and protocol resolved to numbers."""
+        """Returns dotted field -> value, those of FIELDS first, with seeds.* and protocol resolved to numbers."""
         values = self._explicit()
         for stream in STREAMS:
             values[f"seeds.{stream}"] = self.stream_seed(stream)
@@ -179,7 +187,8 @@ class TrialConfig:
         return copy
 
     def _explicit(self) -> dict[str, Any]:
-        return dict(zip(FIELDS, _read_fields(self), strict=True))
+        values = dict(zip(FIELDS, _read_fields(self), strict=True))
+        return values | {f"own.{name}": value for name, value in vars(self.own).items()} if self.own else values
 
 
 def trial_id_of(fields: Mapping[str, Any]) -> str:
@@ -207,13 +216,15 @@ def problems(values: Mapping[str, Any], base: TrialConfig | None = None) -> list
 
 def unknown_field(name: Any) -> str:
     """Returns the error message for an unknown field: with similar fields, else with the fields of its group."""
+    if str(name).startswith("own."):
+        return wrong_name(str(name))
     group, meant = str(name).partition(".")[0], fields_meant(str(name), FIELDS)
     if meant:
         advice = hint(meant)
     elif group and group in GROUPS:
         advice = f"{group} has {', '.join(GROUPS[group])}."
     else:
-        advice = f"Groups: {', '.join(dict.fromkeys(s.group or s.name for s in FIELDS.values()))}."
+        advice = f"Groups: {', '.join(dict.fromkeys(s.group or s.name for s in FIELDS.values()))}, own."
     return f"{name!r} is no field of a trial. {advice}"
 
 
@@ -262,8 +273,8 @@ def _digest(values: Mapping[str, Any]) -> str:
     return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 
 
-FIELDS: dict[str, FieldSpec] = specs(TrialConfig)
-"""Every dotted field of a trial, in the order of the tables' columns."""
+FIELDS = Fields(specs(TrialConfig))
+"""Every dotted field of a trial, in the order of the tables' columns; `own.<name>` is found, and not listed."""
 
 GROUPS: dict[str, dict[str, str]] = {}
 """Group ("" for fields of the trial itself) -> name inside the group -> dotted field."""

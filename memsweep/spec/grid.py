@@ -11,7 +11,7 @@ from typing import Any, Self, TypeAlias
 
 from memsweep.spec.axes import MOST_VALUES, as_values, first_alike
 from memsweep.spec.config import DEFAULTS, FIELDS, ConfigError, TrialConfig, unknown_field
-from memsweep.spec.fields import rules
+from memsweep.spec.fields import own, rules
 from memsweep.spec.options import STREAMS
 
 Axes: TypeAlias = Mapping[Any, Iterable[Any]]
@@ -26,7 +26,8 @@ class Grid:
 
     def __init__(self, base: TrialConfig | Mapping[str, Any], axes: Axes, seeds: Iterable[int]):
         self.base = base
-        self.axes = {axis: tuple(_coerced(axis, value) for value in as_values(values)) for axis, values in axes.items()}
+        coerced = {axis: tuple(_coerced(axis, value) for value in as_values(values)) for axis, values in axes.items()}
+        self.axes = {axis: _widened(axis, values, base) for axis, values in coerced.items()}
         self.seeds = tuple(_coerced("seed", seed) for seed in as_values(seeds))
         self._change: Callable[[TrialConfig], TrialConfig] | None = None
 
@@ -77,7 +78,7 @@ class Grid:
                 rows.append([dict(zip((name for _, name in places), row, strict=True)) for row in kept])
         base = self._values_of_base()
         for parts in itertools.product(*rows):
-            yield {name: base[name] for name in names} | {name: part[name] for part in parts for name in part}
+            yield {name: base.get(name) for name in names} | {name: part[name] for part in parts for name in part}
 
     def grid_problems(self) -> list[str]:
         """Returns one sentence per problem: of base, axes and seeds, between fields, and of repeated points.
@@ -87,8 +88,19 @@ class Grid:
         axis_problems, rows = self._checked_axes()
         problems = [*self._base_problems(), *axis_problems, *self._seed_problems()]
         is_sound = not problems
+        problems += own.conflicts(self.own_values())
         problems += self._cross_problems(rows)
         return [*problems, *self._rounding_problems(), *self._duplicates()] if is_sound else problems
+
+    def own_values(self) -> Iterator[tuple[str, Any, str]]:
+        """Yields (field, value, where it stands) for the values of own hyperparameters in axes and base."""
+        for axis, values in self.axes.items():
+            for place, name in enumerate(names_of(axis)):
+                if own.is_own(name):
+                    rows = (value if isinstance(axis, tuple) else (value,) for value in values)
+                    yield from ((name, row[place], f"axis {axis!r}") for row in rows)
+        base = self._values_of_base()
+        yield from ((name, base[name], "base") for name in base if own.is_own(name) and name not in self.axis_names)
 
     def _values_of_base(self) -> dict[str, Any]:
         """Returns dotted field -> value of the base, before axes and seeds; streams that follow the seed are None."""
@@ -96,7 +108,8 @@ class Grid:
             group = self.base.seeds
             return {**self.base.flat(), **{f"seeds.{name}": getattr(group, name) for name in STREAMS}}
         values = {name: _coerced(name, value) for name, value in self.base.items()}
-        return {name: values.get(name, spec.default) for name, spec in FIELDS.items()}
+        others = {name: value for name, value in values.items() if own.is_own(name)}
+        return {name: values.get(name, spec.default) for name, spec in FIELDS.items()} | others
 
     @cached_property
     def _start(self) -> tuple[TrialConfig, dict[str, Any]]:
@@ -171,8 +184,7 @@ class Grid:
         for axis, values in self.axes.items():
             rows = [_row(axis, value) for value in values]
             first = [
-                first_alike(column) if FIELDS[name].kind is float else {}
-                for name, column in zip(names_of(axis), zip(*rows, strict=True), strict=True)
+                first_alike(value for value in column if isinstance(value, float)) for column in zip(*rows, strict=True)
             ]
             if not any(first):
                 continue
@@ -261,6 +273,21 @@ def _coerced(axis: Any, value: Any) -> Any:
     except (KeyError, TypeError, ValueError, OverflowError):
         return value
     return items if isinstance(axis, tuple) else items[0]
+
+
+def _widened(axis: Any, values: tuple[Any, ...], base: TrialConfig | Mapping[str, Any]) -> tuple[Any, ...]:
+    """Returns the values of an axis; numbers of an own field are all real if one of them, or the base's, is real."""
+    names = names_of(axis)
+    rows = [_row(axis, value) for value in values]
+    if not any(map(own.is_own, names)) or any(len(row) != len(names) for row in rows):
+        return values
+    given = base.flat() if isinstance(base, TrialConfig) else base
+    columns = [
+        own.widened(column, (given.get(name),)) if own.is_own(name) else column
+        for name, column in zip(names, zip(*rows, strict=True), strict=True)
+    ]
+    rows = list(zip(*columns, strict=True))
+    return tuple(rows if isinstance(axis, tuple) else (row[0] for row in rows))
 
 
 def _is_unusual(name: str) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import Any
 
 from memsweep.spec.axes import MOST_VALUES, SPACINGS
@@ -63,7 +64,7 @@ def _parsed_values(text: str, spec: FieldSpec) -> tuple[Any, ...]:
         except (TypeError, ValueError, SyntaxError, ArithmeticError, RecursionError, MemoryError) as error:
             raise ValueError(f"{text} can't be computed ({error}).") from error
     span = re.fullmatch(r"(\d+):(\d+)", text.strip())
-    if span and spec.kind is int:
+    if span and spec.kind in (int, object):
         if int(span[2]) - int(span[1]) > MOST_VALUES:
             raise ValueError(f"more than {MOST_VALUES:,} values.")
         return tuple(range(int(span[1]), int(span[2])))
@@ -74,9 +75,24 @@ def _parsed_values(text: str, spec: FieldSpec) -> tuple[Any, ...]:
 
 def _parsed(text: str, kind: type) -> Any:
     text = text.strip()
+    if kind is object:
+        return _parsed_own(text)
     if kind is str:
         return text
     try:
         return int(text) if kind is int else float(text)
     except ValueError:
         raise ValueError(f"{text!r} is no {'whole ' * (kind is int)}number.") from None
+
+
+def _parsed_own(text: str) -> Any:
+    """Returns the value of an own field: true, false, none, a number, or else the text; quotes make any text a text."""
+    words = {"true": True, "false": False, "none": None}
+    if text.lower() in words:
+        return words[text.lower()]
+    if re.fullmatch(r"""(['"]).*\1""", text, re.DOTALL):
+        return text[1:-1]
+    for number in (int, float):
+        with suppress(ValueError):
+            return number(text)
+    return text

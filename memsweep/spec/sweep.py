@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
 from memsweep.spec.axes import as_values, spelled_as
 from memsweep.spec.config import FIELDS, ConfigError, TrialConfig
+from memsweep.spec.fields import own
 from memsweep.spec.grid import Axes, Grid, names_of
 from memsweep.spec.search.rounds import Search
 
@@ -138,10 +139,18 @@ class Sweep(Grid):
         other._change = self._change
         return other, list(replaced)
 
+    def own_values(self) -> Iterator[tuple[str, Any, str]]:
+        """Yields (field, value, where it stands) for all own hyperparameters, those of the search's space included."""
+        yield from super().own_values()
+        for name, values in getattr(self.search, "space", {}).items():
+            ends = (values.low,) if hasattr(values, "low") else values
+            yield from ((name, value, "the search's space") for value in ends if name not in self.axis_names)
+
     def _in_its_spelling(self, name: str, values: tuple[Any, ...]) -> tuple[Any, ...]:
-        if name not in FIELDS or FIELDS[name].kind is not float:
+        if name not in FIELDS or FIELDS[name].kind not in (float, object):
             return values
-        numbers = sorted({value[name] for value in self.values_of([name])})
+        numbers = sorted({value[name] for value in self.values_of([name]) if isinstance(value[name], float)})
+        values = own.widened(values, numbers) if own.is_own(name) else values
         return tuple(spelled_as(v, numbers) if isinstance(v, float) else v for v in values)
 
 

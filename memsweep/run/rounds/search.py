@@ -20,7 +20,8 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import Trial, TrialState
 
 from memsweep.run.policy import protocols
-from memsweep.spec.config import FIELDS, ConfigError, TrialConfig
+from memsweep.spec.config import ConfigError, TrialConfig
+from memsweep.spec.fields import own
 from memsweep.spec.search import objectives
 from memsweep.spec.search.best import BestSearch, Range
 from memsweep.spec.search.rounds import Ends, Round, RoundGenerator
@@ -141,8 +142,8 @@ def _sampler(search: BestSearch) -> BaseSampler:
 
 def _distribution(name: str, values: Range | Sequence[Any]) -> BaseDistribution:
     if not isinstance(values, Range):
-        return CategoricalDistribution(list(values))
-    if FIELDS[name].kind is int:
+        return CategoricalDistribution(list(own.widened(values) if own.is_own(name) else values))
+    if values.kind(name) is int:
         return IntDistribution(int(values.low), int(values.high), log=values.log)
     return FloatDistribution(values.low, values.high, log=values.log)
 

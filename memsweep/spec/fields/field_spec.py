@@ -45,7 +45,7 @@ class FieldSpec(NamedTuple):
     """One dotted field of a trial."""
 
     name: str
-    kind: type  # int, float, str or tuple
+    kind: type  # int, float, str or tuple; object: see own.py
     default: Any
     meaning: str
     allowed: str
@@ -87,8 +87,8 @@ class FieldSpec(NamedTuple):
         try:
             value = self.coerced(value)
         except (TypeError, ValueError, OverflowError):
-            expected = {int: "a whole number", float: "a number", str: "a text", tuple: "a list"}[self.kind]
-            return f"{self.name} = {value!r}: {self.meaning}; must be {expected}."
+            expected = {int: "a whole number", float: "a number", str: "a text", tuple: "a list"}.get(self.kind)
+            return f"{self.name} = {value!r}: {self.meaning}; {f'must be {expected}' if expected else self.allowed}."
         if value is None or self.is_allowed(value):
             return None
         if isinstance(value, int | float) and abs(value) >= LIMIT:
@@ -103,6 +103,8 @@ def specs(owner: type, prefix: str = "") -> dict[str, FieldSpec]:
     by_name: dict[str, FieldSpec] = {}
     hints = get_type_hints(owner)
     for entry in fields(owner):
+        if entry.name == "own":  # its fields are named by the user
+            continue
         if is_dataclass(hints[entry.name]):
             by_name |= specs(hints[entry.name], f"{entry.name}.")
             continue

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias, get_args
 
 from memsweep.spec.config import FIELDS, unknown_field
+from memsweep.spec.fields import own
 from memsweep.spec.grid import Grid
 from memsweep.spec.search import objectives
 from memsweep.spec.search.rounds import Parameters
@@ -17,11 +18,19 @@ Direction: TypeAlias = Literal["maximize", "minimize"]
 
 @dataclass(frozen=True)
 class Range:
-    """Numbers from low to high, both included, of the field's type; log: sampled uniformly in the logarithm."""
+    """Numbers from low to high, both included, of the field's type; log: sampled uniformly in the logarithm.
+
+    Numbers of an own field are whole if low and high are.
+    """
 
     low: float
     high: float
     log: bool = False
+
+    def kind(self, name: str) -> type:
+        """Returns the type of the field's numbers: int, float, or another type for a field without numbers."""
+        ends = (type(self.low), type(self.high))
+        return (int if ends == (int, int) else float) if own.is_own(name) else FIELDS[name].kind
 
 
 @dataclass(frozen=True)
@@ -78,12 +87,12 @@ class BestSearch(Parameters):
             if spec is None:
                 problems.append(unknown_field(name))
             elif isinstance(values, Range):
-                if spec.kind not in (int, float):
+                if values.kind(name) not in (int, float):
                     problems.append(f"{name}: a Range is of numbers; give a list of values.")
                 elif not values.low < values.high or (values.log and values.low <= 0):
                     problems.append(f"{name}: {values} must have low < high, and low > 0 where log=True.")
                 else:
-                    ends = (spec.kind(end) for end in (values.low, values.high))
+                    ends = map(values.kind(name), (values.low, values.high))
                     problems += filter(None, map(spec.problem, ends))
                 if self.sampler == "grid":
                     problems.append(f"{name}: sampler 'grid' needs a list of values, not a Range.")
@@ -95,6 +104,7 @@ class BestSearch(Parameters):
                 problems.append(f"{name}: must be a Range or a list of values; found {values!r}.")
             else:
                 problems += filter(None, map(spec.problem, values))
+                problems += own.conflicts((name, value, "space") for value in values)
         fixed = [name for name in sweep.axis_names if name in self.space]
         problems += [f"{name} is both an axis and in the space: choose one." for name in fixed]
         varying = [axis for axis, values in sweep.axes.items() if len(values) > 1]
@@ -130,4 +140,4 @@ def _tried(name: str, values: Range | Sequence[Any]) -> Sequence[Any]:
     """
     if not isinstance(values, Range):
         return values
-    return (int(values.low), int(values.high)) if FIELDS[name].kind is int else (values.high,)
+    return (int(values.low), int(values.high)) if values.kind(name) is int else (values.high,)
