@@ -14,12 +14,14 @@ from pandas.api.types import is_float_dtype
 
 from memsweep.results import query
 from memsweep.results.storage.location import Location
+from memsweep.results.storage.own_columns import columns_of, joined
 from memsweep.results.storage.store import Snapshot, Store, StoreError
 from memsweep.results.trial_state import MISSING as MISSING
 from memsweep.results.trial_state import SETTLED as SETTLED
 from memsweep.results.trial_state import UNPRUNED as UNPRUNED
 from memsweep.results.trial_state import USABLE as USABLE
 from memsweep.spec.config import FIELDS
+from memsweep.spec.fields.own import is_own_column
 from memsweep.spec.numerals import rounded, texts
 from memsweep.spec.schema import Status, cell
 
@@ -80,15 +82,29 @@ def read(template: str, sweep: str, results: str | Location | Store) -> pd.DataF
     store = results if isinstance(results, Store) else Snapshot(results)
     frame = query.sql(statement(template, sweep), store)
     fields = _fields_of(frame["trial_id"].unique(), sweep, store).reindex(frame["trial_id"]).set_axis(frame.index)
-    replaced = [column for column in [*_FIELDS, "configuration"] if column in frame]
+    replaced = [column for column in [*_FIELDS, *own_columns(frame), "configuration"] if column in frame]
     return _once(frame.drop(columns=replaced).join(fields).assign(status=frame["status"].fillna(MISSING)))
 
 
 def rounded_fields(trials: pd.DataFrame) -> pd.DataFrame:
     """Returns rows of the table `trials` with the numbers of their fields rounded to 12 digits, as `read` does."""
-    return trials.assign(
-        **{name: _rounded(trials[name]) for name in COLUMNS if name in trials and is_float_dtype(trials[name])}
-    )
+    names = [name for name in fields_of(trials) if is_float_dtype(trials[name])]
+    return trials.assign(**{name: _rounded(trials[name]) for name in names})
+
+
+def own_columns(names: Iterable[str]) -> list[str]:
+    """Returns those of these columns that hold own hyperparameters, sorted."""
+    return sorted(name for name in names if is_own_column(name))
+
+
+def fields_of(rows: pd.DataFrame) -> list[str]:
+    """Returns the columns of these rows that hold fields of trials, own hyperparameters last."""
+    return [*(column for column in COLUMNS if column in rows), *own_columns(rows)]
+
+
+def field_of(column: str) -> str:
+    """Returns the dotted field of a column: own_temperature is that of own.temperature."""
+    return f"own.{column.removeprefix('own_')}" if is_own_column(column) else COLUMNS[column]
 
 
 def mapping(row: Mapping[Any, Any]) -> dict[str, Any]:
@@ -108,7 +124,7 @@ def settled(trials: pd.DataFrame) -> pd.Series[bool]:
 
 def varying(trials: pd.DataFrame) -> list[str]:
     """Returns columns of the fields that differ between these rows, without seeds, in the order of a trial's fields."""
-    fields = [column for column in COLUMNS if column in trials and not column.startswith(_UNVARIED)]
+    fields = [column for column in fields_of(trials) if not column.startswith(_UNVARIED)]
     return [column for column in fields if trials[column].nunique(dropna=False) > 1]
 
 
@@ -126,7 +142,7 @@ def share(part: pd.Series[Any], whole: pd.Series[Any]) -> pd.Series[float]:
 
 def short(column: str) -> str:
     """Returns the readable name of a column: `regularization_weight_decay` becomes weight decay."""
-    return COLUMNS.get(column, column).rpartition(".")[2].replace("_", " ")
+    return COLUMNS.get(column, column.removeprefix("own_")).rpartition(".")[2].replace("_", " ")
 
 
 def label(values: Mapping[str, Any], among: pd.DataFrame | None = None) -> str:
@@ -163,7 +179,8 @@ def ends(trials: pd.DataFrame) -> dict[str, int]:
 def _fields_of(trial_ids: Iterable[str], sweep: str, store: Store) -> pd.DataFrame:
     """Returns trial_id -> fields; fields newer than a trial, which are null, have their defaults."""
     ids = pa.array(trial_ids, pa.string(), from_pandas=True)
-    stored = store.trials(["trial_id", *_FIELDS])
+    stored = store.trials()
+    stored = stored.select(["trial_id", *_FIELDS, *own_columns(stored.column_names)])
     stored = stored.filter(pc.is_in(stored["trial_id"], value_set=ids))
     others = ids.filter(pc.invert(pc.is_in(ids, value_set=stored["trial_id"].combine_chunks())))
     wanted = store.current("wanted", ["trial_id", "sweep", "configuration"])
@@ -171,14 +188,16 @@ def _fields_of(trial_ids: Iterable[str], sweep: str, store: Store) -> pd.DataFra
     unstored = wanted.filter(pc.and_(pc.equal(wanted["sweep"], sweep), is_other))
     try:
         cells = [_cells(json.loads(text)) for text in unstored["configuration"].to_pylist()]
-        configured = pa.Table.from_pylist(cells, schema=stored.schema.remove(0))
+        plain = [stored.schema.field(name) for name in _FIELDS]
+        configured = pa.Table.from_pylist(cells, schema=pa.schema([*plain, *columns_of(cells)]))
     except (ValueError, TypeError, AttributeError, OverflowError) as error:
         raise StoreError(f"table wanted: a configuration of sweep {sweep!r} can't be read ({error}).") from error
-    fields = pa.concat_tables([stored, configured.add_column(0, stored.schema.field(0), unstored["trial_id"])])
+    fields = joined([stored, configured.add_column(0, stored.schema.field(0), unstored["trial_id"])])
     columns = {
         name: fields[name] if default is None else pc.fill_null(fields[name], default)
         for name, default in _DEFAULTS.items()
     }
+    columns |= {name: fields[name] for name in own_columns(fields.column_names)}
     return rounded_fields(pa.table(columns).to_pandas().set_axis(fields["trial_id"].to_pandas()))
 
 
@@ -197,7 +216,7 @@ def _cells(configuration: Mapping[str, Any]) -> dict[str, Any]:
 def _once(rows: pd.DataFrame) -> pd.DataFrame:
     """Returns the rows of one trial for each seed and setting whose fields are equal."""
     trials = rows.drop_duplicates("trial_id")
-    fields = [name for name in COLUMNS if name in rows and not name.startswith("probe")]
+    fields = [name for name in fields_of(rows) if not name.startswith("probe")]
     again = trials.sort_values("status", key=lambda status: ~status.isin(USABLE), kind="stable")
     again = again[again.duplicated(fields)]
     return rows[~rows["trial_id"].isin(again["trial_id"])] if len(again) else rows

@@ -239,7 +239,7 @@ def _provenance(sweep: str, trials: pd.DataFrame, store: Store) -> dict[str, str
     return {
         "trials": f"{len(trials):,} wanted, {len(stored):,} stored; hash of their ids {digest}",
         "settings and seeds": f"{trials['setting_id'].nunique():,} settings; seeds {spans(trials['seed'])}",
-        "varied": ", ".join(frames.COLUMNS[name] for name in frames.varying(trials)) or "nothing but seeds",
+        "varied": ", ".join(map(frames.field_of, frames.varying(trials))) or "nothing but seeds",
         "trained": f"{times.min():%Y-%m-%d %H:%M} to {times.max():%Y-%m-%d %H:%M} UTC" if len(times) else "nothing yet",
         "packs": f"{len(packs):,}, {packs['member_step_count'].sum():,.0f} member steps in "
         f"{packs['wall_seconds'].sum():,.0f} s of workers",

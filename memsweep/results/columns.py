@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from memsweep.spec.config import FIELDS
 from memsweep.spec.fields.hints import LIKENESS, fields_meant, hint
@@ -15,12 +15,12 @@ _NO_TABLE = re.compile(r'Referenced table "([^"]+)" not found')
 _NO_COLUMN = re.compile(r'(?:Referenced column|does not have a column named) "([^"]+)"')
 
 
-def advice(message: str, statement: str, tables: Iterable[str]) -> str:
+def advice(message: str, statement: str, tables: Mapping[str, Iterable[str]]) -> str:
     """Returns a suggestion for the unknown column in DuckDB's message; "" for any other message.
 
-    tables: the tables that the statement names.
+    tables: the tables that the statement names -> their columns.
 
-    >>> advice('Referenced table "model" not found!', "select model.width from trials", ["trials"])
+    >>> advice('Referenced table "model" not found!', "select model.width from trials", {"trials": ["model_width"]})
     "there is no column 'model.width'. Did you mean 'model_width'?"
     """
     table, column = _NO_TABLE.search(message), _NO_COLUMN.search(message)
@@ -29,7 +29,7 @@ def advice(message: str, statement: str, tables: Iterable[str]) -> str:
     first = (table or column)[1]  # type: ignore[index]
     dotted = re.search(rf'\b{re.escape(first)}"?\s*\.\s*"?(\w+)', statement, re.IGNORECASE)
     name = f"{first}.{dotted[1]}" if dotted else first
-    names = [column for table in tables for column in SCHEMAS[table].names]
+    names = [column for names_of_table in tables.values() for column in names_of_table]
     if table and (not dotted or dotted[1] in names):  # the unknown name is the table's
         return ""
     if share := {**SHARES, **SHARES_AT_END}.get(name):

@@ -76,9 +76,11 @@ def run(statement: str, results: str | Location | Store) -> pa.Table:
     with duckdb.connect(":memory:", config=LOCKED_DOWN) as connection:
         try:
             _check_is_one_select(connection, statement)
-            tables = [name for name in SCHEMAS if re.search(rf"\b{name}\b", statement, re.IGNORECASE)]
-            for name in tables:
-                connection.register(name, store.current(name))
+            tables = {
+                name: store.current(name) for name in SCHEMAS if re.search(rf"\b{name}\b", statement, re.IGNORECASE)
+            }
+            for name, rows in tables.items():
+                connection.register(name, rows)
             connection.execute("set timezone = 'UTC'")
             connection.execute("set lock_configuration = true")
             answer = connection.sql(statement)
@@ -87,7 +89,7 @@ def run(statement: str, results: str | Location | Store) -> pa.Table:
         except duckdb.CatalogException as error:
             raise QueryError(_explained(str(error))) from error
         except duckdb.BinderException as error:
-            better = columns.advice(str(error), statement, tables)
+            better = columns.advice(str(error), statement, {name: rows.column_names for name, rows in tables.items()})
             raise QueryError(better or f"the statement can't be answered. {error}") from error
         except (duckdb.Error, RuntimeError, UnicodeError, TypeError) as error:
             raise QueryError(f"the statement can't be answered. {error}") from error

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 
 from memsweep.data import tasks
-from memsweep.results import status, trial_state
+from memsweep.results import own_types, status, trial_state
 from memsweep.results.mlflow import background
 from memsweep.results.storage.store import Store
 from memsweep.run import checkpoints, plan
@@ -136,6 +136,7 @@ def launch(
 
 def _rounds(sweeps: Sequence[Sweep], store: Store, options: LaunchOptions) -> Rounds:
     """Returns the first rounds of these sweeps, whose trials are checked.  Raises SweepError."""
+    own_types.check(sweeps, store)
     probed = {sweep.name: probes_before(sweep.name, store) if options.add else {} for sweep in sweeps}
     replays = [Replay(sweep, store, retry=options.retry, probed=probed[sweep.name]) for sweep in sweeps]
     rounds = Rounds(replays, store, options.budget, options.retry, limit=options.limit, add=options.add)

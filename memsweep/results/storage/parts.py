@@ -6,7 +6,7 @@ import errno
 import hashlib
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from memsweep.results import trial_state
+from memsweep.results.storage import own_columns
 from memsweep.results.storage.location import Location, ObjectPath
 from memsweep.spec.config import recorded
 from memsweep.spec.schema import Status
@@ -54,9 +55,10 @@ class StoreError(Exception):
     """A problem of a results folder; the message names the remedy."""
 
 
-def read_part(path: Location, schema: pa.Schema) -> pa.Table:
+def read_part(path: Location, schema: pa.Schema, own: Sequence[str] | None = ()) -> pa.Table:
     """Returns the rows of a part, with the columns and types of `schema`; missing columns are null.
 
+    own: columns of own hyperparameters that are added as they are stored, where the part has them; None: all of them.
     Raises FileNotFoundError if the file does not exist, StoreError if it can't be read or is not a valid part.
     """
     try:
@@ -70,7 +72,9 @@ def read_part(path: Location, schema: pa.Schema) -> pa.Table:
         with source, pq.ParquetFile(source) as file:
             stored_names = set(file.schema_arrow.names)  # pyarrow rebuilds the property at each access
             present = [name for name in schema.names if name in stored_names]
-            table = file.read(columns=present)
+            others = own_columns.stored_names(stored_names, own)
+            table = file.read(columns=[*present, *others])
+        schema = pa.schema([*schema, *(table.schema.field(name) for name in others)]) if others else schema
         columns = [
             table[field.name].cast(field.type) if field.name in stored_names else pa.nulls(len(table), field.type)
             for field in schema

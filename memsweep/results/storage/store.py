@@ -29,7 +29,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from memsweep.results import trial_state
-from memsweep.results.storage import locks
+from memsweep.results.storage import locks, own_columns
 from memsweep.results.storage.location import Location, LocationError, ObjectPath, location
 from memsweep.results.storage.notes import Notes
 from memsweep.results.storage.parts import (
@@ -84,10 +84,10 @@ class Store(Notes):
     def write(self, table: str, rows: Sequence[Mapping[str, Any]]) -> Location:
         """Writes these rows as one part, and returns its path. Writing the same rows twice gives the same file.
 
-        rows: columns of SCHEMAS[table] -> values; absent columns are null.
+        rows: columns of SCHEMAS[table], of `trials` also own_* -> values; absent columns are null.
         Raises StoreError for an unknown column, a value of another type, or a failed write.
         """
-        schema = SCHEMAS[table]
+        schema = pa.schema([*SCHEMAS[table], *(own_columns.columns_of(rows) if table == "trials" else ())])
         unknown = {name for row in rows for name in row} - set(schema.names)
         if unknown:
             raise StoreError(
@@ -95,7 +95,7 @@ class Store(Notes):
             )
         try:
             part = pa.Table.from_pylist([dict(row) for row in rows], schema=schema)
-            for column in schema:  # Arrow silently truncates 2.5 to 2
+            for column in SCHEMAS[table]:  # Arrow silently truncates 2.5 to 2
                 if pa.types.is_integer(column.type):
                     check_is_whole(row.get(column.name) for row in rows)
         except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
@@ -117,16 +117,21 @@ class Store(Notes):
         return sorted((self.results / table).glob(PARTS))
 
     def read(self, table: str, columns: Sequence[str] | None = None) -> pa.Table:
-        """Returns all rows of all parts, with the types of SCHEMAS. Columns that a part lacks are null."""
+        """Returns all rows of all parts, with the types of SCHEMAS. Columns that a part lacks are null.
+
+        columns: default: all, of `trials` also those of own hyperparameters.
+        """
         schema = SCHEMAS[table]
-        wanted = schema if columns is None else pa.schema([schema.field(name) for name in columns])
-        pieces = self._of_parts(table, lambda path: read_part(path, wanted))
-        return pa.concat_tables([wanted.empty_table(), *pieces])
+        others = own_columns.stored_names(columns or (), None)
+        wanted = pa.schema([schema.field(name) for name in columns or schema.names if name not in others])
+        pieces = self._of_parts(table, lambda path: read_part(path, wanted, columns and others))
+        return own_columns.joined([wanted.empty_table(), *pieces], columns and others, columns)
 
     def rows_in(self, table: str, parts: Sequence[Location]) -> pa.Table:
         """Returns all rows of these parts, including duplicates."""
         schema = SCHEMAS[table]
-        return pa.concat_tables([schema.empty_table(), *self._each(partial(read_part, schema=schema), parts)])
+        pieces = self._each(partial(read_part, schema=schema, own=None), parts)
+        return own_columns.joined([schema.empty_table(), *pieces])
 
     def _of_parts(self, table: str, read: Callable[[Location], _Piece]) -> list[_Piece]:
         """Returns what `read` returns for each part, also while parts are being merged.
@@ -164,15 +169,18 @@ class Store(Notes):
     def rows_of(self, table: str, attempts: set[str], columns: Sequence[str] | None = None) -> pa.Table:
         """Returns the rows of these attempts without duplicates; parts without these attempts are skipped."""
         schema = SCHEMAS[table]
-        names = list(schema.names if columns is None else dict.fromkeys([*columns, "attempt_id"]))
+        names = schema.names if columns is None else list(dict.fromkeys([*columns, "attempt_id"]))
         wanted = pa.schema([schema.field(name) for name in dict.fromkeys([*names, *KEYS[table]])])
+        others = None if columns is None else ()  # all own columns, or none
 
         def matching(path: Location) -> pa.Table:
-            return wanted.empty_table() if attempts.isdisjoint(self._attempts_in(path)) else read_part(path, wanted)
+            is_none = attempts.isdisjoint(self._attempts_in(path))
+            return wanted.empty_table() if is_none else read_part(path, wanted, others)
 
-        rows = pa.concat_tables([wanted.empty_table(), *self._of_parts(table, matching)])
+        rows = own_columns.joined([wanted.empty_table(), *self._of_parts(table, matching)], others)
         rows = rows.filter(pc.is_in(rows["attempt_id"], value_set=pa.array(sorted(attempts), pa.string())))
-        return unique(rows, table).select(names)
+        rows = unique(rows, table)
+        return rows if columns is None else rows.select(names)
 
     def trials(self, columns: Sequence[str] | None = None) -> pa.Table:
         """Returns one attempt per trial.
@@ -180,9 +188,9 @@ class Store(Notes):
         A settled attempt is preferred, then an attempt with more probes, then the first settled or the last unsettled
         attempt.
         """
-        names = list(SCHEMAS["trials"].names if columns is None else columns)
-        table = self.read("trials", list(dict.fromkeys([*names, *RANKED])))
-        return table.take(kept(table.select(RANKED))).select(names)
+        table = self.read("trials", None if columns is None else list(dict.fromkeys([*columns, *RANKED])))
+        rows = table.take(kept(table.select(RANKED)))
+        return rows if columns is None else rows.select(list(columns))
 
     def trial_rows(self, trial_ids: Collection[str]) -> dict[str, dict[str, Any]]:
         """Returns trial_id -> row of `trials`, for the stored trials among these."""

@@ -8,7 +8,7 @@ from itertools import islice
 from types import MappingProxyType
 from typing import Any
 
-from memsweep.results import trial_state
+from memsweep.results import own_types, trial_state
 from memsweep.results.storage.parts import write_whole
 from memsweep.results.storage.store import Store
 from memsweep.run import plan
@@ -41,6 +41,7 @@ class Replay:
         retry: bool = False,
         probed: Mapping[str, tuple[tuple[str, ...], tuple[int, ...]]] = MappingProxyType({}),
     ):
+        own_types.check([sweep], store)
         self.sweep, self.remarks = as_stored(sweep, store) if store is not None else (sweep, [])
         self.probed = probed
         self.store = store

@@ -9,8 +9,8 @@ from memsweep.spec.sweep import Sweep
 
 def as_stored(sweep: Sweep, store: Store) -> tuple[Sweep, list[str]]:
     """Returns the sweep with the numbers of its stored trials, and a sentence on each replaced number."""
-    given = {*sweep.axis_names, *(FIELDS if isinstance(sweep.base, TrialConfig) else sweep.base)}
-    columns = {name: spec.column for name, spec in FIELDS.items() if name in given and spec.kind is float}
+    given = {*sweep.axis_names, *(sweep.base.flat() if isinstance(sweep.base, TrialConfig) else sweep.base)}
+    columns = {name: FIELDS[name].column for name in given if FIELDS[name].kind in (float, object)}
     rows = store.read("wanted", ["sweep", "trial_id"]).to_pydict() if columns else {"sweep": [], "trial_id": []}
     ids = {trial for name, trial in zip(rows["sweep"], rows["trial_id"], strict=True) if name == sweep.name}
     if not ids:
@@ -18,7 +18,7 @@ def as_stored(sweep: Sweep, store: Store) -> tuple[Sweep, list[str]]:
     trials = store.trials(["trial_id", *columns.values()]).to_pydict()
     is_wanted = [trial_id in ids for trial_id in trials["trial_id"]]
     values = {
-        name: {value for value, keep in zip(trials[column], is_wanted, strict=True) if keep and value is not None}
+        name: {v for v, keep in zip(trials[column], is_wanted, strict=True) if keep and isinstance(v, float)}
         for name, column in columns.items()
     }
     sweep, replaced = sweep.respelled(values)

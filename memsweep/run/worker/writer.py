@@ -104,9 +104,8 @@ class PackWriter:
 
 
 def _identity(trial: TrialConfig) -> Row:
-    flat = trial.flat()
     return {
         "trial_id": trial.trial_id,
         "setting_id": trial.setting_id,
-        **{spec.column: cell(flat[name]) for name, spec in FIELDS.items()},
+        **{FIELDS[name].column: cell(value) for name, value in trial.flat().items()},
     }
