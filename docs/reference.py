@@ -73,7 +73,15 @@ each follow `seed` unless set, so that one can be varied and the others held."""
         )
         for group, specs in grouped
     ]
-    return "\n\n".join([head, *sections]) + "\n"
+    return "\n\n".join([head, *sections, OWN]) + "\n"
+
+
+OWN = """\
+## own
+
+`own.<name>` is a hyperparameter that a user names: a finite number, a text, `True`, `False` or `None`. The name is a
+Python identifier of ASCII letters, digits and `_`. [Read hyperparameters of your
+own](how-to/own-network.md#read-hyperparameters-of-your-own) shows how code reads it."""
 
 
 def _allowed(spec: FieldSpec) -> str:

@@ -7,22 +7,35 @@ import shutil
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import torch
+from torch import nn
 
 import memsweep
 from memsweep import Sweep, TrialConfig
+from memsweep.check.verification import EXACT, verify
+from memsweep.data import tasks
+from memsweep.engine.nn import models
+from memsweep.engine.train import compilation, plain, trainer
+from memsweep.engine.train.comparison import alone, weights_fingerprint
 from memsweep.results import own_types
 from memsweep.results.compaction import compact
+from memsweep.results.mlflow import projection
 from memsweep.results.query import QueryError
 from memsweep.results.storage.store import Store
-from memsweep.run.packing import Pack, by_program
+from memsweep.run.packing import Pack, by_program, make_packs
+from memsweep.run.rounds.definition import write_wanted
 from memsweep.run.rounds.replay import Replay
+from memsweep.run.worker import sources
+from memsweep.run.worker.execution import run_pack
 from memsweep.run.worker.writer import PackWriter
 from memsweep.spec.config import ConfigError, trial_id_of
+from memsweep.spec.fields.own import bound
 from memsweep.spec.overrides import parse_overrides
 from memsweep.spec.schema import SCHEMAS, Status
 from memsweep.spec.search import BestSearch, Range
 from memsweep.spec.sweep import SweepError
 from memsweep.spec.sweep_files import load_sweep
+from tests.test_launch import memsweep_
 
 FIRST_IDS = {
     "smoke": "4d1eaeac9dfdeeff",
@@ -242,7 +255,6 @@ def test_a_type_that_conflicts_with_stored_trials_is_refused(store):
 
 
 def test_numbers_of_stored_trials_are_kept_for_numbers_equal_up_to_rounding(store):
-    from memsweep.run.rounds.definition import write_wanted
 
     sweep = Sweep("own", axes={"own.x": (0.3, 0.5)})
     settled(store, *sweep)
@@ -269,7 +281,6 @@ def test_parts_of_trials_without_own_fields_are_as_before(store):
 
 def test_own_fields_vary_in_figures(store):
     from memsweep.analysis.core import frames
-    from memsweep.run.rounds.definition import write_wanted
 
     sweep = Sweep("own", {"own.heads": 2}, axes={"own.drop_rate": (0.5, None), "own.kind": ("a", "b")})
     settled(store, *sweep.trials[:3])
@@ -279,3 +290,172 @@ def test_own_fields_vary_in_figures(store):
     assert rows["own_heads"].tolist() == [2] * 4 and rows["status"].tolist() == ["finished"] * 3 + ["missing"]
     assert frames.labels(rows, frames.varying(rows)).iloc[0] == "drop rate 0.5, kind a"
     assert rows["own_kind"].tolist() == ["a", "b", "a", "b"]
+
+
+# A user's code
+
+
+class Scaled(nn.Module):
+    """A network whose outputs are scaled by own.scale."""
+
+    def __init__(self, model, input_dim, classes, own):
+        super().__init__()
+        self.layer, self.scale = nn.Linear(input_dim, classes), own.scale
+
+    def forward(self, inputs):
+        return self.scale * self.layer(inputs)
+
+
+def power(parameters, inputs, logits, own):
+    return sum(value.abs().pow(own.power).sum() for value in parameters.values())
+
+
+def squares(parameters, inputs, logits):
+    return sum(value.abs().pow(2.0).sum() for value in parameters.values())
+
+
+def shifted(config, rng, own):
+    inputs = rng.standard_normal((200, 4)) + own.shift
+    return inputs, (inputs[:, 0] > own.shift).astype(int)
+
+
+TINY = {
+    "data.task": "tests.test_own:shifted",
+    "data.examples": 64,
+    "data.validation_examples": 32,
+    "optimizer.batch_size": 16,
+    "optimizer.epochs": 2,
+    "own.shift": 0.5,
+}
+NET = {"model.family": "tests.test_own:Scaled", "own.scale": 2.0}
+PENALIZED = {
+    "regularization.penalty": "tests.test_own:power",
+    "regularization.penalty_strength": 0.01,
+    "own.power": 2.0,
+}
+
+
+@pytest.mark.parametrize(
+    ("mode", "compiled"),
+    [("fused", False), ("serial", False), pytest.param("fused", True, marks=pytest.mark.slow)],
+)
+def test_network_and_penalty_read_own_fields(mode, compiled):
+    trial = TrialConfig.of({**TINY, **NET, **PENALIZED, "compute.dtype": "float64"})
+    program = trainer.compose([trial], mode=mode, compiled=compiled)
+    run = alone(trial, program)
+    if compiled:
+        assert compilation.is_compiled(program)  # torch could compile hooks that read own
+    model, _ = plain.train(trial, int(run.state.step[0]))
+    for name, value in model.named_parameters():
+        torch.testing.assert_close(run.state.parameters[name][0], value, rtol=0, atol=1e-12 if compiled else 0)
+    same = alone(trial.with_fields({"regularization.penalty": "tests.test_own:squares"}), program)
+    assert weights_fingerprint(run.state, 0) == weights_fingerprint(same.state, 0)  # of power 2, by another function
+    others = [trial.with_fields({name: 1.5}) for name in ("own.scale", "own.power")]
+    runs = [alone(other, trainer.compose([other], mode=mode, compiled=compiled)) for other in others]
+    assert len({weights_fingerprint(one.state, 0) for one in (run, *runs)}) == 3
+
+
+def test_programs_with_other_values_are_not_taken_for_each_other():
+    one, two, same = (trainer.compose([TrialConfig.of({**TINY, **NET, "own.scale": x})]) for x in (1.0, 2.0, 1.0))
+    assert one.key == same.key != two.key
+
+
+def test_a_task_reads_own_fields():
+    one, other, same = (
+        TrialConfig.of({**TINY, "own.shift": shift, "own.unread": n}) for n, shift in enumerate((0.5, 3.0, 0.5))
+    )
+    assert tasks.load(other).inputs.mean() - tasks.load(one).inputs.mean() == pytest.approx(2.5, abs=1e-6)
+    assert tasks.load(one).fingerprint == tasks.load(same).fingerprint
+    assert tasks.split_name(one) != tasks.split_name(other)
+    assert tasks.check(one) == [] and tasks.repeat_problems([one, other]) == []
+
+
+def test_a_hook_that_takes_no_own_is_called_as_before():
+    trial = TrialConfig.of({"own.x": 1, "model.family": "tests.cases:HalfFrozen"})
+    assert isinstance(models.build(trial, 4, 2), nn.Module)
+    assert bound(squares, trial.own) is squares
+    assert tasks.split_name(trial) == tasks.split_name(TrialConfig())
+
+
+def test_a_missing_field_ends_with_its_name(store):
+    trial = TrialConfig.of({**TINY, "model.family": "tests.test_own:Scaled"})
+    with pytest.raises(AttributeError, match=r"own.scale: .* it is given own.shift. Set own.scale in the sweep"):
+        models.build(trial, 4, 2)
+
+
+def test_a_changed_task_is_noticed_by_the_trials_with_its_own_values(store, monkeypatch):
+    trials = [TrialConfig.of({**TINY, "own.shift": shift}) for shift in (0.5, 3.0)]
+    writer = PackWriter(store, "pack")
+    for trial in trials:
+        writer.enter(trial)
+        writer.settle(trial, Status.FINISHED, {"cause": None, "data_fingerprint": tasks.load(trial).fingerprint})
+    writer.flush()
+    assert sources.changed(trials, store) == []
+
+
+def test_a_pack_with_own_fields_is_stored_and_verified(store):
+    sweep = Sweep("own", {**TINY, **NET, **PENALIZED}, axes={"own.power": (1.0, 2.0)}, seeds=(0, 1))
+    trials = Replay(sweep, store).missing()
+    write_wanted(sweep, trials, store)
+    for pack in make_packs(trials, 1, 2):
+        list(run_pack(pack, store))
+    rows = store.trials(["own_power", "status", "cause"]).to_pylist()
+    assert [row["status"] for row in rows] == ["finished"] * 4, rows
+    assert sorted(row["own_power"] for row in rows) == [1.0, 1.0, 2.0, 2.0]
+    assert {verdict.outcome for verdict in verify(store, sample=4, own_code=True)} == {EXACT}
+    assert Replay(sweep, store).missing() == []
+
+
+# MLflow and the command line
+
+
+def test_own_fields_are_parameters_in_mlflow(store):
+    sweep = Sweep("own", {"own.heads": 2}, axes={"own.drop_rate": (0.5, None)})
+    write_wanted(sweep, sweep.trials, store)
+    (made,) = projection.plans(store.current("wanted"))
+    assert made.varying == ("own.drop_rate",) and made.shared["own.heads"] == "2"
+    parameters = [wanted.parameters for wanted in made.trials.values()]
+    assert [(one["own.drop_rate"], one["own.heads"]) for one in parameters] == [("0.5", "2"), ("None", "2")]
+
+
+LAB = """
+import torch
+from torch import nn
+
+class Scaled(nn.Module):
+    def __init__(self, model, input_dim, classes, own):
+        super().__init__()
+        self.layer, self.scale = nn.Linear(input_dim, classes), own.scale
+
+    def forward(self, inputs):
+        return self.scale * self.layer(inputs)
+"""
+SWEEP = """
+from memsweep import Sweep
+BASE = {"model.family": "my_own_lab:Scaled", "own.kind": "plain", "data.examples": 100, "optimizer.epochs": 2}
+SWEEP = Sweep("scales", BASE, axes={"own.scale": (1, 0.5)}, seeds=(0, 1))
+"""
+
+
+@pytest.mark.alone
+def test_a_launch_trains_each_value_and_refuses_another_type(tmp_path, monkeypatch):
+    (tmp_path / "my_own_lab.py").write_text(LAB)
+    (tmp_path / "scales.py").write_text(SWEEP)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    sweep, where = tmp_path / "scales.py", ("--results", tmp_path / "results")
+    done = memsweep_("launch", sweep, *where, "--tracking-uri", "none")
+    assert done.returncode == 0, done.stderr
+    assert "4 of 4 trials finished, 4 of them run now" in done.stderr
+    statement = (
+        "select own_scale, own_kind, count(*) as n from trials where status = 'finished' group by all order by 1"
+    )
+    rows = memsweep_("query", statement, *where, "--format", "jsonl").stdout.splitlines()
+    assert list(map(json.loads, rows)) == [{"own_scale": scale, "own_kind": "plain", "n": 2} for scale in (0.5, 1.0)]
+    checked = memsweep_("verify", "--own-code", *where)
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+    missing = memsweep_("missing", sweep, *where, "--set", "own.scale=0.5,1,2", "--format", "jsonl").stdout.splitlines()
+    assert len(missing) == 2  # of the new value
+    refused = memsweep_("launch", sweep, *where, "--set", "own.scale=large")
+    assert refused.returncode == 2 and "own.scale = 'large' (scales: axis 'own.scale') is a text" in refused.stderr
+    assert memsweep_("compact", *where).returncode == 0
+    assert len(memsweep.table("trials", tmp_path / "results")) == 4

@@ -1,7 +1,8 @@
 """Pools of users' tasks: calls the task, checks its data, numbers its labels as classes, and reports oddities.
 
 The task is a function `(config, rng) -> (inputs [R, D], labels [R])`. `config` has `data.*` without noise and the seed
-of `inputs`; all other fields have their defaults, so that they cannot change the data.
+of `inputs`; all other fields have their defaults, so that they cannot change the data. A task with a parameter `own` is
+given the trial's own hyperparameters.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import sysconfig
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,6 +26,7 @@ from memsweep.data.noise import Array
 from memsweep.data.texts import DataError
 from memsweep.spec.config import ConfigError, TrialConfig, imported
 from memsweep.spec.fields.groups import Data
+from memsweep.spec.fields.own import NO_FIELDS, OwnFields, bound, takes_own
 from memsweep.spec.seeds import generator
 
 LARGEST, SMALLEST = 10.0, 0.01
@@ -31,6 +34,22 @@ LARGEST, SMALLEST = 10.0, 0.01
 NAMED = 10
 """Most labels or files listed in a message."""
 BYTE = 255
+
+
+@dataclass(frozen=True)
+class DataWithOwn(Data):
+    """The data fields of a user's task that takes `own`, and the own hyperparameters it is given."""
+
+    own: OwnFields = NO_FIELDS
+
+
+def own_of(config: TrialConfig) -> OwnFields:
+    """Returns the own hyperparameters that a trial's task is given: none unless its signature has `own`."""
+    if config.own and ":" in config.data.task:
+        with suppress(ConfigError):  # reported where the task is called
+            if takes_own(imported(config.data.task)):
+                return config.own
+    return NO_FIELDS
 
 
 class Custom(NamedTuple):
@@ -103,7 +122,9 @@ def _call(data: Data, seed: int) -> tuple[Array, Array]:
     """Returns the task's inputs and labels as arrays, checked only for masked values.  Raises DataError."""
     where = f"data.task = {data.task!r}"
     try:
-        inputs, labels = imported(data.task)(TrialConfig(data=data, seed=seed), generator(seed, "inputs/pool"))
+        config = TrialConfig(data=data, seed=seed)
+        task = bound(imported(data.task), data.own if isinstance(data, DataWithOwn) else NO_FIELDS)
+        inputs, labels = task(config, generator(seed, "inputs/pool"))
         if np.ma.is_masked(inputs) or np.ma.is_masked(labels):
             raise ValueError("masked values are not numbers; fill them, or drop their rows")
         return np.asarray(inputs), np.asarray(labels)

@@ -10,6 +10,7 @@ import numpy as np
 
 from memsweep.data import sequences, texts
 from memsweep.data.cache import SharedCache
+from memsweep.data.custom import DataWithOwn, own_of
 from memsweep.data.noise import Array
 from memsweep.data.pools import FILE_TASKS, Facts, facts_of, pool_of
 from memsweep.data.texts import DataError, data_folder
@@ -55,6 +56,8 @@ def key_of(config: TrialConfig) -> Key:
     data = replace(config.data, noise_kind="none", noise_fraction=0.0)
     if data.task in TASKS:  # only a user's task may depend on these two fields
         data = replace(data, label_scheme="task", classes=0)
+    if own_values := own_of(config):
+        data = DataWithOwn(**vars(data), own=own_values)
     return data, config.stream_seed("inputs"), data_folder()
 
 

@@ -71,7 +71,7 @@ def load(config: TrialConfig) -> TrialData:
     >>> data.inputs.shape, data.held_out_inputs.shape, data.classes
     ((1000, 64), (500, 64), 10)
     """
-    key = (config.data, *map(config.stream_seed, ("inputs", "labels", "noise")), data_folder())
+    key = (config.data, custom.own_of(config), *map(config.stream_seed, ("inputs", "labels", "noise")), data_folder())
     return _TRIALS.get(key, lambda: _load(config))
 
 

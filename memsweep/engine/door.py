@@ -18,6 +18,7 @@ from memsweep.data import tasks
 from memsweep.engine.nn import models
 from memsweep.engine.train.evaluation import rows_at_a_time
 from memsweep.spec.config import TrialConfig, imported
+from memsweep.spec.fields.own import bound
 from memsweep.spec.options import FAMILIES
 
 MOST_NAMES = 5
@@ -133,7 +134,9 @@ def _penalty_problems(trial: TrialConfig, module: nn.Module, inputs: Tensor) -> 
     """Yields a sentence if a penalty returns no scalar, or a value without gradient."""
     where, module = f"regularization.penalty = {trial.regularization.penalty!r}", copy.deepcopy(module).train()
     try:
-        value = imported(trial.regularization.penalty)(dict(module.named_parameters()), inputs, module(inputs))
+        value = bound(imported(trial.regularization.penalty), trial.own)(
+            dict(module.named_parameters()), inputs, module(inputs)
+        )
     except Exception:  # stored as the trial's cause
         return
     if not isinstance(value, Tensor):

@@ -94,7 +94,7 @@ def work(wanted: Sequence[TrialConfig], store: Store | None, *, retry: bool = Fa
 
 def check(trials: Sequence[TrialConfig]) -> None:
     """Raises SweepError with all problems of the trials' data and of imported user code."""
-    sources = {(trial.data, trial.stream_seed("inputs"), trial.model.family): trial for trial in trials}
+    sources = {(trial.data, trial.own, trial.stream_seed("inputs"), trial.model.family): trial for trial in trials}
     problems = [problem for trial in sources.values() for problem in tasks.check(trial)]
     for path in {path for trial in trials for path in trial.imports}:
         try:

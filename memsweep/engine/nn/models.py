@@ -17,6 +17,7 @@ from memsweep.engine.nn import memorizer
 from memsweep.engine.nn.sequence_models import SEQUENCE_MODELS, Hidden, Recurrent, unchanged
 from memsweep.spec.config import ConfigError, TrialConfig, imported
 from memsweep.spec.fields.groups import Model
+from memsweep.spec.fields.own import bound
 from memsweep.spec.mends import is_uneven
 from memsweep.spec.options import FAMILIES
 from memsweep.spec.seeds import generator, key
@@ -179,6 +180,7 @@ def build(config: TrialConfig, input_dim: int, classes: int) -> nn.Module:
 
     A family given as an import path is called as `Class(config.model, input_dim, classes)`; its forward takes
     inputs [B, D] and returns logits [B, K]. If it also takes `hidden`, it supports dropout and noise on hidden units.
+    A class with a parameter `own` is given own=config.own.
     Raises ConfigError where regularization of hidden units is not supported, or the first weights can't be constructed.
     """
     model, family = config.model, config.model.family
@@ -189,7 +191,7 @@ def build(config: TrialConfig, input_dim: int, classes: int) -> nn.Module:
         if family in SEQUENCE_MODELS:
             module = SEQUENCE_MODELS[family](model, tasks.form(config), config.optimizer.truncation)
         else:
-            module = (_DENSE.get(family) or imported(family))(model, input_dim, classes)
+            module = (_DENSE.get(family) or bound(imported(family), config.own))(model, input_dim, classes)
         _initialize(module, model)
     regularization = config.regularization
     if (regularization.dropout or regularization.hidden_noise) and not takes_hidden(module):

@@ -19,6 +19,7 @@ from memsweep.engine.nn.sequence_models import Recurrent
 from memsweep.engine.train import plain_optimizers, streams, trainer
 from memsweep.engine.train.program import Program
 from memsweep.spec.config import TrialConfig, imported
+from memsweep.spec.fields.own import bound
 from memsweep.spec.options import FAMILIES
 from memsweep.spec.seeds import key
 
@@ -76,7 +77,9 @@ def _loss(
         other = _task_loss(_forward(model, attacked, hidden), y, r.label_smoothing)
         loss = (1 - r.adversarial) * loss + r.adversarial * other
     if r.penalty_strength:
-        loss = loss + r.penalty_strength * imported(r.penalty)(dict(model.named_parameters()), x, logits)
+        loss = loss + r.penalty_strength * bound(imported(r.penalty), trial.own)(
+            dict(model.named_parameters()), x, logits
+        )
     return loss
 
 

@@ -14,6 +14,7 @@ from memsweep.data.form import Form
 from memsweep.engine.nn import models
 from memsweep.spec.config import TrialConfig, imported
 from memsweep.spec.fields.groups import Model
+from memsweep.spec.fields.own import NO_FIELDS, OwnFields, bound
 
 Penalty = Callable[[dict[str, Tensor], Tensor, Tensor], Tensor]
 """A user's regularizer of one member: (parameters by name, inputs [B, D], logits [B, K]) -> a scalar."""
@@ -42,6 +43,7 @@ class Program(NamedTuple):
     matmul: str  # precision of float32 products, as torch.set_float32_matmul_precision names it
     objective: str = "cross_entropy"  # of labels
     penalty: Penalty | None = None
+    own: OwnFields = NO_FIELDS  # which the module and the penalty may read
     mode: str = "fused"
     compiled: bool = False  # the step is one compiled program instead of torch's operations one by one
 
@@ -91,7 +93,8 @@ def compose(
         model=first.model,
         matmul=first.compute.matmul,
         objective=first.optimizer.objective,
-        penalty=None if penalty == "none" else imported(penalty),
+        penalty=None if penalty == "none" else bound(imported(penalty), first.own),
+        own=first.own,
         mode=mode,
         compiled=compiled,
     )

@@ -15,7 +15,8 @@ from memsweep.results import trial_state
 from memsweep.results.status import older_protocol
 from memsweep.results.storage.store import Store
 from memsweep.run.policy import isolation
-from memsweep.spec.config import TrialConfig, trial_id_of
+from memsweep.spec.config import TrialConfig, imported, trial_id_of
+from memsweep.spec.fields.own import NO_FIELDS, OwnFields, takes_own
 from memsweep.spec.mends import UNEVEN, has_uneven_layer
 from memsweep.spec.options import FAMILIES, PROTOCOL
 
@@ -29,7 +30,12 @@ class Examiner(NamedTuple):
 
 def _network(trial: TrialConfig) -> Hashable:
     """Returns the key of a user's network; None: the network is built in."""
-    return (trial.model, *tasks.shape(trial)) if trial.model.family not in FAMILIES else None
+    return (trial.model, _own_values(trial), *tasks.shape(trial)) if trial.model.family not in FAMILIES else None
+
+
+def _own_values(trial: TrialConfig) -> OwnFields:
+    """Returns the own hyperparameters that a user's network is given."""
+    return trial.own if trial.own and takes_own(imported(trial.model.family)) else NO_FIELDS
 
 
 def _frozen_parameters(trial: TrialConfig) -> str:
@@ -41,7 +47,8 @@ def _products(trial: TrialConfig) -> Hashable:
     """Returns the key of the products of a user's network, or of an MLP on a user's task; None: neither."""
     if trial.model.family in FAMILIES and not (trial.model.family == "mlp" and tasks.is_custom(trial)):
         return None
-    return (trial.model, *tasks.shape(trial), trial.optimizer.batch_size, trial.compute.dtype)
+    values = NO_FIELDS if trial.model.family in FAMILIES else _own_values(trial)
+    return (trial.model, values, *tasks.shape(trial), trial.optimizer.batch_size, trial.compute.dtype)
 
 
 def _unevenness(trial: TrialConfig) -> str:

@@ -29,7 +29,7 @@ _FIELDS = [
     "protocol",
 ]
 _Key = tuple[Any, ...]
-"""Values of _FIELDS, all that a trial's data depends on."""
+"""Values of _FIELDS and of own.*, all that a trial's data depends on."""
 
 
 def of(trials: Iterable[TrialConfig]) -> tuple[tuple[str, str], ...]:
@@ -58,13 +58,14 @@ def changed(trials: Sequence[TrialConfig], store: Store | None) -> list[str]:
     compared, spread evenly over the stored splits.
     """
     wanted: dict[_Key, TrialConfig] = {}
-    for trial in trials:
-        if tasks.can_change(trial):
-            wanted.setdefault(_key(trial), trial)
+    changeable = [trial for trial in trials if tasks.can_change(trial)]
+    names = [*_FIELDS, *sorted({f"own.{name}" for trial in changeable for name in trial.own})]
+    for trial in changeable:
+        wanted.setdefault(_key(trial, names), trial)
     if store is None or not wanted:
         return []
     splits: dict[str, dict[str, list[_Key]]] = {}
-    stored = _stored(store, wanted.keys())
+    stored = _stored(store, wanted.keys(), names)
     for key in stored:
         by_name = splits.setdefault(wanted[key].data.task, {})
         by_name.setdefault(tasks.split_name(wanted[key]), []).append(key)
@@ -106,9 +107,9 @@ def _differing(trial: TrialConfig, stored: dict[str, str]) -> list[str]:
     return [trial_id for trial_id, fingerprint in stored.items() if fingerprint != now]
 
 
-def _stored(store: Store, keys: Collection[_Key]) -> dict[_Key, dict[str, str]]:
-    """Returns key -> settled trial -> fingerprint, for these keys."""
-    fields = [FIELDS[name] for name in _FIELDS]
+def _stored(store: Store, keys: Collection[_Key], names: Sequence[str]) -> dict[_Key, dict[str, str]]:
+    """Returns key -> settled trial -> fingerprint, for these keys.  names: of the fields of a key."""
+    fields = [FIELDS[name] for name in names]
     rows = store.trials(["trial_id", "status", "data_fingerprint", *(spec.column for spec in fields)])
     trial_ids, statuses, fingerprints, *columns = (column.to_pylist() for column in rows.columns)
     # columns missing in older tables have their defaults
@@ -125,6 +126,6 @@ def _stored(store: Store, keys: Collection[_Key]) -> dict[_Key, dict[str, str]]:
     return stored
 
 
-def _key(trial: TrialConfig) -> _Key:
+def _key(trial: TrialConfig, names: Sequence[str]) -> _Key:
     flat = trial.flat()
-    return tuple(flat[name] for name in _FIELDS)
+    return tuple(flat.get(name) for name in names)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 import keyword
 import math
 import numbers
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from functools import lru_cache
 from types import MappingProxyType
 from typing import Any
@@ -63,6 +65,34 @@ class OwnFields:
     def _typed(self) -> tuple[Any, ...]:
         """Returns names, types and values: 1, 1.0 and True are different values."""
         return tuple((name, type(value), value) for name, value in self.__dict__.items())
+
+
+NO_FIELDS = OwnFields()
+
+
+@dataclass(frozen=True)
+class WithOwn:
+    """A hook together with the argument `own`; two of them are equal if function and values are."""
+
+    function: Callable[..., Any]
+    own: OwnFields
+
+    def __call__(self, *values: Any) -> Any:
+        """Returns the hook's result."""
+        return self.function(*values, own=self.own)
+
+
+def bound(hook: Callable[..., Any], own: OwnFields) -> Callable[..., Any]:
+    """Returns the hook, with the argument `own` if its signature has a parameter of that name."""
+    return WithOwn(hook, own) if takes_own(hook) else hook
+
+
+def takes_own(hook: Callable[..., Any]) -> bool:
+    """Returns whether the hook's signature has a parameter `own`."""
+    try:
+        return GROUP in inspect.signature(hook).parameters
+    except (TypeError, ValueError):  # a built-in function without a signature
+        return False
 
 
 class Fields(dict[str, FieldSpec]):

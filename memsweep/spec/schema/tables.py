@@ -157,7 +157,8 @@ SCHEMAS: dict[str, pa.Schema] = {
 }
 
 ROWS = {
-    "trials": "a trial: its fields (`data.noise_fraction` is `data_noise_fraction`), how it ended, counts at the end",
+    "trials": "a trial: its fields (`data.noise_fraction` is `data_noise_fraction`, and after the columns below each "
+    "`own.x` is `own_x`), how it ended, counts at the end",
     "steps": "a trial and measurement: counts, losses, gradient norm",
     "examples": "a trial and training example: corrupted, labels, learned, forgotten, loss",
     "class_sensitivity": "a trial, a class of the loss and a class of the inputs: how the loss depends on the inputs",
