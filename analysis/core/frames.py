@@ -82,7 +82,7 @@ def read(template: str, sweep: str, results: str | Location | Store) -> pd.DataF
     store = results if isinstance(results, Store) else Snapshot(results)
     frame = query.sql(statement(template, sweep), store)
     fields = _fields_of(frame["trial_id"].unique(), sweep, store).reindex(frame["trial_id"]).set_axis(frame.index)
-    replaced = [column for column in [*_FIELDS, *own_columns(frame), "configuration"] if column in frame]
+    replaced = [column for column in [*_FIELDS, *own_columns(map(str, frame)), "configuration"] if column in frame]
     return _once(frame.drop(columns=replaced).join(fields).assign(status=frame["status"].fillna(MISSING)))
 
 
@@ -99,7 +99,7 @@ def own_columns(names: Iterable[str]) -> list[str]:
 
 def fields_of(rows: pd.DataFrame) -> list[str]:
     """Returns the columns of these rows that hold fields of trials, own hyperparameters last."""
-    return [*(column for column in COLUMNS if column in rows), *own_columns(rows)]
+    return [*(column for column in COLUMNS if column in rows), *own_columns(map(str, rows))]
 
 
 def field_of(column: str) -> str:
