@@ -313,7 +313,7 @@ def test_nobody_holds_more_bits_than_the_weights_have():
     rows = cell_rows(USUAL)
     (fact,) = PAPER.claims[14].measure(rows)
     assert fact.holds and fact.checked == len(rows) and fact.value == pytest.approx(4 / 32, rel=0.1)
-    with pytest.raises(ImpossibleError, match="of its own weights"):
+    with pytest.raises(ImpossibleError, match="of its weights"):
         PAPER.claims[14].measure(cell_rows({"rnn": 33.0}))
 
 

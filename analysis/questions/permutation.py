@@ -30,7 +30,7 @@ def summarize(rows: pd.DataFrame) -> pd.DataFrame:
     low, high, seeds, missing, is_end.
     """
     kind, fraction = rows["data_noise_kind"].str.replace("_", " "), rows["data_noise_fraction"]
-    rows = rows.assign(noise=kind.where(kind == "none", fraction.map("{:.0%} ".format) + kind))
+    rows = rows.assign(noise=kind.where(kind == "none", fraction.map("{:.0%} ".format).astype(str) + kind))
     rows = series.at_every(rows, ["noise", *SETTING], ["step", "features", "validation", "rho"])
     quantities = {AMOUNT: amount(rows).where(rows["validation"] == "copies"), LEARNED: rows["observed_auc"]}
     by = ["noise", *SETTING, "features", "validation", "rho", "step"]

@@ -58,8 +58,8 @@ def measured(rows: pd.DataFrame, prefix: str = "validation_") -> pd.DataFrame:
     of_numbers = rows[TASK].isin(("adding", "reconstruction"))
     value = frames.share(rows[f"{prefix}target_correct_count"], count).where(~of_numbers, error)
     vocabulary = rows["data_vocabulary"].astype(float).replace(0, np.nan)
-    chance = rows[TASK].map({"copy": 1, "recall": 2}) / vocabulary
-    chance = chance.fillna(rows[TASK].map({"adding": 1 / 6, "reconstruction": 1.0}))
+    chance = rows[TASK].map({"copy": 1, "recall": 2}).astype(float) / vocabulary
+    chance = chance.fillna(rows[TASK].map({"adding": 1 / 6, "reconstruction": 1.0}).astype(float))
     return rows.assign(measure=np.where(of_numbers, SQUARED_ERROR, ACCURACY), value=value, chance=chance)
 
 
