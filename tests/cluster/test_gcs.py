@@ -68,7 +68,7 @@ def test_what_is_written_is_read(store):
 
 def test_a_bucket_that_is_not_there_is_told_at_once(server):
     begun = time.monotonic()
-    with pytest.raises(StoreError, match="there is no bucket 'no-bucket'"):
+    with pytest.raises(StoreError, match="the bucket 'no-bucket' does not exist"):
         Store(f"gs://no-bucket/results?anonymous=true&endpoint_override={server}&scheme=http", create=True)
     assert time.monotonic() - begun < 20
 

@@ -134,7 +134,7 @@ def test_a_dashboard_is_asked_whether_it_wants_a_token(answering, status, wants)
 
 
 def test_what_is_no_dashboard_is_told(answering):
-    with pytest.raises(jobs.ClusterError, match="no Ray dashboard: it answers 404"):
+    with pytest.raises(jobs.ClusterError, match="is not a Ray dashboard: it responds 404"):
         jobs.requires_token(f"http://127.0.0.1:{answering(404)}")
 
 

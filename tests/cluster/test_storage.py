@@ -60,7 +60,7 @@ def test_nothing_there_is_told(s3, address):
 
 def test_a_bucket_that_is_not_there_is_told_at_once(s3):
     begun = time.monotonic()
-    with pytest.raises(StoreError, match="there is no bucket 'no-bucket'"):
+    with pytest.raises(StoreError, match="the bucket 'no-bucket' does not exist"):
         Store("s3://no-bucket/results", create=True)
     assert time.monotonic() - begun < 20
 
