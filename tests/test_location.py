@@ -43,7 +43,7 @@ def test_a_file_address_of_another_path_than_it_seems_is_refused(address):
         location(address)
 
 
-@pytest.mark.parametrize("name", ODD)
+@pytest.mark.parametrize("name", [*ODD, "\udcff"])  # the last stands for a byte that is no UTF-8
 def test_results_are_read_back_wherever_they_are(name, tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     for place in (tmp_path / name, f"~/home {name}"):

@@ -1,5 +1,6 @@
 """Own hyperparameters: fields `own.<name>` of a trial, their columns, and what a user's code reads as `own`."""
 
+import inspect
 import json
 import math
 import shutil
@@ -418,18 +419,7 @@ def test_own_fields_are_parameters_in_mlflow(store):
     assert [(one["own.drop_rate"], one["own.heads"]) for one in parameters] == [("0.5", "2"), ("None", "2")]
 
 
-LAB = """
-import torch
-from torch import nn
-
-class Scaled(nn.Module):
-    def __init__(self, model, input_dim, classes, own):
-        super().__init__()
-        self.layer, self.scale = nn.Linear(input_dim, classes), own.scale
-
-    def forward(self, inputs):
-        return self.scale * self.layer(inputs)
-"""
+LAB = f"from torch import nn\n\n{inspect.getsource(Scaled)}"
 SWEEP = """
 from memsweep import Sweep
 BASE = {"model.family": "my_own_lab:Scaled", "own.kind": "plain", "data.examples": 100, "optimizer.epochs": 2}

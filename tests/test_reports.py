@@ -76,7 +76,7 @@ def test_an_interrupted_launch_says_how_to_go_on(tmp_path):
     store = Store("results", create=True)
     report = launcher.launch(SWEEP, store, LaunchOptions(budget=NOTHING))
     assert report.saved == (0, 0, 12 * 40)
-    assert "Launch again to continue with the 12 missing trials: checkpoints hold none of them." in str(report)
+    assert "Launch again to continue with the 12 missing trials: no checkpoint holds their steps." in str(report)
     running = run_pack(Pack(TRIALS[:3], 3), store)
     next(running)
     running.close()

@@ -14,14 +14,14 @@ from pandas.api.types import is_float_dtype
 
 from memsweep.results import query
 from memsweep.results.storage.location import Location
-from memsweep.results.storage.own_columns import columns_of, joined
+from memsweep.results.storage.own_columns import columns_of, joined, stored_names
 from memsweep.results.storage.store import Snapshot, Store, StoreError
 from memsweep.results.trial_state import MISSING as MISSING
 from memsweep.results.trial_state import SETTLED as SETTLED
 from memsweep.results.trial_state import UNPRUNED as UNPRUNED
 from memsweep.results.trial_state import USABLE as USABLE
 from memsweep.spec.config import FIELDS
-from memsweep.spec.fields.own import is_own_column
+from memsweep.spec.fields.own import is_own_column, own_field
 from memsweep.spec.numerals import rounded, texts
 from memsweep.spec.schema import Status, cell
 
@@ -82,7 +82,7 @@ def read(template: str, sweep: str, results: str | Location | Store) -> pd.DataF
     store = results if isinstance(results, Store) else Snapshot(results)
     frame = query.sql(statement(template, sweep), store)
     fields = _fields_of(frame["trial_id"].unique(), sweep, store).reindex(frame["trial_id"]).set_axis(frame.index)
-    replaced = [column for column in [*_FIELDS, *own_columns(map(str, frame)), "configuration"] if column in frame]
+    replaced = [column for column in [*_FIELDS, *stored_names(map(str, frame)), "configuration"] if column in frame]
     return _once(frame.drop(columns=replaced).join(fields).assign(status=frame["status"].fillna(MISSING)))
 
 
@@ -92,19 +92,14 @@ def rounded_fields(trials: pd.DataFrame) -> pd.DataFrame:
     return trials.assign(**{name: _rounded(trials[name]) for name in names})
 
 
-def own_columns(names: Iterable[str]) -> list[str]:
-    """Returns those of these columns that hold own hyperparameters, sorted."""
-    return sorted(name for name in names if is_own_column(name))
-
-
 def fields_of(rows: pd.DataFrame) -> list[str]:
     """Returns the columns of these rows that hold fields of trials, own hyperparameters last."""
-    return [*(column for column in COLUMNS if column in rows), *own_columns(map(str, rows))]
+    return [*(column for column in COLUMNS if column in rows), *stored_names(map(str, rows))]
 
 
 def field_of(column: str) -> str:
     """Returns the dotted field of a column: own_temperature is that of own.temperature."""
-    return f"own.{column.removeprefix('own_')}" if is_own_column(column) else COLUMNS[column]
+    return own_field(column) if is_own_column(column) else COLUMNS[column]
 
 
 def mapping(row: Mapping[Any, Any]) -> dict[str, Any]:
@@ -180,7 +175,7 @@ def _fields_of(trial_ids: Iterable[str], sweep: str, store: Store) -> pd.DataFra
     """Returns trial_id -> fields; fields newer than a trial, which are null, have their defaults."""
     ids = pa.array(trial_ids, pa.string(), from_pandas=True)
     stored = store.trials()
-    stored = stored.select(["trial_id", *_FIELDS, *own_columns(stored.column_names)])
+    stored = stored.select(["trial_id", *_FIELDS, *stored_names(stored.column_names)])
     stored = stored.filter(pc.is_in(stored["trial_id"], value_set=ids))
     others = ids.filter(pc.invert(pc.is_in(ids, value_set=stored["trial_id"].combine_chunks())))
     wanted = store.current("wanted", ["trial_id", "sweep", "configuration"])
@@ -197,7 +192,7 @@ def _fields_of(trial_ids: Iterable[str], sweep: str, store: Store) -> pd.DataFra
         name: fields[name] if default is None else pc.fill_null(fields[name], default)
         for name, default in _DEFAULTS.items()
     }
-    columns |= {name: fields[name] for name in own_columns(fields.column_names)}
+    columns |= {name: fields[name] for name in stored_names(fields.column_names)}
     return rounded_fields(pa.table(columns).to_pandas().set_axis(fields["trial_id"].to_pandas()))
 
 

@@ -29,6 +29,6 @@ def _stored(store: Store) -> Iterator[tuple[str, Any, str]]:
     for path in store.parts("trials"):
         with suppress(FileNotFoundError):  # merged meanwhile
             rows = read_part(path, schema, None)
-            for name in stored_names(rows.column_names, None):
+            for name in stored_names(rows.column_names):
                 for row in rows.filter(rows[name].is_valid()).slice(0, 1).to_pylist():
-                    yield f"own.{name.partition('_')[2]}", row[name], f"trial {row['trial_id']} in {store.results}"
+                    yield own.own_field(name), row[name], f"trial {row['trial_id']} in {store.results}"

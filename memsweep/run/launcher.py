@@ -66,7 +66,7 @@ class Report:
             how_far = (
                 f"checkpoints hold {trials} of them, with {steps:,} of all {all_steps:,} steps"
                 if trials
-                else "checkpoints hold none of them"
+                else "no checkpoint holds their steps"
             )
             lines.append(f"Launch again to continue with the {self.missing} missing trials: {how_far}.")
         return "\n".join([*lines, *filter(None, [*self.remarks, self.tracking])])
@@ -136,7 +136,7 @@ def launch(
 
 def _rounds(sweeps: Sequence[Sweep], store: Store, options: LaunchOptions) -> Rounds:
     """Returns the first rounds of these sweeps, whose trials are checked.  Raises SweepError."""
-    own_types.check(sweeps, store)
+    own_types.check(sweeps, None)  # with each other; Replay compares each with the stored trials
     probed = {sweep.name: probes_before(sweep.name, store) if options.add else {} for sweep in sweeps}
     replays = [Replay(sweep, store, retry=options.retry, probed=probed[sweep.name]) for sweep in sweeps]
     rounds = Rounds(replays, store, options.budget, options.retry, limit=options.limit, add=options.add)

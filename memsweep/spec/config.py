@@ -81,7 +81,9 @@ class TrialConfig:
     own: OwnFields = field(default=OwnFields())  # hyperparameters that a user names; a mapping is accepted too
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, GROUP, OwnFields(self.own if isinstance(self.own, Mapping) else vars(self.own)))
+        if not isinstance(self.own, OwnFields | Mapping):
+            raise ConfigError([f"own = {self.own!r}: must be a mapping of names to values."])
+        object.__setattr__(self, GROUP, OwnFields(vars(self.own) if isinstance(self.own, OwnFields) else self.own))
         if sentences := problems(self._explicit(), self):
             raise ConfigError(sentences)
         values = {name: FIELDS[f"own.{name}"].coerced(value) for name, value in vars(self.own).items()}

@@ -27,7 +27,7 @@ def columns_of(rows: Sequence[Mapping[str, Any]]) -> list[pa.Field]:
     return [column(name, _common(map(_type, values[name])), MEANING) for name in sorted(values)]
 
 
-def stored_names(names: Iterable[str], wanted: Sequence[str] | None) -> list[str]:
+def stored_names(names: Iterable[str], wanted: Sequence[str] | None = None) -> list[str]:
     """Returns the own columns among these names, sorted.  wanted: None: all of them."""
     return sorted(name for name in names if is_own_column(name) and (wanted is None or name in wanted))
 
@@ -42,7 +42,7 @@ def joined(
     first = tables[0].schema
     types: dict[str, list[pa.DataType]] = {name: [] for name in wanted or ()}
     for table in tables:
-        for name in stored_names(table.column_names, None):
+        for name in stored_names(table.column_names):
             types.setdefault(name, []).append(table.schema.field(name).type)
     if not types:
         return pa.concat_tables(tables)

@@ -63,7 +63,7 @@ def read_part(path: Location, schema: pa.Schema, own: Sequence[str] | None = ())
     """
     try:
         # Arrow opens and reads it: a thread of Arrow that frees a Python object while Python exits ends the process
-        source = pa.OSFile(str(path)) if isinstance(path, Path) else pa.BufferReader(path.read_buffer())
+        source = pa.OSFile(os.fsencode(path)) if isinstance(path, Path) else pa.BufferReader(path.read_buffer())
     except FileNotFoundError:
         raise
     except OSError as error:

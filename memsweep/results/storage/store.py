@@ -122,7 +122,7 @@ class Store(Notes):
         columns: default: all, of `trials` also those of own hyperparameters.
         """
         schema = SCHEMAS[table]
-        others = own_columns.stored_names(columns or (), None)
+        others = own_columns.stored_names(columns or ())
         wanted = pa.schema([schema.field(name) for name in columns or schema.names if name not in others])
         pieces = self._of_parts(table, lambda path: read_part(path, wanted, columns and others))
         return own_columns.joined([wanted.empty_table(), *pieces], columns and others, columns)

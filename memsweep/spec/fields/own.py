@@ -122,6 +122,11 @@ def is_own_column(name: str) -> bool:
     return name.startswith("own_")
 
 
+def own_field(column: str) -> str:
+    """Returns the dotted field of an own column: own_temperature is that of own.temperature."""
+    return f"own.{column.removeprefix('own_')}"
+
+
 def wrong_name(name: str) -> str:
     """Returns the error message for an invalid name in the group `own`."""
     return (
