@@ -34,7 +34,7 @@ COMPARED_SHARE, COMPARED_SECONDS = 0.1, 0.2
 """Limit of the run alone: this share of the pack's time, or this many seconds if that is more."""
 CALIBRATION_SECONDS = 1.0
 """How long a program is trained for an estimate, excluding loading."""
-START_SECONDS, END_SECONDS = 16.0, 3.6
+START_SECONDS, END_SECONDS = 17.5, 3.8
 """Before the first pack and after the last: Ray and the workers' imports; from `tests.bench.plan_accuracy`."""
 START_SPREAD_SECONDS = 2.0
 """Standard deviation of start plus end between launches."""
