@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from memsweep.spec.axes import linspace, log2, logspace
 from memsweep.spec.config import ConfigError, TrialConfig
@@ -59,6 +59,7 @@ def launch(
     retry: bool = False,
     yes: bool = False,
     add: bool = False,
+    changed: Literal["rerun", "keep"] | None = None,
     budget: str | Budget | None = None,
     patience_seconds: float = 600.0,
     checkpoint_seconds: float = 30.0,
@@ -76,6 +77,8 @@ def launch(
     compiling: whether programs are compiled; default: where compiling saves time.
     retry: failed trials run again.  yes: also launches more than 1,000,000 trials.
     add: trials of earlier launches of the sweep stay wanted; default: only those of this launch.
+    changed: settled trials that ran other code of yours: "rerun" runs them again and keeps their rows apart, "keep"
+    mixes both codes; default: the launch is refused.
     budget: a limit of time, trials or steps, "30m", "500trials" or "1e6steps"; the next launch continues.
     patience_seconds: a worker without progress for this long is ended.
     checkpoint_seconds: time between two checkpoints of a pack.
@@ -98,7 +101,7 @@ def launch(
     limits = Budget.of(budget) if isinstance(budget, str) else budget or UNLIMITED
     options = LaunchOptions(
         address=address, workers=workers, members=members, limit=limit, device=device, compiling=compiling,
-        retry=retry, yes=yes, add=add, budget=limits, patience_seconds=patience_seconds,
+        retry=retry, yes=yes, add=add, changed=changed, budget=limits, patience_seconds=patience_seconds,
         checkpoint_seconds=checkpoint_seconds, tracking_uri=tracking_uri,
     )  # fmt: skip
     return _launch([sweep] if isinstance(sweep, Sweep | str) else sweep, results, options, progress, watch)

@@ -14,7 +14,8 @@ from memsweep.results import trial_state
 from memsweep.results.mlflow import projection
 from memsweep.results.status import overview
 from memsweep.results.status import states as states_of
-from memsweep.results.storage.store import Snapshot, Store
+from memsweep.results.storage.snapshot import Snapshot
+from memsweep.results.storage.store import Store
 from memsweep.results.trial_state import SETTLED
 from memsweep.run import plan
 from memsweep.run.rounds.replay import Replay

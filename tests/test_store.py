@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 
 from memsweep.results.storage import parts
 from memsweep.results.storage import store as stores
-from memsweep.results.storage.store import Snapshot, Store, StoreError
+from memsweep.results.storage.snapshot import Snapshot
+from memsweep.results.storage.store import Store, StoreError
 from memsweep.results.trial_state import RETRIED, SETTLED
 from memsweep.spec.schema import SCHEMAS, Status
 from tests.cases import NOON, ended, step

@@ -14,7 +14,8 @@ from memsweep.analysis.claims.verdicts import COLUMNS, Verdict, judge, reader
 from memsweep.analysis.core import figures
 from memsweep.results.storage.location import Location, location
 from memsweep.results.storage.parts import write_whole
-from memsweep.results.storage.store import Snapshot, StoreError
+from memsweep.results.storage.snapshot import Snapshot
+from memsweep.results.storage.store import StoreError
 
 FILE = "claims.csv"
 SHOWN = (

@@ -21,7 +21,8 @@ from memsweep.analysis.claims.claim import Claim, Evidence, Fact, MissingTrialsE
 from memsweep.analysis.core import frames
 from memsweep.analysis.core.statistics import median_interval
 from memsweep.results.storage.location import Location
-from memsweep.results.storage.store import Snapshot, Store
+from memsweep.results.storage.snapshot import Snapshot
+from memsweep.results.storage.store import Store
 
 PAPERS: tuple[str, ...] = ("arpit2017", "background", "chaibub2018", "choi2018", "gu2019", "yun2019")
 ALPHA = 0.05

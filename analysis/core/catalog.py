@@ -13,7 +13,8 @@ from matplotlib.figure import Figure as Canvas
 
 from memsweep.analysis.core import figures, frames
 from memsweep.results.storage.location import Location
-from memsweep.results.storage.store import Snapshot, Store, StoreError
+from memsweep.results.storage.snapshot import Snapshot
+from memsweep.results.storage.store import Store, StoreError
 
 MODULES = "memsweep.analysis.questions"
 """The package of the analysis modules."""

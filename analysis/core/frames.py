@@ -15,7 +15,8 @@ from pandas.api.types import is_float_dtype
 from memsweep.results import query
 from memsweep.results.storage.location import Location
 from memsweep.results.storage.own_columns import columns_of, joined, stored_names
-from memsweep.results.storage.store import Snapshot, Store, StoreError
+from memsweep.results.storage.snapshot import Snapshot
+from memsweep.results.storage.store import Store, StoreError
 from memsweep.results.trial_state import MISSING as MISSING
 from memsweep.results.trial_state import SETTLED as SETTLED
 from memsweep.results.trial_state import UNPRUNED as UNPRUNED
@@ -79,7 +80,7 @@ def read(template: str, sweep: str, results: str | Location | Store) -> pd.DataF
     fields agree on 12 digits are duplicates: one of them is kept, a usable one if there is any.
     Raises StoreError where the configuration of a trial that is not stored can't be read.
     """
-    store = results if isinstance(results, Store) else Snapshot(results)
+    store = (results if isinstance(results, Store) else Snapshot(results)).of_sweep(sweep)
     frame = query.sql(statement(template, sweep), store)
     fields = _fields_of(frame["trial_id"].unique(), sweep, store).reindex(frame["trial_id"]).set_axis(frame.index)
     replaced = [column for column in [*_FIELDS, *stored_names(map(str, frame)), "configuration"] if column in frame]

@@ -29,7 +29,8 @@ from memsweep.results import query, trial_state
 from memsweep.results.status import failures, overview, states
 from memsweep.results.storage.location import Location
 from memsweep.results.storage.parts import write_whole
-from memsweep.results.storage.store import Snapshot, Store, StoreError
+from memsweep.results.storage.snapshot import Snapshot
+from memsweep.results.storage.store import Store, StoreError
 from memsweep.spec.numerals import texts
 from memsweep.spec.schema import Status
 

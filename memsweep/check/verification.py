@@ -18,6 +18,7 @@ from memsweep.results.storage.store import Store, StoreError
 from memsweep.run.packing import program_name
 from memsweep.run.policy import execution_plan, protocols
 from memsweep.run.recovery.hang_guard import PATIENCE_SECONDS, STDERR
+from memsweep.spec.code import code_of
 from memsweep.spec.config import TrialConfig
 from memsweep.spec.schema import Status
 
@@ -100,7 +101,9 @@ def verify(
                 raise StoreError(
                     f"{trial_id}: trained on a GPU, but torch can use no GPU here. Verify it on a machine with a GPU."
                 )
-            yield _verdict(_trusted(trial_of(rows[trial_id]), own_code), row, curves[trial_id], way)
+            trial = _trusted(trial_of(rows[trial_id]), own_code)
+            _check_code(trial, row)
+            yield _verdict(trial, row, curves[trial_id], way)
         except Exception as error:
             refused += [error] if isinstance(error, StoreError) else []
             if len(refused) == len(chosen):
@@ -164,6 +167,15 @@ def _verdict(trial: TrialConfig, row: dict[str, Any], curve: dict[int, dict[str,
         _text(distance) if distance else EXACT,
         "" if same_data else f"{DATA} is {data}, but {row[DATA]} is stored: the trial was trained on other data",
     )
+
+
+def _check_code(trial: TrialConfig, row: dict[str, Any]) -> None:
+    """Raises StoreError where the user's code is not the code that the trial ran."""
+    if row["code_fingerprint"] not in (None, code_of(trial.imports).fingerprint):
+        raise StoreError(
+            f"{trial.trial_id}: ran other code than {', '.join(trial.imports)} is now. Verify it with the code that it "
+            f"ran, of commit {row['code_commit'] or 'unknown'}; the table launches has that launch."
+        )
 
 
 def _text(difference: float) -> str:

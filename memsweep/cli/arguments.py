@@ -31,6 +31,13 @@ class Compile(StrEnum):
         return {Compile.ALWAYS: True, Compile.NEVER: False}.get(self)
 
 
+class Changed(StrEnum):
+    """Values of --changed."""
+
+    RERUN = "rerun"
+    KEEP = "keep"
+
+
 class Device(StrEnum):
     """Values of --device."""
 
@@ -87,6 +94,13 @@ YesOption = Annotated[bool, typer.Option("--yes", help="Launch more than 1,000,0
 AddOption = Annotated[
     bool,
     typer.Option("--add", help="Keep the trials of earlier launches in the sweep; default: drop them."),
+]
+ChangedOption = Annotated[
+    Changed | None,
+    typer.Option(
+        "--changed",
+        help="Trials that ran other code of yours: run them again, or keep both codes; default: refuse the launch.",
+    ),
 ]
 BudgetOption = Annotated[
     str | None, typer.Option(metavar="30m", help="Limit of time, trials or steps: 90s, 30m, 2h, 500trials, 1e6steps.")
@@ -163,6 +177,7 @@ def launch_options(
     compiling: Compile,
     retry: bool,
     add: bool = False,
+    changed: Changed | None = None,
     budget: str | None = None,
     patience: str = "10m",
     checkpoint: str = "30s",
@@ -180,6 +195,7 @@ def launch_options(
         compiling=compiling.choice,
         retry=retry,
         add=add,
+        changed=changed.value if changed else None,
         budget=_parsed(Budget.of, budget, "--budget") if budget else UNLIMITED,
         patience_seconds=parsed_seconds(patience, "--patience"),
         checkpoint_seconds=parsed_seconds(checkpoint, "--checkpoint"),

@@ -12,6 +12,7 @@ from memsweep.cli import DONE, INTERRUPTED, SOME_FAILED
 from memsweep.cli.arguments import (
     AddOption,
     BudgetOption,
+    ChangedOption,
     CheckpointOption,
     Compile,
     CompileOption,
@@ -51,6 +52,7 @@ def plan(
     device: DeviceOption = None,
     compiling: CompileOption = Compile.AUTO,
     retry: RetryOption = False,
+    changed: ChangedOption = None,
     workers: WorkersOption = None,
     hourly_price: Annotated[float | None, typer.Option(min=0, help="Price of a worker's machine per hour.")] = None,
     output: FormatOption = Format.TABLE,
@@ -64,8 +66,9 @@ def plan(
     loaded, store = load(sweep, overrides), _store_if_there(results)
     check_listed(loaded, limit)
     options = launch_options(
-        limit=limit, members=members, workers=workers, device=device, compiling=compiling, retry=retry
-    )
+        limit=limit, members=members, workers=workers, device=device, compiling=compiling, retry=retry,
+        changed=changed,
+    )  # fmt: skip
     launch = preview(loaded, store, options, say)
     row, seconds = _plan_row(launch), launch.estimate.seconds
     if output is Format.TABLE:
@@ -120,6 +123,7 @@ def launch(
     retry: RetryOption = False,
     yes: YesOption = False,
     add: AddOption = False,
+    changed: ChangedOption = None,
     tracking_uri: TrackingOption = None,
     output: Annotated[
         Format | None, typer.Option("--format", help="Also print the result as a row; default: only as text.")
@@ -141,7 +145,7 @@ def launch(
     loaded = load_all(sweeps, overrides)
     options = launch_options(
         limit=limit, members=members, workers=workers, device=device, compiling=compiling, retry=retry, add=add,
-        budget=budget, patience=patience, checkpoint=checkpoint, tracking_uri=tracking_uri,
+        changed=changed, budget=budget, patience=patience, checkpoint=checkpoint, tracking_uri=tracking_uri,
     )  # fmt: skip
     if not address:
         _check_compiler(compiling)
@@ -191,6 +195,7 @@ def submit(
     retry: RetryOption = False,
     yes: YesOption = False,
     add: AddOption = False,
+    changed: ChangedOption = None,
     tracking_uri: TrackingOption = None,
     follow: Annotated[bool, typer.Option(help="Show the job's log; Ctrl-C does not stop the job.")] = True,
 ) -> None:
@@ -205,7 +210,7 @@ def submit(
     _check_tracking(tracking_uri)
     options = launch_options(
         limit=limit, members=members, workers=workers, device=device, compiling=compiling, retry=retry, add=add,
-        budget=budget, patience=patience, checkpoint=checkpoint, tracking_uri=tracking_uri,
+        changed=changed, budget=budget, patience=patience, checkpoint=checkpoint, tracking_uri=tracking_uri,
     )  # fmt: skip
     options = replace(options, yes=confirmed(load_all(sweeps, overrides), yes))
     job = jobs.submit(sweeps, address, results, options, say, overrides=overrides or ())
@@ -241,18 +246,23 @@ def missing(
     overrides: SetOption = None,
     limit: LimitOption = None,
     members: MembersOption = None,
+    changed: ChangedOption = None,
     output: FormatOption = Format.TABLE,
 ) -> None:
     """List the trials still to run, with their seeds and varied fields; for a search, those of the current round.
 
     Example: memsweep missing generalization --format jsonl
     """
+    from memsweep.run.rounds.launch_code import LaunchCode
     from memsweep.run.rounds.replay import Replay
     from memsweep.spec.search.rounds import varied
 
     loaded = load(sweep, overrides)
     check_listed(loaded, limit)
-    replay = Replay(loaded, _store_if_there(results), limit=limit, retry=True)
+    store = _store_if_there(results)
+    code = LaunchCode(store, changed.value if changed else None)
+    replay = Replay(loaded, store, limit=limit, retry=True, code=code)
+    code.check()
     names = ["seed", *loaded.axis_names, *getattr(loaded.search, "space", ())]
     rows = [
         {"trial_id": trial.trial_id, **dict(zip(names, varied(names, trial), strict=True))}

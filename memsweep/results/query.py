@@ -11,7 +11,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from memsweep.results import columns
+from memsweep.results import columns, other_code
 from memsweep.results.storage.location import Location
 from memsweep.results.storage.store import Store
 from memsweep.spec.schema import SCHEMAS
@@ -52,7 +52,7 @@ def table(name: str, results: str | Location | Store, sweep: str | None = None) 
     """
     if name not in SCHEMAS:
         raise QueryError(_no_table(name))
-    store = _store(results)
+    store = _store(results) if sweep is None else _store(results).of_sweep(sweep)
     rows = store.current(name)
     frame: pd.DataFrame = (rows if sweep is None else _of_sweep(rows, sweep, store)).to_pandas()
     return frame
@@ -65,7 +65,9 @@ def sql(statement: str, results: str | Location | Store) -> pd.DataFrame:
 
 
 def run(statement: str, results: str | Location | Store) -> pa.Table:
-    """Returns the answer to one SELECT over trials, steps, packs, wanted and the tables of probes.
+    """Returns the answer to one SELECT over trials, steps, packs, wanted, launches and the tables of probes.
+
+    `trials_of_other_code` has the rows of trials whose code no sweep accepts; each table of attempts has such a table.
 
     Decimals, such as DuckDB's sum of whole numbers, become int64 if they are whole and fit, else float64. Spans of time
     become durations, or ISO 8601 texts if any span has months.
@@ -79,6 +81,8 @@ def run(statement: str, results: str | Location | Store) -> pa.Table:
             tables = {
                 name: store.current(name) for name in SCHEMAS if re.search(rf"\b{name}\b", statement, re.IGNORECASE)
             }
+            for name in other_code.TABLES if other_code.SUFFIX in statement.lower() else ():
+                tables[name] = other_code.rows(name, store)
             for name, rows in tables.items():
                 connection.register(name, rows)
             connection.execute("set timezone = 'UTC'")

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Mapping
 from typing import Any
 
 import pyarrow.compute as pc
 
 from memsweep.results import trial_state, wanted
+from memsweep.results.storage.accepted import has_code
 from memsweep.results.storage.store import Store
 from memsweep.spec import mends
 from memsweep.spec.config import FIELDS, trial_id_of
@@ -21,17 +23,21 @@ COLUMNS = ("sweep", "wanted", "finished", "pruned", "diverged", "running", "fail
 
 def states(store: Store) -> dict[str, dict[str, str]]:
     """Returns sweep -> trial_id -> state, for all wanted trials; sweeps are sorted by name."""
-    ends, running = store.ends(), store.running()
+    running = store.running()
     names = ["sweep", "trial_id", "probes"]
     rows = store.current("wanted", names)
     if pc.any(pc.not_equal(rows["probes"], "")).as_py():
         rows = store.current("wanted", [*names, "configuration"])  # configurations are long texts
     by_sweep: dict[str, dict[str, str]] = {}
+    all_ends = None if has_code(store.read("trials", ["code_fingerprint"])) else store.ends()
+    ends_of: dict[str, Mapping[str, trial_state.End]] = {}
     for row in rows.to_pylist():
-        trial_id = row["trial_id"]
-        end = ends.get(trial_id, trial_state.NOT_STORED)
+        trial_id, sweep = row["trial_id"], row["sweep"]
+        if sweep not in ends_of:
+            ends_of[sweep] = store.of_sweep(sweep).ends() if all_ends is None else all_ends
+        end = ends_of[sweep].get(trial_id, trial_state.NOT_STORED)
         state = trial_state.state(end, wanted.records(row), is_running=trial_id in running)
-        by_sweep.setdefault(row["sweep"], {})[trial_id] = state
+        by_sweep.setdefault(sweep, {})[trial_id] = state
     return dict(sorted(by_sweep.items()))
 
 

@@ -43,8 +43,10 @@ def path_of(store: Store, pack: Pack) -> Location:
 
 def execution(pack: Pack, device: str) -> dict[str, Any]:
     """Returns the properties that must be equal to resume a pack from a checkpoint with unchanged bits."""
-    names = {entry.name for entry in fields(pack)} - {"trials", "slots", "compared", "share", "sources"}
+    names = {entry.name for entry in fields(pack)} - {"trials", "slots", "compared", "share", "sources", "code"}
     how = {name: getattr(pack, name) for name in sorted(names)}
+    if pack.code:
+        how["code"] = dict(pack.code)
     return {**how, "device": device.partition(":")[0], "torch": version("torch")}
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from memsweep.run.checkpoints import CHECKPOINT_SECONDS
 from memsweep.run.recovery.hang_guard import PATIENCE_SECONDS
+from memsweep.run.rounds.launch_code import CHANGED
 from memsweep.spec.budget import UNLIMITED, Budget
 from memsweep.spec.config import ConfigError
 
@@ -24,6 +25,7 @@ class LaunchOptions:
     compiling: bool | None = None  # None: as chosen at each program's first launch
     retry: bool = False  # failed trials run again
     yes: bool = False  # sweeps of more than 1,000,000 trials are launched too
+    changed: str | None = None  # rerun or keep: what happens to trials that ran other code of the user's; None: refused
     add: bool = False  # trials of earlier launches of the sweeps stay wanted
     budget: Budget = UNLIMITED  # ends the launch; the next launch continues
     patience_seconds: float = PATIENCE_SECONDS  # without progress, after which a worker is ended
@@ -33,6 +35,8 @@ class LaunchOptions:
     def __post_init__(self) -> None:
         if self.device is not None and self.device not in DEVICES:
             raise ConfigError([f"device = {self.device!r}: must be cpu or cuda."])
+        if self.changed not in (None, *CHANGED):
+            raise ConfigError([f"changed = {self.changed!r}: must be rerun or keep."])
 
     def words(self) -> list[str]:
         """Returns the words of the command `memsweep launch` that give these options; absent options are left out."""
@@ -43,6 +47,7 @@ class LaunchOptions:
             "--members": self.members,
             "--limit": self.limit,
             "--device": self.device,
+            "--changed": self.changed,
             "--compile": {None: None, True: "always", False: "never"}[self.compiling],
             "--budget": next((_text(limit, unit) for limit, unit in limits if limit is not None), None),
             "--patience": _text(self.patience_seconds, "s"),

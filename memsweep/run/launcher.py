@@ -11,16 +11,17 @@ from memsweep.data import tasks
 from memsweep.results import own_types, status, trial_state
 from memsweep.results.mlflow import background
 from memsweep.results.storage.store import Store
-from memsweep.run import checkpoints, plan
+from memsweep.run import checkpoints, launch_record, plan
 from memsweep.run.launch_options import LaunchOptions
 from memsweep.run.packing import Pack, Tally
 from memsweep.run.policy import execution_plan, protocols
 from memsweep.run.recovery.hang_guard import forget
 from memsweep.run.rounds.definition import probes_before
+from memsweep.run.rounds.launch_code import LaunchCode
 from memsweep.run.rounds.replay import Replay
 from memsweep.run.rounds.rounds import Due, Rounds
 from memsweep.run.supervisor import PackSupervisor
-from memsweep.run.worker import sources
+from memsweep.run.worker import provenance, sources
 from memsweep.spec.config import TrialConfig
 from memsweep.spec.sweep import Sweep, SweepError, check_size
 
@@ -92,13 +93,21 @@ def launch(
         raise SweepError([f"{title(sweeps)}: the sweeps of one launch must have different names."])
     if not options.yes:
         check_size(sweeps)
-    tasks.forget()  # data that this process has cached may have changed
+    tasks.forget()  # data and code that this process has cached may have changed
+    provenance.forget()
     with store.lock("launch"):
-        rounds = _rounds(sweeps, store, options)
+        code = LaunchCode(store, options.changed)
+        store = store.accepting(code.accepted)
+        rounds = _rounds(sweeps, store, options, code)
         missing, before = rounds.missing, plan.work(rounds.trials, store)
         rounds.note()  # after what was settled before: it settles trials that a search has given up
         remarks = [remark for replay in rounds.replays for remark in replay.remarks]
-        remarks += [*filter(None, [protocols.remark(missing, store)]), *_tidy(missing, store), *tasks.remarks(missing)]
+        remarks += [
+            *code.remarks(),
+            *filter(None, [protocols.remark(missing, store)]),
+            *_tidy(missing, store),
+            *tasks.remarks(missing),
+        ]
         settled_before = len(rounds.ids_within_limit.intersection(trial.trial_id for trial in before.settled))
 
         def show(tally: Tally) -> None:
@@ -110,7 +119,8 @@ def launch(
             tracking = _follow(
                 store, options.tracking_uri
             )  # before the watchdog marks the processes that end with the launch
-            ran, interrupted = _run(rounds, store, options, show, remarks)
+            launch_record.write(sweeps, code, store)
+            ran, interrupted = _run(rounds, store, options, show, remarks, code)
         rounds.advance()
         after = plan.work(rounds.trials, store)
         _tidy(after.missing, store)
@@ -134,12 +144,15 @@ def launch(
         )
 
 
-def _rounds(sweeps: Sequence[Sweep], store: Store, options: LaunchOptions) -> Rounds:
+def _rounds(sweeps: Sequence[Sweep], store: Store, options: LaunchOptions, code: LaunchCode) -> Rounds:
     """Returns the first rounds of these sweeps, whose trials are checked.  Raises SweepError."""
     own_types.check(sweeps, None)  # with each other; Replay compares each with the stored trials
     probed = {sweep.name: probes_before(sweep.name, store) if options.add else {} for sweep in sweeps}
-    replays = [Replay(sweep, store, retry=options.retry, probed=probed[sweep.name]) for sweep in sweeps]
-    rounds = Rounds(replays, store, options.budget, options.retry, limit=options.limit, add=options.add)
+    replays = [Replay(sweep, store, retry=options.retry, probed=probed[sweep.name], code=code) for sweep in sweeps]
+    for sweep in sweeps if options.add else ():
+        code.request_stored(sweep.name)
+    code.check()
+    rounds = Rounds(replays, store, options.budget, options.retry, limit=options.limit, add=options.add, code=code)
     plan.check(rounds.missing)
     if changes := sources.changed(rounds.trials, store):
         raise SweepError(changes)
@@ -147,7 +160,12 @@ def _rounds(sweeps: Sequence[Sweep], store: Store, options: LaunchOptions) -> Ro
 
 
 def _run(
-    rounds: Rounds, store: Store, options: LaunchOptions, show: Callable[[Tally], None], remarks: list[str]
+    rounds: Rounds,
+    store: Store,
+    options: LaunchOptions,
+    show: Callable[[Tally], None],
+    remarks: list[str],
+    code: LaunchCode,
 ) -> tuple[int, bool]:
     """Trains all rounds on a cluster; returns the number of trials written, and whether training was interrupted.
 
@@ -169,7 +187,9 @@ def _run(
             )
             execution_plan.note(store, programs)
             remarks.extend(execution_plan.remarks(programs))
-            return _packs(due, store, partial(plan.packs, workers=workers, members=options.members, chosen=programs))
+            return _packs(
+                due, store, code, partial(plan.packs, workers=workers, members=options.members, chosen=programs)
+            )
 
         supervisor = PackSupervisor(store, show, lambda: packs(rounds.next(), later=True))
         outcome = ray_tune.run(packs(rounds.due), store, device, workers, options.budget.seconds, limits, supervisor)
@@ -178,7 +198,7 @@ def _run(
     return outcome.tally.settled, outcome.interrupted
 
 
-def _packs(due: Sequence[Due], store: Store, planned: Callable[..., list[Pack]]) -> list[Pack]:
+def _packs(due: Sequence[Due], store: Store, code: LaunchCode, planned: Callable[..., list[Pack]]) -> list[Pack]:
     """Returns packs of the due trials; packs of a grid are restored from checkpoints."""
     saved = checkpoints.stored(store)
     packs: list[Pack] = []
@@ -187,7 +207,7 @@ def _packs(due: Sequence[Due], store: Store, planned: Callable[..., list[Pack]])
             packs += planned(part.trials, share=part.share, in_rounds=True)
         else:
             packs += planned(part.trials, saved=saved)
-    return [replace(pack, sources=sources.of(pack.trials)) for pack in packs]
+    return [replace(pack, sources=sources.of(pack.trials), code=code.expected(pack.trials)) for pack in packs]
 
 
 def title(sweeps: Sequence[Sweep]) -> str:

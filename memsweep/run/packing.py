@@ -28,6 +28,7 @@ class Pack:
     compared: bool = False  # one of its members is also run alone
     share: float = 1.0  # of their budgets, at which trials are paused
     sources: tuple[tuple[str, str], ...] = ()  # (split, fingerprint of its data when the launch began); see sources.py
+    code: tuple[tuple[str, str], ...] = ()  # (import paths, fingerprint of their code when the launch began)
 
     @property
     def pack_id(self) -> str:
@@ -45,7 +46,8 @@ class Pack:
         flat = [{**trial.flat(), "seed": trial.seed} for trial in self.trials]
         changes = [{name: value for name, value in fields.items() if differ(value, flat[0][name])} for fields in flat]
         how = {name: getattr(self, name) for name in _HOW}
-        return json.dumps({"base": flat[0], "changes": changes, **how, "sources": self.sources}, separators=(",", ":"))
+        began = {"sources": self.sources, "code": self.code}
+        return json.dumps({"base": flat[0], "changes": changes, **how, **began}, separators=(",", ":"))
 
     @classmethod
     def from_json(cls, text: str) -> Pack:
@@ -53,8 +55,8 @@ class Pack:
         values = json.loads(text)
         base = TrialConfig.of(values["base"])
         trials = tuple(base.with_fields(change) for change in values["changes"])
-        sources = tuple((split, data) for split, data in values["sources"])
-        return replace(cls(trials, *(values[name] for name in _HOW)), sources=sources)
+        sources, code = (tuple((name, content) for name, content in values[part]) for part in ("sources", "code"))
+        return replace(cls(trials, *(values[name] for name in _HOW)), sources=sources, code=code)
 
 
 def differ(value: Any, other: Any) -> bool:

@@ -15,6 +15,7 @@ from memsweep.run.packing import Pack
 from memsweep.run.plan import Estimate, Work
 from memsweep.run.policy import execution_plan, protocols
 from memsweep.run.policy.execution_plan import ExecutionPlan
+from memsweep.run.rounds.launch_code import LaunchCode
 from memsweep.run.rounds.replay import Replay
 from memsweep.run.worker import sources
 from memsweep.spec.config import TrialConfig
@@ -44,7 +45,10 @@ def preview(sweep: Sweep, store: Store | None, options: LaunchOptions, say: Call
     store: None if nothing is stored yet.  say: called with messages about the sweep and its data, before measuring.
     Raises SweepError for data that can't be loaded.
     """
-    replay = Replay(sweep, store, limit=options.limit, retry=options.retry)
+    code = LaunchCode(store, options.changed)
+    replay = Replay(sweep, store, limit=options.limit, retry=options.retry, code=code)
+    code.check()
+    store = replay.store
     trials, due = list(replay.trials.values()), replay.missing(retry=options.retry)
     work = plan.work(trials, store, retry=options.retry)
     begin = time.perf_counter()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -66,6 +67,7 @@ class Sweep(Grid):
         super().__init__(base, axes, seeds)
         self.name = name
         self.search = search
+        self.path: Path | None = None  # of the file that defines the sweep
         problems = [*_name_problems(name), *self.grid_problems()]
         if not problems and search is not None:
             problems = search.problems(self)
@@ -104,7 +106,9 @@ class Sweep(Grid):
                     ]
                 )
             axes[name] = self._in_its_spelling(name, as_values(values))
-        return Sweep(self.name, self.base, axes=axes, seeds=seeds, search=self.search)
+        sweep = Sweep(self.name, self.base, axes=axes, seeds=seeds, search=self.search)
+        sweep.path = self.path
+        return sweep
 
     def respelled(self, numbers: Mapping[str, Iterable[float]]) -> tuple[Sweep, list[tuple[str, float, float]]]:
         """Returns a sweep whose numbers are replaced by those in `numbers` that are equal up to rounding.

@@ -59,6 +59,8 @@ def load_sweeps(path_or_name: str) -> dict[str, Sweep]:
         where = f", line {lines[-1]}" if lines else ""
         raise SweepError([f"{path}{where}: {type(error).__name__}: {error}"]) from error
     sweeps = {name: value for name, value in scope.items() if isinstance(value, Sweep)}
+    for sweep in sweeps.values():
+        sweep.path = path
     wanted = constant or ("SWEEP" if "SWEEP" in scope else None)
     if wanted and wanted in sweeps:
         return {wanted: sweeps[wanted]}

@@ -165,6 +165,8 @@ def trial_run(sweep: str, wanted: Wanted, trial: Mapping[str, Any], steps: Itera
         "pack_id": trial["pack_id"],
         "cause": error_line(trial["cause"]) if is_failed(status) else None,
         "host": trial["host"],
+        "code_fingerprint": trial["code_fingerprint"],
+        "code_commit": trial["code_commit"],
         "mlflow.source.name": sweep,
         "mlflow.source.type": "LOCAL",
     }

@@ -31,6 +31,7 @@ from memsweep.results.mlflow.background import TrackingError as TrackingError
 from memsweep.results.mlflow.background import default_uri, shown
 from memsweep.results.mlflow.databases import prepare as prepare
 from memsweep.results.mlflow.projection import Plan, TrialRun, Wanted
+from memsweep.results.storage.accepted import has_code
 from memsweep.results.storage.location import local_folder, on_disk
 from memsweep.results.storage.store import Store
 from memsweep.spec.options import SHARES
@@ -107,7 +108,11 @@ class Tracking:
             self._sweeps = [plan.sweep for plan in plans]
             self.look_seconds = time.process_time() - began
             counts = {}
+            is_coded = has_code(self.store.read("trials", ["code_fingerprint"]))
             for plan in plans:
+                if is_coded:
+                    of_sweep = self.store.of_sweep(plan.sweep).trials(_ENDS)
+                    ends = {row["trial_id"]: row for row in of_sweep.to_pylist()}
                 mine = {trial: ends[trial] for trial in plan.trials if trial in ends}
                 entry = self._query(plan, mine)
                 self._fill_trials(plan, mine, entry)

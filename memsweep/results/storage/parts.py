@@ -26,8 +26,8 @@ PARTS = "[!.]*.parquet"
 PART_NAME = re.compile("[0-9a-f]{24}")
 """Stem of a part's file name: a hash of its content."""
 
-RANKED = ["trial_id", "attempt_id", "status", "probes", "probe_steps", "finished_at"]
-"""Columns that `kept` reads."""
+RANKED = ["trial_id", "attempt_id", "status", "probes", "probe_steps", "finished_at", "code_fingerprint"]
+"""Columns that `kept` and `accepted.counts` read."""
 LAUNCHES = ["sweep", "trial_id", "launch_id", "launched_at", "launch_rows", "probes"]
 """Columns that `wanted_now` reads."""
 
@@ -47,6 +47,7 @@ KEYS = {
     "representations": ["trial_id", "attempt_id", "step", "part", "quantity", "layer"],
     "packs": ["attempt_id"],
     "wanted": ["sweep", "launch_id", "trial_id", "probes"],
+    "launches": ["launch"],
 }
 """Table -> columns that identify a row."""
 

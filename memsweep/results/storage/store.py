@@ -15,6 +15,7 @@ A results folder is a folder on a disk or a prefix in an object store, see locat
 
 from __future__ import annotations
 
+import copy
 import os
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -29,7 +30,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from memsweep.results import trial_state
-from memsweep.results.storage import locks, own_columns
+from memsweep.results.storage import accepted, locks, own_columns
+from memsweep.results.storage.accepted import Accepted
 from memsweep.results.storage.location import Location, LocationError, ObjectPath, location
 from memsweep.results.storage.notes import Notes
 from memsweep.results.storage.parts import (
@@ -74,6 +76,8 @@ class Store(Notes):
         except LocationError as error:
             raise StoreError(str(error)) from error
         self._attempts: dict[Location, frozenset[str]] = {}  # cache of _attempts_in; parts never change
+        self._sweep: str | None = None
+        self._accepted: Accepted | None = None
         if isinstance(self.results, ObjectPath):
             _check_answers(self.results)
         if create:
@@ -183,14 +187,33 @@ class Store(Notes):
         return rows if columns is None else rows.select(names)
 
     def trials(self, columns: Sequence[str] | None = None) -> pa.Table:
-        """Returns one attempt per trial.
+        """Returns one attempt per trial, of code that a sweep accepts.
 
         A settled attempt is preferred, then an attempt with more probes, then the first settled or the last unsettled
         attempt.
         """
         table = self.read("trials", None if columns is None else list(dict.fromkeys([*columns, *RANKED])))
+        if accepted.has_code(table):
+            table = table.filter(accepted.counts(table, self._accepted_code()))
         rows = table.take(kept(table.select(RANKED)))
         return rows if columns is None else rows.select(list(columns))
+
+    def of_sweep(self, sweep: str) -> Store:
+        """Returns the store as this sweep reads it: it chooses attempts of the code that the sweep accepts."""
+        view = copy.copy(self)
+        view._sweep = sweep
+        return view
+
+    def accepting(self, code: Accepted) -> Store:
+        """Returns the store as a launch reads it.  code: accepted by the launch; later changes of it count too."""
+        view = copy.copy(self)
+        view._accepted = code
+        return view
+
+    def _accepted_code(self) -> Accepted:
+        if self._accepted is not None:
+            return self._accepted
+        return accepted.by_sweeps(self.current("wanted", accepted.NEEDED), self._sweep)
 
     def trial_rows(self, trial_ids: Collection[str]) -> dict[str, dict[str, Any]]:
         """Returns trial_id -> row of `trials`, for the stored trials among these."""
@@ -214,9 +237,9 @@ class Store(Notes):
         return unique(rows, table).select(names)
 
     def lost_attempts(self) -> pa.Array:
-        """Returns the attempts that readers don't see because another attempt was kept, as `attempt_pairs`."""
+        """Returns the attempts that lost against another attempt of the same code, as `attempt_pairs`."""
         rows = self.read("trials", RANKED)
-        pairs, seen = attempt_pairs(rows), attempt_pairs(rows.take(kept(rows)))
+        pairs, seen = attempt_pairs(rows), attempt_pairs(rows.take(kept(accepted.by_code(rows))))
         return pairs.filter(pc.invert(pc.is_in(pairs, value_set=seen)))
 
     def settled(self) -> dict[str, frozenset[str]]:
@@ -305,29 +328,6 @@ def store_if_there(results: str | Location) -> Store | None:
     if isinstance(place, ObjectPath):
         _check_answers(place)
     return Store(place) if place.exists() else None
-
-
-class Snapshot(Store):
-    """A store that reads each table once, at its first use: for many queries on the same results."""
-
-    def __init__(self, results: str | Location):
-        super().__init__(results)
-        self._tables: dict[str, pa.Table] = {}
-
-    def trials(self, columns: Sequence[str] | None = None) -> pa.Table:
-        """Returns one attempt per trial; see `Store.trials`."""
-        return self._once("trials", super().trials, columns)
-
-    def current(self, table: str, columns: Sequence[str] | None = None) -> pa.Table:
-        """Returns the rows that readers see; see `Store.current`."""
-        if table == "trials":
-            return self.trials(columns)
-        return self._once(table, partial(super().current, table), columns)
-
-    def _once(self, table: str, read: Callable[[], pa.Table], columns: Sequence[str] | None) -> pa.Table:
-        if table not in self._tables:
-            self._tables[table] = read()
-        return self._tables[table].select(self._tables[table].column_names if columns is None else list(columns))
 
 
 def _is_dir(place: Location) -> bool:

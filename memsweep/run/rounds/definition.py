@@ -12,6 +12,7 @@ from typing import Any
 
 from memsweep.results import wanted
 from memsweep.results.storage.store import Store
+from memsweep.run.rounds.launch_code import LaunchCode
 from memsweep.spec.config import TrialConfig
 from memsweep.spec.schema import cell
 from memsweep.spec.sweep import Sweep
@@ -19,7 +20,7 @@ from memsweep.spec.sweep import Sweep
 WANTED_ROWS = 5000
 """Rows of a part of `wanted`: a row takes 4 kB of memory while it is written."""
 
-_NAMES = ["trial_id", "search_fields", "probes", "configuration", "launch_id", "launched_at"]
+_NAMES = ["trial_id", "search_fields", "probes", "configuration", "code_fingerprints", "launch_id", "launched_at"]
 
 
 class Definition:
@@ -27,12 +28,14 @@ class Definition:
 
     If the newest launch wants the same trials, its rows stay valid, and only further rounds of a search are written.
     add: whether the trials of the newest launch stay wanted in any case.
+    code: of the launch; default: every code counts.
     """
 
-    def __init__(self, sweep: Sweep, store: Store, *, add: bool = False):
+    def __init__(self, sweep: Sweep, store: Store, *, add: bool = False, code: LaunchCode | None = None):
         self.sweep = sweep
         self.store = store
         self.add = add
+        self.code = code
         self._launch_id = ""
         self._launched_at = datetime.min.replace(tzinfo=UTC)
         self._records: dict[str, frozenset[str]] = {}  # of a search: trial_id -> tables of its probes, by position
@@ -63,7 +66,9 @@ class Definition:
             stored = {
                 row["trial_id"]: wanted.records(row) for row in rows.to_pylist() if row["search_fields"] == fields
             }
-            is_same = all(_is_in(stored, trial) for trial in trials)
+            is_same = all(_is_in(stored, trial) for trial in trials) and all(
+                row["code_fingerprints"] == self._accepted(row["trial_id"]) for row in rows.to_pylist()
+            )
         else:
             is_same = launch_id.partition("-")[0] == self._digest(trials)
         if is_same:
@@ -85,6 +90,8 @@ class Definition:
         # later than the newest launch, even if this machine's clock is behind
         self._launched_at = max(datetime.now(UTC), self._launched_at + timedelta(microseconds=1))
         self._records, self._count = {}, len(kept) + len(trials)
+        codes = [self._accepted(trial_id) for trial_id in kept["trial_id"].to_pylist()]
+        kept = kept.set_column(kept.schema.get_field_index("code_fingerprints"), "code_fingerprints", [codes])
         wanted.take_over(kept, self._launch, self.store, WANTED_ROWS)
         self._write(list(enumerate(trials)), ends, len(kept))
         if self.sweep.search:
@@ -116,6 +123,7 @@ class Definition:
                     "round": bisect.bisect_right(ends, number) + 1 if search else None,
                     "probes": cell(trial.probes),
                     "configuration": json.dumps(trial.flat(), separators=(",", ":")),
+                    "code_fingerprints": self._accepted(trial.trial_id),
                     **self._launch,
                 }
                 for position, (number, trial) in enumerate(part, first + begin)
@@ -137,7 +145,15 @@ class Definition:
         )
         for trial in self.sweep if search else trials:
             digest.update(f"{trial.trial_id} {trial.seed} {trial.probes} {trial.probe_steps}\n".encode())
+            if code := self._now(trial) if search else self._accepted(trial.trial_id):
+                digest.update(code.encode())
         return digest.hexdigest()
+
+    def _accepted(self, trial_id: str) -> str | None:
+        return self.code.text(self.sweep.name, trial_id) if self.code else None
+
+    def _now(self, trial: TrialConfig) -> str | None:
+        return self.code.of(trial.imports).fingerprint if self.code else None
 
 
 def probes_before(sweep: str, store: Store) -> dict[str, tuple[tuple[str, ...], tuple[int, ...]]]:

@@ -13,6 +13,7 @@ from memsweep.results.storage.parts import write_whole
 from memsweep.results.storage.store import Store
 from memsweep.run import plan
 from memsweep.run.policy import protocols
+from memsweep.run.rounds.launch_code import LaunchCode
 from memsweep.run.rounds.spelling import as_stored
 from memsweep.spec.config import TrialConfig
 from memsweep.spec.schema import SCHEMAS, Status
@@ -29,6 +30,7 @@ class Replay:
 
     store: None where nothing is stored yet.  limit: most trials requested.
     retry: whether failed trials run again, so that their round is incomplete.
+    code: of the launch; default: code that differs from that of stored trials does not count as theirs.
     probed: trial_id -> probes wanted besides those of the sweep, and their steps.
     """
 
@@ -40,11 +42,13 @@ class Replay:
         limit: int | None = None,
         retry: bool = False,
         probed: Mapping[str, tuple[tuple[str, ...], tuple[int, ...]]] = MappingProxyType({}),
+        code: LaunchCode | None = None,
     ):
         own_types.check([sweep], store)
         self.sweep, self.remarks = as_stored(sweep, store) if store is not None else (sweep, [])
         self.probed = probed
-        self.store = store
+        self.code = code or LaunchCode(store)
+        self.store = store and store.accepting(self.code.accepted)
         self.limit = limit
         self.trials: dict[str, TrialConfig] = {}  # by trial_id, in the order of request
         self.ends: list[int] = []  # number of trials after each round
@@ -78,6 +82,7 @@ class Replay:
             if self.limit is None or len(self.trials) < self.limit:
                 self.trials.setdefault(trial.trial_id, trial)
         trials = tuple(trial for trial in batch.trials if trial.trial_id in self.trials)
+        self.code.request(self.sweep.name, trials)
         self._is_cut = len(trials) < len(batch.trials)
         self.ends.append(len(self.trials))
         self.given_up += batch.given_up

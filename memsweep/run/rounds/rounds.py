@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from memsweep.results.storage.store import Store, StoreError
 from memsweep.run.rounds.definition import Definition
+from memsweep.run.rounds.launch_code import LaunchCode
 from memsweep.run.rounds.replay import Replay, give_up, unfinished, with_probes
 from memsweep.spec.budget import UNLIMITED, Budget
 from memsweep.spec.config import TrialConfig
@@ -26,6 +27,7 @@ class Rounds:
 
     limit: most trials of each sweep that run; all trials are wanted.
     add: trials wanted by the sweeps' last launches stay wanted.
+    code: of the launch, which decides the code whose stored results count.
     due: trials of the current rounds to run now.  trials: every trial requested so far, once.
     ids_within_limit: of these trials.
     """
@@ -39,13 +41,14 @@ class Rounds:
         *,
         limit: int | None = None,
         add: bool = False,
+        code: LaunchCode | None = None,
     ):
         self.replays = replays
         self.store = store
         self.limit = limit
         self._trials_left, self._steps_left = budget.trials, budget.steps
         self._trials_before = set[tuple[str, float]]()  # trials that were due before, with their shares
-        self._definitions = [Definition(replay.sweep, store, add=add) for replay in replays]
+        self._definitions = [Definition(replay.sweep, store, add=add, code=code) for replay in replays]
         self._count()
         self.due = self._affordable(self._find(retry))
 

@@ -1,4 +1,4 @@
-"""The machine and versions that produced a number, as stored in the tables."""
+"""The machine, the versions and the user's code that produced a number, as stored in the tables."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import subprocess
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
+
+from memsweep.spec.code import Code, code_of
 
 
 @cache
@@ -20,12 +22,41 @@ def versions() -> dict[str, str]:
 
 
 @cache
+def user_code(imports: tuple[str, ...]) -> Code:
+    """Returns the code behind these import paths as this process first read it, before it imported it."""
+    return code_of(imports)
+
+
+def forget() -> None:
+    """Drops the code that this process has read, which may have changed since."""
+    user_code.cache_clear()
+    code_columns.cache_clear()
+
+
+@cache
+def code_columns(imports: tuple[str, ...]) -> dict[str, str | None]:
+    """Returns the columns of `trials` that describe a user's code."""
+    if not imports:
+        return {}
+    code = user_code(imports)
+    return {
+        "code_fingerprint": code.fingerprint,
+        "code_commit": commit_of(Path(code.files[0])) if code.files else None,
+        "code_packages": ", ".join(f"{name}=={number}" for name, number in code.packages.items()) or None,
+    }
+
+
+@cache
 def commit() -> str | None:
-    """Returns the commit of this code, where it runs from a git checkout; else None."""
-    home = Path(__file__).parent
-    command = ["git", "-C", str(home)]
+    """Returns the commit of memsweep's code, where it runs from a git checkout; else None."""
+    return commit_of(Path(__file__))
+
+
+def commit_of(file: Path) -> str | None:
+    """Returns the commit of the checkout that tracks this file, with -dirty where files differ from it; else None."""
+    command = ["git", "-C", str(file.parent)]
     try:
-        subprocess.run([*command, "ls-files", "--error-unmatch", Path(__file__).name], check=True, capture_output=True)
+        subprocess.run([*command, "ls-files", "--error-unmatch", file.name], check=True, capture_output=True)
         description = subprocess.run(
             [*command, "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],
             check=True,

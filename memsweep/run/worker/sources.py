@@ -1,4 +1,4 @@
-"""Checks that changeable data is the same as at the launch's start and as that of stored trials.
+"""Checks that changeable data and code are the same as at the launch's start, and data as that of stored trials.
 
 A user's own task and the text of `characters` can change between launches, during a launch, and between machines.
 """
@@ -14,6 +14,7 @@ from memsweep.data.texts import DataError
 from memsweep.results import trial_state
 from memsweep.results.storage.store import Store
 from memsweep.run.packing import Pack
+from memsweep.run.worker import provenance
 from memsweep.spec.config import FIELDS, TrialConfig
 
 MOST_SPLITS, SECONDS = 64, 10.0
@@ -39,7 +40,13 @@ def of(trials: Iterable[TrialConfig]) -> tuple[tuple[str, str], ...]:
 
 
 def check(trials: Iterable[TrialConfig], pack: Pack) -> None:
-    """Raises DataError where the data of one of these trials has changed since the launch began."""
+    """Raises DataError where the data or the code of one of these trials has changed since the launch began."""
+    for names, fingerprint in pack.code:
+        if provenance.user_code(tuple(names.split(","))).fingerprint != fingerprint:
+            raise DataError(
+                f"{names}: the code differs from the code when the launch began. It has been edited since, or differs "
+                "between machines. Make it the same everywhere, then launch again."
+            )
     began = dict(pack.sources)
     for trial in trials if began else ():
         expected = began.get(tasks.split_name(trial), "")

@@ -75,6 +75,7 @@ class PackWriter:
                 "wall_seconds": time.monotonic() - self._begun.pop(trial.trial_id, time.monotonic()),
                 "finished_at": datetime.now(UTC),
                 **provenance.versions(),
+                **provenance.code_columns(trial.imports),
                 **facts,
             }
         )

@@ -48,6 +48,13 @@ SCHEMAS: dict[str, pa.Schema] = {
             column("host", pa.string(), "machine that trained it"),
             column("memsweep_version", pa.string(), "version of memsweep"),
             column("torch_version", pa.string(), "version of torch"),
+            column(
+                "code_fingerprint",
+                pa.string(),
+                "hash of the user's code that it ran; null: no such code, or an older version's",
+            ),
+            column("code_commit", pa.string(), "commit of that code, -dirty if files differ; null: no checkout"),
+            column("code_packages", pa.string(), "installed packages that it imports: name==version"),
         ]
     ),
     "steps": pa.schema(
@@ -152,6 +159,27 @@ SCHEMAS: dict[str, pa.Schema] = {
                 pa.int64(),
                 "rows of that launch up to the row's round; where fewer are stored, the row does not count",
             ),
+            column(
+                "code_fingerprints",
+                pa.string(),
+                "code whose results count for the sweep, as trials.code_fingerprint, joined by commas; null: any code",
+            ),
+        ]
+    ),
+    "launches": pa.schema(
+        [
+            column("launch", pa.string(), "random name of the launch"),
+            column("launched_at", pa.timestamp("us", tz="UTC"), "when it began"),
+            column("sweeps", pa.string(), "its sweeps, joined by commas"),
+            column("command", pa.string(), "command line, without passwords"),
+            column("host", pa.string(), "machine"),
+            column("memsweep_version", pa.string(), "version of memsweep"),
+            column("python_version", pa.string(), "version of Python"),
+            column("packages", pa.string(), "installed packages: name==version, a line each"),
+            column("sweep_files", pa.string(), "text of each sweep file, as JSON: path -> text"),
+            column("code", pa.string(), "definitions of the user's code, as JSON: fingerprint -> name -> hash"),
+            column("code_commit", pa.string(), "commit of the user's code, -dirty if files differ; null: no checkout"),
+            column("code_diff", pa.string(), "difference of the user's tree from its commit, up to 256 KiB"),
         ]
     ),
 }
@@ -175,6 +203,7 @@ ROWS = {
     "examples, in a list",
     "packs": "an execution of a pack: members, device, seconds by purpose, memory",
     "wanted": "a trial that a sweep wants, by its last launch",
+    "launches": "a launch: its command, versions, and the user's code",
 }
 """Table -> meaning of one row."""
 
