@@ -84,7 +84,9 @@ def test_budgets_are_times(text, seconds):
     "options",
     [
         LaunchOptions(),
-        LaunchOptions("auto", 3, 8, 100, "cuda", True, True, True, True, Budget.of("500trials"), 60.0, 0.5, "none"),
+        LaunchOptions(
+            "auto", 3, 8, 100, "cuda", True, True, True, "keep", True, Budget.of("500trials"), 60.0, 0.5, "none"
+        ),
         LaunchOptions(compiling=False, budget=Budget.of("1e16steps")),
         LaunchOptions(budget=Budget.of("1.5h"), patience_seconds=1e16),
     ],

@@ -149,6 +149,10 @@ def _notices(trials: pd.DataFrame, states: dict[str, str]) -> Iterator[str]:
     settled = trials["trial_id"][frames.settled(trials)]
     if lacking := sum(not trial_state.is_settled(states[trial_id]) for trial_id in settled):
         yield f"{lacking:,} of {len(trials):,} trials are stored without the probes that are wanted: launch again."
+    codes = trials["code_fingerprint"].value_counts()
+    if len(codes) > 1:
+        counts = ", ".join(f"{count:,} ran {fingerprint}" for fingerprint, count in codes.items())
+        yield f"These trials mix {len(codes)} versions of your code, which --changed keep allows: {counts}."
     for status, count in frames.ends(trials).items():
         if status == frames.MISSING:
             yield f"{count:,} of {len(trials):,} trials are not stored: they have not run yet, or are running."
@@ -202,7 +206,9 @@ def _behind(chosen: pd.DataFrame, read: pd.DataFrame) -> str:
     """Returns how many of how many trials a figure shows, and the fixed fields where not all are shown."""
     used, wanted = (frame["trial_id"].nunique() for frame in (chosen[frames.usable(chosen)], chosen))
     fixed = {name: chosen[name].iloc[0] for name in frames.varying(read) if len(chosen) and chosen[name].nunique() == 1}
-    return f"{used:,} of {wanted:,} trials" + (f", those with {frames.label(fixed, read)}." if fixed else ".")
+    codes = chosen["code_fingerprint"].nunique() if "code_fingerprint" in chosen else 0
+    mixed = f" of {codes} versions of your code" if codes > 1 else ""
+    return f"{used:,} of {wanted:,} trials{mixed}" + (f", those with {frames.label(fixed, read)}." if fixed else ".")
 
 
 def _drawn(figure: figures.Figure, summary: pd.DataFrame, prefix: str, count: str, folder: Location) -> Drawn | str:
@@ -247,6 +253,9 @@ def _provenance(sweep: str, trials: pd.DataFrame, store: Store) -> dict[str, str
         "machine": _distinct(packs["host"] + ": " + packs["device_name"] + " (" + packs["device"] + ")"),
         "versions": f"memsweep {_distinct(stored['memsweep_version'])}, torch {_distinct(stored['torch_version'])}",
         "commit": _distinct(packs["memsweep_commit"]),
+        "your code": _distinct(stored["code_fingerprint"] + stored["code_commit"].radd(" of commit ").fillna(""))
+        if stored["code_fingerprint"].notna().any()
+        else "none",
         "protocol": _distinct(trials["protocol"].map("{:g}".format)),
     }
 

@@ -30,7 +30,7 @@ _PASSWORD = re.compile(r"(?<=://)[^/@\s]*@")
 def write(sweeps: Sequence[Sweep], code: LaunchCode, store: Store) -> None:
     """Stores the row of a launch."""
     files = {str(sweep.path): sweep.path for sweep in sweeps if sweep.path is not None}
-    user_files = [Path(file) for found in code.codes.values() for file in found.files]
+    user_files = [Path(file) for part in code.codes.values() for file in part.files]
     home = [*user_files, *files.values(), Path.cwd() / "-"][0]
     row = {
         "launch": uuid.uuid4().hex[:16],
@@ -44,7 +44,7 @@ def write(sweeps: Sequence[Sweep], code: LaunchCode, store: Store) -> None:
         "sweep_files": json.dumps(
             {name: path.read_text("utf-8-sig") for name, path in files.items() if path.is_file()}
         ),
-        "code": json.dumps({found.fingerprint: found.parts for found in code.codes.values() if found.fingerprint}),
+        "code": json.dumps({part.fingerprint: part.parts for part in code.codes.values() if part.fingerprint}),
         "code_commit": provenance.commit_of(home) if home.is_file() else None,
         "code_diff": _difference(home.parent),
     }

@@ -101,13 +101,7 @@ def launch(
         rounds = _rounds(sweeps, store, options, code)
         missing, before = rounds.missing, plan.work(rounds.trials, store)
         rounds.note()  # after what was settled before: it settles trials that a search has given up
-        remarks = [remark for replay in rounds.replays for remark in replay.remarks]
-        remarks += [
-            *code.remarks(),
-            *filter(None, [protocols.remark(missing, store)]),
-            *_tidy(missing, store),
-            *tasks.remarks(missing),
-        ]
+        remarks = _first_remarks(rounds, code, store)
         settled_before = len(rounds.ids_within_limit.intersection(trial.trial_id for trial in before.settled))
 
         def show(tally: Tally) -> None:
@@ -116,9 +110,8 @@ def launch(
         show(Tally())
         ran, interrupted, tracking = 0, False, None
         if missing:
-            tracking = _follow(
-                store, options.tracking_uri
-            )  # before the watchdog marks the processes that end with the launch
+            # before the watchdog marks the processes that end with the launch
+            tracking = _follow(store, options.tracking_uri)
             launch_record.write(sweeps, code, store)
             ran, interrupted = _run(rounds, store, options, show, remarks, code)
         rounds.advance()
@@ -157,6 +150,14 @@ def _rounds(sweeps: Sequence[Sweep], store: Store, options: LaunchOptions, code:
     if changes := sources.changed(rounds.trials, store):
         raise SweepError(changes)
     return rounds
+
+
+def _first_remarks(rounds: Rounds, code: LaunchCode, store: Store) -> list[str]:
+    """Returns messages on the trials and the folder before training; deletes useless checkpoints."""
+    missing = rounds.missing
+    remarks = [remark for replay in rounds.replays for remark in replay.remarks]
+    remarks += [*code.remarks(), *filter(None, [protocols.remark(missing, store)])]
+    return [*remarks, *_tidy(missing, store), *tasks.remarks(missing)]
 
 
 def _run(

@@ -109,8 +109,8 @@ class _Reader:
             yield f"{module}.{name}", _STAR
             return
         else:
-            found = [star for star in content.stars if self._defines(star, name)]
-            yield from ((star, name) for star in found or content.stars)
+            sources = [star for star in content.stars if self._defines(star, name)]
+            yield from ((star, name) for star in sources or content.stars)
             if not content.stars:  # defined at run time alone
                 yield module, _STAR
             return

@@ -103,7 +103,7 @@ class LaunchCode:
             accepted = accepted | before | others
         elif self.changed == RERUN:
             accepted = frozenset((now,))
-        elif others and others.isdisjoint(accepted) and None not in stored:
+        elif others and now not in before and others.isdisjoint(accepted) and None not in stored:
             self._others.setdefault(_Other(sweep, imports, min(others)), []).append(trial_id)
         self._of_sweep.setdefault(sweep, {})[trial_id] = accepted
         self.accepted[trial_id] = self.accepted.get(trial_id, accepted) & accepted

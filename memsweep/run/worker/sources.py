@@ -45,7 +45,7 @@ def check(trials: Iterable[TrialConfig], pack: Pack) -> None:
         if provenance.user_code(tuple(names.split(","))).fingerprint != fingerprint:
             raise DataError(
                 f"{names}: the code differs from the code when the launch began. It has been edited since, or differs "
-                "between machines. Make it the same everywhere, then launch again."
+                "between machines. Make it the same everywhere, then launch again with --retry."
             )
     began = dict(pack.sources)
     for trial in trials if began else ():
