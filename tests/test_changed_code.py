@@ -20,6 +20,7 @@ from memsweep.results.storage.store import Store, StoreError
 from memsweep.run import checkpoints, launch_record
 from memsweep.run.launch_options import LaunchOptions
 from memsweep.run.packing import Pack
+from memsweep.run.preview import preview
 from memsweep.run.rounds.launch_code import LaunchCode
 from memsweep.run.rounds.replay import Replay
 from memsweep.run.rounds.rounds import Rounds
@@ -116,6 +117,8 @@ def test_one_character_of_code_stops_the_next_launch(write, store):
         "and keeps their rows apart; or with --changed keep, which mixes both on purpose."
     )
     assert len(store.current("wanted")) == 4  # nothing was written
+    with pytest.raises(SweepError, match="is not the code"):
+        preview(sweep(), store, LaunchOptions(), print)
     write(RELU)
     assert launch(sweep(axes={"model.width": (8, 16, 32)}), store) == 2
 
@@ -338,9 +341,8 @@ def test_a_launch_stops_reruns_and_keeps(tmp_path, write, monkeypatch):
     assert done.returncode == 0, done.stderr
     write(TANH)
     wider = ("--set", "model.width=8,16")
-    for verb, others in (("launch", where), ("plan", where[:2]), ("missing", where[:2])):
-        refused = memsweep_(verb, str(file), *others, *wider)
-        assert refused.returncode == 2 and "(changed_lab:Net changed)" in refused.stderr, refused.stderr
+    refused = memsweep_("launch", str(file), *where, *wider)
+    assert refused.returncode == 2 and "(changed_lab:Net changed)" in refused.stderr, refused.stderr
     again = memsweep_("launch", str(file), *where, *wider, "--changed", "rerun")
     assert "4 of 4 trials finished, 4 of them run now" in again.stderr, again.stderr
     store = Store(tmp_path / "results")
