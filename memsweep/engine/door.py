@@ -1,5 +1,7 @@
 """Checks a user's network or penalty before training: what forward returns, and which numbers are drawn where.
 
+`door_hooks.py` checks other functions of the user's.
+
 Networks that raise errors are not reported here: their trials fail, each with its cause.
 """
 
@@ -15,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from memsweep.data import tasks
+from memsweep.engine import door_hooks
 from memsweep.engine.nn import models
 from memsweep.engine.train.evaluation import rows_at_a_time
 from memsweep.spec.config import TrialConfig, imported
@@ -26,7 +29,7 @@ MOST_NAMES = 5
 
 
 def problems(trial: TrialConfig) -> list[str]:
-    """Returns a sentence for each problem of a trial's own network or penalty."""
+    """Returns a sentence for each problem of a trial's own network, penalty or other functions."""
     shape = tasks.shape(trial)
     with torch.random.fork_rng(devices=[]):
         try:
@@ -40,8 +43,10 @@ def problems(trial: TrialConfig) -> list[str]:
             sentences = sentences or [*_evaluation_problems(trial, module), *_drawing_problems(trial, module, inputs)]
             if sentences:
                 return sentences
-        r = trial.regularization
-        return list(_penalty_problems(trial, module, inputs)) if r.penalty != "none" and r.penalty_strength else []
+        sentences, r = list(door_hooks.problems(trial, module)), trial.regularization
+        if r.penalty != "none" and r.penalty_strength:
+            sentences += _penalty_problems(trial, module, inputs)
+        return sentences
 
 
 def _answer_problems(trial: TrialConfig, answers: Any, rows: int, how: str = "") -> Iterator[str]:

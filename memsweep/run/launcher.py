@@ -16,7 +16,7 @@ from memsweep.run.launch_options import LaunchOptions
 from memsweep.run.packing import Pack, Tally
 from memsweep.run.policy import execution_plan, protocols
 from memsweep.run.recovery.hang_guard import forget
-from memsweep.run.rounds.definition import probes_before
+from memsweep.run.rounds.definition import records_before
 from memsweep.run.rounds.replay import Replay
 from memsweep.run.rounds.rounds import Due, Rounds
 from memsweep.run.supervisor import PackSupervisor
@@ -94,10 +94,10 @@ def launch(
         check_size(sweeps)
     tasks.forget()  # data that this process has cached may have changed
     with store.lock("launch"):
-        rounds = _rounds(sweeps, store, options)
+        rounds, remarks = _rounds(sweeps, store, options)
         missing, before = rounds.missing, plan.work(rounds.trials, store)
         rounds.note()  # after what was settled before: it settles trials that a search has given up
-        remarks = [remark for replay in rounds.replays for remark in replay.remarks]
+        remarks += [remark for replay in rounds.replays for remark in replay.remarks]
         remarks += [*filter(None, [protocols.remark(missing, store)]), *_tidy(missing, store), *tasks.remarks(missing)]
         settled_before = len(rounds.ids_within_limit.intersection(trial.trial_id for trial in before.settled))
 
@@ -134,16 +134,16 @@ def launch(
         )
 
 
-def _rounds(sweeps: Sequence[Sweep], store: Store, options: LaunchOptions) -> Rounds:
-    """Returns the first rounds of these sweeps, whose trials are checked.  Raises SweepError."""
+def _rounds(sweeps: Sequence[Sweep], store: Store, options: LaunchOptions) -> tuple[Rounds, list[str]]:
+    """Returns the first rounds of these sweeps, whose trials are checked, and remarks.  Raises SweepError."""
     own_types.check(sweeps, None)  # with each other; Replay compares each with the stored trials
-    probed = {sweep.name: probes_before(sweep.name, store) if options.add else {} for sweep in sweeps}
-    replays = [Replay(sweep, store, retry=options.retry, probed=probed[sweep.name]) for sweep in sweeps]
+    records = {sweep.name: records_before(sweep.name, store) if options.add else {} for sweep in sweeps}
+    replays = [Replay(sweep, store, retry=options.retry, records=records[sweep.name]) for sweep in sweeps]
     rounds = Rounds(replays, store, options.budget, options.retry, limit=options.limit, add=options.add)
-    plan.check(rounds.missing)
+    remarks = plan.check(rounds.missing)
     if changes := sources.changed(rounds.trials, store):
         raise SweepError(changes)
-    return rounds
+    return rounds, remarks
 
 
 def _run(

@@ -22,7 +22,7 @@ from memsweep.spec.fields.hints import fields_meant, hint
 from memsweep.spec.fields.own import GROUP, Fields, OwnFields, wrong_name
 from memsweep.spec.fields.schedules import schedule_factor
 from memsweep.spec.mends import protocol_of
-from memsweep.spec.options import LIMIT, PROBES, PROTOCOL, STREAMS
+from memsweep.spec.options import IMPORT_PATH, LIMIT, PROBES, PROTOCOL, STREAMS
 
 LATER_FIELDS = (
     *("regularization.penalty", "regularization.penalty_strength", "compute.matmul"),
@@ -30,6 +30,8 @@ LATER_FIELDS = (
     *("model.perturbation", "optimizer.objective", "optimizer.alpha", "optimizer.radius"),
 )
 """Fields that older tables lack: at their defaults they are left out of the hash, so that trial ids stay the same."""
+RECORDED = ("probes", "probe_steps", "metrics")
+"""Fields, and columns of `trials`, of what a trial records beside its measurements; no part of its identity."""
 
 
 class ConfigError(ValueError):
@@ -73,6 +75,12 @@ class TrialConfig:
         "steps at which repeatable probes run besides the end, 0 before training; no part of a trial's identity",
         "must be whole numbers of 0 or more",
         lambda value: all(0 <= step < LIMIT for step in value),
+    )
+    metrics: tuple[str, ...] = checked(
+        (),
+        "a user's functions recorded at every measurement; no part of a trial's identity",
+        "must be import paths such as my_lab.metrics:margin, each once",
+        lambda value: len(set(value)) == len(value) and all(IMPORT_PATH.fullmatch(path) for path in value),
     )
     protocol: int | None = number(
         None, "raised on purpose when numbers change; unset: that of this version", 1, PROTOCOL
@@ -151,14 +159,14 @@ class TrialConfig:
 
     @property
     def recorded(self) -> frozenset[str]:
-        """Returns the probe names and steps that the finished trial will have recorded; see the function `recorded`."""
-        return recorded(*(",".join(map(str, values)) for values in (self.probes, self.probe_steps)))
+        """Returns what the finished trial will have recorded beside its measurements; see the function `recorded`."""
+        return recorded(*(",".join(map(str, getattr(self, name))) for name in RECORDED))
 
     @property
     def imports(self) -> tuple[str, ...]:
-        """Returns the import paths of user code in this configuration: task, network, penalty."""
-        named = (self.data.task, self.model.family, self.regularization.penalty)
-        return tuple(path for path in named if ":" in path)
+        """Returns the import paths of user code in this configuration: task, network, penalty, metrics."""
+        named = (self.data.task, self.model.family, self.regularization.penalty, *self.metrics)
+        return tuple(path for path in named if IMPORT_PATH.fullmatch(path))
 
     @property
     def budget(self) -> int:
@@ -230,9 +238,9 @@ def unknown_field(name: Any) -> str:
     return f"{name!r} is no field of a trial. {advice}"
 
 
-def recorded(probes: str | None, steps: str | None) -> frozenset[str]:
-    """Returns the items of a trial's columns `probes` and `probe_steps`: names, and steps before the end, as text."""
-    return frozenset(filter(None, f"{probes or ''},{steps or ''}".split(",")))
+def recorded(*columns: str | None) -> frozenset[str]:
+    """Returns the items of a trial's columns RECORDED: probes, steps before the end, and import paths, as text."""
+    return frozenset(filter(None, ",".join(column or "" for column in columns).split(",")))
 
 
 def imported(path: str) -> Any:
@@ -262,11 +270,11 @@ def _is_same(one: Any, other: Any) -> bool:
 
 
 def _content(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the fields that the hash covers: all but those of probes and LATER_FIELDS at their defaults."""
+    """Returns the fields that the hash covers: all but RECORDED, and LATER_FIELDS at their defaults."""
     return {
         name: value
         for name, value in fields.items()
-        if not name.startswith("probe") and (name not in LATER_FIELDS or value != FIELDS[name].default)
+        if name not in RECORDED and (name not in LATER_FIELDS or value != FIELDS[name].default)
     }
 
 

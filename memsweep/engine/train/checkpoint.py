@@ -29,7 +29,7 @@ class Record(NamedTuple):
     """The results so far of a member in training."""
 
     curve: list[Point]  # its measurements
-    probed: dict[str, list[Point]]  # table of a probe -> rows
+    probed: dict[str, list[Point]]  # table of a probe, or `metrics` -> rows
 
 
 class CheckpointError(Exception):

@@ -38,7 +38,8 @@ def alone(trial: TrialConfig, program: Program, seconds: float = math.inf) -> Ru
     curve: dict[int, dict[str, Any]] = {}
     while True:
         state, measured = trainer.advance(program, state, trainer.steps_to_measurement(state))
-        curve[int(measured.step[0])] = {name: values[0].item() for name, values in measured.counts.items()}
+        counts = {name: values[0].item() for name, values in measured.counts.items()}
+        curve[int(measured.step[0])] = counts | {value.column: value.value for value in measured.own.get(0, ())}
         if not measured.active[0]:
             return Run(state, curve, {name: values[0].item() for name, values in measured.test.items()}, ended=True)
         if time.monotonic() > until:
@@ -105,7 +106,8 @@ def differences(run: Run, curve: Mapping[int, Mapping[str, Any]], test: Mapping[
     largest: dict[str, float] = {}
     for name, mine, theirs in pairs:
         if mine != theirs:
-            apart = abs(mine - theirs) / max(abs(mine), abs(theirs)) if theirs is not None else float("inf")
+            is_lacking = mine is None or theirs is None  # not stored, or a metric that is not finite
+            apart = math.inf if is_lacking else abs(mine - theirs) / max(abs(mine), abs(theirs))
             largest[name] = max(apart, largest.get(name, 0.0))
     return largest
 

@@ -21,6 +21,20 @@ class Evaluation(NamedTuple):
     right: Tensor  # [M, N] int64, targets that are right
 
 
+class MetricValue(NamedTuple):
+    """One value of a metric of the user's, of one member."""
+
+    metric: str
+    part: str
+    name: str
+    value: float | None  # None: not finite
+
+    @property
+    def column(self) -> str:
+        """Returns the name of the value where it is compared with other measurements."""
+        return f"{self.metric} {self.part} {self.name}"
+
+
 class TrainCounts(NamedTuple):
     """Sums over each member's training set. Recovered and memorized count only wrong labels."""
 

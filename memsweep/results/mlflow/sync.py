@@ -33,6 +33,7 @@ from memsweep.results.mlflow.databases import prepare as prepare
 from memsweep.results.mlflow.projection import Plan, TrialRun, Wanted
 from memsweep.results.storage.location import local_folder, on_disk
 from memsweep.results.storage.store import Store
+from memsweep.spec.config import RECORDED
 from memsweep.spec.options import SHARES
 from memsweep.spec.sweep import LONGEST_NAME
 
@@ -52,7 +53,7 @@ ENDED = ("FINISHED", "FAILED", "KILLED")
 SWEEP, TRIAL = "sweep", "trial"
 """Values of the tag `role`."""
 
-_ENDS = ("trial_id", "attempt_id", "status", "finished_at", "wall_seconds", "probes", "probe_steps")
+_ENDS = ("trial_id", "attempt_id", "status", "finished_at", "wall_seconds", *RECORDED)
 _STEP_COLUMNS = ("trial_id", "step", *dict.fromkeys(name for pair in SHARES.values() for name in pair), "gradient_norm")
 
 
@@ -254,9 +255,14 @@ class Tracking:
         steps: dict[tuple[str, str], list[dict[str, Any]]] = {}
         for step in self.store.rows_of("steps", chosen, _STEP_COLUMNS).to_pylist():
             steps.setdefault((step["trial_id"], step["attempt_id"]), []).append(step)
+        metrics: dict[tuple[str, str], list[dict[str, Any]]] = {}
+        if any(end["metrics"] for end in ends.values()):
+            for row in self.store.rows_of("metrics", chosen).to_pylist():
+                metrics.setdefault((row["trial_id"], row["attempt_id"]), []).append(row)
         for trial, end in ends.items():
-            rows_of_steps = steps.get((trial, end["attempt_id"]), [])
-            yield trial, projection.trial_run(plan.sweep, plan.trials[trial], rows[trial, _version(end)], rows_of_steps)
+            key = (trial, end["attempt_id"])
+            curves = steps.get(key, []), metrics.get(key, [])
+            yield trial, projection.trial_run(plan.sweep, plan.trials[trial], rows[trial, _version(end)], *curves)
 
     def _write(self, run: TrialRun, place: dict[str, str], experiment_id: str) -> str:
         """Writes a run in three calls and returns its id. The last call ends the run; `_query` deletes unended runs."""

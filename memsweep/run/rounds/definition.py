@@ -12,6 +12,7 @@ from typing import Any
 
 from memsweep.results import wanted
 from memsweep.results.storage.store import Store
+from memsweep.results.wanted import Records
 from memsweep.spec.config import TrialConfig
 from memsweep.spec.schema import cell
 from memsweep.spec.sweep import Sweep
@@ -19,7 +20,7 @@ from memsweep.spec.sweep import Sweep
 WANTED_ROWS = 5000
 """Rows of a part of `wanted`: a row takes 4 kB of memory while it is written."""
 
-_NAMES = ["trial_id", "search_fields", "probes", "configuration", "launch_id", "launched_at"]
+_NAMES = ["trial_id", "search_fields", "probes", "metrics", "configuration", "launch_id", "launched_at"]
 
 
 class Definition:
@@ -35,7 +36,7 @@ class Definition:
         self.add = add
         self._launch_id = ""
         self._launched_at = datetime.min.replace(tzinfo=UTC)
-        self._records: dict[str, frozenset[str]] = {}  # of a search: trial_id -> tables of its probes, by position
+        self._records: dict[str, frozenset[str]] = {}  # of a search: trial_id -> what it records, by position
         self._count = 0  # rows of the launch
 
     def note(self, trials: Sequence[TrialConfig], ends: Sequence[int] = (), *, is_over: bool = True) -> None:
@@ -115,6 +116,7 @@ class Definition:
                     "search_fields": search and search.parameters,
                     "round": bisect.bisect_right(ends, number) + 1 if search else None,
                     "probes": cell(trial.probes),
+                    "metrics": cell(trial.metrics),
                     "configuration": json.dumps(trial.flat(), separators=(",", ":")),
                     **self._launch,
                 }
@@ -136,16 +138,15 @@ class Definition:
             json.dumps([search and [search.name, search.parameters], kept]).encode(), digest_size=8
         )
         for trial in self.sweep if search else trials:
-            digest.update(f"{trial.trial_id} {trial.seed} {trial.probes} {trial.probe_steps}\n".encode())
+            items = (trial.probes, trial.probe_steps, *([trial.metrics] if trial.metrics else []))  # as without metrics
+            digest.update(f"{trial.trial_id} {trial.seed} {' '.join(map(str, items))}\n".encode())
         return digest.hexdigest()
 
 
-def probes_before(sweep: str, store: Store) -> dict[str, tuple[tuple[str, ...], tuple[int, ...]]]:
-    """Returns trial_id -> the probes that a sweep wants of it, and the probe_steps."""
-    rows = wanted.of_sweep(sweep, store, ["trial_id", "probes", "configuration"]).to_pylist()
-    return {
-        row["trial_id"]: (tuple(row["probes"].split(",")), wanted.probe_steps(row)) for row in rows if row["probes"]
-    }
+def records_before(sweep: str, store: Store) -> dict[str, Records]:
+    """Returns trial_id -> the probes, probe_steps and metrics that a sweep wants of it."""
+    rows = wanted.of_sweep(sweep, store, ["trial_id", "probes", "metrics", "configuration"]).to_pylist()
+    return {row["trial_id"]: wanted.items(row) for row in rows if row["probes"] or row["metrics"]}
 
 
 def _is_in(stored: Mapping[str, frozenset[str]], trial: TrialConfig) -> bool:

@@ -1,0 +1,79 @@
+"""Checks functions of the user's before training: what they return for a few examples of their trial.
+
+Functions that raise errors are not reported here: their trials fail, each with its cause.
+"""
+
+from __future__ import annotations
+
+import copy
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from memsweep.data import tasks
+from memsweep.engine.nn import models
+from memsweep.engine.train.own_metrics import bound_metric
+from memsweep.spec.config import TrialConfig
+
+EXAMPLES = 256
+"""Most examples that a function is tried with."""
+MOST_VALUES = 50
+"""Most values of a metric: MLflow takes 1,000 values of a trial at a time."""
+_NAME = re.compile(r"[A-Za-z_]\w{0,99}", re.ASCII)
+
+
+def problems(trial: TrialConfig, module: nn.Module) -> Iterator[str]:
+    """Yields a sentence for each function that returns something else than it must."""
+    for path in trial.metrics:
+        yield from _metric_problems(trial, path, answered(trial, module))
+
+
+def answered(trial: TrialConfig, module: nn.Module) -> tuple[Tensor, Tensor, Tensor]:
+    """Returns the outputs in evaluation mode, labels and inputs of the trial's first training examples."""
+    data, form = tasks.load(trial), tasks.form(trial)
+    inputs = torch.tensor(data.inputs[:EXAMPLES]).to(models.dtype(trial))
+    labels = torch.tensor((data.labels if form.kind == "label" else data.targets)[:EXAMPLES])
+    with torch.no_grad():
+        outputs: Tensor = copy.deepcopy(module).eval()(inputs)
+    return outputs, labels.to(models.dtype(trial)) if form.kind == "values" else labels, inputs
+
+
+def _metric_problems(trial: TrialConfig, path: str, tensors: tuple[Tensor, ...]) -> Iterator[str]:
+    where, metric = f"metrics = {path!r}", bound_metric(path, trial.own)
+    try:
+        values, again = (_seeded(metric, tensors) for _ in range(2))
+    except Exception:  # stored as the trial's cause
+        return
+    if not isinstance(values, Mapping) or not values:
+        what = "an empty dict" if isinstance(values, Mapping) else type(values).__name__
+        yield f"{where}: returns {what}; must return a dict of names and scalar tensors."
+        return
+    if wrong := [name for name in values if not isinstance(name, str) or not _NAME.fullmatch(name)]:
+        yield f"{where}: names a value {wrong[0]!r}; a name is a Python identifier of at most 100 ASCII characters."
+    if len(values) > MOST_VALUES:
+        yield f"{where}: returns {len(values)} values; at most {MOST_VALUES}, since each is a curve."
+    for name, value in values.items():
+        if not isinstance(value, Tensor) or value.dim() or value.is_complex():
+            yield f"{where}: {name!r} is {_described(value)}; must be a scalar tensor; reduce it by .mean() or .sum()."
+            return
+    if any(not torch.equal(value, again[name]) and not value.isnan() for name, value in values.items()):
+        yield (
+            f"{where}: returns different numbers for the same inputs in two calls; draw random numbers by torch's "
+            "functions, which the trial's seed governs."
+        )
+
+
+def _seeded(function: Any, tensors: tuple[Tensor, ...]) -> Any:
+    torch.default_generator.manual_seed(0)
+    with torch.no_grad():
+        return function(*tensors)
+
+
+def _described(value: Any) -> str:
+    """Returns type and shape of a tensor, as `float32 [20]`, or the type of another value."""
+    if not isinstance(value, Tensor):
+        return type(value).__name__
+    return f"{str(value.dtype).removeprefix('torch.')} {list(value.shape)}"
