@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from memsweep.spec.config import FIELDS, TrialConfig
 from memsweep.spec.fields.groups import Model
+from memsweep.spec.fields.own import OwnFields
 from memsweep.spec.schema import cell
 
 SMALL: dict[str, Any] = {
@@ -82,6 +83,7 @@ CASES: dict[str, dict[str, Any]] = {
     "sam, own buffers": {"optimizer.name": "sam", "model.family": "tests.cases:Normalized", "optimizer.radius": 0.1},
     "schedule": {"optimizer.momentum": 0.9, "optimizer.schedule": "step:2:0.5"},
     "warm-up, cosine": {"optimizer.momentum": 0.9, "optimizer.schedule": "warmup:1+cosine"},
+    "own schedule": {"optimizer.momentum": 0.9, "optimizer.schedule": "tests.cases:warm", "own.steps": 3},
     "clip": {"optimizer.clip": 0.5},
     "dropout": {"regularization.dropout": 0.3},
     "input dropout": {"regularization.input_dropout": 0.2},
@@ -101,6 +103,8 @@ CASES: dict[str, dict[str, Any]] = {
     "adversarial": {"optimizer.momentum": 0.9, "regularization.adversarial": 0.5, "data.noise_fraction": 1.0},
     "adversarial, dropout": {**ADAMW, "regularization.adversarial": 0.3, "regularization.dropout": 0.2},
     "penalty": {"regularization.penalty": "tests.cases:sharpness", "regularization.penalty_strength": 0.01},
+    "own loss": {"optimizer.objective": "tests.cases:focal", "own.power": 2, "optimizer.momentum": 0.9},
+    "own loss, scalar": {**ADAMW, "optimizer.objective": "tests.cases:spread", "regularization.dropout": 0.2},
     "own buffers": {"model.family": "tests.cases:Normalized", "optimizer.momentum": 0.9},
     "own frozen layer": {
         "model.family": "tests.cases:HalfFrozen",
@@ -253,6 +257,24 @@ def sharpness(parameters: dict[str, Tensor], inputs: Tensor, logits: Tensor) -> 
     """A penalty as a user might write it: confident answers, and the weights' absolute values."""
     weights = torch.stack([value.abs().sum() for value in parameters.values()]).sum()
     return logits.square().mean() + weights / 100
+
+
+def warm(step: int, steps: int, own: OwnFields) -> float:
+    """A schedule: rises over own.steps steps, then falls to 0."""
+    return min((step + 1) / own.steps, (steps - step) / steps)
+
+
+def focal(logits: Tensor, labels: Tensor, inputs: Tensor, own: OwnFields) -> Tensor:
+    """A loss of each example: cross-entropy, less of examples that are right (Lin et al. 2017)."""
+    log_p = logits.log_softmax(-1)
+    hit = torch.where(torch.arange(logits.shape[-1], device=labels.device) == labels[:, None], log_p, 0.0).sum(-1)
+    return -((1 - hit.exp()) ** own.power) * hit
+
+
+def spread(logits: Tensor, labels: Tensor, inputs: Tensor) -> Tensor:
+    """A loss of a whole minibatch: squared errors, less where the inputs are large."""
+    wanted = (torch.arange(logits.shape[-1], device=labels.device) == labels[:, None]).to(logits.dtype)
+    return ((logits - wanted).square().sum(-1) / (1 + inputs.square().mean(-1))).mean()
 
 
 def trial(case: str = "sgd", **fields: Any) -> TrialConfig:

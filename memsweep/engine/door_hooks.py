@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from memsweep.data import tasks
 from memsweep.engine.nn import models
 from memsweep.engine.train.own_metrics import bound_metric
-from memsweep.spec.config import TrialConfig
+from memsweep.engine.train.program import Loss, own_loss
+from memsweep.spec.config import ConfigError, TrialConfig
 
 EXAMPLES = 256
 """Most examples that a function is tried with."""
@@ -27,6 +28,9 @@ _NAME = re.compile(r"[A-Za-z_]\w{0,99}", re.ASCII)
 
 def problems(trial: TrialConfig, module: nn.Module) -> Iterator[str]:
     """Yields a sentence for each function that returns something else than it must."""
+    yield from _schedule_problems(trial)
+    if (loss := own_loss(trial)) is not None:
+        yield from _loss_problems(trial, module, loss)
     for path in trial.metrics:
         yield from _metric_problems(trial, path, answered(trial, module))
 
@@ -39,6 +43,36 @@ def answered(trial: TrialConfig, module: nn.Module) -> tuple[Tensor, Tensor, Ten
     with torch.no_grad():
         outputs: Tensor = copy.deepcopy(module).eval()(inputs)
     return outputs, labels.to(models.dtype(trial)) if form.kind == "values" else labels, inputs
+
+
+def _schedule_problems(trial: TrialConfig) -> Iterator[str]:
+    try:
+        for step in sorted({0, trial.budget // 2, trial.budget - 1}):
+            trial.rate_factor(step)
+    except ConfigError as error:
+        yield from error.problems
+    except Exception:  # stored as the trial's cause
+        return
+
+
+def _loss_problems(trial: TrialConfig, module: nn.Module, loss: Loss) -> Iterator[str]:
+    where = f"optimizer.objective = {trial.optimizer.objective!r}"
+    try:
+        _, labels, inputs = answered(trial, module)
+        torch.default_generator.manual_seed(0)
+        value = loss(copy.deepcopy(module).train()(inputs), labels, inputs)
+    except Exception:  # stored as the trial's cause
+        return
+    if not isinstance(value, Tensor):
+        yield f"{where}: returns {type(value).__name__}; must return a tensor, of losses [B] or a scalar."
+    elif (value.dim() and tuple(value.shape) != (len(inputs),)) or not value.is_floating_point():
+        wanted = f"losses [B] = [{len(inputs)}] of the examples, whose mean is trained, or a scalar"
+        yield f"{where}: returns {_described(value)} for {len(inputs)} examples; must return {wanted}."
+    elif not value.requires_grad:
+        yield (
+            f"{where}: its value has no gradient, so nothing would be trained; compute it from the logits, without "
+            "item(), detach() and torch.no_grad()."
+        )
 
 
 def _metric_problems(trial: TrialConfig, path: str, tensors: tuple[Tensor, ...]) -> Iterator[str]:

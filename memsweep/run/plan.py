@@ -18,7 +18,6 @@ from memsweep.run.policy import isolation, protocols
 from memsweep.run.policy.execution_plan import ExecutionPlan, compile_seconds, guessed_seconds, saved_seconds
 from memsweep.spec import processors
 from memsweep.spec.config import ConfigError, TrialConfig, imported
-from memsweep.spec.options import FAMILIES
 from memsweep.spec.sweep import SweepError
 
 if TYPE_CHECKING:
@@ -113,11 +112,12 @@ def _own_code_tried(trials: Sequence[TrialConfig]) -> tuple[list[str], list[str]
     """Returns problems of and remarks on users' code, each tested on a few examples in a separate process."""
     programs: dict[Hashable, TrialConfig] = {}
     for trial in trials:
-        r, optimizer = trial.regularization, trial.optimizer
-        penalty = r.penalty if r.penalty_strength else "none"
-        if trial.model.family not in FAMILIES or penalty != "none" or trial.metrics:
-            program = (trial.model, tasks.form(trial), *tasks.shape(trial), optimizer.batch_size, trial.compute.dtype)
-            programs.setdefault((*program, penalty, trial.metrics), trial)
+        r = trial.regularization
+        hooks = {*trial.imports} - {trial.data.task} - ({r.penalty} if not r.penalty_strength else set())
+        if hooks:
+            batch, dtype = trial.optimizer.batch_size, trial.compute.dtype
+            program = (trial.model, tasks.form(trial), *tasks.shape(trial), batch, dtype, frozenset(hooks))
+            programs.setdefault(program, trial)
     problems, remarks = list[str](), list[str]()
     silent: set[tuple[str, ...]] = set()  # imports whose code crashes or hangs; the launch reports where
     for trial in programs.values():

@@ -9,18 +9,18 @@ import hashlib
 import importlib
 import json
 import math
+import numbers
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from operator import attrgetter
 from typing import Any
 
-from memsweep.spec.fields import rules
+from memsweep.spec.fields import rules, schedules
 from memsweep.spec.fields.field_spec import checked, number, specs
 from memsweep.spec.fields.groups import Compute, Data, Model, Optimizer, Regularization, Seeds, Stop
 from memsweep.spec.fields.hints import fields_meant, hint
-from memsweep.spec.fields.own import GROUP, Fields, OwnFields, wrong_name
-from memsweep.spec.fields.schedules import schedule_factor
+from memsweep.spec.fields.own import GROUP, Fields, OwnFields, bound, wrong_name
 from memsweep.spec.mends import protocol_of
 from memsweep.spec.options import IMPORT_PATH, LIMIT, PROBES, PROTOCOL, STREAMS
 
@@ -164,8 +164,10 @@ class TrialConfig:
 
     @property
     def imports(self) -> tuple[str, ...]:
-        """Returns the import paths of user code in this configuration: task, network, penalty, metrics."""
-        named = (self.data.task, self.model.family, self.regularization.penalty, *self.metrics)
+        """Returns the import paths of user code in this configuration, from all fields that take them."""
+        optimizer = self.optimizer
+        named = (self.data.task, self.model.family, self.regularization.penalty)
+        named += (optimizer.objective, optimizer.schedule, *self.metrics)
         return tuple(path for path in named if IMPORT_PATH.fullmatch(path))
 
     @property
@@ -182,9 +184,16 @@ class TrialConfig:
         return min(max(-(-epoch * examples // batch), step + 1), self.budget)
 
     def rate_factor(self, step: int) -> float:
-        """Returns the schedule's factor of the learning rate at this step, from 0."""
+        """Returns the schedule's factor of the learning rate at this step, from 0.
+
+        Raises ConfigError where a user's schedule returns anything but a finite number of 0 or more.
+        """
         optimizer = self.optimizer
-        return schedule_factor(optimizer.schedule, step, self.budget, optimizer.batch_size, self.data.examples)
+        if schedules.is_own(optimizer.schedule):
+            return _own_factor(optimizer.schedule, self.own, step, self.budget)
+        return schedules.schedule_factor(
+            optimizer.schedule, step, self.budget, optimizer.batch_size, self.data.examples
+        )
 
     def pause(self, share: float) -> int:
         """Returns the first measured step at or after this share of the budget.  share: in (0, 1]."""
@@ -262,6 +271,25 @@ def imported(path: str) -> Any:
                 "The module must be importable where memsweep runs, e.g. through PYTHONPATH."
             ]
         ) from error
+
+
+@lru_cache(maxsize=1024)
+def _own_schedule(path: str, own: OwnFields) -> Any:
+    return bound(imported(path), own)
+
+
+def _own_factor(path: str, own: OwnFields, step: int, steps: int) -> float:
+    """Returns the factor of a user's schedule `(step, steps)`."""
+    factor = _own_schedule(path, own)(step, steps)
+    is_number = isinstance(factor, numbers.Real) and not isinstance(factor, bool)
+    if not is_number or not 0 <= factor < math.inf:
+        raise ConfigError(
+            [
+                f"optimizer.schedule = {path!r}: returns {factor!r} at step {step} of {steps}; must return a finite "
+                "number of 0 or more, by which the learning rate is multiplied."
+            ]
+        )
+    return float(factor)
 
 
 def _is_same(one: Any, other: Any) -> bool:

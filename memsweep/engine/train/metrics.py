@@ -54,7 +54,7 @@ def answers(form: Form, outputs: Tensor, wanted: Tensor, objective: str = "cross
     """Returns the evaluation of these outputs.
 
     outputs: [M, E, K], or [M, E, L, O].  wanted: [M, E] labels, [M, E, L] tokens or [M, E, L O] numbers.
-    objective: of labels, as in optimizer.objective.
+    objective: of labels, as in optimizer.objective; the loss of a user's objective is measured as cross-entropy.
 
     In tasks without labels, an example has the label 0, which is predicted where all its targets are right; its loss is
     the sum over its targets. A number has the loss of a normal density of deviation 1, without its constant: half its

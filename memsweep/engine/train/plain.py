@@ -17,7 +17,7 @@ from memsweep.engine.nn import models, regularizers
 from memsweep.engine.nn.regularizers import Perturbation
 from memsweep.engine.nn.sequence_models import Recurrent
 from memsweep.engine.train import plain_optimizers, streams, trainer
-from memsweep.engine.train.program import Program
+from memsweep.engine.train.program import Program, own_loss
 from memsweep.spec.config import TrialConfig, imported
 from memsweep.spec.fields.own import bound
 from memsweep.spec.options import FAMILIES
@@ -69,7 +69,9 @@ def _loss(
 ) -> Tensor:
     r = trial.regularization
     logits = _forward(model, x, hidden)
-    if trial.optimizer.objective == "squared":
+    if (own := own_loss(trial)) is not None:
+        loss = own(logits, y, x).mean()
+    elif trial.optimizer.objective == "squared":
         loss = functional.mse_loss(logits, functional.one_hot(y, logits.shape[1]).to(logits.dtype))
     else:
         loss = _task_loss(logits, y, r.label_smoothing)

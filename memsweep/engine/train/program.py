@@ -19,6 +19,9 @@ from memsweep.spec.fields.own import NO_FIELDS, OwnFields, bound
 Penalty = Callable[[dict[str, Tensor], Tensor, Tensor], Tensor]
 """A user's regularizer of one member: (parameters by name, inputs [B, D], logits [B, K]) -> a scalar."""
 
+Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""A user's loss of one member: (logits [B, K], labels [B], inputs [B, D]) -> losses [B], or a scalar."""
+
 MODES = ("fused", "serial")
 """fused: all members as one lifted program.  serial: members in turn, each by the library's own kernels."""
 
@@ -42,8 +45,9 @@ class Program(NamedTuple):
     model: Model
     matmul: str  # precision of float32 products, as torch.set_float32_matmul_precision names it
     objective: str = "cross_entropy"  # of labels
+    loss: Loss | None = None  # in place of a built-in objective
     penalty: Penalty | None = None
-    own: OwnFields = NO_FIELDS  # which the module and the penalty may read
+    own: OwnFields = NO_FIELDS  # which the module, the loss and the penalty may read
     mode: str = "fused"
     compiled: bool = False  # the step is one compiled program instead of torch's operations one by one
 
@@ -93,11 +97,18 @@ def compose(
         model=first.model,
         matmul=first.compute.matmul,
         objective=first.optimizer.objective,
+        loss=own_loss(first),
         penalty=None if penalty == "none" else bound(imported(penalty), first.own),
         own=first.own,
         mode=mode,
         compiled=compiled,
     )
+
+
+def own_loss(trial: TrialConfig) -> Loss | None:
+    """Returns the user's function that optimizer.objective names; None: the objective is built in."""
+    objective = trial.optimizer.objective
+    return bound(imported(objective), trial.own) if ":" in objective else None
 
 
 def strengths(trial: TrialConfig) -> dict[str, float]:

@@ -138,7 +138,10 @@ def member_loss(program: Program, forward: Callable[..., Tensor], parameters: Te
     changes = {"hidden": change} if any(sample.hidden) else {}
     smoothing = sample.strengths.get("label_smoothing")
     logits = forward(sample.inputs, **changes)
-    loss = answer_loss(program.form, program.objective, logits, sample.wanted, smoothing)
+    if program.loss is not None:
+        loss = program.loss(logits, sample.wanted, sample.inputs).mean()  # the mean of a scalar is the scalar
+    else:
+        loss = answer_loss(program.form, program.objective, logits, sample.wanted, smoothing)
     if sample.critical:
         weight = sample.strengths["adversarial"]
         answers = forward(sample.critical["inputs"], **changes)

@@ -230,7 +230,7 @@ def _choice(
 def _is_worth_measuring(trials: Sequence[TrialConfig], workers: int) -> bool:
     """Returns whether there is enough to do. A user's module is always measured: it may not be liftable."""
     first = trials[0]
-    if first.model.family not in FAMILIES or first.regularization.penalty != "none":
+    if first.model.family not in FAMILIES or first.regularization.penalty != "none" or ":" in first.optimizer.objective:
         return True
     if first.model.family == "cnn":
         return len(trials) > 1

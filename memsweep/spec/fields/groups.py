@@ -26,7 +26,7 @@ from memsweep.spec.options import (
 class Data:
     """Task, sizes, labels and noise of the data."""
 
-    task: str = choice("digits", TASKS, "where inputs and labels come from", or_path=True)
+    task: str = choice("digits", TASKS, "where inputs and labels come from", or_path="my_lab.nets:MyNet")
     examples: int = number(1000, "training examples (N)", 1)
     validation_examples: int = number(500, "validation examples, never corrupted")
     test_examples: int = number(0, "test examples, never corrupted, used once at the end")
@@ -46,7 +46,7 @@ class Data:
 class Model:
     """Architecture and first weights of the network."""
 
-    family: str = choice("mlp", FAMILIES, "kind of network", or_path=True)
+    family: str = choice("mlp", FAMILIES, "kind of network", or_path="my_lab.nets:MyNet")
     width: int = number(32, "units of a hidden layer (H); cnn: channels of a convolution", 1)
     depth: int = number(2, "hidden layers; 0: a linear classifier; cnn: its two convolutions, so only 2")
     cell: str = choice("none", ("none", *CELLS), "recurrent cell of family recurrent; PRU-style ones are reconstructed")
@@ -104,6 +104,7 @@ class Optimizer:
         "cross_entropy",
         OBJECTIVES,
         "loss of labels; squared: mean over classes of the squared distance from one-hot answers",
+        or_path="my_lab.losses:hinge",
     )
     schedule: str = checked("constant", "learning rate over time", ALLOWED, is_schedule)
 
