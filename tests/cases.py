@@ -83,6 +83,14 @@ CASES: dict[str, dict[str, Any]] = {
     "sam, own buffers": {"optimizer.name": "sam", "model.family": "tests.cases:Normalized", "optimizer.radius": 0.1},
     "schedule": {"optimizer.momentum": 0.9, "optimizer.schedule": "step:2:0.5"},
     "warm-up, cosine": {"optimizer.momentum": 0.9, "optimizer.schedule": "warmup:1+cosine"},
+    "own optimizer": {
+        **{"optimizer.name": "torch.optim:NAdam", "optimizer.learning_rate": 0.01, "optimizer.schedule": "cosine"},
+        **{"regularization.weight_decay": 0.01, "own.momentum_decay": 0.01, "optimizer.clip": 0.5},
+    },
+    "own optimizer of the user's": {
+        **{"optimizer.name": "tests.cases:Signs", "optimizer.learning_rate": 0.01, "optimizer.momentum": 0.9},
+        **{"model.family": "tests.cases:HalfFrozen", "own.noise": 0.1, "optimizer.schedule": "step:2:0.5"},
+    },
     "own schedule": {"optimizer.momentum": 0.9, "optimizer.schedule": "tests.cases:warm", "own.steps": 3},
     "clip": {"optimizer.clip": 0.5},
     "dropout": {"regularization.dropout": 0.3},
@@ -257,6 +265,29 @@ def sharpness(parameters: dict[str, Tensor], inputs: Tensor, logits: Tensor) -> 
     """A penalty as a user might write it: confident answers, and the weights' absolute values."""
     weights = torch.stack([value.abs().sum() for value in parameters.values()]).sum()
     return logits.square().mean() + weights / 100
+
+
+class Signs(torch.optim.Optimizer):
+    """Steps along the signs of a mean of gradients, with noise that it draws itself; counts its steps in the group."""
+
+    def __init__(self, params: Any, lr: float, momentum: float = 0.0, noise: float = 0.0, unused: int = 3):
+        super().__init__(params, {"lr": lr, "momentum": momentum, "noise": noise, "steps": 0})
+
+    @torch.no_grad()
+    def step(self) -> None:  # type: ignore[override]
+        """Moves the parameters; replaces those with one axis instead of changing them in place."""
+        for group in self.param_groups:
+            group["steps"] += 1
+            for weight in group["params"]:
+                state = self.state[weight]
+                first = weight.grad.double() if not state else state["mean"]
+                state["mean"] = group["momentum"] * first + (1 - group["momentum"]) * weight.grad
+                noise = group["noise"] / group["steps"] * torch.randn_like(weight)
+                moved = weight - group["lr"] * (state["mean"].sign().to(weight) + noise)
+                if weight.dim() == 1:
+                    weight.data = moved
+                else:
+                    weight.copy_(moved)
 
 
 def warm(step: int, steps: int, own: OwnFields) -> float:

@@ -18,14 +18,12 @@ from torch import Tensor, nn
 
 from memsweep.data import tasks
 from memsweep.engine import door_hooks
+from memsweep.engine.door_hooks import MOST_NAMES, unequal
 from memsweep.engine.nn import models
 from memsweep.engine.train.evaluation import rows_at_a_time
 from memsweep.spec.config import TrialConfig, imported
 from memsweep.spec.fields.own import bound
 from memsweep.spec.options import FAMILIES
-
-MOST_NAMES = 5
-"""Most attributes listed in a sentence."""
 
 
 def problems(trial: TrialConfig) -> list[str]:
@@ -104,7 +102,7 @@ def _drawing_problems(trial: TrialConfig, module: nn.Module, inputs: Tensor) -> 
     where, shape = f"model.family = {trial.model.family!r}", tasks.shape(trial)
     state = random.getstate(), np.random.get_state()
     again = models.build(trial, *shape)
-    if names := _unequal(_numbers(module), _numbers(again)):
+    if names := unequal(_numbers(module), _numbers(again)):
         yield (
             f"{where}: {_listed(names)} differ each time the network is built with the same seed; "
             "draw them by torch's functions, which the trial's seed governs."
@@ -123,7 +121,7 @@ def _drawing_problems(trial: TrialConfig, module: nn.Module, inputs: Tensor) -> 
                 "draw random numbers by torch's functions, which the trial's seed governs."
             )
         elif not _are_same(runs[0], runs[2]):
-            names = _unequal(_attributes(module), _attributes(other)) or ["something"]
+            names = unequal(_attributes(module), _attributes(other)) or ["something"]
             yield (
                 f"{where}: the seed sets {_listed(names)}, neither parameter nor buffer, so that all members of a pack "
                 "would share the values of the first member; use register_buffer or nn.Parameter."
@@ -197,23 +195,6 @@ def _attributes(module: nn.Module) -> dict[str, Any]:
 
 
 _OF_MODULES = frozenset(vars(nn.Module()))
-
-
-def _unequal(ones: Mapping[str, Any], others: Mapping[str, Any]) -> list[str]:
-    return [name for name, value in ones.items() if not _are_equal(value, others.get(name))]
-
-
-def _are_equal(value: Any, other: Any) -> bool:
-    """Compares numbers, texts, and tensors, arrays, lists and dicts of them; other types count as equal."""
-    if isinstance(value, Tensor):
-        return isinstance(other, Tensor) and value.shape == other.shape and torch.equal(value, other)
-    if isinstance(value, np.ndarray):
-        return isinstance(other, np.ndarray) and np.array_equal(value, other)
-    if isinstance(value, dict):
-        return isinstance(other, dict) and value.keys() == other.keys() and not _unequal(value, other)
-    if isinstance(value, list | tuple):
-        return isinstance(other, list | tuple) and len(value) == len(other) and all(map(_are_equal, value, other))
-    return type(value) not in (bool, int, float, complex, str, np.float64, np.float32) or value == other
 
 
 def _listed(names: list[str]) -> str:

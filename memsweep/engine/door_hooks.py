@@ -6,21 +6,27 @@ Functions that raise errors are not reported here: their trials fail, each with 
 from __future__ import annotations
 
 import copy
+import inspect
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from memsweep.data import tasks
 from memsweep.engine.nn import models
+from memsweep.engine.train import own_optimizers
 from memsweep.engine.train.own_metrics import bound_metric
 from memsweep.engine.train.program import Loss, own_loss
-from memsweep.spec.config import ConfigError, TrialConfig
+from memsweep.spec.config import ConfigError, TrialConfig, imported
 
 EXAMPLES = 256
 """Most examples that a function is tried with."""
+MOST_NAMES = 5
+"""Most attributes listed in a sentence."""
 MOST_VALUES = 50
 """Most values of a metric: MLflow takes 1,000 values of a trial at a time."""
 _NAME = re.compile(r"[A-Za-z_]\w{0,99}", re.ASCII)
@@ -29,6 +35,8 @@ _NAME = re.compile(r"[A-Za-z_]\w{0,99}", re.ASCII)
 def problems(trial: TrialConfig, module: nn.Module) -> Iterator[str]:
     """Yields a sentence for each function that returns something else than it must."""
     yield from _schedule_problems(trial)
+    if own_optimizers.is_own(trial.optimizer.name):
+        yield from _optimizer_problems(trial, module)
     if (loss := own_loss(trial)) is not None:
         yield from _loss_problems(trial, module, loss)
     for path in trial.metrics:
@@ -53,6 +61,60 @@ def _schedule_problems(trial: TrialConfig) -> Iterator[str]:
         yield from error.problems
     except Exception:  # stored as the trial's cause
         return
+
+
+def _optimizer_problems(trial: TrialConfig, module: nn.Module) -> Iterator[str]:
+    where, kind = f"optimizer.name = {trial.optimizer.name!r}", imported(trial.optimizer.name)
+    if not isinstance(kind, type) or not issubclass(kind, Optimizer):
+        yield f"{where}: is no subclass of torch.optim.Optimizer; name a class of torch.optim, or derive one."
+        return
+    closure = inspect.signature(kind.step).parameters.get("closure")
+    if closure is not None and closure.default is inspect.Parameter.empty:
+        yield (
+            f"{where}: its step needs a closure, which computes the loss several times in one step; memsweep computes "
+            "one gradient a step. Use an optimizer whose step() needs no closure."
+        )
+        return
+    names = inspect.signature(kind).parameters
+    for name, field in (("weight_decay", "regularization.weight_decay"), ("momentum", "optimizer.momentum")):
+        value = own_optimizers.fields(trial)[name]
+        if value and name not in names:
+            yield f"{field} = {value!r}: the constructor of {kind.__name__} has no parameter {name}; set {field} to 0."
+    if trial.optimizer.schedule != "constant" and "lr" not in names:
+        yield (
+            f"optimizer.schedule = {trial.optimizer.schedule!r}: the constructor of {kind.__name__} has no parameter "
+            "lr; set optimizer.schedule to constant."
+        )
+    yield from _state_problems(trial, module, where)
+
+
+def _state_problems(trial: TrialConfig, module: nn.Module, where: str) -> Iterator[str]:
+    """Yields a sentence if an optimizer keeps something where checkpoints don't find it."""
+    weights = {name: copy.deepcopy(weight).detach() for name, weight in models.trained(module).items()}
+    try:
+        member = own_optimizers.of_member(trial, {name: weight[None] for name, weight in weights.items()}, 0)
+        before = _attributes(member.optimizer)
+        for _ in range(2):
+            gradients = {name: torch.ones_like(weight)[None] for name, weight in weights.items()}
+            own_optimizers.update_(member, {n: w[None] for n, w in weights.items()}, gradients, 0.001)
+        after, state = _attributes(member.optimizer), own_optimizers.saved(member)
+    except Exception:  # stored as the trial's cause
+        return
+    if names := unequal(after, before):
+        yield (
+            f"{where}: its step changes {', '.join(names[:MOST_NAMES])}, which a checkpoint does not hold; keep it in "
+            "self.state[parameter] or in self.param_groups."
+        )
+    try:
+        own_optimizers.unpacked(own_optimizers.packed([state]))
+    except Exception:
+        yield f"{where}: its state holds objects that a checkpoint can't hold; keep tensors, numbers and texts there."
+
+
+def _attributes(optimizer: Optimizer) -> dict[str, Any]:
+    """Returns a copy of the attributes of an optimizer that torch's optimizers lack."""
+    ordinary = vars(torch.optim.SGD([nn.Parameter(torch.zeros(1))])).keys() | {"_opt_called", "_step_count"}
+    return copy.deepcopy({name: value for name, value in vars(optimizer).items() if name not in ordinary})
 
 
 def _loss_problems(trial: TrialConfig, module: nn.Module, loss: Loss) -> Iterator[str]:
@@ -111,3 +173,21 @@ def _described(value: Any) -> str:
     if not isinstance(value, Tensor):
         return type(value).__name__
     return f"{str(value.dtype).removeprefix('torch.')} {list(value.shape)}"
+
+
+def unequal(ones: Mapping[str, Any], others: Mapping[str, Any]) -> list[str]:
+    """Returns the names of values that differ."""
+    return [name for name, value in ones.items() if not _are_equal(value, others.get(name))]
+
+
+def _are_equal(value: Any, other: Any) -> bool:
+    """Compares numbers, texts, and tensors, arrays, lists and dicts of them; other types count as equal."""
+    if isinstance(value, Tensor):
+        return isinstance(other, Tensor) and value.shape == other.shape and torch.equal(value, other)
+    if isinstance(value, np.ndarray):
+        return isinstance(other, np.ndarray) and np.array_equal(value, other)
+    if isinstance(value, dict):
+        return isinstance(other, dict) and value.keys() == other.keys() and not unequal(value, other)
+    if isinstance(value, list | tuple):
+        return isinstance(other, list | tuple) and len(value) == len(other) and all(map(_are_equal, value, other))
+    return type(value) not in (bool, int, float, complex, str, np.float64, np.float32) or value == other

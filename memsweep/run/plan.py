@@ -116,7 +116,8 @@ def _own_code_tried(trials: Sequence[TrialConfig]) -> tuple[list[str], list[str]
         hooks = {*trial.imports} - {trial.data.task} - ({r.penalty} if not r.penalty_strength else set())
         if hooks:
             batch, dtype = trial.optimizer.batch_size, trial.compute.dtype
-            program = (trial.model, tasks.form(trial), *tasks.shape(trial), batch, dtype, frozenset(hooks))
+            unread = (bool(trial.optimizer.momentum), bool(r.weight_decay))  # a user's optimizer may lack them
+            program = (trial.model, tasks.form(trial), *tasks.shape(trial), batch, dtype, unread, frozenset(hooks))
             programs.setdefault(program, trial)
     problems, remarks = list[str](), list[str]()
     silent: set[tuple[str, ...]] = set()  # imports whose code crashes or hangs; the launch reports where

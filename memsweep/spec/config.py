@@ -167,7 +167,7 @@ class TrialConfig:
         """Returns the import paths of user code in this configuration, from all fields that take them."""
         optimizer = self.optimizer
         named = (self.data.task, self.model.family, self.regularization.penalty)
-        named += (optimizer.objective, optimizer.schedule, *self.metrics)
+        named += (optimizer.objective, optimizer.name, optimizer.schedule, *self.metrics)
         return tuple(path for path in named if IMPORT_PATH.fullmatch(path))
 
     @property

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import pickle
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -15,6 +16,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
+from memsweep.engine.train import own_optimizers
 from memsweep.engine.train.program import Program
 from memsweep.engine.train.state import History, State, fitted_to, map_tensors
 
@@ -41,6 +43,8 @@ def dump(state: State, records: Sequence[Record], note: Mapping[str, Any]) -> by
     tensors = {name: value.detach().to("cpu", copy=True).contiguous() for name, value in _changed(state).items()}
     tensors["step"] = torch.from_numpy(state.step.copy())
     tensors |= _packed([record.curve for record in records])
+    if optimizers := [member.optimizer for member in state.members if member.optimizer]:
+        tensors["optimizers"] = own_optimizers.packed([own_optimizers.saved(own) for own in optimizers])
     text = json.dumps([record.probed for record in records], separators=(",", ":"))
     tensors["probed"] = torch.frombuffer(bytearray(text.encode()), dtype=torch.uint8)
     members = [member.trial.trial_id for member in state.members]
@@ -74,7 +78,10 @@ def restore(program: Program, state: State, content: bytes) -> tuple[State, dict
     try:
         probed = json.loads(tensors["probed"].numpy().tobytes())
         fields = _with_rows(program, state, tensors, slots, sources)
-    except (KeyError, RuntimeError, IndexError) as error:
+        states = own_optimizers.unpacked(tensors["optimizers"]) if own_optimizers.is_own(program.optimizer) else []
+        for slot, source in rows if states else ():
+            own_optimizers.restore_(state.members[slot].optimizer, states[source])
+    except (KeyError, RuntimeError, IndexError, ValueError, pickle.UnpicklingError) as error:
         raise CheckpointError(f"it is of another program ({error})") from error
     return state._replace(step=step, **fields), {members[row]: Record(curves[row], probed[row]) for _, row in rows}
 

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from memsweep.engine.train import trainer
+from memsweep.engine.train import own_optimizers, trainer
 from memsweep.engine.train.evaluation import first_answers, numbers_of
 from memsweep.engine.train.program import Program
 from memsweep.engine.train.state import State, select
@@ -77,7 +77,9 @@ def program_deviation(program: Program, state: State) -> float | None:
 
 
 def _tried(program: Program, state: State) -> dict[str, Tensor]:
-    """Weights and buffers after a few steps, and LOSSES, members first."""
+    """Weights and buffers after a few steps, and LOSSES, members first; optimizers of the state stay as they were."""
+    copies = [m._replace(optimizer=m.optimizer and own_optimizers.copied(m.optimizer, m.trial)) for m in state.members]
+    state = state._replace(members=tuple(copies))
     state, _ = trainer.train(program, state, TWIN_STEPS)
     return {**numbers_of(state), LOSSES: first_answers(program, state).loss}
 

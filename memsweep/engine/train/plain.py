@@ -16,7 +16,7 @@ from memsweep.engine import adversarial
 from memsweep.engine.nn import models, regularizers
 from memsweep.engine.nn.regularizers import Perturbation
 from memsweep.engine.nn.sequence_models import Recurrent
-from memsweep.engine.train import plain_optimizers, streams, trainer
+from memsweep.engine.train import own_optimizers, plain_optimizers, streams, trainer
 from memsweep.engine.train.program import Program, own_loss
 from memsweep.spec.config import TrialConfig, imported
 from memsweep.spec.fields.own import bound
@@ -39,12 +39,12 @@ def train(trial: TrialConfig, steps: int, device: str | torch.device = "cpu") ->
     norms = []
     for step in range(steps):
         for optimizer in optimizers:
-            optimizer.param_groups[0]["lr"] = o.learning_rate * trial.rate_factor(step)
+            own_optimizers.set_rate(optimizer, o.learning_rate * trial.rate_factor(step))
         step_key = _step_key(trial, step).to(device)
         places = _places(trial, program, step_key)
         x, y = regularizers.applied(places[0], inputs[order[step]][None])[0], wanted[order[step]]
         attacked = _critical_samples(model, x, step_key, data.input_range) if r.adversarial else None
-        if trial.model.family not in FAMILIES:
+        if trial.model.family not in FAMILIES or own_optimizers.is_own(o.name):
             torch.manual_seed(int(step_key))
         backward = partial(_backward, model, trial, x, y, places[1:], attacked)
         backward()

@@ -8,13 +8,16 @@ import torch
 from torch import Tensor, nn
 from torch.optim import SGD, Adam, AdamW, Optimizer, RMSprop
 
+from memsweep.engine.train import own_optimizers
 from memsweep.spec.config import TrialConfig
 
 
 def optimizers(model: nn.Module, trial: TrialConfig) -> list[Optimizer]:
-    """Returns the optimizers of a trial, each for its part of the parameters; each has a single group."""
+    """Returns the optimizers of a trial, each for its part of the parameters; built-in ones have a single group."""
     o, decay = trial.optimizer, trial.regularization.weight_decay
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    if own_optimizers.is_own(o.name):
+        return [own_optimizers.build(trial, parameters)]
     beta1, beta2 = o.betas
 
     def adamw(some: Iterable[Tensor]) -> Optimizer:

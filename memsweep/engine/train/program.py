@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from memsweep.data import tasks
 from memsweep.data.form import Form
 from memsweep.engine.nn import models
+from memsweep.engine.train import own_optimizers
 from memsweep.spec.config import TrialConfig, imported
 from memsweep.spec.fields.groups import Model
 from memsweep.spec.fields.own import NO_FIELDS, OwnFields, bound
@@ -60,11 +61,13 @@ class Program(NamedTuple):
 def compose(
     trials: Sequence[TrialConfig], device: str = "cpu", *, mode: str = "fused", compiled: bool = False
 ) -> Program:
-    """Returns the program of these trials, which agree in all fields of `packing.program_key`.  mode: one of MODES.
+    """Returns the program of these trials, which agree in all fields of `packing.program_key`.
 
+    mode: one of MODES; members with a user's optimizer always follow in turn.
     compiled: ignored in the mode serial, and where compiling would unroll the steps of sequences.
     """
     first = trials[0]
+    mode = "serial" if own_optimizers.is_own(first.optimizer.name) else mode
     input_dim, classes = tasks.shape(first)
     module = models.build(first, input_dim, classes).train()
     compiled = compiled and mode == "fused" and first.model.family != "recurrent"

@@ -12,8 +12,9 @@ from torch.nn import functional
 
 from memsweep.data import tasks
 from memsweep.engine.nn import models
-from memsweep.engine.train import optim
+from memsweep.engine.train import optim, own_optimizers
 from memsweep.engine.train.optim import Coefficients, Tensors
+from memsweep.engine.train.own_optimizers import OwnOptimizer
 from memsweep.engine.train.program import Program, strengths
 from memsweep.spec.config import TrialConfig
 from memsweep.spec.seeds import key
@@ -26,6 +27,7 @@ class Member(NamedTuple):
     data: tasks.TrialData
     parameter_count: int  # trained
     frozen_count: int
+    optimizer: OwnOptimizer | None = None  # a user's; it changes with the member's training
 
 
 class Examples(NamedTuple):
@@ -95,6 +97,9 @@ def init(program: Program, trials: Sequence[TrialConfig]) -> State:
         members.append(Member(trial, tasks.load(trial), *(_size(tensors) for tensors in (parameters_of, frozen))))
     stacked = _stacked(program, parameters)
     examples = _examples(program, members)
+    if own_optimizers.is_own(program.optimizer):
+        for m, member in enumerate(members):
+            members[m] = member._replace(optimizer=own_optimizers.of_member(member.trial, stacked, m))
     return State(
         members=tuple(members),
         step=np.zeros(len(members), dtype=np.int64),

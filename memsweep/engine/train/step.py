@@ -15,7 +15,7 @@ from memsweep.engine import adversarial
 from memsweep.engine.nn import models
 from memsweep.engine.nn.losses import answer_loss
 from memsweep.engine.nn.regularizers import Perturbation, applied, perturbation
-from memsweep.engine.train import optim, streams
+from memsweep.engine.train import optim, own_optimizers, streams
 from memsweep.engine.train.lifting import call, lifted_gradient
 from memsweep.engine.train.optim import Tensors
 from memsweep.engine.train.program import Program
@@ -57,10 +57,9 @@ def train_step(program: Program, state: State, batch: Batch) -> Tensor:
         critical["inputs"] = adversarial.training_inputs(program, state, inputs, batch.keys)
     sample = Sample(inputs, wanted, hidden, state.strengths, critical)
     # losses are means per member, not over members, which would divide every gradient by M
-    if program.mode == "serial" and program.model.family not in FAMILIES:
-        torch.manual_seed(
-            int(batch.keys[0])
-        )  # for random numbers that a user's module draws itself, as nn.Dropout does
+    if program.mode == "serial" and (program.model.family not in FAMILIES or own_optimizers.is_own(program.optimizer)):
+        # for random numbers that a user's module or optimizer draws itself, as nn.Dropout does
+        torch.manual_seed(int(batch.keys[0]))
     gradients = _gradients(program, state, sample)
     if program.optimizer == "sam":
         gradients = _gradients_nearby(program, state, sample, gradients)
@@ -68,6 +67,12 @@ def train_step(program: Program, state: State, batch: Batch) -> Tensor:
     coefficients = state.coefficients._replace(rate=batch.rate)
     if "clip" in program.uses:
         optim.clip_(gradients, norms, coefficients.clip)
+    if own_optimizers.is_own(program.optimizer):
+        (member,), (step,) = state.members, state.step.tolist()
+        assert member.optimizer is not None
+        rate = member.trial.optimizer.learning_rate * member.trial.rate_factor(step)  # not rounded to the dtype
+        own_optimizers.update_(member.optimizer, state.parameters, gradients, rate)
+        return norms
     optim.update_(program.optimizer, state.parameters, gradients, state.moments, coefficients, batch.corrections)
     return norms
 

@@ -109,6 +109,7 @@ def _in_turn(program: Program, state: State, batches: Batch) -> Tensor:
         for module in (program.module, program.evaluated):
             hold(module, view)
         for s in range(len(batches.rows)):
+            view = view._replace(members=state.members[m : m + 1], step=state.step[m : m + 1] + s)
             norms[m : m + 1] = train_step(program, view, Batch(*(values[s, m : m + 1] for values in batches)))
             release(program.module, view)
     return norms

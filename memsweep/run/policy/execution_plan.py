@@ -204,6 +204,9 @@ def _choice(
     name: str, trials: Sequence[TrialConfig], device: str, workers: int, measured: Calibration | None
 ) -> ExecutionPlan:
     steps = sum(trial.budget for trial in trials) / workers
+    if ":" in trials[0].optimizer.name:
+        reason = f"optimizer.name = {trials[0].optimizer.name!r} is one object a member, and moves one member at a time"
+        return ExecutionPlan("serial", slots=IN_TURN_SLOTS, reason=reason)
 
     def saved(seconds: float | None) -> float:
         """Returns the seconds of each member step that compiling saves, where it pays; else 0."""
@@ -228,8 +231,10 @@ def _choice(
 
 
 def _is_worth_measuring(trials: Sequence[TrialConfig], workers: int) -> bool:
-    """Returns whether there is enough to do. A user's module is always measured: it may not be liftable."""
+    """Returns whether there is enough to do. A user's code is always measured: it may not be liftable."""
     first = trials[0]
+    if ":" in first.optimizer.name:  # its members always follow in turn
+        return False
     if first.model.family not in FAMILIES or first.regularization.penalty != "none" or ":" in first.optimizer.objective:
         return True
     if first.model.family == "cnn":

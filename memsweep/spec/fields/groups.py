@@ -85,7 +85,7 @@ class Regularization:
 class Optimizer:
     """Update rule, its rates, batch size, epochs and objective."""
 
-    name: str = choice("sgd", OPTIMIZERS, "update rule")
+    name: str = choice("sgd", OPTIMIZERS, "update rule", or_path="torch.optim:Adagrad")
     learning_rate: float = number(0.1, "learning rate")
     momentum: float = number(0.0, "momentum of sgd, nesterov, sam, rmsprop and muon", 0, 1, below=True)
     betas: tuple[float, ...] = checked(
