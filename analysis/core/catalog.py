@@ -47,8 +47,12 @@ class Answer:
     @property
     def figures(self) -> list[figures.Figure]:
         """Returns the module's figures for which the sweep has trials."""
-        own = self.module.figures_of(self.summary) if hasattr(self.module, "figures_of") else ()
-        return [figure for figure in (*self.module.FIGURES, *own) if not figure.only or len(figure.about(self.chosen))]
+        of_summary = self.module.figures_of(self.summary) if hasattr(self.module, "figures_of") else ()
+        return [
+            figure
+            for figure in (*self.module.FIGURES, *of_summary)
+            if not figure.only or len(figure.about(self.chosen))
+        ]
 
 
 def questions(sweep: str, search: str | None = None, also: Sequence[str] = ()) -> dict[str, ModuleType | Broken]:

@@ -113,7 +113,11 @@ def _own_code_tried(trials: Sequence[TrialConfig]) -> tuple[list[str], list[str]
     programs: dict[Hashable, TrialConfig] = {}
     for trial in trials:
         r = trial.regularization
-        hooks = {*trial.imports} - {trial.data.task} - ({r.penalty} if not r.penalty_strength else set())
+        hooks = (
+            {*trial.imports}
+            - {trial.data.task, trial.data.noise_kind}
+            - ({r.penalty} if not r.penalty_strength else set())
+        )
         if hooks:
             batch, dtype = trial.optimizer.batch_size, trial.compute.dtype
             unread = (bool(trial.optimizer.momentum), bool(r.weight_decay))  # a user's optimizer may lack them

@@ -165,8 +165,8 @@ class TrialConfig:
     @property
     def imports(self) -> tuple[str, ...]:
         """Returns the import paths of user code in this configuration, from all fields that take them."""
-        optimizer = self.optimizer
-        named = (self.data.task, self.model.family, self.regularization.penalty)
+        data, optimizer = self.data, self.optimizer
+        named = (data.task, data.noise_kind, self.model.family, self.regularization.penalty)
         named += (optimizer.objective, optimizer.name, optimizer.schedule, *self.metrics)
         return tuple(path for path in named if IMPORT_PATH.fullmatch(path))
 

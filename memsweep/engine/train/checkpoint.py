@@ -44,7 +44,7 @@ def dump(state: State, records: Sequence[Record], note: Mapping[str, Any]) -> by
     tensors["step"] = torch.from_numpy(state.step.copy())
     tensors |= _packed([record.curve for record in records])
     if optimizers := [member.optimizer for member in state.members if member.optimizer]:
-        tensors["optimizers"] = own_optimizers.packed([own_optimizers.saved(own) for own in optimizers])
+        tensors["optimizers"] = own_optimizers.packed(list(map(own_optimizers.saved, optimizers)))
     text = json.dumps([record.probed for record in records], separators=(",", ":"))
     tensors["probed"] = torch.frombuffer(bytearray(text.encode()), dtype=torch.uint8)
     members = [member.trial.trial_id for member in state.members]

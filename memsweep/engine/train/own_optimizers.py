@@ -35,8 +35,8 @@ def is_own(name: str) -> bool:
 def keywords(trial: TrialConfig) -> dict[str, Any]:
     """Returns the keywords of the constructor: fields of the trial, and `own.*`, that are named as its parameters."""
     names = list(inspect.signature(imported(trial.optimizer.name)).parameters)[1:]
-    own: dict[str, Any] = {name: trial.own[name] for name in trial.own} | {GROUP: trial.own}
-    return {name: value for name, value in (own | fields(trial)).items() if name in names}
+    values: dict[str, Any] = {name: trial.own[name] for name in trial.own} | {GROUP: trial.own} | fields(trial)
+    return {name: value for name, value in values.items() if name in names}
 
 
 def fields(trial: TrialConfig) -> dict[str, Any]:

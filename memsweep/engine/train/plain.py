@@ -69,8 +69,8 @@ def _loss(
 ) -> Tensor:
     r = trial.regularization
     logits = _forward(model, x, hidden)
-    if (own := own_loss(trial)) is not None:
-        loss = own(logits, y, x).mean()
+    if (function := own_loss(trial)) is not None:
+        loss = function(logits, y, x).mean()
     elif trial.optimizer.objective == "squared":
         loss = functional.mse_loss(logits, functional.one_hot(y, logits.shape[1]).to(logits.dtype))
     else:

@@ -302,14 +302,14 @@ def _points(
     seconds: float,
 ) -> list[Point]:
     rows = {row["step"]: row for row in steps}
-    own: dict[str, dict[int, float | None]] = {}  # curves of the user's metrics: name -> step -> value
+    values: dict[str, dict[int, float | None]] = {}  # curves of the user's metrics: name -> step -> value
     for row in metrics:
         name = f"{row['part']}_{row['metric'].replace(':', '.')}.{row['name']}"
-        own.setdefault(name, {})[row["step"]] = row["value"]
+        values.setdefault(name, {})[row["step"]] = row["value"]
     last = trial["step_count"] if trial["step_count"] is not None else max(rows, default=0)
     rows[last] = trial  # the counts at the end are those of the last measurement
     points = []
-    names = sorted(own)[:MOST_OWN_CURVES]
+    names = sorted(values)[:MOST_OWN_CURVES]
     curves = sum(_share(trial, total, count) is not None for total, count in SHARES.values()) + 1 + len(names)
     for step in thinned(sorted(rows), min(CURVE_POINTS, MOST_POINTS // curves)):
         when = max(1, ended - round(1000 * seconds * (1 - step / last))) if last else ended
@@ -317,7 +317,7 @@ def _points(
             points += _point(name, _share(rows[step], total, count), when, step)
         points += _point("gradient_norm", rows[step].get("gradient_norm"), when, step)
         for name in names:
-            points += _point(name, own[name].get(step), when, step)
+            points += _point(name, values[name].get(step), when, step)
     for name, (total, count) in SHARES_AT_END.items():
         points += _point(name, _share(trial, total, count), ended, AT_END)
     for name in NUMBERS_AT_END:

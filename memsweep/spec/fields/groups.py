@@ -34,7 +34,9 @@ class Data:
     label_scheme: str = choice(
         "task", LABEL_SCHEMES, "task: the task's labels; random: uniform over the classes; unique: a class an example"
     )
-    noise_kind: str = choice("none", NOISE_KINDS, "what is done to a fraction of the training examples")
+    noise_kind: str = choice(
+        "none", NOISE_KINDS, "what is done to a fraction of the training examples", or_path="my_lab.noise:flip"
+    )
     noise_fraction: float = number(0.0, "probability that a training example is corrupted", 0, 1)
     sequence_length: int = number(0, "time steps of an example (T); 0: no sequence")
     classes: int = number(0, "classes (K); 0: the task's number")
