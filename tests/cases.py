@@ -292,14 +292,15 @@ class Signs(torch.optim.Optimizer):
 
 def warm(step: int, steps: int, own: OwnFields) -> float:
     """A schedule: rises over own.steps steps, then falls to 0."""
-    return min((step + 1) / own.steps, (steps - step) / steps)
+    return float(min((step + 1) / own.steps, (steps - step) / steps))
 
 
 def focal(logits: Tensor, labels: Tensor, inputs: Tensor, own: OwnFields) -> Tensor:
     """A loss of each example: cross-entropy, less of examples that are right (Lin et al. 2017)."""
     log_p = logits.log_softmax(-1)
     hit = torch.where(torch.arange(logits.shape[-1], device=labels.device) == labels[:, None], log_p, 0.0).sum(-1)
-    return -((1 - hit.exp()) ** own.power) * hit
+    losses: Tensor = -((1 - hit.exp()) ** own.power) * hit
+    return losses
 
 
 def spread(logits: Tensor, labels: Tensor, inputs: Tensor) -> Tensor:

@@ -1,11 +1,12 @@
 """Metrics of a user's: wanted like probes, computed at every measurement, stored, verified, drawn and in MLflow."""
 
+import inspect
 import random as python_random
 
 import pytest
 import torch
 
-from memsweep import Sweep, TrialConfig
+from memsweep import Sweep, TrialConfig, table
 from memsweep.analysis.core import catalog, frames
 from memsweep.analysis.questions import metrics as question
 from memsweep.check.inspection import incomplete
@@ -26,6 +27,7 @@ from memsweep.run.rounds.replay import Replay
 from memsweep.run.worker.execution import run_pack
 from memsweep.spec.config import ConfigError
 from tests.cases import trial
+from tests.test_launch import memsweep_
 
 
 def margin(outputs, labels, inputs):
@@ -200,6 +202,17 @@ def test_a_restored_pack_has_the_metrics_before_its_checkpoint(store, tmp_path):
     assert found == expected and found
 
 
+def test_a_checkpoint_without_the_wanted_metrics_is_not_taken_up(store):
+    interrupted = run_pack(Pack((trial(),), 1), store)
+    next(interrupted), next(interrupted)
+    interrupted.close()
+    one = trial(metrics=(MARGIN,))
+    run(store, one, slots=1)
+    steps = [row["step"] for row in store.current("steps").to_pylist()]
+    assert len(steps) == 4 and sorted({row["step"] for row in rows(store)}) == sorted(steps)
+    assert {row["cause"] for row in store.read("packs").to_pylist()} == {None}
+
+
 def test_a_metric_that_raises_ends_its_own_trials_alone(store):
     trials = [trial(seed=s, own__kind="right", metrics=(here(broken),) if s else ()) for s in range(2)]
     wrong = [trial(seed=s, own__kind="wrong", metrics=(here(broken),) if s else ()) for s in range(3)]
@@ -308,3 +321,47 @@ def test_metrics_are_drawn_and_logged(store):
     run_ = projection.trial_run("s", made.trials[one], store.trial_rows([one])[one], [], rows(store, trial_id=one))
     keys = {point.key for point in run_.points}
     assert {"train_tests.test_own_metrics.margin.mean", "validation_tests.test_own_metrics.margin.least"} <= keys
+
+
+# A launch
+
+
+LAB = f"""
+import torch
+
+{inspect.getsource(margin)}
+
+{inspect.getsource(branching)}
+"""
+SWEEP = """
+from memsweep import Sweep
+BASE = {"data.examples": 100, "optimizer.epochs": 2, "model.width": 8, "optimizer.name": "torch.optim:NAdam"}
+SWEEP = Sweep("margins", BASE, axes={"optimizer.learning_rate": (0.01, 0.02)}, seeds=(0, 1))
+"""
+
+
+@pytest.mark.alone
+def test_a_launch_runs_trials_again_for_their_metrics_and_names_the_line(tmp_path, monkeypatch):
+    (tmp_path / "my_metrics_lab.py").write_text(LAB)
+    (tmp_path / "margins.py").write_text(SWEEP)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    sweep, where = tmp_path / "margins.py", ("--results", tmp_path / "results")
+    done = memsweep_("launch", sweep, *where, "--tracking-uri", "none")
+    assert done.returncode == 0 and "4 of 4 trials finished, 4 of them run now" in done.stderr, done.stderr
+    assert "optimizer.name = 'torch.optim:NAdam' is one object a member" in done.stderr
+    wanted = ("--set", "metrics=my_metrics_lab:margin", "--set", "optimizer.learning_rate=0.01")
+    missing = memsweep_("missing", sweep, *where, *wanted, "--format", "jsonl").stdout.splitlines()
+    assert len(missing) == 2
+    refused = memsweep_("launch", sweep, *where, "--set", "metrics=my_metrics_lab:absent")
+    assert refused.returncode == 2 and "my_metrics_lab:absent: can't be imported" in refused.stderr
+    wanted = ("--set", "metrics=my_metrics_lab:margin,my_metrics_lab:branching")
+    again = memsweep_("launch", sweep, *where, *wanted, "--tracking-uri", "none")
+    assert again.returncode == 0 and "4 of 4 trials finished, 4 of them run now" in again.stderr, again.stderr
+    assert (
+        "my_metrics_lab:branching: members follow in turn" in again.stderr and "if outputs.mean() > 0" in again.stderr
+    )
+    rows_ = table("metrics", tmp_path / "results")
+    assert len(rows_) == 4 * 2 * 2 * (3 + 1) and set(rows_["part"]) == {"train", "validation"}
+    assert memsweep_("missing", sweep, *where, *wanted, "--format", "jsonl").stdout == ""
+    checked = memsweep_("verify", "--own-code", *where)
+    assert checked.returncode == 0, checked.stdout + checked.stderr

@@ -166,7 +166,7 @@ class TrialConfig:
     def imports(self) -> tuple[str, ...]:
         """Returns the import paths of user code in this configuration, from all fields that take them."""
         data, optimizer = self.data, self.optimizer
-        named = (data.task, data.noise_kind, self.model.family, self.regularization.penalty)
+        named: tuple[str, ...] = (data.task, data.noise_kind, self.model.family, self.regularization.penalty)
         named += (optimizer.objective, optimizer.name, optimizer.schedule, *self.metrics)
         return tuple(path for path in named if IMPORT_PATH.fullmatch(path))
 

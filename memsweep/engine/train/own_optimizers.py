@@ -86,13 +86,17 @@ def saved(own: OwnOptimizer) -> dict[str, Any]:
 
 
 def restore_(own: OwnOptimizer, state: Mapping[str, Any]) -> None:
-    """Gives the optimizer a state from `saved`; unlike load_state_dict, without changing any type."""
+    """Gives the optimizer a state from `saved`; unlike load_state_dict, without changing any type.
+
+    Raises KeyError, IndexError or ValueError for a state of another class, before anything has changed.
+    """
     weights = list(own.weights.values())
+    values = {weights[place]: value for place, value in state["state"].items()} | state["others"]
+    groups = list(zip(own.optimizer.param_groups, state["groups"], strict=True))
     own.optimizer.state.clear()
-    own.optimizer.state.update({weights[place]: value for place, value in state["state"].items()})
-    own.optimizer.state.update(state["others"])
-    for group, values in zip(own.optimizer.param_groups, state["groups"], strict=True):
-        group.update(values)
+    own.optimizer.state.update(values)
+    for group, settings in groups:
+        group.update(settings)
 
 
 def copied(own: OwnOptimizer, trial: TrialConfig) -> OwnOptimizer:

@@ -94,7 +94,7 @@ def init(program: Program, trials: Sequence[TrialConfig]) -> State:
         if "perturbation" in program.uses:
             unmoved = trial.with_fields({"model.perturbation": 0.0})
             origins.append(dict(models.trained(models.build(unmoved, program.input_dim, program.classes))))
-        members.append(Member(trial, tasks.load(trial), *(_size(tensors) for tensors in (parameters_of, frozen))))
+        members.append(Member(trial, tasks.load(trial), _size(parameters_of), _size(frozen)))
     stacked = _stacked(program, parameters)
     examples = _examples(program, members)
     if own_optimizers.is_own(program.optimizer):
