@@ -91,6 +91,10 @@ CASES: dict[str, dict[str, Any]] = {
         **{"optimizer.name": "tests.cases:Signs", "optimizer.learning_rate": 0.01, "optimizer.momentum": 0.9},
         **{"model.family": "tests.cases:HalfFrozen", "own.noise": 0.1, "optimizer.schedule": "step:2:0.5"},
     },
+    "own pair of functions": {
+        **{"optimizer.name": "tests.cases:LION", "optimizer.learning_rate": 0.01, "optimizer.schedule": "cosine"},
+        **{"own.decay": 0.01, "optimizer.clip": 0.5, "regularization.dropout": 0.2},
+    },
     "own schedule": {"optimizer.momentum": 0.9, "optimizer.schedule": "tests.cases:warm", "own.steps": 3},
     "clip": {"optimizer.clip": 0.5},
     "dropout": {"regularization.dropout": 0.3},
@@ -288,6 +292,29 @@ class Signs(torch.optim.Optimizer):
                     weight.data = moved
                 else:
                     weight.copy_(moved)
+
+
+def begin(parameters: dict[str, Tensor]) -> dict[str, Any]:
+    """The state of LION: means of gradients, and the number of steps."""
+    means = {name: torch.zeros_like(value) for name, value in parameters.items()}
+    return {"mean": means, "step": torch.zeros((), dtype=torch.int64)}
+
+
+def lion(
+    gradients: dict[str, Tensor], state: dict[str, Any], parameters: dict[str, Tensor], rate: Tensor, own: OwnFields
+) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Steps along smooth signs of a mean of gradients (as Chen et al. 2023), shorter in the first step."""
+    moved, means = {}, {}
+    rate = torch.where(state["step"] == 0, rate / 2, rate)
+    for name, weight in parameters.items():
+        mean, gradient = state["mean"][name], gradients[name]
+        direction = torch.tanh(50 * (0.9 * mean + 0.1 * gradient))
+        moved[name] = weight - rate * (direction + own.decay * weight)
+        means[name] = 0.99 * mean + 0.01 * gradient
+    return moved, {"mean": means, "step": state["step"] + 1}
+
+
+LION = (begin, lion)
 
 
 def warm(step: int, steps: int, own: OwnFields) -> float:

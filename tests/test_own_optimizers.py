@@ -11,6 +11,7 @@ from memsweep.engine.train import plain, trainer
 from memsweep.engine.train.comparison import alone, program_deviation, weights_fingerprint
 from memsweep.results.storage.store import Store
 from memsweep.run.packing import Pack, program_key
+from memsweep.run.policy.calibration import calibrate, lift_problem
 from memsweep.run.policy.execution_plan import choose, remarks
 from memsweep.run.worker.execution import run_pack
 from tests.cases import trial
@@ -214,3 +215,82 @@ def test_optimizers_that_do_not_fit_are_refused(name, fields, words):
 )
 def test_optimizers_that_fit_are_let_in(name):
     assert problems(of(name)) == []
+
+
+# Pairs of functions
+
+
+def begin(parameters):
+    return {name: torch.zeros_like(value) for name, value in parameters.items()}
+
+
+def descend(gradients, state, parameters, rate):
+    state = {name: 0.9 * state[name] + gradients[name] for name in state}
+    return {name: value - rate * state[name] for name, value in parameters.items()}, state
+
+
+def looking(gradients, state, parameters, rate):
+    largest = max(float(value.abs().max()) for value in gradients.values())  # this line
+    return descend(gradients, state, parameters, rate / largest)
+
+
+def one_result(gradients, state, parameters, rate):
+    return parameters
+
+
+def flattened(gradients, state, parameters, rate):
+    return {name: value.flatten() for name, value in parameters.items()}, state
+
+
+def growing(gradients, state, parameters, rate):
+    return parameters, state | {"more": rate}
+
+
+MOMENTUM, LOOKING = (begin, descend), (begin, looking)
+ONE_RESULT, FLATTENED, GROWING, TRIPLE = (begin, one_result), (begin, flattened), (begin, growing), (begin,) * 3
+
+
+def named(name, **fields):
+    return of(f"tests.test_own_optimizers:{name}", **fields)
+
+
+@pytest.mark.parametrize("mode", ["fused", "serial"])
+def test_a_pair_gives_the_numbers_of_torch_whatever_the_company(mode):
+    trials = [named("MOMENTUM", seed=seed, compute__dtype="float64") for seed in range(3)]
+    program = trainer.compose(trials, mode=mode)
+    assert program.mode == mode
+    state = trainer.init(program, trials)
+    assert program_deviation(program, state) == 0
+    for _ in range(4):
+        state, _ = trainer.advance(program, state, trainer.steps_to_measurement(state))
+    for m, one in enumerate(trials):
+        assert weights_fingerprint(state, m) == weights_fingerprint(alone(one, program).state, 0)
+        momentum = one.with_fields({"optimizer.name": "sgd", "optimizer.momentum": 0.9})
+        expected, _ = plain.train(momentum, one.budget)
+        for name, value in expected.named_parameters():
+            torch.testing.assert_close(state.parameters[name][m], value, rtol=0, atol=1e-12)
+
+
+def test_a_pair_that_cannot_be_fused_runs_in_turn_and_its_line_is_named():
+    trials = [named("LOOKING", seed=seed) for seed in range(3)]
+    assert "for value in gradients.values())  # this line" in lift_problem(trials, "cpu")
+    chosen = choose(trials, None, "cpu", 1, calibrate=lambda groups, device: [calibrate(g, device) for g in groups])
+    assert [choice.mode for choice in chosen.values()] == ["serial"] and "# this line" in remarks(chosen)[0]
+    fused = choose([named("MOMENTUM", seed=s) for s in range(3)], None, "cpu", 1)
+    assert [choice.mode for choice in fused.values()] == ["fused"]
+
+
+@pytest.mark.parametrize(
+    ("name", "fields", "words"),
+    [
+        ("TRIPLE", {}, "is a tuple, but not of two functions"),
+        ("ONE_RESULT", {}, "update returns dict; must return (parameters, state)."),
+        ("FLATTENED", {}, "update returns other parameters than it is given"),
+        ("GROWING", {}, "with the same names and shapes at each step"),
+        ("MOMENTUM", {"optimizer__momentum": 0.9}, "optimizer.momentum = 0.9: a pair of functions is given only the"),
+    ],
+)
+def test_pairs_that_do_not_fit_are_refused(name, fields, words):
+    (problem,) = problems(named(name, **fields))
+    assert words in problem
+    assert problems(named("MOMENTUM")) == []

@@ -21,7 +21,7 @@ from memsweep.engine.nn import models
 from memsweep.engine.train import own_optimizers
 from memsweep.engine.train.own_metrics import bound_metric
 from memsweep.engine.train.program import Loss, own_loss
-from memsweep.spec.config import ConfigError, TrialConfig, imported
+from memsweep.spec.config import ConfigError, TrialConfig, imported, is_pair
 
 EXAMPLES = 256
 """Most examples that a function is tried with."""
@@ -35,7 +35,9 @@ _NAME = re.compile(r"[A-Za-z_]\w{0,99}", re.ASCII)
 def problems(trial: TrialConfig, module: nn.Module) -> Iterator[str]:
     """Yields a sentence for each function that returns something else than it must."""
     yield from _schedule_problems(trial)
-    if own_optimizers.is_own(trial.optimizer.name):
+    if is_pair(trial.optimizer.name):
+        yield from _pair_problems(trial, module)
+    elif own_optimizers.is_own(trial.optimizer.name):
         yield from _optimizer_problems(trial, module)
     if (loss := own_loss(trial)) is not None:
         yield from _loss_problems(trial, module, loss)
@@ -86,6 +88,39 @@ def _optimizer_problems(trial: TrialConfig, module: nn.Module) -> Iterator[str]:
             "lr; set optimizer.schedule to constant."
         )
     yield from _state_problems(trial, module, where)
+
+
+def _pair_problems(trial: TrialConfig, module: nn.Module) -> Iterator[str]:
+    where = f"optimizer.name = {trial.optimizer.name!r}"
+    if len(imported(trial.optimizer.name)) != 2 or not all(map(callable, imported(trial.optimizer.name))):
+        yield f"{where}: is a tuple, but not of two functions; must be a pair (begin, update), or a class."
+        return
+    for field, value in {
+        "regularization.weight_decay": trial.regularization.weight_decay,
+        "optimizer.momentum": trial.optimizer.momentum,
+    }.items():
+        if value:
+            yield f"{field} = {value!r}: a pair of functions is given only the learning rate; use a field own.<name>."
+    pair, weights = own_optimizers.pair_of(trial), {n: w.detach() for n, w in models.trained(module).items()}
+    assert pair is not None
+    try:
+        state = pair.begin(weights)
+        result = pair.update({n: torch.ones_like(w) for n, w in weights.items()}, state, weights, torch.tensor(0.1))
+    except Exception:  # stored as the trial's cause
+        return
+    if not isinstance(result, tuple) or len(result) != 2:
+        yield f"{where}: update returns {type(result).__name__}; must return (parameters, state)."
+    elif _shapes(result[0]) != _shapes(weights):
+        yield f"{where}: update returns other parameters than it is given; must return each name with the same shape."
+    elif not isinstance(state, dict) or _shapes(result[1]) != _shapes(state):
+        yield f"{where}: the state must be a dict of tensors, or of dicts, with the same names and shapes at each step."
+
+
+def _shapes(values: Any) -> Any:
+    """Returns nested dicts with the shape of each tensor, or the type of another value."""
+    if isinstance(values, dict):
+        return {name: _shapes(value) for name, value in values.items()}
+    return tuple(values.shape) if isinstance(values, Tensor) else type(values)
 
 
 def _state_problems(trial: TrialConfig, module: nn.Module, where: str) -> Iterator[str]:

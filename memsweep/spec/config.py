@@ -292,6 +292,11 @@ def _own_factor(path: str, own: OwnFields, step: int, steps: int) -> float:
     return float(factor)
 
 
+def is_pair(optimizer: str) -> bool:
+    """Returns whether optimizer.name is the import path of a pair of functions, not of a class."""
+    return IMPORT_PATH.fullmatch(optimizer) is not None and isinstance(imported(optimizer), tuple)
+
+
 def _is_same(one: Any, other: Any) -> bool:
     """Returns whether type and text are equal: 0.0 is neither 0 nor -0.0."""
     return one is other or (type(one) is type(other) and repr(one) == repr(other))

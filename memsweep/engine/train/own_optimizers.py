@@ -1,6 +1,7 @@
-"""A user's optimizers: subclasses of torch.optim.Optimizer, one object a member, so that members train in turn.
+"""A user's optimizers: subclasses of torch.optim.Optimizer, or pairs of pure functions.
 
-Their state is what torch's optimizers keep: `state` and `param_groups`; checkpoints hold it.
+A subclass has one object a member, so that members train in turn. Its state is what torch's optimizers keep: `state`
+and `param_groups`; checkpoints hold it. A pair is lifted over members, and its state is part of the pack's.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 import copy
 import inspect
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -16,8 +17,8 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from memsweep.engine.train.optim import Tensors
-from memsweep.spec.config import TrialConfig, imported
-from memsweep.spec.fields.own import GROUP
+from memsweep.spec.config import TrialConfig, imported, is_pair
+from memsweep.spec.fields.own import GROUP, bound
 
 
 class OwnOptimizer(NamedTuple):
@@ -27,9 +28,28 @@ class OwnOptimizer(NamedTuple):
     weights: dict[str, nn.Parameter]  # that it moves, by name
 
 
+class Pair(NamedTuple):
+    """An optimizer as pure functions of one member.
+
+    Parameters and gradients are dicts, name -> tensor; the state is a dict of tensors, or of dicts; the rate a scalar.
+    """
+
+    begin: Callable[[Tensors], dict[str, Any]]  # parameters -> state
+    update: Callable[[Tensors, dict[str, Any], Tensors, Tensor], tuple[Tensors, dict[str, Any]]]
+    """(gradients, state, parameters, rate) -> (parameters, state)"""
+
+
+def pair_of(trial: TrialConfig) -> Pair | None:
+    """Returns the functions that optimizer.name names, with the trial's own hyperparameters if they take them."""
+    if not is_pair(trial.optimizer.name):
+        return None
+    begin, update = imported(trial.optimizer.name)
+    return Pair(bound(begin, trial.own), bound(update, trial.own))
+
+
 def is_own(name: str) -> bool:
-    """Returns whether optimizer.name is an import path."""
-    return ":" in name
+    """Returns whether optimizer.name is the import path of a class."""
+    return ":" in name and not is_pair(name)
 
 
 def keywords(trial: TrialConfig) -> dict[str, Any]:

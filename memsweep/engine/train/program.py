@@ -13,6 +13,7 @@ from memsweep.data import tasks
 from memsweep.data.form import Form
 from memsweep.engine.nn import models
 from memsweep.engine.train import own_optimizers
+from memsweep.engine.train.own_optimizers import Pair
 from memsweep.spec.config import TrialConfig, imported
 from memsweep.spec.fields.groups import Model
 from memsweep.spec.fields.own import NO_FIELDS, OwnFields, bound
@@ -47,8 +48,9 @@ class Program(NamedTuple):
     matmul: str  # precision of float32 products, as torch.set_float32_matmul_precision names it
     objective: str = "cross_entropy"  # of labels
     loss: Loss | None = None  # in place of a built-in objective
+    pair: Pair | None = None  # in place of a built-in optimizer
     penalty: Penalty | None = None
-    own: OwnFields = NO_FIELDS  # which the module, the loss and the penalty may read
+    own: OwnFields = NO_FIELDS  # which the module and the functions may read
     mode: str = "fused"
     compiled: bool = False  # the step is one compiled program instead of torch's operations one by one
 
@@ -101,6 +103,7 @@ def compose(
         matmul=first.compute.matmul,
         objective=first.optimizer.objective,
         loss=own_loss(first),
+        pair=own_optimizers.pair_of(first),
         penalty=None if penalty == "none" else bound(imported(penalty), first.own),
         own=first.own,
         mode=mode,

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
+from torch.func import vmap
 from torch.nn import functional
 
 from memsweep.data import tasks
@@ -65,7 +66,7 @@ class State(NamedTuple):
     buffers: (
         Tensors  # name -> [M, *shape], values that a module changes itself, such as statistics, and frozen parameters
     )
-    moments: dict[str, Tensors]  # the optimizer's own
+    moments: dict[str, Any]  # the optimizer's own, dicts of tensors [M, *shape]
     examples: Examples
     history: History
     coefficients: Coefficients  # each [M]
@@ -105,7 +106,7 @@ def init(program: Program, trials: Sequence[TrialConfig]) -> State:
         step=np.zeros(len(members), dtype=np.int64),
         parameters=stacked,
         buffers=_stacked(program, buffers),
-        moments=optim.moments(program.optimizer, stacked),
+        moments=_moments(program, stacked),
         examples=examples,
         history=_no_history(examples, program.dtype),
         coefficients=_coefficients(program, members),
@@ -202,6 +203,14 @@ def admit(program: Program, state: State, slots: np.ndarray, trials: Sequence[Tr
         history=placed(fitted_to(state.history, width), fitted_to(new.history, width)),
         **{n: placed(getattr(state, n), getattr(new, n)) for n in _PER_MEMBER if n != "history"},
     )
+
+
+def _moments(program: Program, parameters: Tensors) -> dict[str, Any]:
+    """The optimizer's own tensors before the first step."""
+    if program.pair is None:
+        return optim.moments(program.optimizer, parameters)
+    begun = vmap(program.pair.begin)(parameters)
+    return dict(map_tensors(lambda tensor: tensor.detach().clone(memory_format=torch.contiguous_format), begun))
 
 
 def _size(parameters: Mapping[str, Tensor]) -> int:

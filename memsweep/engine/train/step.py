@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.func import vmap
 
 from memsweep.engine import adversarial
 from memsweep.engine.nn import models
@@ -73,8 +74,23 @@ def train_step(program: Program, state: State, batch: Batch) -> Tensor:
         rate = member.trial.optimizer.learning_rate * member.trial.rate_factor(step)  # not rounded to the dtype
         own_optimizers.update_(member.optimizer, state.parameters, gradients, rate)
         return norms
+    if program.pair is not None:
+        _pure_update_(program, state, gradients, batch.rate)
+        return norms
     optim.update_(program.optimizer, state.parameters, gradients, state.moments, coefficients, batch.corrections)
     return norms
+
+
+def _pure_update_(program: Program, state: State, gradients: Tensors, rate: Tensor) -> None:
+    """Applies one step of a user's pair of functions, in place."""
+    assert program.pair is not None
+    given = (gradients, state.moments, state.parameters, rate)
+    if program.mode == "serial":
+        parameters, moments = program.pair.update(*map_tensors(lambda tensor: tensor[0], given))
+        parameters, moments = map_tensors(lambda tensor: tensor[None], (parameters, moments))
+    else:
+        parameters, moments = vmap(program.pair.update)(*given)
+    map_tensors(lambda old, new: old.copy_(new), (state.parameters, state.moments), (parameters, moments))
 
 
 def hold(module: nn.Module, one: State) -> None:

@@ -25,9 +25,9 @@ from memsweep.data import tasks
 from memsweep.results.storage.store import Store, StoreError
 from memsweep.run.packing import ADVERSARIAL, CANNOT_BE_FUSED, by_program, describe
 from memsweep.spec import processors
-from memsweep.spec.config import TrialConfig
+from memsweep.spec.config import TrialConfig, is_pair
 from memsweep.spec.fields.groups import Model
-from memsweep.spec.options import FAMILIES, SEQUENCE_FAMILIES
+from memsweep.spec.options import SEQUENCE_FAMILIES
 
 if TYPE_CHECKING:
     from memsweep.run.policy.calibration import Calibration
@@ -204,7 +204,7 @@ def _choice(
     name: str, trials: Sequence[TrialConfig], device: str, workers: int, measured: Calibration | None
 ) -> ExecutionPlan:
     steps = sum(trial.budget for trial in trials) / workers
-    if ":" in trials[0].optimizer.name:
+    if _is_one_object_a_member(trials[0]):
         reason = f"optimizer.name = {trials[0].optimizer.name!r} is one object a member, and moves one member at a time"
         return ExecutionPlan("serial", slots=IN_TURN_SLOTS, reason=reason)
 
@@ -233,13 +233,20 @@ def _choice(
 def _is_worth_measuring(trials: Sequence[TrialConfig], workers: int) -> bool:
     """Returns whether there is enough to do. A user's code is always measured: it may not be liftable."""
     first = trials[0]
-    if ":" in first.optimizer.name:  # its members always follow in turn
+    if _is_one_object_a_member(first):  # then they always follow in turn
         return False
-    if first.model.family not in FAMILIES or first.regularization.penalty != "none" or ":" in first.optimizer.objective:
+    if any(":" in hook for hook in (first.model.family, first.optimizer.objective, first.optimizer.name)):
+        return True
+    if first.regularization.penalty != "none":
         return True
     if first.model.family == "cnn":
         return len(trials) > 1
     return sum(trial.budget for trial in trials) * guessed_seconds(first) / workers > WORTH_CALIBRATING_SECONDS
+
+
+def _is_one_object_a_member(trial: TrialConfig) -> bool:
+    """Returns whether the trial's optimizer is a class of the user's or of torch's."""
+    return ":" in trial.optimizer.name and not is_pair(trial.optimizer.name)
 
 
 def guessed_seconds(trial: TrialConfig) -> float:
