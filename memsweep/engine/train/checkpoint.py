@@ -85,7 +85,7 @@ def restore(program: Program, state: State, content: bytes) -> tuple[State, dict
     step[slots.numpy()] = steps[sources.numpy()]
     try:
         fields = _with_rows(program, state, tensors, slots, sources)
-        states = own_optimizers.unpacked(tensors["optimizers"]) if own_optimizers.is_own(program.optimizer) else []
+        states = own_optimizers.unpacked(tensors["optimizers"]) if program.has_objects else []
         for slot, source in rows:
             if optimizer := state.members[slot].optimizer:
                 own_optimizers.restore_(optimizer, states[source])

@@ -49,6 +49,7 @@ class Program(NamedTuple):
     objective: str = "cross_entropy"  # of labels
     loss: Loss | None = None  # in place of a built-in objective
     pair: Pair | None = None  # in place of a built-in optimizer
+    has_objects: bool = False  # each member has an optimizer object, of a class that the user names
     penalty: Penalty | None = None
     own: OwnFields = NO_FIELDS  # which the module and the functions may read
     mode: str = "fused"
@@ -66,13 +67,14 @@ def compose(
     """Returns the program of these trials, which agree in all fields of `packing.program_key`.
 
     mode: one of MODES; members with a user's optimizer always follow in turn.
-    compiled: ignored in the mode serial, and where compiling would unroll the steps of sequences.
+    compiled: ignored in the mode serial, for a pair of functions, and where compiling would unroll steps of sequences.
     """
     first = trials[0]
     mode = "serial" if own_optimizers.is_own(first.optimizer.name) else mode
     input_dim, classes = tasks.shape(first)
     module = models.build(first, input_dim, classes).train()
-    compiled = compiled and mode == "fused" and first.model.family != "recurrent"
+    pair = own_optimizers.pair_of(first)
+    compiled = compiled and mode == "fused" and first.model.family != "recurrent" and pair is None
     if mode == "serial":
         models.use_kernels(module)
     models.even_out(module, first)
@@ -103,7 +105,8 @@ def compose(
         matmul=first.compute.matmul,
         objective=first.optimizer.objective,
         loss=own_loss(first),
-        pair=own_optimizers.pair_of(first),
+        pair=pair,
+        has_objects=own_optimizers.is_own(first.optimizer.name),
         penalty=None if penalty == "none" else bound(imported(penalty), first.own),
         own=first.own,
         mode=mode,

@@ -98,7 +98,7 @@ def init(program: Program, trials: Sequence[TrialConfig]) -> State:
         members.append(Member(trial, tasks.load(trial), _size(parameters_of), _size(frozen)))
     stacked = _stacked(program, parameters)
     examples = _examples(program, members)
-    if own_optimizers.is_own(program.optimizer):
+    if program.has_objects:
         for m, member in enumerate(members):
             members[m] = member._replace(optimizer=own_optimizers.of_member(member.trial, stacked, m))
     return State(

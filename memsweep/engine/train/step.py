@@ -58,7 +58,7 @@ def train_step(program: Program, state: State, batch: Batch) -> Tensor:
         critical["inputs"] = adversarial.training_inputs(program, state, inputs, batch.keys)
     sample = Sample(inputs, wanted, hidden, state.strengths, critical)
     # losses are means per member, not over members, which would divide every gradient by M
-    if program.mode == "serial" and (program.model.family not in FAMILIES or own_optimizers.is_own(program.optimizer)):
+    if program.mode == "serial" and (program.model.family not in FAMILIES or program.has_objects):
         # for random numbers that a user's module or optimizer draws itself, as nn.Dropout does
         torch.manual_seed(int(batch.keys[0]))
     gradients = _gradients(program, state, sample)
@@ -68,7 +68,7 @@ def train_step(program: Program, state: State, batch: Batch) -> Tensor:
     coefficients = state.coefficients._replace(rate=batch.rate)
     if "clip" in program.uses:
         optim.clip_(gradients, norms, coefficients.clip)
-    if own_optimizers.is_own(program.optimizer):
+    if program.has_objects:
         (member,), (step,) = state.members, state.step.tolist()
         assert member.optimizer is not None
         rate = member.trial.optimizer.learning_rate * member.trial.rate_factor(step)  # not rounded to the dtype
@@ -84,12 +84,16 @@ def train_step(program: Program, state: State, batch: Batch) -> Tensor:
 def _pure_update_(program: Program, state: State, gradients: Tensors, rate: Tensor) -> None:
     """Applies one step of a user's pair of functions, in place."""
     assert program.pair is not None
-    given = (gradients, state.moments, state.parameters, rate)
+    apply, given = program.pair.update, (gradients, state.moments, state.parameters, rate)
+
+    def update(*values: Any) -> Any:  # an ordinary function, whose name torch can compile
+        return apply(*values)
+
     if program.mode == "serial":
-        parameters, moments = program.pair.update(*map_tensors(lambda tensor: tensor[0], given))
+        parameters, moments = update(*map_tensors(lambda tensor: tensor[0], given))
         parameters, moments = map_tensors(lambda tensor: tensor[None], (parameters, moments))
     else:
-        parameters, moments = vmap(program.pair.update)(*given)
+        parameters, moments = vmap(update)(*given)
     map_tensors(lambda old, new: old.copy_(new), (state.parameters, state.moments), (parameters, moments))
 
 

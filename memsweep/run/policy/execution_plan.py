@@ -214,6 +214,7 @@ def _choice(
         can = (
             device == "cpu" and trials[0].model.family != "recurrent"
         )  # a compiled recurrent program grows with its steps
+        can = can and not is_pair(trials[0].optimizer.name)
         return gain if can and steps * gain > compile_seconds(name) else 0.0
 
     best = measured.best(saved if has_compiler() else lambda seconds: 0.0) if measured else None
