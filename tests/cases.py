@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from memsweep.spec.config import FIELDS, TrialConfig
 from memsweep.spec.fields.groups import Model
+from memsweep.spec.fields.own import OwnFields
 from memsweep.spec.schema import cell
 
 SMALL: dict[str, Any] = {
@@ -82,6 +83,19 @@ CASES: dict[str, dict[str, Any]] = {
     "sam, own buffers": {"optimizer.name": "sam", "model.family": "tests.cases:Normalized", "optimizer.radius": 0.1},
     "schedule": {"optimizer.momentum": 0.9, "optimizer.schedule": "step:2:0.5"},
     "warm-up, cosine": {"optimizer.momentum": 0.9, "optimizer.schedule": "warmup:1+cosine"},
+    "own optimizer": {
+        **{"optimizer.name": "torch.optim:NAdam", "optimizer.learning_rate": 0.01, "optimizer.schedule": "cosine"},
+        **{"regularization.weight_decay": 0.01, "own.momentum_decay": 0.01, "optimizer.clip": 0.5},
+    },
+    "own optimizer of the user's": {
+        **{"optimizer.name": "tests.cases:Signs", "optimizer.learning_rate": 0.01, "optimizer.momentum": 0.9},
+        **{"model.family": "tests.cases:HalfFrozen", "own.noise": 0.1, "optimizer.schedule": "step:2:0.5"},
+    },
+    "own pair of functions": {
+        **{"optimizer.name": "tests.cases:LION", "optimizer.learning_rate": 0.01, "optimizer.schedule": "cosine"},
+        **{"own.decay": 0.01, "optimizer.clip": 0.5, "regularization.dropout": 0.2},
+    },
+    "own schedule": {"optimizer.momentum": 0.9, "optimizer.schedule": "tests.cases:warm", "own.steps": 3},
     "clip": {"optimizer.clip": 0.5},
     "dropout": {"regularization.dropout": 0.3},
     "input dropout": {"regularization.input_dropout": 0.2},
@@ -101,6 +115,8 @@ CASES: dict[str, dict[str, Any]] = {
     "adversarial": {"optimizer.momentum": 0.9, "regularization.adversarial": 0.5, "data.noise_fraction": 1.0},
     "adversarial, dropout": {**ADAMW, "regularization.adversarial": 0.3, "regularization.dropout": 0.2},
     "penalty": {"regularization.penalty": "tests.cases:sharpness", "regularization.penalty_strength": 0.01},
+    "own loss": {"optimizer.objective": "tests.cases:focal", "own.power": 2, "optimizer.momentum": 0.9},
+    "own loss, scalar": {**ADAMW, "optimizer.objective": "tests.cases:spread", "regularization.dropout": 0.2},
     "own buffers": {"model.family": "tests.cases:Normalized", "optimizer.momentum": 0.9},
     "own frozen layer": {
         "model.family": "tests.cases:HalfFrozen",
@@ -253,6 +269,71 @@ def sharpness(parameters: dict[str, Tensor], inputs: Tensor, logits: Tensor) -> 
     """A penalty as a user might write it: confident answers, and the weights' absolute values."""
     weights = torch.stack([value.abs().sum() for value in parameters.values()]).sum()
     return logits.square().mean() + weights / 100
+
+
+class Signs(torch.optim.Optimizer):
+    """Steps along the signs of a mean of gradients, with noise that it draws itself; counts its steps in the group."""
+
+    def __init__(self, params: Any, lr: float, momentum: float = 0.0, noise: float = 0.0, unused: int = 3):
+        super().__init__(params, {"lr": lr, "momentum": momentum, "noise": noise, "steps": 0})
+
+    @torch.no_grad()
+    def step(self) -> None:  # type: ignore[override]
+        """Moves the parameters; replaces those with one axis instead of changing them in place."""
+        for group in self.param_groups:
+            group["steps"] += 1
+            for weight in group["params"]:
+                state = self.state[weight]
+                first = weight.grad.double() if not state else state["mean"]
+                state["mean"] = group["momentum"] * first + (1 - group["momentum"]) * weight.grad
+                noise = group["noise"] / group["steps"] * torch.randn_like(weight)
+                moved = weight - group["lr"] * (state["mean"].sign().to(weight) + noise)
+                if weight.dim() == 1:
+                    weight.data = moved
+                else:
+                    weight.copy_(moved)
+
+
+def begin(parameters: dict[str, Tensor]) -> dict[str, Any]:
+    """The state of LION: means of gradients, and the number of steps."""
+    means = {name: torch.zeros_like(value) for name, value in parameters.items()}
+    return {"mean": means, "step": torch.zeros((), dtype=torch.int64)}
+
+
+def lion(
+    gradients: dict[str, Tensor], state: dict[str, Any], parameters: dict[str, Tensor], rate: Tensor, own: OwnFields
+) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Steps along smooth signs of a mean of gradients (as Chen et al. 2023), shorter in the first step."""
+    moved, means = {}, {}
+    rate = torch.where(state["step"] == 0, rate / 2, rate)
+    for name, weight in parameters.items():
+        mean, gradient = state["mean"][name], gradients[name]
+        direction = torch.tanh(50 * (0.9 * mean + 0.1 * gradient))
+        moved[name] = weight - rate * (direction + own.decay * weight)
+        means[name] = 0.99 * mean + 0.01 * gradient
+    return moved, {"mean": means, "step": state["step"] + 1}
+
+
+LION = (begin, lion)
+
+
+def warm(step: int, steps: int, own: OwnFields) -> float:
+    """A schedule: rises over own.steps steps, then falls to 0."""
+    return float(min((step + 1) / own.steps, (steps - step) / steps))
+
+
+def focal(logits: Tensor, labels: Tensor, inputs: Tensor, own: OwnFields) -> Tensor:
+    """A loss of each example: cross-entropy, less of examples that are right (Lin et al. 2017)."""
+    log_p = logits.log_softmax(-1)
+    hit = torch.where(torch.arange(logits.shape[-1], device=labels.device) == labels[:, None], log_p, 0.0).sum(-1)
+    losses: Tensor = -((1 - hit.exp()) ** own.power) * hit
+    return losses
+
+
+def spread(logits: Tensor, labels: Tensor, inputs: Tensor) -> Tensor:
+    """A loss of a whole minibatch: squared errors, less where the inputs are large."""
+    wanted = (torch.arange(logits.shape[-1], device=labels.device) == labels[:, None]).to(logits.dtype)
+    return ((logits - wanted).square().sum(-1) / (1 + inputs.square().mean(-1))).mean()
 
 
 def trial(case: str = "sgd", **fields: Any) -> TrialConfig:

@@ -232,7 +232,7 @@ def test_the_report_says_which_trials_are_stored_without_their_probes(tmp_path):
     snapshot = Snapshot(made.results)
     section = report._section(snapshot, overview(snapshot)[0], {})
     assert section.counts["missing"] == 3
-    assert "3 of 4 trials are stored without the probes that are wanted: launch again." in section.notices
+    assert "3 of 4 trials are stored without the probes or metrics that are wanted: launch again." in section.notices
 
 
 @pytest.mark.parametrize(

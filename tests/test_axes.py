@@ -226,7 +226,7 @@ RULED = {
     "optimizer.momentum": (0.0, 0.5, 0.9),
     "optimizer.clip": (0.0, 2.0),
     "optimizer.truncation": (0, 5),
-    "optimizer.objective": ("cross_entropy", "squared"),
+    "optimizer.objective": ("cross_entropy", "squared", "my_lab:loss"),
     "regularization.dropout": (0.0, 0.5),
     "regularization.input_dropout": (0.0, 0.5),
     "regularization.input_noise": (0.0, 2.5),

@@ -159,6 +159,19 @@ def test_penalties_and_tasks_count_too(write, store, fields, before, after):
         launch(sweep(**fields), store)
 
 
+def test_a_metric_counts_and_another_metric_is_no_change(write, store):
+    metric = "\n\ndef norm(outputs, labels, inputs):\n    return {'norm': outputs.norm()}\n"
+    write(RELU + metric)
+    launch(sweep(), store)
+    measured = sweep(metrics=("changed_lab:norm",))
+    assert launch(measured, store) == 4  # the wanted metric is absent
+    assert launch(measured, store) == launch(sweep(), store) == 0
+    write(RELU + metric.replace("norm()", "norm(3)"))
+    assert launch(sweep(), store) == 0  # no trial runs it
+    with pytest.raises(SweepError, match="changed_lab:norm changed"):
+        launch(measured, store)
+
+
 def test_trials_that_an_error_ended_run_again_with_the_mended_code(write, store):
     launch(sweep(), store, ended=Status.FAILED)
     assert launch(sweep(), store) == 0

@@ -249,6 +249,20 @@ def test_liftability_is_tried_with_what_any_trial_of_the_program_has():
     assert "if logits.sum() > 0" in lift_problem(trials, "cpu")
 
 
+def loud_loss(logits, labels, inputs):
+    """A loss that looks at its numbers."""
+    return logits.square().mean(1) if logits.sum() > 0 else logits.abs().mean(1)  # the loss
+
+
+def test_a_loss_that_cannot_be_fused_is_told_with_its_line_and_runs_in_turn():
+    trials = [trial(seed=seed, optimizer__objective="tests.test_choices:loud_loss") for seed in range(3)]
+    assert "if logits.sum() > 0 else logits.abs().mean(1)  # the loss" in lift_problem(trials, "cpu")
+    (choice,) = choose(
+        trials, None, "cpu", 1, calibrate=lambda groups, device: [calibrate(g, device) for g in groups]
+    ).values()
+    assert choice.mode == "serial" and "# the loss" in choice.reason
+
+
 def test_calibration_tries_members_in_turn_and_more_and_more_at_a_time(monkeypatch):
     monkeypatch.setattr(calibration, "SECONDS", 0.01)
     found = calibrate([trial(seed=seed) for seed in range(20)], "cpu")

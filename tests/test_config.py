@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from memsweep.spec.config import FIELDS, ConfigError, TrialConfig, imported, problems
+from memsweep.spec.config import FIELDS, RECORDED, ConfigError, TrialConfig, imported, problems
 from memsweep.spec.fields.groups import Data, Model, Optimizer, Regularization, Seeds
 from memsweep.spec.options import ACTIVATIONS, PROTOCOL, STREAMS
 from memsweep.spec.sweep_files import load_sweep
@@ -90,7 +90,7 @@ def problems_of(values):
 
 
 def test_every_field_has_another_value_here():
-    assert OTHER.keys() | {"seed", "probes", "probe_steps"} == FIELDS.keys()
+    assert OTHER.keys() | {"seed", *RECORDED} == FIELDS.keys()
 
 
 @pytest.mark.parametrize("name", OTHER)

@@ -304,6 +304,41 @@ def test_penalties_that_train_nothing_are_refused(penalty, words):
     assert problems(trial("penalty")) == []
 
 
+# Losses.
+
+
+def item_loss(logits, labels, inputs):
+    return logits.sum().item()
+
+
+def matrix_loss(logits, labels, inputs):
+    return logits.square()
+
+
+def detached_loss(logits, labels, inputs):
+    return logits.square().mean(1).detach()
+
+
+def counted_loss(logits, labels, inputs):
+    return (logits.argmax(1) != labels).long()
+
+
+@pytest.mark.parametrize(
+    ("loss", "words"),
+    [
+        (item_loss, "returns float; must return a tensor, of losses [B] or a scalar."),
+        (matrix_loss, "returns float32 [90, 10] for 90 examples; must return losses [B] = [90]"),
+        (counted_loss, "returns int64 [90] for 90 examples; must return losses [B] = [90]"),
+        (detached_loss, "its value has no gradient, so nothing would be trained"),
+    ],
+)
+def test_losses_that_train_nothing_are_refused(loss, words):
+    path = f"tests.test_door:{loss.__name__}"
+    (problem,) = problems(trial(optimizer__objective=path))
+    assert problem.startswith(f"optimizer.objective = {path!r}: ") and words in problem
+    assert problems(trial("own loss")) == problems(trial("own loss, scalar")) == []
+
+
 # Where it is asked.
 
 

@@ -119,6 +119,7 @@ SHARED = {
     "stop__measure_steps": 3,
     "seed": 5,
     "probes": ("examples",),
+    "metrics": ("my_lab:margin",),
 }
 
 

@@ -6,8 +6,14 @@ import pytest
 import torch
 from torch.optim import lr_scheduler
 
-from memsweep.spec.config import TrialConfig
-from memsweep.spec.fields.schedules import depends_on_budget, schedule_factor
+from memsweep.engine.door import problems
+from memsweep.engine.train import trainer
+from memsweep.results.storage.store import Store
+from memsweep.run.packing import Pack, program_key
+from memsweep.run.worker.execution import run_pack
+from memsweep.spec.config import ConfigError, TrialConfig
+from memsweep.spec.fields.schedules import depends_on_budget, is_own, schedule_factor
+from tests.cases import trial as small
 
 BATCH, EXAMPLES, STEPS = 20, 90, 18
 """Four epochs of 4.5 steps."""
@@ -93,3 +99,66 @@ def test_a_trial_counts_its_whole_budget():
     trial = TrialConfig.of({"optimizer.schedule": "cosine", "optimizer.epochs": 2, "data.examples": 100})
     assert [trial.rate_factor(step) for step in range(trial.budget)] == pytest.approx([1, 0.5])
     assert depends_on_budget("warmup:1+cosine") and not depends_on_budget("step:1:0.5")
+
+
+# A user's schedule.
+
+
+def halved(step, steps):
+    return 0.5 if step < steps / 2 else 0.25
+
+
+def endless(step, steps):
+    return math.inf if step else 1.0
+
+
+def negative(step, steps):
+    return -1
+
+
+def late(step, steps):
+    """Wrong where the launch does not try it."""
+    return None if step == 5 else 1.0
+
+
+def here(function):
+    return f"tests.test_schedules:{function.__name__}"
+
+
+def test_a_users_schedule_multiplies_the_rate():
+    trial = small(optimizer__schedule=here(halved))
+    assert [trial.rate_factor(step) for step in range(trial.budget)] == [0.5] * 9 + [0.25] * 9
+    assert trial.imports == (here(halved),) and is_own(here(halved)) and depends_on_budget(here(halved))
+    assert (
+        not is_own("step:2:0.5")
+        and not is_own("warmup:1+cosine")
+        and small(optimizer__schedule="step:2:0.5").imports == ()
+    )
+    program = trainer.compose([trial, small()])
+    rates = trainer.learning_rates(program, trainer.init(program, [trial, small()]), 18)
+    assert rates[:, 0].tolist() == pytest.approx([0.05] * 9 + [0.025] * 9) and rates[:, 1].tolist() == pytest.approx(
+        [0.1] * 18
+    )
+    assert program_key(trial) == program_key(small())  # a vector over members
+
+
+@pytest.mark.parametrize(
+    ("function", "words"), [(endless, "returns inf at step 9 of 18"), (negative, "returns -1 at step 0")]
+)
+def test_a_users_schedule_that_returns_no_factor_is_refused(function, words):
+    (problem,) = problems(small(optimizer__schedule=here(function)))
+    assert problem.startswith(f"optimizer.schedule = {here(function)!r}: {words}")
+    assert "must return a finite number of 0 or more" in problem
+    assert problems(small("own schedule")) == []
+
+
+def test_a_users_schedule_that_fails_later_ends_its_own_trials_alone(tmp_path):
+    wrong, right = small(optimizer__schedule=here(late)), small(seed=1)
+    assert problems(wrong) == []
+    with pytest.raises(ConfigError, match="returns None at step 5 of 18"):
+        wrong.rate_factor(5)
+    store = Store(tmp_path / "results", create=True)
+    list(run_pack(Pack((wrong, right), 2), store))
+    rows = store.trial_rows([wrong.trial_id, right.trial_id])
+    assert rows[right.trial_id]["status"] == "finished" and rows[wrong.trial_id]["status"] == "failed"
+    assert "returns None at step 5 of 18" in rows[wrong.trial_id]["cause"]

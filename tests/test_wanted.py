@@ -42,9 +42,9 @@ def store(tmp_path):
 def launched(store, *sweeps, add=False, **bounds):
     """What a launch does before it trains."""
     more = {"add": True} if add else {}
-    probed = [{"probed": definition.probes_before(sweep.name, store)} if add else {} for sweep in sweeps]
+    records = [{"records": definition.records_before(sweep.name, store)} if add else {} for sweep in sweeps]
     rounds = Rounds(
-        [Replay(sweep, store, **own) for sweep, own in zip(sweeps, probed, strict=True)], store, **bounds, **more
+        [Replay(sweep, store, **own) for sweep, own in zip(sweeps, records, strict=True)], store, **bounds, **more
     )
     rounds.note()
     return rounds

@@ -5,10 +5,12 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from types import ModuleType
 
 import pandas as pd
+import pyarrow.compute as pc
 from matplotlib.figure import Figure as Canvas
 
 from memsweep.analysis.core import figures, frames
@@ -20,6 +22,8 @@ MODULES = "memsweep.analysis.questions"
 """The package of the analysis modules."""
 DEFAULT = "generalization"
 """Analysis module of a sweep that has no module of the same name."""
+METRICS = "metrics"
+"""Analysis module of a user's metrics."""
 SEARCHES = {"capacity": "capacity_search", "boundary": "boundary", "best": "best"}
 """Search -> analysis module of a sweep with this search that has no module of the same name."""
 
@@ -44,26 +48,34 @@ class Answer:
     @property
     def figures(self) -> list[figures.Figure]:
         """Returns the module's figures for which the sweep has trials."""
-        return [figure for figure in self.module.FIGURES if not figure.only or len(figure.about(self.chosen))]
+        of_summary = self.module.figures_of(self.summary) if hasattr(self.module, "figures_of") else ()
+        return [
+            figure
+            for figure in (*self.module.FIGURES, *of_summary)
+            if not figure.only or len(figure.about(self.chosen))
+        ]
 
 
-def questions(sweep: str, search: str | None = None) -> dict[str, ModuleType | Broken]:
+def questions(sweep: str, search: str | None = None, also: Sequence[str] = ()) -> dict[str, ModuleType | Broken]:
     """Returns prefix of figure files -> analysis module.
 
-    The first module is the sweep's namesake, else that of its search, else DEFAULT; the modules in its ALSO follow.
+    The first module is the sweep's namesake, else that of its search, else DEFAULT; the modules in its ALSO follow,
+    then those of `also`.
     """
     is_there = sweep.isidentifier() and importlib.util.find_spec(f"{MODULES}.{sweep}") is not None
     module = _imported(sweep) if is_there else None
     if module is None or not (isinstance(module, Broken) or (hasattr(module, "QUERY") and hasattr(module, "FIGURES"))):
         module = _imported(SEARCHES.get(search or "", DEFAULT))
-    others = {name: _imported(name) for name in getattr(module, "ALSO", ())}
+    others = {name: _imported(name) for name in (*getattr(module, "ALSO", ()), *also)}
     stem = re.sub(r"[^\w.-]", "_", sweep)  # a sweep name from a foreign part can't leave the folder
     return {f"{stem}-": module, **{f"{stem}-{name}-": other for name, other in others.items()}}
 
 
 def modules_of(sweep: str, store: Store) -> dict[str, ModuleType | Broken]:
-    """Returns the analysis modules of a stored sweep, as `questions` does."""
-    return questions(sweep, _searches(store).get(sweep))
+    """Returns the analysis modules of a stored sweep, as `questions` does; METRICS if its trials have metrics."""
+    wanted = store.current("wanted", ["sweep", "metrics"])
+    has_metrics = pc.any(pc.and_(pc.equal(wanted["sweep"], sweep), pc.greater(pc.binary_length(wanted["metrics"]), 0)))
+    return questions(sweep, _searches(store).get(sweep), [METRICS] if has_metrics.as_py() else ())
 
 
 def answer(module: ModuleType | Broken, sweep: str, store: Store) -> Answer:

@@ -21,7 +21,7 @@ from memsweep.results.trial_state import MISSING as MISSING
 from memsweep.results.trial_state import SETTLED as SETTLED
 from memsweep.results.trial_state import UNPRUNED as UNPRUNED
 from memsweep.results.trial_state import USABLE as USABLE
-from memsweep.spec.config import FIELDS
+from memsweep.spec.config import FIELDS, RECORDED
 from memsweep.spec.fields.own import is_own_column, own_field
 from memsweep.spec.numerals import rounded, texts
 from memsweep.spec.schema import Status, cell
@@ -39,9 +39,12 @@ where w.sweep = '{sweep}' order by w.position, s.step"""
 """All measurements of a sweep's trials."""
 
 
-def beside(table: str, order: str, probe: str = "") -> str:
-    """Returns a query of a table with rows for each trial; `probe`: only of trials with this probe."""
-    which = f" and list_contains(string_split(w.probes, ','), '{probe}')" if probe else ""
+def beside(table: str, order: str, probe: str = "", which: str = "") -> str:
+    """Returns a query of a table with rows for each trial; `probe`: only of trials with this probe.
+
+    which: a further condition on the rows, as SQL.
+    """
+    which += f" and list_contains(string_split(w.probes, ','), '{probe}')" if probe else ""
     return f"""select w.trial_id, w.setting_id, w.seed, t.status, t.step_count, t.solved_step,
 t.parameter_count, b.* exclude (trial_id, attempt_id)
 from wanted w left join trials t using (trial_id) left join {table} b using (trial_id)
@@ -60,10 +63,13 @@ READOUTS = beside("readouts", "b.item, b.fitted_step, b.applied_step", "readouts
 JACOBIANS = beside("jacobians", "b.layer", "jacobians")
 """Jacobians, of trials with this probe; a trial that is not stored is one row without layer."""
 
+METRICS = beside("metrics", "b.metric, b.name, b.part, b.step", which=" and w.metrics <> ''")
+"""A user's metrics, of trials that have any; a trial that is not stored is one row without step."""
+
 COLUMNS = {spec.column: name for name, spec in FIELDS.items()}
 """Column -> dotted field."""
 
-_UNVARIED = ("seed", "probe", "protocol")
+_UNVARIED = ("seed", *RECORDED, "protocol")
 _FIELDS = tuple(column for column in COLUMNS if column != "seed")
 _DEFAULTS = {column: cell(FIELDS[COLUMNS[column]].default) for column in _FIELDS}
 
@@ -212,7 +218,7 @@ def _cells(configuration: Mapping[str, Any]) -> dict[str, Any]:
 def _once(rows: pd.DataFrame) -> pd.DataFrame:
     """Returns the rows of one trial for each seed and setting whose fields are equal."""
     trials = rows.drop_duplicates("trial_id")
-    fields = [name for name in fields_of(rows) if not name.startswith("probe")]
+    fields = [name for name in fields_of(rows) if name not in RECORDED]
     again = trials.sort_values("status", key=lambda status: ~status.isin(USABLE), kind="stable")
     again = again[again.duplicated(fields)]
     return rows[~rows["trial_id"].isin(again["trial_id"])] if len(again) else rows

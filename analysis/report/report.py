@@ -148,7 +148,10 @@ def _notices(trials: pd.DataFrame, states: dict[str, str]) -> Iterator[str]:
     """Yields notices to read before a figure: trials without a result, by their ends; missing probes."""
     settled = trials["trial_id"][frames.settled(trials)]
     if lacking := sum(not trial_state.is_settled(states[trial_id]) for trial_id in settled):
-        yield f"{lacking:,} of {len(trials):,} trials are stored without the probes that are wanted: launch again."
+        yield (
+            f"{lacking:,} of {len(trials):,} trials are stored without the probes or metrics that are wanted: launch "
+            "again."
+        )
     codes = trials["code_fingerprint"].value_counts()
     if len(codes) > 1:
         counts = ", ".join(f"{count:,} ran {fingerprint}" for fingerprint, count in codes.items())

@@ -16,7 +16,7 @@ from memsweep.results.storage.notes import IDENTITY, RUNNING, SEARCHES, TRACKING
 from memsweep.results.storage.parts import PART_NAME
 from memsweep.results.storage.store import Store, StoreError
 from memsweep.run import checkpoints
-from memsweep.spec.config import TrialConfig
+from memsweep.spec.config import RECORDED, TrialConfig
 from memsweep.spec.options import PROBES
 from memsweep.spec.schema import SCHEMAS, Status
 
@@ -56,7 +56,7 @@ def incomplete(store: Store) -> list[str]:
         stored = trial_state.end_of(end) if end else trial_state.NOT_STORED
         if trial_state.state(stored, records) not in trial_state.SETTLED:
             lacks = ", ".join(sorted(records - stored[1])) if trial_state.is_settled(stored[0]) else ""
-            how = f"{stored[0]} without the wanted probes {lacks}" if lacks else stored[0] or "missing"
+            how = f"{stored[0]} without the wanted {lacks}" if lacks else stored[0] or "missing"
             problems.append(f"{row['trial_id']} of {row['sweep']}: {how}")
     return [*problems, *_lacking(store, rows, ends)]
 
@@ -178,12 +178,12 @@ def _tables(store: Store) -> Iterator[Finding]:
 
 
 def _wanted(store: Store) -> list[dict[str, Any]]:
-    """Returns each wanted trial once, in the row of the sweep that wants the most probes."""
+    """Returns each wanted trial once, in the row of the sweep that wants the most probes and metrics."""
     rows = sorted(store.current("wanted").to_pylist(), key=lambda row: len(wanted.records(row)))
     return list({row["trial_id"]: row for row in rows}.values())
 
 
-_END_COLUMNS = ["trial_id", "status", "step_count", "probes", "probe_steps"]
+_END_COLUMNS = ["trial_id", "status", "step_count", *RECORDED]
 
 
 def _ends(store: Store) -> dict[str, dict[str, Any]]:
@@ -195,6 +195,8 @@ def _lacking(store: Store, wanted_trials: list[dict[str, Any]], ends: dict[str, 
     counts = {
         table: Counter(store.current(table, ["trial_id"])["trial_id"].to_pylist()) for table in ("steps", *PROBES)
     }
+    metrics = store.current("metrics", ["trial_id", "metric"]).to_pylist()
+    computed = {(row["trial_id"], row["metric"]) for row in metrics}
     problems = []
     for row in wanted_trials:
         trial_id, end = row["trial_id"], ends.get(row["trial_id"])
@@ -204,6 +206,9 @@ def _lacking(store: Store, wanted_trials: list[dict[str, Any]], ends: dict[str, 
         expected = sum(1 for _ in _measured_steps(trial, end["step_count"] or 0))
         if counts["steps"][trial_id] != expected:
             problems.append(f"{trial_id} of {row['sweep']}: {counts['steps'][trial_id]} rows in steps, not {expected}")
+        for metric in filter(None, (end["metrics"] or "").split(",")):
+            if expected and (trial_id, metric) not in computed:
+                problems.append(f"{trial_id} of {row['sweep']}: no rows in metrics of {metric}")
         for probe in filter(None, (end["probes"] or "").split(",")):
             rows, examples = counts[probe][trial_id], trial.data.examples
             if rows == 0 or (probe == "examples" and rows != examples):

@@ -12,6 +12,7 @@ import torch
 from memsweep.check.inspection import trial_of
 from memsweep.engine.train import plain, trainer
 from memsweep.engine.train.comparison import alone, differences, weights_apart, weights_fingerprint
+from memsweep.engine.train.own_metrics import with_metrics
 from memsweep.engine.train.program import Program
 from memsweep.results import trial_state, wanted
 from memsweep.results.storage.store import Store, StoreError
@@ -92,6 +93,9 @@ def verify(
     for row in store.rows_of("steps", attempts).to_pylist():
         if row["trial_id"] in curves:
             curves[row["trial_id"]][row["step"]] = row
+    metrics: dict[str, list[dict[str, Any]]] = {}
+    for row in store.rows_of("metrics", attempts).to_pylist() if store.parts("metrics") else ():
+        metrics.setdefault(row["trial_id"], []).append(row)
     refused: list[StoreError] = []
     for trial_id in chosen:
         row = stored[trial_id]
@@ -101,9 +105,11 @@ def verify(
                 raise StoreError(
                     f"{trial_id}: trained on a GPU, but torch can use no GPU here. Verify it on a machine with a GPU."
                 )
-            trial = _trusted(trial_of(rows[trial_id]), own_code)
+            curve = with_metrics(curves[trial_id], metrics.get(trial_id, ()))
+            stored_metrics = tuple(filter(None, (row["metrics"] or "").split(",")))
+            trial = _trusted(trial_of(rows[trial_id]).with_fields({"metrics": stored_metrics}), own_code)
             _check_code(trial, row)
-            yield _verdict(trial, row, curves[trial_id], way)
+            yield _verdict(trial, row, curve, way)
         except Exception as error:
             refused += [error] if isinstance(error, StoreError) else []
             if len(refused) == len(chosen):

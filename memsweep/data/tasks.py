@@ -7,13 +7,13 @@ examples, `splits.py` selects them, `noise.py` corrupts them.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from math import isqrt
 
 import numpy as np
 
-from memsweep.data import custom, noise, pools, sequences, splits, texts
+from memsweep.data import custom, noise, own_noise, pools, sequences, splits, texts
 from memsweep.data.cache import SharedCache
 from memsweep.data.form import Form
 from memsweep.data.noise import Array
@@ -71,7 +71,8 @@ def load(config: TrialConfig) -> TrialData:
     >>> data.inputs.shape, data.held_out_inputs.shape, data.classes
     ((1000, 64), (500, 64), 10)
     """
-    key = (config.data, custom.own_of(config), *map(config.stream_seed, ("inputs", "labels", "noise")), data_folder())
+    read = custom.own_of(config), own_noise.own_of(config)
+    key = (config.data, read, *map(config.stream_seed, ("inputs", "labels", "noise")), data_folder())
     return _TRIALS.get(key, lambda: _load(config))
 
 
@@ -131,7 +132,7 @@ def origin(config: TrialConfig) -> str:
 
 
 def repeat_problems(trials: Iterable[TrialConfig]) -> list[str]:
-    """Returns one sentence per user's task among these trials that returns other data when called again.
+    """Returns one sentence per user's task or noise among these trials that returns other data when called again.
 
     The first and the last split of each task are built twice.
     """
@@ -141,7 +142,19 @@ def repeat_problems(trials: Iterable[TrialConfig]) -> list[str]:
             keys_of.setdefault(trial.data.task, {})[splits.key_of(trial)] = None
     ends = [key for keys in keys_of.values() for key in dict.fromkeys((next(iter(keys)), next(reversed(keys))))]
     problems = (custom.repeat_problem(data, seed) for data, seed, _ in ends)
-    return list(dict.fromkeys(problem for problem in problems if problem))
+    return list(dict.fromkeys(filter(None, [*problems, *_noise_problems(trials)])))
+
+
+def _noise_problems(trials: Iterable[TrialConfig]) -> Iterator[str | None]:
+    """Yields a problem of each user's noise among these trials, called twice for the first trial of each."""
+    firsts: dict[tuple[object, ...], TrialConfig] = {}
+    for trial in trials:
+        if own_noise.is_own(trial):
+            firsts.setdefault((trial.data.task, trial.data.noise_kind, own_noise.own_of(trial)), trial)
+    for trial in firsts.values():
+        split = splits.load(splits.key_of(trial))
+        labels, _, classes = _labels(split, trial)
+        yield own_noise.repeat_problem(split.inputs, labels, classes, trial)
 
 
 def remarks(trials: Iterable[TrialConfig]) -> list[str]:
@@ -214,7 +227,8 @@ def _load(config: TrialConfig) -> TrialData:
     true_labels, held_out_labels, classes = _labels(split, config)
     if sentence := noise.problem(classes, config):
         raise DataError(sentence)
-    inputs, labels, corrupted = noise.corrupt(split.inputs, true_labels, classes, config)
+    corrupt = own_noise.corrupt if own_noise.is_own(config) else noise.corrupt
+    inputs, labels, corrupted = corrupt(split.inputs, true_labels, classes, config)
     for array in (inputs, labels, true_labels, corrupted, held_out_labels):
         array.flags.writeable = False
     validation_count = config.data.validation_examples

@@ -1,5 +1,7 @@
 """Checks a user's network or penalty before training: what forward returns, and which numbers are drawn where.
 
+`door_hooks.py` checks other functions of the user's.
+
 Networks that raise errors are not reported here: their trials fail, each with its cause.
 """
 
@@ -15,18 +17,17 @@ import torch
 from torch import Tensor, nn
 
 from memsweep.data import tasks
+from memsweep.engine import door_hooks
+from memsweep.engine.door_hooks import MOST_NAMES, unequal
 from memsweep.engine.nn import models
 from memsweep.engine.train.evaluation import rows_at_a_time
 from memsweep.spec.config import TrialConfig, imported
 from memsweep.spec.fields.own import bound
 from memsweep.spec.options import FAMILIES
 
-MOST_NAMES = 5
-"""Most attributes listed in a sentence."""
-
 
 def problems(trial: TrialConfig) -> list[str]:
-    """Returns a sentence for each problem of a trial's own network or penalty."""
+    """Returns a sentence for each problem of a trial's own network, penalty or other functions."""
     shape = tasks.shape(trial)
     with torch.random.fork_rng(devices=[]):
         try:
@@ -40,8 +41,10 @@ def problems(trial: TrialConfig) -> list[str]:
             sentences = sentences or [*_evaluation_problems(trial, module), *_drawing_problems(trial, module, inputs)]
             if sentences:
                 return sentences
-        r = trial.regularization
-        return list(_penalty_problems(trial, module, inputs)) if r.penalty != "none" and r.penalty_strength else []
+        sentences, r = list(door_hooks.problems(trial, module)), trial.regularization
+        if r.penalty != "none" and r.penalty_strength:
+            sentences += _penalty_problems(trial, module, inputs)
+        return sentences
 
 
 def _answer_problems(trial: TrialConfig, answers: Any, rows: int, how: str = "") -> Iterator[str]:
@@ -99,7 +102,7 @@ def _drawing_problems(trial: TrialConfig, module: nn.Module, inputs: Tensor) -> 
     where, shape = f"model.family = {trial.model.family!r}", tasks.shape(trial)
     state = random.getstate(), np.random.get_state()
     again = models.build(trial, *shape)
-    if names := _unequal(_numbers(module), _numbers(again)):
+    if names := unequal(_numbers(module), _numbers(again)):
         yield (
             f"{where}: {_listed(names)} differ each time the network is built with the same seed; "
             "draw them by torch's functions, which the trial's seed governs."
@@ -118,7 +121,7 @@ def _drawing_problems(trial: TrialConfig, module: nn.Module, inputs: Tensor) -> 
                 "draw random numbers by torch's functions, which the trial's seed governs."
             )
         elif not _are_same(runs[0], runs[2]):
-            names = _unequal(_attributes(module), _attributes(other)) or ["something"]
+            names = unequal(_attributes(module), _attributes(other)) or ["something"]
             yield (
                 f"{where}: the seed sets {_listed(names)}, neither parameter nor buffer, so that all members of a pack "
                 "would share the values of the first member; use register_buffer or nn.Parameter."
@@ -192,23 +195,6 @@ def _attributes(module: nn.Module) -> dict[str, Any]:
 
 
 _OF_MODULES = frozenset(vars(nn.Module()))
-
-
-def _unequal(ones: Mapping[str, Any], others: Mapping[str, Any]) -> list[str]:
-    return [name for name, value in ones.items() if not _are_equal(value, others.get(name))]
-
-
-def _are_equal(value: Any, other: Any) -> bool:
-    """Compares numbers, texts, and tensors, arrays, lists and dicts of them; other types count as equal."""
-    if isinstance(value, Tensor):
-        return isinstance(other, Tensor) and value.shape == other.shape and torch.equal(value, other)
-    if isinstance(value, np.ndarray):
-        return isinstance(other, np.ndarray) and np.array_equal(value, other)
-    if isinstance(value, dict):
-        return isinstance(other, dict) and value.keys() == other.keys() and not _unequal(value, other)
-    if isinstance(value, list | tuple):
-        return isinstance(other, list | tuple) and len(value) == len(other) and all(map(_are_equal, value, other))
-    return type(value) not in (bool, int, float, complex, str, np.float64, np.float32) or value == other
 
 
 def _listed(names: list[str]) -> str:

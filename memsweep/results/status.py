@@ -24,7 +24,7 @@ COLUMNS = ("sweep", "wanted", "finished", "pruned", "diverged", "running", "fail
 def states(store: Store) -> dict[str, dict[str, str]]:
     """Returns sweep -> trial_id -> state, for all wanted trials; sweeps are sorted by name."""
     running = store.running()
-    names = ["sweep", "trial_id", "probes"]
+    names = ["sweep", "trial_id", "probes", "metrics"]
     rows = store.current("wanted", names)
     if pc.any(pc.not_equal(rows["probes"], "")).as_py():
         rows = store.current("wanted", [*names, "configuration"])  # configurations are long texts

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, TypeAlias
 
-from memsweep.spec.config import recorded
+from memsweep.spec.config import RECORDED, recorded
 from memsweep.spec.schema import Status
 
 SETTLED = (Status.FINISHED, Status.PRUNED, Status.DIVERGED)
@@ -20,15 +20,15 @@ UNSETTLED = RUNNING, FAILED, MISSING = "running", "failed", "missing"
 """States of trials that are not settled; the states of settled trials are the statuses in SETTLED."""
 
 End: TypeAlias = tuple[str, frozenset[str]]
-"""Status of a stored trial, and what its probes recorded, as in `Store.ends`."""
+"""Status of a stored trial, and what it recorded beside its measurements, as in `Store.ends`."""
 
 NOT_STORED: End = ("", frozenset())
 
 
 def state(end: End, records: frozenset[str], *, is_running: bool = False) -> str:
-    """Returns a trial's state: its status if it is settled and all requested probes are recorded, else UNSETTLED.
+    """Returns a trial's state: its status if it is settled and all it must record is stored, else UNSETTLED.
 
-    end: as stored, or NOT_STORED.  records: what its probes must record (`wanted.records`, `TrialConfig.recorded`).
+    end: as stored, or NOT_STORED.  records: what it must record (`wanted.records`, `TrialConfig.recorded`).
     """
     status, stored = end
     if is_settled(status) and records <= stored:
@@ -40,7 +40,7 @@ def state(end: End, records: frozenset[str], *, is_running: bool = False) -> str
 
 def end_of(row: Mapping[str, Any]) -> End:
     """Returns a trial's end from its row of `trials`."""
-    return row["status"], recorded(row["probes"], row["probe_steps"])
+    return row["status"], recorded(*(row[name] for name in RECORDED))
 
 
 def is_settled(status: str) -> bool:

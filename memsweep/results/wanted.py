@@ -16,6 +16,9 @@ from memsweep.results.storage.store import Store
 from memsweep.spec.config import recorded
 from memsweep.spec.schema import SCHEMAS
 
+Records = tuple[tuple[str, ...], tuple[int, ...], tuple[str, ...]]
+"""Values of the fields RECORDED: probes, probe_steps, metrics."""
+
 
 def of_sweep(
     sweep: str, store: Store, columns: Sequence[str] | None = None, *, without: Collection[str] = ()
@@ -50,8 +53,14 @@ def take_over(rows: pa.Table, launch: Mapping[str, Any], store: Store, part_rows
 
 
 def records(row: Mapping[str, Any]) -> frozenset[str]:
-    """Returns what a row's probes record: their names, and their steps before the end, as text."""
-    return recorded(row["probes"], ",".join(map(str, probe_steps(row)))) if row["probes"] else frozenset()
+    """Returns what a row's trial records beside its measurements, as `TrialConfig.recorded`."""
+    return recorded(*(",".join(map(str, values)) for values in items(row)))
+
+
+def items(row: Mapping[str, Any]) -> Records:
+    """Returns the probes, probe_steps and metrics of a row."""
+    probes, metrics = (tuple(filter(None, (row[name] or "").split(","))) for name in ("probes", "metrics"))
+    return probes, probe_steps(row) if probes else (), metrics
 
 
 def probe_steps(row: Mapping[str, Any]) -> tuple[int, ...]:

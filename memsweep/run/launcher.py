@@ -16,7 +16,7 @@ from memsweep.run.launch_options import LaunchOptions
 from memsweep.run.packing import Pack, Tally
 from memsweep.run.policy import execution_plan, protocols
 from memsweep.run.recovery.hang_guard import forget
-from memsweep.run.rounds.definition import probes_before
+from memsweep.run.rounds.definition import records_before
 from memsweep.run.rounds.launch_code import LaunchCode
 from memsweep.run.rounds.replay import Replay
 from memsweep.run.rounds.rounds import Due, Rounds
@@ -98,10 +98,10 @@ def launch(
     with store.lock("launch"):
         code = LaunchCode(store, options.changed)
         store = store.accepting(code.accepted)
-        rounds = _rounds(sweeps, store, options, code)
+        rounds, remarks = _rounds(sweeps, store, options, code)
         missing, before = rounds.missing, plan.work(rounds.trials, store)
         rounds.note()  # after what was settled before: it settles trials that a search has given up
-        remarks = _first_remarks(rounds, code, store)
+        remarks += _first_remarks(rounds, code, store)
         settled_before = len(rounds.ids_within_limit.intersection(trial.trial_id for trial in before.settled))
 
         def show(tally: Tally) -> None:
@@ -137,19 +137,21 @@ def launch(
         )
 
 
-def _rounds(sweeps: Sequence[Sweep], store: Store, options: LaunchOptions, code: LaunchCode) -> Rounds:
-    """Returns the first rounds of these sweeps, whose trials are checked.  Raises SweepError."""
+def _rounds(
+    sweeps: Sequence[Sweep], store: Store, options: LaunchOptions, code: LaunchCode
+) -> tuple[Rounds, list[str]]:
+    """Returns the first rounds of these sweeps, whose trials are checked, and remarks.  Raises SweepError."""
     own_types.check(sweeps, None)  # with each other; Replay compares each with the stored trials
-    probed = {sweep.name: probes_before(sweep.name, store) if options.add else {} for sweep in sweeps}
-    replays = [Replay(sweep, store, retry=options.retry, probed=probed[sweep.name], code=code) for sweep in sweeps]
+    records = {sweep.name: records_before(sweep.name, store) if options.add else {} for sweep in sweeps}
+    replays = [Replay(sweep, store, retry=options.retry, records=records[sweep.name], code=code) for sweep in sweeps]
     for sweep in sweeps if options.add else ():
         code.request_stored(sweep.name)
     code.check()
     rounds = Rounds(replays, store, options.budget, options.retry, limit=options.limit, add=options.add, code=code)
-    plan.check(rounds.missing)
+    remarks = plan.check(rounds.missing)
     if changes := sources.changed(rounds.trials, store):
         raise SweepError(changes)
-    return rounds
+    return rounds, remarks
 
 
 def _first_remarks(rounds: Rounds, code: LaunchCode, store: Store) -> list[str]:

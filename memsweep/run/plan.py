@@ -18,7 +18,6 @@ from memsweep.run.policy import isolation, protocols
 from memsweep.run.policy.execution_plan import ExecutionPlan, compile_seconds, guessed_seconds, saved_seconds
 from memsweep.spec import processors
 from memsweep.spec.config import ConfigError, TrialConfig, imported
-from memsweep.spec.options import FAMILIES
 from memsweep.spec.sweep import SweepError
 
 if TYPE_CHECKING:
@@ -92,8 +91,8 @@ def work(wanted: Sequence[TrialConfig], store: Store | None, *, retry: bool = Fa
     return Work(tuple(wanted), *(tuple(groups[name]) for name in ("settled", "failed", "missing")))
 
 
-def check(trials: Sequence[TrialConfig]) -> None:
-    """Raises SweepError with all problems of the trials' data and of imported user code."""
+def check(trials: Sequence[TrialConfig]) -> list[str]:
+    """Returns remarks on users' code.  Raises SweepError with all problems of it and of the trials' data."""
     sources = {(trial.data, trial.own, trial.stream_seed("inputs"), trial.model.family): trial for trial in trials}
     problems = [problem for trial in sources.values() for problem in tasks.check(trial)]
     for path in {path for trial in trials for path in trial.imports}:
@@ -102,29 +101,39 @@ def check(trials: Sequence[TrialConfig]) -> None:
         except ConfigError as error:
             problems += error.problems
     problems += protocols.problems(trials)
-    problems = problems or tasks.repeat_problems(sources.values()) or _own_code_problems(trials)
+    problems = problems or tasks.repeat_problems(sources.values())
+    problems, remarks = (problems, []) if problems else _own_code_tried(trials)
     if problems:
         raise SweepError(problems)
+    return remarks
 
 
-def _own_code_problems(trials: Sequence[TrialConfig]) -> list[str]:
-    """Returns problems of users' networks and penalties, each tested on a few examples in a separate process."""
+def _own_code_tried(trials: Sequence[TrialConfig]) -> tuple[list[str], list[str]]:
+    """Returns problems of and remarks on users' code, each tested on a few examples in a separate process."""
     programs: dict[Hashable, TrialConfig] = {}
     for trial in trials:
-        r, optimizer = trial.regularization, trial.optimizer
-        penalty = r.penalty if r.penalty_strength else "none"
-        if trial.model.family not in FAMILIES or penalty != "none":
-            program = (trial.model, tasks.form(trial), *tasks.shape(trial), optimizer.batch_size, trial.compute.dtype)
-            programs.setdefault((*program, penalty), trial)
-    problems: list[str] = []
+        r = trial.regularization
+        hooks = (
+            {*trial.imports}
+            - {trial.data.task, trial.data.noise_kind}
+            - ({r.penalty} if not r.penalty_strength else set())
+        )
+        if hooks:
+            batch, dtype = trial.optimizer.batch_size, trial.compute.dtype
+            unread = (bool(trial.optimizer.momentum), bool(r.weight_decay))  # a user's optimizer may lack them
+            program = (trial.model, tasks.form(trial), *tasks.shape(trial), batch, dtype, unread, frozenset(hooks))
+            programs.setdefault(program, trial)
+    problems, remarks = list[str](), list[str]()
     silent: set[tuple[str, ...]] = set()  # imports whose code crashes or hangs; the launch reports where
     for trial in programs.values():
         answer = isolation.evaluate("memsweep.engine.door:problems", trial) if trial.imports not in silent else None
         if answer is None:
             silent.add(trial.imports)
         problems += answer or []
+        if answer == [] and trial.metrics:
+            remarks += isolation.evaluate("memsweep.run.policy.calibration:metric_remarks", trial) or []
     isolation.end()
-    return problems
+    return problems, list(dict.fromkeys(remarks))
 
 
 def packs(
@@ -273,7 +282,7 @@ def _alike(pack: Pack) -> tuple[object, ...]:
     """Returns the key of packs that cost the same."""
     first = pack.trials[0]
     size = (first.optimizer.batch_size, first.data.examples)
-    return (program_name(first), *size, first.probes, bool(first.probe_steps), pack.mode, pack.compiled)
+    return (program_name(first), *size, first.probes, bool(first.probe_steps), first.metrics, pack.mode, pack.compiled)
 
 
 def measured_cost(pack: Pack, device: str) -> Cost:

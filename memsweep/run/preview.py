@@ -52,11 +52,11 @@ def preview(sweep: Sweep, store: Store | None, options: LaunchOptions, say: Call
     trials, due = list(replay.trials.values()), replay.missing(retry=options.retry)
     work = plan.work(trials, store, retry=options.retry)
     begin = time.perf_counter()
-    plan.check(due)
+    own_code = plan.check(due)
     # a launch tries the user's code too, in a process that imports torch
     trying = time.perf_counter() - begin if any(trial.imports for trial in due) else 0.0
     remarks = (protocols.remark(due, store), *sources.changed(work.wanted, store), *tasks.remarks(due))
-    for sentence in filter(None, [*replay.remarks, *remarks]):
+    for sentence in filter(None, [*replay.remarks, *own_code, *remarks]):
         say(sentence)
     device = options.device or plan.local_device()
     workers = options.workers or plan.local_workers(device)

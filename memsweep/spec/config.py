@@ -9,20 +9,20 @@ import hashlib
 import importlib
 import json
 import math
+import numbers
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from operator import attrgetter
 from typing import Any
 
-from memsweep.spec.fields import rules
+from memsweep.spec.fields import rules, schedules
 from memsweep.spec.fields.field_spec import checked, number, specs
 from memsweep.spec.fields.groups import Compute, Data, Model, Optimizer, Regularization, Seeds, Stop
 from memsweep.spec.fields.hints import fields_meant, hint
-from memsweep.spec.fields.own import GROUP, Fields, OwnFields, wrong_name
-from memsweep.spec.fields.schedules import schedule_factor
+from memsweep.spec.fields.own import GROUP, Fields, OwnFields, bound, wrong_name
 from memsweep.spec.mends import protocol_of
-from memsweep.spec.options import LIMIT, PROBES, PROTOCOL, STREAMS
+from memsweep.spec.options import IMPORT_PATH, LIMIT, PROBES, PROTOCOL, STREAMS
 
 LATER_FIELDS = (
     *("regularization.penalty", "regularization.penalty_strength", "compute.matmul"),
@@ -30,6 +30,8 @@ LATER_FIELDS = (
     *("model.perturbation", "optimizer.objective", "optimizer.alpha", "optimizer.radius"),
 )
 """Fields that older tables lack: at their defaults they are left out of the hash, so that trial ids stay the same."""
+RECORDED = ("probes", "probe_steps", "metrics")
+"""Fields, and columns of `trials`, of what a trial records beside its measurements; no part of its identity."""
 
 
 class ConfigError(ValueError):
@@ -73,6 +75,12 @@ class TrialConfig:
         "steps at which repeatable probes run besides the end, 0 before training; no part of a trial's identity",
         "must be whole numbers of 0 or more",
         lambda value: all(0 <= step < LIMIT for step in value),
+    )
+    metrics: tuple[str, ...] = checked(
+        (),
+        "a user's functions recorded at every measurement; no part of a trial's identity",
+        "must be import paths such as my_lab.metrics:margin, each once",
+        lambda value: len(set(value)) == len(value) and all(IMPORT_PATH.fullmatch(path) for path in value),
     )
     protocol: int | None = number(
         None, "raised on purpose when numbers change; unset: that of this version", 1, PROTOCOL
@@ -151,14 +159,16 @@ class TrialConfig:
 
     @property
     def recorded(self) -> frozenset[str]:
-        """Returns the probe names and steps that the finished trial will have recorded; see the function `recorded`."""
-        return recorded(*(",".join(map(str, values)) for values in (self.probes, self.probe_steps)))
+        """Returns what the finished trial will have recorded beside its measurements; see the function `recorded`."""
+        return recorded(*(",".join(map(str, getattr(self, name))) for name in RECORDED))
 
     @property
     def imports(self) -> tuple[str, ...]:
-        """Returns the import paths of user code in this configuration: task, network, penalty."""
-        named = (self.data.task, self.model.family, self.regularization.penalty)
-        return tuple(path for path in named if ":" in path)
+        """Returns the import paths of user code in this configuration, from all fields that take them."""
+        data, optimizer = self.data, self.optimizer
+        named: tuple[str, ...] = (data.task, data.noise_kind, self.model.family, self.regularization.penalty)
+        named += (optimizer.objective, optimizer.name, optimizer.schedule, *self.metrics)
+        return tuple(path for path in named if IMPORT_PATH.fullmatch(path))
 
     @property
     def budget(self) -> int:
@@ -174,9 +184,16 @@ class TrialConfig:
         return min(max(-(-epoch * examples // batch), step + 1), self.budget)
 
     def rate_factor(self, step: int) -> float:
-        """Returns the schedule's factor of the learning rate at this step, from 0."""
+        """Returns the schedule's factor of the learning rate at this step, from 0.
+
+        Raises ConfigError where a user's schedule returns anything but a finite number of 0 or more.
+        """
         optimizer = self.optimizer
-        return schedule_factor(optimizer.schedule, step, self.budget, optimizer.batch_size, self.data.examples)
+        if schedules.is_own(optimizer.schedule):
+            return _own_factor(optimizer.schedule, self.own, step, self.budget)
+        return schedules.schedule_factor(
+            optimizer.schedule, step, self.budget, optimizer.batch_size, self.data.examples
+        )
 
     def pause(self, share: float) -> int:
         """Returns the first measured step at or after this share of the budget.  share: in (0, 1]."""
@@ -230,9 +247,9 @@ def unknown_field(name: Any) -> str:
     return f"{name!r} is no field of a trial. {advice}"
 
 
-def recorded(probes: str | None, steps: str | None) -> frozenset[str]:
-    """Returns the items of a trial's columns `probes` and `probe_steps`: names, and steps before the end, as text."""
-    return frozenset(filter(None, f"{probes or ''},{steps or ''}".split(",")))
+def recorded(*columns: str | None) -> frozenset[str]:
+    """Returns the items of a trial's columns RECORDED: probes, steps before the end, and import paths, as text."""
+    return frozenset(filter(None, ",".join(column or "" for column in columns).split(",")))
 
 
 def imported(path: str) -> Any:
@@ -256,17 +273,41 @@ def imported(path: str) -> Any:
         ) from error
 
 
+@lru_cache(maxsize=1024)
+def _own_schedule(path: str, own: OwnFields) -> Any:
+    return bound(imported(path), own)
+
+
+def _own_factor(path: str, own: OwnFields, step: int, steps: int) -> float:
+    """Returns the factor of a user's schedule `(step, steps)`."""
+    factor = _own_schedule(path, own)(step, steps)
+    is_number = isinstance(factor, numbers.Real) and not isinstance(factor, bool)
+    if not is_number or not 0 <= factor < math.inf:
+        raise ConfigError(
+            [
+                f"optimizer.schedule = {path!r}: returns {factor!r} at step {step} of {steps}; must return a finite "
+                "number of 0 or more, by which the learning rate is multiplied."
+            ]
+        )
+    return float(factor)
+
+
+def is_pair(optimizer: str) -> bool:
+    """Returns whether optimizer.name is the import path of a pair of functions, not of a class."""
+    return IMPORT_PATH.fullmatch(optimizer) is not None and isinstance(imported(optimizer), tuple)
+
+
 def _is_same(one: Any, other: Any) -> bool:
     """Returns whether type and text are equal: 0.0 is neither 0 nor -0.0."""
     return one is other or (type(one) is type(other) and repr(one) == repr(other))
 
 
 def _content(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the fields that the hash covers: all but those of probes and LATER_FIELDS at their defaults."""
+    """Returns the fields that the hash covers: all but RECORDED, and LATER_FIELDS at their defaults."""
     return {
         name: value
         for name, value in fields.items()
-        if not name.startswith("probe") and (name not in LATER_FIELDS or value != FIELDS[name].default)
+        if name not in RECORDED and (name not in LATER_FIELDS or value != FIELDS[name].default)
     }
 
 

@@ -13,7 +13,8 @@ def answer_loss(form: Form, objective: str, answers: Tensor, wanted: Tensor, smo
     """Returns the mean loss of one member's minibatch, over all targets that are not masked.
 
     answers: [B, K], or [B, L, O] for tokens and values.  wanted: labels [B], tokens [B, L] or values [B, L O].
-    objective: of labels, as in optimizer.objective.  smoothing: as in `cross_entropy`; ignored by squared losses.
+    objective: of labels, built in, as in optimizer.objective.  smoothing: as in `cross_entropy`; ignored by squared
+    losses.
     """
     if form.kind == "label" and objective == "squared":
         return (answers - one_hot(answers, wanted, -1)).square().mean()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import pickle
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -15,6 +16,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
+from memsweep.engine.train import own_optimizers
 from memsweep.engine.train.program import Program
 from memsweep.engine.train.state import History, State, fitted_to, map_tensors
 
@@ -29,7 +31,7 @@ class Record(NamedTuple):
     """The results so far of a member in training."""
 
     curve: list[Point]  # its measurements
-    probed: dict[str, list[Point]]  # table of a probe -> rows
+    probed: dict[str, list[Point]]  # table of a probe, or `metrics` -> rows
 
 
 class CheckpointError(Exception):
@@ -41,6 +43,8 @@ def dump(state: State, records: Sequence[Record], note: Mapping[str, Any]) -> by
     tensors = {name: value.detach().to("cpu", copy=True).contiguous() for name, value in _changed(state).items()}
     tensors["step"] = torch.from_numpy(state.step.copy())
     tensors |= _packed([record.curve for record in records])
+    if optimizers := [member.optimizer for member in state.members if member.optimizer]:
+        tensors["optimizers"] = own_optimizers.packed(list(map(own_optimizers.saved, optimizers)))
     text = json.dumps([record.probed for record in records], separators=(",", ":"))
     tensors["probed"] = torch.frombuffer(bytearray(text.encode()), dtype=torch.uint8)
     members = [member.trial.trial_id for member in state.members]
@@ -52,6 +56,8 @@ def dump(state: State, records: Sequence[Record], note: Mapping[str, Any]) -> by
 def restore(program: Program, state: State, content: bytes) -> tuple[State, dict[str, Record]]:
     """Returns the state with every member at its step in the checkpoint, if that is later, and records by trial.
 
+    A member whose metrics the checkpoint lacks stays as it is, since it must be measured from its first step on.
+
     state: from `init` or `admit`; its memory may be reused.
     Raises CheckpointError when the content is damaged, of another program, or of other data.
     """
@@ -60,23 +66,38 @@ def restore(program: Program, state: State, content: bytes) -> tuple[State, dict
     if any(data.get(m.trial.trial_id, m.data.fingerprint) != m.data.fingerprint for m in state.members):
         raise CheckpointError("its trials were trained on data that their task no longer returns")
     steps = tensors["step"].numpy()
+    try:
+        probed = json.loads(tensors["probed"].numpy().tobytes())
+    except (KeyError, ValueError) as error:
+        raise CheckpointError(f"it is of another program ({error})") from error
+    records = [Record(*pair) for pair in zip(_unpacked(tensors), probed, strict=True)]
     rows = [
         (slot, saved[member.trial.trial_id])
         for slot, member in enumerate(state.members)
-        if member.trial.trial_id in saved and steps[saved[member.trial.trial_id]] > state.step[slot]
+        if member.trial.trial_id in saved
+        and steps[saved[member.trial.trial_id]] > state.step[slot]
+        and _has_metrics(member.trial.metrics, records[saved[member.trial.trial_id]])
     ]
     if not rows:
         return state, {}
     slots, sources = (torch.tensor(column) for column in zip(*rows, strict=True))
     step = state.step.copy()
     step[slots.numpy()] = steps[sources.numpy()]
-    curves = _unpacked(tensors)
     try:
-        probed = json.loads(tensors["probed"].numpy().tobytes())
         fields = _with_rows(program, state, tensors, slots, sources)
-    except (KeyError, RuntimeError, IndexError) as error:
+        states = own_optimizers.unpacked(tensors["optimizers"]) if program.has_objects else []
+        for slot, source in rows:
+            if optimizer := state.members[slot].optimizer:
+                own_optimizers.restore_(optimizer, states[source])
+    except (KeyError, RuntimeError, IndexError, ValueError, pickle.UnpicklingError) as error:
         raise CheckpointError(f"it is of another program ({error})") from error
-    return state._replace(step=step, **fields), {members[row]: Record(curves[row], probed[row]) for _, row in rows}
+    return state._replace(step=step, **fields), {members[row]: records[row] for _, row in rows}
+
+
+def _has_metrics(metrics: Sequence[str], record: Record) -> bool:
+    """Returns whether a record has each of these metrics at all measurements of its curve."""
+    computed = {(row["metric"], row["step"]) for row in record.probed.get("metrics", ())}
+    return all((metric, point["step"]) in computed for metric in metrics for point in record.curve)
 
 
 def _with_rows(

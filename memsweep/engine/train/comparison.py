@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from memsweep.engine.train import trainer
+from memsweep.engine.train import own_optimizers, trainer
 from memsweep.engine.train.evaluation import first_answers, numbers_of
 from memsweep.engine.train.program import Program
 from memsweep.engine.train.state import State, select
@@ -38,7 +38,8 @@ def alone(trial: TrialConfig, program: Program, seconds: float = math.inf) -> Ru
     curve: dict[int, dict[str, Any]] = {}
     while True:
         state, measured = trainer.advance(program, state, trainer.steps_to_measurement(state))
-        curve[int(measured.step[0])] = {name: values[0].item() for name, values in measured.counts.items()}
+        counts = {name: values[0].item() for name, values in measured.counts.items()}
+        curve[int(measured.step[0])] = counts | {value.column: value.value for value in measured.own.get(0, ())}
         if not measured.active[0]:
             return Run(state, curve, {name: values[0].item() for name, values in measured.test.items()}, ended=True)
         if time.monotonic() > until:
@@ -76,7 +77,9 @@ def program_deviation(program: Program, state: State) -> float | None:
 
 
 def _tried(program: Program, state: State) -> dict[str, Tensor]:
-    """Weights and buffers after a few steps, and LOSSES, members first."""
+    """Weights and buffers after a few steps, and LOSSES, members first; optimizers of the state stay as they were."""
+    copies = [m._replace(optimizer=m.optimizer and own_optimizers.copied(m.optimizer, m.trial)) for m in state.members]
+    state = state._replace(members=tuple(copies))
     state, _ = trainer.train(program, state, TWIN_STEPS)
     return {**numbers_of(state), LOSSES: first_answers(program, state).loss}
 
@@ -105,7 +108,8 @@ def differences(run: Run, curve: Mapping[int, Mapping[str, Any]], test: Mapping[
     largest: dict[str, float] = {}
     for name, mine, theirs in pairs:
         if mine != theirs:
-            apart = abs(mine - theirs) / max(abs(mine), abs(theirs)) if theirs is not None else float("inf")
+            is_lacking = mine is None or theirs is None  # not stored, or a metric that is not finite
+            apart = math.inf if is_lacking else abs(mine - theirs) / max(abs(mine), abs(theirs))
             largest[name] = max(apart, largest.get(name, 0.0))
     return largest
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
@@ -14,6 +15,7 @@ from memsweep.data import sequences
 from memsweep.data.form import Form
 from memsweep.engine.train import compilation, metrics, optim
 from memsweep.engine.train.lifting import call
+from memsweep.engine.train.metrics import MetricValue
 from memsweep.engine.train.optim import Tensors
 from memsweep.engine.train.program import Program
 from memsweep.engine.train.state import Examples, History, State, rows_of, select
@@ -34,6 +36,12 @@ class Measured(NamedTuple):
     step: np.ndarray  # [M] int64
     counts: dict[str, np.ndarray]  # column of the table `steps` -> [M]
     test: dict[str, np.ndarray]  # column of the table `trials` -> [M], for members that leave
+    own: Mapping[int, tuple[MetricValue, ...]] = MappingProxyType({})  # member -> values of its own metrics
+
+    @property
+    def finite(self) -> list[int]:
+        """Returns the members that were due and have not diverged."""
+        return [int(m) for m in np.flatnonzero(self.due) if self.status[m] != Status.DIVERGED]
 
 
 def measure(program: Program, state: State, norms: Tensor) -> tuple[State, Measured]:

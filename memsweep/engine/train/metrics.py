@@ -21,6 +21,20 @@ class Evaluation(NamedTuple):
     right: Tensor  # [M, N] int64, targets that are right
 
 
+class MetricValue(NamedTuple):
+    """One value of a metric of the user's, of one member."""
+
+    metric: str
+    part: str
+    name: str
+    value: float | None  # None: not finite
+
+    @property
+    def column(self) -> str:
+        """Returns the name of the value where it is compared with other measurements."""
+        return f"{self.metric} {self.part} {self.name}"
+
+
 class TrainCounts(NamedTuple):
     """Sums over each member's training set. Recovered and memorized count only wrong labels."""
 
@@ -40,7 +54,7 @@ def answers(form: Form, outputs: Tensor, wanted: Tensor, objective: str = "cross
     """Returns the evaluation of these outputs.
 
     outputs: [M, E, K], or [M, E, L, O].  wanted: [M, E] labels, [M, E, L] tokens or [M, E, L O] numbers.
-    objective: of labels, as in optimizer.objective.
+    objective: of labels, as in optimizer.objective; the loss of a user's objective is measured as cross-entropy.
 
     In tasks without labels, an example has the label 0, which is predicted where all its targets are right; its loss is
     the sum over its targets. A number has the loss of a normal density of deviation 1, without its constant: half its

@@ -35,6 +35,8 @@ CORRECTED = ("adam", "adamw", "muon")
 
 def moments(name: str, parameters: Tensors) -> dict[str, Tensors]:
     """Returns the optimizer's moments before the first step, zeros: moment -> parameter -> [M, *shape]."""
+    if ":" in name:  # a user's optimizer keeps them itself
+        return {}
     matrices = {key for key, value in parameters.items() if muon.is_matrix(value)}
     everything = set(parameters)
     others = everything - matrices

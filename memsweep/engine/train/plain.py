@@ -16,8 +16,8 @@ from memsweep.engine import adversarial
 from memsweep.engine.nn import models, regularizers
 from memsweep.engine.nn.regularizers import Perturbation
 from memsweep.engine.nn.sequence_models import Recurrent
-from memsweep.engine.train import plain_optimizers, streams, trainer
-from memsweep.engine.train.program import Program
+from memsweep.engine.train import own_optimizers, plain_optimizers, streams, trainer
+from memsweep.engine.train.program import Program, own_loss
 from memsweep.spec.config import TrialConfig, imported
 from memsweep.spec.fields.own import bound
 from memsweep.spec.options import FAMILIES
@@ -39,12 +39,12 @@ def train(trial: TrialConfig, steps: int, device: str | torch.device = "cpu") ->
     norms = []
     for step in range(steps):
         for optimizer in optimizers:
-            optimizer.param_groups[0]["lr"] = o.learning_rate * trial.rate_factor(step)
+            own_optimizers.set_rate(optimizer, o.learning_rate * trial.rate_factor(step))
         step_key = _step_key(trial, step).to(device)
         places = _places(trial, program, step_key)
         x, y = regularizers.applied(places[0], inputs[order[step]][None])[0], wanted[order[step]]
         attacked = _critical_samples(model, x, step_key, data.input_range) if r.adversarial else None
-        if trial.model.family not in FAMILIES:
+        if trial.model.family not in FAMILIES or own_optimizers.is_own(o.name):
             torch.manual_seed(int(step_key))
         backward = partial(_backward, model, trial, x, y, places[1:], attacked)
         backward()
@@ -69,7 +69,9 @@ def _loss(
 ) -> Tensor:
     r = trial.regularization
     logits = _forward(model, x, hidden)
-    if trial.optimizer.objective == "squared":
+    if (function := own_loss(trial)) is not None:
+        loss = function(logits, y, x).mean()
+    elif trial.optimizer.objective == "squared":
         loss = functional.mse_loss(logits, functional.one_hot(y, logits.shape[1]).to(logits.dtype))
     else:
         loss = _task_loss(logits, y, r.label_smoothing)

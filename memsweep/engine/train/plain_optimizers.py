@@ -8,13 +8,19 @@ import torch
 from torch import Tensor, nn
 from torch.optim import SGD, Adam, AdamW, Optimizer, RMSprop
 
+from memsweep.engine.train import own_optimizers
 from memsweep.spec.config import TrialConfig
 
 
 def optimizers(model: nn.Module, trial: TrialConfig) -> list[Optimizer]:
-    """Returns the optimizers of a trial, each for its part of the parameters; each has a single group."""
+    """Returns the optimizers of a trial, each for its part of the parameters; built-in ones have a single group."""
     o, decay = trial.optimizer, trial.regularization.weight_decay
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    if (pair := own_optimizers.pair_of(trial)) is not None:
+        names = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
+        return [Pure(dict(zip(names, parameters, strict=True)), pair, o.learning_rate)]
+    if own_optimizers.is_own(o.name):
+        return [own_optimizers.build(trial, parameters)]
     beta1, beta2 = o.betas
 
     def adamw(some: Iterable[Tensor]) -> Optimizer:
@@ -34,6 +40,25 @@ def optimizers(model: nn.Module, trial: TrialConfig) -> list[Optimizer]:
         return [*parts, *([adamw(others)] if others else [])]
     is_nesterov = o.name == "nesterov"
     return [SGD(parameters, o.learning_rate, o.momentum, weight_decay=decay, nesterov=is_nesterov, foreach=False)]
+
+
+class Pure(Optimizer):
+    """A user's pair of pure functions."""
+
+    def __init__(self, parameters: dict[str, nn.Parameter], pair: own_optimizers.Pair, lr: float):
+        super().__init__(parameters.values(), {"lr": lr})
+        self.parameters, self.pair = parameters, pair
+        self.kept = pair.begin({name: weight.detach() for name, weight in parameters.items()})
+
+    @torch.no_grad()
+    def step(self) -> None:  # type: ignore[override]  # without a closure
+        """Moves the parameters."""
+        weights = {name: weight.detach() for name, weight in self.parameters.items()}
+        gradients = {name: weight.grad for name, weight in self.parameters.items() if weight.grad is not None}
+        rate = torch.tensor(self.param_groups[0]["lr"], dtype=torch.float64).to(next(iter(weights.values())))
+        moved, self.kept = self.pair.update(gradients, self.kept, weights, rate)
+        for name, weight in self.parameters.items():
+            weight.copy_(moved[name])
 
 
 class Muon(Optimizer):

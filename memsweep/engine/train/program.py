@@ -12,12 +12,17 @@ from torch import Tensor, nn
 from memsweep.data import tasks
 from memsweep.data.form import Form
 from memsweep.engine.nn import models
+from memsweep.engine.train import own_optimizers
+from memsweep.engine.train.own_optimizers import Pair
 from memsweep.spec.config import TrialConfig, imported
 from memsweep.spec.fields.groups import Model
 from memsweep.spec.fields.own import NO_FIELDS, OwnFields, bound
 
 Penalty = Callable[[dict[str, Tensor], Tensor, Tensor], Tensor]
 """A user's regularizer of one member: (parameters by name, inputs [B, D], logits [B, K]) -> a scalar."""
+
+Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""A user's loss of one member: (logits [B, K], labels [B], inputs [B, D]) -> losses [B], or a scalar."""
 
 MODES = ("fused", "serial")
 """fused: all members as one lifted program.  serial: members in turn, each by the library's own kernels."""
@@ -42,8 +47,11 @@ class Program(NamedTuple):
     model: Model
     matmul: str  # precision of float32 products, as torch.set_float32_matmul_precision names it
     objective: str = "cross_entropy"  # of labels
+    loss: Loss | None = None  # in place of a built-in objective
+    pair: Pair | None = None  # in place of a built-in optimizer
+    has_objects: bool = False  # each member has an optimizer object, of a class that the user names
     penalty: Penalty | None = None
-    own: OwnFields = NO_FIELDS  # which the module and the penalty may read
+    own: OwnFields = NO_FIELDS  # which the module and the functions may read
     mode: str = "fused"
     compiled: bool = False  # the step is one compiled program instead of torch's operations one by one
 
@@ -56,14 +64,17 @@ class Program(NamedTuple):
 def compose(
     trials: Sequence[TrialConfig], device: str = "cpu", *, mode: str = "fused", compiled: bool = False
 ) -> Program:
-    """Returns the program of these trials, which agree in all fields of `packing.program_key`.  mode: one of MODES.
+    """Returns the program of these trials, which agree in all fields of `packing.program_key`.
 
-    compiled: ignored in the mode serial, and where compiling would unroll the steps of sequences.
+    mode: one of MODES; members with a user's optimizer always follow in turn.
+    compiled: ignored in the mode serial, for a pair of functions, and where compiling would unroll steps of sequences.
     """
     first = trials[0]
+    mode = "serial" if own_optimizers.is_own(first.optimizer.name) else mode
     input_dim, classes = tasks.shape(first)
     module = models.build(first, input_dim, classes).train()
-    compiled = compiled and mode == "fused" and first.model.family != "recurrent"
+    pair = own_optimizers.pair_of(first)
+    compiled = compiled and mode == "fused" and first.model.family != "recurrent" and pair is None
     if mode == "serial":
         models.use_kernels(module)
     models.even_out(module, first)
@@ -93,11 +104,20 @@ def compose(
         model=first.model,
         matmul=first.compute.matmul,
         objective=first.optimizer.objective,
+        loss=own_loss(first),
+        pair=pair,
+        has_objects=own_optimizers.is_own(first.optimizer.name),
         penalty=None if penalty == "none" else bound(imported(penalty), first.own),
         own=first.own,
         mode=mode,
         compiled=compiled,
     )
+
+
+def own_loss(trial: TrialConfig) -> Loss | None:
+    """Returns the user's function that optimizer.objective names; None: the objective is built in."""
+    objective = trial.optimizer.objective
+    return bound(imported(objective), trial.own) if ":" in objective else None
 
 
 def strengths(trial: TrialConfig) -> dict[str, float]:

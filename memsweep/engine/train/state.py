@@ -8,12 +8,14 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
+from torch.func import vmap
 from torch.nn import functional
 
 from memsweep.data import tasks
 from memsweep.engine.nn import models
-from memsweep.engine.train import optim
+from memsweep.engine.train import optim, own_optimizers
 from memsweep.engine.train.optim import Coefficients, Tensors
+from memsweep.engine.train.own_optimizers import OwnOptimizer
 from memsweep.engine.train.program import Program, strengths
 from memsweep.spec.config import TrialConfig
 from memsweep.spec.seeds import key
@@ -26,6 +28,7 @@ class Member(NamedTuple):
     data: tasks.TrialData
     parameter_count: int  # trained
     frozen_count: int
+    optimizer: OwnOptimizer | None = None  # a user's; it changes with the member's training
 
 
 class Examples(NamedTuple):
@@ -63,7 +66,7 @@ class State(NamedTuple):
     buffers: (
         Tensors  # name -> [M, *shape], values that a module changes itself, such as statistics, and frozen parameters
     )
-    moments: dict[str, Tensors]  # the optimizer's own
+    moments: dict[str, Any]  # the optimizer's own, dicts of tensors [M, *shape]
     examples: Examples
     history: History
     coefficients: Coefficients  # each [M]
@@ -92,15 +95,18 @@ def init(program: Program, trials: Sequence[TrialConfig]) -> State:
         if "perturbation" in program.uses:
             unmoved = trial.with_fields({"model.perturbation": 0.0})
             origins.append(dict(models.trained(models.build(unmoved, program.input_dim, program.classes))))
-        members.append(Member(trial, tasks.load(trial), *(_size(tensors) for tensors in (parameters_of, frozen))))
+        members.append(Member(trial, tasks.load(trial), _size(parameters_of), _size(frozen)))
     stacked = _stacked(program, parameters)
     examples = _examples(program, members)
+    if program.has_objects:
+        for m, member in enumerate(members):
+            members[m] = member._replace(optimizer=own_optimizers.of_member(member.trial, stacked, m))
     return State(
         members=tuple(members),
         step=np.zeros(len(members), dtype=np.int64),
         parameters=stacked,
         buffers=_stacked(program, buffers),
-        moments=optim.moments(program.optimizer, stacked),
+        moments=_moments(program, stacked),
         examples=examples,
         history=_no_history(examples, program.dtype),
         coefficients=_coefficients(program, members),
@@ -197,6 +203,14 @@ def admit(program: Program, state: State, slots: np.ndarray, trials: Sequence[Tr
         history=placed(fitted_to(state.history, width), fitted_to(new.history, width)),
         **{n: placed(getattr(state, n), getattr(new, n)) for n in _PER_MEMBER if n != "history"},
     )
+
+
+def _moments(program: Program, parameters: Tensors) -> dict[str, Any]:
+    """The optimizer's own tensors before the first step."""
+    if program.pair is None:
+        return optim.moments(program.optimizer, parameters)
+    begun = vmap(program.pair.begin)(parameters)
+    return dict(map_tensors(lambda tensor: tensor.detach().clone(memory_format=torch.contiguous_format), begun))
 
 
 def _size(parameters: Mapping[str, Tensor]) -> int:

@@ -10,12 +10,13 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.func import vmap
 
 from memsweep.engine import adversarial
 from memsweep.engine.nn import models
 from memsweep.engine.nn.losses import answer_loss
 from memsweep.engine.nn.regularizers import Perturbation, applied, perturbation
-from memsweep.engine.train import optim, streams
+from memsweep.engine.train import optim, own_optimizers, streams
 from memsweep.engine.train.lifting import call, lifted_gradient
 from memsweep.engine.train.optim import Tensors
 from memsweep.engine.train.program import Program
@@ -57,10 +58,9 @@ def train_step(program: Program, state: State, batch: Batch) -> Tensor:
         critical["inputs"] = adversarial.training_inputs(program, state, inputs, batch.keys)
     sample = Sample(inputs, wanted, hidden, state.strengths, critical)
     # losses are means per member, not over members, which would divide every gradient by M
-    if program.mode == "serial" and program.model.family not in FAMILIES:
-        torch.manual_seed(
-            int(batch.keys[0])
-        )  # for random numbers that a user's module draws itself, as nn.Dropout does
+    if program.mode == "serial" and (program.model.family not in FAMILIES or program.has_objects):
+        # for random numbers that a user's module or optimizer draws itself, as nn.Dropout does
+        torch.manual_seed(int(batch.keys[0]))
     gradients = _gradients(program, state, sample)
     if program.optimizer == "sam":
         gradients = _gradients_nearby(program, state, sample, gradients)
@@ -68,8 +68,33 @@ def train_step(program: Program, state: State, batch: Batch) -> Tensor:
     coefficients = state.coefficients._replace(rate=batch.rate)
     if "clip" in program.uses:
         optim.clip_(gradients, norms, coefficients.clip)
+    if program.has_objects:
+        (member,), (step,) = state.members, state.step.tolist()
+        assert member.optimizer is not None
+        rate = member.trial.optimizer.learning_rate * member.trial.rate_factor(step)  # not rounded to the dtype
+        own_optimizers.update_(member.optimizer, state.parameters, gradients, rate)
+        return norms
+    if program.pair is not None:
+        _pure_update_(program, state, gradients, batch.rate)
+        return norms
     optim.update_(program.optimizer, state.parameters, gradients, state.moments, coefficients, batch.corrections)
     return norms
+
+
+def _pure_update_(program: Program, state: State, gradients: Tensors, rate: Tensor) -> None:
+    """Applies one step of a user's pair of functions, in place."""
+    assert program.pair is not None
+    apply, given = program.pair.update, (gradients, state.moments, state.parameters, rate)
+
+    def update(*values: Any) -> Any:  # an ordinary function, whose name torch can compile
+        return apply(*values)
+
+    if program.mode == "serial":
+        parameters, moments = update(*map_tensors(lambda tensor: tensor[0], given))
+        parameters, moments = map_tensors(lambda tensor: tensor[None], (parameters, moments))
+    else:
+        parameters, moments = vmap(update)(*given)
+    map_tensors(lambda old, new: old.copy_(new), (state.parameters, state.moments), (parameters, moments))
 
 
 def hold(module: nn.Module, one: State) -> None:
@@ -138,7 +163,10 @@ def member_loss(program: Program, forward: Callable[..., Tensor], parameters: Te
     changes = {"hidden": change} if any(sample.hidden) else {}
     smoothing = sample.strengths.get("label_smoothing")
     logits = forward(sample.inputs, **changes)
-    loss = answer_loss(program.form, program.objective, logits, sample.wanted, smoothing)
+    if program.loss is not None:
+        loss = program.loss(logits, sample.wanted, sample.inputs).mean()  # the mean of a scalar is the scalar
+    else:
+        loss = answer_loss(program.form, program.objective, logits, sample.wanted, smoothing)
     if sample.critical:
         weight = sample.strengths["adversarial"]
         answers = forward(sample.critical["inputs"], **changes)

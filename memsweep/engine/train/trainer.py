@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from memsweep.engine.train import compilation, optim, streams
+from memsweep.engine.train import compilation, optim, own_metrics, streams
 from memsweep.engine.train.evaluation import Measured, measure
 from memsweep.engine.train.program import Program, compose
 from memsweep.engine.train.state import State, admit, init, member_view, select, state_bytes
@@ -68,6 +68,7 @@ def advance(program: Program, state: State, steps: int, clock: Clock | None = No
     clock.charge("train", begun)
     begun = time.perf_counter()
     state, measured = measure(program, state, norms)
+    measured = measured._replace(own=own_metrics.values(program, state, measured.finite))
     clock.charge("evaluate", begun)
     return state, measured
 
@@ -108,6 +109,7 @@ def _in_turn(program: Program, state: State, batches: Batch) -> Tensor:
         for module in (program.module, program.evaluated):
             hold(module, view)
         for s in range(len(batches.rows)):
+            view = view._replace(members=state.members[m : m + 1], step=state.step[m : m + 1] + s)
             norms[m : m + 1] = train_step(program, view, Batch(*(values[s, m : m + 1] for values in batches)))
             release(program.module, view)
     return norms

@@ -20,7 +20,7 @@ import pyarrow as pa
 
 from memsweep.results.trial_state import FAILED, NOT_STORED, RETRIED, SETTLED, end_of, is_failed, state
 from memsweep.results.wanted import records
-from memsweep.spec.config import TrialConfig
+from memsweep.spec.config import RECORDED, TrialConfig
 from memsweep.spec.numerals import texts
 from memsweep.spec.options import SHARES, SHARES_AT_END
 from memsweep.spec.schema import Status, cell, error_line
@@ -29,6 +29,8 @@ CURVE_POINTS = 100
 """Most points of a curve; a longer curve is thinned and keeps its last point: a trial must fit one call of MLflow."""
 MOST_POINTS = 980
 """Most points of all curves of a trial: MLflow takes 1,000 values per call, including values at the end."""
+MOST_OWN_CURVES = 200
+"""Most curves of the user's metrics of a trial."""
 LONGEST_NAME = 250
 """Most characters of a run's name that every database of MLflow can hold."""
 LONGEST_TAG = 5000
@@ -78,7 +80,7 @@ class Wanted(NamedTuple):
     setting: str  # fields that distinguish it from the sweep's other settings, for people
     short: str  # the setting, abbreviated
     parameters: dict[str, str]
-    records: frozenset[str] = frozenset()  # what its probes must record
+    records: frozenset[str] = frozenset()  # what it must record beside its measurements
 
     @property
     def name(self) -> str:
@@ -150,8 +152,14 @@ def plans(wanted: pa.Table) -> list[Plan]:
     return [_plan(sweep, rows) for sweep, rows in sorted(sweeps.items())]
 
 
-def trial_run(sweep: str, wanted: Wanted, trial: Mapping[str, Any], steps: Iterable[Mapping[str, Any]]) -> TrialRun:
-    """Returns the run of a trial, from its row of `trials` and its rows of `steps`."""
+def trial_run(
+    sweep: str,
+    wanted: Wanted,
+    trial: Mapping[str, Any],
+    steps: Iterable[Mapping[str, Any]],
+    metrics: Iterable[Mapping[str, Any]] = (),
+) -> TrialRun:
+    """Returns the run of a trial, from its row of `trials` and its rows of `steps` and `metrics`."""
     ended = milliseconds(trial)
     seconds = trial["wall_seconds"] or 0.0
     status = trial["status"]
@@ -177,8 +185,15 @@ def trial_run(sweep: str, wanted: Wanted, trial: Mapping[str, Any], steps: Itera
         status=RUN_STATUS[status],
         tags={name: value[:LONGEST_TAG] for name, value in tags.items() if value},
         parameters={**wanted.parameters, **_size(trial)},
-        points=_points(trial, steps, ended, seconds),
+        points=_points(trial, steps, metrics, ended, seconds),
     )
+
+
+def parent_status(counts: Mapping[str, int], live: bool) -> str:
+    """Returns MLflow's status of a sweep's run.  live: whether its trials are in training."""
+    if counts["missing_count"]:
+        return "RUNNING" if live else "KILLED"
+    return "FAILED" if counts["failed_count"] else "FINISHED"
 
 
 def milliseconds(trial: Mapping[str, Any]) -> int:
@@ -270,8 +285,8 @@ def _size(trial: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _is_seed(name: str) -> bool:
-    """Returns whether a field is a seed or belongs to probes, which do not distinguish settings."""
-    return name.startswith(("seed", "probe"))
+    """Returns whether a field is a seed or selects what is recorded, which does not distinguish settings."""
+    return name.startswith("seed") or name in RECORDED
 
 
 _DEFAULTS = TrialConfig().flat()
@@ -288,17 +303,30 @@ def _text(value: Any) -> str:
     return str(cell(tuple(value) if isinstance(value, list) else value))
 
 
-def _points(trial: Mapping[str, Any], steps: Iterable[Mapping[str, Any]], ended: int, seconds: float) -> list[Point]:
+def _points(
+    trial: Mapping[str, Any],
+    steps: Iterable[Mapping[str, Any]],
+    metrics: Iterable[Mapping[str, Any]],
+    ended: int,
+    seconds: float,
+) -> list[Point]:
     rows = {row["step"]: row for row in steps}
+    values: dict[str, dict[int, float | None]] = {}  # curves of the user's metrics: name -> step -> value
+    for row in metrics:
+        name = f"{row['part']}_{row['metric'].replace(':', '.')}.{row['name']}"
+        values.setdefault(name, {})[row["step"]] = row["value"]
     last = trial["step_count"] if trial["step_count"] is not None else max(rows, default=0)
     rows[last] = trial  # the counts at the end are those of the last measurement
     points = []
-    curves = sum(_share(trial, total, count) is not None for total, count in SHARES.values()) + 1
+    names = sorted(values)[:MOST_OWN_CURVES]
+    curves = sum(_share(trial, total, count) is not None for total, count in SHARES.values()) + 1 + len(names)
     for step in thinned(sorted(rows), min(CURVE_POINTS, MOST_POINTS // curves)):
         when = max(1, ended - round(1000 * seconds * (1 - step / last))) if last else ended
         for name, (total, count) in SHARES.items():
             points += _point(name, _share(rows[step], total, count), when, step)
         points += _point("gradient_norm", rows[step].get("gradient_norm"), when, step)
+        for name in names:
+            points += _point(name, values[name].get(step), when, step)
     for name, (total, count) in SHARES_AT_END.items():
         points += _point(name, _share(trial, total, count), ended, AT_END)
     for name in NUMBERS_AT_END:

@@ -34,6 +34,7 @@ from memsweep.results.mlflow.projection import Plan, TrialRun, Wanted
 from memsweep.results.storage.accepted import has_code
 from memsweep.results.storage.location import local_folder, on_disk
 from memsweep.results.storage.store import Store
+from memsweep.spec.config import RECORDED
 from memsweep.spec.options import SHARES
 from memsweep.spec.sweep import LONGEST_NAME
 
@@ -53,7 +54,7 @@ ENDED = ("FINISHED", "FAILED", "KILLED")
 SWEEP, TRIAL = "sweep", "trial"
 """Values of the tag `role`."""
 
-_ENDS = ("trial_id", "attempt_id", "status", "finished_at", "wall_seconds", "probes", "probe_steps")
+_ENDS = ("trial_id", "attempt_id", "status", "finished_at", "wall_seconds", *RECORDED)
 _STEP_COLUMNS = ("trial_id", "step", *dict.fromkeys(name for pair in SHARES.values() for name in pair), "gradient_norm")
 
 
@@ -111,8 +112,8 @@ class Tracking:
             is_coded = has_code(self.store.read("trials", ["code_fingerprint"]))
             for plan in plans:
                 if is_coded:
-                    of_sweep = self.store.of_sweep(plan.sweep).trials(_ENDS)
-                    ends = {row["trial_id"]: row for row in of_sweep.to_pylist()}
+                    rows = self.store.of_sweep(plan.sweep).trials(_ENDS).to_pylist()
+                    ends = {row["trial_id"]: row for row in rows}
                 mine = {trial: ends[trial] for trial in plan.trials if trial in ends}
                 entry = self._query(plan, mine)
                 self._fill_trials(plan, mine, entry)
@@ -259,9 +260,14 @@ class Tracking:
         steps: dict[tuple[str, str], list[dict[str, Any]]] = {}
         for step in self.store.rows_of("steps", chosen, _STEP_COLUMNS).to_pylist():
             steps.setdefault((step["trial_id"], step["attempt_id"]), []).append(step)
+        metrics: dict[tuple[str, str], list[dict[str, Any]]] = {}
+        if any(end["metrics"] for end in ends.values()):
+            for row in self.store.rows_of("metrics", chosen).to_pylist():
+                metrics.setdefault((row["trial_id"], row["attempt_id"]), []).append(row)
         for trial, end in ends.items():
-            rows_of_steps = steps.get((trial, end["attempt_id"]), [])
-            yield trial, projection.trial_run(plan.sweep, plan.trials[trial], rows[trial, _version(end)], rows_of_steps)
+            key = (trial, end["attempt_id"])
+            curves = steps.get(key, []), metrics.get(key, [])
+            yield trial, projection.trial_run(plan.sweep, plan.trials[trial], rows[trial, _version(end)], *curves)
 
     def _write(self, run: TrialRun, place: dict[str, str], experiment_id: str) -> str:
         """Writes a run in three calls and returns its id. The last call ends the run; `_query` deletes unended runs."""
@@ -277,7 +283,7 @@ class Tracking:
         counts = plan.counts(ends)
         tags = {name: str(count) for name, count in counts.items()}
         last = max(map(projection.milliseconds, ends.values()), default=1)
-        status = _parent_status(counts, live)
+        status = projection.parent_status(counts, live)
         every = artifacts.files(plan, self.store.results, self._sweeps)
         files = {name: file for name, file in every.items() if run.data.tags.get(name) != file.digest}
         if run.info.status == status and tags.items() <= run.data.tags.items() and not files:
@@ -320,12 +326,6 @@ def _is_whole(run: Run, end: Mapping[str, Any]) -> bool:
 def _version(row: Mapping[str, Any]) -> str:
     """Returns attempt and status of a trial's row or of its run's tags; a paused attempt may become pruned later."""
     return f"{row.get('attempt_id')} {row.get('status')}"
-
-
-def _parent_status(counts: Mapping[str, int], live: bool) -> str:
-    if counts["missing_count"]:
-        return "RUNNING" if live else "KILLED"
-    return "FAILED" if counts["failed_count"] else "FINISHED"
 
 
 def _params(values: Mapping[str, str]) -> list[Param]:

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from memsweep.results import trial_state
 from memsweep.results.storage import own_columns
 from memsweep.results.storage.location import Location, ObjectPath
-from memsweep.spec.config import recorded
+from memsweep.spec.config import RECORDED, recorded
 from memsweep.spec.schema import Status
 
 PARTS = "[!.]*.parquet"
@@ -26,9 +26,9 @@ PARTS = "[!.]*.parquet"
 PART_NAME = re.compile("[0-9a-f]{24}")
 """Stem of a part's file name: a hash of its content."""
 
-RANKED = ["trial_id", "attempt_id", "status", "probes", "probe_steps", "finished_at", "code_fingerprint"]
+RANKED = ["trial_id", "attempt_id", "status", *RECORDED, "finished_at", "code_fingerprint"]
 """Columns that `kept` and `accepted.counts` read."""
-LAUNCHES = ["sweep", "trial_id", "launch_id", "launched_at", "launch_rows", "probes"]
+LAUNCHES = ["sweep", "trial_id", "launch_id", "launched_at", "launch_rows", "probes", "metrics"]
 """Columns that `wanted_now` reads."""
 
 NEVER_NULL = frozenset(("trial_id", "attempt_id", "sweep", "status"))
@@ -46,7 +46,8 @@ KEYS = {
     "readouts": ["trial_id", "attempt_id", "item", "fitted_step", "applied_step"],
     "representations": ["trial_id", "attempt_id", "step", "part", "quantity", "layer"],
     "packs": ["attempt_id"],
-    "wanted": ["sweep", "launch_id", "trial_id", "probes"],
+    "metrics": ["trial_id", "attempt_id", "step", "part", "metric", "name"],
+    "wanted": ["sweep", "launch_id", "trial_id", "probes", "metrics"],
     "launches": ["launch"],
 }
 """Table -> columns that identify a row."""
@@ -119,12 +120,12 @@ def kept(attempts: pa.Table) -> pa.Array:
     attempts: the columns RANKED of `trials`.
     """
     best: dict[str, tuple[tuple[Any, ...], int]] = {}
-    columns = (attempts[name].to_pylist() for name in ("trial_id", "attempt_id", "status", "probes", "probe_steps"))
+    columns = (attempts[name].to_pylist() for name in ("trial_id", "attempt_id", "status"))
+    records = zip(*(attempts[name].to_pylist() for name in RECORDED), strict=True)
     times = attempts["finished_at"].cast(pa.int64()).to_pylist()
-    for row, (trial, attempt, status, probes, steps, when) in enumerate(zip(*columns, times, strict=True)):
+    for row, (trial, attempt, status, items, when) in enumerate(zip(*columns, records, times, strict=True)):
         settled = trial_state.is_settled(status)
-        probed = len(recorded(probes, steps))
-        rank = (not settled, -probed, (when or 0) if settled else -(when or 0), attempt)
+        rank = (not settled, -len(recorded(*items)), (when or 0) if settled else -(when or 0), attempt)
         if trial not in best or rank < best[trial][0]:
             best[trial] = (rank, row)
     return pa.array([row for _, row in best.values()], pa.int64())
@@ -135,10 +136,10 @@ def wanted_now(rows: pa.Table) -> pa.Array:
 
     A launch, or a round that a search adds to it, is complete once `launch_rows` of its rows are stored. Each trial of
     a sweep counts once. Rows without launch_id, from an older version, count until the sweep has a launch; of two rows
-    with different probes for a trial, the row with more probes counts.
+    with different probes or metrics for a trial, the row with more of them counts.
     rows: the columns LAUNCHES of `wanted`.
     """
-    probe_count = pc.add(pc.count_substring(rows["probes"], ","), pc.cast(pc.not_equal(rows["probes"], ""), pa.int32()))
+    record_count = pc.add(*(_item_count(rows[name]) for name in ("probes", "metrics")))
     table = pa.table(
         {
             "launch": pc.binary_join_element_wise(rows["sweep"], pc.fill_null(rows["launch_id"], ""), "\n"),
@@ -146,11 +147,11 @@ def wanted_now(rows: pa.Table) -> pa.Array:
             "trial_id": rows["trial_id"],
             "at": pc.fill_null(rows["launched_at"].cast(pa.int64()), 0),
             "needed": pc.fill_null(rows["launch_rows"], 0),
-            "probe_count": pc.fill_null(probe_count, 0),
+            "record_count": record_count,
             "row": pa.array(range(len(rows)), pa.int64()),
         }
     )
-    table = table.sort_by([("probe_count", "descending"), ("row", "ascending")])
+    table = table.sort_by([("record_count", "descending"), ("row", "ascending")])
     rows_once = table.take(_firsts(table, ["launch", "trial_id"]))
     launches = rows_once.group_by(["sweep", "launch"], use_threads=False).aggregate(
         [("row", "count"), ("needed", "min"), ("at", "max")]
@@ -165,6 +166,12 @@ def wanted_now(rows: pa.Table) -> pa.Array:
         pc.index_in(rows_once["launch"], value_set=names).combine_chunks()
     )  # null: a row of another launch
     return _sorted(rows_once.filter(pc.fill_null(pc.less_equal(rows_once["needed"], stored), False))["row"])
+
+
+def _item_count(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Returns the number of items of each text, which are joined by commas; 0 for null."""
+    count = pc.add(pc.count_substring(column, ","), pc.cast(pc.not_equal(column, ""), pa.int32()))
+    return pc.fill_null(count, 0)
 
 
 def check_is_whole(values: Iterator[Any]) -> None:

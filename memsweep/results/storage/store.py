@@ -50,7 +50,7 @@ from memsweep.results.storage.parts import (
     write_whole,
 )
 from memsweep.results.storage.parts import StoreError as StoreError
-from memsweep.spec.config import recorded
+from memsweep.spec.config import RECORDED, recorded
 from memsweep.spec.schema import SCHEMAS
 
 _Piece = TypeVar("_Piece")
@@ -189,7 +189,7 @@ class Store(Notes):
     def trials(self, columns: Sequence[str] | None = None) -> pa.Table:
         """Returns one attempt per trial, of code that a sweep accepts.
 
-        A settled attempt is preferred, then an attempt with more probes, then the first settled or the last unsettled
+        A settled attempt is preferred, then an attempt that recorded more, then the first settled or the last unsettled
         attempt.
         """
         table = self.read("trials", None if columns is None else list(dict.fromkeys([*columns, *RANKED])))
@@ -243,14 +243,14 @@ class Store(Notes):
         return pairs.filter(pc.invert(pc.is_in(pairs, value_set=seen)))
 
     def settled(self) -> dict[str, frozenset[str]]:
-        """Returns trial_id -> recorded probes, for settled trials, which are never run again."""
-        return {trial: probes for trial, (status, probes) in self.ends().items() if trial_state.is_settled(status)}
+        """Returns trial_id -> what it recorded, for settled trials, which are never run again."""
+        return {trial: items for trial, (status, items) in self.ends().items() if trial_state.is_settled(status)}
 
     def ends(self) -> dict[str, tuple[str, frozenset[str]]]:
-        """Returns trial_id -> (status, recorded probes and probe steps), for all stored trials."""
-        names = ["trial_id", "status", "probes", "probe_steps"]
+        """Returns trial_id -> (status, what it recorded beside its measurements), for all stored trials."""
+        names = ["trial_id", "status", *RECORDED]
         rows = zip(*(column.to_pylist() for column in self.trials(names).columns), strict=True)
-        return {trial: (status, recorded(probes, steps)) for trial, status, probes, steps in rows}
+        return {trial: (status, recorded(*items)) for trial, status, *items in rows}
 
     def damaged(self) -> list[tuple[Location, str]]:
         """Returns (part, problem) for parts that can't be read, or whose name does not match their content."""

@@ -14,9 +14,14 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
+from torch.func import vmap
 
+from memsweep.data import tasks
+from memsweep.engine import door_hooks
+from memsweep.engine.nn import models
 from memsweep.engine.train import trainer
 from memsweep.engine.train.evaluation import first_answers
+from memsweep.engine.train.own_metrics import bound_metric
 from memsweep.spec.config import TrialConfig
 
 SECONDS = 0.25
@@ -90,6 +95,22 @@ def lift_problem(trials: Sequence[TrialConfig], device: str) -> str:
     except Exception:
         return ""  # the error is not caused by lifting; the pack will report it
     return line_of(lifted)
+
+
+def metric_remarks(trial: TrialConfig) -> list[str]:
+    """Returns a sentence for each metric of a trial that can't be fused, with the user's line."""
+    sentences = []
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        tensors = door_hooks.answered(trial, models.build(trial, *tasks.shape(trial)))
+        twice = [torch.stack([tensor, tensor]) for tensor in tensors]
+        for path in trial.metrics:
+            metric = bound_metric(path, trial.own)
+            try:
+                vmap(metric)(*twice)
+            except Exception as error:
+                if is_lifting(error):
+                    sentences.append(f"{path}: members follow in turn, because it can't be fused: {line_of(error)}")
+    return sentences
 
 
 def is_lifting(error: Exception) -> bool:

@@ -25,9 +25,9 @@ from memsweep.data import tasks
 from memsweep.results.storage.store import Store, StoreError
 from memsweep.run.packing import ADVERSARIAL, CANNOT_BE_FUSED, by_program, describe
 from memsweep.spec import processors
-from memsweep.spec.config import TrialConfig
+from memsweep.spec.config import TrialConfig, is_pair
 from memsweep.spec.fields.groups import Model
-from memsweep.spec.options import FAMILIES, SEQUENCE_FAMILIES
+from memsweep.spec.options import SEQUENCE_FAMILIES
 
 if TYPE_CHECKING:
     from memsweep.run.policy.calibration import Calibration
@@ -204,6 +204,9 @@ def _choice(
     name: str, trials: Sequence[TrialConfig], device: str, workers: int, measured: Calibration | None
 ) -> ExecutionPlan:
     steps = sum(trial.budget for trial in trials) / workers
+    if _is_one_object_a_member(trials[0]):
+        reason = f"optimizer.name = {trials[0].optimizer.name!r} is one object a member, and moves one member at a time"
+        return ExecutionPlan("serial", slots=IN_TURN_SLOTS, reason=reason)
 
     def saved(seconds: float | None) -> float:
         """Returns the seconds of each member step that compiling saves, where it pays; else 0."""
@@ -211,6 +214,7 @@ def _choice(
         can = (
             device == "cpu" and trials[0].model.family != "recurrent"
         )  # a compiled recurrent program grows with its steps
+        can = can and not is_pair(trials[0].optimizer.name)
         return gain if can and steps * gain > compile_seconds(name) else 0.0
 
     best = measured.best(saved if has_compiler() else lambda seconds: 0.0) if measured else None
@@ -228,13 +232,22 @@ def _choice(
 
 
 def _is_worth_measuring(trials: Sequence[TrialConfig], workers: int) -> bool:
-    """Returns whether there is enough to do. A user's module is always measured: it may not be liftable."""
+    """Returns whether there is enough to do. A user's code is always measured: it may not be liftable."""
     first = trials[0]
-    if first.model.family not in FAMILIES or first.regularization.penalty != "none":
+    if _is_one_object_a_member(first):  # then they always follow in turn
+        return False
+    if any(":" in hook for hook in (first.model.family, first.optimizer.objective, first.optimizer.name)):
+        return True
+    if first.regularization.penalty != "none":
         return True
     if first.model.family == "cnn":
         return len(trials) > 1
     return sum(trial.budget for trial in trials) * guessed_seconds(first) / workers > WORTH_CALIBRATING_SECONDS
+
+
+def _is_one_object_a_member(trial: TrialConfig) -> bool:
+    """Returns whether the trial's optimizer is a class of the user's or of torch's."""
+    return ":" in trial.optimizer.name and not is_pair(trial.optimizer.name)
 
 
 def guessed_seconds(trial: TrialConfig) -> float:

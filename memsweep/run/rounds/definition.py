@@ -12,6 +12,7 @@ from typing import Any
 
 from memsweep.results import wanted
 from memsweep.results.storage.store import Store
+from memsweep.results.wanted import Records
 from memsweep.run.rounds.launch_code import LaunchCode
 from memsweep.spec.config import TrialConfig
 from memsweep.spec.schema import cell
@@ -20,7 +21,10 @@ from memsweep.spec.sweep import Sweep
 WANTED_ROWS = 5000
 """Rows of a part of `wanted`: a row takes 4 kB of memory while it is written."""
 
-_NAMES = ["trial_id", "search_fields", "probes", "configuration", "code_fingerprints", "launch_id", "launched_at"]
+_NAMES = [
+    *("trial_id", "search_fields", "probes", "metrics", "configuration", "code_fingerprints"),
+    *("launch_id", "launched_at"),
+]
 
 
 class Definition:
@@ -38,7 +42,7 @@ class Definition:
         self.code = code
         self._launch_id = ""
         self._launched_at = datetime.min.replace(tzinfo=UTC)
-        self._records: dict[str, frozenset[str]] = {}  # of a search: trial_id -> tables of its probes, by position
+        self._records: dict[str, frozenset[str]] = {}  # of a search: trial_id -> what it records, by position
         self._count = 0  # rows of the launch
 
     def note(self, trials: Sequence[TrialConfig], ends: Sequence[int] = (), *, is_over: bool = True) -> None:
@@ -122,6 +126,7 @@ class Definition:
                     "search_fields": search and search.parameters,
                     "round": bisect.bisect_right(ends, number) + 1 if search else None,
                     "probes": cell(trial.probes),
+                    "metrics": cell(trial.metrics),
                     "configuration": json.dumps(trial.flat(), separators=(",", ":")),
                     "code_fingerprints": self._accepted(trial.trial_id),
                     **self._launch,
@@ -144,7 +149,8 @@ class Definition:
             json.dumps([search and [search.name, search.parameters], kept]).encode(), digest_size=8
         )
         for trial in self.sweep if search else trials:
-            digest.update(f"{trial.trial_id} {trial.seed} {trial.probes} {trial.probe_steps}\n".encode())
+            items = (trial.probes, trial.probe_steps, *([trial.metrics] if trial.metrics else []))  # as without metrics
+            digest.update(f"{trial.trial_id} {trial.seed} {' '.join(map(str, items))}\n".encode())
             if code := self._now(trial) if search else self._accepted(trial.trial_id):
                 digest.update(code.encode())
         return digest.hexdigest()
@@ -156,12 +162,10 @@ class Definition:
         return self.code.of(trial.imports).fingerprint if self.code else None
 
 
-def probes_before(sweep: str, store: Store) -> dict[str, tuple[tuple[str, ...], tuple[int, ...]]]:
-    """Returns trial_id -> the probes that a sweep wants of it, and the probe_steps."""
-    rows = wanted.of_sweep(sweep, store, ["trial_id", "probes", "configuration"]).to_pylist()
-    return {
-        row["trial_id"]: (tuple(row["probes"].split(",")), wanted.probe_steps(row)) for row in rows if row["probes"]
-    }
+def records_before(sweep: str, store: Store) -> dict[str, Records]:
+    """Returns trial_id -> the probes, probe_steps and metrics that a sweep wants of it."""
+    rows = wanted.of_sweep(sweep, store, ["trial_id", "probes", "metrics", "configuration"]).to_pylist()
+    return {row["trial_id"]: wanted.items(row) for row in rows if row["probes"] or row["metrics"]}
 
 
 def _is_in(stored: Mapping[str, frozenset[str]], trial: TrialConfig) -> bool:

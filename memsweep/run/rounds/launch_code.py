@@ -63,7 +63,7 @@ class LaunchCode:
         """Decides which code is accepted of the trials that a sweep requests."""
         for trial in trials:
             if trial.imports and (now := self.of(trial.imports).fingerprint):
-                self._accept(sweep, trial.trial_id, trial.imports, now)
+                self._accept(sweep, trial, now)
 
     def request_stored(self, sweep: str) -> None:
         """Decides the same of the trials that the sweep's last launch wants, for `--add`."""
@@ -92,18 +92,20 @@ class LaunchCode:
             "not the code has changed since."
         ]
 
-    def _accept(self, sweep: str, trial_id: str, imports: tuple[str, ...], now: str) -> None:
+    def _accept(self, sweep: str, trial: TrialConfig, now: str) -> None:
+        trial_id, imports = trial.trial_id, trial.imports
         stored = self._stored.get(trial_id, {})
+        same = {code for code, metrics in stored.items() if code and code == self._with_metrics(trial, metrics)}
         before = self._accepted_before(sweep).get(trial_id, frozenset())
-        accepted = before if now in before else frozenset((now,))
+        accepted = (before if now in before else frozenset((now,))) | same
         if None in stored:
             self._unknown.add(trial_id)
-        others = frozenset(filter(None, stored))
+        others = frozenset(code for code in stored if code and code not in same)
         if self.changed == KEEP:
             accepted = accepted | before | others
         elif self.changed == RERUN:
-            accepted = frozenset((now,))
-        elif others and now not in before and others.isdisjoint(accepted) and None not in stored:
+            accepted = frozenset((now,)) | same
+        elif others and now not in before and not self._is_settled(trial, stored, accepted):
             self._others.setdefault(_Other(sweep, imports, min(others)), []).append(trial_id)
         self._of_sweep.setdefault(sweep, {})[trial_id] = accepted
         self.accepted[trial_id] = self.accepted.get(trial_id, accepted) & accepted
@@ -119,16 +121,28 @@ class LaunchCode:
             }
         return self._before[sweep]
 
+    def _is_settled(self, trial: TrialConfig, stored: dict[str | None, str], accepted: frozenset[str]) -> bool:
+        """Returns whether an attempt that counts has the wanted metrics."""
+        counting = (metrics.split(",") for code, metrics in stored.items() if code is None or code in accepted)
+        return any({*trial.metrics} <= {*metrics} for metrics in counting)
+
+    def _with_metrics(self, trial: TrialConfig, metrics: str) -> str | None:
+        """Returns the fingerprint of the trial's code with these metrics, which are no part of its identity."""
+        names = tuple(filter(None, metrics.split(",")))
+        imports = tuple(path for path in trial.imports if path not in trial.metrics)
+        return self.of((*imports, *names)).fingerprint
+
     @cached_property
     def _stored(self) -> dict[str, dict[str | None, str]]:
-        """Returns trial_id -> fingerprint -> status, for settled attempts, with whatever code."""
+        """Returns trial_id -> fingerprint -> metrics, for settled attempts, with whatever code."""
         if self.store is None:
             return {}
-        rows = self.store.read("trials", ["trial_id", "code_fingerprint", "status"])
+        rows = self.store.read("trials", ["trial_id", "code_fingerprint", "metrics", "status"])
         stored: dict[str, dict[str | None, str]] = {}
-        for trial_id, fingerprint, status in zip(*(column.to_pylist() for column in rows.columns), strict=True):
+        columns = (column.to_pylist() for column in rows.columns)
+        for trial_id, fingerprint, metrics, status in zip(*columns, strict=True):
             if trial_state.is_settled(status):
-                stored.setdefault(trial_id, {})[fingerprint] = status
+                stored.setdefault(trial_id, {})[fingerprint] = metrics or ""
         return stored
 
     def _sentence(self, other: _Other, trial_ids: Sequence[str]) -> str:

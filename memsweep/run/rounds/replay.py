@@ -11,6 +11,7 @@ from typing import Any
 from memsweep.results import own_types, trial_state
 from memsweep.results.storage.parts import write_whole
 from memsweep.results.storage.store import Store
+from memsweep.results.wanted import Records
 from memsweep.run import plan
 from memsweep.run.policy import protocols
 from memsweep.run.rounds.launch_code import LaunchCode
@@ -30,8 +31,8 @@ class Replay:
 
     store: None where nothing is stored yet.  limit: most trials requested.
     retry: whether failed trials run again, so that their round is incomplete.
+    records: trial_id -> what is recorded besides what the sweep wants.
     code: of the launch; default: code that differs from that of stored trials does not count as theirs.
-    probed: trial_id -> probes wanted besides those of the sweep, and their steps.
     """
 
     def __init__(
@@ -41,12 +42,12 @@ class Replay:
         *,
         limit: int | None = None,
         retry: bool = False,
-        probed: Mapping[str, tuple[tuple[str, ...], tuple[int, ...]]] = MappingProxyType({}),
+        records: Mapping[str, Records] = MappingProxyType({}),
         code: LaunchCode | None = None,
     ):
         own_types.check([sweep], store)
         self.sweep, self.remarks = as_stored(sweep, store) if store is not None else (sweep, [])
-        self.probed = probed
+        self.records = records
         self.code = code or LaunchCode(store)
         self.store = store and store.accepting(self.code.accepted)
         self.limit = limit
@@ -76,8 +77,8 @@ class Replay:
         except StopIteration as end:
             self.round, self.progress = None, str(end.value or "")
             return
-        if self.probed:
-            batch = replace(batch, trials=tuple(self._with_probes(trial) for trial in batch.trials))
+        if self.records:
+            batch = replace(batch, trials=tuple(self._recording(trial) for trial in batch.trials))
         for trial in batch.trials:
             if self.limit is None or len(self.trials) < self.limit:
                 self.trials.setdefault(trial.trial_id, trial)
@@ -105,20 +106,24 @@ class Replay:
                 )
         return rows
 
-    def _with_probes(self, trial: TrialConfig) -> TrialConfig:
-        return with_probes(trial, *self.probed.get(trial.trial_id, ((), ())))
+    def _recording(self, trial: TrialConfig) -> TrialConfig:
+        return recording(trial, *self.records.get(trial.trial_id, ((), (), ())))
 
     def _keep(self, content: bytes) -> None:
         if self.store is not None:
             write_whole(self.store.results / STUDIES / f"{self.sweep.name}.log", content)
 
 
-def with_probes(trial: TrialConfig, probes: Sequence[str], steps: Sequence[int]) -> TrialConfig:
-    """Returns the trial with these probes and probe_steps added."""
-    if {*probes} <= {*trial.probes} and {*steps} <= {*trial.probe_steps}:
+def recording(trial: TrialConfig, probes: Sequence[str], steps: Sequence[int], metrics: Sequence[str]) -> TrialConfig:
+    """Returns the trial with these probes, probe_steps and metrics added."""
+    if {*probes} <= {*trial.probes} and {*steps} <= {*trial.probe_steps} and {*metrics} <= {*trial.metrics}:
         return trial
-    both = tuple(dict.fromkeys([*trial.probes, *probes]))
-    return replace(trial, probes=both, probe_steps=tuple(sorted({*trial.probe_steps, *steps})))
+    return replace(
+        trial,
+        probes=tuple(dict.fromkeys([*trial.probes, *probes])),
+        probe_steps=tuple(sorted({*trial.probe_steps, *steps})),
+        metrics=tuple(dict.fromkeys([*trial.metrics, *metrics])),
+    )
 
 
 def unfinished(

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from memsweep.results.storage.store import Store, StoreError
 from memsweep.run.rounds.definition import Definition
 from memsweep.run.rounds.launch_code import LaunchCode
-from memsweep.run.rounds.replay import Replay, give_up, unfinished, with_probes
+from memsweep.run.rounds.replay import Replay, give_up, recording, unfinished
 from memsweep.spec.budget import UNLIMITED, Budget
 from memsweep.spec.config import TrialConfig
 
@@ -136,11 +136,11 @@ def _trials_due(due: Sequence[Due]) -> set[tuple[str, float]]:
 
 
 def each_once(wanted: Sequence[Sequence[TrialConfig]]) -> list[list[TrialConfig]]:
-    """Returns the sweeps' trials, each only in the first sweep that wants it, with the probes of all sweeps."""
+    """Returns the sweeps' trials, each only in the first sweep that wants it, and records what all sweeps want."""
     trials_by_id: dict[str, TrialConfig] = {}
     for trial in chain.from_iterable(wanted):
         first = trials_by_id.setdefault(trial.trial_id, trial)
-        trials_by_id[trial.trial_id] = with_probes(first, trial.probes, trial.probe_steps)
+        trials_by_id[trial.trial_id] = recording(first, trial.probes, trial.probe_steps, trial.metrics)
     return [
         [trials_by_id.pop(trial.trial_id) for trial in trials if trial.trial_id in trials_by_id] for trials in wanted
     ]

@@ -10,6 +10,7 @@ import numpy as np
 from memsweep.data import sequences
 from memsweep.engine.train import comparison
 from memsweep.engine.train.evaluation import Measured
+from memsweep.engine.train.own_metrics import with_metrics
 from memsweep.engine.train.program import Program
 from memsweep.engine.train.state import State
 from memsweep.run.plan import COMPARED_SECONDS, COMPARED_SHARE
@@ -35,6 +36,8 @@ def store(attempt: Attempt, program: Program, state: State, measured: Measured) 
     for m in np.flatnonzero(measured.due):
         member, step, status = state.members[m], int(measured.step[m]), measured.status[m]
         writer.measure(member.trial, step, {name: values[m] for name, values in counts.items()})
+        key = {"trial_id": member.trial.trial_id, "step": step}
+        writer.keep("metrics", [key | value._asdict() for value in measured.own.get(int(m), ())])
         if status is None:
             continue
         test = {name: values[m] for name, values in tests.items()} if status != Status.DIVERGED else {}
@@ -87,7 +90,8 @@ def _deviation(attempt: Attempt, program: Program, state: State, m: int, test: R
     if not attempt.pack.compared or attempt.deviation is not None:
         return None
     begun = time.perf_counter()
-    curve = {point["step"]: point for point in attempt.writer.curve(trial)}
+    record = attempt.writer.record(trial)
+    curve = with_metrics({point["step"]: {**point} for point in record.curve}, record.probed.get("metrics", ()))
     spent = attempt.clock.seconds["train"] + attempt.clock.seconds["evaluate"]
     run = comparison.alone(trial, program, max(COMPARED_SHARE * spent, COMPARED_SECONDS))
     apart = comparison.weights_apart(run, comparison.weights(state, m)) if run.ended else 0.0

@@ -24,7 +24,7 @@ Row = dict[str, Any]
 
 
 class PackWriter:
-    """The unwritten results of a pack: rows of `trials`, `steps` and probes, written for settled members only."""
+    """The unwritten results of a pack: rows of `trials`, `steps`, `metrics`, probes; written for settled members."""
 
     def __init__(self, store: Store, pack_id: str):
         self.store = store
@@ -34,7 +34,7 @@ class PackWriter:
         self.compiled = False
         self.write_seconds = 0.0
         self._records: dict[str, Record] = {}  # of members still training
-        self._rows: dict[str, list[Row]] = {table: [] for table in ("steps", *PROBES, "trials")}
+        self._rows: dict[str, list[Row]] = {table: [] for table in ("steps", "metrics", *PROBES, "trials")}
         self._begun: dict[str, float] = {}
         self._flushed_at = time.monotonic()
 
@@ -81,7 +81,7 @@ class PackWriter:
         )
 
     def keep(self, table: str, rows: Sequence[Row]) -> None:
-        """Adds a probe's rows of members in training."""
+        """Adds rows of a probe's table, or of `metrics`, of members in training."""
         for row in rows:
             self._records[row["trial_id"]].probed.setdefault(table, []).append(row)
 

@@ -23,12 +23,12 @@ def number(default: Any, meaning: str, low: float = 0, high: float = math.inf, *
     return field(default=default, metadata={"meaning": meaning, "allowed": allowed, "is_allowed": is_allowed})
 
 
-def choice(default: str, options: tuple[str, ...], meaning: str, *, or_path: bool = False) -> Any:
-    """Returns a dataclass field for one of `options`, or with `or_path` also an import path `module:Name`."""
-    allowed = f"must be one of {', '.join(options)}" + (" or an import path such as my_lab.nets:MyNet" * or_path)
+def choice(default: str, options: tuple[str, ...], meaning: str, *, or_path: str = "") -> Any:
+    """Returns a dataclass field for one of `options`; with `or_path`, an example, also for an import path."""
+    allowed = f"must be one of {', '.join(options)}" + (f" or an import path such as {or_path}" if or_path else "")
 
     def is_allowed(value: str) -> bool:
-        return value in options or (or_path and IMPORT_PATH.fullmatch(value) is not None)
+        return value in options or (bool(or_path) and IMPORT_PATH.fullmatch(value) is not None)
 
     return field(
         default=default,

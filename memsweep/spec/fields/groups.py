@@ -26,7 +26,7 @@ from memsweep.spec.options import (
 class Data:
     """Task, sizes, labels and noise of the data."""
 
-    task: str = choice("digits", TASKS, "where inputs and labels come from", or_path=True)
+    task: str = choice("digits", TASKS, "where inputs and labels come from", or_path="my_lab.nets:MyNet")
     examples: int = number(1000, "training examples (N)", 1)
     validation_examples: int = number(500, "validation examples, never corrupted")
     test_examples: int = number(0, "test examples, never corrupted, used once at the end")
@@ -34,7 +34,9 @@ class Data:
     label_scheme: str = choice(
         "task", LABEL_SCHEMES, "task: the task's labels; random: uniform over the classes; unique: a class an example"
     )
-    noise_kind: str = choice("none", NOISE_KINDS, "what is done to a fraction of the training examples")
+    noise_kind: str = choice(
+        "none", NOISE_KINDS, "what is done to a fraction of the training examples", or_path="my_lab.noise:flip"
+    )
     noise_fraction: float = number(0.0, "probability that a training example is corrupted", 0, 1)
     sequence_length: int = number(0, "time steps of an example (T); 0: no sequence")
     classes: int = number(0, "classes (K); 0: the task's number")
@@ -46,7 +48,7 @@ class Data:
 class Model:
     """Architecture and first weights of the network."""
 
-    family: str = choice("mlp", FAMILIES, "kind of network", or_path=True)
+    family: str = choice("mlp", FAMILIES, "kind of network", or_path="my_lab.nets:MyNet")
     width: int = number(32, "units of a hidden layer (H); cnn: channels of a convolution", 1)
     depth: int = number(2, "hidden layers; 0: a linear classifier; cnn: its two convolutions, so only 2")
     cell: str = choice("none", ("none", *CELLS), "recurrent cell of family recurrent; PRU-style ones are reconstructed")
@@ -85,7 +87,7 @@ class Regularization:
 class Optimizer:
     """Update rule, its rates, batch size, epochs and objective."""
 
-    name: str = choice("sgd", OPTIMIZERS, "update rule")
+    name: str = choice("sgd", OPTIMIZERS, "update rule", or_path="torch.optim:Adagrad")
     learning_rate: float = number(0.1, "learning rate")
     momentum: float = number(0.0, "momentum of sgd, nesterov, sam, rmsprop and muon", 0, 1, below=True)
     betas: tuple[float, ...] = checked(
@@ -104,6 +106,7 @@ class Optimizer:
         "cross_entropy",
         OBJECTIVES,
         "loss of labels; squared: mean over classes of the squared distance from one-hot answers",
+        or_path="my_lab.losses:hinge",
     )
     schedule: str = checked("constant", "learning rate over time", ALLOWED, is_schedule)
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 import re
 
+from memsweep.spec.options import IMPORT_PATH
+
 _NUMBER = r"\d*\.?\d+(?:e-?\d+)?"
 SCHEDULE = re.compile(
     rf"(?:warmup:(?P<warmup>{_NUMBER})\+)?"
@@ -12,7 +14,7 @@ SCHEDULE = re.compile(
 )
 ALLOWED = (
     "must be constant, cosine, inverse_sqrt or step:EPOCHS:FACTOR, each also after warmup:EPOCHS+, such as "
-    "warmup:2+cosine, or one_cycle"
+    "warmup:2+cosine, or one_cycle, or an import path such as my_lab.schedules:warm"
 )
 RISING_SHARE, FIRST_DIVISOR, LAST_DIVISOR = 0.3, 25.0, 1e4
 """Of one_cycle: share of the steps in which the rate rises, divisors of its first rate and, from there, of its last;
@@ -20,17 +22,22 @@ the defaults of `torch.optim.lr_scheduler.OneCycleLR`."""
 
 
 def is_schedule(text: str) -> bool:
-    """Returns whether a text names a schedule."""
-    return SCHEDULE.fullmatch(text) is not None
+    """Returns whether a text names a schedule, of memsweep's or of the user's."""
+    return SCHEDULE.fullmatch(text) is not None or is_own(text)
+
+
+def is_own(text: str) -> bool:
+    """Returns whether a text is the import path of a user's schedule; `step:2:0.5` is not."""
+    return IMPORT_PATH.fullmatch(text) is not None
 
 
 def depends_on_budget(schedule: str) -> bool:
     """Returns whether the factor of a step depends on the number of all steps."""
-    return "cosine" in schedule or schedule == "one_cycle"
+    return is_own(schedule) or "cosine" in schedule or schedule == "one_cycle"
 
 
 def schedule_factor(schedule: str, step: int, steps: int, batch_size: int, examples: int) -> float:
-    """Returns the factor of the learning rate at a step.
+    """Returns the factor of the learning rate at a step, of a schedule of memsweep's.
 
     step: from 0.  steps: of the whole training.  Epochs are counted in examples read: step * batch_size / examples.
 

@@ -66,6 +66,17 @@ SCHEMAS: dict[str, pa.Schema] = {
             *COUNTS,
         ]
     ),
+    "metrics": pa.schema(
+        [
+            TRIAL,
+            ATTEMPT,
+            column("step", pa.int64(), "steps trained"),
+            column("part", pa.string(), "examples that it was computed on: train, as given, or validation"),
+            column("metric", pa.string(), "import path of the user's function, as the field metrics names it"),
+            column("name", pa.string(), "key in the function's result"),
+            column("value", pa.float64(), "its value; null: not finite"),
+        ]
+    ),
     "examples": pa.schema(
         [
             TRIAL,
@@ -147,6 +158,7 @@ SCHEMAS: dict[str, pa.Schema] = {
             column("search_fields", pa.string(), "parameters of the search, as JSON"),
             column("round", pa.int64(), "round of the search that first requested the trial, from 1"),
             column("probes", pa.string(), "tables wanted beside trials and steps"),
+            column("metrics", pa.string(), "functions wanted in the table metrics; null: before there were any"),
             column("configuration", pa.string(), "every field, as JSON"),
             column(
                 "launch_id",
@@ -188,6 +200,7 @@ ROWS = {
     "trials": "a trial: its fields (`data.noise_fraction` is `data_noise_fraction`, and after the columns below each "
     "`own.x` is `own_x`), how it ended, counts at the end",
     "steps": "a trial and measurement: counts, losses, gradient norm",
+    "metrics": "a trial, a measurement, a part of the data, and a value that a user's function computed of it",
     "examples": "a trial and training example: corrupted, labels, learned, forgotten, loss",
     "class_sensitivity": "a trial, a class of the loss and a class of the inputs: how the loss depends on the inputs",
     "critical_samples": "a trial, a step, a part and a box: how many examples have an input near them that is "
