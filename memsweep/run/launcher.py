@@ -157,6 +157,8 @@ def _run(
 
     with cluster.cluster(options.address) as health:
         remarks += health.remarks
+        if problems := ray_tasks.unreadable(rounds.missing):
+            raise SweepError(problems)
         device = options.device or ("cuda" if cluster.has_gpu() else "cpu")
         workers = options.workers or cluster.worker_count(device)
         limits = ray_tune.WorkerLimits(options.checkpoint_seconds, options.patience_seconds)

@@ -15,6 +15,7 @@ from functools import cached_property
 from operator import attrgetter
 from typing import Any
 
+from memsweep.spec.contents import content_of, is_file, is_function
 from memsweep.spec.fields import rules
 from memsweep.spec.fields.field_spec import checked, number, specs
 from memsweep.spec.fields.groups import Compute, Data, Model, Optimizer, Regularization, Seeds, Stop
@@ -28,6 +29,7 @@ LATER_FIELDS = (
     *("regularization.penalty", "regularization.penalty_strength", "compute.matmul"),
     *("data.vocabulary", "data.items", "model.gate_bias", "optimizer.truncation", "stop.solve", "probe_steps"),
     *("model.perturbation", "optimizer.objective", "optimizer.alpha", "optimizer.radius"),
+    *("data.label", "data.split", "data.content"),
 )
 """Fields that older tables lack: at their defaults they are left out of the hash, so that trial ids stay the same."""
 
@@ -126,12 +128,17 @@ class TrialConfig:
         return self._with(seed=seed)
 
     def flat(self) -> dict[str, Any]:
-        """Returns dotted field -> value, those of FIELDS first, with seeds.* and protocol resolved to numbers."""
+        """Returns dotted field -> value, those of FIELDS first.
+
+        seeds.* and protocol are resolved to numbers, and the content of a file to its hash.
+        """
         values = self._explicit()
         for stream in STREAMS:
             values[f"seeds.{stream}"] = self.stream_seed(stream)
         if self.protocol is None:
             values["protocol"] = protocol_of(values)
+        if is_file(self.data.task) and not self.data.content:
+            values["data.content"] = content_of(self.data.task)
         return values
 
     def stream_seed(self, stream: str) -> int:
@@ -158,7 +165,7 @@ class TrialConfig:
     def imports(self) -> tuple[str, ...]:
         """Returns the import paths of user code in this configuration: task, network, penalty."""
         named = (self.data.task, self.model.family, self.regularization.penalty)
-        return tuple(path for path in named if ":" in path)
+        return tuple(path for path in named if is_function(path))
 
     @property
     def budget(self) -> int:
