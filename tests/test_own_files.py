@@ -15,11 +15,16 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.ipc
 import pytest
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure as Canvas
 from PIL import Image
 
+from memsweep.analysis.core import frames
+from memsweep.analysis.questions import generalization
 from memsweep.data import tasks
 from memsweep.data.texts import data_folder
 from memsweep.engine.nn import models
+from memsweep.engine.train import plain
 from memsweep.results.storage.store import Store
 from memsweep.run import plan
 from memsweep.run.packing import Pack, program_key
@@ -28,6 +33,7 @@ from memsweep.run.rounds.replay import Replay
 from memsweep.run.worker.execution import run_pack
 from memsweep.spec import contents
 from memsweep.spec.config import ConfigError, TrialConfig
+from memsweep.spec.search import BestSearch
 from memsweep.spec.sweep import Sweep, SweepError
 from tests.commands import own_folder, process, refused, run  # noqa: F401  fixtures
 
@@ -410,7 +416,7 @@ def folder_of(*names: str) -> Callable[[], None]:
         (csv("label\n1\n"), "bad.csv", {}, "has no column of inputs"),
         (csv("a,label\n1,3\n2,3\n"), "bad.csv", {"data__examples": 1}, "all labels are equal; needs 2 classes or more"),
         (csv("a,label\n1,0\n2,1\n"), "bad.csv", {}, "30 examples in all, task 'file:bad.csv' has 2; use fewer"),
-        (csv("a,label\n1,0.5\n2,1\n"), "bad.csv", {}, "where each number is a class, store whole numbers"),
+        (csv("a,label\n1,0.5\n2,1e39\n"), "bad.csv", {"data__examples": 1}, "targets must be finite in float32"),
         (csv("a,part,label\n1,train,0\n2,holdout,1\n"), "bad.csv", {"data__split": "part"}, "holds holdout; must hold"),
         (table(x0=INPUTS[:, 0] * np.where(CLASSES, 1, np.nan)), "bad.parquet", {}, "missing in columns (x0 20)"),
         (table(x0=[[1.0] * (1 + i % 2) for i in range(ROWS)]), "bad.parquet", {}, "lists of one length"),
@@ -460,6 +466,106 @@ def test_files_are_no_code() -> None:
     assert TrialConfig.of({"data.task": "file:mine.csv"}).imports == ()
     assert not tasks.is_custom(TrialConfig.of({"data.task": "file:mine"}))
     assert data_folder() == ""
+
+
+# Real numbers as labels.
+
+TARGETS = INPUTS @ np.array([0.5, -1.0, 0.25]) + 0.3
+
+
+def regression(**fields: Any) -> TrialConfig:
+    frame(label=TARGETS).to_csv("mine.csv", index=False)
+    fields = {"optimizer__epochs": 20, "optimizer__batch_size": 10, "optimizer__learning_rate": 0.05, **fields}
+    return protocols.current(of("mine.csv", **fields))
+
+
+@pytest.mark.parametrize("fields", [{}, {"model__depth": 0}, {"compute__dtype": "float64", "optimizer__name": "adam"}])
+def test_real_numbers_are_targets_of_squared_loss_and_right_answers_are_null(fields: dict[str, Any]) -> None:
+    trials = tuple(regression(seed=seed, probes=("examples",), **fields) for seed in range(3))
+    assert plan.check(trials) is None
+    store = Store("results", create=True)
+    assert list(run_pack(Pack(trials, 3, compared=True), store))[-1].failed == 0
+    rows = store.trial_rows({trial.trial_id for trial in trials})
+    for trial in trials:
+        row, data = rows[trial.trial_id], tasks.load(trial)
+        np.testing.assert_array_equal(data.targets[:, 0], TARGETS[data.source_index].astype(np.float32))
+        model, _ = plain.train(trial, trial.budget)
+        inputs, targets = (models.torch.tensor(part) for part in (data.inputs, data.targets))
+        with models.torch.no_grad():
+            error = float((model(inputs.to(models.dtype(trial))) - targets).square().sum())
+        assert row["train_squared_error_sum"] == pytest.approx(error, rel=1e-5)
+        assert row["train_loss_sum_nats"] == pytest.approx(error / 2, rel=1e-5)
+        assert row["train_squared_error_sum"] < 0.5 * float(np.square(data.targets - data.targets.mean()).sum())
+        assert [row[f"{part}_target_count"] for part in ("train", "validation", "test")] == [30, 10, 10]
+        assert {name for name, value in row.items() if "correct" in name and value is not None} == set()
+        assert (row["memorized_count"], row["recovered_count"], row["status"]) == (None, None, "finished")
+    [deviation] = [row["deviation"] for row in rows.values() if row["deviation"] is not None]
+    assert deviation == 0.0
+    examples = store.current("examples").to_pylist()
+    assert {row["first_learned_step"] for row in examples} == {row["given_label"] for row in examples} == {None}
+
+
+def test_the_squared_error_of_targets_is_a_figure_and_a_files_content_no_curve() -> None:
+    trials = [regression(seed=seed, model__width=width) for seed in range(2) for width in (4, 8)]
+    store = Store("results", create=True)
+    for trial in trials:
+        assert list(run_pack(Pack((trial,), 1), store))[-1].failed == 0
+    summary = generalization.summarize(pd.DataFrame(store.trials().to_pylist()), "model_width")
+    assert summary["quantity"].unique().tolist() == ["validation squared error"]
+    assert summary["model_width"].tolist() == [4, 8]
+    assert (summary["estimate"] > 0).all()
+    ax = generalization.draw(summary, Axes(Canvas(), (0, 0, 1, 1)), "validation squared error")
+    assert ax.get_ylim()[1] >= summary["high"].max()
+    rows = pd.DataFrame([{"data_task": f"file:{i}", "data_content": str(i), "seed": 0} for i in range(2)])
+    assert frames.varying(rows) == ["data_task"]
+
+
+def test_targets_split_programs_and_may_be_replaced_by_random_labels() -> None:
+    real = regression()
+    labelled = regression(data__label_scheme="random", data__classes=2)
+    assert tasks.form(real).kind == "values"
+    assert tasks.form(labelled).kind == "label"
+    assert tasks.load(labelled).targets.shape[1] == 0
+    same = program_key(regression(data__label_scheme="random", data__classes=1))
+    assert same[:8] == program_key(real)[:8]
+    assert same != program_key(real)
+
+
+def test_whole_numbers_stored_as_real_numbers_are_remarked() -> None:
+    frame(label=CLASSES.astype(float)).to_parquet("mine.parquet")
+    [remark] = tasks.remarks([of("mine.parquet")])
+    assert "so they are targets; where each is a class, store whole numbers" in remark
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({"stop__fit": 1.0}, "stop.fit = 1.0: the labels of 'file:mine.csv' are real numbers; set it to 0"),
+        ({"data__noise_kind": "labels", "data__noise_fraction": 0.1}, "data.noise_kind = 'labels': the labels of"),
+        ({"regularization__label_smoothing": 0.1}, "regularization.label_smoothing = 0.1: the labels of"),
+        ({"regularization__adversarial": 0.1}, "regularization.adversarial = 0.1: the labels of"),
+        ({"optimizer__objective": "squared"}, "leave it at cross_entropy; the loss is squared"),
+        ({"model__initialization": "interpolating"}, "model.initialization = 'interpolating': the labels of"),
+        ({"probes": ("critical_samples",)}, "leave out all but examples"),
+    ],
+)
+def test_what_needs_labels_is_refused_for_targets(fields: dict[str, Any], expected: str) -> None:
+    with pytest.raises(SweepError) as raised:
+        plan.check([regression(**fields)])
+    assert expected in str(raised.value)
+    assert str(raised.value).count("\n") == 0
+
+
+def test_objectives_that_count_right_answers_are_refused_for_targets(refused: Any) -> None:
+    regression()
+    fields = {"data.task": "file:mine.csv", "data.examples": 30, "data.validation_examples": 10}
+    search = "BestSearch({'model.width': (4, 8)}, configurations=2)"
+    code = f"from memsweep import BestSearch, Sweep\nSWEEP = Sweep('mine', {fields}, search={search})\n"
+    Path("mine.py").write_text(code)
+    for verb in ("launch", "plan"):
+        assert refused(verb, "mine.py").startswith("objective 'validation_accuracy': counts right answers")
+    search = BestSearch({"model.width": (4, 8)}, {"validation_squared_error": "minimize"}, configurations=2)
+    assert plan.check([regression()], [search]) is None
 
 
 # For real.

@@ -62,7 +62,7 @@ JACOBIANS = beside("jacobians", "b.layer", "jacobians")
 COLUMNS = {spec.column: name for name, spec in FIELDS.items()}
 """Column -> dotted field."""
 
-_UNVARIED = ("seed", "probe", "protocol")
+_UNVARIED = ("seed", "probe", "protocol", "data_content")  # the content follows the file's name
 _FIELDS = tuple(column for column in COLUMNS if column != "seed")
 _DEFAULTS = {column: cell(FIELDS[COLUMNS[column]].default) for column in _FIELDS}
 

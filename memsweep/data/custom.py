@@ -69,6 +69,7 @@ class Pool(NamedTuple):
     custom: Custom = Custom()
     parts: Array | None = None  # [R], part of each example as numbered by `examples.PARTS`; None: no official split
     shape: tuple[int, ...] = ()  # of an example, channels first; (): it is a row of D numbers
+    targets: Array | None = None  # [R, O] float32, of a task with real numbers instead of labels, which are then 0
 
 
 @lru_cache(maxsize=8)

@@ -52,8 +52,12 @@ def _numbered(where: str, examples: Examples, content: str) -> Pool:
     """Returns the pool of these examples.  Raises DataError with all problems."""
     images = _channels_first(examples.inputs)
     inputs, labels = np.ascontiguousarray(images).reshape(len(images), -1), examples.labels
-    is_text = labels.dtype.kind == "U"
+    is_text, targets = labels.dtype.kind == "U", _targets(labels)
     problems = [*custom.input_problems(where, inputs)]
+    if targets is not None:
+        labels = np.zeros(len(labels), np.int64)
+        if not np.isfinite(targets).all():
+            problems.append(f"{where}: targets must be finite in float32; fill missing ones, or drop their rows.")
     problems += [] if is_text and labels.ndim == 1 else custom.label_problems(where, labels, len(inputs), _FIXES)
     if problems:
         raise DataError("\n".join(problems))
@@ -67,20 +71,37 @@ def _numbered(where: str, examples: Examples, content: str) -> Pool:
     remarks = [] if is_bytes else [*custom.input_remarks(inputs, "store")]
     if examples.parts is None:
         remarks += custom.copy_remarks(inputs, "store")
-    remarks += custom.label_remarks(values, () if is_text or examples.names else class_labels, len(inputs))
+    if targets is None:
+        remarks += custom.label_remarks(values, () if is_text or examples.names else class_labels, len(inputs))
+    elif (targets == np.rint(targets)).all():
+        remarks.append(
+            "labels are whole numbers that are stored as real numbers, so they are targets; where each is a class, "
+            "store whole numbers."
+        )
     shape = images.shape[1:] if images.ndim > 2 else ()
     facts = Custom(class_labels, content, tuple(f"{where}: {text}" for text in remarks))
     stored = inputs if is_bytes else inputs.astype(np.float32)
-    return Pool(stored, numbers.astype(np.int64), facts, examples.parts, (1,) * (len(shape) == 2) + shape)
+    shape = (1,) * (len(shape) == 2) + shape
+    return Pool(stored, numbers.astype(np.int64), facts, examples.parts, shape, targets)
 
 
 _FIXES = {
     "column": "store one column of labels",
     "one_hot": "of one-hot rows store the number of the class",
     "short": "store a label for each example",
-    "float": "where each number is a class, store whole numbers",
+    "float": "store one column of numbers",
     "other": "store whole numbers or texts",
 }
+
+
+def _targets(labels: Array) -> Array | None:
+    """Returns real numbers as targets [R, O] float32; None: they are labels."""
+    if labels.dtype.kind != "f" or labels.ndim not in (1, 2):
+        return None
+    if labels.ndim == 2 and np.isin(labels, (0, 1)).all():  # classes, one-hot, which are refused
+        return None
+    with np.errstate(over="ignore"):  # the result is checked
+        return labels.reshape(len(labels), -1).astype(np.float32)
 
 
 def _channels_first(inputs: Array) -> Array:

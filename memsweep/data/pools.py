@@ -69,6 +69,7 @@ class Facts(NamedTuple):
     custom: Custom = Custom()  # properties of a user's task
     validation_rows: int = 0  # of an official validation set, 0 without it
     shape: tuple[int, ...] = ()  # of an example of a user's task, as in `Pool`
+    targets: int = 0  # O of a user's task with real numbers instead of labels; 0: labels
 
 
 def from_idx(contents: Sequence[bytes]) -> Pool:
@@ -160,15 +161,17 @@ def facts_of(data: Data, seed: int, root: str) -> Facts:
     rows = (
         np.bincount(pool.parts, minlength=len(PARTS)).tolist() if pool.parts is not None else [len(pool.inputs), 0, 0]
     )
+    targets = pool.targets.shape[1] if pool.targets is not None else 0
     return Facts(
         rows[TRAIN],
         rows[TEST],
         pool.inputs.shape[1],
-        int(pool.labels.max()) + 1,
+        targets or int(pool.labels.max()) + 1,
         BYTE if pool.inputs.dtype == np.uint8 else 1,
         custom=pool.custom,
         validation_rows=rows[VALIDATION],
         shape=pool.shape,
+        targets=targets,
     )
 
 

@@ -108,6 +108,8 @@ def _split(data: Data, seed: int, root: str) -> Split:
         inputs /= np.float32(facts.scale)
         held_out_inputs /= np.float32(facts.scale)
         labels, held_out_labels = pool.labels[index], pool.labels[held_out]
+        if pool.targets is not None:
+            targets, held_out_targets = pool.targets[index], pool.targets[held_out]
         fingerprint = pool.custom.fingerprint
     for array in (inputs, labels, index, held_out_inputs, held_out_labels, targets, held_out_targets):
         array.flags.writeable = False

@@ -13,7 +13,7 @@ from math import isqrt
 
 import numpy as np
 
-from memsweep.data import custom, files, noise, pools, sequences, splits, texts
+from memsweep.data import custom, files, noise, pools, regression, sequences, splits, texts
 from memsweep.data.cache import SharedCache
 from memsweep.data.form import Form
 from memsweep.data.noise import Array
@@ -166,7 +166,14 @@ def remarks(trials: Iterable[TrialConfig]) -> list[str]:
 
 def form(config: TrialConfig) -> Form:
     """Returns the form of a trial's examples as a network reads them step by step."""
-    return sequences.form(config.data, *shape(config))
+    return sequences.form(config.data, *shape(config), target_count(config))
+
+
+def target_count(config: TrialConfig) -> int:
+    """Returns how many real numbers a user's task has instead of a label; 0: labels.  Raises DataError."""
+    if not is_file(config.data.task) or config.data.label_scheme != "task":
+        return 0
+    return facts_of(*splits.key_of(config)).targets
 
 
 def image_shape(input_dim: int) -> tuple[int, int]:
@@ -211,7 +218,9 @@ def check(config: TrialConfig) -> list[str]:
         return problems
     input_dim, classes = shape(config)
     problems += sequences.problems(config, input_dim)
-    if is_file(config.data.task) and config.data.label_scheme == "task" and classes < 2:
+    if target_count(config):
+        problems += regression.problems(config)
+    elif is_file(config.data.task) and config.data.label_scheme == "task" and classes < 2:
         problems.append(f"data.task = {config.data.task!r}: all labels are equal; needs 2 classes or more.")
     if sentence := noise.problem(classes, config):
         problems.append(sentence)
@@ -244,8 +253,11 @@ def _load(config: TrialConfig) -> TrialData:
     validation_count = config.data.validation_examples
     digests = [split.inputs_digest if inputs is split.inputs else digest(inputs), split.held_out_digest]
     digests += [digest(array) for array in (labels, true_labels, corrupted, held_out_labels)]
-    if split.targets.size:
-        digests += [digest(array) for array in (split.targets, split.held_out_targets)]
+    targets, held_out_targets = split.targets, split.held_out_targets
+    if is_file(config.data.task) and config.data.label_scheme != "task":  # labels in place of targets
+        targets, held_out_targets = targets[:, :0], held_out_targets[:, :0]
+    if targets.size:
+        digests += [digest(array) for array in (targets, held_out_targets)]
     class_labels = split.class_labels if config.data.label_scheme == "task" else ()
     text = ":".join([*digests, str(validation_count), str(classes), *([str(class_labels)] if class_labels else [])])
     return TrialData(
@@ -261,8 +273,8 @@ def _load(config: TrialConfig) -> TrialData:
         class_labels=class_labels,
         input_range=split.input_range,
         fingerprint=hashlib.blake2b(text.encode(), digest_size=8).hexdigest(),
-        targets=split.targets,
-        held_out_targets=split.held_out_targets,
+        targets=targets,
+        held_out_targets=held_out_targets,
         source=split.source,
         split=split,
     )

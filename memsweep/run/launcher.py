@@ -140,7 +140,7 @@ def _rounds(sweeps: Sequence[Sweep], store: Store, options: LaunchOptions) -> Ro
     probed = {sweep.name: probes_before(sweep.name, store) if options.add else {} for sweep in sweeps}
     replays = [Replay(sweep, store, retry=options.retry, probed=probed[sweep.name]) for sweep in sweeps]
     rounds = Rounds(replays, store, options.budget, options.retry, limit=options.limit, add=options.add)
-    plan.check(rounds.missing)
+    plan.check(rounds.missing, [sweep.search for sweep in sweeps if sweep.search])
     if changes := sources.changed(rounds.trials, store):
         raise SweepError(changes)
     return rounds

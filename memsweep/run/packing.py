@@ -96,6 +96,7 @@ def program_key(trial: TrialConfig) -> tuple[Any, ...]:
     special += tuple(f"own.{name}={value!r}" for name, value in vars(trial.own).items())
     if model.family == "cnn" and (image := tasks.image_of(trial))[1:] != (image[1],) * 2:
         special += (f"{image[1]}x{image[2]}",)
+    special += ("targets",) * (not form.is_graded)
     steps = (form.kind, form.vocabulary, form.given_steps, form.positions, optimizer.truncation)
     rare = (
         *(() if compute == ("none", "highest") else compute),
