@@ -70,6 +70,9 @@ OTHER = {
     "data.items": (3, COPY),
     "optimizer.truncation": (4, COPY),
     "stop.solve": ("task", COPY),
+    "data.label": ("y", {"data.task": "file:a.csv"}),
+    "data.split": ("part", {"data.task": "file:a.csv"}),
+    "data.content": ("0123456789abcdef", {"data.task": "file:a.csv"}),
     "protocol": (PROTOCOL, {}),
     **{f"seeds.{stream}": (5, {}) for stream in STREAMS},
 }

@@ -13,7 +13,7 @@ ROOT = Path(__file__).parent.parent
 ROOMS = {
     # room: (rooms that it may import, other packages that it may import)
     "spec": ({"spec"}, {"numpy", "pyarrow", "scipy"}),
-    "data": ({"spec", "data"}, {"numpy", "torch"}),
+    "data": ({"spec", "data"}, {"numpy", "torch", "pyarrow", "PIL"}),
     "engine": ({"spec", "data", "engine"}, {"numpy", "torch", "safetensors"}),
     "results": ({"spec", "results"}, {"numpy", "pyarrow", "pandas", "duckdb", "mlflow", "sqlalchemy", "alembic"}),
     "run": ({"spec", "data", "engine", "results", "run"}, {"numpy", "torch", "ray", "optuna", "psutil"}),
@@ -36,6 +36,7 @@ HOMES = {
     "alembic": {"memsweep/results/mlflow/databases.py"},
     "optuna": {"memsweep/run/rounds/search.py"},
     "duckdb": {"memsweep/results/query.py"},
+    "PIL": {"memsweep/data/images.py"},
     "safetensors": {"memsweep/engine/train/checkpoint.py"},
 }
 FILES = sorted(path for folder in ("memsweep", "sweeps", "analysis") for path in (ROOT / folder).rglob("*.py"))

@@ -69,7 +69,7 @@ METRICS = beside("metrics", "b.metric, b.name, b.part, b.step", which=" and w.me
 COLUMNS = {spec.column: name for name, spec in FIELDS.items()}
 """Column -> dotted field."""
 
-_UNVARIED = ("seed", *RECORDED, "protocol")
+_UNVARIED = ("seed", *RECORDED, "protocol", "data_content")  # the content follows the file's name
 _FIELDS = tuple(column for column in COLUMNS if column != "seed")
 _DEFAULTS = {column: cell(FIELDS[COLUMNS[column]].default) for column in _FIELDS}
 

@@ -26,6 +26,7 @@ QUANTITIES = {
     "train accuracy": ("train_correct_count", "train_count"),
     "memorized share": ("memorized_count", "label_changed_count"),
     "recovered share": ("recovered_count", "label_changed_count"),
+    "validation squared error": ("validation_squared_error_sum", "validation_target_count"),
 }
 
 
@@ -85,9 +86,14 @@ def draw(summary: pd.DataFrame, ax: Axes, quantity: str = "test accuracy") -> Ax
     if "accuracy" in quantity:
         chance = 1 / chosen["classes"].iloc[0]
         figures.reference(ax, [chosen[x].min(), chosen[x].max()], [chance, chance], "chance")
-    ax.set(xlabel=frames.short(x), ylabel=quantity, ylim=(0, min(1.0, ax.get_ylim()[1]) + 0.02))
+    ax.set(xlabel=frames.short(x), ylabel=quantity, ylim=(0, _top(quantity, ax.get_ylim()[1])))
     figures.legend(ax, frames.short(others[0]) if ordered else None)
     return ax
+
+
+def _top(quantity: str, top: float) -> float:
+    """Returns the upper end of the axis; a share is at most 1.  top: of the values."""
+    return top if "error" in quantity else min(1.0, top) + 0.02
 
 
 def _axis(trials: pd.DataFrame) -> str:
@@ -131,5 +137,11 @@ FIGURES = tuple(
             "Share of the labels that noise changed for which the network predicts the true label, never shown to it.",
         ),
         ("train-accuracy", "Training accuracy", "train accuracy", "On the labels as given, noise included."),
+        (
+            "validation-squared-error",
+            "Validation squared error",
+            "validation squared error",
+            "Mean squared error of a target, of tasks with numbers as targets, at the end.",
+        ),
     )
 )

@@ -13,7 +13,7 @@ import os
 import sys
 import sysconfig
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import lru_cache
@@ -25,6 +25,7 @@ import numpy as np
 from memsweep.data.noise import Array
 from memsweep.data.texts import DataError
 from memsweep.spec.config import ConfigError, TrialConfig, imported
+from memsweep.spec.contents import is_function
 from memsweep.spec.fields.groups import Data
 from memsweep.spec.fields.own import NO_FIELDS, OwnFields, bound, takes_own
 from memsweep.spec.seeds import generator
@@ -45,7 +46,7 @@ class DataWithOwn(Data):
 
 def own_of(config: TrialConfig) -> OwnFields:
     """Returns the own hyperparameters that a trial's task is given: none unless its signature has `own`."""
-    if config.own and ":" in config.data.task:
+    if config.own and is_function(config.data.task):
         with suppress(ConfigError):  # reported where the task is called
             if takes_own(imported(config.data.task)):
                 return config.own
@@ -55,8 +56,8 @@ def own_of(config: TrialConfig) -> OwnFields:
 class Custom(NamedTuple):
     """Properties of a user's pool."""
 
-    class_labels: tuple[int, ...] = ()  # [K] the task's label of each class; (): 0...K-1
-    fingerprint: str = ""  # 16 hexadecimal digits over the whole pool
+    class_labels: tuple[int | str, ...] = ()  # [K] the task's label of each class; (): 0...K-1
+    fingerprint: str = ""  # 16 hexadecimal digits over the whole pool, or over the content of its file
     remarks: tuple[str, ...] = ()  # oddities of the pool, one sentence each
 
 
@@ -66,6 +67,9 @@ class Pool(NamedTuple):
     inputs: Array  # [R, D], not yet scaled
     labels: Array  # [R] int64, 0...K-1
     custom: Custom = Custom()
+    parts: Array | None = None  # [R], part of each example as numbered by `examples.PARTS`; None: no official split
+    shape: tuple[int, ...] = ()  # of an example, channels first; (): it is a row of D numbers
+    targets: Array | None = None  # [R, O] float32, of a task with real numbers instead of labels, which are then 0
 
 
 @lru_cache(maxsize=8)
@@ -76,17 +80,17 @@ def pool_of_user(data: Data, seed: int) -> Pool:
     """
     where, (inputs, labels) = f"data.task = {data.task!r}", _call(data, seed)
     rows = len(inputs) if inputs.ndim else 0
-    if problems := [*_input_problems(where, inputs), *_label_problems(where, labels, rows)]:
+    if problems := [*input_problems(where, inputs), *label_problems(where, labels, rows, _FIXES)]:
         raise DataError("\n".join(problems))
     values, numbers = np.unique(labels, return_inverse=True)
-    class_labels = tuple(map(int, values))
+    class_labels: tuple[int | str, ...] = tuple(map(int, values))
     if class_labels == tuple(range(len(values))):
         class_labels = ()
-    remarks = [*_input_remarks(inputs)]
+    remarks = [*input_remarks(inputs, "return")]
     if data.validation_examples or data.test_examples:
-        remarks += _copy_remarks(inputs)
+        remarks += copy_remarks(inputs, "return")
     if data.label_scheme == "task":
-        remarks += _label_remarks(values, class_labels, rows)
+        remarks += label_remarks(values, class_labels, rows)
     pool = Pool(inputs.astype(np.float32), numbers.astype(np.int64))
     fingerprint = _fingerprint(pool, class_labels)
     return pool._replace(custom=Custom(class_labels, fingerprint, tuple(f"{where}: {text}" for text in remarks)))
@@ -132,31 +136,42 @@ def _call(data: Data, seed: int) -> tuple[Array, Array]:
         raise DataError(" ".join(f"{where}: {type(error).__name__}: {error}".split())) from error
 
 
-def _input_problems(where: str, inputs: Array) -> Iterator[str]:
+def input_problems(where: str, inputs: Array) -> Iterator[str]:
+    """Yields a sentence if inputs are no matrix of finite numbers."""
     if inputs.ndim != 2 or 0 in inputs.shape or inputs.dtype.kind not in "fiub":
         yield f"{where}: inputs are {inputs.dtype} {inputs.shape}; must be numbers of shape [R, D]."
     elif not (np.abs(inputs) <= np.finfo(np.float32).max).all():
         yield f"{where}: inputs must be finite in float32."
 
 
-def _label_problems(where: str, labels: Array, rows: int) -> Iterator[str]:
+_FIXES = {
+    "column": "return labels.ravel()",
+    "one_hot": "of one-hot rows return labels.argmax(axis=1)",
+    "short": "return a label for each of the {rows} rows of inputs",
+    "float": "where each number is a class, return labels.astype(int)",
+    "other": "np.unique(labels, return_inverse=True)[1] numbers names",
+}
+"""What a task must return instead of labels of another form."""
+
+
+def label_problems(where: str, labels: Array, rows: int, fixes: Mapping[str, str]) -> Iterator[str]:
+    """Yields a sentence if labels are not whole numbers, one for each row.  fixes: as _FIXES."""
     if labels.shape == (rows,) and labels.dtype.kind in "iub":
         return
     if labels.shape == (rows, 1):
-        fix = "return labels.ravel()"
+        form = "column"
     elif labels.ndim == 2 and len(labels) == rows:
-        fix = "of one-hot rows return labels.argmax(axis=1)"
+        form = "one_hot"
     elif labels.shape != (rows,):
-        fix = f"return a label for each of the {rows} rows of inputs"
-    elif labels.dtype.kind == "f":
-        fix = "where each number is a class, return labels.astype(int)"
+        form = "short"
     else:
-        fix = "np.unique(labels, return_inverse=True)[1] numbers names"
+        form = "float" if labels.dtype.kind == "f" else "other"
+    fix = fixes[form].format(rows=rows)
     yield f"{where}: labels are {labels.dtype} {labels.shape}; must be whole numbers of shape [R]; {fix}."
 
 
-def _input_remarks(inputs: Array) -> Iterator[str]:
-    """Yields a remark if inputs are much larger or smaller than networks expect."""
+def input_remarks(inputs: Array, verb: str) -> Iterator[str]:
+    """Yields a remark if inputs are much larger or smaller than networks expect.  verb: what the user should do."""
     low, high = float(inputs.min()), float(inputs.max())
     numbers = inputs.astype(np.float32)
     squares = np.einsum("rd,rd->d", numbers, numbers, dtype=np.float64)  # without a copy in float64
@@ -170,21 +185,21 @@ def _input_remarks(inputs: Array) -> Iterator[str]:
         return
     yield (
         f"inputs lie between {low:g} and {high:g} and are not scaled; "
-        f"networks learn best from numbers of about 1: return {fix}."
+        f"networks learn best from numbers of about 1: {verb} {fix}."
     )
 
 
-def _copy_remarks(inputs: Array) -> Iterator[str]:
+def copy_remarks(inputs: Array, verb: str) -> Iterator[str]:
     """Yields a remark if rows occur more than once, because training and held-out data may share them."""
     counts = Counter(row.tobytes() for row in np.ascontiguousarray(inputs))
     if copies := sum(count for count in counts.values() if count > 1):
         yield (
             f"{copies} of {len(inputs)} rows of inputs occur more than once, so that training and held-out data may "
-            "share examples: return each row once."
+            f"share examples: {verb} each row once."
         )
 
 
-def _label_remarks(values: Array, class_labels: tuple[int, ...], rows: int) -> Iterator[str]:
+def label_remarks(values: Array, class_labels: tuple[int | str, ...], rows: int) -> Iterator[str]:
     """Yields remarks on labels other than 0...K-1 and on suspicious numbers of classes."""
     if len(values) == 1:
         yield f"all labels are {values[0]}: there is one class, which every prediction gets right."
@@ -195,7 +210,7 @@ def _label_remarks(values: Array, class_labels: tuple[int, ...], rows: int) -> I
         yield f"labels take {len(values)} values in {rows} rows, and each is a class."
 
 
-def _fingerprint(pool: Pool, class_labels: tuple[int, ...]) -> str:
+def _fingerprint(pool: Pool, class_labels: tuple[int | str, ...]) -> str:
     content = hashlib.blake2b(f"{pool.inputs.shape}{class_labels}".encode(), digest_size=8)
     for array in (pool.inputs, pool.labels):
         content.update(np.ascontiguousarray(array).data)

@@ -16,6 +16,7 @@ class Form(NamedTuple):
     positions: int = 1  # last steps that are read out (L)
     outputs: int = 0  # outputs per position (O): classes, tokens or numbers
     targets: int = 1  # answers of an example that count
+    is_graded: bool = True  # answers are right or wrong; False: numbers of the user's, which are only near or far
 
     @property
     def inputs(self) -> int:

@@ -23,8 +23,11 @@ from typing import NamedTuple
 import numpy as np
 
 from memsweep.data import sequences
-from memsweep.data.custom import Custom, Pool, pool_of_user
+from memsweep.data.custom import BYTE, Custom, Pool, pool_of_user
+from memsweep.data.examples import PARTS, TEST, TRAIN, VALIDATION
+from memsweep.data.files import pool_of_file
 from memsweep.data.texts import FOLDER_VARIABLE, DataError
+from memsweep.spec.contents import is_file
 from memsweep.spec.fields.groups import Data
 from memsweep.spec.options import SYNTHETIC_TASKS, TARGET_TASKS
 
@@ -56,7 +59,7 @@ class Facts(NamedTuple):
     """Properties of a task that are available before its pool is read."""
 
     rows: int  # R of the training set, or of the only set
-    test_rows: int  # of an official test set
+    test_rows: int  # of an official test set, 0 without it
     inputs: int  # D
     classes: int  # K
     scale: int = 1  # inputs are divided by it
@@ -64,6 +67,9 @@ class Facts(NamedTuple):
     remedy: str = ""
     parse: Callable[[Sequence[bytes]], Pool] = _from_csv
     custom: Custom = Custom()  # properties of a user's task
+    validation_rows: int = 0  # of an official validation set, 0 without it
+    shape: tuple[int, ...] = ()  # of an example of a user's task, as in `Pool`
+    targets: int = 0  # O of a user's task with real numbers instead of labels; 0: labels
 
 
 def from_idx(contents: Sequence[bytes]) -> Pool:
@@ -152,14 +158,30 @@ def facts_of(data: Data, seed: int, root: str) -> Facts:
     if data.task in FILE_TASKS:
         return FILE_TASKS[data.task]
     pool = pool_of(data, seed, root)
-    return Facts(len(pool.inputs), 0, pool.inputs.shape[1], int(pool.labels.max()) + 1, custom=pool.custom)
+    rows = (
+        np.bincount(pool.parts, minlength=len(PARTS)).tolist() if pool.parts is not None else [len(pool.inputs), 0, 0]
+    )
+    targets = pool.targets.shape[1] if pool.targets is not None else 0
+    return Facts(
+        rows[TRAIN],
+        rows[TEST],
+        pool.inputs.shape[1],
+        targets or int(pool.labels.max()) + 1,
+        BYTE if pool.inputs.dtype == np.uint8 else 1,
+        custom=pool.custom,
+        validation_rows=rows[VALIDATION],
+        shape=pool.shape,
+        targets=targets,
+    )
 
 
 def pool_of(data: Data, seed: int, root: str) -> Pool:
     """Returns the pool of a task that has a pool.  seed: of `inputs`.  root: data folder.  Raises DataError."""
     if data.task == "alternating":
         return _alternating(data.examples)
-    return pool_of_files(data.task, root) if data.task in FILE_TASKS else pool_of_user(data, seed)
+    if data.task in FILE_TASKS:
+        return pool_of_files(data.task, root)
+    return pool_of_file(data) if is_file(data.task) else pool_of_user(data, seed)
 
 
 def _alternating(examples: int) -> Pool:

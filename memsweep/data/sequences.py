@@ -54,13 +54,17 @@ class Task(NamedTuple):
     solved: Solved | None = None
 
 
-def form(data: Data, inputs: int, classes: int) -> Form:
-    """Returns the form of a trial's examples.  inputs, classes: D and K of a task with labels."""
+def form(data: Data, inputs: int, classes: int, targets: int = 0) -> Form:
+    """Returns the form of a trial's examples.
+
+    inputs, classes: D and K of a task with labels.  targets: real numbers of an example of a user's task; 0: a label.
+    """
     if data.task in TARGET_TASKS:
         return TARGET_TASKS[data.task].form(data)
     steps = max(data.sequence_length, 1)
     given = 1 if data.task == "random_sequences" else steps
-    return Form(data.sequence_length, inputs // given, given_steps=given, outputs=classes)
+    form = Form(data.sequence_length, inputs // given, given_steps=given, outputs=classes)
+    return form._replace(kind="values", outputs=targets, targets=targets, is_graded=False) if targets else form
 
 
 def problems(config: TrialConfig, inputs: int) -> list[str]:

@@ -11,12 +11,14 @@ import numpy as np
 from memsweep.data import sequences, texts
 from memsweep.data.cache import SharedCache
 from memsweep.data.custom import DataWithOwn, own_of
+from memsweep.data.examples import TEST, TRAIN, VALIDATION
 from memsweep.data.noise import Array
 from memsweep.data.pools import FILE_TASKS, Facts, facts_of, pool_of
 from memsweep.data.texts import DataError, data_folder
 from memsweep.spec.config import TrialConfig
+from memsweep.spec.contents import is_function
 from memsweep.spec.fields.groups import Data
-from memsweep.spec.options import SYNTHETIC_TASKS, TARGET_TASKS, TASKS
+from memsweep.spec.options import SYNTHETIC_TASKS, TARGET_TASKS
 from memsweep.spec.seeds import generator
 
 Key = tuple[Data, int, str]
@@ -33,7 +35,7 @@ class Split:
     held_out_inputs: Array  # [V + S, D] float32
     held_out_labels: Array  # [V + S] int64
     classes: int
-    class_labels: tuple[int, ...]
+    class_labels: tuple[int | str, ...]
     input_range: float
     inputs_digest: str
     held_out_digest: str
@@ -54,7 +56,7 @@ _SPLITS: SharedCache[Split] = SharedCache()
 def key_of(config: TrialConfig) -> Key:
     """Returns the key of a trial's split: trials with equal keys share one split."""
     data = replace(config.data, noise_kind="none", noise_fraction=0.0)
-    if data.task in TASKS:  # only a user's task may depend on these two fields
+    if not is_function(data.task):  # only a user's function may depend on these two fields
         data = replace(data, label_scheme="task", classes=0)
     if own_values := own_of(config):
         data = DataWithOwn(**vars(data), own=own_values)
@@ -101,11 +103,13 @@ def _split(data: Data, seed: int, root: str) -> Split:
         labels, held_out_labels = np.zeros(len(inputs), np.int64), np.zeros(len(held_out_inputs), np.int64)
     else:
         pool = pool_of(data, seed, root)
-        index, held_out = _rows(data, seed, facts)
+        index, held_out = _rows(data, seed, facts, pool.parts)
         inputs, held_out_inputs = (pool.inputs[rows].astype(np.float32) for rows in (index, held_out))
         inputs /= np.float32(facts.scale)
         held_out_inputs /= np.float32(facts.scale)
         labels, held_out_labels = pool.labels[index], pool.labels[held_out]
+        if pool.targets is not None:
+            targets, held_out_targets = pool.targets[index], pool.targets[held_out]
         fingerprint = pool.custom.fingerprint
     for array in (inputs, labels, index, held_out_inputs, held_out_labels, targets, held_out_targets):
         array.flags.writeable = False
@@ -116,15 +120,23 @@ def _split(data: Data, seed: int, root: str) -> Split:
     return Split(*arrays, *digests, targets, held_out_targets, fingerprint)
 
 
-def _rows(data: Data, seed: int, facts: Facts) -> tuple[Array, Array]:
+def _rows(data: Data, seed: int, facts: Facts, parts: Array | None) -> tuple[Array, Array]:
     """Returns the rows of the pool for training [N] and held-out data [V + S].
 
     Held-out rows are taken first, so that training sets are nested in N and held-out rows do not depend on N.
+    parts: of the pool; None: official test sets follow training sets.
     """
-    order = generator(seed, "inputs/split").permutation(facts.rows)
-    validation, rest = order[: data.validation_examples], order[data.validation_examples :]
+    rest = generator(seed, "inputs/split").permutation(facts.rows)
+    if parts is not None:
+        rest = np.flatnonzero(parts == TRAIN)[rest]
+    if facts.validation_rows:
+        order = generator(seed, "inputs/validation").permutation(facts.validation_rows)[: data.validation_examples]
+        validation = np.flatnonzero(parts == VALIDATION)[order]
+    else:
+        validation, rest = rest[: data.validation_examples], rest[data.validation_examples :]
     if facts.test_rows:
-        test = facts.rows + generator(seed, "inputs/test").permutation(facts.test_rows)[: data.test_examples]
+        order = generator(seed, "inputs/test").permutation(facts.test_rows)[: data.test_examples]
+        test = facts.rows + order if parts is None else np.flatnonzero(parts == TEST)[order]
     else:
         test, rest = rest[: data.test_examples], rest[data.test_examples :]
     return rest[: data.examples], np.concatenate([validation, test])
@@ -147,11 +159,15 @@ def _size_problems(data: Data, facts: Facts) -> list[str]:
     problems, task = [], f"task {data.task!r} has"
     if data.input_dim not in (0, facts.inputs):
         problems.append(f"data.input_dim = {data.input_dim}: {task} {facts.inputs} inputs; use 0 or {facts.inputs}.")
-    wanted = {"data.examples": data.examples, "data.validation_examples": data.validation_examples}
-    if facts.test_rows == 0:
-        wanted["data.test_examples"] = data.test_examples
-    elif data.test_examples > facts.test_rows:
-        problems.append(f"data.test_examples = {data.test_examples}: {task} {facts.test_rows} of them; use fewer.")
+    wanted = {"data.examples": data.examples}
+    for name, count, rows in (
+        ("data.validation_examples", data.validation_examples, facts.validation_rows),
+        ("data.test_examples", data.test_examples, facts.test_rows),
+    ):
+        if rows == 0:
+            wanted[name] = count
+        elif count > rows:
+            problems.append(f"{name} = {count}: {task} {rows} of them; use fewer.")
     if sum(wanted.values()) > facts.rows:
         sizes = " + ".join(f"{name} = {count}" for name, count in wanted.items() if count)
         problems.append(f"{sizes}: {sum(wanted.values())} examples in all, {task} {facts.rows}; use fewer.")

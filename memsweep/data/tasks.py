@@ -13,14 +13,16 @@ from math import isqrt
 
 import numpy as np
 
-from memsweep.data import custom, noise, own_noise, pools, sequences, splits, texts
+from memsweep.data import custom, files, noise, own_noise, pools, regression, sequences, splits, texts
 from memsweep.data.cache import SharedCache
 from memsweep.data.form import Form
 from memsweep.data.noise import Array
 from memsweep.data.pools import facts_of
 from memsweep.data.splits import Key, Split, digest
 from memsweep.data.texts import DataError, data_folder
+from memsweep.spec import contents
 from memsweep.spec.config import TrialConfig
+from memsweep.spec.contents import is_file, is_function
 from memsweep.spec.options import TARGET_TASKS
 from memsweep.spec.seeds import generator
 
@@ -43,7 +45,7 @@ class TrialData:
     validation_count: int  # V
     source_index: Array  # [N] int64, row of the task's pool, where official test sets follow training sets
     classes: int  # K
-    class_labels: tuple[int, ...]  # [K] labels of a user's task; (): they are 0...K-1
+    class_labels: tuple[int | str, ...]  # [K] labels of a user's task; (): they are 0...K-1
     input_range: float  # largest minus smallest input of the task: 1 for images, before any corruption
     fingerprint: str  # 16 hexadecimal digits over all that training and evaluation read
     targets: Array  # [N, L * ...] for sequence tasks with targets, else [N, 0]; see sequences.py
@@ -100,11 +102,14 @@ def renumbers_labels(config: TrialConfig) -> bool:
 
 def is_custom(config: TrialConfig) -> bool:
     """Returns whether a trial's task is a user's function, named by an import path."""
-    return ":" in config.data.task
+    return is_function(config.data.task)
 
 
 def can_change(config: TrialConfig) -> bool:
-    """Returns whether a trial's data may change over time; data of all other tasks is drawn or has a checksum."""
+    """Returns whether a trial's data may change over time; data of all other tasks is drawn or has a checksum.
+
+    The checksum of a file of the user's is part of the trial.
+    """
     return is_custom(config) or config.data.task == "characters"
 
 
@@ -159,12 +164,12 @@ def _noise_problems(trials: Iterable[TrialConfig]) -> Iterator[str | None]:
 
 def remarks(trials: Iterable[TrialConfig]) -> list[str]:
     """Returns remarks on the pools of users' tasks among these trials, from one pool per task."""
-    custom_trials = [trial for trial in trials if is_custom(trial)]
+    custom_trials = [trial for trial in trials if is_custom(trial) or is_file(trial.data.task)]
     firsts = {trial.data.task: trial for trial in reversed(custom_trials)}
     sentences = [text for trial in reversed(firsts.values()) for text in facts_of(*splits.key_of(trial)).custom.remarks]
     for task in dict.fromkeys(trial.data.task for trial in custom_trials if trial.model.family == "cnn"):
-        channels, side = image_shape(shape(firsts[task])[0])
-        if channels > 1:
+        channels, side, _ = image_of(firsts[task])
+        if channels > 1 and not is_file(task):
             sentences.append(
                 f"data.task = {task!r}: model.family = 'cnn' reads inputs channel first, as [R, {channels}, {side}, "
                 f"{side}]: of images [R, {side}, {side}, {channels}] return images.transpose(0, 3, 1, 2), flattened."
@@ -174,7 +179,14 @@ def remarks(trials: Iterable[TrialConfig]) -> list[str]:
 
 def form(config: TrialConfig) -> Form:
     """Returns the form of a trial's examples as a network reads them step by step."""
-    return sequences.form(config.data, *shape(config))
+    return sequences.form(config.data, *shape(config), target_count(config))
+
+
+def target_count(config: TrialConfig) -> int:
+    """Returns how many real numbers a user's task has instead of a label; 0: labels.  Raises DataError."""
+    if not is_file(config.data.task) or config.data.label_scheme != "task":
+        return 0
+    return facts_of(*splits.key_of(config)).targets
 
 
 def image_shape(input_dim: int) -> tuple[int, int]:
@@ -195,6 +207,21 @@ def image_shape(input_dim: int) -> tuple[int, int]:
     )
 
 
+def image_of(config: TrialConfig) -> tuple[int, int, int]:
+    """Returns (channels, height, width) of a trial's examples as images.  Raises DataError if they are no images."""
+    facts = facts_of(*splits.key_of(config))
+    if len(facts.shape) != 3:
+        channels, side = image_shape(facts.inputs)
+        return channels, side, side
+    channels, height, width = facts.shape
+    if min(height, width) < SMALLEST_SIDE:
+        raise DataError(
+            f"model.family = 'cnn' with images of {width}x{height} pixels: needs sides of {SMALLEST_SIDE} pixels or "
+            "more; use larger images."
+        )
+    return channels, height, width
+
+
 def check(config: TrialConfig) -> list[str]:
     """Returns one sentence per reason why this trial's data can't be loaded; reads each dataset once per process."""
     if config.data.task in TARGET_TASKS and (broken := sequences.problems(config, 0)):
@@ -204,11 +231,15 @@ def check(config: TrialConfig) -> list[str]:
         return problems
     input_dim, classes = shape(config)
     problems += sequences.problems(config, input_dim)
+    if target_count(config):
+        problems += regression.problems(config)
+    elif is_file(config.data.task) and config.data.label_scheme == "task" and classes < 2:
+        problems.append(f"data.task = {config.data.task!r}: all labels are equal; needs 2 classes or more.")
     if sentence := noise.problem(classes, config):
         problems.append(sentence)
     if config.model.family == "cnn":
         try:
-            image_shape(input_dim)
+            image_of(config)
         except DataError as error:
             problems.append(str(error))
     return problems
@@ -218,6 +249,8 @@ def forget() -> None:
     """Clears all caches, so that files are read and users' tasks are called again: they may have changed."""
     for cached in (pools.facts_of, pools.pool_of_files, custom.pool_of_user, texts.text):
         cached.cache_clear()
+    contents.forget()
+    files.forget()
     _TRIALS.clear()
     splits.forget()
 
@@ -234,8 +267,11 @@ def _load(config: TrialConfig) -> TrialData:
     validation_count = config.data.validation_examples
     digests = [split.inputs_digest if inputs is split.inputs else digest(inputs), split.held_out_digest]
     digests += [digest(array) for array in (labels, true_labels, corrupted, held_out_labels)]
-    if split.targets.size:
-        digests += [digest(array) for array in (split.targets, split.held_out_targets)]
+    targets, held_out_targets = split.targets, split.held_out_targets
+    if is_file(config.data.task) and config.data.label_scheme != "task":  # labels in place of targets
+        targets, held_out_targets = targets[:, :0], held_out_targets[:, :0]
+    if targets.size:
+        digests += [digest(array) for array in (targets, held_out_targets)]
     class_labels = split.class_labels if config.data.label_scheme == "task" else ()
     text = ":".join([*digests, str(validation_count), str(classes), *([str(class_labels)] if class_labels else [])])
     return TrialData(
@@ -251,8 +287,8 @@ def _load(config: TrialConfig) -> TrialData:
         class_labels=class_labels,
         input_range=split.input_range,
         fingerprint=hashlib.blake2b(text.encode(), digest_size=8).hexdigest(),
-        targets=split.targets,
-        held_out_targets=split.held_out_targets,
+        targets=targets,
+        held_out_targets=held_out_targets,
         source=split.source,
         split=split,
     )

@@ -148,7 +148,7 @@ def _rounds(
         code.request_stored(sweep.name)
     code.check()
     rounds = Rounds(replays, store, options.budget, options.retry, limit=options.limit, add=options.add, code=code)
-    remarks = plan.check(rounds.missing)
+    remarks = plan.check(rounds.missing, [sweep.search for sweep in sweeps if sweep.search])
     if changes := sources.changed(rounds.trials, store):
         raise SweepError(changes)
     return rounds, remarks
@@ -178,6 +178,8 @@ def _run(
 
     with cluster.cluster(options.address) as health:
         remarks += health.remarks
+        if problems := ray_tasks.unreadable(rounds.missing):
+            raise SweepError(problems)
         device = options.device or ("cuda" if cluster.has_gpu() else "cpu")
         workers = options.workers or cluster.worker_count(device)
         limits = ray_tune.WorkerLimits(options.checkpoint_seconds, options.patience_seconds)

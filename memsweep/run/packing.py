@@ -5,11 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any, NamedTuple
 
 from memsweep.data import tasks
+from memsweep.data.texts import DataError
 from memsweep.spec.config import TrialConfig
 from memsweep.spec.fields.groups import Model
 
@@ -94,6 +96,9 @@ def program_key(trial: TrialConfig) -> tuple[Any, ...]:
     if ":" in model.family:  # a user's network may read any field of the model, and all members share one module
         special += tuple(f"{name}={getattr(model, name)}" for name in _OTHERS if getattr(model, name) != _DEFAULT[name])
     special += tuple(f"own.{name}={value!r}" for name, value in vars(trial.own).items())
+    if model.family == "cnn" and (image := tasks.image_of(trial))[1:] != (image[1],) * 2:
+        special += (f"{image[1]}x{image[2]}",)
+    special += ("targets",) * (not form.is_graded)
     steps = (form.kind, form.vocabulary, form.given_steps, form.positions, optimizer.truncation)
     rare = (
         *(() if compute == ("none", "highest") else compute),
@@ -125,10 +130,12 @@ def by_program(trials: Iterable[TrialConfig]) -> dict[str, list[TrialConfig]]:
 
 def describe(trial: TrialConfig) -> str:
     """Returns a readable description of the trial's program, for a table."""
-    input_dim, classes = tasks.shape(trial)
+    sizes: tuple[int | str, ...] = ("?", "?")
+    with suppress(DataError):  # a file that has changed, in a worker that has not read it
+        sizes = tasks.shape(trial)
     model, optimizer = trial.model, trial.optimizer
     hidden = [f"({model.width})"] if model.family == "cnn" else [model.width] * model.depth
-    layers = "-".join(map(str, [input_dim, *hidden, classes]))
+    layers = "-".join(map(str, [sizes[0], *hidden, sizes[1]]))
     update = f"{optimizer.name} batch={optimizer.batch_size}"
     steps = trial.data.sequence_length
     how = f"T={steps}" if steps else model.activation

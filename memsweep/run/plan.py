@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING
@@ -18,6 +18,8 @@ from memsweep.run.policy import isolation, protocols
 from memsweep.run.policy.execution_plan import ExecutionPlan, compile_seconds, guessed_seconds, saved_seconds
 from memsweep.spec import processors
 from memsweep.spec.config import ConfigError, TrialConfig, imported
+from memsweep.spec.search import objectives
+from memsweep.spec.search.rounds import Search
 from memsweep.spec.sweep import SweepError
 
 if TYPE_CHECKING:
@@ -91,8 +93,11 @@ def work(wanted: Sequence[TrialConfig], store: Store | None, *, retry: bool = Fa
     return Work(tuple(wanted), *(tuple(groups[name]) for name in ("settled", "failed", "missing")))
 
 
-def check(trials: Sequence[TrialConfig]) -> list[str]:
-    """Returns remarks on users' code.  Raises SweepError with all problems of it and of the trials' data."""
+def check(trials: Sequence[TrialConfig], searches: Iterable[Search] = ()) -> list[str]:
+    """Returns remarks on users' code.  Raises SweepError with all problems of it and of the trials' data.
+
+    searches: which request the trials.
+    """
     sources = {(trial.data, trial.own, trial.stream_seed("inputs"), trial.model.family): trial for trial in trials}
     problems = [problem for trial in sources.values() for problem in tasks.check(trial)]
     for path in {path for trial in trials for path in trial.imports}:
@@ -101,6 +106,13 @@ def check(trials: Sequence[TrialConfig]) -> list[str]:
         except ConfigError as error:
             problems += error.problems
     problems += protocols.problems(trials)
+    if not problems and any(map(tasks.target_count, sources.values())):
+        problems += [
+            f"objective {name!r}: counts right answers, and the task has real numbers as labels; minimize "
+            "validation_squared_error."
+            for search in searches
+            for name in objectives.of_right_answers(search)
+        ]
     problems = problems or tasks.repeat_problems(sources.values())
     problems, remarks = (problems, []) if problems else _own_code_tried(trials)
     if problems:

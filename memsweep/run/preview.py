@@ -52,7 +52,7 @@ def preview(sweep: Sweep, store: Store | None, options: LaunchOptions, say: Call
     trials, due = list(replay.trials.values()), replay.missing(retry=options.retry)
     work = plan.work(trials, store, retry=options.retry)
     begin = time.perf_counter()
-    own_code = plan.check(due)
+    own_code = plan.check(due, [sweep.search] if sweep.search else ())
     # a launch tries the user's code too, in a process that imports torch
     trying = time.perf_counter() - begin if any(trial.imports for trial in due) else 0.0
     remarks = (protocols.remark(due, store), *sources.changed(work.wanted, store), *tasks.remarks(due))

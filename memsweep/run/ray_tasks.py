@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,7 @@ from memsweep.run.packing import Pack
 from memsweep.run.recovery import hang_guard
 from memsweep.run.recovery.hang_guard import LastWords
 from memsweep.spec.config import TrialConfig
+from memsweep.spec.contents import content_of, is_file
 
 if TYPE_CHECKING:
     from memsweep.run.policy.calibration import Calibration
@@ -25,6 +26,10 @@ CALIBRATION_SECONDS, CALIBRATION_TRIALS = 60.0, 4096
 """Longest wait for the next measured program, and most trials of a program sent to a worker."""
 ANSWER_SECONDS = 10.0
 """Time limit for machines to return the traceback of a dead worker."""
+READ_SECONDS = 120.0
+"""Time limit for machines to hash the user's files."""
+NAMED = 3
+"""Most machines listed in a message."""
 PREEMPTED = 3
 """`DeathReason` in `ray.nodes()` of a machine that its provider took away with notice (AUTOSCALER_DRAIN_PREEMPTED)."""
 
@@ -40,6 +45,32 @@ def last_words(results: Location, pack: Pack) -> LastWords:
     references, _ = ray.wait(tasks, num_returns=len(tasks), timeout=ANSWER_SECONDS)
     answers = filter(None, map(_result, references))
     return max(answers, key=lambda words: len(words.text), default=LastWords(False, ""))
+
+
+def unreadable(trials: Iterable[TrialConfig]) -> list[str]:
+    """Returns a sentence per file of the user's that a machine lacks, or has with other content; within `cluster()`."""
+    files = {trial.data.task: trial.data.content for trial in trials if is_file(trial.data.task)}
+    nodes = [node for node in ray.nodes() if node["Alive"]]
+    if not files or len(nodes) < 2:
+        return []
+    read = ray.remote(content_of).options(num_cpus=0, max_retries=0)
+    answers = {
+        (task, node["NodeManagerHostname"]): read.options(
+            scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+        ).remote(task)
+        for task in files
+        for node in nodes
+    }
+    ray.wait(list(answers.values()), num_returns=len(answers), timeout=READ_SECONDS)
+    wrong: dict[str, list[str]] = {}
+    for (task, host), reference in answers.items():
+        if _result(reference) != files[task]:
+            wrong.setdefault(task, []).append(host)
+    return [
+        f"data.task = {task!r}: {', '.join(sorted(hosts)[:NAMED])} cannot read it with the content that it has here. "
+        "Put it into a folder that all machines share, under the same absolute path."
+        for task, hosts in wrong.items()
+    ]
 
 
 def was_preempted(node_id: str) -> bool:

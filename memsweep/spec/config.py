@@ -16,6 +16,7 @@ from functools import cached_property, lru_cache
 from operator import attrgetter
 from typing import Any
 
+from memsweep.spec.contents import content_of, is_file
 from memsweep.spec.fields import rules, schedules
 from memsweep.spec.fields.field_spec import checked, number, specs
 from memsweep.spec.fields.groups import Compute, Data, Model, Optimizer, Regularization, Seeds, Stop
@@ -28,6 +29,7 @@ LATER_FIELDS = (
     *("regularization.penalty", "regularization.penalty_strength", "compute.matmul"),
     *("data.vocabulary", "data.items", "model.gate_bias", "optimizer.truncation", "stop.solve", "probe_steps"),
     *("model.perturbation", "optimizer.objective", "optimizer.alpha", "optimizer.radius"),
+    *("data.label", "data.split", "data.content"),
 )
 """Fields that older tables lack: at their defaults they are left out of the hash, so that trial ids stay the same."""
 RECORDED = ("probes", "probe_steps", "metrics")
@@ -134,12 +136,17 @@ class TrialConfig:
         return self._with(seed=seed)
 
     def flat(self) -> dict[str, Any]:
-        """Returns dotted field -> value, those of FIELDS first, with seeds.* and protocol resolved to numbers."""
+        """Returns dotted field -> value, those of FIELDS first.
+
+        seeds.* and protocol are resolved to numbers, and the content of a file to its hash.
+        """
         values = self._explicit()
         for stream in STREAMS:
             values[f"seeds.{stream}"] = self.stream_seed(stream)
         if self.protocol is None:
             values["protocol"] = protocol_of(values)
+        if is_file(self.data.task) and not self.data.content:
+            values["data.content"] = content_of(self.data.task)
         return values
 
     def stream_seed(self, stream: str) -> int:
@@ -168,7 +175,7 @@ class TrialConfig:
         data, optimizer = self.data, self.optimizer
         named: tuple[str, ...] = (data.task, data.noise_kind, self.model.family, self.regularization.penalty)
         named += (optimizer.objective, optimizer.name, optimizer.schedule, *self.metrics)
-        return tuple(path for path in named if IMPORT_PATH.fullmatch(path))
+        return tuple(path for path in named if IMPORT_PATH.fullmatch(path) and not is_file(path))
 
     @property
     def budget(self) -> int:

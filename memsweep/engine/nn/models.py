@@ -71,15 +71,15 @@ class CNN(nn.Module):
     the four hidden layers.
     """
 
-    def __init__(self, model: Model, input_dim: int, classes: int):
+    def __init__(self, model: Model, image: tuple[int, int, int], classes: int):
         super().__init__()
-        self.channels, side = tasks.image_shape(input_dim)
+        self.channels, *self.sides = image
         width = model.width
         self.crop = tasks.CROPPED_PIXELS
-        pooled = [side - 2 * self.crop]
+        pooled = [side - 2 * self.crop for side in self.sides]
         for _ in range(2):
-            pooled.append((pooled[-1] - 3) // 2 + 1)
-        dense = [width * pooled[-1] ** 2, *(max(1, round(units * width / 200)) for units in (384, 192))]
+            pooled = [(side - 3) // 2 + 1 for side in pooled]
+        dense = [width * pooled[0] * pooled[1], *(max(1, round(units * width / 200)) for units in (384, 192))]
         self.convolutions = nn.ModuleList(nn.Conv2d(i, width, 5, padding=2) for i in (self.channels, width))
         self.dense = nn.ModuleList(nn.Linear(i, o) for i, o in pairwise(dense))
         self.norms = nn.ModuleList([*(nn.BatchNorm2d(width) for _ in range(2)), *map(nn.BatchNorm1d, dense[1:])])
@@ -88,9 +88,9 @@ class CNN(nn.Module):
 
     def forward(self, inputs: Tensor, hidden: Hidden = unchanged) -> Tensor:
         """Returns logits [B, K]."""
-        side = round((inputs.shape[-1] / self.channels) ** 0.5)
-        h = inputs.reshape(*inputs.shape[:-1], self.channels, side, side)
-        h = h[..., self.crop : side - self.crop, self.crop : side - self.crop]
+        height, width = self.sides
+        h = inputs.reshape(*inputs.shape[:-1], self.channels, height, width)
+        h = h[..., self.crop : height - self.crop, self.crop : width - self.crop]
         for number, layer in enumerate([*self.convolutions, *self.dense]):
             h = self.activation(self.norms[number](layer(h)))
             if number < 2:
@@ -172,9 +172,6 @@ def use_kernels(module: nn.Module) -> None:
         module.library = True
 
 
-_DENSE: dict[str, Callable[[Model, int, int], nn.Module]] = {"mlp": MLP, "cnn": CNN}
-
-
 def build(config: TrialConfig, input_dim: int, classes: int) -> nn.Module:
     """Returns the module of one member, with first weights from its `init` stream, in the trial's dtype.
 
@@ -190,8 +187,10 @@ def build(config: TrialConfig, input_dim: int, classes: int) -> nn.Module:
         module: nn.Module
         if family in SEQUENCE_MODELS:
             module = SEQUENCE_MODELS[family](model, tasks.form(config), config.optimizer.truncation)
+        elif family == "cnn":
+            module = CNN(model, tasks.image_of(config), classes)
         else:
-            module = (_DENSE.get(family) or bound(imported(family), config.own))(model, input_dim, classes)
+            module = (MLP if family == "mlp" else bound(imported(family), config.own))(model, input_dim, classes)
         _initialize(module, model)
     regularization = config.regularization
     if (regularization.dropout or regularization.hidden_noise) and not takes_hidden(module):

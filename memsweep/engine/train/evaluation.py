@@ -61,9 +61,11 @@ def measure(program: Program, state: State, norms: Tensor) -> tuple[State, Measu
     answer, exists = _train_answers(program, part)
     counts = _counts(program, part, answer, exists, norms.to(program.device)[at_due])
     fitted, leaves, status = _ends(part, counts)
+    counts = _graded(program.form, counts)
     test: dict[str, np.ndarray] = {}
     if leaves.any():
         held_out = _held_out_counts(program, part if leaves.all() else select(part, leaves), test=True)
+        held_out = _graded(program.form, held_out)
         test = {f"test_{name}": _spread(value, at[leaves], members) for name, value in held_out.items()}
     status_of = dict(zip(at.tolist(), status, strict=True))
     measured = Measured(
@@ -76,6 +78,11 @@ def measure(program: Program, state: State, norms: Tensor) -> tuple[State, Measu
         test=test,
     )
     return state._replace(history=_updated_history(state, answer, exists, at_due)), measured
+
+
+def _graded(form: Form, counts: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Returns the counts without those of right answers if answers are neither right nor wrong."""
+    return {name: value for name, value in counts.items() if form.is_graded or name not in metrics.OF_RIGHT_ANSWERS}
 
 
 def _train_answers(program: Program, state: State) -> tuple[metrics.Evaluation, Tensor]:

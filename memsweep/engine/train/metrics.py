@@ -35,6 +35,16 @@ class MetricValue(NamedTuple):
         return f"{self.metric} {self.part} {self.name}"
 
 
+OF_RIGHT_ANSWERS = frozenset(
+    f"{name}_count"
+    for name in (
+        *("correct", "train_correct", "validation_correct", "clean_correct", "corrupted_correct"),
+        *("memorized", "recovered"),
+    )
+)
+"""Counts of right answers, which numbers of the user's lack."""
+
+
 class TrainCounts(NamedTuple):
     """Sums over each member's training set. Recovered and memorized count only wrong labels."""
 
@@ -122,10 +132,9 @@ def target_counts(form: Form, answer: Evaluation, exists: Tensor) -> dict[str, T
     """
     if form.kind == "label":
         return {}
-    counts = {
-        "target_correct_count": torch.where(exists, answer.right, 0).sum(dim=1),
-        "target_count": exists.sum(dim=1) * form.targets,
-    }
+    counts = {"target_count": exists.sum(dim=1) * form.targets}
+    if form.is_graded:
+        counts["target_correct_count"] = torch.where(exists, answer.right, 0).sum(dim=1)
     if form.kind == "values":
         counts["squared_error_sum"] = 2 * loss_sum(answer, exists)
     return counts

@@ -16,6 +16,7 @@ from memsweep.results.status import older_protocol
 from memsweep.results.storage.store import Store
 from memsweep.run.policy import isolation
 from memsweep.spec.config import TrialConfig, imported, trial_id_of
+from memsweep.spec.contents import content_of, is_file
 from memsweep.spec.fields.own import NO_FIELDS, OwnFields, takes_own
 from memsweep.spec.mends import UNEVEN, has_uneven_layer
 from memsweep.spec.options import FAMILIES, PROTOCOL
@@ -72,7 +73,12 @@ _reasons: dict[tuple[Examiner, Hashable], str] = {}
 
 
 def current(trial: TrialConfig) -> TrialConfig:
-    """Returns the trial under this version's protocol; a trial with an explicit protocol is unchanged."""
+    """Returns the trial under this version's protocol, and with the hash of its file's content.
+
+    A trial with an explicit protocol keeps it, and a trial with an explicit content keeps that.
+    """
+    if is_file(trial.data.task) and not trial.data.content:
+        trial = trial.with_fields({"data.content": content_of(trial.data.task)})
     if trial.protocol is not None or not trial.imports:
         return trial
     is_raised = any(_reason(examiner, trial) for examiner in EXAMINERS)

@@ -53,8 +53,8 @@ def steps_to_probe(state: State) -> int:
     return min(ahead, default=LIMIT)
 
 
-def _examples(_program: Program, state: State) -> list[Row]:
-    rows = []
+def _examples(program: Program, state: State) -> list[Row]:
+    rows, is_graded = [], program.form.is_graded
     for m, member in enumerate(state.members):
         data, count = member.data, len(member.data.labels)
         learned, forgotten, loss = (
@@ -66,10 +66,10 @@ def _examples(_program: Program, state: State) -> list[Row]:
                 "example": i,
                 "source_index": int(data.source_index[i]),
                 "corrupted": bool(data.corrupted[i]),
-                "given_label": int(data.labels[i]),
-                "true_label": int(data.true_labels[i]),
-                "first_learned_step": learned[i] if learned[i] >= 0 else None,
-                "forgotten_count": forgotten[i],
+                "given_label": int(data.labels[i]) if is_graded else None,
+                "true_label": int(data.true_labels[i]) if is_graded else None,
+                "first_learned_step": learned[i] if is_graded and learned[i] >= 0 else None,
+                "forgotten_count": forgotten[i] if is_graded else None,
                 "final_loss_nats": loss[i],
             }
             for i in range(count)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import field, fields, is_dataclass
 from typing import Any, NamedTuple, get_type_hints
 
+from memsweep.spec.contents import FILE, is_file
 from memsweep.spec.options import IMPORT_PATH, LIMIT
 
 
@@ -23,11 +24,17 @@ def number(default: Any, meaning: str, low: float = 0, high: float = math.inf, *
     return field(default=default, metadata={"meaning": meaning, "allowed": allowed, "is_allowed": is_allowed})
 
 
-def choice(default: str, options: tuple[str, ...], meaning: str, *, or_path: str = "") -> Any:
-    """Returns a dataclass field for one of `options`; with `or_path`, an example, also for an import path."""
-    allowed = f"must be one of {', '.join(options)}" + (f" or an import path such as {or_path}" if or_path else "")
+def choice(default: str, options: tuple[str, ...], meaning: str, *, or_path: str = "", or_file: bool = False) -> Any:
+    """Returns a dataclass field for one of `options`.
+
+    or_path: an example of an import path, which is allowed too.  or_file: or a file or folder, `file:PATH`.
+    """
+    allowed = f"must be one of {', '.join(options)}" + ", file:PATH" * or_file
+    allowed += f" or an import path such as {or_path}" if or_path else ""
 
     def is_allowed(value: str) -> bool:
+        if or_file and is_file(value):
+            return value != FILE
         return value in options or (bool(or_path) and IMPORT_PATH.fullmatch(value) is not None)
 
     return field(

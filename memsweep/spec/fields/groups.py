@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from memsweep.spec.fields.field_spec import checked, choice, number
@@ -26,7 +27,7 @@ from memsweep.spec.options import (
 class Data:
     """Task, sizes, labels and noise of the data."""
 
-    task: str = choice("digits", TASKS, "where inputs and labels come from", or_path="my_lab.nets:MyNet")
+    task: str = choice("digits", TASKS, "where inputs and labels come from", or_path="my_lab.nets:MyNet", or_file=True)
     examples: int = number(1000, "training examples (N)", 1)
     validation_examples: int = number(500, "validation examples, never corrupted")
     test_examples: int = number(0, "test examples, never corrupted, used once at the end")
@@ -42,6 +43,19 @@ class Data:
     classes: int = number(0, "classes (K); 0: the task's number")
     vocabulary: int = number(0, "tokens (V) of copy, recall, strings; 0: the task's number")
     items: int = number(0, "symbols to copy, pairs to recall, items to permute; 0: the task's number")
+    label: str = checked("label", "column or array of a file that holds the labels", "must be a name", bool)
+    split: str = checked(
+        "",
+        "column or array of a file that holds train, validation or test; empty: none",
+        "must be a name",
+        lambda value: True,
+    )
+    content: str = checked(
+        "",
+        "hash of the content of the file or folder; empty: the hash of its content now",
+        "must be 16 hexadecimal digits, or empty",
+        lambda value: re.fullmatch("[0-9a-f]{16}|", value) is not None,
+    )
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
+from memsweep.spec.contents import is_file
 from memsweep.spec.options import (
     CELLS,
     NOISE_KINDS,
@@ -82,6 +83,14 @@ DATA_RULES = (
         "each training example has a unique class, which no other example can have; set both counts to 0.",
     ),
 )
+FILE_RULES = tuple(
+    Rule(
+        ("data.task", name),
+        lambda task, value, default=default: value != default and not is_file(task),
+        f"only a file has columns and a content; set {name} to {default!r}, or data.task to file:PATH.",
+    )
+    for name, default in (("data.label", "label"), ("data.split", ""), ("data.content", ""))
+)
 SEQUENCE_RULES = (
     Rule(
         ("model.family", "model.cell"),
@@ -96,7 +105,7 @@ SEQUENCE_RULES = (
     Rule(
         ("data.task", "data.sequence_length", "model.family"),
         lambda task, length, family: (
-            bool(length) and task in TASKS and task not in TARGET_TASKS and not _reads_steps(family)
+            bool(length) and (task in TASKS or is_file(task)) and task not in TARGET_TASKS and not _reads_steps(family)
         ),
         "the network reads no steps; set data.sequence_length to 0, or model.family to recurrent or attention.",
     ),
@@ -275,7 +284,7 @@ PROBE_RULES = (
         "sensitivities need plain SGD, at most with weight decay",
     ),
 )
-RULES: tuple[Rule, ...] = (*DATA_RULES, *SEQUENCE_RULES, *TRAINING_RULES, *PROBE_RULES)
+RULES: tuple[Rule, ...] = (*DATA_RULES, *FILE_RULES, *SEQUENCE_RULES, *TRAINING_RULES, *PROBE_RULES)
 READ = frozenset(name for rule in RULES for name in rule.fields)
 """Fields that rules read; all other fields combine freely."""
 DISTINGUISHED = 4

@@ -69,5 +69,11 @@ COUNTS = [
 
 
 def cell(value: Any) -> Any:
-    """Returns a field's value as tables store it: a tuple becomes text, joined by commas."""
-    return ",".join(map(str, value)) if isinstance(value, tuple) else value
+    """Returns a value as tables store it: a tuple becomes a line of CSV."""
+    return ",".join(map(_quoted, value)) if isinstance(value, tuple) else value
+
+
+def _quoted(item: Any) -> str:
+    """Returns an item as CSV writes it: in quotation marks if it contains a comma, a quotation mark or a new line."""
+    text = str(item)
+    return '"' + text.replace('"', '""') + '"' if any(mark in text for mark in ',"\n\r') else text

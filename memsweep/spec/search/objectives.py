@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+from memsweep.spec.contents import is_file
 from memsweep.spec.grid import Grid
 from memsweep.spec.options import LABEL_NOISE, SHARES, SHARES_AT_END, SOLVABLE_TASKS, TARGET_TASKS
 
@@ -55,14 +56,14 @@ NEEDS = (
     Need(
         lambda column: "_target_" in column,
         ("data.task",),
-        lambda task: task in TARGET_TASKS,
-        f"data.task must be one of {', '.join(TARGET_TASKS)}",
+        lambda task: task in TARGET_TASKS or is_file(task),
+        f"data.task must be one of {', '.join(TARGET_TASKS)}, or a file with real numbers as labels",
     ),
     Need(
         lambda column: "_squared_error_" in column,
         ("data.task",),
-        lambda task: task in ("adding", "reconstruction"),
-        "data.task must be adding or reconstruction",
+        lambda task: task in ("adding", "reconstruction") or is_file(task),
+        "data.task must be adding or reconstruction, or a file with real numbers as labels",
     ),
     Need(
         lambda column: column in (FITTED, "fitted_step"),
@@ -108,6 +109,12 @@ def unmet(objective: str, sweep: Grid, space: Mapping[str, Sequence[Any]] = Mapp
 
 def _columns(objective: str) -> tuple[str, ...]:
     return {**SHARES, **SHARES_AT_END}.get(objective) or tuple(objective.split("/", 1))
+
+
+def of_right_answers(search: Any) -> list[str]:
+    """Returns the objectives of a search that count right answers."""
+    names = getattr(search, "objectives", None) or [getattr(search, "objective", "")]
+    return [name for name in names if any("correct" in column or "memorized" in column for column in _columns(name))]
 
 
 def problem(objective: str) -> str | None:
