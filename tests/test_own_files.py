@@ -98,7 +98,7 @@ def test_a_files_rows_are_the_examples(name: str) -> None:
     np.testing.assert_array_equal(data.inputs, INPUTS[data.source_index].astype(np.float32))
     np.testing.assert_array_equal(data.labels, CLASSES[data.source_index])
     assert len(data.held_out_labels) == 20
-    assert plan.check([of(name)]) is None
+    assert plan.check([of(name)]) == []
 
 
 def test_kinds_of_files_hold_the_same_data() -> None:
@@ -239,7 +239,7 @@ def test_a_convolutional_network_reads_rectangles() -> None:
     np.savez("wide.npz", x=PIXELS, label=CLASSES)
     np.savez("square.npz", x=PIXELS[:, :12], label=CLASSES)
     wide, square = (of(f"{name}.npz", model__family="cnn", optimizer__batch_size=10) for name in ("wide", "square"))
-    assert plan.check([wide, square]) is None
+    assert plan.check([wide, square]) == []
     assert "14x12" in str(program_key(wide))
     assert "x12" not in str(program_key(square))
     store = Store("results", create=True)
@@ -482,7 +482,7 @@ def regression(**fields: Any) -> TrialConfig:
 @pytest.mark.parametrize("fields", [{}, {"model__depth": 0}, {"compute__dtype": "float64", "optimizer__name": "adam"}])
 def test_real_numbers_are_targets_of_squared_loss_and_right_answers_are_null(fields: dict[str, Any]) -> None:
     trials = tuple(regression(seed=seed, probes=("examples",), **fields) for seed in range(3))
-    assert plan.check(trials) is None
+    assert plan.check(trials) == []
     store = Store("results", create=True)
     assert list(run_pack(Pack(trials, 3, compared=True), store))[-1].failed == 0
     rows = store.trial_rows({trial.trial_id for trial in trials})
@@ -565,7 +565,7 @@ def test_objectives_that_count_right_answers_are_refused_for_targets(refused: An
     for verb in ("launch", "plan"):
         assert refused(verb, "mine.py").startswith("objective 'validation_accuracy': counts right answers")
     search = BestSearch({"model.width": (4, 8)}, {"validation_squared_error": "minimize"}, configurations=2)
-    assert plan.check([regression()], [search]) is None
+    assert plan.check([regression()], [search]) == []
 
 
 # For real.

@@ -248,7 +248,7 @@ def test_a_program_is_shared_out_only_where_there_are_few():
 def test_a_plan_counts_the_time_of_trying_a_user_s_code(family, counts, monkeypatch):
     """A launch tries it too, before it starts Ray."""
     nothing = estimate([], "cpu", 1)
-    monkeypatch.setattr(plan, "check", lambda _: time.sleep(0.5) or [])
+    monkeypatch.setattr(plan, "check", lambda _, searches=(): time.sleep(0.5) or [])
     monkeypatch.setattr(previews.execution_plan, "choose", lambda *_, **__: {})
     monkeypatch.setattr(plan, "packs", lambda *_: [])
     sweep = Sweep("tried", {"model.family": family, "optimizer.epochs": 1})
