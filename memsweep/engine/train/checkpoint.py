@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import pickle
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -89,7 +88,7 @@ def restore(program: Program, state: State, content: bytes) -> tuple[State, dict
         for slot, source in rows:
             if optimizer := state.members[slot].optimizer:
                 own_optimizers.restore_(optimizer, states[source])
-    except (KeyError, RuntimeError, IndexError, ValueError, pickle.UnpicklingError) as error:
+    except (KeyError, RuntimeError, IndexError, ValueError, TypeError, SafetensorError) as error:
         raise CheckpointError(f"it is of another program ({error})") from error
     return state._replace(step=step, **fields), {members[row]: records[row] for _, row in rows}
 
