@@ -18,7 +18,7 @@ from torch.optim import Optimizer
 
 from memsweep.data import tasks
 from memsweep.engine.nn import models
-from memsweep.engine.train import own_optimizers
+from memsweep.engine.train import checkpoint, own_optimizers
 from memsweep.engine.train.own_metrics import bound_metric
 from memsweep.engine.train.program import Loss, own_loss
 from memsweep.spec.config import ConfigError, TrialConfig, imported, is_pair
@@ -141,7 +141,7 @@ def _state_problems(trial: TrialConfig, module: nn.Module, where: str) -> Iterat
             "self.state[parameter] or in self.param_groups."
         )
     try:
-        own_optimizers.unpacked(own_optimizers.packed([state]))
+        checkpoint.from_bytes(checkpoint.to_bytes([state]))
     except Exception:
         yield f"{where}: its state holds objects that a checkpoint can't hold; keep tensors, numbers and texts there."
 

@@ -43,7 +43,7 @@ def dump(state: State, records: Sequence[Record], note: Mapping[str, Any]) -> by
     tensors["step"] = torch.from_numpy(state.step.copy())
     tensors |= _packed([record.curve for record in records])
     if optimizers := [member.optimizer for member in state.members if member.optimizer]:
-        tensors["optimizers"] = own_optimizers.packed(list(map(own_optimizers.saved, optimizers)))
+        tensors["optimizers"] = to_bytes(list(map(own_optimizers.saved, optimizers)))
     text = json.dumps([record.probed for record in records], separators=(",", ":"))
     tensors["probed"] = torch.frombuffer(bytearray(text.encode()), dtype=torch.uint8)
     members = [member.trial.trial_id for member in state.members]
@@ -84,7 +84,7 @@ def restore(program: Program, state: State, content: bytes) -> tuple[State, dict
     step[slots.numpy()] = steps[sources.numpy()]
     try:
         fields = _with_rows(program, state, tensors, slots, sources)
-        states = own_optimizers.unpacked(tensors["optimizers"]) if program.has_objects else []
+        states = from_bytes(tensors["optimizers"]) if program.has_objects else []
         for slot, source in rows:
             if optimizer := state.members[slot].optimizer:
                 own_optimizers.restore_(optimizer, states[source])
@@ -173,3 +173,49 @@ def _digest(tensors: Mapping[str, Tensor]) -> str:
         digest.update(name.encode())
         digest.update(value.flatten().view(torch.uint8).numpy().data)
     return digest.hexdigest()
+
+
+def to_bytes(states: Sequence[Mapping[str, Any]]) -> Tensor:
+    """Returns states from `own_optimizers.saved` as bytes of a safetensors file, uint8.
+
+    Raises TypeError for values other than tensors, numbers, texts, None, and dicts, lists and tuples of these.
+    """
+    tensors: dict[str, Tensor] = {}
+    encoded = json.dumps(_encoded(list(states), tensors))  # fills `tensors`
+    content = save(tensors, {"states": encoded})
+    return torch.frombuffer(bytearray(content), dtype=torch.uint8)
+
+
+def from_bytes(content: Tensor) -> list[dict[str, Any]]:
+    """Returns the states that `to_bytes` was given.  Raises SafetensorError, KeyError, ValueError for other bytes."""
+    file = content.numpy().tobytes()
+    header = json.loads(file[8 : 8 + int.from_bytes(file[:8], "little")])
+    states: list[dict[str, Any]] = _decoded(json.loads(header["__metadata__"]["states"]), load(file))
+    return states
+
+
+def _encoded(value: Any, tensors: dict[str, Tensor]) -> Any:
+    """Returns a value as JSON holds it, [kind, content] for all but numbers and texts.  tensors: tensors are added."""
+    if isinstance(value, Tensor):
+        tensors[str(len(tensors))] = value.detach().contiguous().clone()
+        return ["tensor", str(len(tensors) - 1)]
+    if isinstance(value, Mapping):
+        return ["dict", [[_encoded(key, tensors), _encoded(item, tensors)] for key, item in value.items()]]
+    if isinstance(value, list | tuple):
+        kind = "tuple" if isinstance(value, tuple) else "list"
+        return [kind, [_encoded(item, tensors) for item in value]]
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    raise TypeError(f"the optimizer's state holds a {type(value).__name__}, which a checkpoint can't hold")
+
+
+def _decoded(value: Any, tensors: Mapping[str, Tensor]) -> Any:
+    if not isinstance(value, list):
+        return value
+    kind, content = value
+    if kind == "tensor":
+        return tensors[content]
+    if kind == "dict":
+        return {_decoded(key, tensors): _decoded(item, tensors) for key, item in content}
+    items = [_decoded(item, tensors) for item in content]
+    return tuple(items) if kind == "tuple" else items

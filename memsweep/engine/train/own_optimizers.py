@@ -8,12 +8,9 @@ from __future__ import annotations
 
 import copy
 import inspect
-import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-import torch
-from safetensors.torch import load, save
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
@@ -126,49 +123,3 @@ def copied(own: OwnOptimizer, trial: TrialConfig) -> OwnOptimizer:
     copy_ = OwnOptimizer(build(trial, list(weights.values())), weights)
     restore_(copy_, copy.deepcopy(saved(own)))
     return copy_
-
-
-def packed(states: Sequence[Mapping[str, Any]]) -> Tensor:
-    """Returns states from `saved` as bytes of a safetensors file, uint8.
-
-    Raises TypeError for values other than tensors, numbers, texts, None, and dicts, lists and tuples of these.
-    """
-    tensors: dict[str, Tensor] = {}
-    encoded = json.dumps(_encoded(list(states), tensors))  # fills `tensors`
-    content = save(tensors, {"states": encoded})
-    return torch.frombuffer(bytearray(content), dtype=torch.uint8)
-
-
-def unpacked(content: Tensor) -> list[dict[str, Any]]:
-    """Returns the states that `packed` was given.  Raises SafetensorError, KeyError, ValueError for other bytes."""
-    file = content.numpy().tobytes()
-    header = json.loads(file[8 : 8 + int.from_bytes(file[:8], "little")])
-    states: list[dict[str, Any]] = _decoded(json.loads(header["__metadata__"]["states"]), load(file))
-    return states
-
-
-def _encoded(value: Any, tensors: dict[str, Tensor]) -> Any:
-    """Returns a value as JSON holds it, [kind, content] for all but numbers and texts.  tensors: tensors are added."""
-    if isinstance(value, Tensor):
-        tensors[str(len(tensors))] = value.detach().contiguous().clone()
-        return ["tensor", str(len(tensors) - 1)]
-    if isinstance(value, Mapping):
-        return ["dict", [[_encoded(key, tensors), _encoded(item, tensors)] for key, item in value.items()]]
-    if isinstance(value, list | tuple):
-        kind = "tuple" if isinstance(value, tuple) else "list"
-        return [kind, [_encoded(item, tensors) for item in value]]
-    if value is None or isinstance(value, bool | int | float | str):
-        return value
-    raise TypeError(f"the optimizer's state holds a {type(value).__name__}, which a checkpoint can't hold")
-
-
-def _decoded(value: Any, tensors: Mapping[str, Tensor]) -> Any:
-    if not isinstance(value, list):
-        return value
-    kind, content = value
-    if kind == "tensor":
-        return tensors[content]
-    if kind == "dict":
-        return {_decoded(key, tensors): _decoded(item, tensors) for key, item in content}
-    items = [_decoded(item, tensors) for item in content]
-    return tuple(items) if kind == "tuple" else items
