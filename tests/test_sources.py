@@ -43,7 +43,7 @@ def fixed(config, rng): return np.random.default_rng(5).normal(size=(90, 2)), np
 def of_numpys_state(config, rng): return np.random.normal(size=(90, 2)), np.arange(90) % 3
 def of_labels(config, rng): return rng.normal(size=(90, 2)), np.random.permutation(90) % 3
 def of_pythons_state(config, rng): return np.full((90, 2), random.random()), np.arange(90) % 3
-def of_time(config, rng): return np.full((90, 2), time.perf_counter()), np.arange(90) % 3
+def of_time(config, rng): return np.full((90, 2), time.perf_counter_ns() % 2**23 / 2**23), np.arange(90) % 3
 def of_calls(config, rng): return np.full((90, 2), CALLS.append(1) or len(CALLS)), np.arange(90) % 3
 def of_hashes(config, rng): return np.full((90, 2), hash("a text") % 2**24 / 2**24), np.arange(90) % 3
 def pixels(config, rng): return np.arange(180, dtype=np.uint8).reshape(90, 2) * 3, np.arange(90) % 3 + 1

@@ -209,8 +209,8 @@ def test_a_sweep_of_one_setting_says_so():
 
 
 def wanted_row(trial_id, configuration, seed=0):
-    row = {"sweep": "s", "trial_id": trial_id, "setting_id": "x", "position": 0, "seed": seed, "probes": ""}
-    return row | {"configuration": json.dumps(configuration)}
+    row = {"sweep": "s", "trial_id": trial_id, "setting_id": "x", "position": 0, "seed": seed}
+    return row | {"probes": "", "metrics": None, "configuration": json.dumps(configuration)}
 
 
 # Again and again.
