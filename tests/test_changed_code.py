@@ -30,6 +30,7 @@ from memsweep.spec.code import code_of
 from memsweep.spec.config import ConfigError
 from memsweep.spec.schema import Status
 from memsweep.spec.sweep import SweepError
+from memsweep.spec.sweep_files import load_sweep
 from tests.test_launch import memsweep_
 
 RELU = """import torch
@@ -327,6 +328,16 @@ def test_commit_and_difference_of_the_users_tree(write, store, tmp_path, monkeyp
     first, second = store.current("launches").sort_by("launched_at").to_pylist()
     assert first["code_diff"] == "" and first["code_commit"] == clean
     assert "+        return self.leave(torch.tanh" in second["code_diff"] and "TOKEN" not in second["code_diff"]
+
+
+def test_the_sweep_file_is_stored_as_it_was_read(write, store, tmp_path):
+    file = tmp_path / "nets.py"
+    text = f"from memsweep import Sweep\n\nSWEEP = Sweep('nets', {BASE!r})\n"
+    file.write_text(text)
+    loaded = load_sweep(str(file)).with_axes(WIDTHS)
+    file.unlink()
+    launch(loaded, store)
+    assert json.loads(store.current("launches")["sweep_files"][0].as_py()) == {str(file): text}
 
 
 def test_a_password_in_the_command_is_not_stored(write, store, monkeypatch):

@@ -211,8 +211,8 @@ def test_users_code_that_crashes_or_hangs_is_quarantined_and_the_rest_is_stored(
     crash, hang = (trials.loc[(f"fragile:{name}", bad)] for name in ("Crashing", "Hanging"))
     assert "Segmentation fault" in crash["cause"] and "it was the only trial left: it crashed" in crash["cause"]
     assert "in end" in hang["cause"] and "it was the only trial left: it hung" in hang["cause"]
-    told = memsweep_("status", "--results", results)
-    assert "it was the only trial left: it hung" in told.stderr
+    status = memsweep_("status", "--results", results)
+    assert "it was the only trial left: it hung" in status.stderr
     verify = crash["cause"].splitlines()[-1].partition("memsweep ")[2].split()
     again = memsweep_(*verify, env=environment)
     assert again.returncode == -signal.SIGSEGV and "in end" in again.stderr

@@ -29,9 +29,9 @@ _PASSWORD = re.compile(r"(?<=://)[^/@\s]*@")
 
 def write(sweeps: Sequence[Sweep], code: LaunchCode, store: Store) -> None:
     """Stores the row of a launch."""
-    files = {str(sweep.path): sweep.path for sweep in sweeps if sweep.path is not None}
+    sources = dict(sweep.source for sweep in sweeps if sweep.source)
     user_files = [Path(file) for part in code.codes.values() for file in part.files]
-    home = [*user_files, *files.values(), Path.cwd() / "-"][0]
+    home = [*user_files, *sources, Path.cwd() / "-"][0]
     row = {
         "launch": uuid.uuid4().hex[:16],
         "launched_at": datetime.now(UTC),
@@ -41,9 +41,7 @@ def write(sweeps: Sequence[Sweep], code: LaunchCode, store: Store) -> None:
         "memsweep_version": metadata.version("memsweep"),
         "python_version": platform.python_version(),
         "packages": "\n".join(sorted({f"{package.name}=={package.version}" for package in metadata.distributions()})),
-        "sweep_files": json.dumps(
-            {name: path.read_text("utf-8-sig") for name, path in files.items() if path.is_file()}
-        ),
+        "sweep_files": json.dumps({str(path): text for path, text in sources.items()}),
         "code": json.dumps({part.fingerprint: part.parts for part in code.codes.values() if part.fingerprint}),
         "code_commit": provenance.commit_of(home) if home.is_file() else None,
         "code_diff": _difference(home.parent),

@@ -67,7 +67,7 @@ class Sweep(Grid):
         super().__init__(base, axes, seeds)
         self.name = name
         self.search = search
-        self.path: Path | None = None  # of the file that defines the sweep
+        self.source: tuple[Path, str] | None = None  # the file that defines the sweep, and its text
         problems = [*_name_problems(name), *self.grid_problems()]
         if not problems and search is not None:
             problems = search.problems(self)
@@ -107,7 +107,7 @@ class Sweep(Grid):
                 )
             axes[name] = self._in_its_spelling(name, as_values(values))
         sweep = Sweep(self.name, self.base, axes=axes, seeds=seeds, search=self.search)
-        sweep.path = self.path
+        sweep.source = self.source
         return sweep
 
     def respelled(self, numbers: Mapping[str, Iterable[float]]) -> tuple[Sweep, list[tuple[str, float, float]]]:

@@ -41,10 +41,11 @@ def load_sweeps(path_or_name: str) -> dict[str, Sweep]:
     """
     path, constant = _sweep_path(path_or_name)
     try:
-        code = compile(path.read_text("utf-8-sig"), str(path), "exec")
+        text = path.read_text("utf-8-sig")
+        code = compile(text, str(path), "exec")
     except SyntaxError as error:
-        text = (error.text or "").strip()
-        raise SweepError([f"{path}, line {error.lineno}: {error.msg}: {text}"]) from error
+        line = (error.text or "").strip()
+        raise SweepError([f"{path}, line {error.lineno}: {error.msg}: {line}"]) from error
     except (OSError, ValueError) as error:  # not text, or null bytes in older Pythons
         raise SweepError([f"{path}: can't be read ({error})."]) from error
     if doubled := list(_doubled_axes(path)):
@@ -60,7 +61,7 @@ def load_sweeps(path_or_name: str) -> dict[str, Sweep]:
         raise SweepError([f"{path}{where}: {type(error).__name__}: {error}"]) from error
     sweeps = {name: value for name, value in scope.items() if isinstance(value, Sweep)}
     for sweep in sweeps.values():
-        sweep.path = path
+        sweep.source = path, text
     wanted = constant or ("SWEEP" if "SWEEP" in scope else None)
     if wanted and wanted in sweeps:
         return {wanted: sweeps[wanted]}
