@@ -1,6 +1,8 @@
 """The examples of the page on a user's functions run as they stand there, and are verified."""
 
+import importlib
 import re
+import sys
 
 import pytest
 
@@ -23,8 +25,10 @@ def my_lab(tmp_path, monkeypatch):
     (tmp_path / "my_lab.py").write_text("\n\n".join(MODULES))
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.delitem(sys.modules, "my_lab", raising=False)
+    importlib.invalidate_caches()
     yield
-    monkeypatch.delitem(__import__("sys").modules, "my_lab", raising=False)
+    sys.modules.pop("my_lab", None)
 
 
 def test_each_function_has_a_sweep():
