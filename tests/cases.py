@@ -116,6 +116,12 @@ CASES: dict[str, dict[str, Any]] = {
         "model.family": "tests.cases:HalfFrozen",
         "regularization.weight_decay": 0.1,
     },
+    "own resnet": {"model.family": "tests.own_networks:ResNet", "optimizer.momentum": 0.9},
+    "own transformer": {  # not by Adam: attention ignores the keys' bias, whose gradient is rounding alone
+        **{"model.family": "tests.own_networks:Transformer", "model.depth": 1},
+        **{"optimizer.momentum": 0.9, "optimizer.learning_rate": 0.02},
+    },
+    "own gpt, sam": {"optimizer.name": "sam", "model.family": "tests.own_networks:GPT", "model.depth": 1},
     "linear": {"model.depth": 0},
     "deep tanh": {"model.depth": 3, "model.activation": "tanh", "model.initialization": "glorot"},
     "wide": {"model.width": 41, "model.depth": 1, "model.activation": "gelu"},

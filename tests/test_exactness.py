@@ -12,7 +12,7 @@ from tests.cases import CASES, trial
 
 pytestmark = pytest.mark.usefixtures("wide_boxes")
 SLOW = pytest.mark.slow
-ROUNDED = {"own buffers", "sam, own buffers"} | {case for case in CASES if case.startswith("cnn")}
+ROUNDED = {"own buffers", "sam, own buffers", "own resnet"} | {case for case in CASES if case.startswith("cnn")}
 """Lifted, convolutions and batch normalizations run over all members' channels, whose sums round otherwise than one's
 alone; in turn they are exact."""
 
@@ -101,7 +101,7 @@ def test_alone_equals_packed_in_turn(case, device, dtype):
 LENGTHY = (
     {("cnn, adversarial", "fused"), ("adversarial, dropout", "fused")}
     | {(case, "serial") for case in CASES.keys() - {"decay", "adamw", "cnn", "muon", "sam"}}
-    | {(case, "fused") for case in STEPWISE}
+    | {(case, "fused") for case in (*STEPWISE, "own resnet", "own gpt, sam")}
 )
 """These take minutes, or, in turn, share all but the lifting with fused ones: `make test-slow` runs them."""
 EVERY_CASE = [

@@ -2,28 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from contextlib import nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, grad_and_value, vmap
 
+from memsweep.engine.train.draws import Replay
 from memsweep.engine.train.optim import Tensors
 from memsweep.engine.train.program import Program
 from memsweep.engine.train.state import map_tensors
 
 
-def call(program: Program, module: nn.Module, numbers: Tensors, inputs: Tensor, **changes: Any) -> Tensor:
+def call(
+    program: Program,
+    module: nn.Module,
+    numbers: Tensors,
+    inputs: Tensor,
+    drawn: Iterable[Tensor] = (),
+    **changes: Any,
+) -> Tensor:
     """Returns the output of one member's module with these numbers; buffers that it replaces are replaced in `numbers`.
 
+    drawn: random numbers that the module draws itself, one draw after another.
     Where a sub-module has several names, torch's functional_call would leave numbers of a call in the module.
     """
-    if not program.places:
-        answer: Tensor = functional_call(module, numbers, (inputs,), changes)
-        return answer
-    given = {place: numbers[name] for place, name in program.places}
-    answer = functional_call(module, given, (inputs,), changes, tie_weights=False)
+    with Replay(iter(drawn)) if program.draws.is_replaced else nullcontext():
+        if not program.places:
+            answer: Tensor = functional_call(module, numbers, (inputs,), changes)
+            return answer
+        given = {place: numbers[name] for place, name in program.places}
+        answer = functional_call(module, given, (inputs,), changes, tie_weights=False)
     numbers.update({name: given[name] for name in numbers})
     return answer
 

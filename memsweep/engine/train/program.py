@@ -12,9 +12,12 @@ from torch import Tensor, nn
 from memsweep.data import tasks
 from memsweep.data.form import Form
 from memsweep.engine.nn import models
+from memsweep.engine.train import draws
+from memsweep.engine.train.draws import Draws
 from memsweep.spec.config import TrialConfig, imported
 from memsweep.spec.fields.groups import Model
 from memsweep.spec.fields.own import NO_FIELDS, OwnFields, bound
+from memsweep.spec.options import FAMILIES
 
 Penalty = Callable[[dict[str, Tensor], Tensor, Tensor], Tensor]
 """A user's regularizer of one member: (parameters by name, inputs [B, D], logits [B, K]) -> a scalar."""
@@ -44,6 +47,7 @@ class Program(NamedTuple):
     objective: str = "cross_entropy"  # of labels
     penalty: Penalty | None = None
     own: OwnFields = NO_FIELDS  # which the module and the penalty may read
+    draws: Draws = Draws()  # of a user's module that is lifted
     mode: str = "fused"
     compiled: bool = False  # the step is one compiled program instead of torch's operations one by one
 
@@ -52,18 +56,27 @@ class Program(NamedTuple):
         """Returns what distinguishes programs of a process, without modules, since each pack builds new modules."""
         return self[2:]
 
+    @property
+    def is_own(self) -> bool:
+        """Returns whether the module is a user's."""
+        return self.model.family not in FAMILIES
+
 
 def compose(
     trials: Sequence[TrialConfig], device: str = "cpu", *, mode: str = "fused", compiled: bool = False
 ) -> Program:
     """Returns the program of these trials, which agree in all fields of `packing.program_key`.  mode: one of MODES.
 
-    compiled: ignored in the mode serial, and where compiling would unroll the steps of sequences.
+    compiled: ignored in the mode serial, where compiling would unroll the steps of sequences, and where the module
+    draws random numbers itself.
     """
     first = trials[0]
     input_dim, classes = tasks.shape(first)
     module = models.build(first, input_dim, classes).train()
-    compiled = compiled and mode == "fused" and first.model.family != "recurrent"
+    dtype = models.dtype(first)
+    example = torch.zeros(first.optimizer.batch_size, input_dim, dtype=dtype)
+    own_draws = _own_draws(module, example) if first.model.family not in FAMILIES and mode == "fused" else Draws()
+    compiled = compiled and mode == "fused" and first.model.family != "recurrent" and not own_draws.is_replaced
     if mode == "serial":
         models.use_kernels(module)
     models.even_out(module, first)
@@ -74,8 +87,7 @@ def compose(
     ):  # recurrent: also because the rounding of the library's product depends on M
         models.speed_up_narrow_layers(module)
     penalty = first.regularization.penalty
-    dtype = models.dtype(first)
-    hidden_shapes = _hidden_shapes(evaluated, (first.optimizer.batch_size, input_dim), dtype)
+    hidden_shapes = _hidden_shapes(evaluated, example)
     return Program(
         module=module.to(device),
         evaluated=evaluated.to(device),
@@ -95,6 +107,7 @@ def compose(
         objective=first.optimizer.objective,
         penalty=None if penalty == "none" else bound(imported(penalty), first.own),
         own=first.own,
+        draws=own_draws,
         mode=mode,
         compiled=compiled,
     )
@@ -116,7 +129,13 @@ def strengths(trial: TrialConfig) -> dict[str, float]:
     }
 
 
-def _hidden_shapes(module: nn.Module, shape: tuple[int, int], dtype: torch.dtype) -> tuple[tuple[int, ...], ...]:
+def _own_draws(module: nn.Module, example: Tensor) -> Draws:
+    """The draws of a user's module, from running it once."""
+    changes = {"hidden": lambda h, _layer: h} if models.takes_hidden(module) else {}
+    return draws.recorded(module, example, **changes)
+
+
+def _hidden_shapes(module: nn.Module, example: Tensor) -> tuple[tuple[int, ...], ...]:
     """Shapes of the activations that one member passes to `hidden`, from running it once."""
     if not models.takes_hidden(module):
         return ()
@@ -127,5 +146,5 @@ def _hidden_shapes(module: nn.Module, shape: tuple[int, int], dtype: torch.dtype
         return h
 
     with torch.no_grad():
-        module(torch.zeros(shape, dtype=dtype), hidden=record)
+        module(example, hidden=record)
     return tuple(shapes)

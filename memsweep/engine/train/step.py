@@ -15,12 +15,11 @@ from memsweep.engine import adversarial
 from memsweep.engine.nn import models
 from memsweep.engine.nn.losses import answer_loss
 from memsweep.engine.nn.regularizers import Perturbation, applied, perturbation
-from memsweep.engine.train import optim, streams
+from memsweep.engine.train import draws, optim, streams
 from memsweep.engine.train.lifting import call, lifted_gradient
 from memsweep.engine.train.optim import Tensors
 from memsweep.engine.train.program import Program
 from memsweep.engine.train.state import State, map_tensors, rows_of
-from memsweep.spec.options import FAMILIES
 
 
 class Batch(NamedTuple):
@@ -40,6 +39,7 @@ class Sample(NamedTuple):
     hidden: tuple[Perturbation, ...]  # of each hidden layer
     strengths: Tensors  # regularizer -> [M]
     critical: Tensors  # "inputs": [M, B, D], critical samples; empty without adversarial training
+    drawn: tuple[Tensor, ...]  # by a user's module itself, in the order of its draws; in the mode `serial` it draws
 
 
 def train_step(program: Program, state: State, batch: Batch) -> Tensor:
@@ -55,21 +55,33 @@ def train_step(program: Program, state: State, batch: Batch) -> Tensor:
     critical = {}
     if "adversarial" in program.uses:
         critical["inputs"] = adversarial.training_inputs(program, state, inputs, batch.keys)
-    sample = Sample(inputs, wanted, hidden, state.strengths, critical)
+    first, nearby = _drawn(program, batch.keys, forwards=1 + bool(critical))
+    sample = Sample(inputs, wanted, hidden, state.strengths, critical, first)
     # losses are means per member, not over members, which would divide every gradient by M
-    if program.mode == "serial" and program.model.family not in FAMILIES:
-        torch.manual_seed(
-            int(batch.keys[0])
-        )  # for random numbers that a user's module draws itself, as nn.Dropout does
     gradients = _gradients(program, state, sample)
     if program.optimizer == "sam":
-        gradients = _gradients_nearby(program, state, sample, gradients)
+        gradients = _gradients_nearby(program, state, sample._replace(drawn=nearby), gradients)
     norms = optim.gradient_norms(gradients)
     coefficients = state.coefficients._replace(rate=batch.rate)
     if "clip" in program.uses:
         optim.clip_(gradients, norms, coefficients.clip)
     optim.update_(program.optimizer, state.parameters, gradients, state.moments, coefficients, batch.corrections)
     return norms
+
+
+def _drawn(program: Program, keys: Tensor, forwards: int) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+    """The numbers that a user's module draws itself, for the first gradient of a step and for SAM's second.
+
+    In the mode `serial` the module draws them, from torch's generator, which is seeded here.
+    """
+    if program.mode == "serial":
+        if program.is_own:
+            draws.seed(int(keys[0]), program.device)
+        return (), ()
+    gradients = 2 if program.optimizer == "sam" else 1
+    numbers = draws.drawn(program.draws, keys, gradients * forwards, program.device)
+    size = forwards * len(program.draws.each)
+    return numbers[:size], numbers[size:]
 
 
 def hold(module: nn.Module, one: State) -> None:
@@ -107,10 +119,10 @@ def _gradients_nearby(program: Program, state: State, sample: Sample, gradients:
 
 def _lifted_gradients(program: Program, state: State, sample: Sample) -> Tensors:
     def loss(parameters: Tensors, buffers: Tensors, sample: Sample) -> tuple[Tensor, Tensors]:
-        numbers = {**parameters, **buffers}
+        numbers, drawn = {**parameters, **buffers}, iter(sample.drawn)
 
         def forward(inputs: Tensor, **changes: Any) -> Tensor:
-            return call(program, program.module, numbers, inputs, **changes)
+            return call(program, program.module, numbers, inputs, drawn, **changes)
 
         value = member_loss(program, forward, {name: numbers[name] for name in program.names}, sample)
         return value, {name: numbers[name] for name in buffers}
