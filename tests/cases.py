@@ -61,6 +61,12 @@ RANDOM_SEQUENCES: dict[str, Any] = {
     "data.label_scheme": "random",
     "data.classes": 3,
 }
+GPT: dict[str, Any] = {**RECURRENT, "model.family": "transformer", "model.depth": 2, "model.heads": 2}
+RESIDUAL: dict[str, Any] = {
+    **{"model.family": "resnet", "model.depth": 1, "model.width": 4},
+    **{"optimizer.momentum": 0.9, "optimizer.learning_rate": 0.02},
+}
+MUP: dict[str, Any] = {"model.parametrization": "mup", "model.base_width": 4, "model.width": 12}
 
 CASES: dict[str, dict[str, Any]] = {
     "sgd": {},
@@ -122,6 +128,18 @@ CASES: dict[str, dict[str, Any]] = {
         **{"optimizer.momentum": 0.9, "optimizer.learning_rate": 0.02},
     },
     "own gpt, sam": {"optimizer.name": "sam", "model.family": "tests.own_networks:GPT", "model.depth": 1},
+    "layer norm": {"model.norm": "layer", "optimizer.momentum": 0.9},
+    "layer norm, dropout": {**ADAMW, "model.norm": "layer", "regularization.dropout": 0.2},
+    "batch norm": {"model.norm": "batch", "optimizer.momentum": 0.9},
+    "random features": {
+        **{"model.frozen_layers": 1, "model.depth": 1, "model.width": 48, "model.initialization": "he"},
+        **{"optimizer.momentum": 0.9, "regularization.weight_decay": 0.001},
+    },
+    "mup": {
+        **{**MUP, "model.norm": "layer", "optimizer.momentum": 0.9, "optimizer.learning_rate": 0.02},
+        **{"regularization.weight_decay": 0.01, "optimizer.clip": 1.0},
+    },
+    "mup, adamw": {**ADAMW, **MUP, "regularization.weight_decay": 0.1, "optimizer.schedule": "cosine"},
     "linear": {"model.depth": 0},
     "deep tanh": {"model.depth": 3, "model.activation": "tanh", "model.initialization": "glorot"},
     "wide": {"model.width": 41, "model.depth": 1, "model.activation": "gelu"},
@@ -153,6 +171,8 @@ CASES: dict[str, dict[str, Any]] = {
     "cnn": {**IMAGES, "optimizer.momentum": 0.9, "regularization.weight_decay": 0.001},
     "cnn, dropout": {**IMAGES, "data.input_dim": 363, "regularization.dropout": 0.2},
     "cnn, adversarial": {**IMAGES, "regularization.adversarial": 0.5},
+    "resnet": {**RESIDUAL, "model.norm": "batch", "regularization.weight_decay": 0.001},
+    "resnet, group norm": {**RESIDUAL, "model.norm": "group", "regularization.dropout": 0.2},
     "lstm, copy": {**COPY, "model.cell": "lstm"},
     "pru_a+plus_out, copy": {**COPY, "model.cell": "pru_a+plus_out", "model.depth": 2},
     "pru_c+plus_state, recall": {**RECURRENT, **RECALL, "model.cell": "pru_c+plus_state"},
@@ -186,6 +206,10 @@ CASES: dict[str, dict[str, Any]] = {
     "irnn, random sequences": {**RECURRENT, **RANDOM_SEQUENCES, "model.cell": "irnn"},
     "attention, strings": {**RECURRENT, **STRINGS, "model.family": "attention", "regularization.label_smoothing": 0.1},
     "attention, recall": {**RECURRENT, **RECALL, "model.family": "attention", "model.width": 32},
+    "transformer, strings": {**GPT, **STRINGS, "regularization.dropout": 0.1},
+    "transformer, recall": {**GPT, **RECALL, "model.heads": 4},
+    "transformer, mup": {**GPT, **STRINGS, **MUP, "optimizer.name": "nesterov"},
+    "transformer, digits by rows": {**GPT, "data.task": "digits", "data.sequence_length": 8, "model.depth": 1},
 }
 
 

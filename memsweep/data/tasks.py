@@ -26,8 +26,8 @@ from memsweep.spec.seeds import generator
 
 CROPPED_PIXELS = 2
 """Pixels that a convolutional network crops at each side of an image."""
-SMALLEST_SIDE = 11
-"""Smallest side of an image in pixels that can be cropped and pooled twice."""
+SMALLEST_SIDES = {"cnn": 11, "resnet": 4}
+"""Family of networks that read images -> smallest side in pixels: cnn crops and pools twice, resnet halves twice."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -149,12 +149,14 @@ def remarks(trials: Iterable[TrialConfig]) -> list[str]:
     custom_trials = [trial for trial in trials if is_custom(trial)]
     firsts = {trial.data.task: trial for trial in reversed(custom_trials)}
     sentences = [text for trial in reversed(firsts.values()) for text in facts_of(*splits.key_of(trial)).custom.remarks]
-    for task in dict.fromkeys(trial.data.task for trial in custom_trials if trial.model.family == "cnn"):
-        channels, side = image_shape(shape(firsts[task])[0])
+    images = [trial for trial in custom_trials if trial.model.family in SMALLEST_SIDES]
+    for task, family in dict.fromkeys((trial.data.task, trial.model.family) for trial in images):
+        channels, side = image_shape(shape(firsts[task])[0], family)
         if channels > 1:
             sentences.append(
-                f"data.task = {task!r}: model.family = 'cnn' reads inputs channel first, as [R, {channels}, {side}, "
-                f"{side}]: of images [R, {side}, {side}, {channels}] return images.transpose(0, 3, 1, 2), flattened."
+                f"data.task = {task!r}: model.family = {family!r} reads inputs channel first, as [R, {channels}, "
+                f"{side}, {side}]: of images [R, {side}, {side}, {channels}] return images.transpose(0, 3, 1, 2), "
+                "flattened."
             )
     return sentences
 
@@ -164,21 +166,22 @@ def form(config: TrialConfig) -> Form:
     return sequences.form(config.data, *shape(config))
 
 
-def image_shape(input_dim: int) -> tuple[int, int]:
+def image_shape(input_dim: int, family: str = "cnn") -> tuple[int, int]:
     """Returns (channels, side) of an example as a square image, channel first.
 
-    Raises DataError if input_dim is not that of a square image with 1 or 3 channels.
+    Raises DataError if input_dim is not that of a square image with 1 or 3 channels that the family can read.
 
     >>> image_shape(784), image_shape(3072)
     ((1, 28), (3, 32))
     """
     for channels in (1, 3):  # no number is both n * n and 3 * n * n
         side = isqrt(input_dim // channels)
-        if channels * side * side == input_dim and side >= SMALLEST_SIDE:
+        if channels * side * side == input_dim and side >= SMALLEST_SIDES[family]:
             return channels, side
     raise DataError(
-        f"model.family = 'cnn' with {input_dim} inputs: needs square images with sides of {SMALLEST_SIDE} pixels or "
-        "more, in 1 or 3 channels; use mnist5k, mnist, fashion_mnist, cifar10, or a task with 784 or 3072 inputs."
+        f"model.family = {family!r} with {input_dim} inputs: needs square images with sides of "
+        f"{SMALLEST_SIDES[family]} pixels or more, in 1 or 3 channels; use mnist5k, mnist, fashion_mnist, cifar10, or "
+        "a task with 784 or 3072 inputs."
     )
 
 
@@ -193,9 +196,9 @@ def check(config: TrialConfig) -> list[str]:
     problems += sequences.problems(config, input_dim)
     if sentence := noise.problem(classes, config):
         problems.append(sentence)
-    if config.model.family == "cnn":
+    if config.model.family in SMALLEST_SIDES:
         try:
-            image_shape(input_dim)
+            image_shape(input_dim, config.model.family)
         except DataError as error:
             problems.append(str(error))
     return problems

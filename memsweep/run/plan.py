@@ -18,6 +18,7 @@ from memsweep.run.policy import isolation, protocols
 from memsweep.run.policy.execution_plan import ExecutionPlan, compile_seconds, guessed_seconds, saved_seconds
 from memsweep.spec import processors
 from memsweep.spec.config import ConfigError, TrialConfig, imported
+from memsweep.spec.fields import sizes
 from memsweep.spec.options import FAMILIES
 from memsweep.spec.sweep import SweepError
 
@@ -101,6 +102,8 @@ def check(trials: Sequence[TrialConfig]) -> None:
             imported(path)
         except ConfigError as error:
             problems += error.problems
+    models = dict.fromkeys(trial.model for trial in trials)
+    problems += [problem for model in models for problem in sizes.problems(model)]
     problems += protocols.problems(trials)
     problems = problems or tasks.repeat_problems(sources.values()) or _own_code_problems(trials)
     if problems:

@@ -28,6 +28,7 @@ LATER_FIELDS = (
     *("regularization.penalty", "regularization.penalty_strength", "compute.matmul"),
     *("data.vocabulary", "data.items", "model.gate_bias", "optimizer.truncation", "stop.solve", "probe_steps"),
     *("model.perturbation", "optimizer.objective", "optimizer.alpha", "optimizer.radius"),
+    *("model.heads", "model.norm", "model.frozen_layers", "model.parametrization", "model.base_width"),
 )
 """Fields that older tables lack: at their defaults they are left out of the hash, so that trial ids stay the same."""
 

@@ -13,9 +13,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from memsweep.data import tasks
-from memsweep.engine.nn import memorizer
+from memsweep.engine.nn import memorizer, parametrization
+from memsweep.engine.nn.residual import ResNet, normalization
 from memsweep.engine.nn.sequence_models import SEQUENCE_MODELS, Hidden, Recurrent, unchanged
 from memsweep.spec.config import ConfigError, TrialConfig, imported
+from memsweep.spec.fields import sizes
 from memsweep.spec.fields.groups import Model
 from memsweep.spec.fields.own import bound
 from memsweep.spec.mends import is_uneven
@@ -42,6 +44,7 @@ EVEN = 8
 class MLP(nn.Module):
     """`depth` hidden layers of `width` units with one nonlinearity, then a linear read-out.
 
+    `model.norm` normalizes a layer's sums before the nonlinearity.
     forward: inputs [B, D] -> logits [B, K]; `hidden` is applied to the output of each hidden layer.
     """
 
@@ -49,6 +52,8 @@ class MLP(nn.Module):
         super().__init__()
         sizes = [input_dim, *[model.width] * model.depth, classes]
         self.layers = nn.ModuleList(nn.Linear(i, o) for i, o in pairwise(sizes))
+        norms = model.depth if model.norm != "none" else 0
+        self.norms = nn.ModuleList(normalization(model.norm, model.width) for _ in range(norms))
         self.activation = ACTIVATIONS[model.activation]
 
     def forward(self, inputs: Tensor, hidden: Hidden = unchanged) -> Tensor:
@@ -56,7 +61,8 @@ class MLP(nn.Module):
         h = inputs
         *hidden_layers, readout = self.layers
         for number, layer in enumerate(hidden_layers):
-            h = hidden(self.activation(layer(h)), number)
+            h = layer(h)
+            h = hidden(self.activation(self.norms[number](h) if self.norms else h), number)
         logits: Tensor = readout(h)
         return logits
 
@@ -172,7 +178,11 @@ def use_kernels(module: nn.Module) -> None:
         module.library = True
 
 
-_DENSE: dict[str, Callable[[Model, int, int], nn.Module]] = {"mlp": MLP, "cnn": CNN}
+def _resnet(model: Model, input_dim: int, classes: int) -> nn.Module:
+    return ResNet(model, input_dim, classes, ACTIVATIONS[model.activation])
+
+
+_DENSE: dict[str, Callable[[Model, int, int], nn.Module]] = {"mlp": MLP, "cnn": CNN, "resnet": _resnet}
 
 
 def build(config: TrialConfig, input_dim: int, classes: int) -> nn.Module:
@@ -181,9 +191,12 @@ def build(config: TrialConfig, input_dim: int, classes: int) -> nn.Module:
     A family given as an import path is called as `Class(config.model, input_dim, classes)`; its forward takes
     inputs [B, D] and returns logits [B, K]. If it also takes `hidden`, it supports dropout and noise on hidden units.
     A class with a parameter `own` is given own=config.own.
-    Raises ConfigError where regularization of hidden units is not supported, or the first weights can't be constructed.
+    Raises ConfigError where sizes do not fit each other, regularization of hidden units is not supported, or the first
+    weights can't be constructed.
     """
     model, family = config.model, config.model.family
+    if problems := sizes.problems(model):
+        raise ConfigError(problems)
     with torch.random.fork_rng(devices=[]):
         # torch.manual_seed would also record a stack for each missing kind of device: 150 us and more
         torch.default_generator.manual_seed(key(config.stream_seed("init"), "init"))
@@ -193,6 +206,8 @@ def build(config: TrialConfig, input_dim: int, classes: int) -> nn.Module:
         else:
             module = (_DENSE.get(family) or bound(imported(family), config.own))(model, input_dim, classes)
         _initialize(module, model)
+    if model.family in FAMILIES:
+        parametrization.scale_first_weights(module, model)
     regularization = config.regularization
     if (regularization.dropout or regularization.hidden_noise) and not takes_hidden(module):
         raise ConfigError(
@@ -203,6 +218,9 @@ def build(config: TrialConfig, input_dim: int, classes: int) -> nn.Module:
         _memorize(module, config, classes)
     if isinstance(module, MLP) and model.initialization == "interpolating":
         _interpolate(module, config, classes)
+    if isinstance(module, MLP):
+        for part in chain(module.layers[: model.frozen_layers], module.norms[: model.frozen_layers]):
+            part.requires_grad_(False)
     if model.perturbation:
         _perturb(module, model.perturbation, generator(config.stream_seed("init"), "init/perturbation"))
     return module

@@ -25,7 +25,7 @@ from memsweep.spec.seeds import key
 
 
 def train(trial: TrialConfig, steps: int, device: str | torch.device = "cpu") -> tuple[nn.Module, list[float]]:
-    """Returns the module after `steps` steps, and the norms of the gradients on the way."""
+    """Returns the module after `steps` steps, and the norms of the gradients."""
     program = trainer.compose([trial])
     trainer.set_precision(program)
     state = trainer.init(program, [trial])
@@ -39,7 +39,8 @@ def train(trial: TrialConfig, steps: int, device: str | torch.device = "cpu") ->
     norms = []
     for step in range(steps):
         for optimizer in optimizers:
-            optimizer.param_groups[0]["lr"] = o.learning_rate * trial.rate_factor(step)
+            for group in optimizer.param_groups:
+                group["lr"] = o.learning_rate * trial.rate_factor(step) * group.get("factor", 1.0)
         step_key = _step_key(trial, step).to(device)
         places = _places(trial, program, step_key)
         x, y = regularizers.applied(places[0], inputs[order[step]][None])[0], wanted[order[step]]
@@ -144,7 +145,8 @@ def _forward(model: nn.Module, x: Tensor, places: list[Perturbation]) -> Tensor:
         logits: Tensor = model(x, **hidden)
         return logits
     *layers, readout = model.layers
-    for layer, place in zip(layers, places, strict=True):
-        x = regularizers.applied(place, model.activation(layer(x))[None])[0]
+    for number, (layer, place) in enumerate(zip(layers, places, strict=True)):
+        h = model.norms[number](layer(x)) if model.norms else layer(x)
+        x = regularizers.applied(place, model.activation(h)[None])[0]
     read: Tensor = readout(x)
     return read

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from memsweep.data import tasks
 from memsweep.data.form import Form
-from memsweep.engine.nn import models
+from memsweep.engine.nn import models, parametrization
 from memsweep.engine.train import draws
 from memsweep.engine.train.draws import Draws
 from memsweep.spec.config import TrialConfig, imported
@@ -48,6 +48,7 @@ class Program(NamedTuple):
     penalty: Penalty | None = None
     own: OwnFields = NO_FIELDS  # which the module and the penalty may read
     draws: Draws = Draws()  # of a user's module that is lifted
+    rate_factors: tuple[tuple[str, float], ...] = ()  # of trained parameters, by name; empty where all are 1
     mode: str = "fused"
     compiled: bool = False  # the step is one compiled program instead of torch's operations one by one
 
@@ -108,6 +109,7 @@ def compose(
         penalty=None if penalty == "none" else bound(imported(penalty), first.own),
         own=first.own,
         draws=own_draws,
+        rate_factors=_rate_factors(module, first),
         mode=mode,
         compiled=compiled,
     )
@@ -127,6 +129,11 @@ def strengths(trial: TrialConfig) -> dict[str, float]:
         "clip": trial.optimizer.clip,
         "perturbation": trial.model.perturbation,
     }
+
+
+def _rate_factors(module: nn.Module, trial: TrialConfig) -> tuple[tuple[str, float], ...]:
+    factors = parametrization.rate_factors(module, trial.model, trial.optimizer.name)
+    return tuple((name, factors[name]) for name in models.trained(module) if factors)
 
 
 def _own_draws(module: nn.Module, example: Tensor) -> Draws:

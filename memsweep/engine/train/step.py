@@ -65,8 +65,26 @@ def train_step(program: Program, state: State, batch: Batch) -> Tensor:
     coefficients = state.coefficients._replace(rate=batch.rate)
     if "clip" in program.uses:
         optim.clip_(gradients, norms, coefficients.clip)
-    optim.update_(program.optimizer, state.parameters, gradients, state.moments, coefficients, batch.corrections)
+    _update(program, state, gradients, coefficients, batch.corrections)
     return norms
+
+
+def _update(
+    program: Program, state: State, gradients: Tensors, coefficients: optim.Coefficients, corrections: Tensor
+) -> None:
+    """Moves the parameters in place, those with the same factor of the rate together."""
+    if not program.rate_factors:
+        optim.update_(program.optimizer, state.parameters, gradients, state.moments, coefficients, corrections)
+        return
+    for factor in dict.fromkeys(factor for _, factor in program.rate_factors):
+        names = {name for name, own_factor in program.rate_factors if own_factor == factor}
+        parameters, *moments = (
+            {name: value for name, value in tensors.items() if name in names}
+            for tensors in (state.parameters, *state.moments.values())
+        )
+        scaled = coefficients._replace(rate=coefficients.rate * factor)
+        parts = dict(zip(state.moments, moments, strict=True))
+        optim.update_(program.optimizer, parameters, gradients, parts, scaled, corrections)
 
 
 def _drawn(program: Program, keys: Tensor, forwards: int) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:

@@ -16,8 +16,10 @@ from memsweep.spec.options import (
     LABEL_SCHEMES,
     MATMULS,
     NOISE_KINDS,
+    NORMS,
     OBJECTIVES,
     OPTIMIZERS,
+    PARAMETRIZATIONS,
     TASKS,
 )
 
@@ -47,8 +49,23 @@ class Model:
     """Architecture and first weights of the network."""
 
     family: str = choice("mlp", FAMILIES, "kind of network", or_path=True)
-    width: int = number(32, "units of a hidden layer (H); cnn: channels of a convolution", 1)
-    depth: int = number(2, "hidden layers; 0: a linear classifier; cnn: its two convolutions, so only 2")
+    width: int = number(
+        32, "units of a hidden layer (H); cnn: channels of a convolution; resnet: of the first convolution", 1
+    )
+    depth: int = number(
+        2,
+        "hidden layers; 0: a linear classifier; cnn: its two convolutions, so only 2; resnet: residual blocks in each "
+        "of three stages; transformer: blocks of attention and two dense layers",
+    )
+    heads: int = number(1, "attention heads of family transformer, a divisor of model.width", 1)
+    norm: str = choice("none", NORMS, "normalization before the nonlinearities of mlp and after convolutions of resnet")
+    parametrization: str = choice(
+        "standard",
+        PARAMETRIZATIONS,
+        "how first weights and rates of mlp and transformer depend on the width; mup: maximal update parametrization",
+    )
+    base_width: int = number(32, "width at which mup is the standard parametrization", 1)
+    frozen_layers: int = number(0, "first hidden layers of an mlp that keep their first weights, as random features")
     cell: str = choice("none", ("none", *CELLS), "recurrent cell of family recurrent; PRU-style ones are reconstructed")
     gate_bias: float = number(1.0, "first bias of the gate that keeps a recurrent state", -100, 100)
     activation: str = choice("relu", ACTIVATIONS, "nonlinearity of hidden layers")
