@@ -88,6 +88,8 @@ CASES: dict[str, dict[str, Any]] = {
     "sam, own buffers": {"optimizer.name": "sam", "model.family": "tests.cases:Normalized", "optimizer.radius": 0.1},
     "schedule": {"optimizer.momentum": 0.9, "optimizer.schedule": "step:2:0.5"},
     "warm-up, cosine": {"optimizer.momentum": 0.9, "optimizer.schedule": "warmup:1+cosine"},
+    "averaged": {"optimizer.averaging": 0.9, "optimizer.momentum": 0.9},
+    "averaged, own buffers": {"optimizer.averaging": 0.5, "model.family": "tests.cases:Normalized"},
     "clip": {"optimizer.clip": 0.5},
     "dropout": {"regularization.dropout": 0.3},
     "input dropout": {"regularization.input_dropout": 0.2},

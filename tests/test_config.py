@@ -59,6 +59,7 @@ OTHER = {
     "optimizer.batch_size": (50, {}),
     "optimizer.epochs": (31, {}),
     "optimizer.schedule": ("step:15:0.5", {}),
+    "optimizer.averaging": (0.9, {}),
     "compute.dtype": ("float64", {}),
     "stop.fit": (1.0, {}),
     "stop.steps": (5, {}),

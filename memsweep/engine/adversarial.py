@@ -14,7 +14,6 @@ from torch import Tensor
 
 from memsweep.engine.nn.losses import cross_entropy
 from memsweep.engine.train import streams
-from memsweep.engine.train.evaluation import numbers_of
 from memsweep.engine.train.lifting import call, lifted_gradient
 from memsweep.engine.train.optim import Tensors
 from memsweep.engine.train.program import Program
@@ -70,7 +69,8 @@ def training_inputs(program: Program, state: State, inputs: Tensor, keys: Tensor
     keys: [M], of the step.
     """
     keys = streams.subkeys(keys, ATTACK)
-    result = search(climber(program, numbers_of(state)), inputs, state.examples.input_range, keys, TRAINING_ITERATIONS)
+    numbers = {**state.parameters, **state.buffers}
+    result = search(climber(program, numbers), inputs, state.examples.input_range, keys, TRAINING_ITERATIONS)
     return result.inputs
 
 

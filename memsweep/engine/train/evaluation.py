@@ -121,8 +121,8 @@ def _ends(state: State, counts: Mapping[str, np.ndarray]) -> tuple[np.ndarray, n
 
 
 def numbers_of(state: State) -> Tensors:
-    """Returns parameters and buffers by name, [M, *shape]."""
-    return {**state.parameters, **state.buffers}
+    """Returns parameters, averaged where they are averaged, and buffers by name, [M, *shape]."""
+    return {**state.parameters, **state.averages, **state.buffers}
 
 
 @torch.no_grad()

@@ -10,6 +10,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.optim import swa_utils
 
 from memsweep.data import sequences, tasks
 from memsweep.engine import adversarial
@@ -25,7 +26,7 @@ from memsweep.spec.seeds import key
 
 
 def train(trial: TrialConfig, steps: int, device: str | torch.device = "cpu") -> tuple[nn.Module, list[float]]:
-    """Returns the module after `steps` steps, and the norms of the gradients."""
+    """Returns the module after `steps` steps, with averaged weights if configured, and the norms of the gradients."""
     program = trainer.compose([trial])
     trainer.set_precision(program)
     state = trainer.init(program, [trial])
@@ -36,6 +37,9 @@ def train(trial: TrialConfig, steps: int, device: str | torch.device = "cpu") ->
     if program.form.kind != "label":
         wanted = torch.tensor(data.targets).to(device, program.dtype if program.form.kind == "values" else torch.int64)
     optimizers = plain_optimizers.optimizers(model, trial)
+    averaged = None
+    if o.averaging:
+        averaged = swa_utils.AveragedModel(model, multi_avg_fn=swa_utils.get_ema_multi_avg_fn(o.averaging))
     norms = []
     for step in range(steps):
         for optimizer in optimizers:
@@ -54,7 +58,9 @@ def train(trial: TrialConfig, steps: int, device: str | torch.device = "cpu") ->
         norms.append(float(nn.utils.clip_grad_norm_(model.parameters(), o.clip or float("inf"))))
         for optimizer in optimizers:
             optimizer.step()
-    return model, norms
+        if averaged:
+            averaged.update_parameters(model)
+    return averaged.module if averaged else model, norms
 
 
 def _backward(

@@ -127,6 +127,7 @@ def strengths(trial: TrialConfig) -> dict[str, float]:
         "adversarial": r.adversarial,
         "penalty_strength": r.penalty_strength,
         "clip": trial.optimizer.clip,
+        "averaging": trial.optimizer.averaging,
         "perturbation": trial.model.perturbation,
     }
 

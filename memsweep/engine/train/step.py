@@ -29,6 +29,7 @@ class Batch(NamedTuple):
     rate: Tensor  # [M], learning rates
     keys: Tensor  # [M] int64, of the step's noise and dropout
     corrections: Tensor  # [M, 2] float64, of Adam's moments, which begin at zero; read by optim.CORRECTED alone
+    shares: Tensor  # [M], of the new weights in the average; 1: the average is the new weights
 
 
 class Sample(NamedTuple):
@@ -66,6 +67,8 @@ def train_step(program: Program, state: State, batch: Batch) -> Tensor:
     if "clip" in program.uses:
         optim.clip_(gradients, norms, coefficients.clip)
     _update(program, state, gradients, coefficients, batch.corrections)
+    for name, average in state.averages.items():
+        average.lerp_(state.parameters[name], batch.shares.view(-1, *[1] * (average.dim() - 1)))
     return norms
 
 

@@ -122,6 +122,13 @@ class Optimizer:
         OBJECTIVES,
         "loss of labels; squared: mean over classes of the squared distance from one-hot answers",
     )
+    averaging: float = number(
+        0.0,
+        "decay of an exponential moving average of the weights, which is what is measured; 0: the weights themselves",
+        0,
+        1,
+        below=True,
+    )
     schedule: str = checked("constant", "learning rate over time", ALLOWED, is_schedule)
 
 

@@ -48,6 +48,7 @@ _MEANINGS = {
     "optimizer.epochs": "epoch n_epochs num_epochs max_epochs",
     "optimizer.truncation": "bptt tbptt truncate",
     "optimizer.objective": "loss criterion loss_fn",
+    "optimizer.averaging": "ema ema_decay polyak swa weight_averaging",
     "optimizer.schedule": "scheduler lr_schedule lr_scheduler lr_decay",
     "compute.dtype": "precision",
     "stop.fit": "early_stop early_stopping",

@@ -75,6 +75,7 @@ PROBE_RULES = (
             *("optimizer.momentum", "optimizer.clip", "regularization.dropout", "regularization.input_dropout"),
             *("regularization.input_noise", "regularization.hidden_noise", "regularization.label_smoothing"),
             *("regularization.adversarial", "regularization.penalty_strength", "model.frozen_layers"),
+            "optimizer.averaging",
         ),
         "probes",
         lambda probes: bool(UNROLLED & set(probes)),
