@@ -67,6 +67,7 @@ RESIDUAL: dict[str, Any] = {
     **{"optimizer.momentum": 0.9, "optimizer.learning_rate": 0.02},
 }
 MUP: dict[str, Any] = {"model.parametrization": "mup", "model.base_width": 4, "model.width": 12}
+AUTOCAST: dict[str, Any] = {"compute.autocast": "bfloat16"}
 
 CASES: dict[str, dict[str, Any]] = {
     "sgd": {},
@@ -142,6 +143,9 @@ CASES: dict[str, dict[str, Any]] = {
         **{"regularization.weight_decay": 0.01, "optimizer.clip": 1.0},
     },
     "mup, adamw": {**ADAMW, **MUP, "regularization.weight_decay": 0.1, "optimizer.schedule": "cosine"},
+    "autocast": {**AUTOCAST, "model.norm": "layer", "optimizer.momentum": 0.9, "regularization.dropout": 0.1},
+    "autocast, adversarial": {**AUTOCAST, "regularization.adversarial": 0.3, "data.noise_fraction": 1.0},
+    "autocast, cnn": {**IMAGES, **AUTOCAST},
     "linear": {"model.depth": 0},
     "deep tanh": {"model.depth": 3, "model.activation": "tanh", "model.initialization": "glorot"},
     "wide": {"model.width": 41, "model.depth": 1, "model.activation": "gelu"},
@@ -210,9 +214,12 @@ CASES: dict[str, dict[str, Any]] = {
     "attention, recall": {**RECURRENT, **RECALL, "model.family": "attention", "model.width": 32},
     "transformer, strings": {**GPT, **STRINGS, "regularization.dropout": 0.1},
     "transformer, recall": {**GPT, **RECALL, "model.heads": 4},
+    "autocast, transformer": {**GPT, **STRINGS, **AUTOCAST},
     "transformer, mup": {**GPT, **STRINGS, **MUP, "optimizer.name": "nesterov"},
     "transformer, digits by rows": {**GPT, "data.task": "digits", "data.sequence_length": 8, "model.depth": 1},
 }
+SINGLE = {case for case, fields in CASES.items() if "compute.autocast" in fields}
+"""Cases that have no double precision."""
 
 
 class Normalized(nn.Module):

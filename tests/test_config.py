@@ -68,6 +68,7 @@ OTHER = {
     "regularization.penalty": ("my_lab.penalties:l1", {}),
     "regularization.penalty_strength": (0.5, {"regularization.penalty": "my_lab.penalties:l1"}),
     "compute.matmul": ("high", {}),
+    "compute.autocast": ("bfloat16", {}),
     "optimizer.objective": ("squared", {}),
     "model.perturbation": (0.1, {}),
     "model.cell": ("gru", {"model.family": "recurrent", "model.cell": "lstm", "data.sequence_length": 8}),

@@ -16,7 +16,7 @@ from memsweep.run import plan
 from memsweep.run.packing import describe, program_name
 from memsweep.spec.config import ConfigError
 from memsweep.spec.sweep import SweepError
-from tests.cases import GPT, RESIDUAL, STRINGS, TrialConfig, trial
+from tests.cases import GPT, RECURRENT, RESIDUAL, STRINGS, TrialConfig, trial
 
 
 def built(one):
@@ -118,6 +118,10 @@ def test_sizes_that_do_not_fit_are_refused_before_a_launch_and_when_built(fields
         ({"model.parametrization": "mup", "model.initialization": "orthogonal"}, "set model.initialization to default"),
         ({"model.parametrization": "mup", "optimizer.name": "muon"}, "mup has rates for sgd, nesterov, adam, adamw"),
         ({"model.base_width": 8}, "only mup has a base width"),
+        ({"compute.autocast": "bfloat16", "compute.dtype": "float64"}, "set compute.dtype to float32"),
+        ({"compute.autocast": "bfloat16", **RECURRENT, "model.cell": "gru"}, "set compute.autocast to none"),
+        ({"probes": ("loss_sensitivity",), "compute.autocast": "bfloat16"}, "computed without autocast"),
+        ({"probes": ("loss_sensitivity",), "optimizer.averaging": 0.5}, "set optimizer.averaging to 0"),
         ({"probes": ("loss_sensitivity",), "model.norm": "batch"}, "sensitivities need a network without"),
         ({"probes": ("loss_sensitivity",), "model.frozen_layers": 1}, "set model.frozen_layers to 0"),
         ({"probes": ("loss_sensitivity",), "model.parametrization": "mup"}, "sensitivities need one rate"),

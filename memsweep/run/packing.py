@@ -92,6 +92,7 @@ def program_key(trial: TrialConfig) -> tuple[Any, ...]:
     # a user's network may read any field of the model, and all members share one module
     read = (*_LATER, *_OTHERS) if ":" in model.family else _LATER
     special += tuple(f"{name}={getattr(model, name)}" for name in read if getattr(model, name) != _DEFAULT[name])
+    special += ("autocast",) if trial.compute.autocast != "none" else ()
     special += tuple(f"own.{name}={value!r}" for name, value in vars(trial.own).items())
     steps = (form.kind, form.vocabulary, form.given_steps, form.positions, optimizer.truncation)
     rare = (

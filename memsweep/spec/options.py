@@ -39,6 +39,7 @@ WITHOUT_MOMENTUM = ("adam", "adamw")
 """Optimizers that use `optimizer.betas` instead of `optimizer.momentum`."""
 OBJECTIVES = ("cross_entropy", "squared")
 DTYPES = ("float32", "float64")
+AUTOCASTS = ("none", "bfloat16")
 MATMULS = ("highest", "high", "medium")
 PROBES = (
     "class_sensitivity",

@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from memsweep.data import tasks
 from memsweep.engine.nn import memorizer, parametrization
-from memsweep.engine.nn.residual import ResNet, normalization
+from memsweep.engine.nn.residual import ResNet, in_single_precision, is_normalization, normalization
 from memsweep.engine.nn.sequence_models import SEQUENCE_MODELS, Hidden, Recurrent, unchanged
 from memsweep.spec.config import ConfigError, TrialConfig, imported
 from memsweep.spec.fields import sizes
@@ -214,6 +214,9 @@ def build(config: TrialConfig, input_dim: int, classes: int) -> nn.Module:
             [f"model.family = {config.model.family!r}: regularization of hidden units needs forward(inputs, hidden)."]
         )
     module = module.to(dtype(config))
+    if model.family in FAMILIES and autocast(config):
+        for layer in filter(is_normalization, module.modules()):
+            layer.register_forward_pre_hook(in_single_precision)
     if isinstance(module, MLP) and model.initialization == "memorizer":
         _memorize(module, config, classes)
     if isinstance(module, MLP) and model.initialization == "interpolating":
@@ -229,6 +232,11 @@ def build(config: TrialConfig, input_dim: int, classes: int) -> nn.Module:
 def dtype(config: TrialConfig) -> torch.dtype:
     """Returns the precision of a trial's weights and activations."""
     return torch.float64 if config.compute.dtype == "float64" else torch.float32
+
+
+def autocast(config: TrialConfig) -> torch.dtype | None:
+    """Returns the precision of a network's products under torch.autocast; None: without autocast."""
+    return torch.bfloat16 if config.compute.autocast == "bfloat16" else None
 
 
 def trained(module: nn.Module) -> dict[str, nn.Parameter]:

@@ -25,6 +25,16 @@ def normalization(norm: str, units: int, *, of_images: bool = False) -> nn.Modul
     return nn.LayerNorm(units) if norm == "layer" else nn.GroupNorm(groups, units)
 
 
+def is_normalization(layer: nn.Module) -> bool:
+    """Returns whether a layer is one of `normalization`."""
+    return isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d | nn.LayerNorm | nn.GroupNorm)
+
+
+def in_single_precision(_layer: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """Returns a layer's inputs in single precision: under vmap, normalizations refuse bfloat16 beside float32."""
+    return tuple(x.float() for x in inputs)
+
+
 class ResNet(nn.Module):
     """The residual network of He et al. (2016) for small images, at any width, with three stages of `depth` blocks.
 

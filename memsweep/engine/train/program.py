@@ -44,6 +44,7 @@ class Program(NamedTuple):
     places: tuple[tuple[str, str], ...]  # as `models.places`; empty unless a sub-module has several names
     model: Model
     matmul: str  # precision of float32 products, as torch.set_float32_matmul_precision names it
+    autocast: torch.dtype | None = None  # of a network's products
     objective: str = "cross_entropy"  # of labels
     penalty: Penalty | None = None
     own: OwnFields = NO_FIELDS  # which the module and the penalty may read
@@ -105,6 +106,7 @@ def compose(
         places=models.places(module) if models.has_aliases(module) else (),
         model=first.model,
         matmul=first.compute.matmul,
+        autocast=models.autocast(first),
         objective=first.optimizer.objective,
         penalty=None if penalty == "none" else bound(imported(penalty), first.own),
         own=first.own,

@@ -6,6 +6,7 @@ Works only on tensors of all members, so that the whole step can be compiled.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -16,7 +17,7 @@ from memsweep.engine.nn import models
 from memsweep.engine.nn.losses import answer_loss
 from memsweep.engine.nn.regularizers import Perturbation, applied, perturbation
 from memsweep.engine.train import draws, optim, streams
-from memsweep.engine.train.lifting import call, lifted_gradient
+from memsweep.engine.train.lifting import call, lifted_gradient, under_autocast
 from memsweep.engine.train.optim import Tensors
 from memsweep.engine.train.program import Program
 from memsweep.engine.train.state import State, map_tensors, rows_of
@@ -157,7 +158,8 @@ def _lifted_gradients(program: Program, state: State, sample: Sample) -> Tensors
 def _gradients_alone(program: Program, _state: State, sample: Sample) -> Tensors:
     parameters: Tensors = dict(models.trained(program.module))
     every: Tensors = dict(program.module.named_parameters())
-    loss = member_loss(program, program.module, every, map_tensors(lambda tensor: tensor[0], sample))
+    forward = partial(under_autocast, program, program.module)
+    loss = member_loss(program, forward, every, map_tensors(lambda tensor: tensor[0], sample))
     gradients = torch.autograd.grad(loss, list(parameters.values()), materialize_grads=True)
     return {name: gradient[None] for name, gradient in zip(parameters, gradients, strict=True)}
 

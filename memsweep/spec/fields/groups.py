@@ -8,6 +8,7 @@ from memsweep.spec.fields.field_spec import checked, choice, number
 from memsweep.spec.fields.schedules import ALLOWED, is_schedule
 from memsweep.spec.options import (
     ACTIVATIONS,
+    AUTOCASTS,
     CELLS,
     DTYPES,
     FAMILIES,
@@ -139,6 +140,9 @@ class Compute:
     dtype: str = choice("float32", DTYPES, "precision of weights and activations")
     matmul: str = choice(
         "highest", MATMULS, "float32 products: highest: in float32; high: may use tf32; medium: may use bf16"
+    )
+    autocast: str = choice(
+        "none", AUTOCASTS, "type in which torch.autocast runs a network's products, in training and evaluation"
     )
 
 

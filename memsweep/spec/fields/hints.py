@@ -51,6 +51,7 @@ _MEANINGS = {
     "optimizer.averaging": "ema ema_decay polyak swa weight_averaging",
     "optimizer.schedule": "scheduler lr_schedule lr_scheduler lr_decay",
     "compute.dtype": "precision",
+    "compute.autocast": "amp mixed_precision bf16",
     "stop.fit": "early_stop early_stopping",
     "stop.steps": "max_steps n_steps num_steps total_steps iterations n_iterations n_iter num_iter max_iter iters "
     "updates n_updates train_steps training_steps budget",

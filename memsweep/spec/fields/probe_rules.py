@@ -70,6 +70,11 @@ PROBE_RULES = (
         lambda probes, parametrization: bool(UNROLLED & set(probes)) and parametrization != "standard",
         "sensitivities need one rate for all layers; set model.parametrization to standard.",
     ),
+    Rule(
+        ("probes", "compute.autocast"),
+        lambda probes, autocast: bool(UNROLLED & set(probes)) and autocast != "none",
+        "sensitivities are computed without autocast; set compute.autocast to none.",
+    ),
     *zero(
         (
             *("optimizer.momentum", "optimizer.clip", "regularization.dropout", "regularization.input_dropout"),

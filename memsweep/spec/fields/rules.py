@@ -201,6 +201,16 @@ MODEL_RULES = (
 )
 TRAINING_RULES = (
     Rule(
+        ("compute.autocast", "compute.dtype"),
+        lambda autocast, dtype: autocast != "none" and dtype != "float32",
+        "autocast lowers the precision of float32; set compute.dtype to float32, or compute.autocast to none.",
+    ),
+    Rule(
+        ("compute.autocast", "model.family"),
+        lambda autocast, family: autocast != "none" and family == "recurrent",
+        "recurrent layers are computed without autocast; set compute.autocast to none.",
+    ),
+    Rule(
         ("model.initialization", "model.family", "model.depth", "model.activation"),
         lambda initialization, family, depth, activation: (
             initialization == "memorizer" and (family != "mlp" or depth not in (1, 3) or activation != "relu")
