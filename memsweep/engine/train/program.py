@@ -69,8 +69,8 @@ def compose(
 ) -> Program:
     """Returns the program of these trials, which agree in all fields of `packing.program_key`.  mode: one of MODES.
 
-    compiled: ignored in the mode serial, where compiling would unroll the steps of sequences, and where the module
-    draws random numbers itself.
+    compiled: ignored in the mode serial, where compiling would unroll the steps of sequences, where the module draws
+    random numbers itself, and under autocast, whose compiled rounding is not examined.
     """
     first = trials[0]
     input_dim, classes = tasks.shape(first)
@@ -78,7 +78,13 @@ def compose(
     dtype = models.dtype(first)
     example = torch.zeros(first.optimizer.batch_size, input_dim, dtype=dtype)
     own_draws = _own_draws(module, example) if first.model.family not in FAMILIES and mode == "fused" else Draws()
-    compiled = compiled and mode == "fused" and first.model.family != "recurrent" and not own_draws.is_replaced
+    compiled = (
+        compiled
+        and mode == "fused"
+        and first.model.family != "recurrent"
+        and not own_draws.is_replaced
+        and not models.autocast(first)
+    )
     if mode == "serial":
         models.use_kernels(module)
     models.even_out(module, first)
