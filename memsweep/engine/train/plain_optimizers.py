@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.optim import SGD, Adam, AdamW, Optimizer, RMSprop
 
+from memsweep.engine.nn import models, parametrization
 from memsweep.spec.config import TrialConfig
 
 
 def optimizers(model: nn.Module, trial: TrialConfig) -> list[Optimizer]:
-    """Returns the optimizers of a trial, each for its part of the parameters; each has a single group."""
+    """Returns the optimizers of a trial, each for its part of the parameters.
+
+    Each has a single group; with mup a group a parameter, which has the `factor` of its rate.
+    """
     o, decay = trial.optimizer, trial.regularization.weight_decay
-    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    parameters: list[Any] = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    if factors := parametrization.rate_factors(model, trial.model, o.name):
+        trained = models.trained(model)
+        parameters = [{"params": [value], "factor": factors[name]} for name, value in trained.items()]
     beta1, beta2 = o.betas
 
     def adamw(some: Iterable[Tensor]) -> Optimizer:

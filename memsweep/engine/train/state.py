@@ -64,6 +64,7 @@ class State(NamedTuple):
         Tensors  # name -> [M, *shape], values that a module changes itself, such as statistics, and frozen parameters
     )
     moments: dict[str, Tensors]  # the optimizer's own
+    averages: Tensors  # name -> [M, *shape], of parameters over the steps; empty without averaging
     examples: Examples
     history: History
     coefficients: Coefficients  # each [M]
@@ -101,6 +102,7 @@ def init(program: Program, trials: Sequence[TrialConfig]) -> State:
         parameters=stacked,
         buffers=_stacked(program, buffers),
         moments=optim.moments(program.optimizer, stacked),
+        averages={name: value.clone() for name, value in stacked.items()} if "averaging" in program.uses else {},
         examples=examples,
         history=_no_history(examples, program.dtype),
         coefficients=_coefficients(program, members),
