@@ -1,6 +1,9 @@
 """Options of the tests: --device and --dtype run the engine's properties on an accelerator or in another precision."""
 
 import os
+import secrets
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -8,6 +11,7 @@ import torch
 
 from memsweep.analysis.core import figures
 from memsweep.engine import adversarial
+from memsweep.spec import processors
 
 os.environ["MLFLOW_TRACKING_URI"] = "none"  # filling a database takes as long as a small launch; see `tracked`
 
@@ -15,6 +19,21 @@ os.environ["MLFLOW_TRACKING_URI"] = "none"  # filling a database takes as long a
 def pytest_configure(config):
     if hasattr(config, "workerinput"):  # one of pytest-xdist's processes: a launch beside others takes one processor
         os.environ["SLURM_CPUS_PER_TASK"] = "1"
+
+
+LONGEST = ("exactness", "launch", "search_launch", "readme", "report", "questions", "claims", "execution", "tracking")
+"""Files that begin first, so that no process is left with one when the others have ended."""
+
+
+def pytest_collection_modifyitems(items):
+    rank = {f"test_{name}": i for i, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: rank.get(item.path.stem, len(rank)))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers():
+    """One process more than processors: some wait for commands that they have started."""
+    return processors.allotted() + 1
 
 
 def pytest_addoption(parser):
@@ -25,6 +44,29 @@ def pytest_addoption(parser):
 @pytest.fixture(scope="session", autouse=True)
 def one_thread():
     torch.set_num_threads(1)
+
+
+CLUSTER = """
+import sys
+from memsweep.run import cluster
+with cluster.cluster():
+    print(cluster.ray.get_runtime_context().gcs_address, flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.fixture(scope="session")
+def ray_address():
+    """Address of a Ray cluster that launches join where Ray's start and end, half of a small launch, are not tested.
+
+    Its workers lack the environment of a test: a launch of code on PYTHONPATH starts a cluster of its own.
+    """
+    os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}  # stdin ends with this process
+    with subprocess.Popen([sys.executable, "-c", CLUSTER], start_new_session=True, **pipes) as cluster:
+        address = cluster.stdout.readline().strip()
+        assert address
+        yield address
 
 
 @pytest.fixture(scope="module")

@@ -146,11 +146,11 @@ def test_cells_are_compared_at_like_budgets_alone():
 def test_exchanged_cells_give_a_verdict_no_more_often_than_chance():
     generator = np.random.default_rng(1)
     draw = {cell: lambda seed: solved(int(generator.integers(100, 500)))(0) for cell in (LSTM, PRU, PLUS)}
-    rate = controls.reproduced_by_chance(claim(5), frame(draw), np.random.default_rng(2), 100)
-    assert rate <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / 100)
+    rate = controls.reproduced_by_chance(claim(5), frame(draw), np.random.default_rng(2), 40)
+    assert rate <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / 40)
     lost = read_outs({LSTM: 40, PRU: 10}, {LSTM: 90, PRU: 90})
-    rate = controls.reproduced_by_chance(claim(7), lost, np.random.default_rng(2), 100)
-    assert rate <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / 100)
+    rate = controls.reproduced_by_chance(claim(7), lost, np.random.default_rng(2), 40)
+    assert rate <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / 40)
 
 
 ABLATED = [("copy", 10, 32), ("adding", 10, 32), ("recall", 10, 32)]
@@ -270,8 +270,8 @@ def test_permutations_favour_cells_that_mix(share, verdict):
 
 def test_exchanged_cells_compose_no_better_than_chance():
     rows = composed(lstm=0.9, pru_a=0.6, pru_b=0.4)
-    rate = controls.reproduced_by_chance(claim(8), rows, np.random.default_rng(2), 100)
-    assert rate <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / 100)
+    rate = controls.reproduced_by_chance(claim(8), rows, np.random.default_rng(2), 40)
+    assert rate <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / 40)
 
 
 def test_compositions_are_told_by_cell_and_length():

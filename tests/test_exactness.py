@@ -41,11 +41,14 @@ def deviation(a, b):
 
 
 def assert_alone_equals_packed(trials, device="cpu", mode="fused", tolerance=None):
-    """Weights and every measurement, to the bit on a CPU; elsewhere, or with a tolerance, weights alone."""
+    """Weights and every measurement of the first, a middle and the last member, to the bit on a CPU.
+
+    Elsewhere, or with a tolerance, weights alone.
+    """
     packed, packed_curves = run(trials, device, mode=mode)
     if tolerance is None:
         tolerance = 0 if device == "cpu" else 1e-10 if trials[0].compute.dtype == "float64" else 1e-2
-    for one in trials:
+    for one in dict.fromkeys((trials[0], trials[len(trials) // 2], trials[-1])):
         alone, curves = run([one], device, mode=mode)
         assert deviation(alone[one.trial_id], packed[one.trial_id]) <= tolerance
         if tolerance == 0:
@@ -53,11 +56,11 @@ def assert_alone_equals_packed(trials, device="cpu", mode="fused", tolerance=Non
 
 
 def assert_equals_plain_torch(trials, tolerance, mode="fused", device="cpu"):
-    """Plain torch on the same device."""
+    """Plain torch on the same device, after 100 steps."""
     steps = trials[0].next_measurement(0)
     program = trainer.compose(trials, device, mode=mode)
     state = trainer.init(program, trials)
-    while state.step[0] < 200:
+    while state.step[0] < 100:
         state, _ = trainer.advance(program, state, steps)
     for m, one in enumerate(trials):
         model, _ = plain_torch.train(one, int(state.step[0]), device)
@@ -73,7 +76,7 @@ def test_alone_equals_packed(case, device, dtype):
 
 def test_many_members_are_equal_to_one_alone():
     """Vectors of 8 and more are computed otherwise than short ones, where nobody takes care."""
-    trials = [trial("all at once", seed=seed, compute__dtype="float64", optimizer__epochs=40) for seed in range(40)]
+    trials = [trial("all at once", seed=seed, compute__dtype="float64", optimizer__epochs=10) for seed in range(40)]
     packed, _ = run(trials)
     for one in (trials[0], trials[7], trials[39]):
         assert deviation(run([one])[0][one.trial_id], packed[one.trial_id]) == 0
@@ -81,7 +84,7 @@ def test_many_members_are_equal_to_one_alone():
 
 @pytest.mark.parametrize("case", sorted(ROUNDED))
 def test_fused_channels_are_equal_to_rounding(case, device):
-    trials = [trial(case, seed=seed, compute__dtype="float64") for seed in range(3)]
+    trials = [trial(case, seed=seed, compute__dtype="float64") for seed in range(2)]
     assert_alone_equals_packed(trials, device, tolerance=1e-12)
 
 
@@ -98,7 +101,7 @@ STEPWISE = {
 def test_alone_equals_packed_in_turn(case, device, dtype):
     """Members in turn, by the library's own kernels."""
     dtype = "float32" if case in SINGLE else dtype
-    trials = [trial(case, seed=seed, compute__dtype=dtype) for seed in range(3)]
+    trials = [trial(case, seed=seed, compute__dtype=dtype) for seed in range(2)]
     assert_alone_equals_packed(trials, device, mode="serial")
 
 
@@ -119,8 +122,8 @@ EVERY_CASE = [
 
 @pytest.mark.parametrize("case, mode", EVERY_CASE)
 def test_equals_plain_torch_in_double_precision(case, mode, device):
-    long = {"stop__steps": 220, "stop__measure_steps": 50, "compute__dtype": "float64"}
-    trials = [trial(case, seed=seed, **long) for seed in range(3)]
+    long = {"stop__steps": 120, "stop__measure_steps": 50, "compute__dtype": "float64"}
+    trials = [trial(case, seed=seed, **long) for seed in range(2)]
     assert_equals_plain_torch(trials, tolerance=1e-10, mode=mode, device=device)
 
 
@@ -129,13 +132,13 @@ TO_THE_BIT = ["decay", "dropout", "cnn", "resnet", "layer norm", "autocast", "au
 
 @pytest.mark.parametrize("case", [*TO_THE_BIT, pytest.param("cnn, adversarial", marks=SLOW)])
 def test_members_in_turn_equal_plain_torch_to_the_bit(case):
-    assert_equals_plain_torch([trial(case, seed=seed, stop__steps=220) for seed in range(2)], 0, mode="serial")
+    assert_equals_plain_torch([trial(case, seed=seed, stop__steps=120) for seed in range(2)], 0, mode="serial")
 
 
 @pytest.mark.parametrize("width", [8, 32, 37])
 def test_equals_plain_torch_to_the_bit_in_single_precision(width):
     """For SGD on MLPs of this size; other cases round differently and are compared in double precision."""
-    long = {"stop__steps": 220, "stop__measure_steps": 50, "model__width": width}
+    long = {"stop__steps": 120, "stop__measure_steps": 50, "model__width": width}
     assert_equals_plain_torch([trial("decay", seed=seed, **long) for seed in range(8)], tolerance=0)
 
 
@@ -230,7 +233,7 @@ def test_averaging_the_loss_over_members_is_caught(monkeypatch):
     """As a published tuner does: each gradient is divided by M, so decay is M times as strong as asked."""
     right = step.answer_loss
     monkeypatch.setattr(step, "answer_loss", lambda *args: right(*args) / 4)
-    long = {"stop__steps": 220, "stop__measure_steps": 50, "compute__dtype": "float64"}
+    long = {"stop__steps": 120, "stop__measure_steps": 50, "compute__dtype": "float64"}
     with pytest.raises(AssertionError):
         assert_equals_plain_torch([trial("decay", seed=seed, **long) for seed in range(4)], tolerance=1e-10)
 
@@ -301,7 +304,7 @@ def test_uneven_layers_are_exact(shape, mode, dtype):
 
 @pytest.mark.parametrize("shape", UNEVEN)
 def test_uneven_layers_equal_plain_torch_in_double_precision(shape):
-    long = {"stop__steps": 220, "stop__measure_steps": 50, "compute__dtype": "float64"}
+    long = {"stop__steps": 120, "stop__measure_steps": 50, "compute__dtype": "float64"}
     assert_equals_plain_torch(mlp(*shape, **long)[:2], tolerance=1e-10)
 
 

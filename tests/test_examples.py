@@ -21,10 +21,10 @@ MODULES = [
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
+def folder(tmp_path_factory, ray_address):
     """A folder with the results of the smallest sweep, as examples find it."""
     folder = tmp_path_factory.mktemp("examples")
-    memsweep.launch("smoke", folder / "results")
+    memsweep.launch("smoke", folder / "results", address=ray_address)
     return folder
 
 

@@ -17,10 +17,10 @@ from memsweep.spec.sweep_files import load_sweep
 
 
 @pytest.fixture(scope="module")
-def launched(tmp_path_factory):
+def launched(tmp_path_factory, ray_address):
     """The results of a real launch."""
     folder = tmp_path_factory.mktemp("launched") / "results"
-    memsweep.launch("smoke", folder, limit=4)
+    memsweep.launch("smoke", folder, limit=4, address=ray_address)
     return folder
 
 
@@ -57,13 +57,13 @@ def test_a_renamed_part_is_told_its_name(store):
     assert finding.is_wrong and name in finding.message
 
 
-def test_a_part_that_was_cut_off_is_wrong_and_launching_again_mends_it(store):
+def test_a_part_that_was_cut_off_is_wrong_and_launching_again_mends_it(store, ray_address):
     content = part(store).read_bytes()
     part(store).write_bytes(content[:100])
     finding = found(store)["part"]
     assert finding.is_wrong and "Move it out of the folder" in finding.message
     part(store).rename(store.results / "damaged.parquet")  # as it says
-    assert memsweep.launch("smoke", store.results, limit=4).unfinished == 0
+    assert memsweep.launch("smoke", store.results, limit=4, address=ray_address).unfinished == 0
     assert list(inspect(store)) == []
 
 
@@ -77,7 +77,7 @@ def test_half_written_files_are_harmless(store):
     assert all("launch deletes" in finding.message for finding in findings) and "2 files" in findings[0].message
     for path in store.results.rglob(".*.tmp"):
         os.utime(path, (0, 0))
-    memsweep.launch("smoke", store.results, limit=5)
+    memsweep.launch("smoke", store.results, limit=4)  # all of them have ended: Ray is not started
     assert not list(store.results.rglob(".*.tmp"))
 
 
@@ -113,7 +113,7 @@ def test_what_workers_left_goes_with_the_next_launch(store, name, content, what,
     path.write_bytes(content)
     finding = found(store)[what]
     assert not finding.is_wrong and words in finding.message
-    memsweep.launch("smoke", store.results, limit=5)
+    memsweep.launch("smoke", store.results, limit=4)  # all of them have ended: Ray is not started
     assert not path.exists() and list(inspect(store)) == []
 
 

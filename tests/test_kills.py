@@ -9,7 +9,8 @@ import pytest
 import memsweep
 from memsweep.results.storage.store import Store
 from memsweep.spec.schema import SCHEMAS
-from tests.test_launch import memsweep_, start, workers_of
+from tests.test_interruptions import start, workers_of
+from tests.test_launch import memsweep_
 
 KILLS = 20
 SWEEP = [

@@ -22,10 +22,10 @@ def memsweep(*arguments):
 
 
 @pytest.fixture(scope="module")
-def address(tmp_path_factory, tracked):
+def address(tmp_path_factory, tracked, ray_address):
     """Of the smoke sweep's runs, at a server of the test's own."""
     results = tmp_path_factory.mktemp("results")
-    memsweep("launch", "smoke", "--results", results)
+    memsweep("launch", "smoke", "--results", results, "--address", ray_address)
     memsweep("track", "--results", results)
     command = [sys.executable, "-m", "memsweep", "ui", "--results", results, "--port", free_port()]
     with subprocess.Popen(list(map(str, command)), stdout=subprocess.PIPE, text=True) as ui:

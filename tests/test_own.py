@@ -427,7 +427,6 @@ SWEEP = Sweep("scales", BASE, axes={"own.scale": (1, 0.5)}, seeds=(0, 1))
 """
 
 
-@pytest.mark.alone
 def test_a_launch_trains_each_value_and_refuses_another_type(tmp_path, monkeypatch):
     (tmp_path / "my_own_lab.py").write_text(LAB)
     (tmp_path / "scales.py").write_text(SWEEP)

@@ -9,12 +9,13 @@ import tomllib
 import pytest
 import yaml
 from typer.main import get_command
+from typer.testing import CliRunner
 
 from docs import reference
 from memsweep.cli.app import app
 from memsweep.spec.config import FIELDS
 from memsweep.spec.schema import SCHEMAS
-from tests.pages import NAMES, PAGES, ROOT, anchors, blocks, shell
+from tests.pages import NAMES, PAGES, ROOT, anchors, blocks
 from tests.test_imports import ROOMS
 
 WRITTEN = "".join(
@@ -77,7 +78,7 @@ def test_these_pages_have_every_option_column_and_field():
         assert {name for name in schema.names if f"| `{name}` |" not in part} == set(), table
     for command in app.registered_commands:
         part = pages["commands.md"].partition(f"## `memsweep {command.callback.__name__}`")[2].partition("\n## ")[0]
-        helped = shell(f"COLUMNS=200 memsweep {command.callback.__name__} --help", ROOT).stdout
+        helped = CliRunner().invoke(app, [command.callback.__name__, "--help"], env={"COLUMNS": "200"}).stdout
         options = set(re.findall(r"--[a-z-]+", helped.partition("Options:")[2]))
         assert options and {option for option in options if option not in part} == set(), command.callback.__name__
         assert "Example: memsweep " in part

@@ -74,9 +74,9 @@ def sweep(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory, sweep):
+def undisturbed(tmp_path_factory, sweep, ray_address):
     results = tmp_path_factory.mktemp("undisturbed")
-    ended = memsweep_("launch", sweep, "--results", results)
+    ended = memsweep_("launch", sweep, "--results", results, "--address", ray_address)
     assert ended.returncode == 0, ended.stderr
     assert "tiny_capacity: Largest data.examples fitted in 50% of the seeds: model.width=2: " in ended.stderr
     return results
@@ -96,7 +96,7 @@ def test_rounds_are_in_the_tables_and_status_tells_what_was_found(undisturbed, s
     assert header.startswith('"trial_id"') and missing == []
 
 
-def test_a_killed_search_goes_on_to_the_same_trials(undisturbed, sweep, tmp_path):
+def test_a_killed_search_goes_on_to_the_same_trials(undisturbed, sweep, tmp_path, ray_address):
     driver = subprocess.Popen(command("launch", sweep, "--results", tmp_path), stderr=subprocess.PIPE, text=True)
     until = time.monotonic() + 240
     while round_at(tmp_path) < 2:
@@ -104,7 +104,7 @@ def test_a_killed_search_goes_on_to_the_same_trials(undisturbed, sweep, tmp_path
         time.sleep(0.1)
     driver.send_signal(signal.SIGKILL)
     driver.communicate()
-    ended = memsweep_("launch", sweep, "--results", tmp_path)
+    ended = memsweep_("launch", sweep, "--results", tmp_path, "--address", ray_address)
     assert ended.returncode == 0, ended.stderr
     for table in ("trials", "steps"):
         mine, theirs = (rows(place, table, {"pack_id"}) for place in (tmp_path, undisturbed))
@@ -119,12 +119,15 @@ def round_at(results):
     return int(said.split()[1].rstrip(":")) if said.startswith("round") else 0
 
 
-def test_a_budget_of_trials_ends_a_search_cleanly_and_the_next_launch_goes_on(undisturbed, sweep, tmp_path):
-    part = memsweep_("launch", sweep, "--results", tmp_path, "--budget", "20trials")
+def test_a_budget_of_trials_ends_a_search_cleanly_and_the_next_launch_goes_on(
+    undisturbed, sweep, tmp_path, ray_address
+):
+    launch = ("launch", sweep, "--results", tmp_path, "--address", ray_address)
+    part = memsweep_(*launch, "--budget", "20trials")
     assert part.returncode == 0, part.stderr
     assert len(memsweep.table("trials", tmp_path)) == 20
     assert "tiny_capacity: round 2" in part.stderr
-    rest = memsweep_("launch", sweep, "--results", tmp_path)
+    rest = memsweep_(*launch)
     assert rest.returncode == 0, rest.stderr
     assert rows(tmp_path, "trials", {"pack_id"}).equals(rows(undisturbed, "trials", {"pack_id"}))
 

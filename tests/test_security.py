@@ -95,9 +95,9 @@ def test_how_another_cluster_is_asked_leaves_the_environment_as_it_was(needs_tok
     assert os.environ.get("RAY_AUTH_MODE") == before
 
 
-def test_a_results_folder_holds_formats_that_run_nothing(tmp_path):
+def test_a_results_folder_holds_formats_that_run_nothing(tmp_path, ray_address):
     """Also with the checkpoint of a pack that did not end."""
-    memsweep.launch("smoke", tmp_path, limit=2)
+    memsweep.launch("smoke", tmp_path, limit=2, address=ray_address)
     running = run_pack(Pack(load_sweep("smoke").trials[2:5], 3), Store(tmp_path))
     next(running)
     running.close()

@@ -152,8 +152,8 @@ def trial_runs_so_far(client):
 # Processes.
 
 
-def test_a_launch_is_followed_to_its_end_by_a_process_that_ends(tmp_path):
-    launched = memsweep_("launch", "smoke", "--results", tmp_path, MLFLOW_TRACKING_URI="")
+def test_a_launch_is_followed_to_its_end_by_a_process_that_ends(tmp_path, ray_address):
+    launched = memsweep_("launch", "smoke", "--results", tmp_path, "--address", ray_address, MLFLOW_TRACKING_URI="")
     assert launched.returncode == 0, launched.stderr
     last = launched.stderr.splitlines()[-1]
     assert f"sqlite:///{tmp_path}/mlflow.db" in last and f"memsweep ui --results {tmp_path}" in last

@@ -377,7 +377,7 @@ def test_an_empty_table_wants_nothing(store):
     assert store.current("wanted").schema.names == SCHEMAS["wanted"].names and overview(store) == []
 
 
-def test_a_sweep_file_is_wanted_whole_under_a_limit(tmp_path):
-    report = memsweep.launch("smoke", tmp_path, limit=2, tracking_uri="none")
+def test_a_sweep_file_is_wanted_whole_under_a_limit(tmp_path, ray_address):
+    report = memsweep.launch("smoke", tmp_path, limit=2, tracking_uri="none", address=ray_address)
     assert (report.wanted, report.ran, report.missing, report.unfinished) == (12, 2, 10, 0)
     assert len(memsweep.table("wanted", tmp_path)) == len(load_sweep("smoke").trials) == 12

@@ -12,7 +12,8 @@ from memsweep.results.storage.store import LockedError, Store, StoreError
 from tests.cluster.test_storage import TINY, assert_identical, holder, reference, wait_for_trials
 from tests.processes import free_port
 from tests.test_compaction import fill, reads_beside
-from tests.test_launch import memsweep_, start
+from tests.test_interruptions import start
+from tests.test_launch import memsweep_
 
 __all__ = ["reference"]  # a fixture
 

@@ -19,7 +19,8 @@ from memsweep.spec.schema import SCHEMAS
 from tests.cases import ended, step
 from tests.cluster.object_store import ENVIRONMENT
 from tests.test_compaction import fill, reads_beside
-from tests.test_launch import TINY, memsweep_, rows, start
+from tests.test_interruptions import start
+from tests.test_launch import TINY, memsweep_, rows
 
 ROOT = Path(__file__).parents[2]
 
