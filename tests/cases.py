@@ -62,6 +62,13 @@ RANDOM_SEQUENCES: dict[str, Any] = {
     "data.label_scheme": "random",
     "data.classes": 3,
 }
+GPT: dict[str, Any] = {**RECURRENT, "model.family": "transformer", "model.depth": 2, "model.heads": 2}
+RESIDUAL: dict[str, Any] = {
+    **{"model.family": "resnet", "model.depth": 1, "model.width": 4},
+    **{"optimizer.momentum": 0.9, "optimizer.learning_rate": 0.02},
+}
+MUP: dict[str, Any] = {"model.parametrization": "mup", "model.base_width": 4, "model.width": 12}
+AUTOCAST: dict[str, Any] = {"compute.autocast": "bfloat16"}
 
 CASES: dict[str, dict[str, Any]] = {
     "sgd": {},
@@ -96,6 +103,8 @@ CASES: dict[str, dict[str, Any]] = {
         **{"own.decay": 0.01, "optimizer.clip": 0.5, "regularization.dropout": 0.2},
     },
     "own schedule": {"optimizer.momentum": 0.9, "optimizer.schedule": "tests.cases:warm", "own.steps": 3},
+    "averaged": {"optimizer.averaging": 0.9, "optimizer.momentum": 0.9},
+    "averaged, own buffers": {"optimizer.averaging": 0.5, "model.family": "tests.cases:Normalized"},
     "clip": {"optimizer.clip": 0.5},
     "dropout": {"regularization.dropout": 0.3},
     "input dropout": {"regularization.input_dropout": 0.2},
@@ -132,6 +141,27 @@ CASES: dict[str, dict[str, Any]] = {
         "model.family": "tests.cases:HalfFrozen",
         "regularization.weight_decay": 0.1,
     },
+    "own resnet": {"model.family": "tests.own_networks:ResNet", "optimizer.momentum": 0.9},
+    "own transformer": {  # not by Adam: attention ignores the keys' bias, whose gradient is rounding alone
+        **{"model.family": "tests.own_networks:Transformer", "model.depth": 1},
+        **{"optimizer.momentum": 0.9, "optimizer.learning_rate": 0.02},
+    },
+    "own gpt, sam": {"optimizer.name": "sam", "model.family": "tests.own_networks:GPT", "model.depth": 1},
+    "layer norm": {"model.norm": "layer", "optimizer.momentum": 0.9},
+    "layer norm, dropout": {**ADAMW, "model.norm": "layer", "regularization.dropout": 0.2},
+    "batch norm": {"model.norm": "batch", "optimizer.momentum": 0.9},
+    "random features": {
+        **{"model.frozen_layers": 1, "model.depth": 1, "model.width": 48, "model.initialization": "he"},
+        **{"optimizer.momentum": 0.9, "regularization.weight_decay": 0.001},
+    },
+    "mup": {
+        **{**MUP, "model.norm": "layer", "optimizer.momentum": 0.9, "optimizer.learning_rate": 0.02},
+        **{"regularization.weight_decay": 0.01, "optimizer.clip": 1.0},
+    },
+    "mup, adamw": {**ADAMW, **MUP, "regularization.weight_decay": 0.1, "optimizer.schedule": "cosine"},
+    "autocast": {**AUTOCAST, "model.norm": "layer", "optimizer.momentum": 0.9, "regularization.dropout": 0.1},
+    "autocast, adversarial": {**AUTOCAST, "regularization.adversarial": 0.3, "data.noise_fraction": 1.0},
+    "autocast, cnn": {**IMAGES, **AUTOCAST},
     "linear": {"model.depth": 0},
     "deep tanh": {"model.depth": 3, "model.activation": "tanh", "model.initialization": "glorot"},
     "wide": {"model.width": 41, "model.depth": 1, "model.activation": "gelu"},
@@ -163,6 +193,8 @@ CASES: dict[str, dict[str, Any]] = {
     "cnn": {**IMAGES, "optimizer.momentum": 0.9, "regularization.weight_decay": 0.001},
     "cnn, dropout": {**IMAGES, "data.input_dim": 363, "regularization.dropout": 0.2},
     "cnn, adversarial": {**IMAGES, "regularization.adversarial": 0.5},
+    "resnet": {**RESIDUAL, "model.norm": "batch", "regularization.weight_decay": 0.001},
+    "resnet, group norm": {**RESIDUAL, "model.norm": "group", "regularization.dropout": 0.2},
     "lstm, copy": {**COPY, "model.cell": "lstm"},
     "pru_a+plus_out, copy": {**COPY, "model.cell": "pru_a+plus_out", "model.depth": 2},
     "pru_c+plus_state, recall": {**RECURRENT, **RECALL, "model.cell": "pru_c+plus_state"},
@@ -196,7 +228,14 @@ CASES: dict[str, dict[str, Any]] = {
     "irnn, random sequences": {**RECURRENT, **RANDOM_SEQUENCES, "model.cell": "irnn"},
     "attention, strings": {**RECURRENT, **STRINGS, "model.family": "attention", "regularization.label_smoothing": 0.1},
     "attention, recall": {**RECURRENT, **RECALL, "model.family": "attention", "model.width": 32},
+    "transformer, strings": {**GPT, **STRINGS, "regularization.dropout": 0.1},
+    "transformer, recall": {**GPT, **RECALL, "model.heads": 4},
+    "autocast, transformer": {**GPT, **STRINGS, **AUTOCAST},
+    "transformer, mup": {**GPT, **STRINGS, **MUP, "optimizer.name": "nesterov"},
+    "transformer, digits by rows": {**GPT, "data.task": "digits", "data.sequence_length": 8, "model.depth": 1},
 }
+SINGLE = {case for case, fields in CASES.items() if "compute.autocast" in fields}
+"""Cases that have no double precision."""
 
 
 class Normalized(nn.Module):

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from memsweep.engine.nn import models
-from tests.bench import convolution, cost_a_trial, exactness, scale, sequence_step, work
+from tests.bench import convolution, cost_a_trial, exactness, network_step, scale, sequence_step, work
 
 
 def test_costs_of_a_straight_line_are_its_slope_and_flat():
@@ -79,3 +79,13 @@ def test_the_plain_cell_of_the_benchmark_is_the_engines(cell):
             plain.state.weight.copy_(ours.cells[0].recurrent)
         x = torch.randn(5, 56, generator=torch.Generator().manual_seed(0))
         assert torch.allclose(plain(x), ours(x), atol=1e-5)
+
+
+@pytest.mark.parametrize("network", network_step.NETWORKS)
+def test_every_network_of_the_step_benchmark_trains_in_each_way(network, monkeypatch):
+    monkeypatch.setattr(network_step, "SECONDS", 0.0)
+    monkeypatch.setattr(network_step, "ROUNDS", 1)
+    small = {**network_step.NETWORKS[network], "model.width": 8}
+    times = network_step.measure(small, 2, "cpu")
+    assert set(times) == {"plain", "serial", "fused"}
+    assert min(times.values()) > 0

@@ -51,9 +51,9 @@ def test_a_name_of_several_meanings_names_each():
     "name, rest",
     [
         ("optimizer.warmup", "optimizer has name, learning_rate, momentum"),
-        ("model.heads", "model has family, width, depth"),
+        ("model.kernels", "model has family, width, depth"),
         ("warmup", "Groups: data, model"),
-        ("heads", "Groups: data, model"),
+        ("kernels", "Groups: data, model"),
         ("x", "Groups: data, model"),
     ],
 )

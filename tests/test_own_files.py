@@ -139,8 +139,8 @@ def test_bytes_are_pixels_and_keep_their_shape() -> None:
         np.savez(name, x=pixels, label=CLASSES)
     grey, colour = tasks.load(of("grey.npz")), tasks.load(of("last.npz"))
     np.testing.assert_array_equal(grey.inputs * np.float32(255), PIXELS[grey.source_index].reshape(30, -1))
-    assert tasks.image_of(of("grey.npz")) == (1, 14, 12)
-    assert tasks.image_of(of("last.npz")) == (3, 14, 12)
+    assert tasks.image_of(of("grey.npz", model__family="cnn")) == (1, 14, 12)
+    assert tasks.image_of(of("last.npz", model__family="cnn")) == (3, 14, 12)
     np.testing.assert_array_equal(colour.inputs, np.tile(grey.inputs, (1, 3)))  # channel by channel
     assert tasks.remarks([of("grey.npz")]) == []
 
@@ -150,7 +150,7 @@ def test_a_column_of_lists_is_an_input_of_their_shape() -> None:
     pa.parquet.write_table(
         pa.table({"x": pa.array(lists, pa.list_(pa.list_(pa.uint8()))), "label": CLASSES}), "m.parquet"
     )
-    assert tasks.image_of(of("m.parquet")) == (1, 11, 11)
+    assert tasks.image_of(of("m.parquet", model__family="cnn")) == (1, 11, 11)
     data = tasks.load(of("m.parquet"))
     np.testing.assert_array_equal(data.inputs * np.float32(255), PIXELS[data.source_index, :11, :11].reshape(30, -1))
 
@@ -210,7 +210,11 @@ def png(pixels: Any) -> bytes:
 def test_a_folders_images_and_official_parts_are_read(write: Callable[[Path], None], names: tuple[str, ...]) -> None:
     write(Path("folder"))
     data = tasks.load(of("folder"))
-    assert (data.classes, data.class_labels, tasks.image_of(of("folder"))) == (3, names, (1, 14, 12))
+    assert (data.classes, data.class_labels, tasks.image_of(of("folder", model__family="cnn"))) == (
+        3,
+        names,
+        (1, 14, 12),
+    )
     images = {tuple(row): i for i, row in enumerate(PIXELS.reshape(ROWS, -1).tolist())}
     for inputs, labels, rows in (
         (data.inputs, data.labels, range(40)),
@@ -231,7 +235,7 @@ def test_images_in_folders_of_classes_alone_are_split_by_the_seed() -> None:
     Path("folder", "cat", ".DS_Store").write_bytes(b"\0")
     data = tasks.load(of("folder"))
     assert data.class_labels == ("a c", "cat", "dog")
-    assert tasks.image_of(of("folder")) == (3, 14, 12)  # one of them has colours
+    assert tasks.image_of(of("folder", model__family="cnn")) == (3, 14, 12)  # one of them has colours
     assert len(data.inputs) + len(data.held_out_inputs) == 50
 
 

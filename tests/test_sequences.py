@@ -156,7 +156,7 @@ def test_what_a_task_cannot_do_is_refused_with_its_rule(fields, rule):
         ({"model.cell": "none"}, "needs a cell; set model.cell to one of rnn"),
         ({"model.cell": "pru_b+plus_state"}, "must be one of"),
         ({"model.family": "mlp"}, "model.family = 'mlp', model.cell = 'lstm'"),
-        ({"model.family": "mlp", "model.cell": "none"}, "set model.family to recurrent or attention"),
+        ({"model.family": "mlp", "model.cell": "none"}, "set model.family to recurrent, attention or transformer"),
         ({"data.noise_kind": "labels"}, "has targets, no labels"),
         ({"regularization.input_noise": 0.1}, "inputs of the task are tokens; set regularization.input_noise to 0"),
         (

@@ -28,8 +28,8 @@ from memsweep.spec.seeds import generator
 
 CROPPED_PIXELS = 2
 """Pixels that a convolutional network crops at each side of an image."""
-SMALLEST_SIDE = 11
-"""Smallest side of an image in pixels that can be cropped and pooled twice."""
+SMALLEST_SIDES = {"cnn": 11, "resnet": 4}
+"""Family of networks that read images -> smallest side in pixels: cnn crops and pools twice, resnet halves twice."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -167,12 +167,14 @@ def remarks(trials: Iterable[TrialConfig]) -> list[str]:
     custom_trials = [trial for trial in trials if is_custom(trial) or is_file(trial.data.task)]
     firsts = {trial.data.task: trial for trial in reversed(custom_trials)}
     sentences = [text for trial in reversed(firsts.values()) for text in facts_of(*splits.key_of(trial)).custom.remarks]
-    for task in dict.fromkeys(trial.data.task for trial in custom_trials if trial.model.family == "cnn"):
-        channels, side, _ = image_of(firsts[task])
+    images = {(trial.data.task, trial.model.family): trial for trial in custom_trials if reads_images(trial)}
+    for (task, family), trial in images.items():
+        channels, side, _ = image_of(trial)
         if channels > 1 and not is_file(task):
             sentences.append(
-                f"data.task = {task!r}: model.family = 'cnn' reads inputs channel first, as [R, {channels}, {side}, "
-                f"{side}]: of images [R, {side}, {side}, {channels}] return images.transpose(0, 3, 1, 2), flattened."
+                f"data.task = {task!r}: model.family = {family!r} reads inputs channel first, as [R, {channels}, "
+                f"{side}, {side}]: of images [R, {side}, {side}, {channels}] return images.transpose(0, 3, 1, 2), "
+                "flattened."
             )
     return sentences
 
@@ -189,35 +191,42 @@ def target_count(config: TrialConfig) -> int:
     return facts_of(*splits.key_of(config)).targets
 
 
-def image_shape(input_dim: int) -> tuple[int, int]:
+def image_shape(input_dim: int, family: str = "cnn") -> tuple[int, int]:
     """Returns (channels, side) of an example as a square image, channel first.
 
-    Raises DataError if input_dim is not that of a square image with 1 or 3 channels.
+    Raises DataError if input_dim is not that of a square image with 1 or 3 channels that the family can read.
 
     >>> image_shape(784), image_shape(3072)
     ((1, 28), (3, 32))
     """
     for channels in (1, 3):  # no number is both n * n and 3 * n * n
         side = isqrt(input_dim // channels)
-        if channels * side * side == input_dim and side >= SMALLEST_SIDE:
+        if channels * side * side == input_dim and side >= SMALLEST_SIDES[family]:
             return channels, side
     raise DataError(
-        f"model.family = 'cnn' with {input_dim} inputs: needs square images with sides of {SMALLEST_SIDE} pixels or "
-        "more, in 1 or 3 channels; use mnist5k, mnist, fashion_mnist, cifar10, or a task with 784 or 3072 inputs."
+        f"model.family = {family!r} with {input_dim} inputs: needs square images with sides of "
+        f"{SMALLEST_SIDES[family]} pixels or more, in 1 or 3 channels; use mnist5k, mnist, fashion_mnist, cifar10, or "
+        "a task with 784 or 3072 inputs."
     )
+
+
+def reads_images(config: TrialConfig) -> bool:
+    """Returns whether a trial's network reads its inputs as images."""
+    return config.model.family in SMALLEST_SIDES
 
 
 def image_of(config: TrialConfig) -> tuple[int, int, int]:
     """Returns (channels, height, width) of a trial's examples as images.  Raises DataError if they are no images."""
     facts = facts_of(*splits.key_of(config))
+    family = config.model.family
     if len(facts.shape) != 3:
-        channels, side = image_shape(facts.inputs)
+        channels, side = image_shape(facts.inputs, family)
         return channels, side, side
     channels, height, width = facts.shape
-    if min(height, width) < SMALLEST_SIDE:
+    if min(height, width) < SMALLEST_SIDES[family]:
         raise DataError(
-            f"model.family = 'cnn' with images of {width}x{height} pixels: needs sides of {SMALLEST_SIDE} pixels or "
-            "more; use larger images."
+            f"model.family = {family!r} with images of {width}x{height} pixels: needs sides of "
+            f"{SMALLEST_SIDES[family]} pixels or more; use larger images."
         )
     return channels, height, width
 
@@ -237,7 +246,7 @@ def check(config: TrialConfig) -> list[str]:
         problems.append(f"data.task = {config.data.task!r}: all labels are equal; needs 2 classes or more.")
     if sentence := noise.problem(classes, config):
         problems.append(sentence)
-    if config.model.family == "cnn":
+    if reads_images(config):
         try:
             image_of(config)
         except DataError as error:

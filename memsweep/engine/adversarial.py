@@ -14,8 +14,7 @@ from torch import Tensor
 
 from memsweep.engine.nn.losses import cross_entropy
 from memsweep.engine.train import streams
-from memsweep.engine.train.evaluation import numbers_of
-from memsweep.engine.train.lifting import call, lifted_gradient
+from memsweep.engine.train.lifting import call, lifted_gradient, under_autocast
 from memsweep.engine.train.optim import Tensors
 from memsweep.engine.train.program import Program
 from memsweep.engine.train.state import State
@@ -70,7 +69,8 @@ def training_inputs(program: Program, state: State, inputs: Tensor, keys: Tensor
     keys: [M], of the step.
     """
     keys = streams.subkeys(keys, ATTACK)
-    result = search(climber(program, numbers_of(state)), inputs, state.examples.input_range, keys, TRAINING_ITERATIONS)
+    numbers = {**state.parameters, **state.buffers}
+    result = search(climber(program, numbers), inputs, state.examples.input_range, keys, TRAINING_ITERATIONS)
     return result.inputs
 
 
@@ -94,6 +94,6 @@ def _climb_alone(program: Program, inputs: Tensor, labels: Tensor) -> tuple[Tens
     """For the single member whose numbers the program's modules hold."""
     with torch.enable_grad():
         x = inputs[0].detach().requires_grad_()
-        logits = program.evaluated(x)
+        logits = under_autocast(program, program.evaluated, x)
         (gradient,) = torch.autograd.grad(cross_entropy(logits, labels[0], None), x)
     return gradient[None], logits.detach()[None]

@@ -93,10 +93,12 @@ def program_key(trial: TrialConfig) -> tuple[Any, ...]:
     # rare fields enter only where they differ from the default, so that stored program names stay valid
     compute = (trial.regularization.penalty, trial.compute.matmul)
     special: tuple[str, ...] = (optimizer.objective, "perturbed" if model.perturbation else "")
-    if ":" in model.family:  # a user's network may read any field of the model, and all members share one module
-        special += tuple(f"{name}={getattr(model, name)}" for name in _OTHERS if getattr(model, name) != _DEFAULT[name])
+    # a user's network may read any field of the model, and all members share one module
+    read = (*_LATER, *_OTHERS) if ":" in model.family else _LATER
+    special += tuple(f"{name}={getattr(model, name)}" for name in read if getattr(model, name) != _DEFAULT[name])
+    special += ("autocast",) if trial.compute.autocast != "none" else ()
     special += tuple(f"own.{name}={value!r}" for name, value in vars(trial.own).items())
-    if model.family == "cnn" and (image := tasks.image_of(trial))[1:] != (image[1],) * 2:
+    if tasks.reads_images(trial) and (image := tasks.image_of(trial))[1:] != (image[1],) * 2:
         special += (f"{image[1]}x{image[2]}",)
     special += ("targets",) * (not form.is_graded)
     steps = (form.kind, form.vocabulary, form.given_steps, form.positions, optimizer.truncation)
@@ -112,7 +114,9 @@ def program_key(trial: TrialConfig) -> tuple[Any, ...]:
 
 _OTHERS = ("gate_bias", "initialization")
 """Fields of the model that do not affect the program of a built-in network."""
-_DEFAULT = {name: getattr(Model(), name) for name in _OTHERS}
+_LATER = ("heads", "norm", "frozen_layers", "parametrization", "base_width")
+"""Fields of the model that came after the first programs were named."""
+_DEFAULT = {name: getattr(Model(), name) for name in (*_OTHERS, *_LATER)}
 
 
 def program_name(trial: TrialConfig) -> str:
@@ -134,7 +138,8 @@ def describe(trial: TrialConfig) -> str:
     with suppress(DataError):  # a file that has changed, in a worker that has not read it
         sizes = tasks.shape(trial)
     model, optimizer = trial.model, trial.optimizer
-    hidden = [f"({model.width})"] if model.family == "cnn" else [model.width] * model.depth
+    images = {"cnn": 1, "resnet": model.depth}  # family -> its numbers of channels
+    hidden = [f"({model.width})"] * images[model.family] if model.family in images else [model.width] * model.depth
     layers = "-".join(map(str, [sizes[0], *hidden, sizes[1]]))
     update = f"{optimizer.name} batch={optimizer.batch_size}"
     steps = trial.data.sequence_length

@@ -18,6 +18,7 @@ from memsweep.run.policy import isolation, protocols
 from memsweep.run.policy.execution_plan import ExecutionPlan, compile_seconds, guessed_seconds, saved_seconds
 from memsweep.spec import processors
 from memsweep.spec.config import ConfigError, TrialConfig, imported
+from memsweep.spec.fields import sizes
 from memsweep.spec.search import objectives
 from memsweep.spec.search.rounds import Search
 from memsweep.spec.sweep import SweepError
@@ -105,6 +106,8 @@ def check(trials: Sequence[TrialConfig], searches: Iterable[Search] = ()) -> lis
             imported(path)
         except ConfigError as error:
             problems += error.problems
+    models = dict.fromkeys(trial.model for trial in trials)
+    problems += [problem for model in models for problem in sizes.problems(model)]
     problems += protocols.problems(trials)
     if not problems and any(map(tasks.target_count, sources.values())):
         problems += [

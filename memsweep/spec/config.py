@@ -30,6 +30,8 @@ LATER_FIELDS = (
     *("data.vocabulary", "data.items", "model.gate_bias", "optimizer.truncation", "stop.solve", "probe_steps"),
     *("model.perturbation", "optimizer.objective", "optimizer.alpha", "optimizer.radius"),
     *("data.label", "data.split", "data.content"),
+    *("model.heads", "model.norm", "model.frozen_layers", "model.parametrization", "model.base_width"),
+    *("optimizer.averaging", "compute.autocast"),
 )
 """Fields that older tables lack: at their defaults they are left out of the hash, so that trial ids stay the same."""
 RECORDED = ("probes", "probe_steps", "metrics")

@@ -21,8 +21,9 @@ TASK_SIZES = {
 LABEL_SCHEMES = ("task", "random", "unique")
 LABEL_NOISE = ("labels", "wrong_labels")
 NOISE_KINDS = ("none", *LABEL_NOISE, "gaussian_inputs", "shuffled_pixels", "random_pixels")
-SEQUENCE_FAMILIES = ("recurrent", "attention")
-FAMILIES = ("mlp", "cnn", *SEQUENCE_FAMILIES)
+SEQUENCE_FAMILIES = ("recurrent", "attention", "transformer")
+FAMILIES = ("mlp", "cnn", "resnet", *SEQUENCE_FAMILIES)
+NORMS = ("none", "layer", "batch", "group")
 PLUS = ("plus_out", "plus_cand", "plus_state")
 _PRU = tuple(f"pru_{kind}{plus}" for kind in "abcd" for plus in ("", *(f"+{name}" for name in PLUS)))
 CELLS = ("rnn", "irnn", "ugrnn", "gru", "lstm", *(cell for cell in _PRU if cell != "pru_b+plus_state"))
@@ -30,10 +31,15 @@ CELLS = ("rnn", "irnn", "ugrnn", "gru", "lstm", *(cell for cell in _PRU if cell 
 ACTIVATIONS = ("relu", "tanh", "gelu", "sigmoid", "identity", "leaky_relu", "hardtanh")
 INITIALIZATIONS = ("default", "he", "glorot", "orthogonal", "memorizer", "interpolating")
 OPTIMIZERS = ("sgd", "nesterov", "sam", "rmsprop", "adam", "adamw", "muon")
+ADAM_LIKE = ("adam", "adamw")
+PARAMETRIZED = ("sgd", "nesterov", *ADAM_LIKE)
+"""Optimizers whose rates the parametrization mup knows."""
+PARAMETRIZATIONS = ("standard", "mup")
 WITHOUT_MOMENTUM = ("adam", "adamw")
 """Optimizers that use `optimizer.betas` instead of `optimizer.momentum`."""
 OBJECTIVES = ("cross_entropy", "squared")
 DTYPES = ("float32", "float64")
+AUTOCASTS = ("none", "bfloat16")
 MATMULS = ("highest", "high", "medium")
 PROBES = (
     "class_sensitivity",

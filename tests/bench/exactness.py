@@ -26,7 +26,7 @@ from memsweep.engine.train.program import MODES
 from memsweep.spec.config import TrialConfig
 from memsweep.spec.options import DTYPES, OPTIMIZERS
 from tests.bench import machine
-from tests.cases import CASES, SMALL
+from tests.cases import CASES, SINGLE, SMALL
 
 MANY = 64
 FEW = 3
@@ -153,7 +153,8 @@ def shapes(options: argparse.Namespace, compiled: bool) -> Iterator[Training]:
 def cases(options: argparse.Namespace, compiled: bool) -> Iterator[Training]:
     for name in options.cases:
         if not compiled or name in COMPILED_CASES:
-            variants = {dtype: {"compute.dtype": dtype} for dtype in options.dtypes}
+            dtypes = [dtype for dtype in options.dtypes if name not in SINGLE or dtype == "float32"]
+            variants = {dtype: {"compute.dtype": dtype} for dtype in dtypes}
             yield Training(name, {**SMALL, **CASES[name]}, variants, (FEW, MANY))
 
 

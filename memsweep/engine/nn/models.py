@@ -13,9 +13,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from memsweep.data import tasks
-from memsweep.engine.nn import memorizer
+from memsweep.engine.nn import memorizer, parametrization
+from memsweep.engine.nn.residual import ResNet, in_single_precision, is_normalization, normalization
 from memsweep.engine.nn.sequence_models import SEQUENCE_MODELS, Hidden, Recurrent, unchanged
 from memsweep.spec.config import ConfigError, TrialConfig, imported
+from memsweep.spec.fields import sizes
 from memsweep.spec.fields.groups import Model
 from memsweep.spec.fields.own import bound
 from memsweep.spec.mends import is_uneven
@@ -42,6 +44,7 @@ EVEN = 8
 class MLP(nn.Module):
     """`depth` hidden layers of `width` units with one nonlinearity, then a linear read-out.
 
+    `model.norm` normalizes a layer's sums before the nonlinearity.
     forward: inputs [B, D] -> logits [B, K]; `hidden` is applied to the output of each hidden layer.
     """
 
@@ -49,6 +52,8 @@ class MLP(nn.Module):
         super().__init__()
         sizes = [input_dim, *[model.width] * model.depth, classes]
         self.layers = nn.ModuleList(nn.Linear(i, o) for i, o in pairwise(sizes))
+        norms = model.depth if model.norm != "none" else 0
+        self.norms = nn.ModuleList(normalization(model.norm, model.width) for _ in range(norms))
         self.activation = ACTIVATIONS[model.activation]
 
     def forward(self, inputs: Tensor, hidden: Hidden = unchanged) -> Tensor:
@@ -56,7 +61,8 @@ class MLP(nn.Module):
         h = inputs
         *hidden_layers, readout = self.layers
         for number, layer in enumerate(hidden_layers):
-            h = hidden(self.activation(layer(h)), number)
+            h = layer(h)
+            h = hidden(self.activation(self.norms[number](h) if self.norms else h), number)
         logits: Tensor = readout(h)
         return logits
 
@@ -178,9 +184,12 @@ def build(config: TrialConfig, input_dim: int, classes: int) -> nn.Module:
     A family given as an import path is called as `Class(config.model, input_dim, classes)`; its forward takes
     inputs [B, D] and returns logits [B, K]. If it also takes `hidden`, it supports dropout and noise on hidden units.
     A class with a parameter `own` is given own=config.own.
-    Raises ConfigError where regularization of hidden units is not supported, or the first weights can't be constructed.
+    Raises ConfigError where sizes do not fit each other, regularization of hidden units is not supported, or the first
+    weights can't be constructed.
     """
     model, family = config.model, config.model.family
+    if problems := sizes.problems(model):
+        raise ConfigError(problems)
     with torch.random.fork_rng(devices=[]):
         # torch.manual_seed would also record a stack for each missing kind of device: 150 us and more
         torch.default_generator.manual_seed(key(config.stream_seed("init"), "init"))
@@ -189,19 +198,29 @@ def build(config: TrialConfig, input_dim: int, classes: int) -> nn.Module:
             module = SEQUENCE_MODELS[family](model, tasks.form(config), config.optimizer.truncation)
         elif family == "cnn":
             module = CNN(model, tasks.image_of(config), classes)
+        elif family == "resnet":
+            module = ResNet(model, tasks.image_of(config), classes, ACTIVATIONS[model.activation])
         else:
             module = (MLP if family == "mlp" else bound(imported(family), config.own))(model, input_dim, classes)
         _initialize(module, model)
+    if model.family in FAMILIES:
+        parametrization.scale_first_weights(module, model)
     regularization = config.regularization
     if (regularization.dropout or regularization.hidden_noise) and not takes_hidden(module):
         raise ConfigError(
             [f"model.family = {config.model.family!r}: regularization of hidden units needs forward(inputs, hidden)."]
         )
     module = module.to(dtype(config))
+    if model.family in FAMILIES and autocast(config):
+        for layer in filter(is_normalization, module.modules()):
+            layer.register_forward_pre_hook(in_single_precision)
     if isinstance(module, MLP) and model.initialization == "memorizer":
         _memorize(module, config, classes)
     if isinstance(module, MLP) and model.initialization == "interpolating":
         _interpolate(module, config, classes)
+    if isinstance(module, MLP):
+        for part in chain(module.layers[: model.frozen_layers], module.norms[: model.frozen_layers]):
+            part.requires_grad_(False)
     if model.perturbation:
         _perturb(module, model.perturbation, generator(config.stream_seed("init"), "init/perturbation"))
     return module
@@ -210,6 +229,11 @@ def build(config: TrialConfig, input_dim: int, classes: int) -> nn.Module:
 def dtype(config: TrialConfig) -> torch.dtype:
     """Returns the precision of a trial's weights and activations."""
     return torch.float64 if config.compute.dtype == "float64" else torch.float32
+
+
+def autocast(config: TrialConfig) -> torch.dtype | None:
+    """Returns the precision of a network's products under torch.autocast; None: without autocast."""
+    return torch.bfloat16 if config.compute.autocast == "bfloat16" else None
 
 
 def trained(module: nn.Module) -> dict[str, nn.Parameter]:

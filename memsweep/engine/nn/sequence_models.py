@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from memsweep.data.form import Form
+from memsweep.engine.nn import parametrization
 from memsweep.engine.nn.cells import Carried, Cell, Gate
 from memsweep.spec.fields.groups import Model
 
@@ -121,7 +122,8 @@ class Attention(nn.Module):
         width = model.width
         self.enter = nn.Embedding(form.vocabulary, width) if form.vocabulary else nn.Linear(form.features, width)
         self.position = nn.Parameter(torch.empty(form.steps, width))
-        self.blocks = nn.ModuleList(Block(width) for _ in range(model.depth))
+        heads = width // HEAD_UNITS if width % HEAD_UNITS == 0 else 1
+        self.blocks = nn.ModuleList(Block(width, heads) for _ in range(model.depth))
         self.norm = nn.LayerNorm(width)
         self.readout = nn.Linear(width, form.outputs)
         for name, parameter in self.named_parameters():
@@ -132,6 +134,13 @@ class Attention(nn.Module):
 
     def forward(self, inputs: Tensor, hidden: Hidden = unchanged) -> Tensor:
         """Returns the read-out of the last positions."""
+        x = self.embedded(inputs)
+        for number, block in enumerate(self.blocks):
+            x = hidden(block(x), number)
+        return self.answers(x)
+
+    def embedded(self, inputs: Tensor) -> Tensor:
+        """Returns what the first block reads, [B, T, H]."""
         form = self.form
         if form.vocabulary:
             x = self.enter(inputs.long())
@@ -139,19 +148,50 @@ class Attention(nn.Module):
             x = self.enter(inputs.reshape(len(inputs), form.given_steps, form.features))
         if form.given_steps < form.steps:
             x = functional.pad(x, (0, 0, 0, form.steps - form.given_steps))
-        x = x + self.position
+        embedded: Tensor = x + self.position
+        return embedded
+
+    def answers(self, x: Tensor) -> Tensor:
+        """Returns the read-out of the last positions of the last block's output."""
+        answers: Tensor = self.readout(self.norm(x[:, -self.form.positions :]))
+        return answers[:, 0] if self.form.kind == "label" else answers
+
+
+class Transformer(Attention):
+    """GPT-2 (Radford et al. 2019) at any size: `depth` blocks, `heads` heads, a context of all steps.
+
+    As Attention, with this number of heads, and with first weights of layers that end in a sum smaller by
+    sqrt(2 depth), as many as there are sums. `hidden` is applied where GPT-2 has dropout: to the embeddings, and to
+    each branch before it is added, [B, T, H].
+    """
+
+    def __init__(self, model: Model, form: Form, truncation: int = 0):
+        super().__init__(model, form, truncation)
+        scale = parametrization.attention_scale(model)
+        self.blocks = nn.ModuleList(Block(model.width, model.heads, scale) for _ in range(model.depth))
+        for name, parameter in self.blocks.named_parameters():
+            if parameter.dim() > 1:
+                is_added = name.endswith(("leave.weight", "narrow.weight"))
+                nn.init.normal_(parameter, std=0.02 / (2 * model.depth) ** 0.5 if is_added else 0.02)
+            elif name.endswith("bias"):
+                nn.init.zeros_(parameter)
+
+    def forward(self, inputs: Tensor, hidden: Hidden = unchanged) -> Tensor:
+        """Returns the read-out of the last positions."""
+        x = hidden(self.embedded(inputs), 0)
         for number, block in enumerate(self.blocks):
-            x = hidden(block(x), number)
-        answers: Tensor = self.readout(self.norm(x[:, -form.positions :]))
-        return answers[:, 0] if form.kind == "label" else answers
+            assert isinstance(block, Block)
+            x = x + hidden(block.attended(x), 2 * number + 1)
+            x = x + hidden(block.dense(x), 2 * number + 2)
+        return self.answers(x)
 
 
 class Block(nn.Module):
     """Causal self-attention, then two dense layers, each added to its input.  forward: [B, T, H] -> [B, T, H]."""
 
-    def __init__(self, width: int):
+    def __init__(self, width: int, heads: int, scale: float | None = None):
         super().__init__()
-        self.heads = width // HEAD_UNITS if width % HEAD_UNITS == 0 else 1
+        self.heads, self.scale = heads, (width // heads) ** -0.5 if scale is None else scale
         self.norm_attention, self.norm_dense = nn.LayerNorm(width), nn.LayerNorm(width)
         self.query_key_value = nn.Linear(width, 3 * width)
         self.leave = nn.Linear(width, width)
@@ -159,17 +199,30 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Returns the block's output, [B, T, H]."""
+        x = x + self.attended(x)
+        return x + self.dense(x)
+
+    def attended(self, x: Tensor) -> Tensor:
+        """Returns the branch of attention."""
         steps, width = x.shape[-2:]
         query, key, value = (
             part.unflatten(-1, (self.heads, -1)).transpose(-2, -3)
             for part in self.query_key_value(self.norm_attention(x)).split(width, -1)
         )
         later = torch.ones(steps, steps, dtype=torch.bool, device=x.device).triu(1)
-        scores = (query @ key.mT) * (width // self.heads) ** -0.5
+        scores = (query @ key.mT) * self.scale
         weights = scores.masked_fill(later, float("-inf")).softmax(-1)
-        x = x + self.leave((weights @ value).transpose(-2, -3).flatten(-2))
-        dense: Tensor = self.narrow(functional.gelu(self.widen(self.norm_dense(x))))
-        return x + dense
+        branch: Tensor = self.leave((weights @ value).transpose(-2, -3).flatten(-2))
+        return branch
+
+    def dense(self, x: Tensor) -> Tensor:
+        """Returns the branch of the two dense layers."""
+        branch: Tensor = self.narrow(functional.gelu(self.widen(self.norm_dense(x))))
+        return branch
 
 
-SEQUENCE_MODELS: dict[str, Callable[[Model, Form, int], nn.Module]] = {"recurrent": Recurrent, "attention": Attention}
+SEQUENCE_MODELS: dict[str, Callable[[Model, Form, int], nn.Module]] = {
+    "recurrent": Recurrent,
+    "attention": Attention,
+    "transformer": Transformer,
+}

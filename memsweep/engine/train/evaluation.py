@@ -9,11 +9,11 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
-from torch.func import functional_call, vmap
+from torch.func import vmap
 
 from memsweep.data import sequences
 from memsweep.data.form import Form
-from memsweep.engine.train import compilation, metrics, optim
+from memsweep.engine.train import compilation, draws, metrics, optim
 from memsweep.engine.train.lifting import call
 from memsweep.engine.train.metrics import MetricValue
 from memsweep.engine.train.optim import Tensors
@@ -136,8 +136,8 @@ def _ends(state: State, counts: Mapping[str, np.ndarray]) -> tuple[np.ndarray, n
 
 
 def numbers_of(state: State) -> Tensors:
-    """Returns parameters and buffers by name, [M, *shape]."""
-    return {**state.parameters, **state.buffers}
+    """Returns parameters, averaged where they are averaged, and buffers by name, [M, *shape]."""
+    return {**state.parameters, **state.averages, **state.buffers}
 
 
 @torch.no_grad()
@@ -202,10 +202,14 @@ def of_members(
 ) -> Tensor:
     """Returns a function's result for each member's numbers and inputs, in the program's mode.  inputs: [M, ...]."""
     if program.mode == "serial":
-        members = [{name: value[m] for name, value in numbers.items()} for m in range(len(inputs))]
-        return torch.stack([function(*pair) for pair in zip(members, inputs, strict=True)])
-    results: Tensor = vmap(function)(numbers, inputs)
-    return results
+        results = []
+        for m, x in enumerate(inputs):
+            if program.is_own:  # which may draw in evaluation too; then numbers must not depend on what ran before
+                draws.seed(0, program.device)
+            results.append(function({name: value[m] for name, value in numbers.items()}, x))
+        return torch.stack(results)
+    lifted: Tensor = vmap(function)(numbers, inputs)
+    return lifted
 
 
 def layers_of(program: Program, numbers: Tensors, inputs: Tensor) -> tuple[list[Tensor], Tensor]:
@@ -216,7 +220,7 @@ def layers_of(program: Program, numbers: Tensors, inputs: Tensor) -> tuple[list[
         layers.append(h)
         return h
 
-    outputs: Tensor = functional_call(program.evaluated, numbers, (inputs,), {"hidden": keep})
+    outputs = call(program, program.evaluated, numbers, inputs, hidden=keep)
     return layers, outputs
 
 

@@ -2,30 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from contextlib import nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, grad_and_value, vmap
 
+from memsweep.engine.train.draws import Replay
 from memsweep.engine.train.optim import Tensors
 from memsweep.engine.train.program import Program
 from memsweep.engine.train.state import map_tensors
 
 
-def call(program: Program, module: nn.Module, numbers: Tensors, inputs: Tensor, **changes: Any) -> Tensor:
+def call(
+    program: Program,
+    module: nn.Module,
+    numbers: Tensors,
+    inputs: Tensor,
+    drawn: Iterable[Tensor] = (),
+    **changes: Any,
+) -> Tensor:
     """Returns the output of one member's module with these numbers; buffers that it replaces are replaced in `numbers`.
 
+    drawn: random numbers that the module draws itself, one draw after another.
     Where a sub-module has several names, torch's functional_call would leave numbers of a call in the module.
     """
-    if not program.places:
-        answer: Tensor = functional_call(module, numbers, (inputs,), changes)
-        return answer
-    given = {place: numbers[name] for place, name in program.places}
-    answer = functional_call(module, given, (inputs,), changes, tie_weights=False)
-    numbers.update({name: given[name] for name in numbers})
+    given = {place: numbers[name] for place, name in program.places} or numbers
+    with Replay(iter(drawn)) if program.draws.is_replaced else nullcontext():
+        answer = under_autocast(
+            program, functional_call, module, given, (inputs,), changes, tie_weights=given is numbers
+        )
+    if given is not numbers:
+        numbers.update({name: given[name] for name in numbers})
     return answer
+
+
+def under_autocast(program: Program, network: Callable[..., Tensor], *args: Any, **changes: Any) -> Tensor:
+    """Returns a network's output: under torch.autocast, in single precision, if the program has a type for it."""
+    if program.autocast is None:
+        return network(*args, **changes)
+    # without the cache of casts, which would outlive a call of vmap
+    with torch.autocast(program.device.type, program.autocast, cache_enabled=False):
+        return network(*args, **changes).to(program.dtype)
 
 
 def lifted_gradient(program: Program, loss: Callable[..., tuple[Tensor, Any]], wanted: Any, *others: Any) -> Any:

@@ -5,11 +5,13 @@ It shares with the engine only the order of examples and the random numbers of r
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.optim import swa_utils
 
 from memsweep.data import sequences, tasks
 from memsweep.engine import adversarial
@@ -25,7 +27,7 @@ from memsweep.spec.seeds import key
 
 
 def train(trial: TrialConfig, steps: int, device: str | torch.device = "cpu") -> tuple[nn.Module, list[float]]:
-    """Returns the module after `steps` steps, and the norms of the gradients on the way."""
+    """Returns the module after `steps` steps, with averaged weights if configured, and the norms of the gradients."""
     program = trainer.compose([trial])
     trainer.set_precision(program)
     state = trainer.init(program, [trial])
@@ -36,14 +38,20 @@ def train(trial: TrialConfig, steps: int, device: str | torch.device = "cpu") ->
     if program.form.kind != "label":
         wanted = torch.tensor(data.targets).to(device, program.dtype if program.form.kind == "values" else torch.int64)
     optimizers = plain_optimizers.optimizers(model, trial)
+    averaged = None
+    if o.averaging:
+        averaged = swa_utils.AveragedModel(model, multi_avg_fn=swa_utils.get_ema_multi_avg_fn(o.averaging))
     norms = []
     for step in range(steps):
         for optimizer in optimizers:
-            own_optimizers.set_rate(optimizer, o.learning_rate * trial.rate_factor(step))
+            rate = o.learning_rate * trial.rate_factor(step)
+            own_optimizers.set_rate(optimizer, rate)
+            for group in optimizer.param_groups if trial.model.parametrization == "mup" else ():
+                group["lr"] = rate * group["factor"]
         step_key = _step_key(trial, step).to(device)
         places = _places(trial, program, step_key)
         x, y = regularizers.applied(places[0], inputs[order[step]][None])[0], wanted[order[step]]
-        attacked = _critical_samples(model, x, step_key, data.input_range) if r.adversarial else None
+        attacked = _critical_samples(trial, model, x, step_key, data.input_range) if r.adversarial else None
         if trial.model.family not in FAMILIES or own_optimizers.is_own(o.name):
             torch.manual_seed(int(step_key))
         backward = partial(_backward, model, trial, x, y, places[1:], attacked)
@@ -53,7 +61,9 @@ def train(trial: TrialConfig, steps: int, device: str | torch.device = "cpu") ->
         norms.append(float(nn.utils.clip_grad_norm_(model.parameters(), o.clip or float("inf"))))
         for optimizer in optimizers:
             optimizer.step()
-    return model, norms
+        if averaged:
+            averaged.update_parameters(model)
+    return averaged.module if averaged else model, norms
 
 
 def _backward(
@@ -68,7 +78,8 @@ def _loss(
     model: nn.Module, trial: TrialConfig, x: Tensor, y: Tensor, hidden: list[Perturbation], attacked: Tensor | None
 ) -> Tensor:
     r = trial.regularization
-    logits = _forward(model, x, hidden)
+    forward = partial(_forward, model, places=hidden)
+    logits = _cast(trial, forward, x)
     if (function := own_loss(trial)) is not None:
         loss = function(logits, y, x).mean()
     elif trial.optimizer.objective == "squared":
@@ -76,7 +87,7 @@ def _loss(
     else:
         loss = _task_loss(logits, y, r.label_smoothing)
     if attacked is not None:
-        other = _task_loss(_forward(model, attacked, hidden), y, r.label_smoothing)
+        other = _task_loss(_cast(trial, forward, attacked), y, r.label_smoothing)
         loss = (1 - r.adversarial) * loss + r.adversarial * other
     if r.penalty_strength:
         loss = loss + r.penalty_strength * bound(imported(r.penalty), trial.own)(
@@ -99,22 +110,25 @@ def _step_key(trial: TrialConfig, step: int) -> Tensor:
     return streams.subkeys(torch.tensor([key(trial.stream_seed("order"), "order/noise")]), step)
 
 
-def _critical_samples(model: nn.Module, inputs: Tensor, step_key: Tensor, input_range: float) -> Tensor:
+def _critical_samples(
+    trial: TrialConfig, model: nn.Module, inputs: Tensor, step_key: Tensor, input_range: float
+) -> Tensor:
     """LASS as in the paper, [B, D]: the first place in the box with a different prediction, or the input."""
+    forward = partial(_cast, trial, model)
     keys = streams.subkeys(step_key, adversarial.ATTACK)
     model.eval()
     with torch.no_grad():
-        reference = model(inputs).argmax(1)
+        reference = forward(inputs).argmax(1)
     moved, samples, unhit = inputs.clone(), inputs.clone(), torch.ones_like(reference, dtype=torch.bool)
     radius = adversarial.RADIUS * input_range
     for i in range(adversarial.TRAINING_ITERATIONS):
         x = moved.clone().requires_grad_()
-        (gradient,) = torch.autograd.grad(functional.cross_entropy(model(x), reference), x)
+        (gradient,) = torch.autograd.grad(functional.cross_entropy(forward(x), reference), x)
         noise = streams.normal(streams.subkeys(keys, i), inputs.numel()).view(inputs.shape).to(inputs.dtype)
         moved = moved + input_range * (adversarial.ALPHA * gradient.sign() + adversarial.BETA * noise)
         moved = moved.clamp(inputs - radius, inputs + radius)
         with torch.no_grad():
-            hit = (model(moved).argmax(1) != reference) & unhit
+            hit = (forward(moved).argmax(1) != reference) & unhit
         samples[hit], unhit = moved[hit], unhit & ~hit
     model.train()
     return samples
@@ -137,6 +151,12 @@ def _places(trial: TrialConfig, program: Program, step_key: Tensor) -> list[Pert
     ]
 
 
+def _cast(trial: TrialConfig, forward: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """A forward pass, under torch.autocast if configured."""
+    with torch.autocast(x.device.type, torch.bfloat16, enabled=trial.compute.autocast == "bfloat16"):
+        return forward(x).to(x.dtype)
+
+
 def _forward(model: nn.Module, x: Tensor, places: list[Perturbation]) -> Tensor:
     """The forward pass: an MLP layer by layer, recurrent layers step by step, other networks by their forward."""
     hidden = {"hidden": lambda h, layer: regularizers.applied(places[layer], h[None])[0]} if any(places) else {}
@@ -146,7 +166,8 @@ def _forward(model: nn.Module, x: Tensor, places: list[Perturbation]) -> Tensor:
         logits: Tensor = model(x, **hidden)
         return logits
     *layers, readout = model.layers
-    for layer, place in zip(layers, places, strict=True):
-        x = regularizers.applied(place, model.activation(layer(x))[None])[0]
+    for number, (layer, place) in enumerate(zip(layers, places, strict=True)):
+        h = model.norms[number](layer(x)) if model.norms else layer(x)
+        x = regularizers.applied(place, model.activation(h)[None])[0]
     read: Tensor = readout(x)
     return read

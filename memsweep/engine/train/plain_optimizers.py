@@ -3,24 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.optim import SGD, Adam, AdamW, Optimizer, RMSprop
 
+from memsweep.engine.nn import models, parametrization
 from memsweep.engine.train import own_optimizers
 from memsweep.spec.config import TrialConfig
 
 
 def optimizers(model: nn.Module, trial: TrialConfig) -> list[Optimizer]:
-    """Returns the optimizers of a trial, each for its part of the parameters; built-in ones have a single group."""
+    """Returns the optimizers of a trial, each for its part of the parameters.
+
+    Built-in ones have a single group; with mup a group a parameter, which has the `factor` of its rate.
+    """
     o, decay = trial.optimizer, trial.regularization.weight_decay
-    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    trained = models.trained(model)
+    parameters: list[Any] = [parameter for parameter in model.parameters() if parameter.requires_grad]
     if (pair := own_optimizers.pair_of(trial)) is not None:
         names = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
         return [Pure(dict(zip(names, parameters, strict=True)), pair, o.learning_rate)]
     if own_optimizers.is_own(o.name):
         return [own_optimizers.build(trial, parameters)]
+    if factors := parametrization.rate_factors(model, trial.model, o.name):
+        parameters = [{"params": [value], "factor": factors[name]} for name, value in trained.items()]
     beta1, beta2 = o.betas
 
     def adamw(some: Iterable[Tensor]) -> Optimizer:

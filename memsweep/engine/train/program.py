@@ -11,12 +11,14 @@ from torch import Tensor, nn
 
 from memsweep.data import tasks
 from memsweep.data.form import Form
-from memsweep.engine.nn import models
-from memsweep.engine.train import own_optimizers
+from memsweep.engine.nn import models, parametrization
+from memsweep.engine.train import draws, own_optimizers
+from memsweep.engine.train.draws import Draws
 from memsweep.engine.train.own_optimizers import Pair
 from memsweep.spec.config import TrialConfig, imported
 from memsweep.spec.fields.groups import Model
 from memsweep.spec.fields.own import NO_FIELDS, OwnFields, bound
+from memsweep.spec.options import FAMILIES
 
 Penalty = Callable[[dict[str, Tensor], Tensor, Tensor], Tensor]
 """A user's regularizer of one member: (parameters by name, inputs [B, D], logits [B, K]) -> a scalar."""
@@ -46,12 +48,15 @@ class Program(NamedTuple):
     places: tuple[tuple[str, str], ...]  # as `models.places`; empty unless a sub-module has several names
     model: Model
     matmul: str  # precision of float32 products, as torch.set_float32_matmul_precision names it
+    autocast: torch.dtype | None = None  # of a network's products
     objective: str = "cross_entropy"  # of labels
     loss: Loss | None = None  # in place of a built-in objective
     pair: Pair | None = None  # in place of a built-in optimizer
     has_objects: bool = False  # each member has an optimizer object, of a class that the user names
     penalty: Penalty | None = None
     own: OwnFields = NO_FIELDS  # which the module and the functions may read
+    draws: Draws = Draws()  # of a user's module that is lifted
+    rate_factors: tuple[tuple[str, float], ...] = ()  # of trained parameters, by name; empty where all are 1
     mode: str = "fused"
     compiled: bool = False  # the step is one compiled program instead of torch's operations one by one
 
@@ -60,6 +65,11 @@ class Program(NamedTuple):
         """Returns what distinguishes programs of a process, without modules, since each pack builds new modules."""
         return self[2:]
 
+    @property
+    def is_own(self) -> bool:
+        """Returns whether the module is a user's."""
+        return self.model.family not in FAMILIES
+
 
 def compose(
     trials: Sequence[TrialConfig], device: str = "cpu", *, mode: str = "fused", compiled: bool = False
@@ -67,14 +77,25 @@ def compose(
     """Returns the program of these trials, which agree in all fields of `packing.program_key`.
 
     mode: one of MODES; members with a user's optimizer always follow in turn.
-    compiled: ignored in the mode serial, for a pair of functions, and where compiling would unroll steps of sequences.
+    compiled: ignored in the mode serial, for a pair of functions, where compiling would unroll the steps of sequences,
+    where the module draws random numbers itself, and under autocast, whose compiled rounding is not examined.
     """
     first = trials[0]
     mode = "serial" if own_optimizers.is_own(first.optimizer.name) else mode
     input_dim, classes = tasks.shape(first)
     module = models.build(first, input_dim, classes).train()
     pair = own_optimizers.pair_of(first)
-    compiled = compiled and mode == "fused" and first.model.family != "recurrent" and pair is None
+    dtype = models.dtype(first)
+    example = torch.zeros(first.optimizer.batch_size, input_dim, dtype=dtype)
+    own_draws = _own_draws(module, example) if first.model.family not in FAMILIES and mode == "fused" else Draws()
+    compiled = (
+        compiled
+        and mode == "fused"
+        and first.model.family != "recurrent"
+        and pair is None
+        and not own_draws.is_replaced
+        and not models.autocast(first)
+    )
     if mode == "serial":
         models.use_kernels(module)
     models.even_out(module, first)
@@ -85,8 +106,7 @@ def compose(
     ):  # recurrent: also because the rounding of the library's product depends on M
         models.speed_up_narrow_layers(module)
     penalty = first.regularization.penalty
-    dtype = models.dtype(first)
-    hidden_shapes = _hidden_shapes(evaluated, (first.optimizer.batch_size, input_dim), dtype)
+    hidden_shapes = _hidden_shapes(evaluated, example)
     return Program(
         module=module.to(device),
         evaluated=evaluated.to(device),
@@ -103,12 +123,15 @@ def compose(
         places=models.places(module) if models.has_aliases(module) else (),
         model=first.model,
         matmul=first.compute.matmul,
+        autocast=models.autocast(first),
         objective=first.optimizer.objective,
         loss=own_loss(first),
         pair=pair,
         has_objects=own_optimizers.is_own(first.optimizer.name),
         penalty=None if penalty == "none" else bound(imported(penalty), first.own),
         own=first.own,
+        draws=own_draws,
+        rate_factors=_rate_factors(module, first),
         mode=mode,
         compiled=compiled,
     )
@@ -132,11 +155,23 @@ def strengths(trial: TrialConfig) -> dict[str, float]:
         "adversarial": r.adversarial,
         "penalty_strength": r.penalty_strength,
         "clip": trial.optimizer.clip,
+        "averaging": trial.optimizer.averaging,
         "perturbation": trial.model.perturbation,
     }
 
 
-def _hidden_shapes(module: nn.Module, shape: tuple[int, int], dtype: torch.dtype) -> tuple[tuple[int, ...], ...]:
+def _rate_factors(module: nn.Module, trial: TrialConfig) -> tuple[tuple[str, float], ...]:
+    factors = parametrization.rate_factors(module, trial.model, trial.optimizer.name)
+    return tuple((name, factors[name]) for name in models.trained(module) if factors)
+
+
+def _own_draws(module: nn.Module, example: Tensor) -> Draws:
+    """The draws of a user's module, from running it once."""
+    changes = {"hidden": lambda h, _layer: h} if models.takes_hidden(module) else {}
+    return draws.recorded(module, example, **changes)
+
+
+def _hidden_shapes(module: nn.Module, example: Tensor) -> tuple[tuple[int, ...], ...]:
     """Shapes of the activations that one member passes to `hidden`, from running it once."""
     if not models.takes_hidden(module):
         return ()
@@ -147,5 +182,5 @@ def _hidden_shapes(module: nn.Module, shape: tuple[int, int], dtype: torch.dtype
         return h
 
     with torch.no_grad():
-        module(torch.zeros(shape, dtype=dtype), hidden=record)
+        module(example, hidden=record)
     return tuple(shapes)

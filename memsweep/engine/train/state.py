@@ -67,6 +67,7 @@ class State(NamedTuple):
         Tensors  # name -> [M, *shape], values that a module changes itself, such as statistics, and frozen parameters
     )
     moments: dict[str, Any]  # the optimizer's own, dicts of tensors [M, *shape]
+    averages: Tensors  # name -> [M, *shape], of parameters over the steps; empty without averaging
     examples: Examples
     history: History
     coefficients: Coefficients  # each [M]
@@ -107,6 +108,7 @@ def init(program: Program, trials: Sequence[TrialConfig]) -> State:
         parameters=stacked,
         buffers=_stacked(program, buffers),
         moments=_moments(program, stacked),
+        averages={name: value.clone() for name, value in stacked.items()} if "averaging" in program.uses else {},
         examples=examples,
         history=_no_history(examples, program.dtype),
         coefficients=_coefficients(program, members),

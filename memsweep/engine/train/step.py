@@ -6,6 +6,7 @@ Works only on tensors of all members, so that the whole step can be compiled.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -16,12 +17,11 @@ from memsweep.engine import adversarial
 from memsweep.engine.nn import models
 from memsweep.engine.nn.losses import answer_loss
 from memsweep.engine.nn.regularizers import Perturbation, applied, perturbation
-from memsweep.engine.train import optim, own_optimizers, streams
-from memsweep.engine.train.lifting import call, lifted_gradient
+from memsweep.engine.train import draws, optim, own_optimizers, streams
+from memsweep.engine.train.lifting import call, lifted_gradient, under_autocast
 from memsweep.engine.train.optim import Tensors
 from memsweep.engine.train.program import Program
 from memsweep.engine.train.state import State, map_tensors, rows_of
-from memsweep.spec.options import FAMILIES
 
 
 class Batch(NamedTuple):
@@ -31,6 +31,7 @@ class Batch(NamedTuple):
     rate: Tensor  # [M], learning rates
     keys: Tensor  # [M] int64, of the step's noise and dropout
     corrections: Tensor  # [M, 2] float64, of Adam's moments, which begin at zero; read by optim.CORRECTED alone
+    shares: Tensor  # [M], of the new weights in the average; 1: the average is the new weights
 
 
 class Sample(NamedTuple):
@@ -41,6 +42,7 @@ class Sample(NamedTuple):
     hidden: tuple[Perturbation, ...]  # of each hidden layer
     strengths: Tensors  # regularizer -> [M]
     critical: Tensors  # "inputs": [M, B, D], critical samples; empty without adversarial training
+    drawn: tuple[Tensor, ...]  # by a user's module itself, in the order of its draws; in the mode `serial` it draws
 
 
 def train_step(program: Program, state: State, batch: Batch) -> Tensor:
@@ -56,29 +58,47 @@ def train_step(program: Program, state: State, batch: Batch) -> Tensor:
     critical = {}
     if "adversarial" in program.uses:
         critical["inputs"] = adversarial.training_inputs(program, state, inputs, batch.keys)
-    sample = Sample(inputs, wanted, hidden, state.strengths, critical)
+    first, nearby = _drawn(program, batch.keys, forwards=1 + bool(critical))
+    sample = Sample(inputs, wanted, hidden, state.strengths, critical, first)
     # losses are means per member, not over members, which would divide every gradient by M
-    if program.mode == "serial" and (program.model.family not in FAMILIES or program.has_objects):
-        # for random numbers that a user's module or optimizer draws itself, as nn.Dropout does
-        torch.manual_seed(int(batch.keys[0]))
     gradients = _gradients(program, state, sample)
     if program.optimizer == "sam":
-        gradients = _gradients_nearby(program, state, sample, gradients)
+        gradients = _gradients_nearby(program, state, sample._replace(drawn=nearby), gradients)
     norms = optim.gradient_norms(gradients)
     coefficients = state.coefficients._replace(rate=batch.rate)
     if "clip" in program.uses:
         optim.clip_(gradients, norms, coefficients.clip)
+    _update(program, state, gradients, coefficients, batch.corrections)
+    for name, average in state.averages.items():
+        average.lerp_(state.parameters[name], batch.shares.view(-1, *[1] * (average.dim() - 1)))
+    return norms
+
+
+def _update(
+    program: Program, state: State, gradients: Tensors, coefficients: optim.Coefficients, corrections: Tensor
+) -> None:
+    """Moves the parameters in place, those with the same factor of the rate together."""
     if program.has_objects:
         (member,), (step,) = state.members, state.step.tolist()
         assert member.optimizer is not None
         rate = member.trial.optimizer.learning_rate * member.trial.rate_factor(step)  # not rounded to the dtype
         own_optimizers.update_(member.optimizer, state.parameters, gradients, rate)
-        return norms
+        return
     if program.pair is not None:
-        _pure_update_(program, state, gradients, batch.rate)
-        return norms
-    optim.update_(program.optimizer, state.parameters, gradients, state.moments, coefficients, batch.corrections)
-    return norms
+        _pure_update_(program, state, gradients, coefficients.rate)
+        return
+    if not program.rate_factors:
+        optim.update_(program.optimizer, state.parameters, gradients, state.moments, coefficients, corrections)
+        return
+    for factor in dict.fromkeys(factor for _, factor in program.rate_factors):
+        names = {name for name, own_factor in program.rate_factors if own_factor == factor}
+        parameters, *moments = (
+            {name: value for name, value in tensors.items() if name in names}
+            for tensors in (state.parameters, *state.moments.values())
+        )
+        scaled = coefficients._replace(rate=coefficients.rate * factor)
+        parts = dict(zip(state.moments, moments, strict=True))
+        optim.update_(program.optimizer, parameters, gradients, parts, scaled, corrections)
 
 
 def _pure_update_(program: Program, state: State, gradients: Tensors, rate: Tensor) -> None:
@@ -95,6 +115,21 @@ def _pure_update_(program: Program, state: State, gradients: Tensors, rate: Tens
     else:
         parameters, moments = vmap(update)(*given)
     map_tensors(lambda old, new: old.copy_(new), (state.parameters, state.moments), (parameters, moments))
+
+
+def _drawn(program: Program, keys: Tensor, forwards: int) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+    """The numbers that a user's module draws itself, for the first gradient of a step and for SAM's second.
+
+    In the mode `serial` the module draws them, from torch's generator, which is seeded here, as for a user's optimizer.
+    """
+    if program.mode == "serial":
+        if program.is_own or program.has_objects:
+            draws.seed(int(keys[0]), program.device)
+        return (), ()
+    gradients = 2 if program.optimizer == "sam" else 1
+    numbers = draws.drawn(program.draws, keys, gradients * forwards, program.device)
+    size = forwards * len(program.draws.each)
+    return numbers[:size], numbers[size:]
 
 
 def hold(module: nn.Module, one: State) -> None:
@@ -132,10 +167,10 @@ def _gradients_nearby(program: Program, state: State, sample: Sample, gradients:
 
 def _lifted_gradients(program: Program, state: State, sample: Sample) -> Tensors:
     def loss(parameters: Tensors, buffers: Tensors, sample: Sample) -> tuple[Tensor, Tensors]:
-        numbers = {**parameters, **buffers}
+        numbers, drawn = {**parameters, **buffers}, iter(sample.drawn)
 
         def forward(inputs: Tensor, **changes: Any) -> Tensor:
-            return call(program, program.module, numbers, inputs, **changes)
+            return call(program, program.module, numbers, inputs, drawn, **changes)
 
         value = member_loss(program, forward, {name: numbers[name] for name in program.names}, sample)
         return value, {name: numbers[name] for name in buffers}
@@ -149,7 +184,8 @@ def _lifted_gradients(program: Program, state: State, sample: Sample) -> Tensors
 def _gradients_alone(program: Program, _state: State, sample: Sample) -> Tensors:
     parameters: Tensors = dict(models.trained(program.module))
     every: Tensors = dict(program.module.named_parameters())
-    loss = member_loss(program, program.module, every, map_tensors(lambda tensor: tensor[0], sample))
+    forward = partial(under_autocast, program, program.module)
+    loss = member_loss(program, forward, every, map_tensors(lambda tensor: tensor[0], sample))
     gradients = torch.autograd.grad(loss, list(parameters.values()), materialize_grads=True)
     return {name: gradient[None] for name, gradient in zip(parameters, gradients, strict=True)}
 

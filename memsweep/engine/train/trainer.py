@@ -84,7 +84,7 @@ def train(program: Program, state: State, steps: int) -> tuple[State, Tensor]:
         program.device
     )
     set_precision(program)
-    batch = Batch(index, rates, noise, moment_corrections(program, state, steps))
+    batch = Batch(index, rates, noise, moment_corrections(program, state, steps), new_shares(program, state, steps))
     norms = _in_turn(program, state, batch) if program.mode == "serial" else _together(program, state, batch)
     _synchronize(program)
     return state._replace(step=state.step + steps), norms
@@ -168,6 +168,16 @@ def moment_corrections(program: Program, state: State, steps: int) -> Tensor:
             betas = member.trial.optimizer.betas
             values[:, m] = [optim.corrections(betas, done + s) for s in range(1, steps + 1)]
     return torch.from_numpy(values).to(program.device)
+
+
+def new_shares(program: Program, state: State, steps: int) -> Tensor:
+    """Returns the shares of the new weights in each member's average at the next steps, [steps, M].
+
+    1 without averaging, and at a member's first step, as torch.optim.swa_utils.AveragedModel.
+    """
+    decays = np.array([member.trial.optimizer.averaging for member in state.members])
+    is_first = state.step + np.arange(steps)[:, None] == 0
+    return torch.from_numpy(np.where(is_first, 1.0, 1 - decays)).to(program.device, program.dtype)
 
 
 def _synchronize(program: Program) -> None:

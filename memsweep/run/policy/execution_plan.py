@@ -56,6 +56,7 @@ STEP_BYTES = 4 << 20
 """Memory that one step of a sequence keeps for the backward pass, for all members of a recurrent pack: this much stays
 in the caches and makes each operation long. A member step of an RNN of 16 units takes 0.78 ms with 1 MiB and 0.49 with
 2.3 MiB, of an LSTM of 32 units 1.9 with 1 MiB and 1.2 with 4 MiB; wider cells are bounded by their weights."""
+CONVOLUTIONAL = ("cnn", "resnet")
 KERNEL_WIDTH = 192
 """From this width on, the library's LSTM, one member at a time, is as fast as fused members on a CPU."""
 IN_TURN_SLOTS = 8
@@ -240,7 +241,7 @@ def _is_worth_measuring(trials: Sequence[TrialConfig], workers: int) -> bool:
         return True
     if first.regularization.penalty != "none":
         return True
-    if first.model.family == "cnn":
+    if first.model.family in CONVOLUTIONAL:
         return len(trials) > 1
     return sum(trial.budget for trial in trials) * guessed_seconds(first) / workers > WORTH_CALIBRATING_SECONDS
 
@@ -259,7 +260,7 @@ def guessed_seconds(trial: TrialConfig) -> float:
 
 def _has_better_kernel(model: Model) -> bool:
     """Returns whether the library's kernels, one member at a time, are faster than a fused pack on a CPU."""
-    return model.family == "cnn" or (model.cell == "lstm" and model.width >= KERNEL_WIDTH)
+    return model.family in CONVOLUTIONAL or (model.cell == "lstm" and model.width >= KERNEL_WIDTH)
 
 
 def _slots(trial: TrialConfig, device: str) -> int:
@@ -276,6 +277,8 @@ def _weight_count(trial: TrialConfig) -> int:
     """Returns about how many weights a step's products read."""
     input_dim, classes = tasks.shape(trial)
     model = trial.model
+    if model.family == "resnet":  # every stage takes as many operations, for weights that every place reads
+        return 54 * model.depth * model.width**2 * input_dim + 4 * model.width * classes
     if model.family in SEQUENCE_FAMILIES:
         return model.width * (classes + 12 * model.depth * model.width)
     return sum(i * o for i, o in pairwise([input_dim, *[model.width] * model.depth, classes]))

@@ -9,6 +9,7 @@ from memsweep.spec.fields.field_spec import checked, choice, number
 from memsweep.spec.fields.schedules import ALLOWED, is_schedule
 from memsweep.spec.options import (
     ACTIVATIONS,
+    AUTOCASTS,
     CELLS,
     DTYPES,
     FAMILIES,
@@ -17,8 +18,10 @@ from memsweep.spec.options import (
     LABEL_SCHEMES,
     MATMULS,
     NOISE_KINDS,
+    NORMS,
     OBJECTIVES,
     OPTIMIZERS,
+    PARAMETRIZATIONS,
     TASKS,
 )
 
@@ -63,8 +66,23 @@ class Model:
     """Architecture and first weights of the network."""
 
     family: str = choice("mlp", FAMILIES, "kind of network", or_path="my_lab.nets:MyNet")
-    width: int = number(32, "units of a hidden layer (H); cnn: channels of a convolution", 1)
-    depth: int = number(2, "hidden layers; 0: a linear classifier; cnn: its two convolutions, so only 2")
+    width: int = number(
+        32, "units of a hidden layer (H); cnn: channels of a convolution; resnet: of the first convolution", 1
+    )
+    depth: int = number(
+        2,
+        "hidden layers; 0: a linear classifier; cnn: its two convolutions, so only 2; resnet: residual blocks in each "
+        "of three stages; transformer: blocks of attention and two dense layers",
+    )
+    heads: int = number(1, "attention heads of family transformer, a divisor of model.width", 1)
+    norm: str = choice("none", NORMS, "normalization before the nonlinearities of mlp and after convolutions of resnet")
+    parametrization: str = choice(
+        "standard",
+        PARAMETRIZATIONS,
+        "how first weights and rates of mlp and transformer depend on the width; mup: maximal update parametrization",
+    )
+    base_width: int = number(32, "width at which mup is the standard parametrization", 1)
+    frozen_layers: int = number(0, "first hidden layers of an mlp that keep their first weights, as random features")
     cell: str = choice("none", ("none", *CELLS), "recurrent cell of family recurrent; PRU-style ones are reconstructed")
     gate_bias: float = number(1.0, "first bias of the gate that keeps a recurrent state", -100, 100)
     activation: str = choice("relu", ACTIVATIONS, "nonlinearity of hidden layers")
@@ -122,6 +140,13 @@ class Optimizer:
         "loss of labels; squared: mean over classes of the squared distance from one-hot answers",
         or_path="my_lab.losses:hinge",
     )
+    averaging: float = number(
+        0.0,
+        "decay of an exponential moving average of the weights, which is what is measured; 0: the weights themselves",
+        0,
+        1,
+        below=True,
+    )
     schedule: str = checked("constant", "learning rate over time", ALLOWED, is_schedule)
 
 
@@ -132,6 +157,9 @@ class Compute:
     dtype: str = choice("float32", DTYPES, "precision of weights and activations")
     matmul: str = choice(
         "highest", MATMULS, "float32 products: highest: in float32; high: may use tf32; medium: may use bf16"
+    )
+    autocast: str = choice(
+        "none", AUTOCASTS, "type in which torch.autocast runs a network's products, in training and evaluation"
     )
 
 

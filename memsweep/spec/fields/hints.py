@@ -24,6 +24,10 @@ _MEANINGS = {
     "model.width": "hidden hidden_size hidden_dim hidden_units hidden_width n_hidden num_hidden units n_units "
     "num_units neurons d_model channels",
     "model.depth": "layers n_layers num_layers n_layer hidden_layers n_hidden_layers num_hidden_layers",
+    "model.heads": "n_heads num_heads n_head nhead attention_heads",
+    "model.norm": "normalization batch_norm layer_norm batchnorm layernorm norm_layer",
+    "model.parametrization": "mup parameterization",
+    "model.frozen_layers": "freeze frozen",
     "model.cell": "rnn rnn_type cell_type",
     "model.gate_bias": "forget_bias",
     "model.activation": "act act_fn activation_fn activation_function nonlinearity",
@@ -44,8 +48,10 @@ _MEANINGS = {
     "optimizer.epochs": "epoch n_epochs num_epochs max_epochs",
     "optimizer.truncation": "bptt tbptt truncate",
     "optimizer.objective": "loss criterion loss_fn",
+    "optimizer.averaging": "ema ema_decay polyak swa weight_averaging",
     "optimizer.schedule": "scheduler lr_schedule lr_scheduler lr_decay",
     "compute.dtype": "precision",
+    "compute.autocast": "amp mixed_precision bf16",
     "stop.fit": "early_stop early_stopping",
     "stop.steps": "max_steps n_steps num_steps total_steps iterations n_iterations n_iter num_iter max_iter iters "
     "updates n_updates train_steps training_steps budget",

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from memsweep.spec.contents import is_file
+from memsweep.spec.fields.probe_rules import PROBE_RULES
+from memsweep.spec.fields.rule import Rule, zero
 from memsweep.spec.options import (
     CELLS,
+    FAMILIES,
     NOISE_KINDS,
-    REPEATED_PROBES,
+    PARAMETRIZED,
     SEQUENCE_FAMILIES,
     SOLVABLE_TASKS,
     SYNTHETIC_TASKS,
@@ -21,34 +24,12 @@ from memsweep.spec.options import (
 NUMBER_TASKS = ("adding", "reconstruction")
 """Tasks whose inputs and targets are numbers; those of all other sequence tasks are tokens."""
 TOKEN_TASKS = tuple(task for task in TARGET_TASKS if task not in NUMBER_TASKS)
-UNROLLED = {"class_sensitivity", "loss_sensitivity"}
-"""Probes that differentiate through all steps of training."""
-
-
-class Rule(NamedTuple):
-    """A constraint between fields, each of which is valid by itself."""
-
-    fields: tuple[str, ...]  # dotted names
-    is_broken: Callable[..., bool]  # takes the values of `fields`, in their order
-    text: str  # the rule, and what to change
-
-    def problem(self, values: Mapping[str, Any]) -> str | None:
-        """Returns the error message if these values break the rule, else None.  values: dotted field -> value."""
-        if not self.is_broken(*[values[name] for name in self.fields]):
-            return None
-        return f"{', '.join(f'{name} = {values[name]!r}' for name in self.fields)}: {self.text}"
+_NORMS = {"mlp": ("none", "layer", "batch"), "resnet": ("none", "batch", "group")}
 
 
 def _reads_steps(family: str) -> bool:
     """Returns whether a network may read an example step by step; a user's network may."""
     return family in SEQUENCE_FAMILIES or ":" in family
-
-
-def _zero(names: Iterable[str], field: str, is_concerned: Callable[[Any], bool], reason: str) -> Iterable[Rule]:
-    """Yields a rule per name: it must be 0 if the other field is concerned."""
-    for name in names:
-        text = f"{reason}; set {name} to 0."
-        yield Rule((field, name), lambda value, strength: bool(strength) and is_concerned(value), text)
 
 
 DATA_RULES = (
@@ -107,12 +88,13 @@ SEQUENCE_RULES = (
         lambda task, length, family: (
             bool(length) and (task in TASKS or is_file(task)) and task not in TARGET_TASKS and not _reads_steps(family)
         ),
-        "the network reads no steps; set data.sequence_length to 0, or model.family to recurrent or attention.",
+        "the network reads no steps; set data.sequence_length to 0, or model.family to recurrent, attention or "
+        "transformer.",
     ),
     Rule(
         ("data.task", "model.family"),
         lambda task, family: task in TARGET_TASKS and not _reads_steps(family),
-        "the task is read step by step; set model.family to recurrent or attention.",
+        "the task is read step by step; set model.family to recurrent, attention or transformer.",
     ),
     Rule(
         ("data.task", "data.label_scheme", "data.noise_kind"),
@@ -124,19 +106,19 @@ SEQUENCE_RULES = (
         lambda task, input_dim: bool(input_dim) and task in TARGET_TASKS and task != "reconstruction",
         "the task determines its inputs; set data.input_dim to 0.",
     ),
-    *_zero(
+    *zero(
         ("regularization.input_dropout", "regularization.input_noise", "regularization.adversarial"),
         "data.task",
         lambda task: task in TOKEN_TASKS,
         "inputs of the task are tokens",
     ),
-    *_zero(
+    *zero(
         ("regularization.label_smoothing", "regularization.adversarial"),
         "data.task",
         lambda task: task in NUMBER_TASKS,
         "targets of the task are numbers",
     ),
-    *_zero(
+    *zero(
         ("data.vocabulary", "data.items"),
         "data.task",
         lambda task: task not in TARGET_TASKS,
@@ -157,7 +139,7 @@ SEQUENCE_RULES = (
         lambda family, initialization: family in SEQUENCE_FAMILIES and initialization != "default",
         "the first weights of the network are fixed; leave model.initialization at default.",
     ),
-    *_zero(
+    *zero(
         ("optimizer.truncation",),
         "model.family",
         lambda family: family != "recurrent",
@@ -174,11 +156,68 @@ SEQUENCE_RULES = (
         "a task is solved on validation data; set data.validation_examples to 1 or more.",
     ),
 )
-TRAINING_RULES = (
+MODEL_RULES = (
     Rule(
         ("model.family", "model.depth"),
         lambda family, depth: family == "cnn" and depth != 2,
         "the family cnn has two convolutions; set model.depth to 2.",
+    ),
+    Rule(
+        ("model.family", "model.heads"),
+        lambda family, heads: heads != 1 and family in FAMILIES and family != "transformer",
+        "only the family transformer has heads; set model.heads to 1, or model.family to transformer.",
+    ),
+    Rule(
+        ("model.family", "model.norm"),
+        lambda family, norm: family in FAMILIES and norm not in _NORMS.get(family, ("none",)),
+        "mlp has the normalizations layer and batch, resnet batch and group, all other networks a fixed one; set "
+        "model.norm to none.",
+    ),
+    Rule(
+        ("model.initialization", "model.norm"),
+        lambda initialization, norm: initialization in ("memorizer", "interpolating") and norm != "none",
+        "constructed weights are for networks without normalization; set model.norm to none.",
+    ),
+    *zero(
+        ("model.frozen_layers",),
+        "model.family",
+        lambda family: family in FAMILIES and family != "mlp",
+        "only layers of an mlp can be frozen",
+    ),
+    Rule(
+        ("model.parametrization", "model.family", "model.depth"),
+        lambda parametrization, family, depth: (
+            parametrization == "mup" and family in FAMILIES and (family not in ("mlp", "transformer") or depth < 1)
+        ),
+        "mup is defined for an mlp with hidden layers and a transformer; set model.parametrization to standard.",
+    ),
+    Rule(
+        ("model.parametrization", "model.initialization"),
+        lambda parametrization, initialization: parametrization == "mup" and initialization not in ("default", "he"),
+        "mup scales first weights whose variance is proportional to 1 / fan_in; set model.initialization to default or "
+        "he.",
+    ),
+    Rule(
+        ("model.parametrization", "optimizer.name"),
+        lambda parametrization, name: parametrization == "mup" and name not in PARAMETRIZED,
+        f"mup has rates for {', '.join(PARAMETRIZED)}; set optimizer.name to one of them.",
+    ),
+    Rule(
+        ("model.parametrization", "model.family", "model.base_width"),
+        lambda parametrization, family, width: parametrization != "mup" and family in FAMILIES and width != 32,
+        "only mup has a base width; set model.base_width to 32, or model.parametrization to mup.",
+    ),
+)
+TRAINING_RULES = (
+    Rule(
+        ("compute.autocast", "compute.dtype"),
+        lambda autocast, dtype: autocast != "none" and dtype != "float32",
+        "autocast lowers the precision of float32; set compute.dtype to float32, or compute.autocast to none.",
+    ),
+    Rule(
+        ("compute.autocast", "model.family"),
+        lambda autocast, family: autocast != "none" and family == "recurrent",
+        "recurrent layers are computed without autocast; set compute.autocast to none.",
     ),
     Rule(
         ("model.initialization", "model.family", "model.depth", "model.activation"),
@@ -198,7 +237,7 @@ TRAINING_RULES = (
         lambda objective, task: objective != "cross_entropy" and task in TARGET_TASKS,
         "the task determines its loss; leave optimizer.objective at cross_entropy.",
     ),
-    *_zero(
+    *zero(
         ("regularization.label_smoothing", "regularization.adversarial"),
         "optimizer.objective",
         lambda objective: objective != "cross_entropy",
@@ -209,7 +248,7 @@ TRAINING_RULES = (
         lambda strength, penalty: bool(strength) and penalty == "none",
         "a strength needs a penalty; set regularization.penalty to a function, such as my_lab.penalties:l1.",
     ),
-    *_zero(
+    *zero(
         ("optimizer.momentum",),
         "optimizer.name",
         lambda name: name in WITHOUT_MOMENTUM,
@@ -221,70 +260,7 @@ TRAINING_RULES = (
         "nesterov needs a momentum above 0, such as 0.9.",
     ),
 )
-PROBE_RULES = (
-    Rule(
-        ("probe_steps", "probes"),
-        lambda steps, probes: bool(steps) and not set(probes) & set(REPEATED_PROBES),
-        f"only {', '.join(REPEATED_PROBES)} are measured before the end; name one of them in probes.",
-    ),
-    Rule(
-        ("probes", "optimizer.objective"),
-        lambda probes, objective: bool(UNROLLED & set(probes)) and objective != "cross_entropy",
-        "sensitivities need cross-entropy; leave optimizer.objective at cross_entropy.",
-    ),
-    Rule(
-        ("probes", "data.task"),
-        lambda probes, task: "critical_samples" in probes and task in TARGET_TASKS,
-        "critical_samples need predicted labels, and the task has targets; leave them out.",
-    ),
-    Rule(
-        ("probes", "model.family", "model.depth", "data.label_scheme"),
-        lambda probes, family, depth, scheme: (
-            "permutations" in probes and (family in SEQUENCE_FAMILIES or depth == 0 or scheme == "unique")
-        ),
-        "permutations need classes, and hidden layers of a network that reads no steps; leave them out.",
-    ),
-    Rule(
-        ("probes", "data.task", "model.family"),
-        lambda probes, task, family: (
-            "representations" in probes and (task in TARGET_TASKS or family not in ("mlp", "cnn"))
-        ),
-        "representations need a network of the families mlp and cnn, which predicts labels; leave them out.",
-    ),
-    Rule(
-        ("probes", "data.task", "model.family"),
-        lambda probes, task, family: "readouts" in probes and not (family == "recurrent" and task == "copy"),
-        "readouts need a recurrent network and the task copy; leave them out.",
-    ),
-    Rule(
-        ("probes", "model.family", "data.sequence_length", "data.validation_examples"),
-        lambda probes, family, length, count: (
-            "jacobians" in probes and not (family == "recurrent" and length >= 2 and count)
-        ),
-        "jacobians need a recurrent network, 2 steps or more and validation data; set these fields.",
-    ),
-    Rule(
-        ("probes", "data.task"),
-        lambda probes, task: "positions" in probes and task not in TARGET_TASKS,
-        "positions need a task with several answers per example; leave them out.",
-    ),
-    Rule(
-        ("probes", "model.family", "optimizer.name"),
-        lambda probes, family, name: bool(UNROLLED & set(probes)) and (family != "mlp" or name != "sgd"),
-        "sensitivities need an mlp that is trained by sgd; set model.family and optimizer.name.",
-    ),
-    *_zero(
-        (
-            *("optimizer.momentum", "optimizer.clip", "regularization.dropout", "regularization.input_dropout"),
-            *("regularization.input_noise", "regularization.hidden_noise", "regularization.label_smoothing"),
-            *("regularization.adversarial", "regularization.penalty_strength"),
-        ),
-        "probes",
-        lambda probes: bool(UNROLLED & set(probes)),
-        "sensitivities need plain SGD, at most with weight decay",
-    ),
-)
-RULES: tuple[Rule, ...] = (*DATA_RULES, *FILE_RULES, *SEQUENCE_RULES, *TRAINING_RULES, *PROBE_RULES)
+RULES: tuple[Rule, ...] = (*DATA_RULES, *FILE_RULES, *SEQUENCE_RULES, *MODEL_RULES, *TRAINING_RULES, *PROBE_RULES)
 READ = frozenset(name for rule in RULES for name in rule.fields)
 """Fields that rules read; all other fields combine freely."""
 DISTINGUISHED = 4

@@ -1,0 +1,89 @@
+"""Rules between a trial's probes and its other fields."""
+
+from __future__ import annotations
+
+from memsweep.spec.fields.rule import Rule, zero
+from memsweep.spec.options import REPEATED_PROBES, SEQUENCE_FAMILIES, TARGET_TASKS
+
+UNROLLED = {"class_sensitivity", "loss_sensitivity"}
+"""Probes that differentiate through all steps of training."""
+
+PROBE_RULES = (
+    Rule(
+        ("probe_steps", "probes"),
+        lambda steps, probes: bool(steps) and not set(probes) & set(REPEATED_PROBES),
+        f"only {', '.join(REPEATED_PROBES)} are measured before the end; name one of them in probes.",
+    ),
+    Rule(
+        ("probes", "optimizer.objective"),
+        lambda probes, objective: bool(UNROLLED & set(probes)) and objective != "cross_entropy",
+        "sensitivities need cross-entropy; leave optimizer.objective at cross_entropy.",
+    ),
+    Rule(
+        ("probes", "data.task"),
+        lambda probes, task: "critical_samples" in probes and task in TARGET_TASKS,
+        "critical_samples need predicted labels, and the task has targets; leave them out.",
+    ),
+    Rule(
+        ("probes", "model.family", "model.depth", "data.label_scheme"),
+        lambda probes, family, depth, scheme: (
+            "permutations" in probes and (family in SEQUENCE_FAMILIES or depth == 0 or scheme == "unique")
+        ),
+        "permutations need classes, and hidden layers of a network that reads no steps; leave them out.",
+    ),
+    Rule(
+        ("probes", "data.task", "model.family"),
+        lambda probes, task, family: (
+            "representations" in probes and (task in TARGET_TASKS or family not in ("mlp", "cnn"))
+        ),
+        "representations need a network of the families mlp and cnn, which predicts labels; leave them out.",
+    ),
+    Rule(
+        ("probes", "data.task", "model.family"),
+        lambda probes, task, family: "readouts" in probes and not (family == "recurrent" and task == "copy"),
+        "readouts need a recurrent network and the task copy; leave them out.",
+    ),
+    Rule(
+        ("probes", "model.family", "data.sequence_length", "data.validation_examples"),
+        lambda probes, family, length, count: (
+            "jacobians" in probes and not (family == "recurrent" and length >= 2 and count)
+        ),
+        "jacobians need a recurrent network, 2 steps or more and validation data; set these fields.",
+    ),
+    Rule(
+        ("probes", "data.task"),
+        lambda probes, task: "positions" in probes and task not in TARGET_TASKS,
+        "positions need a task with several answers per example; leave them out.",
+    ),
+    Rule(
+        ("probes", "model.family", "optimizer.name"),
+        lambda probes, family, name: bool(UNROLLED & set(probes)) and (family != "mlp" or name != "sgd"),
+        "sensitivities need an mlp that is trained by sgd; set model.family and optimizer.name.",
+    ),
+    Rule(
+        ("probes", "model.norm"),
+        lambda probes, norm: bool(UNROLLED & set(probes)) and norm != "none",
+        "sensitivities need a network without normalization; set model.norm to none.",
+    ),
+    Rule(
+        ("probes", "model.parametrization"),
+        lambda probes, parametrization: bool(UNROLLED & set(probes)) and parametrization != "standard",
+        "sensitivities need one rate for all layers; set model.parametrization to standard.",
+    ),
+    Rule(
+        ("probes", "compute.autocast"),
+        lambda probes, autocast: bool(UNROLLED & set(probes)) and autocast != "none",
+        "sensitivities are computed without autocast; set compute.autocast to none.",
+    ),
+    *zero(
+        (
+            *("optimizer.momentum", "optimizer.clip", "regularization.dropout", "regularization.input_dropout"),
+            *("regularization.input_noise", "regularization.hidden_noise", "regularization.label_smoothing"),
+            *("regularization.adversarial", "regularization.penalty_strength", "model.frozen_layers"),
+            "optimizer.averaging",
+        ),
+        "probes",
+        lambda probes: bool(UNROLLED & set(probes)),
+        "sensitivities need plain SGD, at most with weight decay",
+    ),
+)
