@@ -88,22 +88,14 @@ def compose(
     dtype = models.dtype(first)
     example = torch.zeros(first.optimizer.batch_size, input_dim, dtype=dtype)
     own_draws = _own_draws(module, example) if first.model.family not in FAMILIES and mode == "fused" else Draws()
-    compiled = (
-        compiled
-        and mode == "fused"
-        and first.model.family != "recurrent"
-        and pair is None
-        and not own_draws.is_replaced
-        and not models.autocast(first)
-    )
+    compiled = compiled and mode == "fused" and pair is None and _is_compilable(first, own_draws)
     if mode == "serial":
         models.use_kernels(module)
     models.even_out(module, first)
     # evaluation does not affect training, and a compiled program rounds differently anyway
     evaluated = models.speed_up_narrow_layers(copy.deepcopy(module)).eval()
-    if (
-        compiled or first.model.family == "recurrent"
-    ):  # recurrent: also because the rounding of the library's product depends on M
+    # recurrent: also because the rounding of the library's product depends on M
+    if compiled or first.model.family == "recurrent":
         models.speed_up_narrow_layers(module)
     penalty = first.regularization.penalty
     hidden_shapes = _hidden_shapes(evaluated, example)
@@ -135,6 +127,10 @@ def compose(
         mode=mode,
         compiled=compiled,
     )
+
+
+def _is_compilable(trial: TrialConfig, own_draws: Draws) -> bool:
+    return trial.model.family != "recurrent" and not own_draws.is_replaced and not models.autocast(trial)
 
 
 def own_loss(trial: TrialConfig) -> Loss | None:
