@@ -172,9 +172,14 @@ class Branching(torch.nn.Linear):
         return -super().forward(inputs)
 
 
-class Dropping(torch.nn.Sequential):
+class Dropping(torch.nn.Linear):
+    """Draws by a function that has no recording."""
+
     def __init__(self, model, input_dim, classes):
-        super().__init__(torch.nn.Linear(input_dim, classes), torch.nn.Dropout())
+        super().__init__(input_dim, classes)
+
+    def forward(self, inputs):
+        return super().forward(inputs) * torch.bernoulli(torch.full_like(inputs[..., :1], 0.5))
 
 
 class Broken(torch.nn.Linear):
