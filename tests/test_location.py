@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from memsweep.check.inspection import damaged
 from memsweep.results.storage import location as locations
 from memsweep.results.storage.location import LocationError, ObjectPath, local_folder, location, on_disk, sizes
 from memsweep.results.storage.store import Store, StoreError
@@ -49,7 +50,7 @@ def test_results_are_read_back_wherever_they_are(name, tmp_path, monkeypatch):
     for place in (tmp_path / name, f"~/home {name}"):
         store = Store(place, create=True)
         store.write("trials", [ended("a")])
-        assert store.trials()["trial_id"].to_pylist() == ["a"] and store.damaged() == []
+        assert store.trials()["trial_id"].to_pylist() == ["a"] and damaged(store) == []
         assert Store(place).identity() == store.identity() and store.results.is_relative_to(tmp_path)
     assert {path.name for path in tmp_path.iterdir()} == {name, f"home {name}"}
 

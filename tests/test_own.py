@@ -13,6 +13,7 @@ from torch import nn
 
 import memsweep
 from memsweep import Sweep, TrialConfig
+from memsweep.check.inspection import damaged
 from memsweep.check.verification import EXACT, verify
 from memsweep.data import tasks
 from memsweep.engine.nn import models
@@ -206,7 +207,7 @@ def test_own_fields_are_typed_columns_of_trials(store):
     assert [str(rows.schema.field(f"own_{name}").type) for name in ("flag", "name", "x")] == ["bool", "string", "int64"]
     answer = memsweep.sql("select own_x, own_name from trials where own_flag and own_nothing is null", store.results)
     assert answer.to_dict("records") == [{"own_x": 1, "own_name": "a"}]
-    assert store.damaged() == []
+    assert damaged(store) == []
 
 
 def test_whole_numbers_widen_to_real_numbers(store):

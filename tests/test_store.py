@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from memsweep.check.inspection import damaged
 from memsweep.results.storage import parts
 from memsweep.results.storage import store as stores
 from memsweep.results.storage.snapshot import Snapshot
@@ -335,10 +336,10 @@ def test_a_damaged_part_is_named_and_nothing_is_deleted(store, damage):
     message = str(caught.value)
     assert str(path) in message and "Move it out of the folder" in message and "\n" not in message
     assert files(store) == before
-    assert [found for found, _ in store.damaged()] == [path]
+    assert [found for found, _ in damaged(store)] == [path]
     path.rename(store.results / path.name)  # as the message says
     assert store.trials(["trial_id"])["trial_id"].to_pylist() == ["u"]
-    assert store.damaged() == []
+    assert damaged(store) == []
 
 
 def test_any_flipped_bit_is_found(store):
@@ -346,7 +347,7 @@ def test_any_flipped_bit_is_found(store):
     content = path.read_bytes()
     for position in range(0, len(content), 61):
         path.write_bytes(content[:position] + bytes([content[position] ^ 0x80]) + content[position + 1 :])
-        assert [found for found, _ in store.damaged()] == [path], position
+        assert [found for found, _ in damaged(store)] == [path], position
         try:
             store.trials()
         except StoreError as error:
@@ -367,13 +368,13 @@ def test_a_part_whose_content_was_replaced_is_found(store):
     path = store.write("trials", [ended("t")])
     other = store.write("trials", [ended("u")])
     path.write_bytes(other.read_bytes())
-    assert [found for found, _ in store.damaged()] == [path]
+    assert [found for found, _ in damaged(store)] == [path]
 
 
 def test_whole_parts_are_not_damaged(store):
     store.write("trials", [ended()])
     store.write("wanted", [{"sweep": "s", "trial_id": "t"}])
-    assert store.damaged() == []
+    assert damaged(store) == []
 
 
 # Locks.
@@ -491,7 +492,7 @@ def reading(store):
     """What readers say of the only part, and what doctor says."""
     with pytest.raises(StoreError) as said:
         store.trials()
-    ((_, found),) = store.damaged()
+    ((_, found),) = damaged(store)
     return str(said.value), found
 
 
@@ -562,7 +563,7 @@ def test_a_part_that_is_merged_meanwhile_is_not_damaged(store, monkeypatch):
     gone = store.write("trials", [ended("a")])
     monkeypatch.setattr(store, "parts", lambda table: [gone] if table == "trials" else [])
     gone.unlink()
-    assert store.damaged() == []
+    assert damaged(store) == []
 
 
 # Folders that several people share.

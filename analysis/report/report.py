@@ -25,7 +25,8 @@ from memsweep.analysis.claims.claim import Paper
 from memsweep.analysis.claims.verdicts import Verdict, papers
 from memsweep.analysis.core import figures, frames, interactive
 from memsweep.analysis.core.catalog import Answer, Broken, answer, modules_of
-from memsweep.results import query, trial_state
+from memsweep.results import notes, query, trial_state
+from memsweep.results.notes import Remarks
 from memsweep.results.status import failures, overview, states
 from memsweep.results.storage.location import Location
 from memsweep.results.storage.parts import write_whole
@@ -77,6 +78,7 @@ class Section:
 
     sweep: str
     counts: dict[str, Any]
+    remarks: Remarks
     notices: list[str]
     failures: list[tuple[str, str, str]]
     questions: list[Question]
@@ -120,6 +122,7 @@ def _section(store: Store, counts: dict[str, Any], causes: dict[str, tuple[str, 
     return Section(
         sweep,
         {name: value for name, value in counts.items() if name != "sweep"},
+        notes.of_sweeps(store).get(sweep, notes.Remarks()),
         list(_notices(trials, states(store)[sweep])),
         causes_of_sweep[:SHOWN_FAILURES],
         [

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from memsweep.results import trial_state, wanted
 from memsweep.results.storage.location import Location
 from memsweep.results.storage.notes import IDENTITY, RUNNING, SEARCHES, TRACKING
-from memsweep.results.storage.parts import PART_NAME
+from memsweep.results.storage.parts import PART_NAME, digest, read_part
 from memsweep.results.storage.store import Store, StoreError
 from memsweep.run import checkpoints
 from memsweep.spec.config import RECORDED, TrialConfig
@@ -74,8 +74,28 @@ def trial_of(row: dict[str, Any]) -> TrialConfig:
         ) from error
 
 
+def damaged(store: Store) -> list[tuple[Location, str]]:
+    """Returns (part, problem) for parts that can't be read, or whose name does not match their content."""
+    problems = []
+    for table, schema in SCHEMAS.items():
+        for path in store.parts(table):
+            try:
+                read_part(path, schema)
+                content_hash = digest(path.read_bytes())
+                rightful = path.parent / f"{content_hash}.parquet"
+                is_copy = not PART_NAME.fullmatch(path.stem) and rightful.exists()  # harmless
+                if path != rightful and not is_copy:
+                    problems.append((path, f"the name for its content would be {rightful.name}"))
+            except FileNotFoundError:
+                if isinstance(path, Path) and os.path.lexists(path):  # else it has been merged meanwhile
+                    problems.append((path, "a link to a missing file"))
+            except (StoreError, OSError) as error:
+                problems.append((path, str(error)))
+    return problems
+
+
 def _damaged_parts(store: Store) -> Iterator[Finding]:
-    for path, why in store.damaged():
+    for path, why in damaged(store):
         yield Finding("part", True, f"{path}: {why}")
 
 

@@ -64,6 +64,7 @@ SweepsArgument = Annotated[
     list[str],
     typer.Argument(metavar="SWEEP", help="Sweep files or their bare names.", autocompletion=sweeps_beginning),
 ]
+StoredSweepArgument = Annotated[str, typer.Argument(metavar="SWEEP", help="Name of a stored sweep.")]
 ResultsOption = Annotated[
     str,
     typer.Option(
@@ -141,6 +142,17 @@ def load_all(paths_or_names: list[str], overrides: list[str] | None) -> list[Swe
     axes = parse_overrides(overrides or [])
     sweeps = [sweep for path_or_name in paths_or_names for sweep in load_sweeps(path_or_name).values()]
     return [sweep.with_axes(axes) if axes else sweep for sweep in sweeps]
+
+
+def confirm(question: str, yes: bool) -> None:
+    """Asks on a terminal before something that can't be undone.  Raises typer.Abort, or BadParameter elsewhere.
+
+    yes: whether the user has agreed by --yes.
+    """
+    if not yes:
+        if not sys.stdin.isatty():
+            raise typer.BadParameter(f"{question} Without a terminal, add --yes.", param_hint="--yes")
+        typer.confirm(question, abort=True, err=True)
 
 
 def confirmed(sweeps: list[Sweep], yes: bool) -> bool:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from memsweep.cli import DONE, WRONG
-from memsweep.cli.arguments import FormatOption, ResultsOption, TrackingOption
+from memsweep.cli.arguments import FormatOption, ResultsOption, StoredSweepArgument, TrackingOption, confirm
 from memsweep.cli.printing import Format, print_rows, say
 
 if TYPE_CHECKING:
@@ -24,6 +25,91 @@ def compact(results: ResultsOption = "results", output: FormatOption = Format.TA
     from memsweep.results.storage.store import Store
 
     print_rows([merged._asdict() for merged in compact(Store(results))], output)
+
+
+def forget(
+    sweep: StoredSweepArgument,
+    results: ResultsOption = "results",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would be deleted; change nothing.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Skip the confirmation.")] = False,
+) -> None:
+    """Forget a sweep: readers skip it, and the next compact deletes the trials that no other sweep wants.
+
+    Checkpoints of these trials are deleted at once. Until the next compact, a launch of the sweep takes its trials up.
+
+    Example: memsweep forget old_sweep --dry-run
+    """
+    from memsweep.results import forgetting
+    from memsweep.results.storage.store import Store
+    from memsweep.run import checkpoints
+
+    store = Store(results)
+    preview = forgetting.preview(store, sweep)
+    say(str(preview))
+    if dry_run:
+        return
+    confirm(f"Forget {sweep}?", yes)
+    deleted = forgetting.forget(store, sweep).deleted
+    checkpoints.tidy(store, set(checkpoints.steps(store)) - deleted)
+    say(f"{sweep} is forgotten. MLflow follows at the next launch or memsweep track.")
+
+
+def rename(
+    sweep: StoredSweepArgument,
+    name: Annotated[str, typer.Argument(help="New name.")],
+    results: ResultsOption = "results",
+) -> None:
+    """Rename a stored sweep. Rename it in its file too, or its next launch begins a sweep of the old name.
+
+    Example: memsweep rename noise noise_on_digits
+    """
+    from memsweep.results import forgetting
+    from memsweep.results.storage.store import Store
+
+    forgetting.rename(Store(results), sweep, name)
+    say(f"{sweep} is called {name}. MLflow follows at the next launch or memsweep track.")
+
+
+def note(
+    sweep: StoredSweepArgument,
+    text: Annotated[str | None, typer.Argument(help="The note; default: print notes and tags.")] = None,
+    tag: Annotated[list[str] | None, typer.Option("--tag", help="Add a tag. Repeatable.")] = None,
+    untag: Annotated[list[str] | None, typer.Option("--untag", help="Remove a tag. Repeatable.")] = None,
+    results: ResultsOption = "results",
+) -> None:
+    """Note something on a sweep, for the report and MLflow; without a text or a tag, print its notes and tags.
+
+    Example: memsweep note generalization "seeds 5 to 9 ran on the new cluster" --tag paper
+    """
+    from memsweep.results import notes
+    from memsweep.results.storage.store import Store
+
+    store = Store(results)
+    notes.write(store, sweep, text, tags=tag or (), untags=untag or ())
+    if text is None and not tag and not untag:
+        print(notes.of_sweeps(store).get(sweep, ""))
+
+
+def export(
+    sweep: StoredSweepArgument,
+    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="File that ends in .parquet or .csv.")],
+    table: Annotated[str, typer.Option("--table", help="Table whose rows are written, with the trial's fields.")] = (
+        "trials"
+    ),
+    results: ResultsOption = "results",
+    yes: Annotated[bool, typer.Option("--yes", help="Replace an existing file without confirmation.")] = False,
+) -> None:
+    """Write a sweep's rows of one table, each trial once, to one file for pandas, polars, R, DuckDB or a spreadsheet.
+
+    Example: memsweep export generalization --out generalization.csv
+    """
+    from memsweep.results.export import export
+    from memsweep.results.storage.store import Store
+
+    store = Store(results)
+    if out.exists():
+        confirm(f"{out} exists. Replace it?", yes)
+    say(f"{out}: {export(store, sweep, out, table):,} rows")
 
 
 def track(

@@ -50,12 +50,16 @@ def table(name: str, results: str | Location | Store, sweep: str | None = None) 
     sweep: selects the rows of trials that this sweep wants; for `packs`, the packs in which any of these trials ran.
     Raises QueryError for an unknown table or sweep.
     """
+    frame: pd.DataFrame = rows(name, results, sweep).to_pandas()
+    return frame
+
+
+def rows(name: str, results: str | Location | Store, sweep: str | None = None) -> pa.Table:
+    """Returns the same rows as `table`, as an Arrow table."""
     if name not in SCHEMAS:
         raise QueryError(_no_table(name))
     store = _store(results) if sweep is None else _store(results).of_sweep(sweep)
-    rows = store.current(name)
-    frame: pd.DataFrame = (rows if sweep is None else _of_sweep(rows, sweep, store)).to_pandas()
-    return frame
+    return store.current(name) if sweep is None else _of_sweep(store.current(name), sweep, store)
 
 
 def sql(statement: str, results: str | Location | Store) -> pd.DataFrame:

@@ -68,7 +68,7 @@ class Sweep(Grid):
         self.name = name
         self.search = search
         self.source: tuple[Path, str] | None = None  # the file that defines the sweep, and its text
-        problems = [*_name_problems(name), *self.grid_problems()]
+        problems = [*name_problems(name), *self.grid_problems()]
         if not problems and search is not None:
             problems = search.problems(self)
         if problems:
@@ -158,7 +158,8 @@ class Sweep(Grid):
         return tuple(spelled_as(v, numbers) if isinstance(v, float) else v for v in values)
 
 
-def _name_problems(name: Any) -> list[str]:
+def name_problems(name: Any) -> list[str]:
+    """Returns error messages on a sweep's name."""
     if not isinstance(name, str) or not SWEEP_NAME.fullmatch(name):
         return [f"name {name!r}: must be letters, digits, '_', '-' or '.', and begin with a letter or digit."]
     if len(name) > LONGEST_NAME:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from memsweep.check.inspection import damaged
 from memsweep.results.storage.store import LockedError, Store, StoreError
 from tests.cluster.test_storage import TINY, assert_identical, holder, reference, wait_for_trials
 from tests.processes import free_port
@@ -61,7 +62,7 @@ def store(address):
 
 def test_what_is_written_is_read(store):
     fill(store, range(5))
-    assert len(store.trials()) == 5 and len(store.current("steps")) == 10 and store.damaged() == []
+    assert len(store.trials()) == 5 and len(store.current("steps")) == 10 and damaged(store) == []
     assert store.identity() == Store(store.results).identity()
     with pytest.raises(StoreError, match="no results at gs://bucket/"):
         Store(store.results.parent / "elsewhere")

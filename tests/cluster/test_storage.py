@@ -12,6 +12,10 @@ from pathlib import Path
 import pytest
 
 import memsweep
+from memsweep.check.inspection import damaged
+from memsweep.results import forgetting, notes
+from memsweep.results.compaction import compact
+from memsweep.results.export import export
 from memsweep.results.storage import locks
 from memsweep.results.storage.location import location
 from memsweep.results.storage.store import LockedError, Store, StoreError
@@ -46,7 +50,7 @@ def keys(s3, address):
 
 def test_what_is_written_is_read(store):
     fill(store, range(5))
-    assert len(store.trials()) == 5 and len(store.current("steps")) == 10 and store.damaged() == []
+    assert len(store.trials()) == 5 and len(store.current("steps")) == 10 and damaged(store) == []
     assert store.write("trials", [ended("t0")]) == store.write("trials", [ended("t0")])
     assert store.identity() == Store(store.results).identity()
 
@@ -78,7 +82,7 @@ def test_a_damaged_part_is_told_and_can_be_moved_away(s3, store):
     path.write_bytes(b"PAR1")
     with pytest.raises(StoreError, match="is not a complete Parquet part"):
         store.trials()
-    assert [broken for broken, _ in store.damaged()] == [path]
+    assert [broken for broken, _ in damaged(store)] == [path]
     path.unlink()
     assert len(store.trials()) == 1
 
@@ -169,6 +173,21 @@ def test_whoever_may_only_read_is_not_kept_from_asking(store, monkeypatch):
 
 def test_a_reader_and_a_writer_beside_a_compaction_miss_nothing(store):
     assert reads_beside(store, 20, 130) > 1
+
+
+# Forgetting.
+
+
+def test_sweeps_are_renamed_noted_exported_and_forgotten(store, tmp_path):
+    fill(store, range(3))
+    store.write("wanted", [{"sweep": "other", "trial_id": "t0", "position": 0}])
+    notes.write(store, "s", "as on a disk", tags=["paper"])
+    forgetting.rename(store, "s", "new")
+    assert str(notes.of_sweeps(store)["new"]).endswith("as on a disk\ntags: paper")
+    assert export(store, "new", tmp_path / "new.csv") == 3
+    assert forgetting.forget(store, "new").kept == 1
+    compact(store)
+    assert store.current("trials", ["trial_id"])["trial_id"].to_pylist() == ["t0"] and damaged(store) == []
 
 
 # Whole sweeps.

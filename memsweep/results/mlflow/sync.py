@@ -7,12 +7,10 @@ defines the content of a run, `follow.py` the times of filling.
 
 from __future__ import annotations
 
-import gc
 import logging
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -26,9 +24,11 @@ os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
 from mlflow import MlflowClient
 from mlflow.entities import Experiment, Metric, Param, Run, RunTag, ViewType
 
-from memsweep.results.mlflow import artifacts, databases, projection, views
+from memsweep.results import notes
+from memsweep.results.mlflow import artifacts, databases, leftovers, projection, views
 from memsweep.results.mlflow.background import TrackingError as TrackingError
 from memsweep.results.mlflow.background import default_uri, shown
+from memsweep.results.mlflow.collection import rarely_collected
 from memsweep.results.mlflow.databases import prepare as prepare
 from memsweep.results.mlflow.projection import Plan, TrialRun, Wanted
 from memsweep.results.storage.accepted import has_code
@@ -101,7 +101,7 @@ class Tracking:
 
     def fill(self) -> dict[str, int]:
         """Makes MLflow agree with the tables. Returns sweep -> number of its trials in MLflow."""
-        with _rarely_collected():
+        with rarely_collected():
             began = time.process_time()
             ends = {row["trial_id"]: row for row in self.store.trials(_ENDS).to_pylist()}
             running = self.store.running()
@@ -119,6 +119,7 @@ class Tracking:
                 self._fill_trials(plan, mine, entry)
                 self._fill_parent(plan, mine, entry, live=not running.isdisjoint(plan.trials))
                 counts[plan.sweep] = len(entry.runs)
+            self.deleted += leftovers.delete(self.client, self.store)
             return counts
 
     def _query(self, plan: Plan, ends: Mapping[str, Mapping[str, Any]]) -> SweepEntry:
@@ -174,8 +175,9 @@ class Tracking:
             experiment = self.client.get_experiment(identity)
         elif experiment.lifecycle_stage == "deleted":
             self.client.restore_experiment(experiment.experiment_id)
-        for tag, value in views.views(plan).items():
-            if experiment.tags.get(tag) != value:
+        remarks = notes.of_sweeps(self.store).get(plan.sweep, notes.Remarks())
+        for tag, value in {**views.views(plan), **views.remarks(remarks)}.items():
+            if experiment.tags.get(tag, "") != value:
                 self.client.set_experiment_tag(experiment.experiment_id, tag, value)
         return str(experiment.experiment_id)
 
@@ -334,16 +336,3 @@ def _params(values: Mapping[str, str]) -> list[Param]:
 
 def _tags(values: Mapping[str, str]) -> list[RunTag]:
     return [RunTag(name, value) for name, value in values.items()]
-
-
-@contextmanager
-def _rarely_collected() -> Iterator[None]:
-    """Collects garbage rarely: MLflow makes thousands of small objects per run, whose collection takes 3 ms of 30."""
-    before = gc.get_threshold()
-    gc.freeze()
-    gc.set_threshold(100_000, 50, 50)
-    try:
-        yield
-    finally:
-        gc.set_threshold(*before)
-        gc.unfreeze()

@@ -7,6 +7,7 @@ from typing import Any
 
 from memsweep.results.mlflow import projection
 from memsweep.results.mlflow.projection import Plan
+from memsweep.results.notes import Remarks
 
 TRIALS = "mlflow.sharedViewState.memsweep-trials"
 """Tag of the view of trials; its last part is the view's key in addresses."""
@@ -42,6 +43,11 @@ def views(plan: Plan) -> dict[str, str]:
         tag: json.dumps({"name": name, "createdAt": 1, "updatedAt": 1, "state": json.dumps(state)})
         for tag, (name, state) in contents.items()
     }
+
+
+def remarks(remarks: Remarks) -> dict[str, str]:
+    """Returns tag -> text of the experiment's page for notes, which it shows as its description, and tags."""
+    return {"mlflow.note.content": "\n\n".join(text for _, text in remarks.notes), "tags": ", ".join(remarks.tags)}
 
 
 def _chart(name: str) -> dict[str, Any]:

@@ -17,6 +17,8 @@ PROGRAMS = "programs.json"
 SEARCHES = "searches.json"
 TRACKING = "tracking.json"
 IDENTITY = "identity"
+STUDIES = "studies"
+"""Folder of Optuna's studies, one journal per sweep."""
 
 
 class Notes:
@@ -64,6 +66,13 @@ class Notes:
     def note_search(self, sweep: str, sentence: str) -> None:
         """Stores the progress or the result of a sweep's search, as a sentence.  Raises StoreError."""
         write_whole(self.results / SEARCHES, json.dumps({**self.searches(), sweep: sentence}, indent=1).encode())
+
+    def drop_search(self, sweep: str) -> None:
+        """Deletes the progress of a sweep's search, and its study.  Raises StoreError."""
+        if sweep in (searches := self.searches()):
+            del searches[sweep]
+            write_whole(self.results / SEARCHES, json.dumps(searches, indent=1).encode())
+        (self.results / STUDIES / f"{sweep}.log").unlink(missing_ok=True)
 
     def searches(self) -> dict[str, str]:
         """Returns sweep -> progress of its search; {} if the file is unreadable."""

@@ -49,6 +49,8 @@ KEYS = {
     "metrics": ["trial_id", "attempt_id", "step", "part", "metric", "name"],
     "wanted": ["sweep", "launch_id", "trial_id", "probes", "metrics"],
     "launches": ["launch"],
+    "notes": ["sweep", "action", "text", "noted_at"],
+    "forgotten": ["sweep", "launch_id"],
 }
 """Table -> columns that identify a row."""
 

@@ -30,14 +30,13 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from memsweep.results import trial_state
-from memsweep.results.storage import accepted, locks, own_columns
+from memsweep.results.storage import accepted, forgotten, locks, own_columns
 from memsweep.results.storage.accepted import Accepted
 from memsweep.results.storage.location import Location, LocationError, ObjectPath, location
 from memsweep.results.storage.notes import Notes
 from memsweep.results.storage.parts import (
     KEYS,
     LAUNCHES,
-    PART_NAME,
     PARTS,
     RANKED,
     attempt_pairs,
@@ -123,8 +122,17 @@ class Store(Notes):
     def read(self, table: str, columns: Sequence[str] | None = None) -> pa.Table:
         """Returns all rows of all parts, with the types of SCHEMAS. Columns that a part lacks are null.
 
+        Rows of `wanted` that a forgotten launch wrote are left out; `read_ever` returns them too.
         columns: default: all, of `trials` also those of own hyperparameters.
         """
+        if table != "wanted":
+            return self.read_ever(table, columns)
+        names = SCHEMAS[table].names if columns is None else list(columns)
+        rows = self.read_ever(table, list(dict.fromkeys([*names, *forgotten.LAUNCH])))
+        return rows.filter(forgotten.remembered(rows, self.read_ever("forgotten", forgotten.LAUNCH))).select(names)
+
+    def read_ever(self, table: str, columns: Sequence[str] | None = None) -> pa.Table:
+        """Returns all rows of all parts, as `read`, with those of forgotten launches."""
         schema = SCHEMAS[table]
         others = own_columns.stored_names(columns or ())
         wanted = pa.schema([schema.field(name) for name in columns or schema.names if name not in others])
@@ -251,25 +259,6 @@ class Store(Notes):
         names = ["trial_id", "status", *RECORDED]
         rows = zip(*(column.to_pylist() for column in self.trials(names).columns), strict=True)
         return {trial: (status, recorded(*items)) for trial, status, *items in rows}
-
-    def damaged(self) -> list[tuple[Location, str]]:
-        """Returns (part, problem) for parts that can't be read, or whose name does not match their content."""
-        problems = []
-        for table, schema in SCHEMAS.items():
-            for path in self.parts(table):
-                try:
-                    read_part(path, schema)
-                    content_hash = digest(path.read_bytes())
-                    rightful = path.parent / f"{content_hash}.parquet"
-                    is_copy = not PART_NAME.fullmatch(path.stem) and rightful.exists()  # harmless
-                    if path != rightful and not is_copy:
-                        problems.append((path, f"the name for its content would be {rightful.name}"))
-                except FileNotFoundError:
-                    if isinstance(path, Path) and os.path.lexists(path):  # else it has been merged meanwhile
-                        problems.append((path, "a link to a missing file"))
-                except (StoreError, OSError) as error:
-                    problems.append((path, str(error)))
-        return problems
 
     @contextmanager
     def lock(self, name: str = "launch", seconds: float = locks.LOCK_SECONDS) -> Iterator[None]:

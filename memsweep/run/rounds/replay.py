@@ -9,6 +9,7 @@ from types import MappingProxyType
 from typing import Any
 
 from memsweep.results import own_types, trial_state
+from memsweep.results.storage.notes import STUDIES
 from memsweep.results.storage.parts import write_whole
 from memsweep.results.storage.store import Store
 from memsweep.results.wanted import Records
@@ -21,9 +22,6 @@ from memsweep.spec.schema import SCHEMAS, Status
 from memsweep.spec.search import BestSearch
 from memsweep.spec.search.rounds import Ends, Round, RoundGenerator, once
 from memsweep.spec.sweep import Sweep
-
-STUDIES = "studies"
-"""Folder of Optuna's studies, one journal per sweep."""
 
 
 class Replay:

@@ -194,6 +194,21 @@ SCHEMAS: dict[str, pa.Schema] = {
             column("code_diff", pa.string(), "difference of the user's tree from its commit, up to 256 KiB"),
         ]
     ),
+    "notes": pa.schema(
+        [
+            column("sweep", pa.string(), "name of the sweep"),
+            column("action", pa.string(), "note, tag, untag, rename, or clear: what came before does not count"),
+            column("text", pa.string(), "the note, the tag, or the new name"),
+            column("noted_at", pa.timestamp("us", tz="UTC"), "when; the last tag or untag of a text counts"),
+        ]
+    ),
+    "forgotten": pa.schema(
+        [
+            column("sweep", pa.string(), "name of the sweep"),
+            column("launch_id", pa.string(), "as wanted.launch_id"),
+            column("forgotten_at", pa.timestamp("us", tz="UTC"), "when"),
+        ]
+    ),
 }
 
 ROWS = {
@@ -217,6 +232,8 @@ ROWS = {
     "packs": "an execution of a pack: members, device, seconds by purpose, memory",
     "wanted": "a trial that a sweep wants, by its last launch",
     "launches": "a launch: its command, versions, and the user's code",
+    "notes": "a note or a tag on a sweep, by `memsweep note`",
+    "forgotten": "a launch whose rows of `wanted` no longer count, by `memsweep forget` or `memsweep rename`",
 }
 """Table -> meaning of one row."""
 
