@@ -6,6 +6,7 @@ import io
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import matplotlib.style  # and never pyplot, whose backend and figures are the user's
@@ -24,6 +25,7 @@ from numpy.typing import ArrayLike
 from pandas.api.types import is_float_dtype
 
 from memsweep.results.storage.location import Location
+from memsweep.results.storage.parts import StoreError
 from memsweep.spec.numerals import rounded, texts
 
 STYLE: dict[str, Any] = {
@@ -251,3 +253,18 @@ def save(ax: Axes, folder: Location, name: str, title: str) -> list[Location]:
         ax.figure.savefig(content, format=kind, metadata={"Title": title, **UNDATED[kind]})
         path.write_bytes(content.getvalue())
     return paths
+
+
+def set_height(ax: Axes, inches: float) -> None:
+    """Sets the height of this axis' figure."""
+    assert isinstance(ax.figure, Canvas)
+    ax.figure.set_figheight(inches)
+
+
+def save_as(ax: Axes, path: Path) -> None:
+    """Writes the figure of this axis to one file.  Raises StoreError for an unknown format or a failed write."""
+    assert isinstance(ax.figure, Canvas)
+    try:
+        ax.figure.savefig(path, bbox_inches="tight")
+    except (OSError, ValueError) as error:
+        raise StoreError(f"{path}: the figure can't be written ({error}).") from error

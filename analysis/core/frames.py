@@ -126,8 +126,12 @@ def settled(trials: pd.DataFrame) -> pd.Series[bool]:
 
 def varying(trials: pd.DataFrame) -> list[str]:
     """Returns columns of the fields that differ between these rows, without seeds, in the order of a trial's fields."""
-    fields = [column for column in fields_of(trials) if not column.startswith(_UNVARIED)]
-    return [column for column in fields if trials[column].nunique(dropna=False) > 1]
+    return [column for column in setting_fields(trials) if trials[column].nunique(dropna=False) > 1]
+
+
+def setting_fields(trials: pd.DataFrame) -> list[str]:
+    """Returns the columns of the fields that make a setting: all but seeds and what is recorded beside measurements."""
+    return [column for column in fields_of(trials) if not column.startswith(_UNVARIED)]
 
 
 def budget(trials: pd.DataFrame) -> pd.Series[float]:

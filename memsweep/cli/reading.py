@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -65,6 +66,34 @@ def report(results: ResultsOption = "results") -> None:
     for problem in problems:
         say(problem)
     sys.exit(SOME_FAILED if problems else DONE)
+
+
+def diff(
+    first: Annotated[str, typer.Argument(metavar="A", help="A stored sweep, or SWEEP@CODE: one version of your code.")],
+    second: Annotated[str, typer.Argument(metavar="B", help="Another one.")],
+    measure: Annotated[list[str] | None, typer.Option("--measure", help="Measure to compare. Repeatable.")] = None,
+    figure: Annotated[Path | None, typer.Option("--figure", metavar="FILE", help="Draw the first measure.")] = None,
+    results: ResultsOption = "results",
+    output: FormatOption = Format.TABLE,
+) -> None:
+    """Compare two sweeps, or two versions of your code, at the settings that both have: B - A, paired by seed.
+
+    CODE is the beginning of trials.code_fingerprint. A field with one value in A and another in B is what is compared;
+    all other fields make the settings. Intervals: 95 %, bootstrap over seeds.
+
+    Example: memsweep diff sgd adamw --measure test_accuracy --figure difference.pdf
+    """
+    import pyarrow as pa
+
+    from memsweep.analysis.core import differences, figures
+    from memsweep.results.storage.store import Store
+
+    difference = differences.compare(first, second, Store(results), measure or ())
+    say(str(difference))
+    print_table(pa.Table.from_pandas(difference.rows, preserve_index=False), output)
+    if figure:
+        with figures.canvas() as ax:
+            figures.save_as(differences.draw(difference, ax), figure)
 
 
 def claims(
