@@ -19,8 +19,10 @@ from memsweep.spec.search import BestSearch, BoundarySearch, CapacitySearch, Ran
 from memsweep.spec.sweep import Sweep, SweepError
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
     from matplotlib.figure import Figure
+    from torch import nn
 
     from memsweep.run.launch_options import LaunchOptions
     from memsweep.run.launcher import Report
@@ -41,6 +43,8 @@ __all__ = [
     "linspace",
     "log2",
     "logspace",
+    "model",
+    "outputs",
     "sql",
     "table",
 ]
@@ -60,6 +64,8 @@ def launch(
     yes: bool = False,
     add: bool = False,
     changed: Literal["rerun", "keep"] | None = None,
+    keep: Literal["nothing", "weights"] = "nothing",
+    keep_steps: Sequence[int] = (),
     budget: str | Budget | None = None,
     patience_seconds: float = 600.0,
     checkpoint_seconds: float = 30.0,
@@ -71,21 +77,19 @@ def launch(
 
     sweep: a Sweep, the path or bare name of a sweep file (`FILE:NAME` selects one sweep of it), or a sequence of these.
     address: of a running Ray cluster; default: a cluster on this machine that ends with the launch.
-    workers: most packs at a time; default: as many as fit.  members: most trials of a pack that train at a time.
+    workers: most packs at a time.  members: most trials of a pack that train at a time.  Default: as many as fit.
     limit: runs only the first `limit` trials of each sweep; all trials stay wanted.
-    device: "cpu" or "cuda"; default: a GPU if there is one.
-    compiling: whether programs are compiled; default: where compiling saves time.
+    device: "cpu" or "cuda"; default: a GPU if there is one.  compiling: of programs; default: where it saves time.
     retry: failed trials run again.  yes: also launches more than 1,000,000 trials.
     add: trials of earlier launches of the sweep stay wanted; default: only those of this launch.
     changed: settled trials that ran other code of yours: "rerun" runs them again and keeps their rows apart, "keep"
     mixes both codes; default: the launch is refused.
+    keep: "weights" keeps each trial's weights at its end, and at `keep_steps`; settled trials without them run again.
     budget: a limit of time, trials or steps, "30m", "500trials" or "1e6steps"; the next launch continues.
-    patience_seconds: a worker without progress for this long is ended.
-    checkpoint_seconds: time between two checkpoints of a pack.
+    patience_seconds: a worker without progress for this long is ended.  checkpoint_seconds: between two of a pack.
     tracking_uri: of the MLflow that is filled in the background; "none": no MLflow; default: MLFLOW_TRACKING_URI, else
     a database in the folder.
-    progress: whether stderr shows the progress: a bar on a terminal, else a line every 10 seconds.
-    watch: called with (trials settled before, trials wanted, tally of this launch) during the launch.
+    progress: whether stderr shows it.  watch: called with (trials settled before, wanted, tally) during the launch.
 
     Returns a Report with counts of trials and causes of failures; as text, a few sentences. Raises ConfigError for an
     invalid sweep or budget, StoreError if another launch locks the folder. A trial that fails raises nothing: its row
@@ -101,8 +105,9 @@ def launch(
     limits = Budget.of(budget) if isinstance(budget, str) else budget or UNLIMITED
     options = LaunchOptions(
         address=address, workers=workers, members=members, limit=limit, device=device, compiling=compiling,
-        retry=retry, yes=yes, add=add, changed=changed, budget=limits, patience_seconds=patience_seconds,
-        checkpoint_seconds=checkpoint_seconds, tracking_uri=tracking_uri,
+        retry=retry, yes=yes, add=add, changed=changed, keep=keep, keep_steps=tuple(keep_steps),
+        budget=limits, patience_seconds=patience_seconds, checkpoint_seconds=checkpoint_seconds,
+        tracking_uri=tracking_uri,
     )  # fmt: skip
     return _launch([sweep] if isinstance(sweep, Sweep | str) else sweep, results, options, progress, watch)
 
@@ -167,6 +172,51 @@ def sql(statement: str, results: str | Path | None = None) -> pd.DataFrame:
     from memsweep.results import query
 
     return query.sql(statement, results or query.default_results())
+
+
+def model(
+    trial_id: str, step: int | None = None, results: str | Path | None = None, *, own_code: bool = False
+) -> nn.Module:
+    """Returns the trained network of a trial as a torch module in evaluation mode, with its kept weights.
+
+    `module.trial` is its configuration; `module.data` has the examples that it was trained and measured on: `inputs`,
+    `labels`, `held_out_inputs` and `held_out_labels` (validation first, then test).
+    step: of training; default: the last at which weights were kept.
+    own_code: whether code that the tables name by import path may run.
+    Raises StoreError where no weights are kept: launch with keep="weights".
+
+    >>> import torch
+    >>> network = memsweep.model(memsweep.table("trials")["trial_id"][0])
+    >>> logits = network(torch.tensor(network.data.held_out_inputs))
+    """
+    from memsweep.check import trained
+    from memsweep.results.query import default_results
+    from memsweep.results.storage.store import Store
+
+    return trained.model(Store(results or default_results()), trial_id, step, own_code=own_code)
+
+
+def outputs(
+    trial_ids: Sequence[str],
+    inputs: np.ndarray,
+    step: int | None = None,
+    results: str | Path | None = None,
+    *,
+    own_code: bool = False,
+) -> np.ndarray:
+    """Returns the outputs of many trained networks for the same inputs, evaluated together: [trials, N, ...].
+
+    inputs: [N, D].  step, own_code: as of `model`.  Raises StoreError as `model`, and for inputs of another shape.
+
+    >>> import numpy as np
+    >>> memsweep.outputs(memsweep.table("trials")["trial_id"], np.zeros((5, 64), np.float32)).shape
+    (12, 5, 10)
+    """
+    from memsweep.check import trained
+    from memsweep.results.query import default_results
+    from memsweep.results.storage.store import Store
+
+    return trained.outputs(Store(results or default_results()), list(trial_ids), inputs, step, own_code=own_code)
 
 
 def figure(sweep: str, name: str | None = None, results: str | Path | None = None) -> Figure:

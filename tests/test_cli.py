@@ -12,7 +12,7 @@ import pytest
 
 from memsweep.cli import app, arguments
 from memsweep.results.storage.store import Store
-from memsweep.run import plan
+from memsweep.run import estimation, plan
 from memsweep.run.launch_options import LaunchOptions
 from memsweep.spec.budget import Budget
 from memsweep.spec.schema import Status
@@ -85,7 +85,8 @@ def test_budgets_are_times(text, seconds):
     [
         LaunchOptions(),
         LaunchOptions(
-            "auto", 3, 8, 100, "cuda", True, True, True, "keep", True, Budget.of("500trials"), 60.0, 0.5, "none"
+            *("auto", 3, 8, 100, "cuda", True, True, True, "keep", "weights", (4, 8), True),
+            *(Budget.of("500trials"), 60.0, 0.5, "none"),
         ),
         LaunchOptions(compiling=False, budget=Budget.of("1e16steps")),
         LaunchOptions(budget=Budget.of("1.5h"), patience_seconds=1e16),
@@ -109,7 +110,7 @@ def test_the_words_of_options_give_the_same_launch(run, options, monkeypatch):
 
 
 def test_plan_counts_what_is_left_and_starts_nothing(run, store, monkeypatch):
-    monkeypatch.setattr(plan, "CALIBRATION_SECONDS", 0.0)
+    monkeypatch.setattr(estimation, "CALIBRATION_SECONDS", 0.0)
     before = snapshot()
     code, out, err = run("plan", "smoke", "--device", "cpu", "--members", 2, "--format", "jsonl")
     (row,) = read_back("jsonl", out)
@@ -126,7 +127,7 @@ def test_plan_counts_what_is_left_and_starts_nothing(run, store, monkeypatch):
 
 
 def test_plan_is_read_by_people_as_a_column(run, monkeypatch):
-    monkeypatch.setattr(plan, "CALIBRATION_SECONDS", 0.0)
+    monkeypatch.setattr(estimation, "CALIBRATION_SECONDS", 0.0)
     code, out, _ = run("plan", "smoke", "--limit", 1, "--set", "seeds=5")
     lines = dict(line.split(maxsplit=1) for line in out.splitlines())
     assert code == 0 and (lines["sweep"], lines["wanted"], lines["missing"]) == ("smoke", "1", "1")
@@ -134,7 +135,7 @@ def test_plan_is_read_by_people_as_a_column(run, monkeypatch):
 
 
 def test_plan_writes_minutes_for_people_and_seconds_for_programs(run, monkeypatch):
-    monkeypatch.setattr(plan, "estimate", lambda *_, **__: plan.Estimate(250.2, 0.08, 1 << 20))
+    monkeypatch.setattr(estimation, "estimate", lambda *_, **__: estimation.Estimate(250.2, 0.08, 1 << 20))
     _, out, _ = run("plan", "smoke", "--device", "cpu")
     lines = dict(line.split(maxsplit=1) for line in out.splitlines())
     assert (lines["time"], lines["time_error"]) == ("4 min 10 s", "20 s") and "seconds" not in lines

@@ -24,7 +24,7 @@ MODULES = [
 def folder(tmp_path_factory, ray_address):
     """A folder with the results of the smallest sweep, as examples find it."""
     folder = tmp_path_factory.mktemp("examples")
-    memsweep.launch("smoke", folder / "results", address=ray_address)
+    memsweep.launch("smoke", folder / "results", address=ray_address, keep="weights")
     return folder
 
 
@@ -38,7 +38,19 @@ def test_examples_in_docstrings(name, folder, monkeypatch):
 
 def test_there_are_examples_of_all_that_users_call():
     assert "memsweep" in MODULES
-    for name in ("launch", "table", "sql", "figure", "Sweep", "TrialConfig", "linspace", "logspace", "log2"):
+    for name in (
+        "launch",
+        "table",
+        "sql",
+        "figure",
+        "Sweep",
+        "TrialConfig",
+        "linspace",
+        "logspace",
+        "log2",
+        "model",
+        "outputs",
+    ):
         assert ">>>" in getattr(memsweep, name).__doc__, name
 
 

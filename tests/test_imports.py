@@ -15,14 +15,20 @@ ROOMS = {
     "spec": ({"spec"}, {"numpy", "pyarrow", "scipy"}),
     "data": ({"spec", "data"}, {"numpy", "torch", "pyarrow", "PIL"}),
     "engine": ({"spec", "data", "engine"}, {"numpy", "torch", "safetensors"}),
-    "results": ({"spec", "results"}, {"numpy", "pyarrow", "pandas", "duckdb", "mlflow", "sqlalchemy", "alembic"}),
+    "results": (
+        {"spec", "results"},
+        {"numpy", "pyarrow", "pandas", "duckdb", "mlflow", "sqlalchemy", "alembic", "safetensors"},
+    ),
     "run": ({"spec", "data", "engine", "results", "run"}, {"numpy", "torch", "ray", "optuna", "psutil"}),
-    "check": ({"spec", "data", "engine", "results", "run", "check"}, {"torch", "psutil"}),
+    "check": ({"spec", "data", "engine", "results", "run", "check"}, {"numpy", "pyarrow", "torch", "psutil"}),
     "cli": (
         {"spec", "data", "engine", "results", "run", "check", "analysis", "cli"},
         {"typer", "rich", "pyarrow", "pandas"},
     ),
-    "memsweep": ({"memsweep", "spec", "results", "run", "analysis", "cli"}, {"pandas", "matplotlib"}),
+    "memsweep": (
+        {"memsweep", "spec", "results", "run", "check", "analysis", "cli"},
+        {"numpy", "pandas", "matplotlib", "torch"},
+    ),
     "sweeps": ({"spec"}, set()),
     "analysis": (
         {"spec", "results", "analysis"},
@@ -37,7 +43,7 @@ HOMES = {
     "optuna": {"memsweep/run/rounds/search.py"},
     "duckdb": {"memsweep/results/query.py"},
     "PIL": {"memsweep/data/images.py"},
-    "safetensors": {"memsweep/engine/train/checkpoint.py"},
+    "safetensors": {"memsweep/engine/train/checkpoint.py", "memsweep/results/networks.py"},
 }
 FILES = sorted(path for folder in ("memsweep", "sweeps", "analysis") for path in (ROOT / folder).rglob("*.py"))
 NAMES = [str(path.relative_to(ROOT)) for path in FILES]

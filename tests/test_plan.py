@@ -8,11 +8,12 @@ from hypothesis import strategies as st
 
 from memsweep.results.storage.store import Store
 from memsweep.results.trial_state import RETRIED, SETTLED
-from memsweep.run import plan
+from memsweep.run import estimation, plan
 from memsweep.run import preview as previews
+from memsweep.run.estimation import Cost, composed, estimate
 from memsweep.run.launch_options import LaunchOptions
 from memsweep.run.packing import Pack
-from memsweep.run.plan import Cost, check, composed, estimate, packs, work
+from memsweep.run.plan import check, packs, work
 from memsweep.run.policy.execution_plan import choose
 from memsweep.spec.schema import Status
 from memsweep.spec.sweep import Sweep, SweepError
@@ -130,7 +131,7 @@ def test_one_pack_of_each_program_and_some_of_many_are_compared():
 
 
 def test_an_estimate_grows_with_the_work(monkeypatch):
-    monkeypatch.setattr(plan, "CALIBRATION_SECONDS", 0.05)
+    monkeypatch.setattr(estimation, "CALIBRATION_SECONDS", 0.05)
     estimate(planned(TRIALS[:1], 1), "cpu", 1)  # the first steps of a process are slow
     short = estimate(planned([trial(seed=s) for s in range(4)], 4), "cpu", 1)
     long = estimate(planned([trial(seed=s, optimizer__epochs=400) for s in range(4)], 4), "cpu", 1)
@@ -139,7 +140,7 @@ def test_an_estimate_grows_with_the_work(monkeypatch):
 
 
 def test_an_estimate_says_how_wrong_it_may_be(monkeypatch):
-    monkeypatch.setattr(plan, "CALIBRATION_SECONDS", 0.0)
+    monkeypatch.setattr(estimation, "CALIBRATION_SECONDS", 0.0)
     found = estimate(planned(TRIALS[:2]), "cpu", 1)
     assert found.error > 0  # one timed stretch is no certainty
 
@@ -149,31 +150,31 @@ def test_an_estimate_of_nothing_is_nothing():
 
 
 def test_a_launch_is_no_shorter_than_its_start_and_end(monkeypatch):
-    monkeypatch.setattr(plan, "CALIBRATION_SECONDS", 0.0)
-    assert estimate(planned(TRIALS[:1]), "cpu", 2).seconds > plan.START_SECONDS + plan.END_SECONDS
+    monkeypatch.setattr(estimation, "CALIBRATION_SECONDS", 0.0)
+    assert estimate(planned(TRIALS[:1]), "cpu", 2).seconds > estimation.START_SECONDS + estimation.END_SECONDS
 
 
 def test_probes_are_asked_for_an_estimate(monkeypatch):
-    monkeypatch.setattr(plan, "CALIBRATION_SECONDS", 0.0)
+    monkeypatch.setattr(estimation, "CALIBRATION_SECONDS", 0.0)
     (bare,) = planned([trial(seed=seed) for seed in range(3)])
     probed = planned([trial(seed=seed, probes=("critical_samples",), probe_steps=(1, 2)) for seed in range(3)])[0]
-    cost = plan.measured_cost(probed, "cpu")
+    cost = estimation.measured_cost(probed, "cpu")
     assert cost.probes > 0 and cost.repeated > 0
-    without = plan.measured_cost(bare, "cpu")
+    without = estimation.measured_cost(bare, "cpu")
     assert (without.probes, without.repeated) == (0, 0)
 
 
 # What an estimate is composed of, with costs that can be added by hand. A trial's budget is STEPS.
 
 STEPS = TRIALS[0].budget
-AROUND = plan.START_SECONDS + plan.END_SECONDS
+AROUND = estimation.START_SECONDS + estimation.END_SECONDS
 
 
 @pytest.fixture
 def seconds(monkeypatch):
     """What packs of so many trials each take on so many workers, without start and end."""
     for name in ("TRIAL_SECONDS", "PLANNED_SECONDS"):
-        monkeypatch.setattr(plan, name, 0.0)
+        monkeypatch.setattr(estimation, name, 0.0)
 
     def call(sizes, workers, cost, options=None, **fields):
         packs = [Pack(tuple(trial(seed=seed, **fields) for seed in range(size)), size) for size in sizes]
@@ -210,7 +211,7 @@ def test_what_is_compared_with_its_run_alone_takes_a_tenth(monkeypatch):
     pack = Pack(TRIALS, 6, compared=True)
     training = 6 * STEPS * 0.1
     for name in ("TRIAL_SECONDS", "PLANNED_SECONDS"):
-        monkeypatch.setattr(plan, name, 0.0)
+        monkeypatch.setattr(estimation, name, 0.0)
     assert composed([(pack, Cost(step=0.1))], 1).seconds == pytest.approx(AROUND + 1.1 * training)
     short = composed([(pack, Cost(step=1e-9))], 1).seconds
     assert short == pytest.approx(AROUND, abs=1e-3)  # it has ended before
@@ -223,12 +224,12 @@ def test_steps_in_checkpoints_are_done(seconds):
 
 def test_measuring_new_programs_counts_with_the_start_of_its_workers(seconds):
     measured = seconds([1], 1, Cost(step=0.0), {"measuring": 5.0})
-    assert measured == pytest.approx(5.0 + plan.MEASURING_SECONDS)
+    assert measured == pytest.approx(5.0 + estimation.MEASURING_SECONDS)
 
 
 def test_rows_and_planning_count_by_trials():
     few, many = (composed([(Pack(TRIALS[:n], n), Cost(step=0.0))], 1).seconds for n in (1, 5))
-    assert many - few == pytest.approx(4 * (plan.TRIAL_SECONDS + plan.PLANNED_SECONDS))
+    assert many - few == pytest.approx(4 * (estimation.TRIAL_SECONDS + estimation.PLANNED_SECONDS))
 
 
 def test_a_round_of_a_search_trains_to_its_pause(seconds):

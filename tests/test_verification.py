@@ -243,7 +243,7 @@ def test_a_failed_trial_is_run_alone_and_its_error_told(store, runner_result):
     store.write("wanted", [wanted(broken, 9)])
     for _ in run_pack(Pack((broken,), slots=1), store):
         pass
-    with pytest.raises(StoreError, match=r"code that verifying runs, tests.test_verification:Broken. If you trust"):
+    with pytest.raises(StoreError, match=r"code that this would run, tests.test_verification:Broken. If you trust"):
         error_of(store, broken.trial_id)
     code, out, err = runner_result("verify", "--own-code", broken.trial_id, "--results", str(store.results))
     assert code == 1 and out == ""

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from memsweep.results import trial_state, wanted
+from memsweep.results import networks, trial_state, wanted
 from memsweep.results.storage.location import Location
 from memsweep.results.storage.notes import IDENTITY, RUNNING, SEARCHES, TRACKING
 from memsweep.results.storage.parts import PART_NAME, digest, read_part
@@ -36,6 +36,7 @@ def inspect(store: Store) -> Iterator[Finding]:
     yield from damaged
     if not damaged:
         yield from _copies(store)
+        yield from _networks(store)
     yield from _files_beside_parts(store)
     yield from _checkpoints(store, frozenset() if damaged else frozenset(store.settled()))
     yield from _notes(store)
@@ -97,6 +98,11 @@ def damaged(store: Store) -> list[tuple[Location, str]]:
 def _damaged_parts(store: Store) -> Iterator[Finding]:
     for path, why in damaged(store):
         yield Finding("part", True, f"{path}: {why}")
+
+
+def _networks(store: Store) -> Iterator[Finding]:
+    for path, why in networks.damaged(store):
+        yield Finding("weights", True, f"{path}: {why}; restore the file: its weights can't be read")
 
 
 def _copies(store: Store) -> Iterator[Finding]:

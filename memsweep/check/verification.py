@@ -107,8 +107,8 @@ def verify(
                 )
             curve = with_metrics(curves[trial_id], metrics.get(trial_id, ()))
             stored_metrics = tuple(filter(None, (row["metrics"] or "").split(",")))
-            trial = _trusted(trial_of(rows[trial_id]).with_fields({"metrics": stored_metrics}), own_code)
-            _check_code(trial, row)
+            trial = trusted(trial_of(rows[trial_id]).with_fields({"metrics": stored_metrics}), own_code)
+            check_code(trial, row)
             yield _verdict(trial, row, curve, way)
         except Exception as error:
             refused += [error] if isinstance(error, StoreError) else []
@@ -136,7 +136,7 @@ def error_of(store: Store, trial_id: str, *, own_code: bool = False) -> str | No
     rows = wanted.by_trial(store)
     if trial_id not in rows:
         raise StoreError(f"{trial_id}: the table wanted of {store.results} has no row with its fields.")
-    trial = _trusted(trial_of(rows[trial_id]), own_code)
+    trial = trusted(trial_of(rows[trial_id]), own_code)
     choice = execution_plan.stored(store).get(program_name(trial), execution_plan.ExecutionPlan())
     faulthandler.enable(STDERR)
     faulthandler.dump_traceback_later(PATIENCE_SECONDS, exit=True, file=STDERR)
@@ -175,12 +175,12 @@ def _verdict(trial: TrialConfig, row: dict[str, Any], curve: dict[int, dict[str,
     )
 
 
-def _check_code(trial: TrialConfig, row: dict[str, Any]) -> None:
+def check_code(trial: TrialConfig, row: dict[str, Any]) -> None:
     """Raises StoreError where the user's code is not the code that the trial ran."""
     if row["code_fingerprint"] not in (None, code_of(trial.imports).fingerprint):
         raise StoreError(
-            f"{trial.trial_id}: ran other code than {', '.join(trial.imports)} is now. Verify it with the code that it "
-            f"ran, of commit {row['code_commit'] or 'unknown'}; the table launches has that launch."
+            f"{trial.trial_id}: ran other code than {', '.join(trial.imports)} is now. Use the code that it ran, "
+            f"of commit {row['code_commit'] or 'unknown'}; the table launches has that launch."
         )
 
 
@@ -188,11 +188,11 @@ def _text(difference: float) -> str:
     return f"{difference:.1e}"
 
 
-def _trusted(trial: TrialConfig, own_code: bool) -> TrialConfig:
+def trusted(trial: TrialConfig, own_code: bool) -> TrialConfig:
     """Returns the trial; raises StoreError if it names code without `own_code`: tables can name any importable code."""
     if trial.imports and not own_code:
         raise StoreError(
-            f"{trial.trial_id}: the tables name code that verifying runs, {', '.join(trial.imports)}. If you trust the "
-            "author of the tables, use memsweep verify --own-code."
+            f"{trial.trial_id}: the tables name code that this would run, {', '.join(trial.imports)}. If you trust the "
+            "author of the tables, use memsweep verify --own-code (own_code=True)."
         )
     return trial

@@ -21,7 +21,7 @@ app = typer.Typer(
 )
 VERBS = (
     *(launching.plan, launching.launch, launching.submit, launching.missing),
-    *(reading.status, reading.query, reading.report, reading.diff, reading.claims, reading.verify),
+    *(reading.status, reading.query, reading.report, reading.diff, reading.weights, reading.claims, reading.verify),
     *(keeping.note, keeping.rename, keeping.export, keeping.forget),
     *(keeping.compact, keeping.track, keeping.ui, keeping.doctor),
 )

@@ -38,6 +38,13 @@ class Changed(StrEnum):
     KEEP = "keep"
 
 
+class Keep(StrEnum):
+    """Values of --keep."""
+
+    NOTHING = "nothing"
+    WEIGHTS = "weights"
+
+
 class Device(StrEnum):
     """Values of --device."""
 
@@ -102,6 +109,13 @@ ChangedOption = Annotated[
         "--changed",
         help="Trials that ran other code of yours: run them again, or keep both codes; default: refuse the launch.",
     ),
+]
+KeepOption = Annotated[
+    Keep,
+    typer.Option("--keep", help="Keep the weights of each trial at its end; settled trials without them run again."),
+]
+KeepStepsOption = Annotated[
+    str | None, typer.Option("--keep-steps", metavar="N1,N2", help="Steps at which weights are kept too.")
 ]
 BudgetOption = Annotated[
     str | None, typer.Option(metavar="30m", help="Limit of time, trials or steps: 90s, 30m, 2h, 500trials, 1e6steps.")
@@ -190,6 +204,8 @@ def launch_options(
     retry: bool,
     add: bool = False,
     changed: Changed | None = None,
+    keep: Keep = Keep.NOTHING,
+    keep_steps: str | None = None,
     budget: str | None = None,
     patience: str = "10m",
     checkpoint: str = "30s",
@@ -208,11 +224,23 @@ def launch_options(
         retry=retry,
         add=add,
         changed=changed.value if changed else None,
+        keep=keep.value,
+        keep_steps=parsed_steps(keep_steps),
         budget=_parsed(Budget.of, budget, "--budget") if budget else UNLIMITED,
         patience_seconds=parsed_seconds(patience, "--patience"),
         checkpoint_seconds=parsed_seconds(checkpoint, "--checkpoint"),
         tracking_uri=tracking_uri,
     )
+
+
+def parsed_steps(text: str | None) -> tuple[int, ...]:
+    """Returns the value of --keep-steps.  Raises typer.BadParameter."""
+    try:
+        return tuple(int(step) for step in (text or "").split(",") if step.strip())
+    except ValueError:
+        raise typer.BadParameter(
+            f"{text!r}: must be whole numbers, such as 100,200.", param_hint="--keep-steps"
+        ) from None
 
 
 def parsed_seconds(text: str, option: str) -> float:

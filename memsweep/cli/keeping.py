@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -21,10 +22,15 @@ def compact(results: ResultsOption = "results", output: FormatOption = Format.TA
 
     Example: memsweep compact --results results
     """
+    from memsweep.results import networks
     from memsweep.results.compaction import compact
-    from memsweep.results.storage.store import Store
+    from memsweep.results.storage.store import LockedError, Store
+    from memsweep.run import checkpoints
 
-    print_rows([merged._asdict() for merged in compact(Store(results))], output)
+    store = Store(results)
+    print_rows([merged._asdict() for merged in compact(store)], output)
+    with suppress(LockedError), store.lock("launch"):
+        networks.delete_useless(store, checkpoints.steps(store))
 
 
 def forget(

@@ -18,6 +18,9 @@ from memsweep.cli.arguments import (
     CompileOption,
     DeviceOption,
     FormatOption,
+    Keep,
+    KeepOption,
+    KeepStepsOption,
     LimitOption,
     MembersOption,
     PatienceOption,
@@ -34,6 +37,7 @@ from memsweep.cli.arguments import (
     launch_options,
     load,
     load_all,
+    parsed_steps,
 )
 from memsweep.cli.printing import Format, duration, print_rows, say
 
@@ -53,6 +57,8 @@ def plan(
     compiling: CompileOption = Compile.AUTO,
     retry: RetryOption = False,
     changed: ChangedOption = None,
+    keep: KeepOption = Keep.NOTHING,
+    keep_steps: KeepStepsOption = None,
     workers: WorkersOption = None,
     hourly_price: Annotated[float | None, typer.Option(min=0, help="Price of a worker's machine per hour.")] = None,
     output: FormatOption = Format.TABLE,
@@ -67,7 +73,7 @@ def plan(
     check_listed(loaded, limit)
     options = launch_options(
         limit=limit, members=members, workers=workers, device=device, compiling=compiling, retry=retry,
-        changed=changed,
+        changed=changed, keep=keep, keep_steps=keep_steps,
     )  # fmt: skip
     launch = preview(loaded, store, options, say)
     row, seconds = _plan_row(launch), launch.estimate.seconds
@@ -80,6 +86,8 @@ def plan(
         say(f"{launch.replay.progress}. Packs, memory and time are those of this round.")
     if hourly_price is not None:
         row["price"] = round(seconds / 3600 * row["workers"] * hourly_price, 2)
+    if launch.estimate.kept_bytes:
+        row["weights_mib"] = round(launch.estimate.kept_bytes / 2**20, 3)
     print_rows([row], output, vertical=True)
 
 
@@ -124,6 +132,8 @@ def launch(
     yes: YesOption = False,
     add: AddOption = False,
     changed: ChangedOption = None,
+    keep: KeepOption = Keep.NOTHING,
+    keep_steps: KeepStepsOption = None,
     tracking_uri: TrackingOption = None,
     output: Annotated[
         Format | None, typer.Option("--format", help="Also print the result as a row; default: only as text.")
@@ -145,7 +155,8 @@ def launch(
     loaded = load_all(sweeps, overrides)
     options = launch_options(
         limit=limit, members=members, workers=workers, device=device, compiling=compiling, retry=retry, add=add,
-        changed=changed, budget=budget, patience=patience, checkpoint=checkpoint, tracking_uri=tracking_uri,
+        changed=changed, keep=keep, keep_steps=keep_steps, budget=budget, patience=patience, checkpoint=checkpoint,
+        tracking_uri=tracking_uri,
     )  # fmt: skip
     if not address:
         _check_compiler(compiling)
@@ -196,6 +207,8 @@ def submit(
     yes: YesOption = False,
     add: AddOption = False,
     changed: ChangedOption = None,
+    keep: KeepOption = Keep.NOTHING,
+    keep_steps: KeepStepsOption = None,
     tracking_uri: TrackingOption = None,
     follow: Annotated[bool, typer.Option(help="Show the job's log; Ctrl-C does not stop the job.")] = True,
 ) -> None:
@@ -210,7 +223,8 @@ def submit(
     _check_tracking(tracking_uri)
     options = launch_options(
         limit=limit, members=members, workers=workers, device=device, compiling=compiling, retry=retry, add=add,
-        changed=changed, budget=budget, patience=patience, checkpoint=checkpoint, tracking_uri=tracking_uri,
+        changed=changed, keep=keep, keep_steps=keep_steps, budget=budget, patience=patience, checkpoint=checkpoint,
+        tracking_uri=tracking_uri,
     )  # fmt: skip
     options = replace(options, yes=confirmed(load_all(sweeps, overrides), yes))
     job = jobs.submit(sweeps, address, results, options, say, overrides=overrides or ())
@@ -247,6 +261,8 @@ def missing(
     limit: LimitOption = None,
     members: MembersOption = None,
     changed: ChangedOption = None,
+    keep: KeepOption = Keep.NOTHING,
+    keep_steps: KeepStepsOption = None,
     output: FormatOption = Format.TABLE,
 ) -> None:
     """List the trials still to run, with their seeds and varied fields; for a search, those of the current round.
@@ -257,7 +273,7 @@ def missing(
     from memsweep.run.rounds.replay import Replay
     from memsweep.spec.search.rounds import varied
 
-    loaded = load(sweep, overrides)
+    loaded = load(sweep, overrides).keeping(keep.value, parsed_steps(keep_steps))
     check_listed(loaded, limit)
     store = _store_if_there(results)
     code = LaunchCode(store, changed.value if changed else None)

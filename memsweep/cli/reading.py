@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from memsweep.cli import DONE, ROUNDED, SOME_FAILED
-from memsweep.cli.arguments import FormatOption, ResultsOption
+from memsweep.cli.arguments import FormatOption, ResultsOption, confirm
 from memsweep.cli.printing import Format, print_rows, print_table, say
 
 
@@ -94,6 +94,28 @@ def diff(
     if figure:
         with figures.canvas() as ax:
             figures.save_as(differences.draw(difference, ax), figure)
+
+
+def weights(
+    trial: Annotated[str, typer.Argument(metavar="TRIAL", help="Id of a trial whose weights are kept.")],
+    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="File that ends in .safetensors.")],
+    step: Annotated[int | None, typer.Option(help="Step of training; default: the last that is kept.")] = None,
+    results: ResultsOption = "results",
+    yes: Annotated[bool, typer.Option("--yes", help="Replace an existing file without confirmation.")] = False,
+) -> None:
+    """Write the kept weights of a trial to a safetensors file, which its torch module loads.
+
+    Example: memsweep weights 4f5b60d8c0b553aa --out trained.safetensors
+    """
+    from memsweep.results import networks
+    from memsweep.results.storage.store import Store
+
+    store = Store(results)
+    networks.rows(store, [trial], step)
+    if out.exists():
+        confirm(f"{out} exists. Replace it?", yes)
+    row = networks.export(store, trial, out, step)
+    say(f"{out}: step {row['step']}, {row['byte_count']:,} bytes, fingerprint {row['weights_fingerprint']}")
 
 
 def claims(

@@ -8,7 +8,7 @@ from typing import Any
 from memsweep.spec.config import TrialConfig
 from memsweep.spec.options import LABEL_NOISE
 
-PROBES = ("examples",)
+PROBES = ("examples", "weights")
 """Probes that need no labels."""
 
 _RULES: tuple[tuple[str, Callable[[Any], bool], str], ...] = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from memsweep.run.checkpoints import CHECKPOINT_SECONDS
@@ -9,13 +10,15 @@ from memsweep.run.recovery.hang_guard import PATIENCE_SECONDS
 from memsweep.run.rounds.launch_code import CHANGED
 from memsweep.spec.budget import UNLIMITED, Budget
 from memsweep.spec.config import ConfigError
+from memsweep.spec.options import NOTHING
+from memsweep.spec.sweep import Sweep, keep_problems
 
 DEVICES = ("cpu", "cuda")
 
 
 @dataclass(frozen=True)
 class LaunchOptions:
-    """The options of a launch: its place, trials, limits and budget.  Raises ConfigError for an unknown device."""
+    """The options of a launch: its place, trials, limits and budget.  Raises ConfigError for a wrong value."""
 
     address: str | None = None  # of a running Ray cluster; None: a cluster on this machine that ends with the launch
     workers: int | None = None  # packs at a time; None: as many as the cluster has room for when the launch begins
@@ -26,6 +29,8 @@ class LaunchOptions:
     retry: bool = False  # failed trials run again
     yes: bool = False  # sweeps of more than 1,000,000 trials are launched too
     changed: str | None = None  # rerun or keep: what happens to trials that ran other code of the user's; None: refused
+    keep: str = NOTHING  # weights: networks of these sweeps are kept, also where the sweeps do not want it
+    keep_steps: tuple[int, ...] = ()  # at which they are kept, beside the end
     add: bool = False  # trials of earlier launches of the sweeps stay wanted
     budget: Budget = UNLIMITED  # ends the launch; the next launch continues
     patience_seconds: float = PATIENCE_SECONDS  # without progress, after which a worker is ended
@@ -37,6 +42,12 @@ class LaunchOptions:
             raise ConfigError([f"device = {self.device!r}: must be cpu or cuda."])
         if self.changed not in (None, *CHANGED):
             raise ConfigError([f"changed = {self.changed!r}: must be rerun or keep."])
+        if problems := keep_problems(self.keep, self.keep_steps, {}):
+            raise ConfigError(problems)
+
+    def keeping(self, sweeps: Iterable[Sweep]) -> list[Sweep]:
+        """Returns these sweeps, which keep what the launch keeps too.  Raises SweepError."""
+        return [sweep.keeping(self.keep, self.keep_steps) for sweep in sweeps]
 
     def words(self) -> list[str]:
         """Returns the words of the command `memsweep launch` that give these options; absent options are left out."""
@@ -48,6 +59,8 @@ class LaunchOptions:
             "--limit": self.limit,
             "--device": self.device,
             "--changed": self.changed,
+            "--keep": self.keep if self.keep != NOTHING else None,
+            "--keep-steps": ",".join(map(str, self.keep_steps)) or None,
             "--compile": {None: None, True: "always", False: "never"}[self.compiling],
             "--budget": next((_text(limit, unit) for limit, unit in limits if limit is not None), None),
             "--patience": _text(self.patience_seconds, "s"),

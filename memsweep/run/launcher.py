@@ -88,7 +88,7 @@ def launch(
     stored rows can't be read back, TrackingError for an unusable tracking URI.
     """
     background.tracking_uri(options.tracking_uri, store.results)  # raises for an invalid URI before anything starts
-    sweeps = [sweeps] if isinstance(sweeps, Sweep) else sweeps
+    sweeps = options.keeping([sweeps] if isinstance(sweeps, Sweep) else sweeps)
     if len({sweep.name for sweep in sweeps}) < len(sweeps):
         raise SweepError([f"{title(sweeps)}: the sweeps of one launch must have different names."])
     if not options.yes:

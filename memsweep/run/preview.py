@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 
 from memsweep.data import tasks
 from memsweep.results.storage.store import Store
-from memsweep.run import checkpoints, plan
+from memsweep.run import checkpoints, estimation, plan
+from memsweep.run.estimation import Estimate
 from memsweep.run.launch_options import LaunchOptions
 from memsweep.run.packing import Pack
-from memsweep.run.plan import Estimate, Work
+from memsweep.run.plan import Work
 from memsweep.run.policy import execution_plan, protocols
 from memsweep.run.policy.execution_plan import ExecutionPlan
 from memsweep.run.rounds.launch_code import LaunchCode
@@ -45,6 +46,7 @@ def preview(sweep: Sweep, store: Store | None, options: LaunchOptions, say: Call
     store: None if nothing is stored yet.  say: called with messages about the sweep and its data, before measuring.
     Raises SweepError for data that can't be loaded.
     """
+    (sweep,) = options.keeping([sweep])
     code = LaunchCode(store, options.changed)
     replay = Replay(sweep, store, limit=options.limit, retry=options.retry, code=code)
     code.check()
@@ -75,6 +77,6 @@ def preview(sweep: Sweep, store: Store | None, options: LaunchOptions, say: Call
     saved = checkpoints.stored(store) if store and not is_searched else ()
     packs = plan.packs(due, workers, options.members, programs, saved, share, is_searched)
     steps = checkpoints.steps(store) if store else {}
-    estimate = plan.estimate(packs, device, workers, measuring=seconds, reached=steps)
+    estimate = estimation.estimate(packs, device, workers, measuring=seconds, reached=steps)
     estimate = replace(estimate, seconds=estimate.seconds + trying)
     return Preview(replay, work, due, packs, programs, device, workers, estimate)

@@ -51,8 +51,11 @@ PROBES = (
     "positions",
     "readouts",
     "representations",
+    "weights",
 )
-REPEATED_PROBES: tuple[str, ...] = ("critical_samples", "permutations", "representations")
+KEEPS = NOTHING, WEIGHTS = ("nothing", "weights")
+"""What a sweep or a launch keeps of its trials' networks; `weights` is a probe."""
+REPEATED_PROBES: tuple[str, ...] = ("critical_samples", "permutations", "representations", "weights")
 """Probes that also run at probe_steps; the other probes run once, at the end."""
 SHARES = {
     "train_accuracy": ("train_correct_count", "train_count"),

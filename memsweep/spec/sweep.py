@@ -12,6 +12,7 @@ from memsweep.spec.axes import as_values, spelled_as
 from memsweep.spec.config import FIELDS, ConfigError, TrialConfig
 from memsweep.spec.fields import own
 from memsweep.spec.grid import Axes, Grid, names_of
+from memsweep.spec.options import KEEPS, NOTHING, WEIGHTS
 from memsweep.spec.search.rounds import Search
 
 SHOWN_VALUES = 6
@@ -34,6 +35,8 @@ class Sweep(Grid):
     axes: field -> values, or a tuple of fields -> tuples of values that go together (zipped).
     seeds: replicates; each sets `seed`.
     search: selects which trials run, in rounds; default: all trials in one round. See `memsweep.spec.search`.
+    keep: "weights" keeps the weights of each trial at its end and at `keep_steps`: the probe `weights`.
+    keep_steps: steps before the end, which are probe_steps.
 
     Trials are built lazily: `len(sweep)` builds no trial, `iter(sweep)` builds one after another, and `sweep.trials`
     builds and caches all trials.
@@ -56,15 +59,19 @@ class Sweep(Grid):
         axes: Axes = MappingProxyType({}),
         seeds: Iterable[int] = (0,),
         search: Search | None = None,
+        keep: str = NOTHING,
+        keep_steps: Iterable[int] = (),
     ):
         wrong = [
             f"{what}: must be a mapping of fields; found {type(given).__name__}."
             for what, given in (("base", base), ("axes", axes))
             if not isinstance(given, Mapping | TrialConfig)
         ]
+        steps = as_values(keep_steps)
+        wrong = wrong or keep_problems(keep, steps, axes)
         if wrong:
             raise SweepError(wrong)
-        super().__init__(base, axes, seeds)
+        super().__init__(_keeping(base, keep, steps), axes, seeds)
         self.name = name
         self.search = search
         self.source: tuple[Path, str] | None = None  # the file that defines the sweep, and its text
@@ -108,6 +115,16 @@ class Sweep(Grid):
             axes[name] = self._in_its_spelling(name, as_values(values))
         sweep = Sweep(self.name, self.base, axes=axes, seeds=seeds, search=self.search)
         sweep.source = self.source
+        return sweep
+
+    def keeping(self, keep: str, keep_steps: Iterable[int] = ()) -> Sweep:
+        """Returns a sweep that also keeps weights; arguments as of `Sweep`.  Raises SweepError."""
+        if keep == NOTHING and not keep_steps:
+            return self
+        sweep = Sweep(
+            self.name, self.base, axes=self.axes, seeds=self.seeds, search=self.search, keep=keep, keep_steps=keep_steps
+        )
+        sweep.source, sweep._change = self.source, self._change
         return sweep
 
     def respelled(self, numbers: Mapping[str, Iterable[float]]) -> tuple[Sweep, list[tuple[str, float, float]]]:
@@ -181,3 +198,31 @@ def check_size(sweeps: Iterable[Sweep]) -> None:
     large = [f"{s.name} has {len(s):,} trials, more than {MOST_TRIALS:,}" for s in sweeps if len(s) > MOST_TRIALS]
     if large:
         raise SweepError([f"{'; '.join(large)}: give axes fewer values, or confirm it with --yes (Python: yes=True)."])
+
+
+def keep_problems(keep: Any, steps: Sequence[Any], axes: Axes) -> list[str]:
+    """Returns error messages on what a sweep or a launch keeps."""
+    if keep not in KEEPS:
+        return [f"keep = {keep!r}: must be {' or '.join(KEEPS)}."]
+    if keep == NOTHING:
+        return [f"keep_steps = {steps!r}: nothing is kept; add keep = {WEIGHTS!r}."] * bool(steps)
+    if wrong := [step for step in steps if isinstance(step, bool) or not isinstance(step, int) or step < 0]:
+        return [f"keep_steps: {wrong[0]!r} must be a whole number of steps, 0 or more."]
+    fixed = [name for axis in axes for name in names_of(axis) if name in ("probes", "probe_steps")]
+    return [f"keep = {keep!r}: {name} is an axis; add {WEIGHTS!r} to its values instead." for name in fixed]
+
+
+def _keeping(base: TrialConfig | Mapping[str, Any], keep: str, steps: Sequence[int]) -> TrialConfig | Mapping[str, Any]:
+    """Returns the base of a sweep that keeps what `keep` names."""
+    if keep == NOTHING:
+        return base
+    probes, before = (
+        (base.probes, base.probe_steps)
+        if isinstance(base, TrialConfig)
+        else (as_values(base.get("probes", ())), as_values(base.get("probe_steps", ())))
+    )
+    fields = {
+        "probes": tuple(dict.fromkeys([*probes, WEIGHTS])),
+        "probe_steps": tuple(sorted({*before, *steps})),
+    }
+    return base.with_fields(fields) if isinstance(base, TrialConfig) else {**base, **fields}

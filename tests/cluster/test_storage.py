@@ -9,11 +9,12 @@ import textwrap
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import memsweep
 from memsweep.check.inspection import damaged
-from memsweep.results import forgetting, notes
+from memsweep.results import forgetting, networks, notes
 from memsweep.results.compaction import compact
 from memsweep.results.export import export
 from memsweep.results.storage import locks
@@ -188,6 +189,26 @@ def test_sweeps_are_renamed_noted_exported_and_forgotten(store, tmp_path):
     assert forgetting.forget(store, "new").kept == 1
     compact(store)
     assert store.current("trials", ["trial_id"])["trial_id"].to_pylist() == ["t0"] and damaged(store) == []
+
+
+# Kept weights.
+
+
+def test_weights_are_kept_and_useless_files_go(store, monkeypatch):
+    numbers = {"weight": np.arange(12, dtype=np.float32).reshape(2, 3, 2)}
+    file, useless = (
+        networks.write(store, ["t0", "t1"], numbers),
+        networks.write(store, ["t2"], {"weight": np.ones((1, 2))}),
+    )
+    row = {"attempt_id": "a", "step": 1, "file": file}
+    store.write("weights", [{**row, "trial_id": f"t{i}", "position": i} for i in range(2)])
+    store.write("trials", [ended("t0"), ended("t1")])
+    (second,) = networks.rows(store, ["t1"])
+    assert np.array_equal(networks.of_rows(store, [second])["weight"], numbers["weight"][1:])
+    assert networks.damaged(store) == []
+    monkeypatch.setattr(networks, "LEFTOVER_SECONDS", -3600)
+    assert networks.delete_useless(store, {"t2"}) == 0 and networks.delete_useless(store, ()) == 1
+    assert not networks.path_of(store, useless).exists() and networks.path_of(store, file).exists()
 
 
 # Whole sweeps.

@@ -14,7 +14,7 @@ from memsweep.engine.train.own_metrics import with_metrics
 from memsweep.engine.train.program import Program
 from memsweep.engine.train.state import State
 from memsweep.run.plan import COMPARED_SECONDS, COMPARED_SHARE
-from memsweep.run.worker import probes
+from memsweep.run.worker import probes, weights
 from memsweep.run.worker.attempt import Attempt
 from memsweep.run.worker.writer import Row
 from memsweep.spec.config import TrialConfig
@@ -30,7 +30,7 @@ def store(attempt: Attempt, program: Program, state: State, measured: Measured) 
     stay, leave = ([m for m, s in enumerate(measured.status) if (s is None) == stays] for stays in (True, False))
     probe(attempt, program, state, stay)
     begun = time.perf_counter()
-    for table, rows in probes.rows(program, state, leave).items():
+    for table, rows in _probed(attempt, program, state, leave).items():
         writer.add(table, rows)
     attempt.clock.charge("probe", begun)
     for m in np.flatnonzero(measured.due):
@@ -65,9 +65,19 @@ def probe(attempt: Attempt, program: Program, state: State, members: Sequence[in
     """Probes the members that are at one of their probe_steps, before or during training."""
     begun = time.perf_counter()
     due = [m for m in members if probes.due(state, m)]
-    for table, rows in probes.rows(program, state, due, repeated=True).items():
+    for table, rows in _probed(attempt, program, state, due, repeated=True).items():
         attempt.writer.keep(table, rows)
     attempt.clock.charge("probe", begun)
+
+
+def _probed(
+    attempt: Attempt, program: Program, state: State, members: Sequence[int], *, repeated: bool = False
+) -> dict[str, list[Row]]:
+    """Returns table -> rows of the probes of these members, whose weights are written to a file if they are kept."""
+    tables = probes.rows(program, state, members, repeated=repeated)
+    if kept := tables.get("weights"):
+        tables["weights"] = weights.stored(kept, attempt.store)
+    return tables
 
 
 def _solved_step(trial: TrialConfig, curve: Sequence[Row]) -> int | None:

@@ -18,6 +18,7 @@ from memsweep.engine.probes import (
 )
 from memsweep.engine.train.program import Program
 from memsweep.engine.train.state import State, select
+from memsweep.run.worker import weights
 from memsweep.run.worker.writer import Row
 from memsweep.spec.options import LIMIT, REPEATED_PROBES
 
@@ -220,4 +221,5 @@ _PROBES: dict[str, Callable[[Program, State], list[Row]]] = {
     "positions": _positions,
     "readouts": _readouts,
     "representations": _representations,
+    "weights": weights.rows,
 }

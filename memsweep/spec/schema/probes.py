@@ -122,4 +122,15 @@ PROBE_SCHEMAS: dict[str, pa.Schema] = {
             column("numbers", pa.list_(pa.float32()), "of each example in turn"),
         ]
     ),
+    "weights": pa.schema(
+        [
+            TRIAL,
+            ATTEMPT,
+            column("step", pa.int64(), "steps trained when the weights were kept"),
+            column("file", pa.string(), "name of the file in networks/, without suffix"),
+            column("position", pa.int64(), "place of the network in the file's tensors"),
+            column("byte_count", pa.int64(), "size of its weights and buffers"),
+            column("weights_fingerprint", pa.string(), "hash of their bits; of the last step: that of `trials`"),
+        ]
+    ),
 }

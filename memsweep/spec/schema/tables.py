@@ -229,6 +229,7 @@ ROWS = {
     "was applied",
     "representations": "a trial, a step, a set, and hidden layers, logits or input gradients of the same 200 "
     "examples, in a list",
+    "weights": "a trial and a step whose weights are kept: where they are",
     "packs": "an execution of a pack: members, device, seconds by purpose, memory",
     "wanted": "a trial that a sweep wants, by its last launch",
     "launches": "a launch: its command, versions, and the user's code",
