@@ -47,7 +47,7 @@ def train(trial: TrialConfig, steps: int, device: str | torch.device = "cpu") ->
             rate = o.learning_rate * trial.rate_factor(step)
             own_optimizers.set_rate(optimizer, rate)
             for group in optimizer.param_groups if trial.model.parametrization == "mup" else ():
-                group["lr"] = rate * group["factor"]
+                group["lr"] = rate * group.get("factor", 1.0)  # without factors at model.base_width
         step_key = _step_key(trial, step).to(device)
         places = _places(trial, program, step_key)
         x, y = regularizers.applied(places[0], inputs[order[step]][None])[0], wanted[order[step]]
