@@ -80,6 +80,7 @@ OTHER = {
     "data.label": ("y", {"data.task": "file:a.csv"}),
     "data.split": ("part", {"data.task": "file:a.csv"}),
     "data.content": ("0123456789abcdef", {"data.task": "file:a.csv"}),
+    "members": (("own.x",), {"own.x": 1}),
     "protocol": (PROTOCOL, {}),
     **{f"seeds.{stream}": (5, {}) for stream in STREAMS},
 }

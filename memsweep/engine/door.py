@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from memsweep.data import tasks
 from memsweep.engine import door_hooks
 from memsweep.engine.door_hooks import MOST_NAMES, unequal
-from memsweep.engine.nn import models
+from memsweep.engine.nn import member_fields, models
 from memsweep.engine.train.evaluation import rows_at_a_time
 from memsweep.spec.config import TrialConfig, imported
 from memsweep.spec.fields.own import bound
@@ -39,6 +39,7 @@ def problems(trial: TrialConfig) -> list[str]:
         if trial.model.family not in FAMILIES:
             sentences = [*_answer_problems(trial, answers, len(inputs)), *_parameter_problems(trial, module, answers)]
             sentences = sentences or [*_evaluation_problems(trial, module), *_drawing_problems(trial, module, inputs)]
+            sentences = sentences or list(_member_problems(trial, module, inputs))
             if sentences:
                 return sentences
         sentences, r = list(door_hooks.problems(trial, module)), trial.regularization
@@ -133,11 +134,29 @@ def _drawing_problems(trial: TrialConfig, module: nn.Module, inputs: Tensor) -> 
     np.random.set_state(state[1])
 
 
+def _member_problems(trial: TrialConfig, module: nn.Module, inputs: Tensor) -> Iterator[str]:
+    """Yields a sentence if a field of `members` sets what members share, by building the network with other values."""
+    names = member_fields.names(trial)
+    others = {f"own.{name}": trial.own[name] / 2 or 1.0 for name in names}
+    try:
+        other = models.build(trial.with_fields(others), *tasks.shape(trial))
+    except Exception:  # the other values may be none that the network takes; `state.init` compares those of the sweep
+        return
+    differing = member_fields.unshared(member_fields.constants(module), member_fields.constants(other))
+    if names and not differing:
+        _give(_numbers(module), other)
+        if all(_are_same(_run(module, inputs, training), _run(other, inputs, training)) for training in (False, True)):
+            return
+    if names:
+        yield member_fields.problem(trial, differing)
+
+
 def _penalty_problems(trial: TrialConfig, module: nn.Module, inputs: Tensor) -> Iterator[str]:
     """Yields a sentence if a penalty returns no scalar, or a value without gradient."""
     where, module = f"regularization.penalty = {trial.regularization.penalty!r}", copy.deepcopy(module).train()
     try:
-        value = bound(imported(trial.regularization.penalty), trial.own)(
+        fields = member_fields.of_trial(trial)
+        value = bound(imported(trial.regularization.penalty), fields)(
             dict(module.named_parameters()), inputs, module(inputs)
         )
     except Exception:  # stored as the trial's cause

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from memsweep.data import tasks
-from memsweep.engine.nn import models
+from memsweep.engine.nn import member_fields, models
 from memsweep.engine.train import checkpoint, own_optimizers
 from memsweep.engine.train.own_metrics import bound_metric
 from memsweep.engine.train.program import Loss, own_loss
@@ -39,7 +39,7 @@ def problems(trial: TrialConfig, module: nn.Module) -> Iterator[str]:
         yield from _pair_problems(trial, module)
     elif own_optimizers.is_own(trial.optimizer.name):
         yield from _optimizer_problems(trial, module)
-    if (loss := own_loss(trial)) is not None:
+    if (loss := own_loss(trial, member_fields.of_trial(trial))) is not None:
         yield from _loss_problems(trial, module, loss)
     for path in trial.metrics:
         yield from _metric_problems(trial, path, answered(trial, module))
@@ -101,7 +101,10 @@ def _pair_problems(trial: TrialConfig, module: nn.Module) -> Iterator[str]:
     }.items():
         if value:
             yield f"{field} = {value!r}: a pair of functions is given only the learning rate; use a field own.<name>."
-    pair, weights = own_optimizers.pair_of(trial), {n: w.detach() for n, w in models.trained(module).items()}
+    pair, weights = (
+        own_optimizers.pair_of(trial, member_fields.of_trial(trial)),
+        {n: w.detach() for n, w in models.trained(module).items()},
+    )
     assert pair is not None
     try:
         state = pair.begin(weights)
@@ -173,7 +176,7 @@ def _loss_problems(trial: TrialConfig, module: nn.Module, loss: Loss) -> Iterato
 
 
 def _metric_problems(trial: TrialConfig, path: str, tensors: tuple[Tensor, ...]) -> Iterator[str]:
-    where, metric = f"metrics = {path!r}", bound_metric(path, trial.own)
+    where, metric = f"metrics = {path!r}", bound_metric(path, member_fields.of_trial(trial))
     try:
         values, again = (_seeded(metric, tensors) for _ in range(2))
     except Exception:  # stored as the trial's cause

@@ -21,7 +21,7 @@ from memsweep.spec.fields import rules, schedules
 from memsweep.spec.fields.field_spec import checked, number, specs
 from memsweep.spec.fields.groups import Compute, Data, Model, Optimizer, Regularization, Seeds, Stop
 from memsweep.spec.fields.hints import fields_meant, hint
-from memsweep.spec.fields.own import GROUP, Fields, OwnFields, bound, wrong_name
+from memsweep.spec.fields.own import GROUP, Fields, OwnFields, bound, is_own, member_problems, wrong_name
 from memsweep.spec.mends import protocol_of
 from memsweep.spec.options import IMPORT_PATH, LIMIT, PROBES, PROTOCOL, STREAMS
 
@@ -31,7 +31,7 @@ LATER_FIELDS = (
     *("model.perturbation", "optimizer.objective", "optimizer.alpha", "optimizer.radius"),
     *("data.label", "data.split", "data.content"),
     *("model.heads", "model.norm", "model.frozen_layers", "model.parametrization", "model.base_width"),
-    *("optimizer.averaging", "compute.autocast"),
+    *("optimizer.averaging", "compute.autocast", "members"),
 )
 """Fields that older tables lack: at their defaults they are left out of the hash, so that trial ids stay the same."""
 RECORDED = ("probes", "probe_steps", "metrics")
@@ -85,6 +85,12 @@ class TrialConfig:
         "a user's functions recorded at every measurement; no part of a trial's identity",
         "must be import paths such as my_lab.metrics:margin, each once",
         lambda value: len(set(value)) == len(value) and all(IMPORT_PATH.fullmatch(path) for path in value),
+    )
+    members: tuple[str, ...] = checked(
+        (),
+        "own hyperparameters that are tensors, one value a member, so that they do not split packs",
+        "must be fields such as own.temperature, each once and in alphabetical order",
+        lambda value: value == tuple(sorted(set(value))) and all(map(is_own, value)),
     )
     protocol: int | None = number(
         None, "raised on purpose when numbers change; unset: that of this version", 1, PROTOCOL
@@ -239,6 +245,7 @@ def problems(values: Mapping[str, Any], base: TrialConfig | None = None) -> list
             wrong.append(name)
         else:
             checked_values[name] = FIELDS[name].coerced(value)
+    sentences += member_problems(checked_values["members"], checked_values.items())
     return sentences + rules.problems(checked_values, wrong)
 
 
@@ -316,7 +323,7 @@ def _content(fields: Mapping[str, Any]) -> dict[str, Any]:
     return {
         name: value
         for name, value in fields.items()
-        if name not in RECORDED and (name not in LATER_FIELDS or value != FIELDS[name].default)
+        if name not in RECORDED and (name not in LATER_FIELDS or value not in (FIELDS[name].default, []))
     }
 
 

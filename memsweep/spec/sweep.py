@@ -37,6 +37,8 @@ class Sweep(Grid):
     search: selects which trials run, in rounds; default: all trials in one round. See `memsweep.spec.search`.
     keep: "weights" keeps the weights of each trial at its end and at `keep_steps`: the probe `weights`.
     keep_steps: steps before the end, which are probe_steps.
+    members: own hyperparameters that reach the user's code as tensors, one value a member, so that trials with other
+    values train in the same pack; sets the field `members` of all trials.
 
     Trials are built lazily: `len(sweep)` builds no trial, `iter(sweep)` builds one after another, and `sweep.trials`
     builds and caches all trials.
@@ -61,6 +63,7 @@ class Sweep(Grid):
         search: Search | None = None,
         keep: str = NOTHING,
         keep_steps: Iterable[int] = (),
+        members: Iterable[str] = (),
     ):
         wrong = [
             f"{what}: must be a mapping of fields; found {type(given).__name__}."
@@ -71,14 +74,14 @@ class Sweep(Grid):
         wrong = wrong or keep_problems(keep, steps, axes)
         if wrong:
             raise SweepError(wrong)
-        super().__init__(_keeping(base, keep, steps), axes, seeds)
+        super().__init__(_keeping(_with_members(base, members), keep, steps), axes, seeds)
         self.name = name
         self.search = search
         self.source: tuple[Path, str] | None = None  # the file that defines the sweep, and its text
         problems = [*name_problems(name), *self.grid_problems()]
         if not problems and search is not None:
             problems = search.problems(self)
-        if problems:
+        if problems := [*problems, *self._member_problems()]:
             raise SweepError(problems)
 
     def __repr__(self) -> str:
@@ -167,12 +170,36 @@ class Sweep(Grid):
             ends = (values.low,) if hasattr(values, "low") else values
             yield from ((name, value, "the search's space") for value in ends if name not in self.axis_names)
 
+    def _member_problems(self) -> list[str]:
+        """Returns a sentence per field of `members` that no trial has, or that is no number."""
+        members, values = self._values_of_base()["members"], list(self.own_values())
+        if FIELDS["members"].problem(members):
+            return []  # reported before
+        there = {name for name, _, _ in values}
+        unknown = [
+            f"members: no trial has the field {name}; set it in base or axes, or take it out of members."
+            for name in members
+            if name not in there
+        ]
+        return [*unknown, *own.member_problems(members, values)]
+
     def _in_its_spelling(self, name: str, values: tuple[Any, ...]) -> tuple[Any, ...]:
         if name not in FIELDS or FIELDS[name].kind not in (float, object):
             return values
         numbers = sorted({value[name] for value in self.values_of([name]) if isinstance(value[name], float)})
         values = own.widened(values, numbers) if own.is_own(name) else values
         return tuple(spelled_as(v, numbers) if isinstance(v, float) else v for v in values)
+
+
+def _with_members(base: TrialConfig | Mapping[str, Any], members: Iterable[str]) -> TrialConfig | Mapping[str, Any]:
+    """Returns the base with the field `members`, in alphabetical order."""
+    if not members:
+        return base
+    names = list(members) if not isinstance(members, str) else members
+    if isinstance(names, list) and all(isinstance(name, str) for name in names):
+        names = sorted(set(names))
+    fields = {"members": names}
+    return base.with_fields(fields) if isinstance(base, TrialConfig) else {**base, **fields}
 
 
 def name_problems(name: Any) -> list[str]:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from memsweep.data import tasks
-from memsweep.engine.nn import memorizer, parametrization
+from memsweep.engine.nn import member_fields, memorizer, parametrization
 from memsweep.engine.nn.residual import ResNet, in_single_precision, is_normalization, normalization
 from memsweep.engine.nn.sequence_models import SEQUENCE_MODELS, Hidden, Recurrent, unchanged
 from memsweep.spec.config import ConfigError, TrialConfig, imported
@@ -183,7 +183,7 @@ def build(config: TrialConfig, input_dim: int, classes: int) -> nn.Module:
 
     A family given as an import path is called as `Class(config.model, input_dim, classes)`; its forward takes
     inputs [B, D] and returns logits [B, K]. If it also takes `hidden`, it supports dropout and noise on hidden units.
-    A class with a parameter `own` is given own=config.own.
+    A class with a parameter `own` is given the trial's own hyperparameters; those in `members` are scalar tensors.
     Raises ConfigError where sizes do not fit each other, regularization of hidden units is not supported, or the first
     weights can't be constructed.
     """
@@ -201,7 +201,9 @@ def build(config: TrialConfig, input_dim: int, classes: int) -> nn.Module:
         elif family == "resnet":
             module = ResNet(model, tasks.image_of(config), classes, ACTIVATIONS[model.activation])
         else:
-            module = (MLP if family == "mlp" else bound(imported(family), config.own))(model, input_dim, classes)
+            module = (MLP if family == "mlp" else bound(imported(family), member_fields.of_trial(config)))(
+                model, input_dim, classes
+            )
         _initialize(module, model)
     if model.family in FAMILIES:
         parametrization.scale_first_weights(module, model)

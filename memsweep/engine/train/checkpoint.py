@@ -19,7 +19,7 @@ from memsweep.engine.train import own_optimizers
 from memsweep.engine.train.program import Program
 from memsweep.engine.train.state import History, State, fitted_to, map_tensors
 
-REBUILT = ("members", "step", "examples", "coefficients", "strengths", "origins", "order_keys", "noise_keys")
+REBUILT = ("members", "step", "examples", "coefficients", "strengths", "own", "origins", "order_keys", "noise_keys")
 """Fields of a state that follow from the trials and `step`; all others are saved."""
 
 Point = dict[str, Any]

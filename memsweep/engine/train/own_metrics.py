@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.func import vmap
 
+from memsweep.engine.nn import member_fields
 from memsweep.engine.train import streams
 from memsweep.engine.train.evaluation import Block, numbers_of, outputs_of, rows_at_a_time
 from memsweep.engine.train.metrics import MetricValue
@@ -40,9 +41,11 @@ def values(program: Program, state: State, members: Sequence[int]) -> dict[int, 
         for alike, count in _groups(program, state, list(results), part):
             tensors = _tensors(program, state, alike, part, count)
             for path in state.members[alike[0]].trial.metrics:
-                metric = bound_metric(path, state.members[alike[0]].trial.own)
+                metric = bound_metric(path, program.own)
+                vectors = {name: value[alike] for name, value in state.own.items()}
                 seeds = [_seed(state, m) for m in alike]
-                for m, row in zip(alike, _computed(path, metric, tensors, seeds, program.mode == "fused"), strict=True):
+                rows = _computed(path, metric, vectors, tensors, seeds, program.mode == "fused")
+                for m, row in zip(alike, rows, strict=True):
                     results[m] += [MetricValue(path, part, name, value) for name, value in row.items()]
     return {m: tuple(rows) for m, rows in results.items()}
 
@@ -57,7 +60,7 @@ def with_metrics(curve: dict[int, dict[str, Any]], rows: Iterable[Mapping[str, A
 
 @lru_cache(maxsize=1024)
 def bound_metric(path: str, own: OwnFields) -> Metric:
-    """Returns the function at an import path, with the trial's own hyperparameters if it takes them."""
+    """Returns the function at an import path, given `own` if it takes it."""
     return bound(imported(path), own)
 
 
@@ -96,12 +99,12 @@ def _tensors(
 
 @torch.no_grad()
 def _computed(
-    path: str, metric: Metric, tensors: tuple[Tensor, ...], seeds: Sequence[int], lift: bool
+    path: str, metric: Metric, vectors: Tensors, tensors: tuple[Tensor, ...], seeds: Sequence[int], lift: bool
 ) -> list[dict[str, float | None]]:
     """Returns name -> value for each member."""
     if lift:
         try:
-            lifted = vmap(metric)(*tensors)
+            lifted = vmap(member_fields.lifted(metric))(vectors, *tensors)
             columns = {name: value.double().tolist() for name, value in lifted.items()}
             return [{name: _finite(column[m]) for name, column in columns.items()} for m in range(len(seeds))]
         except Exception:  # it can't be lifted, or it fails: then it fails in turn too, with its own error
@@ -109,7 +112,8 @@ def _computed(
     rows = []
     for m, seed in enumerate(seeds):
         torch.manual_seed(seed)  # for random numbers that it draws itself
-        row = metric(*(tensor[m] for tensor in tensors))
+        given = member_fields.completed(metric, {name: value[m] for name, value in vectors.items()})
+        row = given(*(tensor[m] for tensor in tensors))
         if not isinstance(row, Mapping):
             raise TypeError(f"metrics: {path} returns {type(row).__name__}; must return a dict of scalar tensors.")
         rows.append({name: _finite(float(value)) for name, value in row.items()})

@@ -16,7 +16,7 @@ from torch.optim import Optimizer
 
 from memsweep.engine.train.optim import Tensors
 from memsweep.spec.config import TrialConfig, imported, is_pair
-from memsweep.spec.fields.own import GROUP, bound
+from memsweep.spec.fields.own import GROUP, OwnFields, bound
 
 
 class OwnOptimizer(NamedTuple):
@@ -37,12 +37,12 @@ class Pair(NamedTuple):
     """(gradients, state, parameters, rate) -> (parameters, state)"""
 
 
-def pair_of(trial: TrialConfig) -> Pair | None:
-    """Returns the functions that optimizer.name names, with the trial's own hyperparameters if they take them."""
+def pair_of(trial: TrialConfig, own: OwnFields) -> Pair | None:
+    """Returns the functions that optimizer.name names, given `own` if they take it."""
     if not is_pair(trial.optimizer.name):
         return None
     begin, update = imported(trial.optimizer.name)
-    return Pair(bound(begin, trial.own), bound(update, trial.own))
+    return Pair(bound(begin, own), bound(update, own))
 
 
 def is_own(name: str) -> bool:

@@ -15,7 +15,7 @@ from torch.optim import swa_utils
 
 from memsweep.data import sequences, tasks
 from memsweep.engine import adversarial
-from memsweep.engine.nn import models, regularizers
+from memsweep.engine.nn import member_fields, models, regularizers
 from memsweep.engine.nn.regularizers import Perturbation
 from memsweep.engine.nn.sequence_models import Recurrent
 from memsweep.engine.train import own_optimizers, plain_optimizers, streams, trainer
@@ -47,7 +47,7 @@ def train(trial: TrialConfig, steps: int, device: str | torch.device = "cpu") ->
             rate = o.learning_rate * trial.rate_factor(step)
             own_optimizers.set_rate(optimizer, rate)
             for group in optimizer.param_groups if trial.model.parametrization == "mup" else ():
-                group["lr"] = rate * group["factor"]
+                group["lr"] = rate * group.get("factor", 1.0)  # without factors at model.base_width
         step_key = _step_key(trial, step).to(device)
         places = _places(trial, program, step_key)
         x, y = regularizers.applied(places[0], inputs[order[step]][None])[0], wanted[order[step]]
@@ -80,7 +80,8 @@ def _loss(
     r = trial.regularization
     forward = partial(_forward, model, places=hidden)
     logits = _cast(trial, forward, x)
-    if (function := own_loss(trial)) is not None:
+    fields = member_fields.of_trial(trial, x.device)
+    if (function := own_loss(trial, fields)) is not None:
         loss = function(logits, y, x).mean()
     elif trial.optimizer.objective == "squared":
         loss = functional.mse_loss(logits, functional.one_hot(y, logits.shape[1]).to(logits.dtype))
@@ -90,9 +91,7 @@ def _loss(
         other = _task_loss(_cast(trial, forward, attacked), y, r.label_smoothing)
         loss = (1 - r.adversarial) * loss + r.adversarial * other
     if r.penalty_strength:
-        loss = loss + r.penalty_strength * bound(imported(r.penalty), trial.own)(
-            dict(model.named_parameters()), x, logits
-        )
+        loss = loss + r.penalty_strength * bound(imported(r.penalty), fields)(dict(model.named_parameters()), x, logits)
     return loss
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import SGD, Adam, AdamW, Optimizer, RMSprop
 
-from memsweep.engine.nn import models, parametrization
+from memsweep.engine.nn import member_fields, models, parametrization
 from memsweep.engine.train import own_optimizers
 from memsweep.spec.config import TrialConfig
 
@@ -22,7 +22,8 @@ def optimizers(model: nn.Module, trial: TrialConfig) -> list[Optimizer]:
     o, decay = trial.optimizer, trial.regularization.weight_decay
     trained = models.trained(model)
     parameters: list[Any] = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    if (pair := own_optimizers.pair_of(trial)) is not None:
+    fields = member_fields.of_trial(trial, next(model.parameters()).device)
+    if (pair := own_optimizers.pair_of(trial, fields)) is not None:
         names = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
         return [Pure(dict(zip(names, parameters, strict=True)), pair, o.learning_rate)]
     if own_optimizers.is_own(o.name):

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from memsweep.data import tasks
 from memsweep.data.form import Form
-from memsweep.engine.nn import models, parametrization
+from memsweep.engine.nn import member_fields, models, parametrization
 from memsweep.engine.train import draws, own_optimizers
 from memsweep.engine.train.draws import Draws
 from memsweep.engine.train.own_optimizers import Pair
@@ -54,7 +54,9 @@ class Program(NamedTuple):
     pair: Pair | None = None  # in place of a built-in optimizer
     has_objects: bool = False  # each member has an optimizer object, of a class that the user names
     penalty: Penalty | None = None
-    own: OwnFields = NO_FIELDS  # which the module and the functions may read
+    own: OwnFields = NO_FIELDS  # which the module and the functions may read; without `members`
+    members: tuple[str, ...] = ()  # own hyperparameters that are tensors [M] of the state
+    constants: tuple[tuple[str, str], ...] = ()  # of a module that reads `members`; must be the same for each member
     draws: Draws = Draws()  # of a user's module that is lifted
     rate_factors: tuple[tuple[str, float], ...] = ()  # of trained parameters, by name; empty where all are 1
     mode: str = "fused"
@@ -78,17 +80,20 @@ def compose(
 
     mode: one of MODES; members with a user's optimizer always follow in turn.
     compiled: ignored in the mode serial, for a pair of functions, where compiling would unroll the steps of sequences,
-    where the module draws random numbers itself, and under autocast, whose compiled rounding is not examined.
+    where the module draws random numbers itself, for fields in `members`, and under autocast, whose compiled rounding
+    is not examined.
     """
     first = trials[0]
     mode = "serial" if own_optimizers.is_own(first.optimizer.name) else mode
     input_dim, classes = tasks.shape(first)
     module = models.build(first, input_dim, classes).train()
-    pair = own_optimizers.pair_of(first)
+    fields, members = member_fields.shared(first), member_fields.names(first)
+    constants = member_fields.constants(module) if members and first.model.family not in FAMILIES else ()
+    pair = own_optimizers.pair_of(first, fields)
     dtype = models.dtype(first)
     example = torch.zeros(first.optimizer.batch_size, input_dim, dtype=dtype)
     own_draws = _own_draws(module, example) if first.model.family not in FAMILIES and mode == "fused" else Draws()
-    compiled = compiled and mode == "fused" and pair is None and _is_compilable(first, own_draws)
+    compiled = compiled and mode == "fused" and pair is None and not members and _is_compilable(first, own_draws)
     if mode == "serial":
         models.use_kernels(module)
     models.even_out(module, first)
@@ -97,7 +102,6 @@ def compose(
     # recurrent: also because the rounding of the library's product depends on M
     if compiled or first.model.family == "recurrent":
         models.speed_up_narrow_layers(module)
-    penalty = first.regularization.penalty
     hidden_shapes = _hidden_shapes(evaluated, example)
     return Program(
         module=module.to(device),
@@ -117,11 +121,13 @@ def compose(
         matmul=first.compute.matmul,
         autocast=models.autocast(first),
         objective=first.optimizer.objective,
-        loss=own_loss(first),
+        loss=own_loss(first, fields),
         pair=pair,
         has_objects=own_optimizers.is_own(first.optimizer.name),
-        penalty=None if penalty == "none" else bound(imported(penalty), first.own),
-        own=first.own,
+        penalty=_own_penalty(first, fields),
+        own=fields,
+        members=members,
+        constants=constants,
         draws=own_draws,
         rate_factors=_rate_factors(module, first),
         mode=mode,
@@ -133,10 +139,15 @@ def _is_compilable(trial: TrialConfig, own_draws: Draws) -> bool:
     return trial.model.family != "recurrent" and not own_draws.is_replaced and not models.autocast(trial)
 
 
-def own_loss(trial: TrialConfig) -> Loss | None:
-    """Returns the user's function that optimizer.objective names; None: the objective is built in."""
+def own_loss(trial: TrialConfig, own: OwnFields) -> Loss | None:
+    """Returns the user's function that optimizer.objective names, given `own`; None: the objective is built in."""
     objective = trial.optimizer.objective
-    return bound(imported(objective), trial.own) if ":" in objective else None
+    return bound(imported(objective), own) if ":" in objective else None
+
+
+def _own_penalty(trial: TrialConfig, own: OwnFields) -> Penalty | None:
+    penalty = trial.regularization.penalty
+    return None if penalty == "none" else bound(imported(penalty), own)
 
 
 def strengths(trial: TrialConfig) -> dict[str, float]:

@@ -12,7 +12,7 @@ from torch.func import vmap
 from torch.nn import functional
 
 from memsweep.data import tasks
-from memsweep.engine.nn import models
+from memsweep.engine.nn import member_fields, models
 from memsweep.engine.train import optim, own_optimizers
 from memsweep.engine.train.optim import Coefficients, Tensors
 from memsweep.engine.train.own_optimizers import OwnOptimizer
@@ -72,6 +72,7 @@ class State(NamedTuple):
     history: History
     coefficients: Coefficients  # each [M]
     strengths: Tensors  # regularizer -> [M]
+    own: Tensors  # own hyperparameter of `members` -> [M]
     origins: Tensors  # name -> [M, *shape], first weights before their perturbation; empty without perturbations
     order_keys: Tensor  # [M] int64, on the host
     noise_keys: Tensor  # [M] int64, on the host
@@ -90,6 +91,8 @@ def init(program: Program, trials: Sequence[TrialConfig]) -> State:
     origins: list[Tensors] = []
     for trial in trials:
         module = models.build(trial, program.input_dim, program.classes)
+        if program.constants:
+            member_fields.check_shared(module, program.constants, trial)
         parameters_of, frozen = models.trained(module), models.frozen(module)
         parameters.append(dict(parameters_of))
         buffers.append({**dict(module.named_buffers()), **frozen})
@@ -99,6 +102,7 @@ def init(program: Program, trials: Sequence[TrialConfig]) -> State:
         members.append(Member(trial, tasks.load(trial), _size(parameters_of), _size(frozen)))
     stacked = _stacked(program, parameters)
     examples = _examples(program, members)
+    vectors = {name: member_fields.stacked(list(trials), name).to(program.device) for name in program.members}
     if program.has_objects:
         for m, member in enumerate(members):
             members[m] = member._replace(optimizer=own_optimizers.of_member(member.trial, stacked, m))
@@ -107,7 +111,7 @@ def init(program: Program, trials: Sequence[TrialConfig]) -> State:
         step=np.zeros(len(members), dtype=np.int64),
         parameters=stacked,
         buffers=_stacked(program, buffers),
-        moments=_moments(program, stacked),
+        moments=_moments(program, stacked, vectors),
         averages={name: value.clone() for name, value in stacked.items()} if "averaging" in program.uses else {},
         examples=examples,
         history=_no_history(examples, program.dtype),
@@ -115,6 +119,7 @@ def init(program: Program, trials: Sequence[TrialConfig]) -> State:
         strengths={
             name: _vector(program, [strengths(m.trial)[name] for m in members]) for name in sorted(program.uses)
         },
+        own=vectors,
         origins=_stacked(program, origins) if origins else {},
         order_keys=_keys(members, "order"),
         noise_keys=_keys(members, "order/noise"),
@@ -207,11 +212,17 @@ def admit(program: Program, state: State, slots: np.ndarray, trials: Sequence[Tr
     )
 
 
-def _moments(program: Program, parameters: Tensors) -> dict[str, Any]:
+def _moments(program: Program, parameters: Tensors, own: Tensors) -> dict[str, Any]:
     """The optimizer's own tensors before the first step."""
     if program.pair is None:
         return optim.moments(program.optimizer, parameters)
-    begun = vmap(program.pair.begin)(parameters)
+    begin = member_fields.lifted(program.pair.begin)
+    if program.mode == "serial":
+        members = range(len(next(iter(parameters.values()))))
+        in_turn = [begin(*map_tensors(lambda tensor, m=m: tensor[m], (own, parameters))) for m in members]
+        begun = map_tensors(lambda *tensors: torch.stack(tensors), *in_turn)
+    else:
+        begun = vmap(begin)(own, parameters)
     return dict(map_tensors(lambda tensor: tensor.detach().clone(memory_format=torch.contiguous_format), begun))
 
 

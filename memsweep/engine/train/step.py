@@ -16,6 +16,7 @@ from torch.func import vmap
 from memsweep.engine import adversarial
 from memsweep.engine.nn import models
 from memsweep.engine.nn.losses import answer_loss
+from memsweep.engine.nn.member_fields import completed, lifted
 from memsweep.engine.nn.regularizers import Perturbation, applied, perturbation
 from memsweep.engine.train import draws, optim, own_optimizers, streams
 from memsweep.engine.train.lifting import call, lifted_gradient, under_autocast
@@ -41,6 +42,7 @@ class Sample(NamedTuple):
     wanted: Tensor  # [M, B] labels, [M, B, L] tokens or [M, B, L O] numbers
     hidden: tuple[Perturbation, ...]  # of each hidden layer
     strengths: Tensors  # regularizer -> [M]
+    own: Tensors  # own hyperparameter of `members` -> [M]
     critical: Tensors  # "inputs": [M, B, D], critical samples; empty without adversarial training
     drawn: tuple[Tensor, ...]  # by a user's module itself, in the order of its draws; in the mode `serial` it draws
 
@@ -59,7 +61,7 @@ def train_step(program: Program, state: State, batch: Batch) -> Tensor:
     if "adversarial" in program.uses:
         critical["inputs"] = adversarial.training_inputs(program, state, inputs, batch.keys)
     first, nearby = _drawn(program, batch.keys, forwards=1 + bool(critical))
-    sample = Sample(inputs, wanted, hidden, state.strengths, critical, first)
+    sample = Sample(inputs, wanted, hidden, state.strengths, state.own, critical, first)
     # losses are means per member, not over members, which would divide every gradient by M
     gradients = _gradients(program, state, sample)
     if program.optimizer == "sam":
@@ -104,11 +106,7 @@ def _update(
 def _pure_update_(program: Program, state: State, gradients: Tensors, rate: Tensor) -> None:
     """Applies one step of a user's pair of functions, in place."""
     assert program.pair is not None
-    apply, given = program.pair.update, (gradients, state.moments, state.parameters, rate)
-
-    def update(*values: Any) -> Any:  # an ordinary function, whose name torch can compile
-        return apply(*values)
-
+    update, given = lifted(program.pair.update), (state.own, gradients, state.moments, state.parameters, rate)
     if program.mode == "serial":
         parameters, moments = update(*map_tensors(lambda tensor: tensor[0], given))
         parameters, moments = map_tensors(lambda tensor: tensor[None], (parameters, moments))
@@ -200,7 +198,8 @@ def member_loss(program: Program, forward: Callable[..., Tensor], parameters: Te
     smoothing = sample.strengths.get("label_smoothing")
     logits = forward(sample.inputs, **changes)
     if program.loss is not None:
-        loss = program.loss(logits, sample.wanted, sample.inputs).mean()  # the mean of a scalar is the scalar
+        losses: Tensor = completed(program.loss, sample.own)(logits, sample.wanted, sample.inputs)
+        loss = losses.mean()  # the mean of a scalar is the scalar
     else:
         loss = answer_loss(program.form, program.objective, logits, sample.wanted, smoothing)
     if sample.critical:
@@ -209,7 +208,8 @@ def member_loss(program: Program, forward: Callable[..., Tensor], parameters: Te
         attacked = answer_loss(program.form, program.objective, answers, sample.wanted, smoothing)
         loss = (1 - weight) * loss + weight * attacked
     if program.penalty is not None and "penalty_strength" in sample.strengths:
-        loss = loss + sample.strengths["penalty_strength"] * program.penalty(parameters, sample.inputs, logits)
+        penalty = completed(program.penalty, sample.own)
+        loss = loss + sample.strengths["penalty_strength"] * penalty(parameters, sample.inputs, logits)
     return loss
 
 

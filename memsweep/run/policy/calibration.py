@@ -18,7 +18,7 @@ from torch.func import vmap
 
 from memsweep.data import tasks
 from memsweep.engine import door_hooks
-from memsweep.engine.nn import models
+from memsweep.engine.nn import member_fields, models
 from memsweep.engine.train import trainer
 from memsweep.engine.train.evaluation import first_answers
 from memsweep.engine.train.own_metrics import bound_metric
@@ -102,11 +102,12 @@ def metric_remarks(trial: TrialConfig) -> list[str]:
     sentences = []
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         tensors = door_hooks.answered(trial, models.build(trial, *tasks.shape(trial)))
+        vectors = {name: member_fields.stacked([trial, trial], name) for name in member_fields.names(trial)}
         twice = [torch.stack([tensor, tensor]) for tensor in tensors]
         for path in trial.metrics:
-            metric = bound_metric(path, trial.own)
+            metric = bound_metric(path, member_fields.shared(trial))
             try:
-                vmap(metric)(*twice)
+                vmap(member_fields.lifted(metric))(vectors, *twice)
             except Exception as error:
                 if is_lifting(error):
                     sentences.append(f"{path}: members follow in turn, because it can't be fused: {line_of(error)}")

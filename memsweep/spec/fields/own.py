@@ -171,6 +171,23 @@ def widened(values: Iterable[Any], others: Iterable[Any] = ()) -> tuple[Any, ...
     return tuple(float(value) if type(value) is int else value for value in values)
 
 
+def member_problems(members: Iterable[str], items: Iterable[tuple[Any, ...]]) -> list[str]:
+    """Returns a sentence per field of `members` with a value that is no number.
+
+    items: (dotted field, value), or (dotted field, value, where it stands); other fields are skipped.
+    """
+    names, sentences = set(members), dict[str, str]()
+    for name, value, *where in items if names else ():
+        if name in names and kind(value) != "a number":
+            place = f" ({where[0]})" if where else ""
+            sentences.setdefault(
+                name,
+                f"{name} = {value!r}{place}: is in members, whose values become tensors; give it numbers, or take it "
+                "out of members.",
+            )
+    return list(sentences.values())
+
+
 def conflicts(places: Iterable[tuple[str, Any, str]]) -> Iterator[str]:
     """Yields a sentence per field whose values differ in type, and per two fields that differ only in case.
 
