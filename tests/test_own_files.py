@@ -255,6 +255,26 @@ def test_a_convolutional_network_reads_rectangles() -> None:
     assert h.shape == (2, 4, 10, 8)
 
 
+@pytest.mark.parametrize("norm", ["none", "batch"])
+def test_a_residual_network_reads_rectangles_as_plain_torch_does(norm: str) -> None:
+    np.savez("wide.npz", x=np.stack([PIXELS] * 3, axis=3)[:, :9], label=CLASSES)
+    fields = {"model__family": "resnet", "model__depth": 1, "model__norm": norm, "optimizer__batch_size": 10}
+    trials = tuple(protocols.current(of("wide.npz", seed=seed, **fields)) for seed in range(2))
+    assert plan.check(trials) == []
+    assert "9x12" in str(program_key(trials[0]))
+    store = Store("results", create=True)
+    assert list(run_pack(Pack(trials, 2, compared=True), store))[-1].failed == 0
+    for row in store.trials().to_pylist():
+        trial = next(trial for trial in trials if trial.trial_id == row["trial_id"])
+        data, (model, _) = tasks.load(trial), plain.train(trial, trial.budget)
+        inputs, labels = models.torch.tensor(data.inputs), models.torch.tensor(data.labels)
+        with models.torch.no_grad():
+            assert model.image == (3, 9, 12)
+            loss = float(models.torch.nn.functional.cross_entropy(model.eval()(inputs), labels, reduction="sum"))
+        assert row["train_loss_sum_nats"] == pytest.approx(loss, rel=1e-5)
+        assert (row["deviation"] or 0.0) < 1e-5
+
+
 # Official splits.
 
 

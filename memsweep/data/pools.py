@@ -23,9 +23,10 @@ from typing import NamedTuple
 import numpy as np
 
 from memsweep.data import sequences
-from memsweep.data.custom import BYTE, Custom, Pool, pool_of_user
+from memsweep.data.custom import pool_of_user
 from memsweep.data.examples import PARTS, TEST, TRAIN, VALIDATION
 from memsweep.data.files import pool_of_file
+from memsweep.data.numbering import BYTE, Custom, Pool
 from memsweep.data.texts import FOLDER_VARIABLE, DataError
 from memsweep.spec.contents import is_file
 from memsweep.spec.fields.groups import Data

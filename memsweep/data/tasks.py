@@ -23,7 +23,7 @@ from memsweep.data.texts import DataError, data_folder
 from memsweep.spec import contents
 from memsweep.spec.config import TrialConfig
 from memsweep.spec.contents import is_file, is_function
-from memsweep.spec.options import TARGET_TASKS
+from memsweep.spec.options import TARGET_TASKS, TASKS
 from memsweep.spec.seeds import generator
 
 CROPPED_PIXELS = 2
@@ -170,7 +170,7 @@ def remarks(trials: Iterable[TrialConfig]) -> list[str]:
     images = {(trial.data.task, trial.model.family): trial for trial in custom_trials if reads_images(trial)}
     for (task, family), trial in images.items():
         channels, side, _ = image_of(trial)
-        if channels > 1 and not is_file(task):
+        if channels > 1 and not facts_of(*splits.key_of(trial)).shape:
             sentences.append(
                 f"data.task = {task!r}: model.family = {family!r} reads inputs channel first, as [R, {channels}, "
                 f"{side}, {side}]: of images [R, {side}, {side}, {channels}] return images.transpose(0, 3, 1, 2), "
@@ -186,7 +186,7 @@ def form(config: TrialConfig) -> Form:
 
 def target_count(config: TrialConfig) -> int:
     """Returns how many real numbers a user's task has instead of a label; 0: labels.  Raises DataError."""
-    if not is_file(config.data.task) or config.data.label_scheme != "task":
+    if config.data.task in TASKS or config.data.label_scheme != "task":
         return 0
     return facts_of(*splits.key_of(config)).targets
 
@@ -277,7 +277,7 @@ def _load(config: TrialConfig) -> TrialData:
     digests = [split.inputs_digest if inputs is split.inputs else digest(inputs), split.held_out_digest]
     digests += [digest(array) for array in (labels, true_labels, corrupted, held_out_labels)]
     targets, held_out_targets = split.targets, split.held_out_targets
-    if is_file(config.data.task) and config.data.label_scheme != "task":  # labels in place of targets
+    if config.data.task not in TASKS and config.data.label_scheme != "task":  # labels in place of targets
         targets, held_out_targets = targets[:, :0], held_out_targets[:, :0]
     if targets.size:
         digests += [digest(array) for array in (targets, held_out_targets)]
