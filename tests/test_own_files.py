@@ -592,6 +592,21 @@ def test_objectives_that_count_right_answers_are_refused_for_targets(refused: An
     assert plan.check([regression()], [search]) == []
 
 
+@pytest.mark.parametrize("objective", ["validation_squared_error", "test_squared_error", "train_target_accuracy"])
+@pytest.mark.parametrize("loss", ["cross_entropy", "squared"])
+def test_objectives_that_need_targets_are_refused_for_classes(objective: str, loss: str) -> None:
+    write_csv(Path("mine.csv"))
+    trial = of("mine.csv", optimizer__objective=loss)
+    search = BestSearch({"model.width": (4, 8)}, {objective: "minimize"}, configurations=2)
+    with pytest.raises(SweepError) as raised:
+        plan.check([trial], [search])
+    assert str(raised.value) == (
+        f"objective {objective!r}: measures distances from real numbers, and the labels of the task are classes; "
+        "maximize validation_accuracy, or minimize validation_loss_nats."
+    )
+    assert plan.check([trial], [BestSearch({"model.width": (4, 8)}, configurations=2)]) == []
+
+
 # For real.
 
 
