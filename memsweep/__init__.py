@@ -7,11 +7,11 @@ MEMSWEEP_RESULTS or ./results.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from memsweep.spec.axes import linspace, log2, logspace
 from memsweep.spec.config import ConfigError, TrialConfig
@@ -66,6 +66,7 @@ def launch(
     tracking_uri: str | None = None,
     progress: bool = True,
     watch: Callable[[int, int, Tally], None] | None = None,
+    data: Mapping[str, Any] | None = None,
 ) -> Report:
     """Runs the missing trials of one or several sweeps and stores them, as `memsweep launch` does.
 
@@ -73,8 +74,7 @@ def launch(
     address: of a running Ray cluster; default: a cluster on this machine that ends with the launch.
     workers: most packs at a time; default: as many as fit.  members: most trials of a pack that train at a time.
     limit: runs only the first `limit` trials of each sweep; all trials stay wanted.
-    device: "cpu" or "cuda"; default: a GPU if there is one.
-    compiling: whether programs are compiled; default: where compiling saves time.
+    device: "cpu" or "cuda"; default: a GPU if there is one.  compiling: of programs; default: where it saves time.
     retry: failed trials run again.  yes: also launches more than 1,000,000 trials.
     add: trials of earlier launches of the sweep stay wanted; default: only those of this launch.
     changed: settled trials that ran other code of yours: "rerun" runs them again and keeps their rows apart, "keep"
@@ -86,6 +86,7 @@ def launch(
     a database in the folder.
     progress: whether stderr shows the progress: a bar on a terminal, else a line every 10 seconds.
     watch: called with (trials settled before, trials wanted, tally of this launch) during the launch.
+    data: NAME -> a frame of pandas, arrays or a torch Dataset, the data of `data.task="given:NAME"`; stored once.
 
     Returns a Report with counts of trials and causes of failures; as text, a few sentences. Raises ConfigError for an
     invalid sweep or budget, StoreError if another launch locks the folder. A trial that fails raises nothing: its row
@@ -104,7 +105,7 @@ def launch(
         retry=retry, yes=yes, add=add, changed=changed, budget=limits, patience_seconds=patience_seconds,
         checkpoint_seconds=checkpoint_seconds, tracking_uri=tracking_uri,
     )  # fmt: skip
-    return _launch([sweep] if isinstance(sweep, Sweep | str) else sweep, results, options, progress, watch)
+    return _launch([sweep] if isinstance(sweep, Sweep | str) else sweep, results, options, progress, watch, data)
 
 
 def _launch(
@@ -113,6 +114,7 @@ def _launch(
     options: LaunchOptions,
     progress: bool,
     watch: Callable[[int, int, Tally], None] | None,
+    data: Mapping[str, Any] | None,
 ) -> Report:
     from memsweep.cli.progress import Progress
     from memsweep.results.query import default_results
@@ -133,7 +135,7 @@ def _launch(
             for callback in callbacks:
                 callback(settled, wanted, tally)
 
-        return launcher.launch(sweeps, store, options, update)
+        return launcher.launch(sweeps, store, options, update, data)
 
 
 def table(name: str, results: str | Path | None = None, *, sweep: str | None = None) -> pd.DataFrame:

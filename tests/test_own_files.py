@@ -474,7 +474,7 @@ def test_a_launch_of_a_file_that_is_not_there_is_refused(refused: Any) -> None:
 @pytest.mark.parametrize(
     ("fields", "expected"),
     [
-        ({"data.label": "y"}, "data.task = 'digits', data.label = 'y': only a file has columns"),
+        ({"data.label": "y"}, "data.task = 'digits', data.label = 'y': only a file and given data have columns"),
         ({"data.task": "file:a.csv", "data.content": "x"}, "must be 16 hexadecimal digits"),
         ({"data.task": "file:"}, "file:PATH"),
         ({"data.task": "file:a.csv", "data.sequence_length": 3}, "the network reads no steps"),

@@ -253,6 +253,7 @@ def missing(
 
     Example: memsweep missing generalization --format jsonl
     """
+    from memsweep.run import given_data
     from memsweep.run.rounds.launch_code import LaunchCode
     from memsweep.run.rounds.replay import Replay
     from memsweep.spec.search.rounds import varied
@@ -260,6 +261,7 @@ def missing(
     loaded = load(sweep, overrides)
     check_listed(loaded, limit)
     store = _store_if_there(results)
+    given_data.prepare([loaded], store)
     code = LaunchCode(store, changed.value if changed else None)
     replay = Replay(loaded, store, limit=limit, retry=True, code=code)
     code.check()

@@ -13,7 +13,7 @@ from math import isqrt
 
 import numpy as np
 
-from memsweep.data import custom, files, noise, own_noise, pools, regression, sequences, splits, texts
+from memsweep.data import custom, files, given, noise, own_noise, pools, regression, sequences, splits, texts
 from memsweep.data.cache import SharedCache
 from memsweep.data.form import Form
 from memsweep.data.noise import Array
@@ -22,7 +22,7 @@ from memsweep.data.splits import Key, Split, digest
 from memsweep.data.texts import DataError, data_folder
 from memsweep.spec import contents
 from memsweep.spec.config import TrialConfig
-from memsweep.spec.contents import is_file, is_function
+from memsweep.spec.contents import has_content, is_function
 from memsweep.spec.options import TARGET_TASKS, TASKS
 from memsweep.spec.seeds import generator
 
@@ -164,7 +164,7 @@ def _noise_problems(trials: Iterable[TrialConfig]) -> Iterator[str | None]:
 
 def remarks(trials: Iterable[TrialConfig]) -> list[str]:
     """Returns remarks on the pools of users' tasks among these trials, from one pool per task."""
-    custom_trials = [trial for trial in trials if is_custom(trial) or is_file(trial.data.task)]
+    custom_trials = [trial for trial in trials if is_custom(trial) or has_content(trial.data.task)]
     firsts = {trial.data.task: trial for trial in reversed(custom_trials)}
     sentences = [text for trial in reversed(firsts.values()) for text in facts_of(*splits.key_of(trial)).custom.remarks]
     images = {(trial.data.task, trial.model.family): trial for trial in custom_trials if reads_images(trial)}
@@ -242,7 +242,7 @@ def check(config: TrialConfig) -> list[str]:
     problems += sequences.problems(config, input_dim)
     if target_count(config):
         problems += regression.problems(config)
-    elif is_file(config.data.task) and config.data.label_scheme == "task" and classes < 2:
+    elif has_content(config.data.task) and config.data.label_scheme == "task" and classes < 2:
         problems.append(f"data.task = {config.data.task!r}: all labels are equal; needs 2 classes or more.")
     if sentence := noise.problem(classes, config):
         problems.append(sentence)
@@ -260,6 +260,7 @@ def forget() -> None:
         cached.cache_clear()
     contents.forget()
     files.forget()
+    given.forget()
     _TRIALS.clear()
     splits.forget()
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from memsweep.data import tasks
 from memsweep.results.storage.store import Store
-from memsweep.run import checkpoints, plan
+from memsweep.run import checkpoints, given_data, plan
 from memsweep.run.launch_options import LaunchOptions
 from memsweep.run.packing import Pack
 from memsweep.run.plan import Estimate, Work
@@ -45,6 +45,7 @@ def preview(sweep: Sweep, store: Store | None, options: LaunchOptions, say: Call
     store: None if nothing is stored yet.  say: called with messages about the sweep and its data, before measuring.
     Raises SweepError for data that can't be loaded.
     """
+    sizes = given_data.prepare([sweep], store)
     code = LaunchCode(store, options.changed)
     replay = Replay(sweep, store, limit=options.limit, retry=options.retry, code=code)
     code.check()
@@ -56,7 +57,7 @@ def preview(sweep: Sweep, store: Store | None, options: LaunchOptions, say: Call
     # a launch tries the user's code too, in a process that imports torch
     trying = time.perf_counter() - begin if any(trial.imports for trial in due) else 0.0
     remarks = (protocols.remark(due, store), *sources.changed(work.wanted, store), *tasks.remarks(due))
-    for sentence in filter(None, [*replay.remarks, *own_code, *remarks]):
+    for sentence in filter(None, [*replay.remarks, *own_code, *sizes, *remarks]):
         say(sentence)
     device = options.device or plan.local_device()
     workers = options.workers or plan.local_workers(device)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import field, fields, is_dataclass
 from typing import Any, NamedTuple, get_type_hints
 
-from memsweep.spec.contents import FILE, is_file
+from memsweep.spec.contents import has_content, is_valid
 from memsweep.spec.options import IMPORT_PATH, LIMIT
 
 
@@ -27,14 +27,14 @@ def number(default: Any, meaning: str, low: float = 0, high: float = math.inf, *
 def choice(default: str, options: tuple[str, ...], meaning: str, *, or_path: str = "", or_file: bool = False) -> Any:
     """Returns a dataclass field for one of `options`.
 
-    or_path: an example of an import path, which is allowed too.  or_file: or a file or folder, `file:PATH`.
+    or_path: an example of an import path, which is allowed too.  or_file: or a user's data, `file:PATH`, `given:NAME`.
     """
-    allowed = f"must be one of {', '.join(options)}" + ", file:PATH" * or_file
+    allowed = f"must be one of {', '.join(options)}" + ", file:PATH, given:NAME" * or_file
     allowed += f" or an import path such as {or_path}" if or_path else ""
 
     def is_allowed(value: str) -> bool:
-        if or_file and is_file(value):
-            return value != FILE
+        if or_file and has_content(value):
+            return is_valid(value)
         return value in options or (bool(or_path) and IMPORT_PATH.fullmatch(value) is not None)
 
     return field(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from memsweep.spec.contents import is_file
+from memsweep.spec.contents import has_content
 from memsweep.spec.fields.probe_rules import PROBE_RULES
 from memsweep.spec.fields.rule import Rule, zero
 from memsweep.spec.options import (
@@ -67,8 +67,8 @@ DATA_RULES = (
 FILE_RULES = tuple(
     Rule(
         ("data.task", name),
-        lambda task, value, default=default: value != default and not is_file(task),
-        f"only a file has columns and a content; set {name} to {default!r}, or data.task to file:PATH.",
+        lambda task, value, default=default: value != default and not has_content(task),
+        f"only a file and given data have columns and a content; set {name} to {default!r}, or data.task to file:PATH.",
     )
     for name, default in (("data.label", "label"), ("data.split", ""), ("data.content", ""))
 )
@@ -86,7 +86,10 @@ SEQUENCE_RULES = (
     Rule(
         ("data.task", "data.sequence_length", "model.family"),
         lambda task, length, family: (
-            bool(length) and (task in TASKS or is_file(task)) and task not in TARGET_TASKS and not _reads_steps(family)
+            bool(length)
+            and (task in TASKS or has_content(task))
+            and task not in TARGET_TASKS
+            and not _reads_steps(family)
         ),
         "the network reads no steps; set data.sequence_length to 0, or model.family to recurrent, attention or "
         "transformer.",
