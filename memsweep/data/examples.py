@@ -26,6 +26,7 @@ class Columns(NamedTuple):
 
     label: str
     split: str  # "": there is no such column
+    second: str = ""  # other labels; "": there is no such column
 
 
 class Examples(NamedTuple):
@@ -34,6 +35,7 @@ class Examples(NamedTuple):
     inputs: Array  # [R, ...] numbers; bytes count as pixels from 0 to 255
     labels: Array  # [R] whole numbers or texts, or real numbers [R] or [R, O]
     parts: Array | None = None  # [R], numbers of PARTS; None: no official split
+    second: Array | None = None  # [R], other labels; None: there are none
     names: tuple[str, ...] = ()  # name of the class with each number; (): the labels name themselves
 
 
@@ -49,8 +51,9 @@ def joined(pieces: Sequence[tuple[int, Examples]]) -> Examples:
     if len(kinds) > 1:
         raise DataError(f"labels are {' in one part and '.join(sorted(kinds))} in another; they must have one type.")
     parts = np.concatenate([np.full(len(piece.labels), number, np.int8) for number, piece in pieces])
-    inputs = np.concatenate([piece.inputs for _, piece in pieces])
-    return Examples(inputs, np.concatenate([piece.labels for _, piece in pieces]), parts, pieces[0][1].names)
+    inputs, labels = (np.concatenate([piece[place] for _, piece in pieces]) for place in range(2))
+    seconds = [piece.second for _, piece in pieces if piece.second is not None]
+    return Examples(inputs, labels, parts, np.concatenate(seconds) if seconds else None, pieces[0][1].names)
 
 
 def parts_of(values: Array, name: str) -> Array:

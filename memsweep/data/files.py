@@ -25,7 +25,7 @@ def pool_of_file(data: Data) -> Pool:
 
     Raises DataError.
     """
-    return _pool(data.task, Columns(data.label, data.split), data.content or content_of(data.task))
+    return _pool(data.task, Columns(data.label, data.split, data.noise_label), data.content or content_of(data.task))
 
 
 def forget() -> None:

@@ -72,7 +72,7 @@ def is_readable(results: Folder, content: str) -> bool:
 
 def pool_of_given(data: Data) -> Pool:
     """Returns the pool of given data; the same object while the columns are the same.  Raises DataError."""
-    return _pool(data.task, Columns(data.label, data.split), data.content)
+    return _pool(data.task, Columns(data.label, data.split, data.noise_label), data.content)
 
 
 @lru_cache(maxsize=4)

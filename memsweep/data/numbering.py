@@ -35,6 +35,7 @@ class Pool(NamedTuple):
     custom: Custom = Custom()
     parts: Array | None = None  # [R], part of each example as numbered by `examples.PARTS`; None: no official split
     shape: tuple[int, ...] = ()  # of an example, channels first; (): it is a row of D numbers
+    second: Array | None = None  # [R] int64, other labels, as labels; None: there are none
     targets: Array | None = None  # [R, O] float32, of a task with real numbers instead of labels, which are then 0
 
 
@@ -64,9 +65,17 @@ def numbered(where: str, examples: Examples, source: Source, content: str, silen
             problems.append(f"{where}: targets must be finite in float32; fill missing ones, or drop their rows.")
     if not is_text or labels.shape != (rows,):
         problems += label_problems(where, labels, rows, source.fixes)
+    second = examples.second if targets is None else None
+    if second is not None and (second.shape != labels.shape or second.dtype.kind not in ("U" if is_text else "iub")):
+        problems.append(
+            f"{where}: the second labels are {second.dtype} {second.shape}, and the labels {labels.dtype} "
+            f"{labels.shape}; both must be whole numbers, or both texts, of shape [R]."
+        )
     if problems:
         raise DataError("\n".join(problems))
-    values, numbers = np.unique(labels, return_inverse=True)
+    both = labels if second is None else np.concatenate([labels, second])
+    values, numbers = np.unique(both, return_inverse=True)
+    numbers = numbers.astype(np.int64)
     class_labels = _class_labels(values, examples.names)
     has_pixels = source.has_pixels and inputs.dtype == np.uint8
     remarks = [] if has_pixels else [*input_remarks(inputs, source.verb)]
@@ -83,7 +92,8 @@ def numbered(where: str, examples: Examples, source: Source, content: str, silen
     shape = (1,) * (len(shape) == 2) + shape
     facts = Custom(class_labels, content, tuple(f"{where}: {text}" for text in remarks))
     stored = inputs if has_pixels else inputs.astype(np.float32)
-    return Pool(stored, numbers.astype(np.int64), facts, examples.parts, shape, targets)
+    others = None if second is None else numbers[rows:]
+    return Pool(stored, numbers[:rows], facts, examples.parts, shape, others, targets)
 
 
 def _class_labels(values: Array, names: Sequence[str]) -> tuple[int | str, ...]:

@@ -79,7 +79,9 @@ def _of_arrays(arrays: dict[str, Array], columns: Columns) -> Examples:
     if labels.ndim == 2 and labels.shape[1] == 1:
         labels = labels[:, 0]
     _check_rows(arrays)
-    return Examples(inputs, labels, parts_of(arrays[columns.split], columns.split) if columns.split else None)
+    parts = parts_of(arrays[columns.split], columns.split) if columns.split else None
+    second = arrays[columns.second].reshape(len(labels), -1)[:, 0] if columns.second else None
+    return Examples(inputs, labels, parts, second)
 
 
 def _in_one(arrays: dict[str, Array], names: Sequence[str]) -> dict[str, Array]:
@@ -121,7 +123,8 @@ def table_examples(table: pa.Table, columns: Columns) -> Examples:
     labels, parts = _labels(table[columns.label]), None
     if columns.split:
         parts = parts_of(np.array(table[columns.split].cast(pa.string()).to_pylist()), columns.split)
-    return Examples(inputs, labels, parts, _class_names(table.schema, columns.label))
+    second = _labels(table[columns.second]) if columns.second else None
+    return Examples(inputs, labels, parts, second, _class_names(table.schema, columns.label))
 
 
 def _check_table(table: pa.Table, columns: Columns) -> None:
@@ -148,7 +151,7 @@ def _check_table(table: pa.Table, columns: Columns) -> None:
 
 
 def _check_names(names: list[str], columns: Columns, kind: str) -> None:
-    for field, name in (("data.label", columns.label), ("data.split", columns.split)):
+    for field, name in zip(("data.label", "data.split", "data.noise_label"), columns, strict=True):
         if name and name not in names:
             raise DataError(f"{field} = {name!r}: there is no such {kind}; name one of {listed(names)}.")
 

@@ -244,7 +244,7 @@ def check(config: TrialConfig) -> list[str]:
         problems += regression.problems(config)
     elif has_content(config.data.task) and config.data.label_scheme == "task" and classes < 2:
         problems.append(f"data.task = {config.data.task!r}: all labels are equal; needs 2 classes or more.")
-    if sentence := noise.problem(classes, config):
+    if sentence := noise.problem(classes, input_dim, config):
         problems.append(sentence)
     if reads_images(config):
         try:
@@ -268,16 +268,23 @@ def forget() -> None:
 def _load(config: TrialConfig) -> TrialData:
     split = splits.load(splits.key_of(config))
     true_labels, held_out_labels, classes = _labels(split, config)
-    if sentence := noise.problem(classes, config):
+    if sentence := noise.problem(classes, split.inputs.shape[1], config):
         raise DataError(sentence)
-    corrupt = own_noise.corrupt if own_noise.is_own(config) else noise.corrupt
-    inputs, labels, corrupted = corrupt(split.inputs, true_labels, classes, config)
-    for array in (inputs, labels, true_labels, corrupted, held_out_labels):
+    if own_noise.is_own(config):
+        inputs, labels, corrupted = own_noise.corrupt(split.inputs, true_labels, classes, config)
+    else:
+        inputs, labels, corrupted = noise.corrupt(split.inputs, true_labels, classes, config, split.second_labels)
+    targets, source_index = split.targets, split.source_index
+    if (order := noise.repeated(config.data)) is not None:
+        inputs, labels, true_labels, corrupted, targets, source_index = (
+            array[order] for array in (inputs, labels, true_labels, corrupted, targets, source_index)
+        )
+    for array in (inputs, labels, true_labels, corrupted, held_out_labels, targets, source_index):
         array.flags.writeable = False
     validation_count = config.data.validation_examples
     digests = [split.inputs_digest if inputs is split.inputs else digest(inputs), split.held_out_digest]
     digests += [digest(array) for array in (labels, true_labels, corrupted, held_out_labels)]
-    targets, held_out_targets = split.targets, split.held_out_targets
+    held_out_targets = split.held_out_targets
     if config.data.task not in TASKS and config.data.label_scheme != "task":  # labels in place of targets
         targets, held_out_targets = targets[:, :0], held_out_targets[:, :0]
     if targets.size:
@@ -292,7 +299,7 @@ def _load(config: TrialConfig) -> TrialData:
         held_out_inputs=split.held_out_inputs,
         held_out_labels=held_out_labels,
         validation_count=validation_count,
-        source_index=split.source_index,
+        source_index=source_index,
         classes=classes,
         class_labels=class_labels,
         input_range=split.input_range,

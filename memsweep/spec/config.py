@@ -30,6 +30,8 @@ LATER_FIELDS = (
     *("data.vocabulary", "data.items", "model.gate_bias", "optimizer.truncation", "stop.solve", "probe_steps"),
     *("model.perturbation", "optimizer.objective", "optimizer.alpha", "optimizer.radius"),
     *("data.label", "data.split", "data.content"),
+    *("data.noise_matrix", "data.noise_covariance", "data.noise_label", "data.noise_examples"),
+    *("data.repeats", "data.subset"),
     *("model.heads", "model.norm", "model.frozen_layers", "model.parametrization", "model.base_width"),
     *("optimizer.averaging", "compute.autocast"),
 )

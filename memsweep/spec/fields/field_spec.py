@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import math
 import numbers
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import field, fields, is_dataclass
 from typing import Any, NamedTuple, get_type_hints
 
@@ -86,7 +86,8 @@ class FieldSpec(NamedTuple):
         if self.kind is tuple:
             if isinstance(value, str) or not isinstance(value, Iterable):
                 raise TypeError
-            return tuple(_coerced_scalar(item, self.item) for item in value)
+            items = value if self.item is str else _flattened(value)
+            return tuple(_coerced_scalar(item, self.item) for item in items)
         return _coerced_scalar(value, self.kind)
 
     def problem(self, value: Any) -> str | None:
@@ -129,6 +130,12 @@ def specs(owner: type, prefix: str = "") -> dict[str, FieldSpec]:
             "None" in text,
         )
     return by_name
+
+
+def _flattened(rows: Iterable[Any]) -> Iterator[Any]:
+    """Yields the numbers of a list, or of the rows of a matrix."""
+    for row in rows:
+        yield from row if isinstance(row, Iterable) and not isinstance(row, str) else (row,)
 
 
 def _coerced_scalar(value: Any, kind: type) -> Any:

@@ -72,6 +72,48 @@ FILE_RULES = tuple(
     )
     for name, default in (("data.label", "label"), ("data.split", ""), ("data.content", ""))
 )
+NOISE_RULES = (
+    *(
+        rule
+        for kind, name in (
+            ("confusion", "data.noise_matrix"),
+            ("added_noise", "data.noise_covariance"),
+            ("second_labels", "data.noise_label"),
+        )
+        for rule in (
+            Rule(
+                ("data.noise_kind", name),
+                lambda noise, value, kind=kind: noise == kind and not value,
+                f"the noise needs more; set {name}.",
+            ),
+            Rule(
+                (name, "data.noise_kind"),
+                lambda value, noise, kind=kind: bool(value) and noise not in (kind, "none"),
+                f"only the noise {kind} uses it; set data.noise_kind to {kind}, or leave {name} out.",
+            ),
+        )
+    ),
+    Rule(
+        ("data.task", "data.noise_label"),
+        lambda task, name: bool(name) and not has_content(task),
+        "only a file and given data have a second column of labels; set data.noise_label to ''.",
+    ),
+    Rule(
+        ("data.noise_kind", "data.label_scheme"),
+        lambda kind, scheme: kind == "second_labels" and scheme != "task",
+        "second labels are of the task; set data.label_scheme to task.",
+    ),
+    Rule(
+        ("data.noise_examples", "data.noise_kind"),
+        lambda examples, kind: bool(examples) and ":" in kind,
+        "a noise of yours chooses its examples itself; set data.noise_examples to ().",
+    ),
+    Rule(
+        ("data.subset", "data.task"),
+        lambda subset, task: bool(subset) and task in (*SYNTHETIC_TASKS, *TARGET_TASKS),
+        "the examples of the task are drawn; set data.subset to ().",
+    ),
+)
 SEQUENCE_RULES = (
     Rule(
         ("model.family", "model.cell"),
@@ -263,7 +305,15 @@ TRAINING_RULES = (
         "nesterov needs a momentum above 0, such as 0.9.",
     ),
 )
-RULES: tuple[Rule, ...] = (*DATA_RULES, *FILE_RULES, *SEQUENCE_RULES, *MODEL_RULES, *TRAINING_RULES, *PROBE_RULES)
+RULES: tuple[Rule, ...] = (
+    *DATA_RULES,
+    *FILE_RULES,
+    *NOISE_RULES,
+    *SEQUENCE_RULES,
+    *MODEL_RULES,
+    *TRAINING_RULES,
+    *PROBE_RULES,
+)
 READ = frozenset(name for rule in RULES for name in rule.fields)
 """Fields that rules read; all other fields combine freely."""
 DISTINGUISHED = 4
