@@ -301,3 +301,26 @@ def test_a_launch_from_python_goes_on_from_the_command_line(run: Any, refused: A
         assert message.startswith(f"data.task = 'given:mine': {path.absolute()}, which holds it, is missing. Give it")
     code, out, err = run("verify", "--format", "jsonl")
     assert (code, "which holds it, is missing" in out + err) == (1, True)
+
+
+def test_what_a_machine_cannot_read_is_refused(ray_address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Machines are one raylet here, listed twice."""
+    from memsweep.run import cluster, ray_tasks
+
+    path = Path("mine.csv").absolute()
+    frame().to_csv(path, index=False)
+    trials = [give(frame()), protocols.current(TrialConfig.of({**SMALL, "data.task": f"file:{path}"}))]
+    stored = Path("results/given", f"{trials[0].data.content}.npz").absolute()
+    with cluster.cluster(ray_address):
+        [node] = ray_tasks.ray.nodes()
+        assert ray_tasks.unreadable(trials) == []
+        monkeypatch.setattr(ray_tasks.ray, "nodes", lambda: [{**node, "NodeManagerHostname": name} for name in "ab"])
+        assert ray_tasks.unreadable(trials) == []
+        for hidden in (path, stored):
+            hidden.unlink()
+        assert ray_tasks.unreadable(trials) == [
+            f"data.task = 'given:mine': a, b cannot read {stored}. Use --results in a folder that all machines share, "
+            "under the same absolute path, or in an object store.",
+            f"data.task = 'file:{path}': a, b cannot read it with the content that it has here. Put it into a folder "
+            "that all machines share, under the same absolute path.",
+        ]

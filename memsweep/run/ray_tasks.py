@@ -59,10 +59,12 @@ def unreadable(trials: Iterable[TrialConfig]) -> list[str]:
     def readable(task: str, content: str) -> bool:
         return given.is_readable(results, content) if is_given(task) else content_of(task) == content
 
-    remote = ray.remote(readable).options(num_cpus=0, max_retries=0)
+    remote = ray.remote(readable)
     answers = {
         (task, node["NodeID"], node["NodeManagerHostname"]): remote.options(
-            scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+            num_cpus=0,
+            max_retries=0,
+            scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False),
         ).remote(task, content)
         for task, content in contents.items()
         for node in nodes
