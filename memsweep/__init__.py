@@ -7,11 +7,11 @@ MEMSWEEP_RESULTS or ./results.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from memsweep.spec.axes import linspace, log2, logspace
 from memsweep.spec.config import ConfigError, TrialConfig
@@ -72,6 +72,7 @@ def launch(
     tracking_uri: str | None = None,
     progress: bool = True,
     watch: Callable[[int, int, Tally], None] | None = None,
+    data: Mapping[str, Any] | None = None,
 ) -> Report:
     """Runs the missing trials of one or several sweeps and stores them, as `memsweep launch` does.
 
@@ -82,14 +83,13 @@ def launch(
     device: "cpu" or "cuda"; default: a GPU if there is one.  compiling: of programs; default: where it saves time.
     retry: failed trials run again.  yes: also launches more than 1,000,000 trials.
     add: trials of earlier launches of the sweep stay wanted; default: only those of this launch.
-    changed: settled trials that ran other code of yours: "rerun" runs them again and keeps their rows apart, "keep"
-    mixes both codes; default: the launch is refused.
+    changed: for trials that ran other code of yours: "rerun" them, or "keep" both codes; default: refuse the launch.
     keep: "weights" keeps each trial's weights at its end, and at `keep_steps`; settled trials without them run again.
     budget: a limit of time, trials or steps, "30m", "500trials" or "1e6steps"; the next launch continues.
     patience_seconds: a worker without progress for this long is ended.  checkpoint_seconds: between two of a pack.
-    tracking_uri: of the MLflow that is filled in the background; "none": no MLflow; default: MLFLOW_TRACKING_URI, else
-    a database in the folder.
+    tracking_uri: of MLflow; "none": no MLflow; default: MLFLOW_TRACKING_URI, else a database in the folder.
     progress: whether stderr shows it.  watch: called with (trials settled before, wanted, tally) during the launch.
+    data: NAME -> a frame of pandas, arrays or a torch Dataset, the data of `data.task="given:NAME"`; stored once.
 
     Returns a Report with counts of trials and causes of failures; as text, a few sentences. Raises ConfigError for an
     invalid sweep or budget, StoreError if another launch locks the folder. A trial that fails raises nothing: its row
@@ -109,7 +109,7 @@ def launch(
         budget=limits, patience_seconds=patience_seconds, checkpoint_seconds=checkpoint_seconds,
         tracking_uri=tracking_uri,
     )  # fmt: skip
-    return _launch([sweep] if isinstance(sweep, Sweep | str) else sweep, results, options, progress, watch)
+    return _launch([sweep] if isinstance(sweep, Sweep | str) else sweep, results, options, progress, watch, data)
 
 
 def _launch(
@@ -118,6 +118,7 @@ def _launch(
     options: LaunchOptions,
     progress: bool,
     watch: Callable[[int, int, Tally], None] | None,
+    data: Mapping[str, Any] | None,
 ) -> Report:
     from memsweep.cli.progress import Progress
     from memsweep.results.query import default_results
@@ -138,7 +139,7 @@ def _launch(
             for callback in callbacks:
                 callback(settled, wanted, tally)
 
-        return launcher.launch(sweeps, store, options, update)
+        return launcher.launch(sweeps, store, options, update, data)
 
 
 def table(name: str, results: str | Path | None = None, *, sweep: str | None = None) -> pd.DataFrame:

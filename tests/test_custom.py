@@ -10,18 +10,24 @@ import pytest
 
 from memsweep.data import tasks
 from memsweep.data.tasks import DataError
+from memsweep.engine.nn import models
+from memsweep.engine.train import plain
 from memsweep.results.storage.store import Store
 from memsweep.run import plan
-from memsweep.run.packing import Pack
+from memsweep.run.packing import Pack, program_key
 from memsweep.run.policy import protocols
 from memsweep.run.rounds.replay import Replay
 from memsweep.run.worker.execution import run_pack
 from memsweep.spec.config import TrialConfig
-from memsweep.spec.sweep import Sweep
+from memsweep.spec.sweep import Sweep, SweepError
 from tests.cases import ended
 
 FROM_ZERO_ID, FROM_ONE_ID = "b93e3d782cd6dd2b", "0f2d71a4bd016fcc"
 """Names that trials of these two tasks had while there was one protocol."""
+INPUTS = np.random.default_rng(1).normal(size=(200, 3))
+NAMES = np.array(["cat", "dog", "cow", "hen"])[np.arange(200) % 4]
+PIXELS = np.random.default_rng(2).random((200, 14, 12, 3))
+TARGETS = INPUTS @ [[1.0, 0.5], [0.0, -1.0], [2.0, 0.0]]
 MODULE = """
 import numpy as np
 
@@ -38,10 +44,27 @@ def one_value(config, rng): return INPUTS, np.full(200, 3)
 def rare(config, rng): return INPUTS, np.where(np.arange(200) == 7, 9, CLASSES)
 def identifiers(config, rng): return INPUTS, np.arange(200)
 
+NAMES = np.array(["cat", "dog", "cow", "hen"])[CLASSES]
+PIXELS = np.random.default_rng(2).random((200, 14, 12, 3))
+TARGETS = INPUTS @ [[1.0, 0.5], [0.0, -1.0], [2.0, 0.0]]
 def floats(config, rng): return INPUTS, CLASSES.astype(float)
+def names(config, rng): return INPUTS, NAMES
+def pictures(config, rng): return PIXELS, CLASSES
+def real(config, rng): return INPUTS, TARGETS
+def real_column(config, rng): return INPUTS, TARGETS[:, 0]
+def flat(config, rng): return INPUTS[:, 0], CLASSES
+def splits(config, rng):
+    rows = {"test": slice(0, 60), "train": slice(60, 160), "val": slice(160, 200)}
+    return {part: (INPUTS[at], NAMES[at]) for part, at in rows.items()}
+def real_splits(config, rng): return {"train": (INPUTS[60:], TARGETS[60:]), "test": (INPUTS[:60], TARGETS[:60])}
+def objects(config, rng): return INPUTS, NAMES.astype(object)
+def without_train(config, rng): return {"test": (INPUTS, CLASSES), "other": (INPUTS, CLASSES)}
+def weighted(config, rng): return INPUTS, CLASSES, np.ones(200)
+def frame(config, rng): return {"x": INPUTS}.keys()
+def mixed(config, rng): return {"train": (INPUTS, NAMES), "test": (INPUTS, CLASSES)}
+def shapes(config, rng): return {"train": (INPUTS, CLASSES), "test": (INPUTS[:, 1:], CLASSES)}
 def column(config, rng): return INPUTS, CLASSES[:, None]
 def one_hot(config, rng): return INPUTS, np.eye(4, dtype=int)[CLASSES]
-def names(config, rng): return INPUTS, np.array(["cat", "dog", "cow", "hen"])[CLASSES]
 def short(config, rng): return INPUTS, CLASSES[:7]
 def masked(config, rng): return np.ma.masked_greater(INPUTS, 2), CLASSES
 
@@ -159,17 +182,90 @@ def test_only_trials_of_renumbered_labels_are_of_a_newer_protocol(tmp_path: Path
 @pytest.mark.parametrize(
     ("name", "expected"),
     [
-        ("floats", r"labels are float64 \(200,\); .* return labels.astype\(int\)"),
         ("column", r"labels are int64 \(200, 1\); .* return labels.ravel\(\)"),
         ("one_hot", r"labels are int64 \(200, 4\); .* return labels.argmax\(axis=1\)"),
-        ("names", r"labels are <U3 \(200,\); .* numbers names"),
+        ("objects", r"labels are object \(200,\); .* return labels.astype\(str\) of names"),
         ("short", r"labels are int64 \(7,\); .* return a label for each of the 200 rows"),
         ("masked", "masked values are not numbers"),
+        ("without_train", "returns the splits test, other; must return train, and may return validation and test"),
+        ("weighted", "returns 3 values; must return inputs and labels"),
+        ("frame", "returns dict_keys; must return inputs and labels"),
+        ("mixed", "labels are texts in one part and whole numbers in another; they must have one type"),
+        ("shapes", r"inputs have the shapes \(2,\), \(3,\); must have one shape in all parts"),
     ],
 )
 def test_labels_of_another_form_are_refused_with_what_to_return(name: str, expected: str) -> None:
     with pytest.raises(DataError, match=expected):
         tasks.load(of(name))
+
+
+def test_names_are_classes_in_their_order() -> None:
+    data = tasks.load(of("names"))
+    assert data.class_labels == ("cat", "cow", "dog", "hen")
+    np.testing.assert_array_equal(np.array(data.class_labels)[data.labels], NAMES[data.source_index])
+
+
+@pytest.mark.parametrize(("name", "count"), [("splits", 40), ("real_splits", 0)])
+def test_official_splits_of_a_function_are_respected(name: str, count: int) -> None:
+    fields = {"data__validation_examples": 20, "data__examples": 90}
+    data = tasks.load(of(name, **fields))
+    row_of = {tuple(row): i for i, row in enumerate(INPUTS.astype(np.float32).tolist())}
+    places = [[row_of[tuple(row)] for row in part.tolist()] for part in (data.inputs, data.held_out_inputs)]
+    train, validation, test = places[0], places[1][:20], places[1][20:]
+    assert len({*train, *validation, *test}) == 160
+    assert set(test) < set(range(60))
+    assert set(train) < set(range(60, 160 + 40 * (not count)))
+    assert min(validation) >= 160 if count else set(validation) < set(range(60, 200))
+    if count:
+        np.testing.assert_array_equal(np.array(data.class_labels)[data.held_out_labels[:20]], NAMES[validation])
+        too_many = of(name, **{**fields, "data__validation_examples": 41})
+        assert "data.validation_examples = 41: task" in tasks.check(too_many)[0]
+    else:
+        np.testing.assert_array_equal(data.held_out_targets[20:], TARGETS[test].astype(np.float32))
+
+
+def test_numbers_in_a_row_are_one_input_each() -> None:
+    data = tasks.load(of("flat"))
+    np.testing.assert_array_equal(data.inputs[:, 0], INPUTS[data.source_index, 0].astype(np.float32))
+    assert data.inputs.shape == (100, 1)
+
+
+def test_a_functions_images_keep_their_shape() -> None:
+    trial = of("pictures", model__family="cnn", model__width=4)
+    assert tasks.image_of(trial) == (3, 14, 12)
+    data = tasks.load(trial)
+    expected = PIXELS[data.source_index].transpose(0, 3, 1, 2).reshape(100, -1)
+    np.testing.assert_array_equal(data.inputs, expected.astype(np.float32))
+    assert tasks.remarks([trial]) == []
+    assert "14x12" in str(program_key(trial))
+
+
+@pytest.mark.parametrize("name", ["real", "real_column", "real_splits"])
+def test_real_numbers_of_a_function_are_targets(name: str, tmp_path: Path) -> None:
+    fields = {"optimizer__epochs": 3, "optimizer__batch_size": 10, "data__validation_examples": 20}
+    trials = tuple(protocols.current(of(name, seed=seed, **fields)) for seed in range(2))
+    assert plan.check(trials) == []
+    store = Store(tmp_path / "results", create=True)
+    assert list(run_pack(Pack(trials, 2, compared=True), store))[-1].failed == 0
+    rows = store.trial_rows({trial.trial_id for trial in trials})
+    for trial in trials:
+        row, data = rows[trial.trial_id], tasks.load(trial)
+        targets = TARGETS[:, :1] if name == "real_column" else TARGETS
+        first = 60 if name == "real_splits" else 0
+        np.testing.assert_array_equal(data.targets, targets[data.source_index + first].astype(np.float32))
+        model, _ = plain.train(trial, trial.budget)
+        with models.torch.no_grad():
+            error = float((model(models.torch.tensor(data.inputs)) - models.torch.tensor(data.targets)).square().sum())
+        assert row["train_squared_error_sum"] == pytest.approx(error, rel=1e-5)
+        assert (row["train_correct_count"], row["status"]) == (None, "finished")
+    assert [row["deviation"] for row in rows.values() if row["deviation"] is not None] == [0.0]
+    with pytest.raises(SweepError, match=r"data.noise_kind = 'labels': the labels of 'tasks_of_test_custom:"):
+        plan.check([of(name, data__noise_kind="labels", data__noise_fraction=0.1, **fields)])
+
+
+def test_a_functions_targets_or_splits_that_change_are_noticed() -> None:
+    facts = {name: tasks.load(of(name, data__validation_examples=0)).source for name in ("real", "real_column")}
+    assert len(set(facts.values())) == 2
 
 
 def test_the_labels_of_classes_are_stored_with_a_trial(tmp_path: Path) -> None:
@@ -196,6 +292,7 @@ def test_the_labels_of_classes_are_stored_with_a_trial(tmp_path: Path) -> None:
         ("years", ["inputs lie between", "return (inputs - inputs.mean(axis=0)) / inputs.std(axis=0)."]),
         ("tiny", ["are not scaled", "return inputs / inputs.std()."]),
         ("from_one", ["labels 1, 2, 3, 4 are classes 0 to 3", "class_labels"]),
+        ("floats", ["labels are whole numbers that are stored as real numbers, so they are targets", "return whole"]),
         ("one_value", ["all labels are 3: there is one class"]),
         ("repeated", ["7 of 200 rows of inputs occur more than once", "return each row once"]),
         ("identifiers", ["labels take 200 values in 200 rows"]),

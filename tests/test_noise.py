@@ -17,14 +17,25 @@ N, D, K = 4000, 12, 10
 RNG = np.random.default_rng(0)
 INPUTS = RNG.normal(3, 2, (N, D)).astype(np.float32)
 LABELS = RNG.integers(K, size=N)
+SECOND = RNG.integers(K, size=N)
+MATRIX = np.random.default_rng(3).dirichlet(np.full(K, 0.3), size=K)
+NEEDED: dict[str, dict[str, Any]] = {
+    "confusion": {"data.noise_matrix": MATRIX},
+    "second_labels": {"data.task": "file:mine.csv", "data.noise_label": "human"},
+    "added_noise": {"data.noise_covariance": (2.0,)},
+}
+SOME = ("labels", "confusion", "second_labels")
+"""Noises that leave a label as it is by chance."""
 
 
-def corrupted(kind: str, fraction: float, **fields: Any) -> Corrupted:
-    return corrupt(INPUTS, LABELS, K, config(kind, fraction, **fields))
+def corrupted(kind: str, fraction: float, rows: int = N, **fields: Any) -> Corrupted:
+    inputs, labels = (INPUTS, LABELS) if rows == N else (INPUTS[:rows], LABELS[:rows])
+    return corrupt(inputs, labels, K, config(kind, fraction, **fields), SECOND[:rows])
 
 
 def config(kind: str, fraction: float, **fields: Any) -> TrialConfig:
-    return TrialConfig.of({"data.noise_kind": kind, "data.noise_fraction": fraction, **fields})
+    needed = NEEDED.get(kind, {})
+    return TrialConfig.of({"data.noise_kind": kind, "data.noise_fraction": fraction, **needed, **fields})
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -38,7 +49,7 @@ def test_larger_fractions_keep_the_smaller_ones_values(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_first_examples_do_not_depend_on_how_many_follow(kind: str) -> None:
-    few, many = corrupt(INPUTS[:501], LABELS[:501], K, config(kind, 0.5)), corrupted(kind, 0.5)
+    few, many = corrupted(kind, 0.5, 501), corrupted(kind, 0.5)
     np.testing.assert_array_equal(few.changed, many.changed[:501])
     np.testing.assert_array_equal(few.labels, many.labels[:501])
     if kind != "gaussian_inputs":  # whose mean and variance are those of the examples at hand
@@ -60,12 +71,15 @@ def test_fraction_zero_changes_nothing_and_one_takes_all(kind: str) -> None:
     none, every = corrupted(kind, 0.0), corrupted(kind, 1.0)
     assert none.inputs is INPUTS
     assert not none.changed.any()
-    assert every.changed.mean() == 1 if kind != "labels" else every.changed.mean() > 0.85
+    assert every.changed.mean() == 1 if kind not in SOME else every.changed.mean() > 0.6
     assert every.inputs.dtype == np.float32
     assert every.labels.dtype == np.int64
 
 
-@pytest.mark.parametrize(("kind", "share"), [(kind, 1 - 1 / K if kind == "labels" else 1.0) for kind in KINDS])
+SHARES = {"labels": 1 - 1 / K, "second_labels": 1 - 1 / K, "confusion": float(1 - np.diag(MATRIX)[LABELS].mean())}
+
+
+@pytest.mark.parametrize(("kind", "share"), [(kind, SHARES.get(kind, 1.0)) for kind in KINDS])
 @pytest.mark.parametrize("fraction", [0.1, 0.5, 1.0])
 def test_the_share_changed_is_the_expected_one(kind: str, share: float, fraction: float) -> None:
     """Redrawn labels are right by chance with probability 1/K; the tolerance is four standard errors."""

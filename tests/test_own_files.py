@@ -255,6 +255,26 @@ def test_a_convolutional_network_reads_rectangles() -> None:
     assert h.shape == (2, 4, 10, 8)
 
 
+@pytest.mark.parametrize("norm", ["none", "batch"])
+def test_a_residual_network_reads_rectangles_as_plain_torch_does(norm: str) -> None:
+    np.savez("wide.npz", x=np.stack([PIXELS] * 3, axis=3)[:, :9], label=CLASSES)
+    fields = {"model__family": "resnet", "model__depth": 1, "model__norm": norm, "optimizer__batch_size": 10}
+    trials = tuple(protocols.current(of("wide.npz", seed=seed, **fields)) for seed in range(2))
+    assert plan.check(trials) == []
+    assert "9x12" in str(program_key(trials[0]))
+    store = Store("results", create=True)
+    assert list(run_pack(Pack(trials, 2, compared=True), store))[-1].failed == 0
+    for row in store.trials().to_pylist():
+        trial = next(trial for trial in trials if trial.trial_id == row["trial_id"])
+        data, (model, _) = tasks.load(trial), plain.train(trial, trial.budget)
+        inputs, labels = models.torch.tensor(data.inputs), models.torch.tensor(data.labels)
+        with models.torch.no_grad():
+            assert model.image == (3, 9, 12)
+            loss = float(models.torch.nn.functional.cross_entropy(model.eval()(inputs), labels, reduction="sum"))
+        assert row["train_loss_sum_nats"] == pytest.approx(loss, rel=1e-5)
+        assert (row["deviation"] or 0.0) < 1e-5
+
+
 # Official splits.
 
 
@@ -454,7 +474,7 @@ def test_a_launch_of_a_file_that_is_not_there_is_refused(refused: Any) -> None:
 @pytest.mark.parametrize(
     ("fields", "expected"),
     [
-        ({"data.label": "y"}, "data.task = 'digits', data.label = 'y': only a file has columns"),
+        ({"data.label": "y"}, "data.task = 'digits', data.label = 'y': only a file and given data have columns"),
         ({"data.task": "file:a.csv", "data.content": "x"}, "must be 16 hexadecimal digits"),
         ({"data.task": "file:"}, "file:PATH"),
         ({"data.task": "file:a.csv", "data.sequence_length": 3}, "the network reads no steps"),
@@ -570,6 +590,21 @@ def test_objectives_that_count_right_answers_are_refused_for_targets(refused: An
         assert refused(verb, "mine.py").startswith("objective 'validation_accuracy': counts right answers")
     search = BestSearch({"model.width": (4, 8)}, {"validation_squared_error": "minimize"}, configurations=2)
     assert plan.check([regression()], [search]) == []
+
+
+@pytest.mark.parametrize("objective", ["validation_squared_error", "test_squared_error", "train_target_accuracy"])
+@pytest.mark.parametrize("loss", ["cross_entropy", "squared"])
+def test_objectives_that_need_targets_are_refused_for_classes(objective: str, loss: str) -> None:
+    write_csv(Path("mine.csv"))
+    trial = of("mine.csv", optimizer__objective=loss)
+    search = BestSearch({"model.width": (4, 8)}, {objective: "minimize"}, configurations=2)
+    with pytest.raises(SweepError) as raised:
+        plan.check([trial], [search])
+    assert str(raised.value) == (
+        f"objective {objective!r}: measures distances from real numbers, and the labels of the task are classes; "
+        "maximize validation_accuracy, or minimize validation_loss_nats."
+    )
+    assert plan.check([trial], [BestSearch({"model.width": (4, 8)}, configurations=2)]) == []
 
 
 # For real.

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from memsweep.check.inspection import trial_of
 from memsweep.check.verification import check_code, trusted
-from memsweep.data import tasks
+from memsweep.data import given, tasks
 from memsweep.engine.nn import models
 from memsweep.engine.train import evaluation, trainer
 from memsweep.results import networks, wanted
@@ -59,11 +59,11 @@ def outputs(
     answers: dict[int, Array] = {}
     for places in groups.values():
         members = [trials[place] for place in places]
-        (width, _), given = tasks.shape(members[0]), np.asarray(inputs)
-        if given.ndim != 2 or given.shape[1] != width:
-            raise StoreError(f"inputs have the shape {list(given.shape)}; {members[0].trial_id} reads [N, {width}].")
+        (width, _), examples = tasks.shape(members[0]), np.asarray(inputs)
+        if examples.ndim != 2 or examples.shape[1] != width:
+            raise StoreError(f"inputs have the shape {list(examples.shape)}; {members[0].trial_id} reads [N, {width}].")
         numbers = networks.of_rows(store, [rows[place] for place in places])
-        group = _outputs(members, {name: torch.from_numpy(values) for name, values in numbers.items()}, given)
+        group = _outputs(members, {name: torch.from_numpy(values) for name, values in numbers.items()}, examples)
         answers |= dict(zip(places, group, strict=True))
     if len({answer.shape for answer in answers.values()}) > 1:
         raise StoreError("the outputs of these trials have several shapes; evaluate trials of one shape at a time.")
@@ -84,6 +84,7 @@ def _outputs(trials: Sequence[TrialConfig], numbers: dict[str, Tensor], inputs: 
 
 
 def _trials(store: Store, trial_ids: Sequence[str], own_code: bool) -> list[TrialConfig]:
+    given.read_from(store.results)
     rows = wanted.by_trial(store)
     if unknown := [trial_id for trial_id in trial_ids if trial_id not in rows]:
         raise StoreError(f"{unknown[0]}: no sweep in {store.results} wants a trial with this id.")

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import torch
 
 from memsweep.check.inspection import trial_of
+from memsweep.data import given
 from memsweep.engine.train import plain, trainer
 from memsweep.engine.train.comparison import alone, differences, weights_apart, weights_fingerprint
 from memsweep.engine.train.own_metrics import with_metrics
@@ -77,6 +78,7 @@ def verify(
     that is missing, or names code without `own_code`.
     """
     torch.set_num_threads(1)  # as in a worker
+    given.read_from(store.results)
     rows = wanted.by_trial(store)
     stored = {row["trial_id"]: row for row in store.trials().to_pylist() if row["status"] == Status.FINISHED}
     finished = [trial_id for trial_id in rows if trial_id in stored]
@@ -133,6 +135,7 @@ def error_of(store: Store, trial_id: str, *, own_code: bool = False) -> str | No
     Raises StoreError where the table `wanted` has no row of the trial.
     """
     torch.set_num_threads(1)
+    given.read_from(store.results)
     rows = wanted.by_trial(store)
     if trial_id not in rows:
         raise StoreError(f"{trial_id}: the table wanted of {store.results} has no row with its fields.")

@@ -269,6 +269,7 @@ def missing(
 
     Example: memsweep missing generalization --format jsonl
     """
+    from memsweep.run import given_data
     from memsweep.run.rounds.launch_code import LaunchCode
     from memsweep.run.rounds.replay import Replay
     from memsweep.spec.search.rounds import varied
@@ -276,6 +277,7 @@ def missing(
     loaded = load(sweep, overrides).keeping(keep.value, parsed_steps(keep_steps))
     check_listed(loaded, limit)
     store = _store_if_there(results)
+    given_data.prepare([loaded], store)
     code = LaunchCode(store, changed.value if changed else None)
     replay = Replay(loaded, store, limit=limit, retry=True, code=code)
     code.check()

@@ -1,4 +1,4 @@
-"""Examples as a user's file holds them: inputs of any shape, labels, and the official split."""
+"""Examples as a user stores, returns or gives them: inputs of any shape, labels, and the official split."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ PARTS = (("train", "training"), ("validation", "valid", "val", "dev"), ("test", 
 """Names of the parts of an official split: training, validation and test."""
 TRAIN, VALIDATION, TEST = range(len(PARTS))
 NUMBER_OF = {name: number for number, names in enumerate(PARTS) for name in names}
+COLOURS = (1, 3)
+"""Channels of an image."""
 NAMED = 10
 """Most names listed in a message."""
 
@@ -24,15 +26,20 @@ class Columns(NamedTuple):
 
     label: str
     split: str  # "": there is no such column
+    second: str = ""  # other labels; "": there is no such column
 
 
 class Examples(NamedTuple):
-    """The examples of a file."""
+    """All examples of a task."""
 
     inputs: Array  # [R, ...] numbers; bytes count as pixels from 0 to 255
-    labels: Array  # [R] whole numbers or texts
+    labels: Array  # [R] whole numbers or texts, or real numbers [R] or [R, O]
     parts: Array | None = None  # [R], numbers of PARTS; None: no official split
+    second: Array | None = None  # [R], other labels; None: there are none
     names: tuple[str, ...] = ()  # name of the class with each number; (): the labels name themselves
+
+
+_KINDS = {"U": "texts", "S": "texts", "f": "real numbers", **dict.fromkeys("iub", "whole numbers")}
 
 
 def joined(pieces: Sequence[tuple[int, Examples]]) -> Examples:
@@ -40,11 +47,13 @@ def joined(pieces: Sequence[tuple[int, Examples]]) -> Examples:
     shapes = {piece.inputs.shape[1:] for _, piece in pieces}
     if len(shapes) > 1:
         raise DataError(f"inputs have the shapes {listed(sorted(map(str, shapes)))}; must have one shape in all parts.")
-    if len({piece.labels.dtype.kind in "US" for _, piece in pieces}) > 1:
-        raise DataError("labels are texts in one part and numbers in another; store one type.")
+    kinds = {_KINDS.get(piece.labels.dtype.kind, "objects") for _, piece in pieces}
+    if len(kinds) > 1:
+        raise DataError(f"labels are {' in one part and '.join(sorted(kinds))} in another; they must have one type.")
     parts = np.concatenate([np.full(len(piece.labels), number, np.int8) for number, piece in pieces])
-    inputs = np.concatenate([piece.inputs for _, piece in pieces])
-    return Examples(inputs, np.concatenate([piece.labels for _, piece in pieces]), parts, pieces[0][1].names)
+    inputs, labels = (np.concatenate([piece[place] for _, piece in pieces]) for place in range(2))
+    seconds = [piece.second for _, piece in pieces if piece.second is not None]
+    return Examples(inputs, labels, parts, np.concatenate(seconds) if seconds else None, pieces[0][1].names)
 
 
 def parts_of(values: Array, name: str) -> Array:

@@ -25,14 +25,17 @@ _IDX_TYPES = {8: "u1", 9: "i1", 11: ">i2", 12: ">i4", 13: ">f4", 14: ">f8"}
 def read(folder: Path, columns: Columns, of_table: Callable[[pa.Table, Columns], Examples]) -> Examples:
     """Returns the examples of a folder.  of_table: returns those of a table.  Raises DataError."""
     names = sorted(path.name for path in folder.iterdir())
+    arrow = {"dataset_dict.json", "dataset_info.json", "state.json"} & set(names)
+    is_saved = arrow or any(name.endswith(".arrow") for name in names)
+    if columns.second and not is_saved:
+        raise DataError(f"data.noise_label = {columns.second!r}: the folder has no columns; set it to ''.")
     if any(map(_IDX.fullmatch, names)):
         return _idx(folder, names)
     if columns.split:
         raise DataError(
             f"data.split = {columns.split!r}: a folder's parts are folders named train, test; set it to ''."
         )
-    arrow = {"dataset_dict.json", "dataset_info.json", "state.json"} & set(names)
-    if arrow or any(name.endswith(".arrow") for name in names):
+    if is_saved:
         return _saved_dataset(folder, columns, of_table)
     return _images(folder)
 

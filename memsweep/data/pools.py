@@ -23,11 +23,13 @@ from typing import NamedTuple
 import numpy as np
 
 from memsweep.data import sequences
-from memsweep.data.custom import BYTE, Custom, Pool, pool_of_user
+from memsweep.data.custom import pool_of_user
 from memsweep.data.examples import PARTS, TEST, TRAIN, VALIDATION
 from memsweep.data.files import pool_of_file
+from memsweep.data.given import pool_of_given
+from memsweep.data.numbering import BYTE, Custom, Pool
 from memsweep.data.texts import FOLDER_VARIABLE, DataError
-from memsweep.spec.contents import is_file
+from memsweep.spec.contents import is_file, is_given
 from memsweep.spec.fields.groups import Data
 from memsweep.spec.options import SYNTHETIC_TASKS, TARGET_TASKS
 
@@ -181,6 +183,8 @@ def pool_of(data: Data, seed: int, root: str) -> Pool:
         return _alternating(data.examples)
     if data.task in FILE_TASKS:
         return pool_of_files(data.task, root)
+    if is_given(data.task):
+        return pool_of_given(data)
     return pool_of_file(data) if is_file(data.task) else pool_of_user(data, seed)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +40,11 @@ def _npz(path: Path, columns: Columns) -> Examples:
     if not zipfile.is_zipfile(path):
         raise DataError("is no archive of arrays; use numpy.savez with an array of inputs and an array of labels.")
     with np.load(path, allow_pickle=False) as stored:
-        arrays = {name: _array(stored, name) for name in stored.files}
+        return examples_of({name: _array(stored, name) for name in stored.files}, columns)
+
+
+def examples_of(arrays: dict[str, Array], columns: Columns) -> Examples:
+    """Returns the examples of named arrays, of one set or of parts named in them, as x_train.  Raises DataError."""
     parts = {name: part_in(name) for name in arrays}
     if columns.label in arrays or not all(parts.values()):
         return _of_arrays(arrays, columns)
@@ -65,6 +69,8 @@ def _array(stored: Any, name: str) -> Array:
 def _of_arrays(arrays: dict[str, Array], columns: Columns) -> Examples:
     _check_names(list(arrays), columns, "array")
     others = [name for name in arrays if name not in columns]
+    if len(others) > 1 and all(arrays[name].ndim == 1 for name in others):
+        return _of_arrays(_in_one(arrays, others), columns)
     if len(others) != 1:
         raise DataError(
             f"has {len(others)} arrays besides the labels ({listed(others)}); must have one array of inputs [R, ...]."
@@ -72,11 +78,26 @@ def _of_arrays(arrays: dict[str, Array], columns: Columns) -> Examples:
     labels, inputs = arrays[columns.label], arrays[others[0]]
     if labels.ndim == 2 and labels.shape[1] == 1:
         labels = labels[:, 0]
+    _check_rows(arrays)
+    parts = parts_of(arrays[columns.split], columns.split) if columns.split else None
+    second = arrays[columns.second].reshape(len(labels), -1)[:, 0] if columns.second else None
+    return Examples(inputs, labels, parts, second)
+
+
+def _in_one(arrays: dict[str, Array], names: Sequence[str]) -> dict[str, Array]:
+    """Returns the arrays with these columns of numbers [R] as one array [R, D].  Raises DataError."""
+    if texts := [name for name in names if arrays[name].dtype.kind == "U"]:
+        raise DataError(f"column {texts[0]!r}: holds texts; must hold numbers; give its values as numbers, or drop it.")
+    _check_rows(arrays)
+    others = {name: array for name, array in arrays.items() if name not in names}
+    return {**others, "inputs": np.column_stack([arrays[name] for name in names])}
+
+
+def _check_rows(arrays: dict[str, Array]) -> None:
     rows = {name: len(array) if array.ndim else 0 for name, array in arrays.items()}
     if len(set(rows.values())) > 1:
         sizes = ", ".join(f"{name} {count}" for name, count in rows.items())
         raise DataError(f"arrays have different lengths ({sizes}); store a row for each example in each array.")
-    return Examples(inputs, labels, parts_of(arrays[columns.split], columns.split) if columns.split else None)
 
 
 def _csv(path: Path, columns: Columns) -> Examples:
@@ -102,7 +123,8 @@ def table_examples(table: pa.Table, columns: Columns) -> Examples:
     labels, parts = _labels(table[columns.label]), None
     if columns.split:
         parts = parts_of(np.array(table[columns.split].cast(pa.string()).to_pylist()), columns.split)
-    return Examples(inputs, labels, parts, _class_names(table.schema, columns.label))
+    second = _labels(table[columns.second]) if columns.second else None
+    return Examples(inputs, labels, parts, second, _class_names(table.schema, columns.label))
 
 
 def _check_table(table: pa.Table, columns: Columns) -> None:
@@ -129,7 +151,7 @@ def _check_table(table: pa.Table, columns: Columns) -> None:
 
 
 def _check_names(names: list[str], columns: Columns, kind: str) -> None:
-    for field, name in (("data.label", columns.label), ("data.split", columns.split)):
+    for field, name in zip(("data.label", "data.split", "data.noise_label"), columns, strict=True):
         if name and name not in names:
             raise DataError(f"{field} = {name!r}: there is no such {kind}; name one of {listed(names)}.")
 

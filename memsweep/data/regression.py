@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import Any
 
 from memsweep.spec.config import TrialConfig
 from memsweep.spec.options import LABEL_NOISE
+from memsweep.spec.search import objectives
 
 PROBES = ("examples", "weights")
 """Probes that need no labels."""
@@ -33,3 +34,21 @@ def problems(config: TrialConfig) -> Iterator[str]:
     for name, needs_labels, fix in _RULES:
         if needs_labels(values[name]):
             yield f"{name} = {values[name]!r}: the labels of {config.data.task!r} are real numbers; {fix}."
+
+
+def objective_problems(has_targets: Collection[bool], searches: Iterable[Any]) -> Iterator[str]:
+    """Yields a sentence per objective that needs labels of a task with targets, or targets of a task with labels.
+
+    has_targets: of each of the user's tasks. Objectives of built-in tasks are checked with the sweep.
+    """
+    for search in searches:
+        for name in objectives.of_right_answers(search) if True in has_targets else ():
+            yield (
+                f"objective {name!r}: counts right answers, and the task has real numbers as labels; minimize "
+                "validation_squared_error."
+            )
+        for name in objectives.of_targets(search) if False in has_targets else ():
+            yield (
+                f"objective {name!r}: measures distances from real numbers, and the labels of the task are classes; "
+                "maximize validation_accuracy, or minimize validation_loss_nats."
+            )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 
@@ -39,6 +40,7 @@ class Split:
     input_range: float
     inputs_digest: str
     held_out_digest: str
+    second_labels: Array  # [N] int64, other labels of the training examples; [0]: there are none
     targets: Array  # as in TrialData
     held_out_targets: Array
     source: str
@@ -55,12 +57,18 @@ _SPLITS: SharedCache[Split] = SharedCache()
 
 def key_of(config: TrialConfig) -> Key:
     """Returns the key of a trial's split: trials with equal keys share one split."""
-    data = replace(config.data, noise_kind="none", noise_fraction=0.0)
+    data = replace(config.data, **_WITHOUT_NOISE)
     if not is_function(data.task):  # only a user's function may depend on these two fields
         data = replace(data, label_scheme="task", classes=0)
     if own_values := own_of(config):
         data = DataWithOwn(**vars(data), own=own_values)
     return data, config.stream_seed("inputs"), data_folder()
+
+
+_WITHOUT_NOISE: dict[str, Any] = {
+    name: getattr(Data(), name)
+    for name in (*("noise_kind", "noise_fraction", "noise_matrix", "noise_covariance", "noise_examples", "repeats"),)
+}
 
 
 def load(key: Key) -> Split:
@@ -81,7 +89,7 @@ def problems(data: Data, seed: int, root: str) -> tuple[str, ...]:
     try:
         sentences += _size_problems(data, facts_of(data, seed, root))
         if data.task not in (*SYNTHETIC_TASKS, *TARGET_TASKS):
-            pool_of(data, seed, root)
+            sentences += _subset_problems(data, facts_of(data, seed, root), pool_of(data, seed, root).parts)
     except DataError as error:
         sentences += str(error).splitlines()
     return tuple(sentences)
@@ -92,6 +100,7 @@ def _split(data: Data, seed: int, root: str) -> Split:
     if problems := _size_problems(data, facts):
         raise DataError("\n".join(problems))
     targets, held_out_targets = np.empty((data.examples, 0)), np.empty((0, 0))
+    second = np.empty(0, np.int64)
     fingerprint = texts.text(root).fingerprint if data.task == "characters" else ""
     if data.task in (*SYNTHETIC_TASKS, *TARGET_TASKS):
         index = np.arange(data.examples)
@@ -108,16 +117,18 @@ def _split(data: Data, seed: int, root: str) -> Split:
         inputs /= np.float32(facts.scale)
         held_out_inputs /= np.float32(facts.scale)
         labels, held_out_labels = pool.labels[index], pool.labels[held_out]
+        if pool.second is not None:
+            second = pool.second[index]
         if pool.targets is not None:
             targets, held_out_targets = pool.targets[index], pool.targets[held_out]
         fingerprint = pool.custom.fingerprint
-    for array in (inputs, labels, index, held_out_inputs, held_out_labels, targets, held_out_targets):
+    for array in (inputs, labels, index, held_out_inputs, held_out_labels, targets, held_out_targets, second):
         array.flags.writeable = False
     # images span [0, 1] even if a sample does not; other inputs span the range of the uncorrupted training set
     span = 1.0 if data.task in FILE_TASKS else float(np.ptp(inputs))
     digests = digest(inputs), digest(held_out_inputs)
     arrays = inputs, labels, index, held_out_inputs, held_out_labels, facts.classes, facts.custom.class_labels, span
-    return Split(*arrays, *digests, targets, held_out_targets, fingerprint)
+    return Split(*arrays, *digests, second, targets, held_out_targets, fingerprint)
 
 
 def _rows(data: Data, seed: int, facts: Facts, parts: Array | None) -> tuple[Array, Array]:
@@ -129,6 +140,7 @@ def _rows(data: Data, seed: int, facts: Facts, parts: Array | None) -> tuple[Arr
     rest = generator(seed, "inputs/split").permutation(facts.rows)
     if parts is not None:
         rest = np.flatnonzero(parts == TRAIN)[rest]
+    rest = rest[~np.isin(rest, data.subset)]
     if facts.validation_rows:
         order = generator(seed, "inputs/validation").permutation(facts.validation_rows)[: data.validation_examples]
         validation = np.flatnonzero(parts == VALIDATION)[order]
@@ -139,7 +151,8 @@ def _rows(data: Data, seed: int, facts: Facts, parts: Array | None) -> tuple[Arr
         test = facts.rows + order if parts is None else np.flatnonzero(parts == TEST)[order]
     else:
         test, rest = rest[: data.test_examples], rest[data.test_examples :]
-    return rest[: data.examples], np.concatenate([validation, test])
+    train = np.array(data.subset, np.int64) if data.subset else rest
+    return train[: data.examples], np.concatenate([validation, test])
 
 
 def _drawn(data: Data, seed: int, part: str, rows: int) -> tuple[Array, Array]:
@@ -159,7 +172,7 @@ def _size_problems(data: Data, facts: Facts) -> list[str]:
     problems, task = [], f"task {data.task!r} has"
     if data.input_dim not in (0, facts.inputs):
         problems.append(f"data.input_dim = {data.input_dim}: {task} {facts.inputs} inputs; use 0 or {facts.inputs}.")
-    wanted = {"data.examples": data.examples}
+    wanted = {} if data.subset else {"data.examples": data.examples}
     for name, count, rows in (
         ("data.validation_examples", data.validation_examples, facts.validation_rows),
         ("data.test_examples", data.test_examples, facts.test_rows),
@@ -168,10 +181,30 @@ def _size_problems(data: Data, facts: Facts) -> list[str]:
             wanted[name] = count
         elif count > rows:
             problems.append(f"{name} = {count}: {task} {rows} of them; use fewer.")
-    if sum(wanted.values()) > facts.rows:
+    rows = facts.rows - len(data.subset)
+    if sum(wanted.values()) > max(rows, 0):
         sizes = " + ".join(f"{name} = {count}" for name, count in wanted.items() if count)
-        problems.append(f"{sizes}: {sum(wanted.values())} examples in all, {task} {facts.rows}; use fewer.")
+        others = " besides data.subset" if data.subset else ""
+        problems.append(f"{sizes}: {sum(wanted.values())} examples in all, {task} {rows}{others}; use fewer.")
+    if data.subset and len(data.subset) < data.examples:
+        problems.append(
+            f"data.subset: lists {len(data.subset)} rows, and data.examples is {data.examples}; list more, or set "
+            f"data.examples to {len(data.subset)}."
+        )
     return problems
+
+
+def _subset_problems(data: Data, facts: Facts, parts: Array | None) -> list[str]:
+    """Returns a sentence if rows of data.subset are no training rows.  parts: of the pool."""
+    train = np.arange(facts.rows) if parts is None else np.flatnonzero(parts == TRAIN)
+    rows = np.array(data.subset, np.int64)
+    wrong = rows[~np.isin(rows, train)]
+    if not len(wrong):
+        return []
+    return [
+        f"data.subset: row {wrong[0]} is no training row of task {data.task!r}, which has {facts.rows} from "
+        f"{train.min()} to {train.max()}; list only these."
+    ]
 
 
 def digest(array: Array) -> str:

@@ -13,7 +13,7 @@ from math import isqrt
 
 import numpy as np
 
-from memsweep.data import custom, files, noise, own_noise, pools, regression, sequences, splits, texts
+from memsweep.data import custom, files, given, noise, own_noise, pools, regression, sequences, splits, texts
 from memsweep.data.cache import SharedCache
 from memsweep.data.form import Form
 from memsweep.data.noise import Array
@@ -22,8 +22,8 @@ from memsweep.data.splits import Key, Split, digest
 from memsweep.data.texts import DataError, data_folder
 from memsweep.spec import contents
 from memsweep.spec.config import TrialConfig
-from memsweep.spec.contents import is_file, is_function
-from memsweep.spec.options import TARGET_TASKS
+from memsweep.spec.contents import has_content, is_function
+from memsweep.spec.options import TARGET_TASKS, TASKS
 from memsweep.spec.seeds import generator
 
 CROPPED_PIXELS = 2
@@ -164,13 +164,13 @@ def _noise_problems(trials: Iterable[TrialConfig]) -> Iterator[str | None]:
 
 def remarks(trials: Iterable[TrialConfig]) -> list[str]:
     """Returns remarks on the pools of users' tasks among these trials, from one pool per task."""
-    custom_trials = [trial for trial in trials if is_custom(trial) or is_file(trial.data.task)]
+    custom_trials = [trial for trial in trials if is_custom(trial) or has_content(trial.data.task)]
     firsts = {trial.data.task: trial for trial in reversed(custom_trials)}
     sentences = [text for trial in reversed(firsts.values()) for text in facts_of(*splits.key_of(trial)).custom.remarks]
     images = {(trial.data.task, trial.model.family): trial for trial in custom_trials if reads_images(trial)}
     for (task, family), trial in images.items():
         channels, side, _ = image_of(trial)
-        if channels > 1 and not is_file(task):
+        if channels > 1 and not facts_of(*splits.key_of(trial)).shape:
             sentences.append(
                 f"data.task = {task!r}: model.family = {family!r} reads inputs channel first, as [R, {channels}, "
                 f"{side}, {side}]: of images [R, {side}, {side}, {channels}] return images.transpose(0, 3, 1, 2), "
@@ -186,7 +186,7 @@ def form(config: TrialConfig) -> Form:
 
 def target_count(config: TrialConfig) -> int:
     """Returns how many real numbers a user's task has instead of a label; 0: labels.  Raises DataError."""
-    if not is_file(config.data.task) or config.data.label_scheme != "task":
+    if config.data.task in TASKS or config.data.label_scheme != "task":
         return 0
     return facts_of(*splits.key_of(config)).targets
 
@@ -242,9 +242,9 @@ def check(config: TrialConfig) -> list[str]:
     problems += sequences.problems(config, input_dim)
     if target_count(config):
         problems += regression.problems(config)
-    elif is_file(config.data.task) and config.data.label_scheme == "task" and classes < 2:
+    elif has_content(config.data.task) and config.data.label_scheme == "task" and classes < 2:
         problems.append(f"data.task = {config.data.task!r}: all labels are equal; needs 2 classes or more.")
-    if sentence := noise.problem(classes, config):
+    if sentence := noise.problem(classes, input_dim, config):
         problems.append(sentence)
     if reads_images(config):
         try:
@@ -260,6 +260,7 @@ def forget() -> None:
         cached.cache_clear()
     contents.forget()
     files.forget()
+    given.forget()
     _TRIALS.clear()
     splits.forget()
 
@@ -267,17 +268,24 @@ def forget() -> None:
 def _load(config: TrialConfig) -> TrialData:
     split = splits.load(splits.key_of(config))
     true_labels, held_out_labels, classes = _labels(split, config)
-    if sentence := noise.problem(classes, config):
+    if sentence := noise.problem(classes, split.inputs.shape[1], config):
         raise DataError(sentence)
-    corrupt = own_noise.corrupt if own_noise.is_own(config) else noise.corrupt
-    inputs, labels, corrupted = corrupt(split.inputs, true_labels, classes, config)
-    for array in (inputs, labels, true_labels, corrupted, held_out_labels):
+    if own_noise.is_own(config):
+        inputs, labels, corrupted = own_noise.corrupt(split.inputs, true_labels, classes, config)
+    else:
+        inputs, labels, corrupted = noise.corrupt(split.inputs, true_labels, classes, config, split.second_labels)
+    targets, source_index = split.targets, split.source_index
+    if (order := noise.repeated(config.data)) is not None:
+        inputs, labels, true_labels, corrupted, targets, source_index = (
+            array[order] for array in (inputs, labels, true_labels, corrupted, targets, source_index)
+        )
+    for array in (inputs, labels, true_labels, corrupted, held_out_labels, targets, source_index):
         array.flags.writeable = False
     validation_count = config.data.validation_examples
     digests = [split.inputs_digest if inputs is split.inputs else digest(inputs), split.held_out_digest]
     digests += [digest(array) for array in (labels, true_labels, corrupted, held_out_labels)]
-    targets, held_out_targets = split.targets, split.held_out_targets
-    if is_file(config.data.task) and config.data.label_scheme != "task":  # labels in place of targets
+    held_out_targets = split.held_out_targets
+    if config.data.task not in TASKS and config.data.label_scheme != "task":  # labels in place of targets
         targets, held_out_targets = targets[:, :0], held_out_targets[:, :0]
     if targets.size:
         digests += [digest(array) for array in (targets, held_out_targets)]
@@ -291,7 +299,7 @@ def _load(config: TrialConfig) -> TrialData:
         held_out_inputs=split.held_out_inputs,
         held_out_labels=held_out_labels,
         validation_count=validation_count,
-        source_index=split.source_index,
+        source_index=source_index,
         classes=classes,
         class_labels=class_labels,
         input_range=split.input_range,

@@ -6,12 +6,13 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from typing import Any
 
 from memsweep.data import tasks
 from memsweep.results import own_types, status, trial_state
 from memsweep.results.mlflow import background
 from memsweep.results.storage.store import Store
-from memsweep.run import checkpoints, launch_record, plan
+from memsweep.run import checkpoints, given_data, launch_record, plan
 from memsweep.run.launch_options import LaunchOptions
 from memsweep.run.packing import Pack, Tally
 from memsweep.run.policy import execution_plan, protocols
@@ -80,10 +81,12 @@ def launch(
     store: Store,
     options: LaunchOptions = DEFAULTS,
     watch: Callable[[int, int, Tally], None] = lambda settled, wanted, tally: None,
+    data: Mapping[str, Any] | None = None,
 ) -> Report:
     """Runs the missing trials of one or several sweeps and stores them; returns the Report when all have ended.
 
     watch: called with (trials settled before, trials wanted, tally of this launch) during the launch.
+    data: of the tasks given:NAME, by name; default: as stored.
     Raises SweepError for data that can't be loaded or has changed, StoreError where another launch locks the folder or
     stored rows can't be read back, TrackingError for an unusable tracking URI.
     """
@@ -98,7 +101,7 @@ def launch(
     with store.lock("launch"):
         code = LaunchCode(store, options.changed)
         store = store.accepting(code.accepted)
-        rounds, remarks = _rounds(sweeps, store, options, code)
+        rounds, remarks = _rounds(sweeps, store, options, code, data)
         missing, before = rounds.missing, plan.work(rounds.trials, store)
         rounds.note()  # after what was settled before: it settles trials that a search has given up
         remarks += _first_remarks(rounds, code, store)
@@ -110,16 +113,13 @@ def launch(
         show(Tally())
         ran, interrupted, tracking = 0, False, None
         if missing:
-            # before the watchdog marks the processes that end with the launch
-            tracking = _follow(store, options.tracking_uri)
+            tracking = _follow(store, options.tracking_uri)  # before the watchdog marks the processes of the launch
             launch_record.write(sweeps, code, store)
             ran, interrupted = _run(rounds, store, options, show, remarks, code)
         rounds.advance()
         after = plan.work(rounds.trials, store)
         _tidy(after.missing, store)
-        remarks += rounds.progress()
-        if missing:
-            remarks += execution_plan.update(rounds.trials, store)
+        remarks += [*rounds.progress(), *(execution_plan.update(rounds.trials, store) if missing else ())]
         return Report(
             title(sweeps),
             str(store.results),
@@ -138,9 +138,10 @@ def launch(
 
 
 def _rounds(
-    sweeps: Sequence[Sweep], store: Store, options: LaunchOptions, code: LaunchCode
+    sweeps: Sequence[Sweep], store: Store, options: LaunchOptions, code: LaunchCode, data: Mapping[str, Any] | None
 ) -> tuple[Rounds, list[str]]:
     """Returns the first rounds of these sweeps, whose trials are checked, and remarks.  Raises SweepError."""
+    sizes = given_data.prepare(sweeps, store, data)
     own_types.check(sweeps, None)  # with each other; Replay compares each with the stored trials
     records = {sweep.name: records_before(sweep.name, store) if options.add else {} for sweep in sweeps}
     replays = [Replay(sweep, store, retry=options.retry, records=records[sweep.name], code=code) for sweep in sweeps]
@@ -151,7 +152,7 @@ def _rounds(
     remarks = plan.check(rounds.missing, [sweep.search for sweep in sweeps if sweep.search])
     if changes := sources.changed(rounds.trials, store):
         raise SweepError(changes)
-    return rounds, remarks
+    return rounds, [*remarks, *(sizes if data else ())]
 
 
 def _first_remarks(rounds: Rounds, code: LaunchCode, store: Store) -> list[str]:

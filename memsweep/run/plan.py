@@ -7,7 +7,7 @@ from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from memsweep.data import tasks
+from memsweep.data import regression, tasks
 from memsweep.results import trial_state
 from memsweep.results.storage.store import Store
 from memsweep.run.checkpoints import Saved
@@ -17,7 +17,7 @@ from memsweep.run.policy.execution_plan import ExecutionPlan, guessed_seconds
 from memsweep.spec import processors
 from memsweep.spec.config import ConfigError, TrialConfig, imported
 from memsweep.spec.fields import sizes
-from memsweep.spec.search import objectives
+from memsweep.spec.options import TASKS
 from memsweep.spec.search.rounds import Search
 from memsweep.spec.sweep import SweepError
 
@@ -73,13 +73,9 @@ def check(trials: Sequence[TrialConfig], searches: Iterable[Search] = ()) -> lis
     models = dict.fromkeys(trial.model for trial in trials)
     problems += [problem for model in models for problem in sizes.problems(model)]
     problems += protocols.problems(trials)
-    if not problems and any(map(tasks.target_count, sources.values())):
-        problems += [
-            f"objective {name!r}: counts right answers, and the task has real numbers as labels; minimize "
-            "validation_squared_error."
-            for search in searches
-            for name in objectives.of_right_answers(search)
-        ]
+    if not problems:
+        has_targets = {bool(tasks.target_count(trial)) for trial in sources.values() if trial.data.task not in TASKS}
+        problems += regression.objective_problems(has_targets, searches)
     problems = problems or tasks.repeat_problems(sources.values())
     problems, remarks = (problems, []) if problems else _own_code_tried(trials)
     if problems:

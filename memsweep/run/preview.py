@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from memsweep.data import tasks
 from memsweep.results.storage.store import Store
-from memsweep.run import checkpoints, estimation, plan
+from memsweep.run import checkpoints, estimation, given_data, plan
 from memsweep.run.estimation import Estimate
 from memsweep.run.launch_options import LaunchOptions
 from memsweep.run.packing import Pack
@@ -47,6 +47,7 @@ def preview(sweep: Sweep, store: Store | None, options: LaunchOptions, say: Call
     Raises SweepError for data that can't be loaded.
     """
     (sweep,) = options.keeping([sweep])
+    sizes = given_data.prepare([sweep], store)
     code = LaunchCode(store, options.changed)
     replay = Replay(sweep, store, limit=options.limit, retry=options.retry, code=code)
     code.check()
@@ -58,7 +59,7 @@ def preview(sweep: Sweep, store: Store | None, options: LaunchOptions, say: Call
     # a launch tries the user's code too, in a process that imports torch
     trying = time.perf_counter() - begin if any(trial.imports for trial in due) else 0.0
     remarks = (protocols.remark(due, store), *sources.changed(work.wanted, store), *tasks.remarks(due))
-    for sentence in filter(None, [*replay.remarks, *own_code, *remarks]):
+    for sentence in filter(None, [*replay.remarks, *own_code, *sizes, *remarks]):
         say(sentence)
     device = options.device or plan.local_device()
     workers = options.workers or plan.local_workers(device)

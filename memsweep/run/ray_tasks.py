@@ -12,12 +12,13 @@ from memsweep.run import cluster  # noqa: F401  first, because it sets variables
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from memsweep.data import given
 from memsweep.results.storage.location import Location
 from memsweep.run.packing import Pack
 from memsweep.run.recovery import hang_guard
 from memsweep.run.recovery.hang_guard import LastWords
 from memsweep.spec.config import TrialConfig
-from memsweep.spec.contents import content_of, is_file
+from memsweep.spec.contents import content_of, has_content, is_given
 
 if TYPE_CHECKING:
     from memsweep.run.policy.calibration import Calibration
@@ -27,7 +28,7 @@ CALIBRATION_SECONDS, CALIBRATION_TRIALS = 60.0, 4096
 ANSWER_SECONDS = 10.0
 """Time limit for machines to return the traceback of a dead worker."""
 READ_SECONDS = 120.0
-"""Time limit for machines to hash the user's files."""
+"""Time limit for machines to hash the user's files, and to look for given data."""
 NAMED = 3
 """Most machines listed in a message."""
 PREEMPTED = 3
@@ -48,27 +49,40 @@ def last_words(results: Location, pack: Pack) -> LastWords:
 
 
 def unreadable(trials: Iterable[TrialConfig]) -> list[str]:
-    """Returns a sentence per file of the user's that a machine lacks, or has with other content; within `cluster()`."""
-    files = {trial.data.task: trial.data.content for trial in trials if is_file(trial.data.task)}
+    """Returns a sentence per file or given data that a machine lacks, or has with other content; within `cluster()`."""
+    contents = {trial.data.task: trial.data.content for trial in trials if has_content(trial.data.task)}
     nodes = [node for node in ray.nodes() if node["Alive"]]
-    if not files or len(nodes) < 2:
+    if not contents or len(nodes) < 2:
         return []
-    read = ray.remote(content_of).options(num_cpus=0, max_retries=0)
+    results = given.folder()
+
+    def readable(task: str, content: str) -> bool:
+        return given.is_readable(results, content) if is_given(task) else content_of(task) == content
+
+    remote = ray.remote(readable)
     answers = {
-        (task, node["NodeManagerHostname"]): read.options(
-            scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
-        ).remote(task)
-        for task in files
+        (task, node["NodeID"], node["NodeManagerHostname"]): remote.options(
+            num_cpus=0,
+            max_retries=0,
+            scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False),
+        ).remote(task, content)
+        for task, content in contents.items()
         for node in nodes
     }
     ray.wait(list(answers.values()), num_returns=len(answers), timeout=READ_SECONDS)
-    wrong: dict[str, list[str]] = {}
-    for (task, host), reference in answers.items():
-        if _result(reference) != files[task]:
-            wrong.setdefault(task, []).append(host)
+    wrong: dict[str, set[str]] = {}
+    for (task, _, host), reference in answers.items():
+        if not _result(reference):
+            wrong.setdefault(task, set()).add(host)
     return [
-        f"data.task = {task!r}: {', '.join(sorted(hosts)[:NAMED])} cannot read it with the content that it has here. "
-        "Put it into a folder that all machines share, under the same absolute path."
+        f"data.task = {task!r}: {', '.join(sorted(hosts)[:NAMED])} cannot read "
+        + (
+            f"{given.path_in(results, contents[task])}. Use --results in a folder that all machines share, under the "
+            "same absolute path, or in an object store."
+            if is_given(task)
+            else "it with the content that it has here. Put it into a folder that all machines share, under the same "
+            "absolute path."
+        )
         for task, hosts in wrong.items()
     ]
 
@@ -89,9 +103,12 @@ def calibrate(
     if beside and device == "cuda":
         return [None] * len(programs)
 
+    results = given.folder()
+
     def measure(text: str) -> Calibration:
         from memsweep.run.policy.calibration import calibrate as calibrate_here  # imports torch
 
+        given.read_from(results)
         return calibrate_here(Pack.from_json(text).trials, device)
 
     remote = ray.remote(measure).options(max_retries=0, **({"num_cpus": 0} if beside else _resources(device)))

@@ -16,7 +16,7 @@ from functools import cached_property, lru_cache
 from operator import attrgetter
 from typing import Any
 
-from memsweep.spec.contents import content_of, is_file
+from memsweep.spec.contents import content_of, has_content
 from memsweep.spec.fields import rules, schedules
 from memsweep.spec.fields.field_spec import checked, number, specs
 from memsweep.spec.fields.groups import Compute, Data, Model, Optimizer, Regularization, Seeds, Stop
@@ -30,6 +30,8 @@ LATER_FIELDS = (
     *("data.vocabulary", "data.items", "model.gate_bias", "optimizer.truncation", "stop.solve", "probe_steps"),
     *("model.perturbation", "optimizer.objective", "optimizer.alpha", "optimizer.radius"),
     *("data.label", "data.split", "data.content"),
+    *("data.noise_matrix", "data.noise_covariance", "data.noise_label", "data.noise_examples"),
+    *("data.repeats", "data.subset"),
     *("model.heads", "model.norm", "model.frozen_layers", "model.parametrization", "model.base_width"),
     *("optimizer.averaging", "compute.autocast", "members"),
 )
@@ -146,14 +148,14 @@ class TrialConfig:
     def flat(self) -> dict[str, Any]:
         """Returns dotted field -> value, those of FIELDS first.
 
-        seeds.* and protocol are resolved to numbers, and the content of a file to its hash.
+        seeds.* and protocol are resolved to numbers, and the content of a file or of given data to its hash.
         """
         values = self._explicit()
         for stream in STREAMS:
             values[f"seeds.{stream}"] = self.stream_seed(stream)
         if self.protocol is None:
             values["protocol"] = protocol_of(values)
-        if is_file(self.data.task) and not self.data.content:
+        if has_content(self.data.task) and not self.data.content:
             values["data.content"] = content_of(self.data.task)
         return values
 
@@ -183,7 +185,7 @@ class TrialConfig:
         data, optimizer = self.data, self.optimizer
         named: tuple[str, ...] = (data.task, data.noise_kind, self.model.family, self.regularization.penalty)
         named += (optimizer.objective, optimizer.name, optimizer.schedule, *self.metrics)
-        return tuple(path for path in named if IMPORT_PATH.fullmatch(path) and not is_file(path))
+        return tuple(path for path in named if IMPORT_PATH.fullmatch(path) and not has_content(path))
 
     @property
     def budget(self) -> int:

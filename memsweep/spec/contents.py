@@ -1,16 +1,23 @@
-"""The user's files as tasks, `file:PATH`: the hash of their content, which is part of a trial's identity."""
+"""The user's files as tasks, `file:PATH`, and data given from Python, `given:NAME`: the hash of their content.
+
+It is part of a trial's identity.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import os
+import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
 
 FILE = "file:"
 """Prefix of a task that is a file or a folder of the user's."""
+GIVEN = "given:"
+"""Prefix of a task whose data is given to a launch from Python."""
+GIVEN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 BLOCK_BYTES = 1 << 20
 
 _Files = tuple[tuple[str, int, int], ...]
@@ -22,9 +29,29 @@ def is_file(task: str) -> bool:
     return task.startswith(FILE)
 
 
+def is_given(task: str) -> bool:
+    """Returns whether a task is data that is given to a launch from Python."""
+    return task.startswith(GIVEN)
+
+
+def has_content(task: str) -> bool:
+    """Returns whether a task is a file, a folder or given data, whose content is part of a trial's identity."""
+    return is_file(task) or is_given(task)
+
+
+def is_valid(task: str) -> bool:
+    """Returns whether a task with a content has a path or a name."""
+    return task != FILE if is_file(task) else GIVEN_NAME.fullmatch(given_name(task)) is not None
+
+
+def given_name(task: str) -> str:
+    """Returns the name of given data."""
+    return task.removeprefix(GIVEN)
+
+
 def is_function(task: str) -> bool:
     """Returns whether a task is a function of the user's, named by an import path."""
-    return ":" in task and not is_file(task)
+    return ":" in task and not has_content(task)
 
 
 def path_of(task: str) -> Path:
@@ -33,11 +60,13 @@ def path_of(task: str) -> Path:
 
 
 def content_of(task: str, *, again: bool = False) -> str:
-    """Returns 16 hexadecimal digits over the content of a task's file or folder; "" if it can't be read.
+    """Returns 16 hexadecimal digits over the content of a task's file or folder, or of given data; "": there is none.
 
     A file is hashed again when its size or the time of its last change differs. The files of a folder are listed once
     per process, or `again`.
     """
+    if is_given(task):
+        return _given.get(given_name(task), "")
     if again:
         _listed.cache_clear()
     try:
@@ -47,6 +76,15 @@ def content_of(task: str, *, again: bool = False) -> str:
         return _hashed(path, _listed(path) if is_folder else (("", status.st_mtime_ns, status.st_size),))
     except OSError:
         return ""
+
+
+_given: dict[str, str] = {}
+
+
+def give(contents: Mapping[str, str]) -> None:
+    """Sets the content of each name of given data in this process, in place of all before."""
+    _given.clear()
+    _given.update(contents)
 
 
 def forget() -> None:

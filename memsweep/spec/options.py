@@ -19,8 +19,8 @@ TASK_SIZES = {
 }
 """(D, K) of tasks that define both."""
 LABEL_SCHEMES = ("task", "random", "unique")
-LABEL_NOISE = ("labels", "wrong_labels")
-NOISE_KINDS = ("none", *LABEL_NOISE, "gaussian_inputs", "shuffled_pixels", "random_pixels")
+LABEL_NOISE = ("labels", "wrong_labels", "confusion", "next_class", "swapped_pairs", "second_labels")
+NOISE_KINDS = ("none", *LABEL_NOISE, "gaussian_inputs", "shuffled_pixels", "random_pixels", "added_noise")
 SEQUENCE_FAMILIES = ("recurrent", "attention", "transformer")
 FAMILIES = ("mlp", "cnn", "resnet", *SEQUENCE_FAMILIES)
 NORMS = ("none", "layer", "batch", "group")

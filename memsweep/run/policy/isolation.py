@@ -10,6 +10,8 @@ import subprocess
 import sys
 from typing import Any
 
+from memsweep.data import given
+from memsweep.results.storage.location import location
 from memsweep.spec.config import TrialConfig, imported
 
 STARTING_SECONDS, SECONDS = 120.0, 30.0
@@ -35,7 +37,7 @@ def evaluate(function: str, trial: TrialConfig) -> Any:
     fields = {**trial.flat(), "seed": trial.seed}
     try:
         assert _process.stdin is not None
-        print(json.dumps([function, fields]), file=_process.stdin, flush=True)
+        print(json.dumps([function, fields, given.folder() and str(given.folder())]), file=_process.stdin, flush=True)
         return json.loads(_answer(_process, SECONDS))
     except (OSError, ValueError):  # the process ended or exceeded the time limit
         end()
@@ -70,8 +72,9 @@ def _serve() -> None:
     torch.set_num_threads(1)
     print("ready", file=answers, flush=True)
     for line in sys.stdin:
-        function, fields = json.loads(line)
+        function, fields, results = json.loads(line)
         try:
+            given.read_from(location(results) if results else None)
             answer = imported(function)(TrialConfig.of(fields))
         except Exception:
             answer = None

@@ -16,7 +16,7 @@ from memsweep.results.status import older_protocol
 from memsweep.results.storage.store import Store
 from memsweep.run.policy import isolation
 from memsweep.spec.config import TrialConfig, imported, trial_id_of
-from memsweep.spec.contents import content_of, is_file
+from memsweep.spec.contents import content_of, has_content
 from memsweep.spec.fields.own import NO_FIELDS, OwnFields, takes_own
 from memsweep.spec.mends import UNEVEN, has_uneven_layer
 from memsweep.spec.options import FAMILIES, PROTOCOL
@@ -73,11 +73,11 @@ _reasons: dict[tuple[Examiner, Hashable], str] = {}
 
 
 def current(trial: TrialConfig) -> TrialConfig:
-    """Returns the trial under this version's protocol, and with the hash of its file's content.
+    """Returns the trial under this version's protocol, and with the hash of its data's content.
 
     A trial with an explicit protocol keeps it, and a trial with an explicit content keeps that.
     """
-    if is_file(trial.data.task) and not trial.data.content:
+    if has_content(trial.data.task) and not trial.data.content:
         trial = trial.with_fields({"data.content": content_of(trial.data.task)})
     if trial.protocol is not None or not trial.imports:
         return trial

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from memsweep.data import tasks
+from memsweep.data import given, tasks
 from memsweep.engine.nn import models
 from memsweep.engine.train import checkpoint, comparison, compilation, trainer
 from memsweep.engine.train.checkpoint import CheckpointError
@@ -57,6 +57,7 @@ def run_pack(
     When closed early, or when all trials are at their pause, it saves the members in training and stores the rest as
     `interrupted`.
     """
+    given.read_from(store.results)
     attempt, groups = Attempt(pack, store, device, checkpoint_seconds), [pack]
     try:
         while groups:

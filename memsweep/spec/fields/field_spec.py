@@ -5,11 +5,11 @@ from __future__ import annotations
 import difflib
 import math
 import numbers
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import field, fields, is_dataclass
 from typing import Any, NamedTuple, get_type_hints
 
-from memsweep.spec.contents import FILE, is_file
+from memsweep.spec.contents import has_content, is_valid
 from memsweep.spec.options import IMPORT_PATH, LIMIT
 
 
@@ -27,14 +27,14 @@ def number(default: Any, meaning: str, low: float = 0, high: float = math.inf, *
 def choice(default: str, options: tuple[str, ...], meaning: str, *, or_path: str = "", or_file: bool = False) -> Any:
     """Returns a dataclass field for one of `options`.
 
-    or_path: an example of an import path, which is allowed too.  or_file: or a file or folder, `file:PATH`.
+    or_path: an example of an import path, which is allowed too.  or_file: or a user's data, `file:PATH`, `given:NAME`.
     """
-    allowed = f"must be one of {', '.join(options)}" + ", file:PATH" * or_file
+    allowed = f"must be one of {', '.join(options)}" + ", file:PATH, given:NAME" * or_file
     allowed += f" or an import path such as {or_path}" if or_path else ""
 
     def is_allowed(value: str) -> bool:
-        if or_file and is_file(value):
-            return value != FILE
+        if or_file and has_content(value):
+            return is_valid(value)
         return value in options or (bool(or_path) and IMPORT_PATH.fullmatch(value) is not None)
 
     return field(
@@ -86,7 +86,8 @@ class FieldSpec(NamedTuple):
         if self.kind is tuple:
             if isinstance(value, str) or not isinstance(value, Iterable):
                 raise TypeError
-            return tuple(_coerced_scalar(item, self.item) for item in value)
+            items = value if self.item is str else _flattened(value)
+            return tuple(_coerced_scalar(item, self.item) for item in items)
         return _coerced_scalar(value, self.kind)
 
     def problem(self, value: Any) -> str | None:
@@ -129,6 +130,12 @@ def specs(owner: type, prefix: str = "") -> dict[str, FieldSpec]:
             "None" in text,
         )
     return by_name
+
+
+def _flattened(rows: Iterable[Any]) -> Iterator[Any]:
+    """Yields the numbers of a list, or of the rows of a matrix."""
+    for row in rows:
+        yield from row if isinstance(row, Iterable) and not isinstance(row, str) else (row,)
 
 
 def _coerced_scalar(value: Any, kind: type) -> Any:

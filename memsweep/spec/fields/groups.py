@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 
@@ -16,6 +17,7 @@ from memsweep.spec.options import (
     IMPORT_PATH,
     INITIALIZATIONS,
     LABEL_SCHEMES,
+    LIMIT,
     MATMULS,
     NOISE_KINDS,
     NORMS,
@@ -24,6 +26,21 @@ from memsweep.spec.options import (
     PARAMETRIZATIONS,
     TASKS,
 )
+
+SUM_ERROR = 1e-6
+"""Largest distance of a row of probabilities from the sum 1: their decimals are rounded."""
+
+
+def is_stochastic(matrix: tuple[float, ...]) -> bool:
+    """Returns whether these are rows of a square matrix of probabilities, or nothing.
+
+    >>> is_stochastic((0.9, 0.1, 0.2, 0.8)), is_stochastic((0.9, 0.2, 0.2, 0.8)), is_stochastic((1.0, 0.0))
+    (True, False, False)
+    """
+    size = math.isqrt(len(matrix))
+    rows = [matrix[i * size : (i + 1) * size] for i in range(size)]
+    is_square = size * size == len(matrix)
+    return is_square and all(min(row) >= 0 and abs(sum(row) - 1) <= SUM_ERROR for row in rows)
 
 
 @dataclass(frozen=True)
@@ -42,6 +59,42 @@ class Data:
         "none", NOISE_KINDS, "what is done to a fraction of the training examples", or_path="my_lab.noise:flip"
     )
     noise_fraction: float = number(0.0, "probability that a training example is corrupted", 0, 1)
+    noise_matrix: tuple[float, ...] = checked(
+        (),
+        "confusion: a row of probabilities of the given class for each true class",
+        "must be K rows of K numbers in [0, 1], each row with the sum 1",
+        is_stochastic,
+    )
+    noise_covariance: tuple[float, ...] = checked(
+        (),
+        "added_noise: covariance of what is added to inputs: one variance, D variances, or D rows of D numbers",
+        "must be finite numbers",
+        lambda value: all(map(math.isfinite, value)),
+    )
+    noise_label: str = checked(
+        "",
+        "second_labels: column or array of a file or given data that holds other labels, such as people's",
+        "must be a name",
+        lambda value: True,
+    )
+    noise_examples: tuple[int, ...] = checked(
+        (),
+        "numbers from 0 of the training examples that may be corrupted; empty: all",
+        "must be whole numbers of 0 or more, each once",
+        lambda value: len(set(value)) == len(value) and all(0 <= item < LIMIT for item in value),
+    )
+    repeats: tuple[int, ...] = checked(
+        (),
+        "how often the first training examples occur, after noise; their copies take the places of the last ones",
+        "must be whole numbers of 1 or more",
+        lambda value: all(1 <= item < LIMIT for item in value),
+    )
+    subset: tuple[int, ...] = checked(
+        (),
+        "rows of the task's data, from 0, that are the training examples, in this order; empty: drawn rows",
+        "must be whole numbers of 0 or more, each once",
+        lambda value: len(set(value)) == len(value) and all(0 <= item < LIMIT for item in value),
+    )
     sequence_length: int = number(0, "time steps of an example (T); 0: no sequence")
     classes: int = number(0, "classes (K); 0: the task's number")
     vocabulary: int = number(0, "tokens (V) of copy, recall, strings; 0: the task's number")

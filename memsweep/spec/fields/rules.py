@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from memsweep.spec.contents import is_file
+from memsweep.spec.contents import has_content
 from memsweep.spec.fields.probe_rules import PROBE_RULES
 from memsweep.spec.fields.rule import Rule, zero
 from memsweep.spec.options import (
@@ -67,10 +67,52 @@ DATA_RULES = (
 FILE_RULES = tuple(
     Rule(
         ("data.task", name),
-        lambda task, value, default=default: value != default and not is_file(task),
-        f"only a file has columns and a content; set {name} to {default!r}, or data.task to file:PATH.",
+        lambda task, value, default=default: value != default and not has_content(task),
+        f"only a file and given data have columns and a content; set {name} to {default!r}, or data.task to file:PATH.",
     )
     for name, default in (("data.label", "label"), ("data.split", ""), ("data.content", ""))
+)
+NOISE_RULES = (
+    *(
+        rule
+        for kind, name in (
+            ("confusion", "data.noise_matrix"),
+            ("added_noise", "data.noise_covariance"),
+            ("second_labels", "data.noise_label"),
+        )
+        for rule in (
+            Rule(
+                ("data.noise_kind", name),
+                lambda noise, value, kind=kind: noise == kind and not value,
+                f"the noise needs more; set {name}.",
+            ),
+            Rule(
+                (name, "data.noise_kind"),
+                lambda value, noise, kind=kind: bool(value) and noise not in (kind, "none"),
+                f"only the noise {kind} uses it; set data.noise_kind to {kind}, or leave {name} out.",
+            ),
+        )
+    ),
+    Rule(
+        ("data.task", "data.noise_label"),
+        lambda task, name: bool(name) and not has_content(task),
+        "only a file and given data have a second column of labels; set data.noise_label to ''.",
+    ),
+    Rule(
+        ("data.noise_kind", "data.label_scheme"),
+        lambda kind, scheme: kind == "second_labels" and scheme != "task",
+        "second labels are of the task; set data.label_scheme to task.",
+    ),
+    Rule(
+        ("data.noise_examples", "data.noise_kind"),
+        lambda examples, kind: bool(examples) and ":" in kind,
+        "a noise of yours chooses its examples itself; set data.noise_examples to ().",
+    ),
+    Rule(
+        ("data.subset", "data.task"),
+        lambda subset, task: bool(subset) and task in (*SYNTHETIC_TASKS, *TARGET_TASKS),
+        "the examples of the task are drawn; set data.subset to ().",
+    ),
 )
 SEQUENCE_RULES = (
     Rule(
@@ -86,7 +128,10 @@ SEQUENCE_RULES = (
     Rule(
         ("data.task", "data.sequence_length", "model.family"),
         lambda task, length, family: (
-            bool(length) and (task in TASKS or is_file(task)) and task not in TARGET_TASKS and not _reads_steps(family)
+            bool(length)
+            and (task in TASKS or has_content(task))
+            and task not in TARGET_TASKS
+            and not _reads_steps(family)
         ),
         "the network reads no steps; set data.sequence_length to 0, or model.family to recurrent, attention or "
         "transformer.",
@@ -260,7 +305,15 @@ TRAINING_RULES = (
         "nesterov needs a momentum above 0, such as 0.9.",
     ),
 )
-RULES: tuple[Rule, ...] = (*DATA_RULES, *FILE_RULES, *SEQUENCE_RULES, *MODEL_RULES, *TRAINING_RULES, *PROBE_RULES)
+RULES: tuple[Rule, ...] = (
+    *DATA_RULES,
+    *FILE_RULES,
+    *NOISE_RULES,
+    *SEQUENCE_RULES,
+    *MODEL_RULES,
+    *TRAINING_RULES,
+    *PROBE_RULES,
+)
 READ = frozenset(name for rule in RULES for name in rule.fields)
 """Fields that rules read; all other fields combine freely."""
 DISTINGUISHED = 4

@@ -9,9 +9,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from memsweep.spec.contents import is_file
 from memsweep.spec.grid import Grid
-from memsweep.spec.options import LABEL_NOISE, SHARES, SHARES_AT_END, SOLVABLE_TASKS, TARGET_TASKS
+from memsweep.spec.options import LABEL_NOISE, SHARES, SHARES_AT_END, SOLVABLE_TASKS, TARGET_TASKS, TASKS
 
 FITTED = "fitted"
 """Objective: 1 if the trial met stop.fit, else 0."""
@@ -56,14 +55,14 @@ NEEDS = (
     Need(
         lambda column: "_target_" in column,
         ("data.task",),
-        lambda task: task in TARGET_TASKS or is_file(task),
-        f"data.task must be one of {', '.join(TARGET_TASKS)}, or a file with real numbers as labels",
+        lambda task: task in TARGET_TASKS or task not in TASKS,
+        f"data.task must be one of {', '.join(TARGET_TASKS)}, or data of yours with real numbers as labels",
     ),
     Need(
         lambda column: "_squared_error_" in column,
         ("data.task",),
-        lambda task: task in ("adding", "reconstruction") or is_file(task),
-        "data.task must be adding or reconstruction, or a file with real numbers as labels",
+        lambda task: task in ("adding", "reconstruction") or task not in TASKS,
+        "data.task must be adding or reconstruction, or data of yours with real numbers as labels",
     ),
     Need(
         lambda column: column in (FITTED, "fitted_step"),
@@ -113,8 +112,17 @@ def _columns(objective: str) -> tuple[str, ...]:
 
 def of_right_answers(search: Any) -> list[str]:
     """Returns the objectives of a search that count right answers."""
+    return _objectives(search, "correct", "memorized")
+
+
+def of_targets(search: Any) -> list[str]:
+    """Returns the objectives of a search that compare answers with targets, which are no labels."""
+    return _objectives(search, "_target_", "_squared_error_")
+
+
+def _objectives(search: Any, *parts: str) -> list[str]:
     names = getattr(search, "objectives", None) or [getattr(search, "objective", "")]
-    return [name for name in names if any("correct" in column or "memorized" in column for column in _columns(name))]
+    return [name for name in names if any(part in column for column in _columns(name) for part in parts)]
 
 
 def problem(objective: str) -> str | None:
