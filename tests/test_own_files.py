@@ -575,7 +575,6 @@ def test_objectives_that_count_right_answers_are_refused_for_targets(refused: An
 # For real.
 
 
-@pytest.mark.alone
 def test_a_launch_on_a_relative_path_is_stored_verified_and_extended(process: Any, run: Any) -> None:
     frame(label=NAMES, part=SPLIT).to_csv("mine.csv", index=False)
     fields = {"data.task": "file:mine.csv", "data.split": "part", "data.examples": 30, "data.validation_examples": 10}

@@ -40,7 +40,7 @@ from tests.mlflow_store import (
 )
 from tests.processes import free_port, mlflow_server
 
-pytestmark = [pytest.mark.usefixtures("tracked"), pytest.mark.alone]
+pytestmark = pytest.mark.usefixtures("tracked")
 
 
 # Servers that fail.
@@ -115,6 +115,7 @@ class Unreliably(BaseHTTPRequestHandler):
     do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = hand_on
 
 
+@pytest.mark.alone
 def test_a_server_that_fails_dies_and_comes_back_holds_each_run_once(store, tmp_path, monkeypatch):
     monkeypatch.setattr(follow, "LONG_PAUSES", (0.2,))
     monkeypatch.setattr(follow, "LOOK_SECONDS", 0.2)
@@ -165,6 +166,7 @@ def test_a_launch_is_followed_to_its_end_by_a_process_that_ends(tmp_path, ray_ad
     assert the_parent(client(Store(tmp_path))).info.status == "FINISHED"
 
 
+@pytest.mark.alone
 def test_a_killed_launch_is_in_mlflow_as_far_as_it_came(tmp_path):
     long = ["smoke", "--set", "optimizer.epochs=60", "--set", "seeds=0:200", "--members", "4"]  # 800 trials
     command = [sys.executable, "-m", "memsweep", "launch", *long, "--results", str(tmp_path)]
