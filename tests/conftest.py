@@ -100,7 +100,10 @@ def texts(monkeypatch):
 
 @pytest.fixture
 def wide_boxes(monkeypatch):
-    """The search for critical samples in boxes fifty times the paper's: networks as small as the tests' have some."""
+    """The search for critical samples in boxes fifty times the paper's: networks as small as the tests' have some.
+
+    While training it takes three steps, two of which reach the side of the box.
+    """
     for name in ("ALPHA", "BETA", "RADIUS"):
         monkeypatch.setattr(adversarial, name, 50 * getattr(adversarial, name))
 
@@ -109,3 +112,4 @@ def wide_boxes(monkeypatch):
 def svg_alone(monkeypatch):
     """Figures are written as SVG alone: their PDF takes as long as all else of a report."""
     monkeypatch.setattr(figures, "UNDATED", {"svg": figures.UNDATED["svg"]})
+    monkeypatch.setattr(adversarial, "TRAINING_ITERATIONS", 3)
