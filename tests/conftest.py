@@ -21,7 +21,8 @@ def pytest_configure(config):
         os.environ["SLURM_CPUS_PER_TASK"] = "1"
 
 
-LONGEST = ("exactness", "launch", "search_launch", "readme", "report", "questions", "claims", "execution", "tracking")
+LONGEST = ("exactness", "launch", "search_launch", "readme", "wheel", "tracking_processes", "report", "questions")
+LONGEST += ("fuzz", "execution", "tracking", "claims")
 """Files that begin first, so that no process is left with one when the others have ended."""
 
 
