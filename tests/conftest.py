@@ -57,14 +57,24 @@ with cluster.cluster():
 
 
 @pytest.fixture(scope="session")
-def ray_address():
+def importable(tmp_path_factory):
+    """A folder of modules that the workers of `ray_address` can import; a test names it in PYTHONPATH for its commands.
+
+    Several tests share it: each gives its module a name of its own.
+    """
+    return tmp_path_factory.mktemp("importable")
+
+
+@pytest.fixture(scope="session")
+def ray_address(importable):
     """Address of a Ray cluster that launches join where Ray's start and end, half of a small launch, are not tested.
 
-    Its workers lack the environment of a test: a launch of code on PYTHONPATH starts a cluster of its own.
+    Its workers lack the environment of a test.
     """
     os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(importable), os.environ.get("PYTHONPATH", "")])}
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}  # stdin ends with this process
-    with subprocess.Popen([sys.executable, "-c", CLUSTER], start_new_session=True, **pipes) as cluster:
+    with subprocess.Popen([sys.executable, "-c", CLUSTER], start_new_session=True, env=environment, **pipes) as cluster:
         address = cluster.stdout.readline().strip()
         assert address
         yield address
@@ -107,10 +117,10 @@ def wide_boxes(monkeypatch):
     """
     for name in ("ALPHA", "BETA", "RADIUS"):
         monkeypatch.setattr(adversarial, name, 50 * getattr(adversarial, name))
+    monkeypatch.setattr(adversarial, "TRAINING_ITERATIONS", 3)
 
 
 @pytest.fixture
 def svg_alone(monkeypatch):
     """Figures are written as SVG alone: their PDF takes as long as all else of a report."""
     monkeypatch.setattr(figures, "UNDATED", {"svg": figures.UNDATED["svg"]})
-    monkeypatch.setattr(adversarial, "TRAINING_ITERATIONS", 3)
