@@ -60,6 +60,7 @@ def test_a_file_that_is_no_database_is_refused_at_once(store):
         follow.track(store, uri_of(store), pytest.fail)
 
 
+@pytest.mark.alone
 def test_a_follower_gives_up_with_what_to_do(store, monkeypatch):
     monkeypatch.setattr(follow, "GIVE_UP_SECONDS", 0.05)
     monkeypatch.setattr(follow, "LONG_PAUSES", (0.1,))
