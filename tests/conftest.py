@@ -21,7 +21,8 @@ def pytest_configure(config):
         os.environ["SLURM_CPUS_PER_TASK"] = "1"
 
 
-LONGEST = ("exactness", "launch", "search_launch", "readme", "report", "questions", "claims", "execution", "tracking")
+LONGEST = ("exactness", "launch", "search_launch", "readme", "wheel", "tracking_processes", "report", "questions")
+LONGEST += ("fuzz", "execution", "tracking", "claims")
 """Files that begin first, so that no process is left with one when the others have ended."""
 
 
@@ -56,14 +57,25 @@ with cluster.cluster():
 
 
 @pytest.fixture(scope="session")
-def ray_address():
+def importable(tmp_path_factory):
+    """A folder of modules that the workers of `ray_address` can import; a test names it in PYTHONPATH for its commands.
+
+    Several tests share it: each gives its module a name of its own.
+    """
+    return tmp_path_factory.mktemp("importable")
+
+
+@pytest.fixture(scope="session")
+def ray_address(importable):
     """Address of a Ray cluster that launches join where Ray's start and end, half of a small launch, are not tested.
 
-    Its workers lack the environment of a test: a launch of code on PYTHONPATH starts a cluster of its own.
+    Its workers lack the environment of a test.
     """
     os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+    folders = filter(None, [str(importable), os.environ.get("PYTHONPATH")])
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(folders)}
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}  # stdin ends with this process
-    with subprocess.Popen([sys.executable, "-c", CLUSTER], start_new_session=True, **pipes) as cluster:
+    with subprocess.Popen([sys.executable, "-c", CLUSTER], start_new_session=True, env=environment, **pipes) as cluster:
         address = cluster.stdout.readline().strip()
         assert address
         yield address
@@ -100,9 +112,13 @@ def texts(monkeypatch):
 
 @pytest.fixture
 def wide_boxes(monkeypatch):
-    """The search for critical samples in boxes fifty times the paper's: networks as small as the tests' have some."""
+    """The search for critical samples in boxes fifty times the paper's: networks as small as the tests' have some.
+
+    While training it takes three steps, two of which reach the side of the box.
+    """
     for name in ("ALPHA", "BETA", "RADIUS"):
         monkeypatch.setattr(adversarial, name, 50 * getattr(adversarial, name))
+    monkeypatch.setattr(adversarial, "TRAINING_ITERATIONS", 3)
 
 
 @pytest.fixture

@@ -354,20 +354,22 @@ def test_verify_refuses_a_trial_of_other_code(write, store):
         list(verify(store, own_code=True))
 
 
-def test_a_launch_stops_reruns_and_keeps(tmp_path, write, monkeypatch):
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+def test_a_launch_stops_reruns_and_keeps(tmp_path, write, monkeypatch, importable, ray_address):
+    (importable / "changed_lab.py").symlink_to(tmp_path / "changed_lab.py")
+    monkeypatch.setenv("PYTHONPATH", str(importable))
     file = tmp_path / "nets.py"
     file.write_text(
         f"from memsweep import Sweep\n\nSWEEP = Sweep('nets', {BASE!r}, axes={{'model.width': (8,)}}, seeds=(0, 1))\n"
     )
     where = ("--results", str(tmp_path / "results"), "--tracking-uri", "none")
-    done = memsweep_("launch", str(file), *where)
+    joining = ("--address", ray_address)
+    done = memsweep_("launch", str(file), *where, *joining)
     assert done.returncode == 0, done.stderr
     write(TANH)
     wider = ("--set", "model.width=8,16")
     refused = memsweep_("launch", str(file), *where, *wider)
     assert refused.returncode == 2 and "(changed_lab:Net changed)" in refused.stderr, refused.stderr
-    again = memsweep_("launch", str(file), *where, *wider, "--changed", "rerun")
+    again = memsweep_("launch", str(file), *where, *wider, "--changed", "rerun", *joining)
     assert "4 of 4 trials finished, 4 of them run now" in again.stderr, again.stderr
     store = Store(tmp_path / "results")
     rows = query.sql(

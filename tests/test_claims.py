@@ -19,7 +19,6 @@ from memsweep.spec.config import FIELDS
 from memsweep.spec.sweep_files import load_sweep
 from tests.cases import ended
 from tests.commands import run  # noqa: F401
-from tests.test_launch import memsweep_
 
 
 def claim(number, *evidence, **fields):
@@ -243,8 +242,8 @@ def test_a_damaged_table_is_refused_with_what_to_do(content, tmp_path):
 
 
 def test_the_verb_prints_and_writes(results, run):  # noqa: F811
-    found = memsweep_("claims", "--results", str(results), "--shuffles", "3", "--format", "jsonl")
-    assert found.returncode == 0 and (results / table.FILE).exists()
+    assert run("claims", "--results", results, "--shuffles", 3, "--format", "jsonl")[0] == 0
+    assert (results / table.FILE).exists()
     code, _, err = run("claims", "--results", results / "nowhere")
     assert code == 2 and "no results at" in err
 

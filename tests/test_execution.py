@@ -14,7 +14,7 @@ from memsweep.spec.schema import error_line, reproduction
 from tests.cases import trial
 
 TRIALS = tuple(
-    trial("decay", seed=seed, data__examples=examples, stop__fit=fit, optimizer__epochs=20, probes=("examples",))
+    trial("decay", seed=seed, data__examples=examples, stop__fit=fit, optimizer__epochs=10, probes=("examples",))
     for seed, (examples, fit) in enumerate([(90, 0.0), (60, 0.5), (90, 0.3), (40, 0.0), (90, 0.0), (60, 0.0)])
 )
 PACK = Pack(TRIALS, slots=3)
@@ -213,7 +213,7 @@ def test_where_memory_runs_out_half_the_slots_go_on(undisturbed, tmp_path, memor
 
 
 def test_memory_that_runs_out_late_repeats_little(undisturbed, tmp_path, memory_for):
-    memory_for(1, MemoryError(), unless=lambda state: state.step.max() < 30)
+    memory_for(1, MemoryError(), unless=lambda state: state.step.max() < 15)
     store = store_of(tmp_path, PACK, checkpoint_seconds=0.0)
     assert numbers(store) == numbers(undisturbed)
     assert "continued with 1" in packs_of(store)[0]["cause"]

@@ -340,13 +340,15 @@ SWEEP = Sweep("margins", BASE, axes={"optimizer.learning_rate": (0.01, 0.02)}, s
 """
 
 
-@pytest.mark.alone
-def test_a_launch_runs_trials_again_for_their_metrics_and_names_the_line(tmp_path, monkeypatch):
-    (tmp_path / "my_metrics_lab.py").write_text(LAB)
+def test_a_launch_runs_trials_again_for_their_metrics_and_names_the_line(
+    tmp_path, monkeypatch, importable, ray_address
+):
+    (importable / "my_metrics_lab.py").write_text(LAB)
     (tmp_path / "margins.py").write_text(SWEEP)
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setenv("PYTHONPATH", str(importable))
     sweep, where = tmp_path / "margins.py", ("--results", tmp_path / "results")
-    done = memsweep_("launch", sweep, *where, "--tracking-uri", "none")
+    started = ("--tracking-uri", "none", "--address", ray_address)
+    done = memsweep_("launch", sweep, *where, *started)
     assert done.returncode == 0 and "4 of 4 trials finished, 4 of them run now" in done.stderr, done.stderr
     assert "optimizer.name = 'torch.optim:NAdam' is one object a member" in done.stderr
     wanted = ("--set", "metrics=my_metrics_lab:margin", "--set", "optimizer.learning_rate=0.01")
@@ -355,7 +357,7 @@ def test_a_launch_runs_trials_again_for_their_metrics_and_names_the_line(tmp_pat
     refused = memsweep_("launch", sweep, *where, "--set", "metrics=my_metrics_lab:absent")
     assert refused.returncode == 2 and "my_metrics_lab:absent: can't be imported" in refused.stderr
     wanted = ("--set", "metrics=my_metrics_lab:margin,my_metrics_lab:branching")
-    again = memsweep_("launch", sweep, *where, *wanted, "--tracking-uri", "none")
+    again = memsweep_("launch", sweep, *where, *wanted, *started)
     assert again.returncode == 0 and "4 of 4 trials finished, 4 of them run now" in again.stderr, again.stderr
     assert (
         "my_metrics_lab:branching: members follow in turn" in again.stderr and "if outputs.mean() > 0" in again.stderr

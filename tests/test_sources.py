@@ -234,13 +234,17 @@ def test_a_task_that_ignores_its_generator_is_refused_by_launch_and_plan(refused
         assert f"data.task = '{NAME}:of_numpys_state': two calls" in message
 
 
-def test_a_launch_says_what_is_unusual_and_its_data_reaches_the_workers(process: Any, run: Any, table: Path) -> None:
+def test_a_launch_says_what_is_unusual_and_its_data_reaches_the_workers(
+    process: Any, run: Any, tmp_path: Path, importable: Path, ray_address: str
+) -> None:
+    (importable / f"{NAME}.py").symlink_to(tmp_path / f"{NAME}.py")
     both = ("mine.py", "--set", f"data.task={NAME}:pixels,{NAME}:of_hashes", "--tracking-uri", "none")
     sweep_file("pixels", seeds=1)
     code, _, err = run("plan", *both[:3])
     assert code == 0
     assert "inputs lie between 0 and 255 and are not scaled" in err
-    done = process("launch", *both, PYTHONPATH=os.pathsep.join([str(table.parent), *filter(None, sys.path)]))
+    path = os.pathsep.join([str(importable), *filter(None, sys.path)])
+    done = process("launch", *both, "--address", ray_address, PYTHONPATH=path)
     assert done.returncode == 1, done.stderr
     assert "return inputs / 255." in done.stderr
     assert "labels 1, 2, 3 are classes 0 to 2" in done.stderr
