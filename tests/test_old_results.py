@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 import memsweep
+from memsweep.check.inspection import damaged
 from memsweep.results.storage.store import Store
 from memsweep.run import plan
 from memsweep.run.worker import provenance
@@ -54,7 +55,7 @@ def test_every_table_is_read_with_todays_columns(results):
         assert list(memsweep.table(table, results).columns) == schema.names
     trials = memsweep.table("trials", results)
     assert set(trials["trial_id"]) == {trial.trial_id for trial in TRIALS} and set(trials["status"]) == {"finished"}
-    assert len(numbers(results)) == 40 and Store(results).damaged() == []
+    assert len(numbers(results)) == 40 and damaged(Store(results)) == []
 
 
 def test_nothing_of_it_is_run_again(results, run):  # noqa: F811

@@ -21,6 +21,7 @@ from memsweep.engine import door_hooks
 from memsweep.engine.door_hooks import MOST_NAMES, unequal
 from memsweep.engine.nn import member_fields, models
 from memsweep.engine.train.evaluation import rows_at_a_time
+from memsweep.spec import member_names
 from memsweep.spec.config import TrialConfig, imported
 from memsweep.spec.fields.own import bound
 from memsweep.spec.options import FAMILIES
@@ -136,7 +137,7 @@ def _drawing_problems(trial: TrialConfig, module: nn.Module, inputs: Tensor) -> 
 
 def _member_problems(trial: TrialConfig, module: nn.Module, inputs: Tensor) -> Iterator[str]:
     """Yields a sentence if a field of `members` sets what members share, by building the network with other values."""
-    names = member_fields.names(trial)
+    names = member_names.names(trial)
     others = {f"own.{name}": trial.own[name] / 2 or 1.0 for name in names}
     try:
         other = models.build(trial.with_fields(others), *tasks.shape(trial))

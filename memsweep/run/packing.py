@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from memsweep.data import tasks
 from memsweep.data.texts import DataError
-from memsweep.engine.nn import member_fields
+from memsweep.spec import member_names
 from memsweep.spec.config import TrialConfig
 from memsweep.spec.fields.groups import Model
 
@@ -98,8 +98,8 @@ def program_key(trial: TrialConfig) -> tuple[Any, ...]:
     read = (*_LATER, *_OTHERS) if ":" in model.family else _LATER
     special += tuple(f"{name}={getattr(model, name)}" for name in read if getattr(model, name) != _DEFAULT[name])
     special += ("autocast",) if trial.compute.autocast != "none" else ()
-    special += tuple(f"own.{name}={value!r}" for name, value in vars(member_fields.shared(trial)).items())
-    special += tuple(f"own.{name}" for name in member_fields.names(trial))
+    special += tuple(f"own.{name}={value!r}" for name, value in vars(member_names.shared(trial)).items())
+    special += tuple(f"own.{name}" for name in member_names.names(trial))
     if tasks.reads_images(trial) and (image := tasks.image_of(trial))[1:] != (image[1],) * 2:
         special += (f"{image[1]}x{image[2]}",)
     special += ("targets",) * (not form.is_graded)

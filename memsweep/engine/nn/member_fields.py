@@ -22,22 +22,10 @@ from torch import Tensor, nn
 
 from memsweep.spec.config import ConfigError, TrialConfig
 from memsweep.spec.fields.own import OwnFields, WithOwn
+from memsweep.spec.member_names import names
 
 DEEPEST = 4
 """Levels of containers and closures that `described` enters."""
-
-
-def names(trial: TrialConfig) -> tuple[str, ...]:
-    """Returns the declared fields that the trial has, without `own.`."""
-    declared = (field.removeprefix("own.") for field in trial.members)
-    return tuple(name for name in declared if name in trial.own)
-
-
-def shared(trial: TrialConfig) -> OwnFields:
-    """Returns the fields that are constants of the trial's program, with Python values."""
-    if not trial.members:
-        return trial.own
-    return OwnFields({name: value for name, value in vars(trial.own).items() if name not in names(trial)})
 
 
 def of_trial(trial: TrialConfig, device: str | torch.device = "cpu") -> OwnFields:

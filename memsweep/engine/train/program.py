@@ -15,6 +15,7 @@ from memsweep.engine.nn import member_fields, models, parametrization
 from memsweep.engine.train import draws, own_optimizers
 from memsweep.engine.train.draws import Draws
 from memsweep.engine.train.own_optimizers import Pair
+from memsweep.spec import member_names
 from memsweep.spec.config import TrialConfig, imported
 from memsweep.spec.fields.groups import Model
 from memsweep.spec.fields.own import NO_FIELDS, OwnFields, bound
@@ -87,7 +88,7 @@ def compose(
     mode = "serial" if own_optimizers.is_own(first.optimizer.name) else mode
     input_dim, classes = tasks.shape(first)
     module = models.build(first, input_dim, classes).train()
-    fields, members = member_fields.shared(first), member_fields.names(first)
+    fields, members = member_names.shared(first), member_names.names(first)
     constants = member_fields.constants(module) if members and first.model.family not in FAMILIES else ()
     pair = own_optimizers.pair_of(first, fields)
     dtype = models.dtype(first)

@@ -22,6 +22,7 @@ from memsweep.engine.nn import member_fields, models
 from memsweep.engine.train import trainer
 from memsweep.engine.train.evaluation import first_answers
 from memsweep.engine.train.own_metrics import bound_metric
+from memsweep.spec import member_names
 from memsweep.spec.config import TrialConfig
 
 SECONDS = 0.25
@@ -102,10 +103,10 @@ def metric_remarks(trial: TrialConfig) -> list[str]:
     sentences = []
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         tensors = door_hooks.answered(trial, models.build(trial, *tasks.shape(trial)))
-        vectors = {name: member_fields.stacked([trial, trial], name) for name in member_fields.names(trial)}
+        vectors = {name: member_fields.stacked([trial, trial], name) for name in member_names.names(trial)}
         twice = [torch.stack([tensor, tensor]) for tensor in tensors]
         for path in trial.metrics:
-            metric = bound_metric(path, member_fields.shared(trial))
+            metric = bound_metric(path, member_names.shared(trial))
             try:
                 vmap(member_fields.lifted(metric))(vectors, *twice)
             except Exception as error:
