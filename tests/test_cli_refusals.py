@@ -40,7 +40,7 @@ def test_a_wrong_sweep_file_is_one_message(refused, tmp_path, verb, text, word):
         (["smoke", "--set", "model.width=-3"], "model.width = -3"),
         (["smoke", "--set", "model.width=8,8"], "duplicate trial"),
         (["smoke", "--set", "model.width=8", "--set", "model.width=16"], "--set model.width=8,16"),
-        (["smoke", "--set", "model.heads=8"], "model has family, width"),
+        (["smoke", "--set", "model.colour=8"], "model has family, width"),
         (["smoke", "--set", "seeds=3:3"], "seeds is empty"),
         (["smoke", "--set", "data.noise_kind=none"], "data.noise_kind"),
     ],

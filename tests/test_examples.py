@@ -59,5 +59,5 @@ def test_python_takes_what_a_launch_takes():
     parameters = inspect.signature(memsweep.launch).parameters.values()
     ours = {each.name: each.default for each in parameters if each.kind is each.KEYWORD_ONLY}
     theirs = {each.name: each.default for each in fields(LaunchOptions)}
-    assert ours.keys() - theirs.keys() == {"progress", "watch"} and theirs.keys() <= ours.keys()
+    assert ours.keys() - theirs.keys() == {"progress", "watch", "data"} and theirs.keys() <= ours.keys()
     assert {name for name in theirs if ours[name] != theirs[name]} == {"budget"}

@@ -1,7 +1,8 @@
 """Files of kept weights: safetensors that hold the numbers of several networks of one program, members first.
 
 results/networks/<hash of the content>.safetensors; the table `weights` has a row for each network in them. A file is
-complete before its rows are written, so a row names a file that exists.
+complete before its rows are written, so a row names a file that exists. Readers of tables need no
+safetensors: functions import it.
 """
 
 from __future__ import annotations
@@ -15,8 +16,6 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import load, save
 
 from memsweep.results.storage.location import Location
 from memsweep.results.storage.parts import StoreError, digest, write_whole
@@ -36,6 +35,8 @@ def write(store: Store, trial_ids: Sequence[str], numbers: Mapping[str, Array]) 
 
     Raises StoreError.
     """
+    from safetensors.numpy import save
+
     header = {"memsweep": json.dumps(list(trial_ids))}
     content = save({name: np.ascontiguousarray(values) for name, values in numbers.items()}, header)
     name = digest(content)
@@ -47,6 +48,9 @@ def write(store: Store, trial_ids: Sequence[str], numbers: Mapping[str, Array]) 
 
 def read(store: Store, name: str, members: Sequence[int]) -> dict[str, Array]:
     """Returns the numbers of these members of a file: name -> [members, *shape].  Raises StoreError."""
+    from safetensors import SafetensorError, safe_open
+    from safetensors.numpy import load
+
     path = path_of(store, name)
     try:
         if not isinstance(path, Path):
@@ -101,6 +105,8 @@ def export(store: Store, trial_id: str, out: Path, step: int | None = None) -> d
 
     Raises StoreError.
     """
+    from safetensors.numpy import save
+
     (row,) = rows(store, [trial_id], step)
     numbers = {name: np.array(values[0]) for name, values in of_rows(store, [row]).items()}
     content = save(numbers, {"trial_id": trial_id, "step": str(row["step"])})
