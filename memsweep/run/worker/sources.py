@@ -16,6 +16,7 @@ from memsweep.results.storage.store import Store
 from memsweep.run.packing import Pack
 from memsweep.run.worker import provenance
 from memsweep.spec.config import FIELDS, TrialConfig
+from memsweep.spec.schema import cell
 
 MOST_SPLITS, SECONDS = 64, 10.0
 """Most splits of a task compared with stored trials, and the time limit; at least one split is compared."""
@@ -30,7 +31,7 @@ _FIELDS = [
     "protocol",
 ]
 _Key = tuple[Any, ...]
-"""Values of _FIELDS and of own.*, all that a trial's data depends on."""
+"""Values of _FIELDS and of own.*, as tables store them: all that a trial's data depends on."""
 
 
 def of(trials: Iterable[TrialConfig]) -> tuple[tuple[str, str], ...]:
@@ -121,7 +122,7 @@ def _stored(store: Store, keys: Collection[_Key], names: Sequence[str]) -> dict[
     trial_ids, statuses, fingerprints, *columns = (column.to_pylist() for column in rows.columns)
     # columns missing in older tables have their defaults
     columns = [
-        [spec.default if value is None else value for value in column]
+        [cell(spec.default) if value is None else value for value in column]
         for spec, column in zip(fields, columns, strict=True)
     ]
     stored: dict[_Key, dict[str, str]] = {}
@@ -135,4 +136,4 @@ def _stored(store: Store, keys: Collection[_Key], names: Sequence[str]) -> dict[
 
 def _key(trial: TrialConfig, names: Sequence[str]) -> _Key:
     flat = trial.flat()
-    return tuple(flat.get(name) for name in names)
+    return tuple(cell(flat.get(name)) for name in names)
