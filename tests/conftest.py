@@ -112,10 +112,7 @@ def texts(monkeypatch):
 
 @pytest.fixture
 def wide_boxes(monkeypatch):
-    """The search for critical samples in boxes fifty times the paper's: networks as small as the tests' have some.
-
-    While training it takes three steps, two of which reach the side of the box.
-    """
+    """The search for critical samples in boxes fifty times the paper's: networks as small as the tests' have some."""
     for name in ("ALPHA", "BETA", "RADIUS"):
         monkeypatch.setattr(adversarial, name, 50 * getattr(adversarial, name))
     monkeypatch.setattr(adversarial, "TRAINING_ITERATIONS", 3)

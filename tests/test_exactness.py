@@ -16,10 +16,6 @@ ROUNDED = {"own buffers", "sam, own buffers", "averaged, own buffers", "own resn
 ROUNDED |= {case for case in CASES if case.startswith(("cnn", "resnet"))}
 """Lifted, convolutions and batch normalizations run over all members' channels, whose sums round otherwise than one's
 alone; in turn they are exact."""
-SHORT = {"data__examples": 50}
-"""Three minibatches an epoch, the last of ten examples."""
-LONG = {"stop__steps": 48, "stop__measure_steps": 20}
-"""Eight epochs of five minibatches, compared before the last steps."""
 
 
 def run(trials, device="cpu", steps=None, mode="fused"):
@@ -60,11 +56,11 @@ def assert_alone_equals_packed(trials, device="cpu", mode="fused", tolerance=Non
 
 
 def assert_equals_plain_torch(trials, tolerance, mode="fused", device="cpu"):
-    """Plain torch on the same device, after 40 steps."""
+    """Plain torch on the same device, after 100 steps."""
     steps = trials[0].next_measurement(0)
     program = trainer.compose(trials, device, mode=mode)
     state = trainer.init(program, trials)
-    while state.step[0] < 40:
+    while state.step[0] < 100:
         state, _ = trainer.advance(program, state, steps)
     for m, one in enumerate(trials):
         model, _ = plain_torch.train(one, int(state.step[0]), device)
@@ -75,7 +71,7 @@ def assert_equals_plain_torch(trials, tolerance, mode="fused", device="cpu"):
 @pytest.mark.parametrize("case", sorted(CASES.keys() - ROUNDED))
 def test_alone_equals_packed(case, device, dtype):
     dtype = "float32" if case in SINGLE else dtype
-    assert_alone_equals_packed([trial(case, seed=seed, compute__dtype=dtype, **SHORT) for seed in range(5)], device)
+    assert_alone_equals_packed([trial(case, seed=seed, compute__dtype=dtype) for seed in range(5)], device)
 
 
 def test_many_members_are_equal_to_one_alone():
@@ -88,7 +84,7 @@ def test_many_members_are_equal_to_one_alone():
 
 @pytest.mark.parametrize("case", sorted(ROUNDED))
 def test_fused_channels_are_equal_to_rounding(case, device):
-    trials = [trial(case, seed=seed, compute__dtype="float64", **SHORT) for seed in range(2)]
+    trials = [trial(case, seed=seed, compute__dtype="float64") for seed in range(2)]
     assert_alone_equals_packed(trials, device, tolerance=1e-12)
 
 
@@ -105,7 +101,7 @@ STEPWISE = {
 def test_alone_equals_packed_in_turn(case, device, dtype):
     """Members in turn, by the library's own kernels."""
     dtype = "float32" if case in SINGLE else dtype
-    trials = [trial(case, seed=seed, compute__dtype=dtype, **SHORT) for seed in range(2)]
+    trials = [trial(case, seed=seed, compute__dtype=dtype) for seed in range(2)]
     assert_alone_equals_packed(trials, device, mode="serial")
 
 
@@ -126,7 +122,8 @@ EVERY_CASE = [
 
 @pytest.mark.parametrize("case, mode", EVERY_CASE)
 def test_equals_plain_torch_in_double_precision(case, mode, device):
-    trials = [trial(case, seed=seed, **LONG, compute__dtype="float64") for seed in range(2)]
+    long = {"stop__steps": 120, "stop__measure_steps": 50, "compute__dtype": "float64"}
+    trials = [trial(case, seed=seed, **long) for seed in range(2)]
     assert_equals_plain_torch(trials, tolerance=1e-10, mode=mode, device=device)
 
 
@@ -135,13 +132,14 @@ TO_THE_BIT = ["decay", "dropout", "cnn", "resnet", "layer norm", "autocast", "au
 
 @pytest.mark.parametrize("case", [*TO_THE_BIT, pytest.param("cnn, adversarial", marks=SLOW)])
 def test_members_in_turn_equal_plain_torch_to_the_bit(case):
-    assert_equals_plain_torch([trial(case, seed=seed, **LONG) for seed in range(2)], 0, mode="serial")
+    assert_equals_plain_torch([trial(case, seed=seed, stop__steps=120) for seed in range(2)], 0, mode="serial")
 
 
 @pytest.mark.parametrize("width", [8, 32, 37])
 def test_equals_plain_torch_to_the_bit_in_single_precision(width):
     """For SGD on MLPs of this size; other cases round differently and are compared in double precision."""
-    assert_equals_plain_torch([trial("decay", seed=seed, **LONG, model__width=width) for seed in range(8)], tolerance=0)
+    long = {"stop__steps": 120, "stop__measure_steps": 50, "model__width": width}
+    assert_equals_plain_torch([trial("decay", seed=seed, **long) for seed in range(8)], tolerance=0)
 
 
 def test_company_order_and_strangers_change_nothing():
@@ -235,9 +233,9 @@ def test_averaging_the_loss_over_members_is_caught(monkeypatch):
     """As a published tuner does: each gradient is divided by M, so decay is M times as strong as asked."""
     right = step.answer_loss
     monkeypatch.setattr(step, "answer_loss", lambda *args: right(*args) / 4)
-    trials = [trial("decay", seed=seed, **LONG, compute__dtype="float64") for seed in range(4)]
+    long = {"stop__steps": 120, "stop__measure_steps": 50, "compute__dtype": "float64"}
     with pytest.raises(AssertionError):
-        assert_equals_plain_torch(trials, tolerance=1e-10)
+        assert_equals_plain_torch([trial("decay", seed=seed, **long) for seed in range(4)], tolerance=1e-10)
 
 
 def test_a_leak_between_members_is_caught(monkeypatch):
@@ -306,7 +304,8 @@ def test_uneven_layers_are_exact(shape, mode, dtype):
 
 @pytest.mark.parametrize("shape", UNEVEN)
 def test_uneven_layers_equal_plain_torch_in_double_precision(shape):
-    assert_equals_plain_torch(mlp(*shape, **LONG, compute__dtype="float64")[:2], tolerance=1e-10)
+    long = {"stop__steps": 120, "stop__measure_steps": 50, "compute__dtype": "float64"}
+    assert_equals_plain_torch(mlp(*shape, **long)[:2], tolerance=1e-10)
 
 
 @pytest.mark.parametrize("mode", MODES)
