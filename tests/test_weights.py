@@ -249,3 +249,16 @@ def test_a_users_network_needs_trust(tmp_path):
     with pytest.raises(StoreError, match="own_code=True"):
         trained.model(store, sweep.trials[0].trial_id)
     assert counts(trained.model(store, sweep.trials[0].trial_id, own_code=True))
+
+
+def test_networks_that_cannot_be_lifted_are_evaluated_in_turn(tmp_path):
+    sweep = Sweep("kept", {**BASE, "model.family": "tests.test_choices:Branching"}, seeds=range(2), keep="weights")
+    store = train(sweep, Store(tmp_path / "results", create=True))
+    assert set(store.current("packs", ["mode"])["mode"].to_pylist()) == {"serial"}
+    trial_ids = [one.trial_id for one in sweep.trials]
+    inputs = torch.tensor(trained.model(store, trial_ids[0], own_code=True).data.held_out_inputs)
+    together = trained.outputs(store, trial_ids, inputs.numpy(), own_code=True)
+    for trial_id, answer in zip(trial_ids, together, strict=True):
+        with torch.no_grad():
+            alone = [trained.model(store, trial_id, own_code=True)(block) for block in inputs[:256].split(256)]
+        np.testing.assert_allclose(answer[:256], torch.cat(alone).numpy(), atol=1e-5)

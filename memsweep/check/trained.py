@@ -53,17 +53,18 @@ def outputs(
     """
     trials = _trials(store, trial_ids, own_code)
     rows = networks.rows(store, trial_ids, step)
-    groups: dict[str, list[int]] = {}
+    modes = _modes(store)
+    groups: dict[tuple[str, str], list[int]] = {}
     for place, trial in enumerate(trials):
-        groups.setdefault(program_name(trial), []).append(place)
+        groups.setdefault((program_name(trial), modes.get(rows[place]["attempt_id"], "fused")), []).append(place)
     answers: dict[int, Array] = {}
-    for places in groups.values():
+    for (_, mode), places in groups.items():
         members = [trials[place] for place in places]
         (width, _), examples = tasks.shape(members[0]), np.asarray(inputs)
         if examples.ndim != 2 or examples.shape[1] != width:
             raise StoreError(f"inputs have the shape {list(examples.shape)}; {members[0].trial_id} reads [N, {width}].")
         numbers = networks.of_rows(store, [rows[place] for place in places])
-        group = _outputs(members, {name: torch.from_numpy(values) for name, values in numbers.items()}, examples)
+        group = _outputs(members, mode, {name: torch.from_numpy(values) for name, values in numbers.items()}, examples)
         answers |= dict(zip(places, group, strict=True))
     if len({answer.shape for answer in answers.values()}) > 1:
         raise StoreError("the outputs of these trials have several shapes; evaluate trials of one shape at a time.")
@@ -71,9 +72,9 @@ def outputs(
 
 
 @torch.no_grad()
-def _outputs(trials: Sequence[TrialConfig], numbers: dict[str, Tensor], inputs: Array) -> Array:
+def _outputs(trials: Sequence[TrialConfig], mode: str, numbers: dict[str, Tensor], inputs: Array) -> Array:
     """Outputs of trials of one program, [trials, N, ...], in blocks as at a measurement."""
-    program = trainer.compose(trials)
+    program = trainer.compose(trials, mode=mode)
     bank = torch.tensor(inputs).to(program.dtype)
     size, pieces = evaluation.rows_at_a_time(program.form), []
     for begin in range(0, len(bank), size):
@@ -81,6 +82,12 @@ def _outputs(trials: Sequence[TrialConfig], numbers: dict[str, Tensor], inputs: 
         answer = evaluation.outputs_of(program, numbers, evaluation.Block(bank, rows, rows))
         pieces.append(answer[:, : len(bank) - begin])
     return torch.cat(pieces, 1).numpy()
+
+
+def _modes(store: Store) -> dict[str, str]:
+    """Attempt -> the mode that its pack ran in: a network that can't be lifted answers in turn, as it trained."""
+    packs = store.current("packs", ["attempt_id", "mode"])
+    return {row["attempt_id"]: row["mode"] for row in packs.to_pylist() if row["mode"]}
 
 
 def _trials(store: Store, trial_ids: Sequence[str], own_code: bool) -> list[TrialConfig]:

@@ -12,6 +12,8 @@ def delete(client: Any, store: Store) -> int:
 
     client: an MlflowClient.  Returns the number of deleted runs.
     """
+    if not store.parts("forgotten"):
+        return 0
     now = set(store.current("wanted", ["sweep"])["sweep"].to_pylist())
     count = 0
     for sweep in sorted(set(store.read("forgotten", ["sweep"])["sweep"].to_pylist()) - now):

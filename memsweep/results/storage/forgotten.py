@@ -16,8 +16,6 @@ LAUNCH = ["sweep", "launch_id"]
 
 def remembered(wanted: pa.Table, forgotten: pa.Table) -> pa.Array:
     """Returns which rows belong to no forgotten launch: [rows] bool.  Both tables have the columns LAUNCH."""
-    if not len(forgotten):
-        return pa.array([True] * len(wanted), pa.bool_())
     return pc.invert(pc.is_in(_launches(wanted), value_set=_launches(forgotten)))
 
 

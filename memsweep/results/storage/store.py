@@ -126,7 +126,7 @@ class Store(Notes):
         Rows of `wanted` that a forgotten launch wrote are left out; `read_ever` returns them too.
         columns: default: all, of `trials` also those of own hyperparameters.
         """
-        if table != "wanted":
+        if table != "wanted" or not self.parts("forgotten"):
             return self.read_ever(table, columns)
         names = SCHEMAS[table].names if columns is None else list(columns)
         rows = self.read_ever(table, list(dict.fromkeys([*names, *forgotten.LAUNCH])))
