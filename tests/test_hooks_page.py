@@ -9,10 +9,8 @@ import pytest
 from memsweep.check.verification import EXACT, verify
 from memsweep.results.storage.store import Store
 from memsweep.run import plan
-from memsweep.run.policy import execution_plan
-from memsweep.run.rounds.definition import write_wanted
-from memsweep.run.worker.execution import run_pack
 from tests.pages import ROOT
+from tests.training import train
 
 PAGE = (ROOT / "docs/how-to/hooks.md").read_text()
 BLOCKS = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
@@ -41,11 +39,7 @@ def test_examples_run(block, my_lab, tmp_path):
     exec(block, names)
     sweep, store = names["SWEEP"], Store(tmp_path / "results", create=True)
     assert plan.check(sweep.trials) == []
-    write_wanted(sweep, sweep.trials, store)
-    chosen = execution_plan.choose(sweep.trials, store, "cpu", 1, compiling=False)
-    for pack in plan.packs(sweep.trials, 1, None, chosen):
-        list(run_pack(pack, store))
-    rows = store.trials(["status", "cause"]).to_pylist()
+    rows = train(sweep, store).trials(["status", "cause"]).to_pylist()
     assert [row["status"] for row in rows] == ["finished"] * len(sweep), rows
     assert {verdict.outcome for verdict in verify(store, own_code=True)} == {EXACT}
     assert plan.work(sweep.trials, store).missing == ()

@@ -7,11 +7,9 @@ import pytest
 from memsweep.check.verification import EXACT, verify
 from memsweep.results.storage.store import Store
 from memsweep.run import plan
-from memsweep.run.policy import execution_plan
-from memsweep.run.rounds.definition import write_wanted
-from memsweep.run.worker.execution import run_pack
 from memsweep.spec.options import FAMILIES
 from tests.pages import ROOT
+from tests.training import train
 
 PAGE = (ROOT / "docs/how-to/networks.md").read_text()
 SWEEPS = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
@@ -23,11 +21,7 @@ def test_sweeps_run(block, tmp_path):
     exec(block, names)
     sweep, store = names["SWEEP"], Store(tmp_path / "results", create=True)
     assert plan.check(sweep.trials) == []
-    write_wanted(sweep, sweep.trials, store)
-    chosen = execution_plan.choose(sweep.trials, store, "cpu", 1, compiling=False)
-    for pack in plan.packs(sweep.trials, 1, None, chosen):
-        list(run_pack(pack, store))
-    rows = store.trials(["status", "cause"]).to_pylist()
+    rows = train(sweep, store).trials(["status", "cause"]).to_pylist()
     assert [row["status"] for row in rows] == ["finished"] * len(sweep), rows
     assert {verdict.outcome for verdict in verify(store, sample=len(sweep))} == {EXACT}
 

@@ -24,19 +24,11 @@ from memsweep.run.worker.execution import run_pack
 from memsweep.spec.sweep_files import load_sweep
 from tests.cases import CASES, trial
 from tests.commands import own_folder, run
+from tests.training import train
 
 BASE = {"optimizer.epochs": 3, "data.examples": 200, "data.test_examples": 300, "data.validation_examples": 100}
 RATES = {"optimizer.learning_rate": (0.1, 0.01)}
 SWEEP = Sweep("kept", BASE, axes=RATES, seeds=range(3), keep="weights", keep_steps=(2, 4))
-
-
-def train(sweep, store, mode=None):
-    write_wanted(sweep, sweep.trials, store)
-    missing = plan.work(sweep.trials, store).missing
-    chosen = execution_plan.choose(missing, store, "cpu", 1, compiling=False)
-    for pack in plan.packs(missing, 1, None, chosen):
-        list(run_pack(pack, store))
-    return store
 
 
 @pytest.fixture(scope="module")
