@@ -67,7 +67,7 @@ def key_of(config: TrialConfig) -> Key:
 
 _WITHOUT_NOISE: dict[str, Any] = {
     name: getattr(Data(), name)
-    for name in (*("noise_kind", "noise_fraction", "noise_matrix", "noise_covariance", "noise_examples", "repeats"),)
+    for name in ("noise_kind", "noise_fraction", "noise_matrix", "noise_covariance", "noise_examples", "repeats")
 }
 
 
