@@ -12,7 +12,7 @@ from memsweep.data import tasks
 from memsweep.results import own_types, status, trial_state
 from memsweep.results.mlflow import background
 from memsweep.results.storage.store import Store
-from memsweep.run import checkpoints, given_data, launch_record, plan
+from memsweep.run import checkpoints, continuation, given_data, launch_record, plan
 from memsweep.run.launch_options import LaunchOptions
 from memsweep.run.packing import Pack, Tally
 from memsweep.run.policy import execution_plan, protocols
@@ -193,9 +193,10 @@ def _run(
             )
             execution_plan.note(store, programs)
             remarks.extend(execution_plan.remarks(programs))
-            return _packs(
-                due, store, code, partial(plan.packs, workers=workers, members=options.members, chosen=programs)
-            )
+            planned = partial(plan.packs, workers=workers, members=options.members, chosen=programs)
+            going_on = continuation.of_packs(_packs(due, store, code, planned), store, device)
+            remarks.extend(going_on.remarks)
+            return going_on.packs
 
         supervisor = PackSupervisor(store, show, lambda: packs(rounds.next(), later=True))
         outcome = ray_tune.run(packs(rounds.due), store, device, workers, options.budget.seconds, limits, supervisor)

@@ -32,6 +32,7 @@ class Pack:
     share: float = 1.0  # of their budgets, at which trials are paused
     sources: tuple[tuple[str, str], ...] = ()  # (split, fingerprint of its data when the launch began); see sources.py
     code: tuple[tuple[str, str], ...] = ()  # (import paths, fingerprint of their code when the launch began)
+    states: tuple[tuple[str, str, str], ...] = ()  # (trial, shorter trial that it goes on from, file of `states`)
 
     @property
     def pack_id(self) -> str:
@@ -49,7 +50,7 @@ class Pack:
         flat = [{**trial.flat(), "seed": trial.seed} for trial in self.trials]
         changes = [{name: value for name, value in fields.items() if differ(value, flat[0][name])} for fields in flat]
         how = {name: getattr(self, name) for name in _HOW}
-        began = {"sources": self.sources, "code": self.code}
+        began = {name: getattr(self, name) for name in _BEGAN}
         return json.dumps({"base": flat[0], "changes": changes, **how, **began}, separators=(",", ":"))
 
     @classmethod
@@ -58,8 +59,8 @@ class Pack:
         values = json.loads(text)
         base = TrialConfig.of(values["base"])
         trials = tuple(base.with_fields(change) for change in values["changes"])
-        sources, code = (tuple((name, content) for name, content in values[part]) for part in ("sources", "code"))
-        return replace(cls(trials, *(values[name] for name in _HOW)), sources=sources, code=code)
+        began: dict[str, Any] = {name: tuple(map(tuple, values[name])) for name in _BEGAN}
+        return replace(cls(trials, *(values[name] for name in _HOW)), **began)
 
 
 def differ(value: Any, other: Any) -> bool:
@@ -68,6 +69,7 @@ def differ(value: Any, other: Any) -> bool:
 
 
 _HOW = ("slots", "mode", "compiled", "compared", "share")
+_BEGAN = ("sources", "code", "states")
 
 
 class Tally(NamedTuple):

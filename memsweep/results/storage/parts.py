@@ -45,6 +45,7 @@ KEYS = {
     "jacobians": ["trial_id", "attempt_id", "layer"],
     "readouts": ["trial_id", "attempt_id", "item", "fitted_step", "applied_step"],
     "representations": ["trial_id", "attempt_id", "step", "part", "quantity", "layer"],
+    "states": ["trial_id", "attempt_id", "step"],
     "weights": ["trial_id", "attempt_id", "step"],
     "packs": ["attempt_id"],
     "metrics": ["trial_id", "attempt_id", "step", "part", "metric", "name"],

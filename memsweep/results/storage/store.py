@@ -5,6 +5,7 @@ results/tracking.json                           what MLflow holds, or why it can
 results/<name>.lock                             held by the process that launches, or tracks, see locks.py
 results/running.json                            trials in training; valid only while the lock is held
 results/programs.json                           how programs are executed here, chosen at their first launch
+results/networks/, kept_states/                 kept weights and states of training, see kept_files.py
 results/given/                                  data given to launches from Python, see data/given.py
 results/searches.json                           progress of the search of each sweep, as a sentence
 results/studies/                                Optuna's journals, one per sweep

@@ -99,7 +99,7 @@ def _pack_row(attempt: Attempt, wall_seconds: float) -> Row:
         "slots": pack.slots,
         "settled_count": writer.written,
         "device": "cuda" if on_gpu else "cpu",
-        "device_name": torch.cuda.get_device_name() if on_gpu else provenance.processor(),
+        "device_name": provenance.device_name(device),
         "thread_count": torch.get_num_threads(),
         "mode": attempt.pack.mode,
         "compiled": writer.compiled,

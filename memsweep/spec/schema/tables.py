@@ -111,7 +111,7 @@ SCHEMAS: dict[str, pa.Schema] = {
             column("slots", pa.int64(), "members trained at a time"),
             column("settled_count", pa.int64(), "members that this attempt settled"),
             column("device", pa.string(), "cpu or cuda"),
-            column("device_name", pa.string(), "processor or accelerator"),
+            column("device_name", pa.string(), "processor and its instructions, or accelerator"),
             column("thread_count", pa.int64(), "intra-op threads of the worker"),
             column("mode", pa.string(), "how it ran: fused, or serial: members in turn"),
             column("compiled", pa.bool_(), "by torch.compile"),
@@ -229,6 +229,7 @@ ROWS = {
     "was applied",
     "representations": "a trial, a step, a set, and hidden layers, logits or input gradients of the same 200 "
     "examples, in a list",
+    "states": "a trial whose state of training is kept, from which a longer trial goes on: where it is",
     "weights": "a trial and a step whose weights are kept: where they are",
     "packs": "an execution of a pack: members, device, seconds by purpose, memory",
     "wanted": "a trial that a sweep wants, by its last launch",
