@@ -80,8 +80,10 @@ class Tally(NamedTuple):
     trained: int = 0  # steps
     left: int = 0  # steps still to train; 0 for a trial that ended early
     steps: int = 0  # of all packs requested so far, including steps from checkpoints
+    phase: str = ""  # of the packs at work: STARTING, COMPILING or TRAINING
 
 
+STARTING, COMPILING, TRAINING = PHASES = ("starting", "compiling", "training")
 CANNOT_BE_FUSED = "ran in turn, because its members can't be fused: "
 """Prefix of the user's line in `packs.cause`."""
 ADVERSARIAL = "adversarial"

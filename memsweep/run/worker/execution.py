@@ -24,7 +24,7 @@ from memsweep.results.storage.parts import write_whole
 from memsweep.results.storage.store import Store, StoreError
 from memsweep.run import checkpoints
 from memsweep.run.checkpoints import CHECKPOINT_SECONDS
-from memsweep.run.packing import Pack, Tally
+from memsweep.run.packing import COMPILING, TRAINING, Pack, Tally
 from memsweep.run.policy import calibration
 from memsweep.run.worker import measurement, probes, sources, states
 from memsweep.run.worker.attempt import Attempt
@@ -89,9 +89,13 @@ def _train(attempt: Attempt, group: Pack) -> Generator[Tally, None, Trouble | No
     training = Training(attempt, group)
     try:
         is_training = training.begin()
+        if is_training and compilation.is_compiled(training.program):
+            attempt.phase = COMPILING
+            yield attempt.progress
         while is_training and not training.is_paused():
             training.advance()
             attempt.writer.flush(due_only=True)
+            attempt.writer.show()
             if time.monotonic() >= attempt.save_at:
                 training.save()
             yield attempt.progress
@@ -180,6 +184,7 @@ class Training:
         attempt.writer.compiled = compilation.is_compiled(self.program)
         measurement.store(attempt, self.program, self.state, measured)
         attempt.member_steps += steps * len(self.state.members)
+        attempt.phase = TRAINING
         self._note_steps()
         self.chunk = self._steps_ahead((clock.seconds["train"] - before) / steps)
         begun = time.perf_counter()
@@ -214,6 +219,7 @@ class Training:
         """
         attempt = self.attempt
         attempt.writer.flush()
+        attempt.writer.show(now=True)
         if not self.state.step.any():
             return
         begun = time.monotonic()
