@@ -23,9 +23,16 @@ def with_steps(store: Store) -> pa.Table:
     """Returns the rows of `steps` and those of trials in training, which `is_live` marks: each measurement once."""
     live = store.read(LIVE)  # before `steps`, to which the rows of a trial that ends move
     steps = store.current("steps")
-    live = _in_training(live, steps, store) if len(live) else live
+    live = _in_training(live, steps, store)
     rest = steps.filter(pc.invert(pc.is_in(steps["trial_id"], value_set=live["trial_id"].unique())))
     return pa.concat_tables([_marked(rest, False), _marked(live, True)])
+
+
+def rows(store: Store) -> pa.Table:
+    """Returns the rows of `live` of trials in training, of the newest training of each, by trial and step."""
+    live = store.read(LIVE)
+    seen = store.current("steps", ["trial_id", "attempt_id"]) if len(live) else live
+    return _in_training(live, seen, store).sort_by([("trial_id", "ascending"), ("step", "ascending")])
 
 
 def delete(store: Store, trial_ids: Collection[str]) -> None:
@@ -43,6 +50,8 @@ def _in_training(live: pa.Table, steps: pa.Table, store: Store) -> pa.Table:
 
     steps: rows that readers see.
     """
+    if not len(live):
+        return live
     ends = store.trials(["trial_id", "status"]).to_pylist()
     settled = [row["trial_id"] for row in ends if trial_state.is_settled(row["status"])]
     stored = steps.filter(pc.is_in(steps["trial_id"], value_set=pa.array(settled, pa.string())))["trial_id"].unique()
