@@ -133,7 +133,7 @@ def track(
     store = Store(results)
     uri = _tracked(tracking_uri, store.results)
     if follow:
-        background.wait_at_lowest_priority(store)
+        background.wait(store)
     from memsweep.results.mlflow import follow as following  # only now: MLflow takes seconds to import
 
     (following.follow if follow else following.track)(store, uri, say)

@@ -9,7 +9,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from typing import NamedTuple
 
-from memsweep.results.mlflow.background import LOOK_SECONDS, shown
+from memsweep.results.mlflow.background import LOOK_SECONDS, shown, take_lowest_priority
 from memsweep.results.mlflow.sync import ERRORS, Tracking, TrackingError
 from memsweep.results.storage.location import Location
 from memsweep.results.storage.store import LockedError, Store, StoreError
@@ -122,7 +122,7 @@ def _follow(store: Store, uri: str, say: Callable[[str], None]) -> None:
             time.sleep(LOOK_SECONDS)
             continue
         try:
-            tracking = tracking or Tracking(store, uri, say)
+            tracking = tracking or Tracking(store, uri, say, take_lowest_priority)
             note.write_counts(tracking.fill())
         except TrackingError as error:
             note.write_error(error)

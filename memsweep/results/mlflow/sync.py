@@ -48,6 +48,8 @@ ERRORS = (*databases.ERRORS, OSError, ImportError)
 TRIALS_AT_A_TIME = 500
 """Trials that are read from the tables together."""
 RUNS_A_PAGE = 1000
+FEW_RUNS = 50
+"""Runs that take about a second."""
 MESSAGE_SECONDS = 10.0
 """Time between sentences about the progress of a long fill."""
 PLACE = ("setting", "mlflow.runName", "mlflow.parentRunId")
@@ -84,11 +86,18 @@ class Tracking:
     Any call may raise one of ERRORS; after an error call `forget`, then call again.
     """
 
-    def __init__(self, store: Store, uri: str, say: Callable[[str], None] = lambda sentence: None):
+    def __init__(
+        self,
+        store: Store,
+        uri: str,
+        say: Callable[[str], None] = lambda sentence: None,
+        before_many: Callable[[], None] = lambda: None,
+    ):
         prepare(uri, uri == default_uri(store.results), say)
         self.store = store
         self.uri = uri
         self.say = say
+        self.before_many = before_many  # called before more than FEW_RUNS runs are written
         self.written = 0  # runs written by this object
         self.deleted = 0
         self.look_seconds = 0.0  # processor time for reading which trials have ended
@@ -256,6 +265,8 @@ class Tracking:
         left.sort(
             key=lambda trial: (projection.milliseconds(ends[trial]), trial)
         )  # keeps the trials of a pack together
+        if len(left) > FEW_RUNS:
+            self.before_many()
         for begin in range(0, len(left), TRIALS_AT_A_TIME):
             chunk = left[begin : begin + TRIALS_AT_A_TIME]
             for trial, run in self._trial_runs(plan, {trial: ends[trial] for trial in chunk}):
@@ -318,19 +329,6 @@ class Tracking:
         except (ImportError, PermissionError) as error:  # the store of artifacts can't be reached
             self.say(f"{plan.sweep}: MLflow holds the runs, but not {name} ({shown(error)})")
         entry.parent = self.client.get_run(run_id)
-
-
-def pages(uri: str) -> dict[str, str]:
-    """Returns sweep -> path of its page on an MLflow server, with memsweep's view of the runs."""
-    paths = {}
-    for experiment in MlflowClient(uri).search_experiments(order_by=["last_update_time DESC"]):
-        if views.TRIALS in experiment.tags:
-            key = views.TRIALS.removeprefix("mlflow.sharedViewState.")
-            place = (
-                f"/#/experiments/{experiment.experiment_id}/runs"  # without /runs, MLflow opens a page on generative AI
-            )
-            paths[experiment.name] = f"{place}?workflowType=machine_learning&viewStateShareKey={key}"
-    return paths
 
 
 def _is_whole(run: Run, end: Mapping[str, Any]) -> bool:
