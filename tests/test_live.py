@@ -1,9 +1,13 @@
 """Curves of trials in training: in `steps` while they train, each measurement once, and replaced when they end."""
 
+import random
+from datetime import timedelta
+
 import pytest
 
 import memsweep
 from memsweep import Sweep
+from memsweep.engine.train.checkpoint import Record
 from memsweep.results import live
 from memsweep.results.compaction import compact
 from memsweep.results.export import export
@@ -13,6 +17,7 @@ from memsweep.run.policy import execution_plan
 from memsweep.run.rounds.definition import write_wanted
 from memsweep.run.worker import live as writing
 from memsweep.run.worker.execution import run_pack
+from tests.cases import NOON, ended, step
 
 SWEEP = Sweep(
     "live",
@@ -92,6 +97,23 @@ def test_a_killed_worker_leaves_rows_until_a_newer_training_has_some(store):
     first.close()
 
 
+def test_twenty_kills_and_stops_at_random_show_each_measurement_once(store):
+    chance, killed, furthest = random.Random(3), [], 0
+    for _ in range(20):
+        training = begun(SWEEP.trials, store, chunks=chance.randint(1, 3))
+        seen = steps(store)
+        assert seen.keys() == {trial.trial_id for trial in SWEEP.trials}
+        assert all(at == list(range(2, at[-1] + 2, 2)) for at, _ in seen.values())
+        furthest = max(furthest, *(at[-1] for at, _ in seen.values()))
+        if chance.random() < 0.3:
+            training.close()  # as Ctrl-C does
+        else:
+            killed.append(training)  # never closed
+    assert 10 < furthest < 60 and len(killed) > 10
+    list(begun(SWEEP.trials, store))
+    assert whole(store)
+
+
 def test_an_interrupted_trial_is_not_live_and_goes_on(store):
     training = begun(SWEEP.trials, store)
     before = steps(store)
@@ -140,3 +162,26 @@ def test_rows_that_cannot_be_written_are_written_later(store, monkeypatch):
     assert failures and all(at[0] == 2 for at, _ in steps(store).values())
     list(training)
     assert whole(store)
+
+
+def test_rows_of_an_attempt_that_is_stored_are_hidden(store):
+    """Its worker was killed after it had stored the trial as interrupted, and before it deleted its live rows."""
+    store.write("live", [{**step("t", "a", n), "begun_at": NOON} for n in (2, 4)])
+    store.write("steps", [step("t", "a", n) for n in (2, 4, 6)])
+    store.write("trials", [ended("t", "interrupted", "a")])
+    assert steps(store) == {"t": ([2, 4, 6], {False})}
+    store.write("live", [{**step("t", "b", 8), "begun_at": NOON + timedelta(seconds=1)}])
+    assert steps(store) == {"t": ([8], {True})}
+
+
+def test_a_restart_replaces_what_was_written(store):
+    """Members that can't be fused after all train again in turn, whose numbers may round otherwise."""
+    curves = writing.LiveCurves(store, "a")
+    for loss in (1.0, 2.0):
+        points = [{"step": n, "train_loss_sum_nats": loss} for n in (2, 4)]
+        curves.write({"t": Record(points[: int(3 - loss)], {})}, now=True)
+        curves.restart()
+    rows = memsweep.table("steps", store.results)
+    assert rows[["step", "train_loss_sum_nats"]].values.tolist() == [[2, 2.0]]
+    curves.close()
+    assert not store.parts("live")
