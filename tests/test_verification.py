@@ -224,7 +224,7 @@ def test_a_trial_that_needs_trust_does_not_hide_the_others(store, runner_result)
     words = ("--results", str(store.results), "--format", "jsonl")
     code, out, err = runner_result("verify", own.trial_id, TRIALS[0].trial_id, *words)
     assert code == 1 and [json.loads(line)["outcome"] for line in out.splitlines()] == ["error", "exact"]
-    assert "memsweep verify --own-code" in err
+    assert "use --own-code" in err
 
 
 @pytest.fixture

@@ -88,8 +88,7 @@ def verify(
     now = [trial_id for trial_id in finished if trial_id not in unwanted]
     count = min(sample, len(now))
     chosen = list(trial_ids) or [now[i * len(now) // count] for i in range(count)]
-    packs = store.current("packs", ["attempt_id", "mode", "compiled", "device"]).to_pylist()
-    ways = {row["attempt_id"]: Way(row["mode"] or "fused", bool(row["compiled"]), row["device"]) for row in packs}
+    ways_of = ways(store)
     curves: dict[str, dict[int, dict[str, Any]]] = {trial_id: {} for trial_id in chosen}
     attempts = {stored[trial_id]["attempt_id"] for trial_id in chosen}
     for row in store.rows_of("steps", attempts).to_pylist():
@@ -101,7 +100,7 @@ def verify(
     refused: list[StoreError] = []
     for trial_id in chosen:
         row = stored[trial_id]
-        way = ways.get(row["attempt_id"], Way())
+        way = ways_of.get(row["attempt_id"], Way())
         try:
             if way.device == "cuda" and not torch.cuda.is_available():
                 raise StoreError(
@@ -118,6 +117,12 @@ def verify(
                 raise
             text = str(error) if isinstance(error, StoreError) else "".join(traceback.format_exception(error))
             yield Verdict(trial_id, ERROR, way.mode, way.compiled, sentence=text.strip())
+
+
+def ways(store: Store) -> dict[str, Way]:
+    """Returns attempt -> how its pack was executed."""
+    packs = store.current("packs", ["attempt_id", "mode", "compiled", "device"]).to_pylist()
+    return {row["attempt_id"]: Way(row["mode"] or "fused", bool(row["compiled"]), row["device"]) for row in packs}
 
 
 def failed_among(store: Store, trial_ids: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -196,6 +201,6 @@ def trusted(trial: TrialConfig, own_code: bool) -> TrialConfig:
     if trial.imports and not own_code:
         raise StoreError(
             f"{trial.trial_id}: the tables name code that this would run, {', '.join(trial.imports)}. If you trust the "
-            "author of the tables, use memsweep verify --own-code (own_code=True)."
+            "author of the tables, use --own-code (own_code=True)."
         )
     return trial

@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from memsweep.cli import INTERRUPTED, WRONG, keeping, launching, reading
+from memsweep.cli import INTERRUPTED, WRONG, keeping, launching, reading, recording
 from memsweep.cli.printing import say
 
 app = typer.Typer(
@@ -22,6 +22,7 @@ app = typer.Typer(
 VERBS = (
     *(launching.plan, launching.launch, launching.submit, launching.missing),
     *(reading.status, reading.query, reading.report, reading.diff, reading.weights, reading.claims, reading.verify),
+    *(recording.run, recording.probe),
     *(keeping.note, keeping.rename, keeping.export, keeping.forget),
     *(keeping.compact, keeping.track, keeping.ui, keeping.doctor),
 )

@@ -238,14 +238,12 @@ def launch_options(
     )
 
 
-def parsed_steps(text: str | None) -> tuple[int, ...]:
-    """Returns the value of --keep-steps.  Raises typer.BadParameter."""
+def parsed_steps(text: str | None, option: str = "--keep-steps") -> tuple[int, ...]:
+    """Returns the value of this option, steps joined by commas.  Raises typer.BadParameter."""
     try:
         return tuple(int(step) for step in (text or "").split(",") if step.strip())
     except ValueError:
-        raise typer.BadParameter(
-            f"{text!r}: must be whole numbers, such as 100,200.", param_hint="--keep-steps"
-        ) from None
+        raise typer.BadParameter(f"{text!r}: must be whole numbers, such as 100,200.", param_hint=option) from None
 
 
 def parsed_seconds(text: str, option: str) -> float:

@@ -228,6 +228,11 @@ def check_size(sweeps: Iterable[Sweep]) -> None:
         raise SweepError([f"{'; '.join(large)}: give axes fewer values, or confirm it with --yes (Python: yes=True)."])
 
 
+def kept_probes(keep: str) -> tuple[str, ...]:
+    """Returns the probes of what a sweep or a launch keeps.  keep: one of KEEPS."""
+    return {NOTHING: (), WEIGHTS: (WEIGHTS,), STATE: (WEIGHTS, STATES)}[keep]
+
+
 def keep_problems(keep: Any, steps: Sequence[Any], axes: Axes) -> list[str]:
     """Returns error messages on what a sweep or a launch keeps."""
     if keep not in KEEPS:
@@ -250,7 +255,7 @@ def _keeping(base: TrialConfig | Mapping[str, Any], keep: str, steps: Sequence[i
         else (as_values(base.get("probes", ())), as_values(base.get("probe_steps", ())))
     )
     fields = {
-        "probes": tuple(dict.fromkeys([*probes, WEIGHTS, *([STATES] if keep == STATE else [])])),
+        "probes": tuple(dict.fromkeys([*probes, *kept_probes(keep)])),
         "probe_steps": tuple(sorted({*before, *steps})),
     }
     return base.with_fields(fields) if isinstance(base, TrialConfig) else {**base, **fields}

@@ -34,7 +34,8 @@ LAUNCHES = ["sweep", "trial_id", "launch_id", "launched_at", "launch_rows", "pro
 NEVER_NULL = frozenset(("trial_id", "attempt_id", "sweep", "status"))
 """Columns that must not be null in any table."""
 KEYS = {
-    "trials": ["trial_id", "attempt_id", "status"],  # a paused trial that is pruned later has two rows
+    # a paused trial that is pruned later has two rows, and so has a trial whose kept network is probed later
+    "trials": ["trial_id", "attempt_id", "status", "probes"],
     "steps": ["trial_id", "attempt_id", "step"],
     "live": ["trial_id", "attempt_id", "begun_at", "step"],
     "examples": ["trial_id", "attempt_id", "example"],
