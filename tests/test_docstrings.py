@@ -13,7 +13,7 @@ FILES = sorted(path for room in ROOMS for path in (ROOT / room).rglob("*.py"))
 VERB = re.compile(r"[A-Z][a-z]+s\b")
 """First word of a function's docstring: Returns, Yields, Trains."""
 IMPERATIVE = re.compile(r"[A-Z][a-z]*[^\Ws]\b")
-HELP_TEXTS = {ROOT / "memsweep" / "cli" / name for name in ("launching.py", "reading.py", "keeping.py")}
+HELP_TEXTS = {ROOT / "memsweep" / "cli" / name for name in ("launching.py", "reading.py", "recording.py", "keeping.py")}
 """Files whose docstrings are help texts, which begin with an imperative: Show, Run."""
 
 
