@@ -32,6 +32,8 @@ from memsweep.run.recovery.watchdog import no_orphans
 from memsweep.spec import processors
 
 HEALTH_SECONDS = 2.0
+OBJECTS_SHARE, LEAST_OBJECTS_BYTES = 0.1, 80 << 20
+"""Share of a job's memory for Ray's object store, which holds only small messages here; the least that Ray takes."""
 SOCKET_BYTES = 103 if sys.platform == "darwin" else 107
 """Longest path of a socket."""
 SOCKET = "/session_2026-01-01_00-00-00_000000_4194304/sockets/plasma_store.99"
@@ -84,9 +86,7 @@ def cluster(address: str | None = None) -> Iterator[Health]:
             started.enter_context(no_orphans())
             _ensure_token()
             # "local", because a bare ray.init() might join another user's cluster
-            ray.init(
-                address="local", num_cpus=processors.allotted(), include_dashboard=False, _temp_dir=folder, **quiet
-            )
+            ray.init(address="local", include_dashboard=False, _temp_dir=folder, **_allotted(), **quiet)
         else:
             ray.init(address=address, **quiet)
         health = Health()
@@ -98,6 +98,19 @@ def cluster(address: str | None = None) -> Iterator[Health]:
             health.end()
             watcher.join()
             ray.shutdown()
+
+
+def _allotted() -> dict[str, int]:
+    """Returns the options of `ray.init` for what this process may use; by default Ray takes the whole machine.
+
+    GPUs are left out: Ray reads CUDA_VISIBLE_DEVICES itself.
+    """
+    options = {"num_cpus": processors.allotted()}
+    memory = processors.memory()
+    if memory < processors.installed_memory():
+        objects = max(LEAST_OBJECTS_BYTES, int(OBJECTS_SHARE * memory))
+        options |= {"object_store_memory": objects, "_memory": max(memory - objects, 1)}
+    return options
 
 
 def _ensure_token() -> None:
