@@ -40,6 +40,7 @@ from memsweep.cli.arguments import (
     parsed_steps,
 )
 from memsweep.cli.printing import Format, duration, print_rows, say
+from memsweep.run.recovery.interruption import as_ctrl_c
 
 if TYPE_CHECKING:
     from memsweep.results.storage.store import Store
@@ -113,6 +114,7 @@ def _plan_row(launch: Preview) -> dict[str, Any]:
     }
 
 
+@as_ctrl_c()
 def launch(
     sweeps: SweepsArgument,
     results: ResultsOption = "results",
@@ -170,7 +172,7 @@ def launch(
         sys.exit(INTERRUPTED)
     say(str(report))
     if output:
-        names = ("wanted", "settled_before", "ran", "failed", "missing", "interrupted")
+        names = ("wanted", "settled_before", "ran", "failed", "missing", "interrupted", "gained_steps")
         print_rows([{"sweeps": report.title, **{name: getattr(report, name) for name in names}}], output)
     sys.exit(_exit_code(report, has_budget=bool(budget)))
 

@@ -17,6 +17,7 @@ from memsweep.run.launch_options import LaunchOptions
 from memsweep.run.packing import Pack, Tally
 from memsweep.run.policy import execution_plan, protocols
 from memsweep.run.recovery.hang_guard import forget
+from memsweep.run.recovery.interruption import as_ctrl_c
 from memsweep.run.rounds.definition import records_before
 from memsweep.run.rounds.launch_code import LaunchCode
 from memsweep.run.rounds.replay import Replay
@@ -39,7 +40,7 @@ class Report:
     results: str  # the folder
     wanted: int
     settled_before: int
-    ran: int  # trials that this launch wrote, whatever their status
+    ran: int  # of the wanted, trials that ended during this launch, whatever their status
     failed: int  # of the wanted, now or before, ended by an error
     missing: int  # of the wanted, left for the next launch
     interrupted: bool
@@ -48,6 +49,7 @@ class Report:
     causes: Mapping[str, int] = field(default_factory=dict)  # of failures, with advice -> trials, the most first
     saved: tuple[int, int, int] = (0, 0, 0)  # of the missing: trials that checkpoints hold, their steps, those of all
     unfinished: int = 0  # of the missing, those within the limit of this launch
+    gained_steps: int = 0  # by this launch: budgets of ended trials, and steps in checkpoints
 
     def __str__(self) -> str:
         done = self.wanted - self.failed - self.missing
@@ -90,7 +92,9 @@ def launch(
     Raises SweepError for data that can't be loaded or has changed, StoreError where another launch locks the folder or
     stored rows can't be read back, TrackingError for an unusable tracking URI.
     """
-    background.tracking_uri(options.tracking_uri, store.results)  # raises for an invalid URI before anything starts
+    uri = background.tracking_uri(
+        options.tracking_uri, store.results
+    )  # raises for an invalid URI before anything starts
     sweeps = options.keeping([sweeps] if isinstance(sweeps, Sweep) else sweeps)
     if len({sweep.name for sweep in sweeps}) < len(sweeps):
         raise SweepError([f"{title(sweeps)}: the sweeps of one launch must have different names."])
@@ -98,43 +102,61 @@ def launch(
         check_size(sweeps)
     tasks.forget()  # data and code that this process has cached may have changed
     provenance.forget()
-    with store.lock("launch"):
-        code = LaunchCode(store, options.changed)
-        store = store.accepting(code.accepted)
-        rounds, remarks = _rounds(sweeps, store, options, code, data)
-        missing, before = rounds.missing, plan.work(rounds.trials, store)
-        rounds.note()  # after what was settled before: it settles trials that a search has given up
-        remarks += _first_remarks(rounds, code, store)
-        settled_before = len(rounds.ids_within_limit.intersection(trial.trial_id for trial in before.settled))
+    with as_ctrl_c():
+        with store.lock("launch"):
+            report = _launch(sweeps, store, options, watch, data)
+        if report.tracking and uri and background.ends_with_job():
+            report = replace(report, tracking=_filled(store, uri, report))
+    return report
 
-        def show(tally: Tally) -> None:
-            watch(settled_before, len(rounds.ids_within_limit), tally)
 
-        show(Tally())
-        ran, interrupted, tracking = 0, False, None
-        if missing:
-            tracking = _follow(store, options.tracking_uri)  # before the watchdog marks the processes of the launch
-            launch_record.write(sweeps, code, store)
-            ran, interrupted = _run(rounds, store, options, show, remarks, code)
-        rounds.advance()
-        after = plan.work(rounds.trials, store)
-        _tidy(after.missing, store)
-        remarks += [*rounds.progress(), *(execution_plan.update(rounds.trials, store) if missing else ())]
-        return Report(
-            title(sweeps),
-            str(store.results),
-            len(after.wanted),
-            len(before.settled),
-            ran,
-            len(after.failed),
-            len(after.missing),
-            interrupted,
-            tuple(dict.fromkeys(remarks)),
-            tracking,
-            _causes(after.failed, store),
-            _saved(after.missing, store),
-            len(rounds.ids_within_limit.intersection(trial.trial_id for trial in after.missing)),
-        )
+def _launch(
+    sweeps: Sequence[Sweep],
+    store: Store,
+    options: LaunchOptions,
+    watch: Callable[[int, int, Tally], None],
+    data: Mapping[str, Any] | None,
+) -> Report:
+    """Launches with the folder's lock held; see `launch`."""
+    code = LaunchCode(store, options.changed)
+    store = store.accepting(code.accepted)
+    rounds, remarks = _rounds(sweeps, store, options, code, data)
+    missing, before = rounds.missing, plan.work(rounds.trials, store, retry=options.retry)
+    steps_before, ends_before = _steps(before, store), _ends(store) if missing else set()
+    rounds.note()  # after what was settled before: it settles trials that a search has given up
+    remarks += _first_remarks(rounds, code, store)
+    settled_before = len(rounds.ids_within_limit.intersection(trial.trial_id for trial in before.settled))
+
+    def show(tally: Tally) -> None:
+        watch(settled_before, len(rounds.ids_within_limit), tally)
+
+    show(Tally())
+    interrupted, tracking = False, None
+    if missing:
+        tracking = _follow(store, options.tracking_uri)  # before the watchdog marks the processes of the launch
+        launch_record.write(sweeps, code, store)
+        interrupted = _run(rounds, store, options, show, remarks, code)
+    rounds.advance()
+    after = plan.work(rounds.trials, store)
+    _tidy(after.missing, store)
+    remarks += [*rounds.progress(), *(execution_plan.update(rounds.trials, store) if missing else ())]
+    ended_now = {trial_id for trial_id, _ in _ends(store) - ends_before} if missing else set()
+    return Report(
+        title(sweeps),
+        str(store.results),
+        len(after.wanted),
+        len(before.settled),
+        len(ended_now.intersection(trial.trial_id for trial in rounds.trials)),
+        len(after.failed),
+        len(after.missing),
+        interrupted,
+        tuple(dict.fromkeys(remarks)),
+        tracking,
+        _causes(after.failed, store),
+        _saved(after.missing, store),
+        len(rounds.ids_within_limit.intersection(trial.trial_id for trial in after.missing)),
+        _steps(after, store) - steps_before,
+    )
 
 
 def _rounds(
@@ -170,8 +192,8 @@ def _run(
     show: Callable[[Tally], None],
     remarks: list[str],
     code: LaunchCode,
-) -> tuple[int, bool]:
-    """Trains all rounds on a cluster; returns the number of trials written, and whether training was interrupted.
+) -> bool:
+    """Trains all rounds on a cluster; returns whether training was interrupted.
 
     remarks: messages are appended.
     """
@@ -201,7 +223,7 @@ def _run(
         outcome = ray_tune.run(packs(rounds.due), store, device, workers, options.budget.seconds, limits, supervisor)
     if health.is_lost:
         remarks.append("Ray's raylet on this machine has ended. Launch again to finish the rest.")
-    return outcome.tally.settled, outcome.interrupted
+    return outcome.interrupted
 
 
 def _packs(due: Sequence[Due], store: Store, code: LaunchCode, planned: Callable[..., list[Pack]]) -> list[Pack]:
@@ -228,6 +250,18 @@ def _causes(failed: Sequence[TrialConfig], store: Store) -> dict[str, int]:
     trial_ids = {trial.trial_id for trial in failed}
     counts = Counter(f"{end}: {cause}" for trial_id, end, cause in status.failures(store) if trial_id in trial_ids)
     return dict(counts.most_common())
+
+
+def _ends(store: Store) -> set[tuple[str, str]]:
+    """Returns (trial_id, attempt_id) of all stored trials that have ended."""
+    columns = store.trials(["trial_id", "attempt_id", "status"]).to_pydict()
+    rows = zip(columns["trial_id"], columns["attempt_id"], columns["status"], strict=True)
+    return {(trial_id, attempt_id) for trial_id, attempt_id, status in rows if not trial_state.is_paused(status)}
+
+
+def _steps(work: plan.Work, store: Store) -> int:
+    """Returns the budgets of the trials that have ended, plus the steps that checkpoints hold of the others."""
+    return sum(trial.budget for trial in (*work.settled, *work.failed)) + _saved(work.missing, store)[1]
 
 
 def _saved(missing: Sequence[TrialConfig], store: Store) -> tuple[int, int, int]:
@@ -265,3 +299,18 @@ def _follow(store: Store, given: str | None) -> str | None:
         f"MLflow at {where} is filled in the background; "
         f"memsweep track{options} waits for it, memsweep ui{options} shows it"
     )
+
+
+def _filled(store: Store, uri: str, report: Report) -> str:
+    """Fills MLflow before the end of a batch job, which ends the process in the background; returns a message on it.
+
+    After an interruption, little time may be left; and a launch of another part fills MLflow when it ends.
+    """
+    where, command = f"MLflow at {background.shown(uri)}", f"memsweep track --results {store.results}"
+    if report.interrupted or store.is_locked("launch"):
+        return f"{where} may lack trials; {command} fills it"
+    try:
+        failure = background.fill(store, uri)
+    except KeyboardInterrupt:
+        failure = "interrupted"
+    return f"{where} lacks trials: {failure}. Fill it later with {command}" if failure else f"{where} holds all trials"
