@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from memsweep.cli import INTERRUPTED, WRONG, keeping, launching, reading
+from memsweep.cli import INTERRUPTED, WRONG, keeping, launching, reading, submitting
 from memsweep.cli.printing import say
 
 app = typer.Typer(
@@ -20,7 +20,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 VERBS = (
-    *(launching.plan, launching.launch, launching.submit, launching.missing),
+    *(launching.plan, launching.launch, submitting.submit, launching.missing),
     *(reading.status, reading.query, reading.report, reading.diff, reading.weights, reading.claims, reading.verify),
     *(keeping.note, keeping.rename, keeping.export, keeping.forget),
     *(keeping.compact, keeping.track, keeping.ui, keeping.doctor),

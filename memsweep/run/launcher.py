@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -25,6 +27,7 @@ from memsweep.run.rounds.rounds import Due, Rounds
 from memsweep.run.supervisor import PackSupervisor
 from memsweep.run.worker import provenance, sources
 from memsweep.spec.config import TrialConfig
+from memsweep.spec.part import Part
 from memsweep.spec.sweep import Sweep, SweepError, check_size
 
 DEFAULTS = LaunchOptions()
@@ -103,7 +106,7 @@ def launch(
     tasks.forget()  # data and code that this process has cached may have changed
     provenance.forget()
     with as_ctrl_c():
-        with store.lock("launch"):
+        with store.lock("launch", part=options.part):
             report = _launch(sweeps, store, options, watch, data)
         if report.tracking and uri and background.ends_with_job():
             report = replace(report, tracking=_filled(store, uri, report))
@@ -123,7 +126,8 @@ def _launch(
     rounds, remarks = _rounds(sweeps, store, options, code, data)
     missing, before = rounds.missing, plan.work(rounds.trials, store, retry=options.retry)
     steps_before, ends_before = _steps(before, store), _ends(store) if missing else set()
-    rounds.note()  # after what was settled before: it settles trials that a search has given up
+    with _alone(store, "wanted", options):  # parts that start together want the same trials
+        rounds.note()  # after what was settled before: it settles trials that a search has given up
     remarks += _first_remarks(rounds, code, store)
     settled_before = len(rounds.ids_within_limit.intersection(trial.trial_id for trial in before.settled))
 
@@ -138,11 +142,12 @@ def _launch(
         interrupted = _run(rounds, store, options, show, remarks, code)
     rounds.advance()
     after = plan.work(rounds.trials, store)
-    _tidy(after.missing, store)
-    remarks += [*rounds.progress(), *(execution_plan.update(rounds.trials, store) if missing else ())]
+    _tidy(rounds, after.missing, store)
+    with _alone(store, "programs", options):
+        remarks += [*rounds.progress(), *(execution_plan.update(rounds.trials, store) if missing else ())]
     ended_now = {trial_id for trial_id, _ in _ends(store) - ends_before} if missing else set()
     return Report(
-        title(sweeps),
+        title(sweeps, options.part),
         str(store.results),
         len(after.wanted),
         len(before.settled),
@@ -170,7 +175,10 @@ def _rounds(
     for sweep in sweeps if options.add else ():
         code.request_stored(sweep.name)
     code.check()
-    rounds = Rounds(replays, store, options.budget, options.retry, limit=options.limit, add=options.add, code=code)
+    rounds = Rounds(
+        replays, store, options.budget, options.retry,
+        limit=options.limit, add=options.add, code=code, part=options.part,
+    )  # fmt: skip
     remarks = plan.check(rounds.missing, [sweep.search for sweep in sweeps if sweep.search])
     if changes := sources.changed(rounds.trials, store):
         raise SweepError(changes)
@@ -182,7 +190,7 @@ def _first_remarks(rounds: Rounds, code: LaunchCode, store: Store) -> list[str]:
     missing = rounds.missing
     remarks = [remark for replay in rounds.replays for remark in replay.remarks]
     remarks += [*code.remarks(), *filter(None, [protocols.remark(missing, store)])]
-    return [*remarks, *_tidy(missing, store), *tasks.remarks(missing)]
+    return [*remarks, *_tidy(rounds, missing, store), *tasks.remarks(missing)]
 
 
 def _run(
@@ -210,16 +218,17 @@ def _run(
         def packs(due: Sequence[Due], *, later: bool = False) -> list[Pack]:
             calibrate = partial(ray_tasks.calibrate, patience_seconds=options.patience_seconds, beside=later)
             trials = [trial for part in due for trial in part.trials]
-            programs = execution_plan.choose(
-                trials, store, device, workers, compiling=options.compiling, calibrate=calibrate
-            )
-            execution_plan.note(store, programs)
+            with _alone(store, "programs", options):
+                programs = execution_plan.choose(
+                    trials, store, device, workers, compiling=options.compiling, calibrate=calibrate
+                )
+                execution_plan.note(store, programs)
             remarks.extend(execution_plan.remarks(programs))
             return _packs(
                 due, store, code, partial(plan.packs, workers=workers, members=options.members, chosen=programs)
             )
 
-        supervisor = PackSupervisor(store, show, lambda: packs(rounds.next(), later=True))
+        supervisor = PackSupervisor(store, show, lambda: packs(rounds.next(), later=True), options.part)
         outcome = ray_tune.run(packs(rounds.due), store, device, workers, options.budget.seconds, limits, supervisor)
     if health.is_lost:
         remarks.append("Ray's raylet on this machine has ended. Launch again to finish the rest.")
@@ -238,9 +247,15 @@ def _packs(due: Sequence[Due], store: Store, code: LaunchCode, planned: Callable
     return [replace(pack, sources=sources.of(pack.trials), code=code.expected(pack.trials)) for pack in packs]
 
 
-def title(sweeps: Sequence[Sweep]) -> str:
-    """Returns the names of the sweeps, or their number if there are many."""
-    return ", ".join(sweep.name for sweep in sweeps) if len(sweeps) <= NAMED else f"{len(sweeps)} sweeps"
+def _alone(store: Store, name: str, options: LaunchOptions) -> AbstractContextManager[None]:
+    """Returns a context that one part at a time enters; a whole launch is alone in the folder."""
+    return store.lock(name, math.inf) if options.part else nullcontext()
+
+
+def title(sweeps: Sequence[Sweep], part: Part | None = None) -> str:
+    """Returns the names of the sweeps, or their number if there are many, and the part of a launch."""
+    names = ", ".join(sweep.name for sweep in sweeps) if len(sweeps) <= NAMED else f"{len(sweeps)} sweeps"
+    return f"{names}, part {part}" if part else names
 
 
 def _causes(failed: Sequence[TrialConfig], store: Store) -> dict[str, int]:
@@ -271,18 +286,21 @@ def _saved(missing: Sequence[TrialConfig], store: Store) -> tuple[int, int, int]
     return len(saved), sum(saved), sum(trial.budget for trial in missing)
 
 
-def _tidy(missing: Sequence[TrialConfig], store: Store) -> list[str]:
+def _tidy(rounds: Rounds, missing: Sequence[TrialConfig], store: Store) -> list[str]:
     """Deletes useless checkpoints; returns messages on damaged ones.
 
-    Checkpoints of trials that never ended are kept.
+    Checkpoints of trials that never ended are kept. A part deletes only those of its trials, because other parts write.
     """
-    forget(store.results)
-    remarks = checkpoints.remove_damaged(store)
+    remarks = list[str]()
+    if not rounds.part:
+        forget(store.results)
+        remarks = checkpoints.remove_damaged(store)
     columns = store.trials(["trial_id", "status"]).to_pydict()
     rows = zip(columns["trial_id"], columns["status"], strict=True)
     ended = {trial_id for trial_id, status in rows if not trial_state.is_paused(status)}
     left = {trial_id for trial_id in checkpoints.steps(store) if trial_id not in ended}
-    checkpoints.tidy(store, left | {trial.trial_id for trial in missing})
+    only = {trial.trial_id for trial in rounds.trials} if rounds.part else None
+    checkpoints.tidy(store, left | {trial.trial_id for trial in missing}, only)
     return remarks
 
 
