@@ -20,7 +20,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 VERBS = (
-    *(launching.plan, launching.launch, submitting.submit, launching.missing),
+    *(launching.plan, launching.launch, submitting.submit, submitting.slurm, launching.missing),
     *(reading.status, reading.query, reading.report, reading.diff, reading.weights, reading.claims, reading.verify),
     *(keeping.note, keeping.rename, keeping.export, keeping.forget),
     *(keeping.compact, keeping.track, keeping.ui, keeping.doctor),

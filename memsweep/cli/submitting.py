@@ -1,9 +1,10 @@
-"""The verbs that hand a launch to the scheduler of a cluster."""
+"""The verbs that hand a launch to the scheduler of a cluster: Ray's jobs, and SLURM."""
 
 from __future__ import annotations
 
 import sys
 from dataclasses import replace
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -33,6 +34,7 @@ from memsweep.cli.arguments import (
     confirmed,
     launch_options,
     load_all,
+    parsed_seconds,
 )
 from memsweep.cli.printing import say
 
@@ -99,3 +101,64 @@ def _check_tracking(uri: str | None) -> None:
         )
     if uri and uri != NO_TRACKING:
         checked(uri)
+
+
+def slurm(
+    sweeps: SweepsArgument,
+    results: ResultsOption = "results",
+    overrides: SetOption = None,
+    nodes: Annotated[int, typer.Option(min=1, help="Number of nodes of the job.")] = 1,
+    gpus_per_node: Annotated[int, typer.Option(min=0, help="GPUs of each node.")] = 0,
+    cpus_per_task: Annotated[int, typer.Option(min=1, help="Processors of each node.")] = 1,
+    mem: Annotated[str | None, typer.Option(metavar="16G", help="Memory of each node.")] = None,
+    time: Annotated[str | None, typer.Option(metavar="4:00:00", help="Time limit of the job.")] = None,
+    partition: Annotated[str | None, typer.Option(help="Partition of the cluster.")] = None,
+    account: Annotated[str | None, typer.Option(help="Account that pays.")] = None,
+    array: Annotated[int | None, typer.Option(min=2, metavar="K", help="Number of jobs that share the trials.")] = None,
+    grace: Annotated[str, typer.Option(metavar="2m", help="Time before the limit at which the launch ends.")] = "2m",
+    setup: Annotated[
+        Path | None, typer.Option(exists=True, dir_okay=False, help="File with shell lines to run before the launch.")
+    ] = None,
+    only_print: Annotated[bool, typer.Option("--print", help="Print the script; submit nothing.")] = False,
+    members: MembersOption = None,
+    limit: LimitOption = None,
+    patience: PatienceOption = "10m",
+    checkpoint: CheckpointOption = "30s",
+    workers: WorkersOption = None,
+    device: DeviceOption = None,
+    compiling: CompileOption = Compile.AUTO,
+    retry: RetryOption = False,
+    yes: YesOption = False,
+    add: AddOption = False,
+    changed: ChangedOption = None,
+    keep: KeepOption = Keep.NOTHING,
+    keep_steps: KeepStepsOption = None,
+    tracking_uri: TrackingOption = None,
+) -> None:
+    """Submit a launch as a job of SLURM, which queues itself again after its time limit until no trial is missing.
+
+    The script of the job and its log are in the folder slurm/ of the results.
+
+    Example: memsweep slurm generalization --cpus-per-task 8 --time 4:00:00 --print
+    """
+    from memsweep.run import slurm
+
+    _check_tracking(tracking_uri)
+    options = launch_options(
+        limit=limit, members=members, workers=workers, device=device, compiling=compiling, retry=retry, add=add,
+        changed=changed, keep=keep, keep_steps=keep_steps, patience=patience, checkpoint=checkpoint,
+        tracking_uri=tracking_uri,
+    )  # fmt: skip
+    lines, seconds = setup.read_text() if setup else "", parsed_seconds(grace, "--grace")
+    request = slurm.Request(nodes, cpus_per_task, gpus_per_node, mem, time, partition, account, array, seconds, lines)
+    loaded = load_all(sweeps, overrides)
+    slurm.check(loaded, request)
+    options = replace(options, yes=confirmed(loaded, yes))
+    text = slurm.script(sweeps, results, options, request, overrides or ())
+    if only_print:
+        print(text, end="")
+        return
+    job, path = slurm.submit(text, Path(sweeps[0]).stem, results)
+    print(job)
+    log = slurm.log(path, job)
+    say(f"Job {job} runs {path}. To follow or stop it: squeue --job {job}, tail -F {log}, scancel {job}")

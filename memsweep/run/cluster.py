@@ -92,7 +92,7 @@ def cluster(address: str | None = None) -> Iterator[Health]:
             started.callback(_shut_down)
             with interruption.blocked():  # Ray's processes must survive a signal to all of a job
                 # "local", because a bare ray.init() might join another user's cluster
-                ray.init(address="local", include_dashboard=False, _temp_dir=folder, **_allotted(), **quiet)
+                ray.init(address="local", include_dashboard=False, _temp_dir=folder, **allotted(), **quiet)
                 interruption.arm()
         else:
             started.callback(ray.shutdown)
@@ -130,7 +130,7 @@ def _shut_down() -> None:
     ray.shutdown()
 
 
-def _allotted() -> dict[str, int]:
+def allotted() -> dict[str, int]:
     """Returns the options of `ray.init` for what this process may use; by default Ray takes the whole machine.
 
     GPUs are left out: Ray reads CUDA_VISIBLE_DEVICES itself.
