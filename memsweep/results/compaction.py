@@ -23,7 +23,7 @@ from memsweep.spec.schema import SCHEMAS
 TARGET_BYTES = 1 << 27
 """Approximate largest size of a merged part on disk. In memory a part may be ten times as large."""
 LAST = ("trials", "wanted")
-TABLES = (*(name for name in SCHEMAS if name not in LAST), *LAST)
+TABLES = (*(name for name in SCHEMAS if name not in ("live", *LAST)), *LAST)
 """Order of compaction: `trials` determines which attempts of the other tables are dropped, and `wanted` which trials
 are forgotten."""
 

@@ -10,7 +10,9 @@ from memsweep.results.storage.parts import KEYS, RANKED, attempt_pairs, kept, un
 from memsweep.results.storage.store import Store
 
 SUFFIX = "_of_other_code"
-TABLES = {f"{name}{SUFFIX}": name for name, keys in KEYS.items() if {"trial_id", "attempt_id"} <= set(keys)}
+TABLES = {
+    f"{name}{SUFFIX}": name for name, keys in KEYS.items() if {"trial_id", "attempt_id"} <= set(keys) and name != "live"
+}
 """Name in a query -> table. Each has the columns of that table, with one attempt per trial and code."""
 
 

@@ -26,6 +26,8 @@ class PackSupervisor:
         self.watch = watch
         self.more = more
         self.note_running = partial(store.note_running, part=part)
+        # parts would overwrite each other's note
+        self.note_progress = (lambda note: None) if part else store.note_progress
         self._ended_before = set(_ends(store).items())
 
     def remaining(self, pack: Pack) -> Pack | None:

@@ -5,7 +5,9 @@ results/tracking.json                           what MLflow holds, or why it can
 results/<name>.lock                             held by the process that launches, or tracks, see locks.py
 results/locks/                                  the same of the parts of a launch, see launch_lock.py
 results/running.json                            trials in training; valid only while the lock is held
+results/progress.json                           steps, rate and packs of the launch that runs, see progress.py
 results/programs.json                           how programs are executed here, chosen at their first launch
+results/networks/, kept_states/                 kept weights and states of training, see kept_files.py
 results/given/                                  data given to launches from Python, see data/given.py
 results/searches.json                           progress of the search of each sweep, as a sentence
 results/studies/                                Optuna's journals, one per sweep
@@ -242,7 +244,7 @@ class Store(Notes):
             return rows.take(wanted_now(rows)).select(names)
         keys = KEYS[table]
         rows = self.read(table, list(dict.fromkeys([*names, *keys])))
-        if "attempt_id" in keys and "trial_id" in keys:
+        if "attempt_id" in keys and "trial_id" in keys and table != "live":  # of attempts that have not ended
             kept = self.trials(["trial_id", "attempt_id"])
             rows = rows.filter(pc.is_in(attempt_pairs(rows), value_set=attempt_pairs(kept)))
         return unique(rows, table).select(names)
