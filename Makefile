@@ -8,7 +8,7 @@ QUICK := answers config docstrings hints layout needs packing prose replay sched
   streams sweep tally trainer
 SWEEPS := $(filter-out smoke,$(basename $(notdir $(wildcard sweeps/[a-z]*.py))))
 
-.PHONY: help demo lint test test-quick docs docs-serve fuzz coverage test-slow test-cluster test-failures node science bench data browser clean
+.PHONY: help demo lint test test-quick docs docs-serve fuzz coverage test-slow test-cluster test-slurm test-failures node science bench data browser clean
 
 help: ## what there is
 	@grep -hE '^[a-z-]+:.* ## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 15
@@ -33,12 +33,12 @@ lint: .venv/ready ## ruff and mypy
 	$(BIN)/mypy
 
 test: lint ## all checks; sets up .venv
-	$(BIN)/python -m pytest -m 'not (alone or slow or cluster)' --numprocesses logical --maxprocesses 8 --dist loadfile \
+	$(BIN)/python -m pytest -m 'not (alone or slow or cluster or slurm)' --numprocesses logical --maxprocesses 8 --dist loadfile \
 	  --no-loadscope-reorder
-	$(BIN)/python -m pytest -m 'alone and not (slow or cluster)'
+	$(BIN)/python -m pytest -m 'alone and not (slow or cluster or slurm)'
 
 test-quick: .venv/ready ## a part of the tests, under a minute, for the loop while editing
-	$(BIN)/python -m pytest -m 'not (alone or slow or cluster)' --numprocesses logical --maxprocesses 8 \
+	$(BIN)/python -m pytest -m 'not (alone or slow or cluster or slurm)' --numprocesses logical --maxprocesses 8 \
 	  $(QUICK:%=tests/test_%.py)
 
 # NO_MKDOCS_2_WARNING: without Material's announcement of its successor
@@ -72,6 +72,12 @@ test-cluster: .venv/ready ## what needs servers or machines, played by this one:
 	  echo "no PostgreSQL: its tests are skipped"
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,cluster,servers]'
 	$(BIN)/python -m pytest -m 'cluster and not slow' tests/cluster
+
+test-slurm: .venv/ready ## jobs of a real SLURM, whose nodes are namespaces of this machine; needs root
+	@command -v slurmctld munged ip > /dev/null || \
+	  { apt-get update && apt-get install -y --no-install-recommends slurm-wlm munge iproute2; } > /dev/null 2>&1 < /dev/null || \
+	  echo "no SLURM: its tests are skipped"
+	$(BIN)/python -m pytest -m slurm tests/slurm
 
 node: ## a machine of a cluster: the pinned versions, without what only tests need
 	$(PYTHON) -m venv .venv

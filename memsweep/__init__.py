@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from memsweep.spec.axes import linspace, log2, logspace
 from memsweep.spec.config import ConfigError, TrialConfig
+from memsweep.spec.part import Part
 from memsweep.spec.search import BestSearch, BoundarySearch, CapacitySearch, Range
 from memsweep.spec.sweep import Sweep, SweepError
 
@@ -70,6 +71,7 @@ def launch(
     patience_seconds: float = 600.0,
     checkpoint_seconds: float = 30.0,
     tracking_uri: str | None = None,
+    part: str | None = None,
     progress: bool = True,
     watch: Callable[[int, int, Tally], None] | None = None,
     data: Mapping[str, Any] | None = None,
@@ -79,7 +81,7 @@ def launch(
     sweep: a Sweep, the path or bare name of a sweep file (`FILE:NAME` selects one sweep of it), or a sequence of these.
     address: of a running Ray cluster; default: a cluster on this machine that ends with the launch.
     workers: most packs at a time.  members: most trials of a pack that train at a time.  Default: as many as fit.
-    limit: runs only the first `limit` trials of each sweep; all trials stay wanted.
+    limit: runs only the first trials of each sweep.  part: "2/4": the second of 4 fixed shares. All trials stay wanted.
     device: "cpu" or "cuda"; default: a GPU if there is one.  compiling: of programs; default: where it saves time.
     retry: failed trials run again.  yes: also launches more than 1,000,000 trials.
     add: trials of earlier launches of the sweep stay wanted; default: only those of this launch.
@@ -92,8 +94,7 @@ def launch(
     data: NAME -> a frame of pandas, arrays or a torch Dataset, the data of `data.task="given:NAME"`; stored once.
 
     Returns a Report with counts of trials and causes of failures; as text, a few sentences. Raises ConfigError for an
-    invalid sweep or budget, StoreError if another launch locks the folder. A trial that fails raises nothing: its row
-    holds the cause.
+    invalid sweep or budget, StoreError if another launch locks the folder; a failed trial raises nothing.
 
     >>> report = memsweep.launch("smoke")
     >>> report.wanted, report.failed, report.missing
@@ -107,7 +108,7 @@ def launch(
         address=address, workers=workers, members=members, limit=limit, device=device, compiling=compiling,
         retry=retry, yes=yes, add=add, changed=changed, keep=keep, keep_steps=tuple(keep_steps),
         budget=limits, patience_seconds=patience_seconds, checkpoint_seconds=checkpoint_seconds,
-        tracking_uri=tracking_uri,
+        tracking_uri=tracking_uri, part=Part.of(part) if part else None,
     )  # fmt: skip
     return _launch([sweep] if isinstance(sweep, Sweep | str) else sweep, results, options, progress, watch, data)
 

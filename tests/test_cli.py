@@ -15,6 +15,7 @@ from memsweep.results.storage.store import Store
 from memsweep.run import estimation, plan
 from memsweep.run.launch_options import LaunchOptions
 from memsweep.spec.budget import Budget
+from memsweep.spec.part import Part
 from memsweep.spec.schema import Status
 from tests.cases import ended
 from tests.commands import TRIALS, own_folder, process, read_back, run, snapshot, store
@@ -89,7 +90,7 @@ def test_budgets_are_times(text, seconds):
             *(Budget.of("500trials"), 60.0, 0.5, "none"),
         ),
         LaunchOptions(compiling=False, budget=Budget.of("1e16steps")),
-        LaunchOptions(budget=Budget.of("1.5h"), patience_seconds=1e16),
+        LaunchOptions(budget=Budget.of("1.5h"), patience_seconds=1e16, part=Part(2, 4)),
     ],
 )
 def test_the_words_of_options_give_the_same_launch(run, options, monkeypatch):

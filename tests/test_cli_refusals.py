@@ -167,7 +167,15 @@ def test_a_launch_tells_scripts_how_it_ended(run, store):
     store.write("trials", [ended(t.trial_id, attempt_id="b") for t in TRIALS])
     code, out, _ = run("launch", "smoke", "--format", "jsonl")
     (row,) = read_back("jsonl", out)
-    counts = {"wanted": 12, "settled_before": 12, "ran": 0, "failed": 0, "missing": 0, "interrupted": False}
+    counts = {
+        "wanted": 12,
+        "settled_before": 12,
+        "ran": 0,
+        "failed": 0,
+        "missing": 0,
+        "interrupted": False,
+        "gained_steps": 0,
+    }
     assert code == 0 and row == {"sweeps": "smoke", **counts}
 
 

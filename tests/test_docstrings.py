@@ -13,7 +13,8 @@ FILES = sorted(path for room in ROOMS for path in (ROOT / room).rglob("*.py"))
 VERB = re.compile(r"[A-Z][a-z]+s\b")
 """First word of a function's docstring: Returns, Yields, Trains."""
 IMPERATIVE = re.compile(r"[A-Z][a-z]*[^\Ws]\b")
-HELP_TEXTS = {ROOT / "memsweep" / "cli" / name for name in ("launching.py", "reading.py", "recording.py", "keeping.py")}
+VERBS = ("launching.py", "submitting.py", "reading.py", "recording.py", "keeping.py")
+HELP_TEXTS = {ROOT / "memsweep" / "cli" / name for name in VERBS}
 """Files whose docstrings are help texts, which begin with an imperative: Show, Run."""
 
 

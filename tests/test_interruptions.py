@@ -23,9 +23,9 @@ STARTED = []
 """Commands that a test began and may have left, if it failed."""
 
 
-def start(*arguments):
+def start(*arguments, **options):
     driver = subprocess.Popen(
-        command(*arguments), cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+        command(*arguments), cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, **options
     )
     STARTED.append(driver)
     return driver
@@ -119,10 +119,51 @@ def test_ctrl_c_keeps_what_is_finished_and_says_so(tmp_path):
     counts = status_of(tmp_path)
     assert counts["finished"] > 0 and counts["running"] == 0
     assert counts["finished"] + counts["missing"] == 800
+    assert f"{counts['finished']} of 800 trials finished, {counts['finished']} of them run now" in message
     saved = checkpoints.steps(Store(tmp_path))
     assert saved and all(step > 0 for step in saved.values())
     finished = memsweep.sql("select trial_id from trials where status = 'finished'", tmp_path)
     assert not set(saved) & set(finished["trial_id"])
+
+
+LONG = {"seeds": "0:2", "data.noise_fraction": "0.5", "stop.steps": "400000", "stop.measure_steps": "1000"}
+
+
+def as_in_a_script(*arguments):
+    """A launch of 4 trials in the background of a shell without a terminal, which ignores Ctrl-C there."""
+    axes = [argument for name, value in LONG.items() for argument in ("--set", f"{name}={value}")]
+    return start("launch", "smoke", *axes, *arguments, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN))
+
+
+def test_a_signal_to_all_processes_of_a_job_saves_what_is_in_training(tmp_path):
+    driver = as_in_a_script("--compile", "never", "--checkpoint", "3s", "--results", tmp_path)
+    until, store = time.monotonic() + 120, Store(tmp_path, create=True)
+    while len(checkpoints.steps(store)) < 4:
+        assert driver.poll() is None and time.monotonic() < until, "not all packs are in training"
+        time.sleep(0.1)
+    family = [psutil.Process(driver.pid), *psutil.Process(driver.pid).children(recursive=True)]
+    for number in (signal.SIGUSR1, signal.SIGTERM, signal.SIGTERM):
+        for process in family:
+            process.send_signal(number)
+        time.sleep(0.2)
+    _, message = driver.communicate(timeout=120)
+    assert driver.returncode == 130 and "Traceback" not in message, message
+    saved = checkpoints.steps(store)
+    assert len(saved) == 4 and f"with {sum(saved.values()):,} of all 1,600,000 steps" in message
+    assert memsweep.table("packs", tmp_path)["member_step_count"].sum() == sum(saved.values())  # none was lost
+    _, alive = psutil.wait_procs(family, timeout=20)
+    assert not [process for process in alive if process.status() != psutil.STATUS_ZOMBIE]
+
+
+def test_a_signal_while_ray_starts_ends_the_launch_in_order(tmp_path):
+    driver = as_in_a_script("--results", tmp_path)
+    until = time.monotonic() + 60
+    while not any("gcs_server" in _title(process) for process in psutil.Process(driver.pid).children()):
+        assert driver.poll() is None and time.monotonic() < until
+    driver.send_signal(signal.SIGTERM)
+    _, message = driver.communicate(timeout=60)
+    assert driver.returncode == 130 and "Traceback" not in message, message
+    assert "interrupted" in message and not Store(tmp_path).is_locked()
 
 
 def test_a_killed_worker_is_replaced_and_its_pack_repeated(undisturbed, tmp_path):

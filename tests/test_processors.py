@@ -16,7 +16,7 @@ def groups(monkeypatch, tmp_path):
     """Makes control groups of this process, of version 1 or 2, from the files in each of them."""
     monkeypatch.setattr(processors, "installed", lambda: 64)
     monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(48)), raising=False)
-    for name in processors.SLURM:
+    for name in (*processors.SLURM, *processors.SLURM_MEMORY):
         monkeypatch.delenv(name, raising=False)
 
     def make(files, *, own="/outer/job", root="/", kind="cgroup2 cgroup2 rw", line="0::"):
@@ -108,9 +108,42 @@ def test_a_limit_of_memory_counts(groups, files, ways, right):
     assert processors.memory_left() == right
 
 
+@pytest.mark.parametrize(
+    "limits, variables, allotted, left",
+    [
+        ({}, {}, 64 << 20, float("inf")),
+        ({"outer/memory.max": 9 << 20}, {}, 9 << 20, 8 << 20),  # of a group around it, with 1 MiB in use
+        ({"outer/job/memory.max": "max", "outer/memory.max": "unheard of"}, {}, 64 << 20, float("inf")),
+        ({}, {"SLURM_MEM_PER_NODE": "7"}, 7 << 20, 7 << 20),
+        ({}, {"SLURM_MEM_PER_NODE": "0"}, 64 << 20, float("inf")),  # all of the node
+        ({}, {"SLURM_MEM_PER_CPU": "2", "SLURM_CPUS_ON_NODE": "3"}, 6 << 20, 6 << 20),
+        ({"outer/memory.max": 5 << 20}, {"SLURM_MEM_PER_NODE": "7"}, 5 << 20, 4 << 20),
+    ],
+)
+def test_memory_is_the_least_that_groups_and_slurm_allot(groups, monkeypatch, limits, variables, allotted, left):
+    monkeypatch.setattr(processors, "installed_memory", lambda: 64 << 20)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    groups({"outer/memory.stat": "", "outer/memory.current": 1 << 20, **limits})
+    assert (processors.memory(), processors.memory_left()) == (allotted, left)
+
+
+@pytest.mark.parametrize(
+    "text, right",
+    [(None, None), ("", 0), ("0", 1), ("1,3", 2), ("GPU-8a, GPU-9b,MIG-1", 3), ("0,-1,1", 1), ("NoDevFiles", 0)],
+)
+def test_gpus_are_those_that_cuda_sees(monkeypatch, text, right):
+    monkeypatch.setenv(processors.GPUS, text) if text is not None else monkeypatch.delenv(processors.GPUS, False)
+    assert processors.gpus() == right
+    row = next(row for row in doctor._devices() if row[0] == "GPU")
+    assert (f"{right} allotted" in row[2]) is (right is not None)
+
+
 @pytest.mark.parametrize("allotted", [1, 5])
 def test_workers_are_as_many_as_processors_are_allotted(allotted, monkeypatch):
     monkeypatch.setattr(processors, "allotted", lambda: allotted)
+    monkeypatch.setattr(processors, "memory", lambda: 3 << 30)
+    monkeypatch.setattr(processors, "installed_memory", lambda: 8 << 30)
     assert plan.local_workers("cpu") == allotted
     given = {}
 
@@ -122,12 +155,17 @@ def test_workers_are_as_many_as_processors_are_allotted(allotted, monkeypatch):
     with pytest.raises(RuntimeError, match="enough"), cluster.cluster():
         pass
     assert given["num_cpus"] == allotted
+    assert given["_memory"] + given["object_store_memory"] == 3 << 30
 
 
 def test_doctor_says_what_is_allotted(monkeypatch):
     monkeypatch.setattr(processors, "allotted", lambda: 3)
     monkeypatch.setattr(processors, "installed", lambda: 8)
-    assert ("cores", "ok", "3 allotted, of 8") in list(doctor._python())
+    monkeypatch.setattr(processors, "memory", lambda: 3 << 30)
+    monkeypatch.setattr(processors, "installed_memory", lambda: 8 << 30)
+    rows = list(doctor._python())
+    assert ("cores", "ok", "3 allotted, of 8") in rows
+    assert ("memory", "ok", "3.0 GiB allotted, of 8.0 GiB") in rows
 
 
 def test_plan_counts_the_processors_that_it_may_run_on(tmp_path):

@@ -35,8 +35,13 @@ def _python() -> Iterator[tuple[str, str, str]]:
         "ok" if sys.version_info >= (3, 11) else "wrong",
         f"{platform.python_version()}, needs 3.11 or newer",
     )
-    allotted, installed = processors.allotted(), processors.installed()
-    yield "cores", "ok", str(installed) if allotted == installed else f"{allotted} allotted, of {installed}"
+    yield "cores", "ok", _of(str(processors.allotted()), str(processors.installed()))
+    memory, installed = (f"{size / 2**30:.1f} GiB" for size in (processors.memory(), processors.installed_memory()))
+    yield "memory", "ok", _of(memory, installed)
+
+
+def _of(allotted: str, installed: str) -> str:
+    return installed if allotted == installed else f"{allotted} allotted, of {installed}"
 
 
 def _packages() -> Iterator[tuple[str, str, str]]:
@@ -59,7 +64,10 @@ def _devices() -> Iterator[tuple[str, str, str]]:
         yield "GPU", "absent", "torch is not installed; results can be read without it"
         return
     names = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
-    yield "GPU", "ok" if names else "absent", ", ".join(names) or "none that torch can use; packs run on the CPU"
+    text = ", ".join(names) or "none that torch can use; packs run on the CPU"
+    if processors.gpus() is not None:  # else all are allotted
+        text += f" ({processors.GPUS}: {processors.gpus()} allotted, of {processors.installed_gpus()})"
+    yield "GPU", "ok" if names else "absent", text
 
 
 def _data() -> Iterator[tuple[str, str, str]]:

@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from memsweep.cli import INTERRUPTED, WRONG, keeping, launching, reading, recording
+from memsweep.cli import INTERRUPTED, WRONG, keeping, launching, reading, recording, submitting
 from memsweep.cli.printing import say
 
 app = typer.Typer(
@@ -20,7 +20,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 VERBS = (
-    *(launching.plan, launching.launch, launching.submit, launching.missing),
+    *(launching.plan, launching.launch, submitting.submit, submitting.slurm, launching.missing),
     *(reading.status, reading.query, reading.report, reading.diff, reading.weights, reading.claims, reading.verify),
     *(recording.run, recording.probe),
     *(keeping.note, keeping.rename, keeping.export, keeping.forget),

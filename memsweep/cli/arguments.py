@@ -87,6 +87,13 @@ SetOption = Annotated[
     typer.Option("--set", metavar="FIELD=V1,V2", help="Replace or add an axis; seeds=0:5 sets the seeds. Repeatable."),
 ]
 LimitOption = Annotated[int | None, typer.Option(min=1, help="Maximum number of trials of each sweep, from its first.")]
+PartOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="I/N",
+        help="Run share I of N of the trials; slurm: as numbered in a job array. The parts may run at the same time.",
+    ),
+]
 MembersOption = Annotated[
     int | None, typer.Option(min=1, help="Maximum number of trials of a pack that train at the same time.")
 ]
@@ -202,6 +209,7 @@ def check_listed(sweep: Sweep, limit: int | None) -> None:
 def launch_options(
     *,
     limit: int | None,
+    part: str | None = None,
     members: int | None,
     workers: int | None,
     device: Device | None,
@@ -219,9 +227,11 @@ def launch_options(
     """Returns the options of a launch from the texts of the command line.  Raises typer.BadParameter."""
     from memsweep.run.launch_options import LaunchOptions
     from memsweep.spec.budget import UNLIMITED, Budget
+    from memsweep.spec.part import Part
 
     return LaunchOptions(
         limit=limit,
+        part=_parsed(Part.of, part, "--part") if part else None,
         members=members,
         workers=workers,
         device=device.value if device else None,

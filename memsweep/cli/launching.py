@@ -23,6 +23,7 @@ from memsweep.cli.arguments import (
     KeepStepsOption,
     LimitOption,
     MembersOption,
+    PartOption,
     PatienceOption,
     ResultsOption,
     RetryOption,
@@ -40,11 +41,15 @@ from memsweep.cli.arguments import (
     parsed_steps,
 )
 from memsweep.cli.printing import Format, duration, print_rows, say
+from memsweep.run.recovery.interruption import as_ctrl_c
 
 if TYPE_CHECKING:
     from memsweep.results.storage.store import Store
     from memsweep.run.launcher import Report
     from memsweep.run.preview import Preview
+
+COUNTS = ("wanted", "settled_before", "ran", "failed", "missing", "interrupted", "gained_steps")
+"""Columns of the row that a launch prints, after its sweeps."""
 
 
 def plan(
@@ -115,6 +120,7 @@ def _plan_row(launch: Preview) -> dict[str, Any]:
     }
 
 
+@as_ctrl_c()
 def launch(
     sweeps: SweepsArgument,
     results: ResultsOption = "results",
@@ -124,6 +130,7 @@ def launch(
     ] = None,
     members: MembersOption = None,
     limit: LimitOption = None,
+    part: PartOption = None,
     budget: BudgetOption = None,
     patience: PatienceOption = "10m",
     checkpoint: CheckpointOption = "30s",
@@ -156,24 +163,23 @@ def launch(
 
     loaded = load_all(sweeps, overrides)
     options = launch_options(
-        limit=limit, members=members, workers=workers, device=device, compiling=compiling, retry=retry, add=add,
-        changed=changed, keep=keep, keep_steps=keep_steps, budget=budget, patience=patience, checkpoint=checkpoint,
-        tracking_uri=tracking_uri,
+        limit=limit, part=part, members=members, workers=workers, device=device, compiling=compiling, retry=retry,
+        add=add, changed=changed, keep=keep, keep_steps=keep_steps, budget=budget, patience=patience,
+        checkpoint=checkpoint, tracking_uri=tracking_uri,
     )  # fmt: skip
     if not address:
         _check_compiler(compiling)
     options = replace(options, address=address, yes=confirmed(loaded, yes))
-    store, title = Store(results, create=True), launcher.title(loaded)
+    title = launcher.title(loaded, options.part)
     try:
         with Progress(title) as progress:
-            report = launcher.launch(loaded, store, options, progress.update)
+            report = launcher.launch(loaded, Store(results, create=True), options, progress.update)
     except KeyboardInterrupt:  # no pack was in training
         say(f"{title}: interrupted. All trials that ended are stored; launch again to continue.")
         sys.exit(INTERRUPTED)
     say(str(report))
     if output:
-        names = ("wanted", "settled_before", "ran", "failed", "missing", "interrupted")
-        print_rows([{"sweeps": report.title, **{name: getattr(report, name) for name in names}}], output)
+        print_rows([{"sweeps": report.title, **{name: getattr(report, name) for name in COUNTS}}], output)
     sys.exit(_exit_code(report, has_budget=bool(budget)))
 
 
@@ -190,70 +196,6 @@ def _exit_code(report: Report, *, has_budget: bool) -> int:
     if report.unfinished and not has_budget:
         return INTERRUPTED if report.interrupted else SOME_FAILED
     return SOME_FAILED if report.failed else DONE
-
-
-def submit(
-    sweeps: SweepsArgument,
-    address: Annotated[str, typer.Option(metavar="http://HEAD:8265", help="Address of a running cluster's dashboard.")],
-    results: ResultsOption = "results",
-    overrides: SetOption = None,
-    members: MembersOption = None,
-    limit: LimitOption = None,
-    budget: BudgetOption = None,
-    patience: PatienceOption = "10m",
-    checkpoint: CheckpointOption = "30s",
-    workers: WorkersOption = None,
-    device: DeviceOption = None,
-    compiling: CompileOption = Compile.AUTO,
-    retry: RetryOption = False,
-    yes: YesOption = False,
-    add: AddOption = False,
-    changed: ChangedOption = None,
-    keep: KeepOption = Keep.NOTHING,
-    keep_steps: KeepStepsOption = None,
-    tracking_uri: TrackingOption = None,
-    follow: Annotated[bool, typer.Option(help="Show the job's log; Ctrl-C does not stop the job.")] = True,
-) -> None:
-    """Run a launch as a job on a running Ray cluster, with the files of the current folder.
-
-    The job does not need this terminal. All machines must be able to access the results. Exit code 1 if the job fails.
-
-    Example: memsweep submit generalization --address http://127.0.0.1:8265 --results s3://bucket/results --device cuda
-    """
-    from memsweep.run import jobs
-
-    _check_tracking(tracking_uri)
-    options = launch_options(
-        limit=limit, members=members, workers=workers, device=device, compiling=compiling, retry=retry, add=add,
-        changed=changed, keep=keep, keep_steps=keep_steps, budget=budget, patience=patience, checkpoint=checkpoint,
-        tracking_uri=tracking_uri,
-    )  # fmt: skip
-    options = replace(options, yes=confirmed(load_all(sweeps, overrides), yes))
-    job = jobs.submit(sweeps, address, results, options, say, overrides=overrides or ())
-    print(job.name, flush=True)
-    say(f"{job.name} runs on {address}. To follow or stop it: {job.commands}")
-    if not follow:
-        return
-    try:
-        succeeds = job.follow(lambda text: print(text, end="", file=sys.stderr, flush=True))
-    except KeyboardInterrupt:
-        say(f"\n{job.name} still runs. To follow or stop it: {job.commands}")
-        return
-    sys.exit(DONE if succeeds else SOME_FAILED)
-
-
-def _check_tracking(uri: str | None) -> None:
-    """Raises typer.BadParameter for a password in MLflow's URI, TrackingError for an invalid URI."""
-    from memsweep.results.mlflow.background import NO_TRACKING, checked, shown
-
-    if uri and shown(uri) != uri:
-        raise typer.BadParameter(
-            "holds a password, which everyone who reads the job's command would see. "
-            "Set MLFLOW_TRACKING_URI on the cluster instead.",
-            param_hint="--tracking-uri",
-        )
-    if uri and uri != NO_TRACKING:
-        checked(uri)
 
 
 def missing(

@@ -10,9 +10,10 @@ import signal
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 # the tables and our progress output replace Tune's log files, state files and console output
 os.environ |= {"TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1", "TUNE_GLOBAL_CHECKPOINT_S": "3600", "RAY_AIR_NEW_OUTPUT": "0"}
@@ -25,13 +26,18 @@ if not IS_RAY_IMPORTED:
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("RAY_prestart_worker_first_driver", "0")  # Tune starts its workers itself and uses no others
 
+import psutil
 import ray
 
 from memsweep.run.jobs import ClusterError
+from memsweep.run.recovery import interruption
 from memsweep.run.recovery.watchdog import no_orphans
 from memsweep.spec import processors
 
 HEALTH_SECONDS = 2.0
+RAY_FOLDER = os.path.dirname(ray.__file__)
+OBJECTS_SHARE, LEAST_OBJECTS_BYTES = 0.1, 80 << 20
+"""Share of a job's memory for Ray's object store, which holds only small messages here; the least that Ray takes."""
 SOCKET_BYTES = 103 if sys.platform == "darwin" else 107
 """Longest path of a socket."""
 SOCKET = "/session_2026-01-01_00-00-00_000000_4194304/sockets/plasma_store.99"
@@ -83,12 +89,16 @@ def cluster(address: str | None = None) -> Iterator[Health]:
             )  # deleted after the processes that write to it have ended
             started.enter_context(no_orphans())
             _ensure_token()
-            # "local", because a bare ray.init() might join another user's cluster
-            ray.init(
-                address="local", num_cpus=processors.allotted(), include_dashboard=False, _temp_dir=folder, **quiet
-            )
+            started.callback(_shut_down)
+            with interruption.blocked():  # Ray's processes must survive a signal to all of a job
+                # "local", because a bare ray.init() might join another user's cluster
+                ray.init(address="local", include_dashboard=False, _temp_dir=folder, **allotted(), **quiet)
+                interruption.arm()
         else:
-            ray.init(address=address, **quiet)
+            started.callback(ray.shutdown)
+            with interruption.blocked():  # else Ray's own handler could end this process
+                _join(address, quiet)
+                interruption.arm()
         health = Health()
         watcher = threading.Thread(target=health.watch, daemon=True)
         watcher.start()
@@ -97,7 +107,40 @@ def cluster(address: str | None = None) -> Iterator[Health]:
         finally:
             health.end()
             watcher.join()
-            ray.shutdown()
+
+
+def _join(address: str, options: Mapping[str, Any]) -> None:
+    """Connects to a running cluster.  Raises ClusterError where the tokens differ."""
+    try:
+        ray.init(address=address, **options)
+    except ray.exceptions.AuthenticationError as error:
+        raise ClusterError(
+            f"--address {address}: this process and the cluster differ in their tokens. Set the cluster's token in "
+            "RAY_AUTH_TOKEN, or in the file that RAY_AUTH_TOKEN_PATH names; for a cluster without tokens, set "
+            "RAY_AUTH_MODE=disabled."
+        ) from error
+
+
+def _shut_down() -> None:
+    """Ends a local cluster: its processes ignore SIGTERM, for which Ray would wait a second each."""
+    for process in psutil.Process().children():
+        with suppress(psutil.Error):
+            if process.name() not in ("gcs_server", "raylet") and any(RAY_FOLDER in word for word in process.cmdline()):
+                process.kill()
+    ray.shutdown()
+
+
+def allotted() -> dict[str, int]:
+    """Returns the options of `ray.init` for what this process may use; by default Ray takes the whole machine.
+
+    GPUs are left out: Ray reads CUDA_VISIBLE_DEVICES itself.
+    """
+    options = {"num_cpus": processors.allotted()}
+    memory = processors.memory()
+    if memory < processors.installed_memory():
+        objects = max(LEAST_OBJECTS_BYTES, int(OBJECTS_SHARE * memory))
+        options |= {"object_store_memory": objects, "_memory": max(memory - objects, 1)}
+    return options
 
 
 def _ensure_token() -> None:

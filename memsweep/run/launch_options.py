@@ -11,6 +11,7 @@ from memsweep.run.rounds.launch_code import CHANGED
 from memsweep.spec.budget import UNLIMITED, Budget
 from memsweep.spec.config import ConfigError
 from memsweep.spec.options import NOTHING
+from memsweep.spec.part import Part
 from memsweep.spec.sweep import Sweep, keep_problems
 
 DEVICES = ("cpu", "cuda")
@@ -36,6 +37,7 @@ class LaunchOptions:
     patience_seconds: float = PATIENCE_SECONDS  # without progress, after which a worker is ended
     checkpoint_seconds: float = CHECKPOINT_SECONDS  # between two checkpoints of a pack
     tracking_uri: str | None = None  # None: MLFLOW_TRACKING_URI, else a database in the folder; "none": no MLflow
+    part: Part | None = None  # of the trials that run; all stay wanted
 
     def __post_init__(self) -> None:
         if self.device is not None and self.device not in DEVICES:
@@ -56,6 +58,7 @@ class LaunchOptions:
             "--address": self.address,
             "--workers": self.workers,
             "--members": self.members,
+            "--part": self.part,
             "--limit": self.limit,
             "--device": self.device,
             "--changed": self.changed,

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -17,6 +19,7 @@ from memsweep.run.launch_options import LaunchOptions
 from memsweep.run.packing import Pack, Tally
 from memsweep.run.policy import execution_plan, protocols
 from memsweep.run.recovery.hang_guard import forget
+from memsweep.run.recovery.interruption import as_ctrl_c
 from memsweep.run.rounds.definition import records_before
 from memsweep.run.rounds.launch_code import LaunchCode
 from memsweep.run.rounds.replay import Replay
@@ -24,6 +27,7 @@ from memsweep.run.rounds.rounds import Due, Rounds
 from memsweep.run.supervisor import PackSupervisor
 from memsweep.run.worker import provenance, sources
 from memsweep.spec.config import TrialConfig
+from memsweep.spec.part import Part
 from memsweep.spec.sweep import Sweep, SweepError, check_size
 
 DEFAULTS = LaunchOptions()
@@ -39,7 +43,7 @@ class Report:
     results: str  # the folder
     wanted: int
     settled_before: int
-    ran: int  # trials that this launch wrote, whatever their status
+    ran: int  # of the wanted, trials that ended during this launch, whatever their status
     failed: int  # of the wanted, now or before, ended by an error
     missing: int  # of the wanted, left for the next launch
     interrupted: bool
@@ -48,6 +52,7 @@ class Report:
     causes: Mapping[str, int] = field(default_factory=dict)  # of failures, with advice -> trials, the most first
     saved: tuple[int, int, int] = (0, 0, 0)  # of the missing: trials that checkpoints hold, their steps, those of all
     unfinished: int = 0  # of the missing, those within the limit of this launch
+    gained_steps: int = 0  # by this launch: budgets of ended trials, and steps in checkpoints
 
     def __str__(self) -> str:
         done = self.wanted - self.failed - self.missing
@@ -90,7 +95,9 @@ def launch(
     Raises SweepError for data that can't be loaded or has changed, StoreError where another launch locks the folder or
     stored rows can't be read back, TrackingError for an unusable tracking URI.
     """
-    background.tracking_uri(options.tracking_uri, store.results)  # raises for an invalid URI before anything starts
+    uri = background.tracking_uri(
+        options.tracking_uri, store.results
+    )  # raises for an invalid URI before anything starts
     sweeps = options.keeping([sweeps] if isinstance(sweeps, Sweep) else sweeps)
     if len({sweep.name for sweep in sweeps}) < len(sweeps):
         raise SweepError([f"{title(sweeps)}: the sweeps of one launch must have different names."])
@@ -98,43 +105,63 @@ def launch(
         check_size(sweeps)
     tasks.forget()  # data and code that this process has cached may have changed
     provenance.forget()
-    with store.lock("launch"):
-        code = LaunchCode(store, options.changed)
-        store = store.accepting(code.accepted)
-        rounds, remarks = _rounds(sweeps, store, options, code, data)
-        missing, before = rounds.missing, plan.work(rounds.trials, store)
+    with as_ctrl_c():
+        with store.lock("launch", part=options.part):
+            report = _launch(sweeps, store, options, watch, data)
+        if report.tracking and uri and background.ends_with_job():
+            report = replace(report, tracking=_filled(store, uri, report))
+    return report
+
+
+def _launch(
+    sweeps: Sequence[Sweep],
+    store: Store,
+    options: LaunchOptions,
+    watch: Callable[[int, int, Tally], None],
+    data: Mapping[str, Any] | None,
+) -> Report:
+    """Launches with the folder's lock held; see `launch`."""
+    code = LaunchCode(store, options.changed)
+    store = store.accepting(code.accepted)
+    rounds, remarks = _rounds(sweeps, store, options, code, data)
+    missing, before = rounds.missing, plan.work(rounds.trials, store, retry=options.retry)
+    steps_before, ends_before = _steps(before, store), _ends(store) if missing else set()
+    with _alone(store, "wanted", options):  # parts that start together want the same trials
         rounds.note()  # after what was settled before: it settles trials that a search has given up
-        remarks += _first_remarks(rounds, code, store)
-        settled_before = len(rounds.ids_within_limit.intersection(trial.trial_id for trial in before.settled))
+    remarks += _first_remarks(rounds, code, store)
+    settled_before = len(rounds.ids_within_limit.intersection(trial.trial_id for trial in before.settled))
 
-        def show(tally: Tally) -> None:
-            watch(settled_before, len(rounds.ids_within_limit), tally)
+    def show(tally: Tally) -> None:
+        watch(settled_before, len(rounds.ids_within_limit), tally)
 
-        show(Tally())
-        ran, interrupted, tracking = 0, False, None
-        if missing:
-            tracking = _follow(store, options.tracking_uri)  # before the watchdog marks the processes of the launch
-            launch_record.write(sweeps, code, store)
-            ran, interrupted = _run(rounds, store, options, show, remarks, code)
-        rounds.advance()
-        after = plan.work(rounds.trials, store)
-        _tidy(after.missing, store)
+    show(Tally())
+    interrupted, tracking = False, None
+    if missing:
+        tracking = _follow(store, options.tracking_uri)  # before the watchdog marks the processes of the launch
+        launch_record.write(sweeps, code, store)
+        interrupted = _run(rounds, store, options, show, remarks, code)
+    rounds.advance()
+    after = plan.work(rounds.trials, store)
+    _tidy(rounds, after.missing, store)
+    with _alone(store, "programs", options):
         remarks += [*rounds.progress(), *(execution_plan.update(rounds.trials, store) if missing else ())]
-        return Report(
-            title(sweeps),
-            str(store.results),
-            len(after.wanted),
-            len(before.settled),
-            ran,
-            len(after.failed),
-            len(after.missing),
-            interrupted,
-            tuple(dict.fromkeys(remarks)),
-            tracking,
-            _causes(after.failed, store),
-            _saved(after.missing, store),
-            len(rounds.ids_within_limit.intersection(trial.trial_id for trial in after.missing)),
-        )
+    ended_now = {trial_id for trial_id, _ in _ends(store) - ends_before} if missing else set()
+    return Report(
+        title(sweeps, options.part),
+        str(store.results),
+        len(after.wanted),
+        len(before.settled),
+        len(ended_now.intersection(trial.trial_id for trial in rounds.trials)),
+        len(after.failed),
+        len(after.missing),
+        interrupted,
+        tuple(dict.fromkeys(remarks)),
+        tracking,
+        _causes(after.failed, store),
+        _saved(after.missing, store),
+        len(rounds.ids_within_limit.intersection(trial.trial_id for trial in after.missing)),
+        _steps(after, store) - steps_before,
+    )
 
 
 def _rounds(
@@ -148,7 +175,10 @@ def _rounds(
     for sweep in sweeps if options.add else ():
         code.request_stored(sweep.name)
     code.check()
-    rounds = Rounds(replays, store, options.budget, options.retry, limit=options.limit, add=options.add, code=code)
+    rounds = Rounds(
+        replays, store, options.budget, options.retry,
+        limit=options.limit, add=options.add, code=code, part=options.part,
+    )  # fmt: skip
     remarks = plan.check(rounds.missing, [sweep.search for sweep in sweeps if sweep.search])
     if changes := sources.changed(rounds.trials, store):
         raise SweepError(changes)
@@ -160,7 +190,7 @@ def _first_remarks(rounds: Rounds, code: LaunchCode, store: Store) -> list[str]:
     missing = rounds.missing
     remarks = [remark for replay in rounds.replays for remark in replay.remarks]
     remarks += [*code.remarks(), *filter(None, [protocols.remark(missing, store)])]
-    return [*remarks, *_tidy(missing, store), *tasks.remarks(missing)]
+    return [*remarks, *_tidy(rounds, missing, store), *tasks.remarks(missing)]
 
 
 def _run(
@@ -170,8 +200,8 @@ def _run(
     show: Callable[[Tally], None],
     remarks: list[str],
     code: LaunchCode,
-) -> tuple[int, bool]:
-    """Trains all rounds on a cluster; returns the number of trials written, and whether training was interrupted.
+) -> bool:
+    """Trains all rounds on a cluster; returns whether training was interrupted.
 
     remarks: messages are appended.
     """
@@ -188,21 +218,22 @@ def _run(
         def packs(due: Sequence[Due], *, later: bool = False) -> list[Pack]:
             calibrate = partial(ray_tasks.calibrate, patience_seconds=options.patience_seconds, beside=later)
             trials = [trial for part in due for trial in part.trials]
-            programs = execution_plan.choose(
-                trials, store, device, workers, compiling=options.compiling, calibrate=calibrate
-            )
-            execution_plan.note(store, programs)
+            with _alone(store, "programs", options):
+                programs = execution_plan.choose(
+                    trials, store, device, workers, compiling=options.compiling, calibrate=calibrate
+                )
+                execution_plan.note(store, programs)
             remarks.extend(execution_plan.remarks(programs))
             planned = partial(plan.packs, workers=workers, members=options.members, chosen=programs)
             going_on = continuation.of_packs(_packs(due, store, code, planned), store, device)
             remarks.extend(going_on.remarks)
             return going_on.packs
 
-        supervisor = PackSupervisor(store, show, lambda: packs(rounds.next(), later=True))
+        supervisor = PackSupervisor(store, show, lambda: packs(rounds.next(), later=True), options.part)
         outcome = ray_tune.run(packs(rounds.due), store, device, workers, options.budget.seconds, limits, supervisor)
     if health.is_lost:
         remarks.append("Ray's raylet on this machine has ended. Launch again to finish the rest.")
-    return outcome.tally.settled, outcome.interrupted
+    return outcome.interrupted
 
 
 def _packs(due: Sequence[Due], store: Store, code: LaunchCode, planned: Callable[..., list[Pack]]) -> list[Pack]:
@@ -217,9 +248,15 @@ def _packs(due: Sequence[Due], store: Store, code: LaunchCode, planned: Callable
     return [replace(pack, sources=sources.of(pack.trials), code=code.expected(pack.trials)) for pack in packs]
 
 
-def title(sweeps: Sequence[Sweep]) -> str:
-    """Returns the names of the sweeps, or their number if there are many."""
-    return ", ".join(sweep.name for sweep in sweeps) if len(sweeps) <= NAMED else f"{len(sweeps)} sweeps"
+def _alone(store: Store, name: str, options: LaunchOptions) -> AbstractContextManager[None]:
+    """Returns a context that one part at a time enters; a whole launch is alone in the folder."""
+    return store.lock(name, math.inf) if options.part else nullcontext()
+
+
+def title(sweeps: Sequence[Sweep], part: Part | None = None) -> str:
+    """Returns the names of the sweeps, or their number if there are many, and the part of a launch."""
+    names = ", ".join(sweep.name for sweep in sweeps) if len(sweeps) <= NAMED else f"{len(sweeps)} sweeps"
+    return f"{names}, part {part}" if part else names
 
 
 def _causes(failed: Sequence[TrialConfig], store: Store) -> dict[str, int]:
@@ -231,6 +268,18 @@ def _causes(failed: Sequence[TrialConfig], store: Store) -> dict[str, int]:
     return dict(counts.most_common())
 
 
+def _ends(store: Store) -> set[tuple[str, str]]:
+    """Returns (trial_id, attempt_id) of all stored trials that have ended."""
+    columns = store.trials(["trial_id", "attempt_id", "status"]).to_pydict()
+    rows = zip(columns["trial_id"], columns["attempt_id"], columns["status"], strict=True)
+    return {(trial_id, attempt_id) for trial_id, attempt_id, status in rows if not trial_state.is_paused(status)}
+
+
+def _steps(work: plan.Work, store: Store) -> int:
+    """Returns the budgets of the trials that have ended, plus the steps that checkpoints hold of the others."""
+    return sum(trial.budget for trial in (*work.settled, *work.failed)) + _saved(work.missing, store)[1]
+
+
 def _saved(missing: Sequence[TrialConfig], store: Store) -> tuple[int, int, int]:
     """Returns the number of these trials in checkpoints, their steps there, and the steps of all these trials."""
     steps = checkpoints.steps(store)
@@ -238,20 +287,23 @@ def _saved(missing: Sequence[TrialConfig], store: Store) -> tuple[int, int, int]
     return len(saved), sum(saved), sum(trial.budget for trial in missing)
 
 
-def _tidy(missing: Sequence[TrialConfig], store: Store) -> list[str]:
+def _tidy(rounds: Rounds, missing: Sequence[TrialConfig], store: Store) -> list[str]:
     """Deletes useless checkpoints and rows of `live` that dead workers left; returns messages on damaged checkpoints.
 
-    Checkpoints of trials that never ended are kept.
+    Checkpoints of trials that never ended are kept. A part deletes only those of its trials, because other parts write.
     """
-    forget(store.results)
-    remarks = checkpoints.remove_damaged(store)
+    remarks = list[str]()
+    if not rounds.part:
+        forget(store.results)
+        remarks = checkpoints.remove_damaged(store)
     columns = store.trials(["trial_id", "status"]).to_pydict()
     rows = zip(columns["trial_id"], columns["status"], strict=True)
     ended = {trial_id for trial_id, status in rows if not trial_state.is_paused(status)}
     left = {trial_id for trial_id in checkpoints.steps(store) if trial_id not in ended}
     to_run = {trial.trial_id for trial in missing}
-    checkpoints.tidy(store, left | to_run)
-    live.delete(store, ended | to_run)
+    only = {trial.trial_id for trial in rounds.trials} if rounds.part else None
+    checkpoints.tidy(store, left | to_run, only)
+    live.delete(store, ended | to_run if only is None else (ended | to_run) & only)
     return remarks
 
 
@@ -268,3 +320,18 @@ def _follow(store: Store, given: str | None) -> str | None:
         f"MLflow at {where} is filled in the background; "
         f"memsweep track{options} waits for it, memsweep ui{options} shows it"
     )
+
+
+def _filled(store: Store, uri: str, report: Report) -> str:
+    """Fills MLflow before the end of a batch job, which ends the process in the background; returns a message on it.
+
+    After an interruption, little time may be left; and a launch of another part fills MLflow when it ends.
+    """
+    where, command = f"MLflow at {background.shown(uri)}", f"memsweep track --results {store.results}"
+    if report.interrupted or store.is_locked("launch"):
+        return f"{where} may lack trials; {command} fills it"
+    try:
+        failure = background.fill(store, uri)
+    except KeyboardInterrupt:
+        failure = "interrupted"
+    return f"{where} lacks trials: {failure}. Fill it later with {command}" if failure else f"{where} holds all trials"

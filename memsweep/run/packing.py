@@ -15,6 +15,7 @@ from memsweep.data.texts import DataError
 from memsweep.spec import member_names
 from memsweep.spec.config import TrialConfig
 from memsweep.spec.fields.groups import Model
+from memsweep.spec.part import Part
 
 WAVES = 4
 """Trials that a slot serves one after another, where a stopping rule lets members leave early."""
@@ -136,6 +137,18 @@ def by_program(trials: Iterable[TrialConfig]) -> dict[str, list[TrialConfig]]:
     for trial in trials:
         programs.setdefault(program_name(trial), []).append(trial)
     return programs
+
+
+def share(trials: Iterable[TrialConfig], part: Part) -> set[str]:
+    """Returns the ids of the trials of this part: of each program, a contiguous share in their order.
+
+    trials: all of the launch, settled or not, so that the parts stay the same however often they are launched.
+    """
+    trial_ids: set[str] = set()
+    for number, group in enumerate(by_program(trials).values()):
+        first, end = part.bounds(len(group), number)
+        trial_ids |= {trial.trial_id for trial in group[first:end]}
+    return trial_ids
 
 
 def describe(trial: TrialConfig) -> str:

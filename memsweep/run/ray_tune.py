@@ -8,7 +8,9 @@ from __future__ import annotations
 import os
 import platform
 import shutil
+import signal
 import tempfile
+import threading
 import time
 from collections import Counter
 from collections.abc import Generator, Iterator, Sequence
@@ -27,6 +29,7 @@ from ray.tune.search import Searcher
 from memsweep.results.storage.store import Store, StoreError
 from memsweep.run.packing import PHASES, STARTING, Pack, Tally
 from memsweep.run.progress_note import PackAtWork, ProgressNote
+from memsweep.run.recovery import interruption
 from memsweep.run.recovery.hang_guard import HangGuard
 from memsweep.run.recovery.retries import DEATHS, Turn, after_death, made_progress
 from memsweep.run.supervisor import PackSupervisor
@@ -67,6 +70,7 @@ class PackTrainable(tune.Trainable):  # type: ignore[misc]  # Ray is not type-ch
         import torch  # slow to import, and needed on workers only
 
         torch.set_num_threads(1)
+        interruption.survive()  # the driver stops workers, which then store and save
         self._begin(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
@@ -237,6 +241,28 @@ class PackQueue(Searcher):  # type: ignore[misc]
         """Does nothing: the remaining work is read from the tables."""
 
 
+class Signals(tune.Callback):  # type: ignore[misc]
+    """Makes signals act as in the rest of the launch: Tune has a handler of its own for SIGUSR1."""
+
+    def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
+        """Sets the handlers of the launch again, before the first step."""
+        if iteration == 0:
+            interruption.arm()
+
+
+@contextmanager
+def _handlers_restored() -> Iterator[None]:
+    """Restores the handlers of signals that Tune leaves behind."""
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, before)
+            interruption.arm()
+
+
+@_handlers_restored()
 def run(
     packs: list[Pack],
     store: Store,
@@ -277,6 +303,7 @@ def run(
                 storage_path=scratch,
                 name="packs",
                 verbose=0,
+                callbacks=[Signals()],
                 checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
             ),
         ).fit()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 
 from memsweep.results import trial_state
 from memsweep.results.storage.store import Store
@@ -11,18 +12,22 @@ from memsweep.run import checkpoints, plan
 from memsweep.run.packing import Pack, Tally
 from memsweep.run.recovery.hang_guard import LastWords
 from memsweep.run.worker.writer import PackWriter
+from memsweep.spec.part import Part
 from memsweep.spec.schema import Status, reproduction
 
 
 class PackSupervisor:
     """The callbacks of `ray_tune.PackQueue` into its launch."""
 
-    def __init__(self, store: Store, watch: Callable[[Tally], None], more: Callable[[], list[Pack]]):
+    def __init__(
+        self, store: Store, watch: Callable[[Tally], None], more: Callable[[], list[Pack]], part: Part | None = None
+    ):
         self.store = store
         self.watch = watch
         self.more = more
-        self.note_running = store.note_running
-        self.note_progress = store.note_progress
+        self.note_running = partial(store.note_running, part=part)
+        # parts would overwrite each other's note
+        self.note_progress = (lambda note: None) if part else store.note_progress
         self._ended_before = set(_ends(store).items())
 
     def remaining(self, pack: Pack) -> Pack | None:

@@ -1,8 +1,9 @@
-"""Processors and memory that this process may use on a shared machine.
+"""Processors, memory and GPUs that this process may use on a shared machine.
 
-The installed processors are only an upper bound: a launch that takes all of them slows itself and other users down. The
-count is the minimum over the CPU affinity, the quotas of the control groups (containers, systemd, batch systems) and
-SLURM's environment variables.
+What is installed is only an upper bound: a launch that takes all of it slows itself and other users down. Processors
+are the minimum over the CPU affinity, the quotas of the control groups (containers, systemd, batch systems) and SLURM's
+environment variables; memory is the minimum over the control groups and SLURM's variables; GPUs are those that
+CUDA_VISIBLE_DEVICES lists.
 """
 
 from __future__ import annotations
@@ -14,6 +15,10 @@ from contextlib import suppress
 from pathlib import Path, PurePosixPath
 
 SLURM = ("SLURM_CPUS_PER_TASK", "SLURM_CPUS_ON_NODE")
+SLURM_MEMORY = ("SLURM_MEM_PER_NODE", "SLURM_MEM_PER_CPU")
+"""Variables in MiB; 0: all memory of the node. SLURM sets one of them where a job has a limit."""
+GPUS = "CUDA_VISIBLE_DEVICES"
+DRIVER = Path("/proc/driver/nvidia/gpus")
 PROC = Path("/proc/self")
 
 
@@ -28,9 +33,40 @@ def installed() -> int:
     return os.cpu_count() or 1
 
 
+def memory() -> int:
+    """Returns the bytes of memory that this process may use, with all that runs beside it in its job or container."""
+    return int(min([installed_memory(), *_slurm_memory(), *map(_memory_limit, _groups("memory"))]))
+
+
+def installed_memory() -> int:
+    """Returns the bytes of memory of the machine."""
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
 def memory_left() -> float:
-    """Returns the bytes that the control groups of this process still allow; infinite if they set no limit."""
-    return min(map(_memory_left, _groups("memory")), default=float("inf"))
+    """Returns the bytes that the control groups still allow, at most SLURM's limit; infinite if there is no limit."""
+    return min([*_slurm_memory(), *map(_memory_left, _groups("memory"))], default=float("inf"))
+
+
+def gpus() -> int | None:
+    """Returns how many GPUs CUDA_VISIBLE_DEVICES lists, up to the first invalid entry; None: the variable is not set.
+
+    CUDA, torch and Ray read the variable themselves, so this count is only shown.
+    """
+    text = os.environ.get(GPUS)
+    if text is None:
+        return None
+    count = 0
+    for entry in filter(None, text.split(",")):
+        if not re.match(r"\s*(\d|GPU-|MIG-)", entry):  # -1, NoDevFiles
+            break
+        count += 1
+    return count
+
+
+def installed_gpus() -> int:
+    """Returns the number of NVIDIA GPUs of the machine, as its driver lists them."""
+    return len(list(DRIVER.iterdir())) if DRIVER.is_dir() else 0
 
 
 def _affinity() -> Iterator[int]:
@@ -45,6 +81,14 @@ def _slurm() -> Iterator[int]:
             yield int(text)
 
 
+def _slurm_memory() -> Iterator[int]:
+    for name in SLURM_MEMORY:
+        text = os.environ.get(name, "")
+        if text.isdecimal() and int(text):
+            share = max(_slurm(), default=allotted()) if name == "SLURM_MEM_PER_CPU" else 1
+            yield int(text) * share << 20
+
+
 def _quota(group: Path) -> float:
     """Returns how many processors this control group may keep busy; infinite without a quota."""
     with suppress(OSError, ValueError):
@@ -56,12 +100,24 @@ def _quota(group: Path) -> float:
     return float("inf")
 
 
+_MEMORY_FILES = (
+    ("memory.max", "memory.current", "inactive_file"),
+    ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+)
+"""Of each version of control groups: files of the limit and of the usage, and the line of cached files."""
+
+
+def _memory_limit(group: Path) -> float:
+    """Returns the bytes that this control group may use; infinite without a limit."""
+    for limit, _, _ in _MEMORY_FILES:
+        with suppress(OSError, ValueError):  # files of the other cgroup version, or "max"
+            return int((group / limit).read_text())
+    return float("inf")
+
+
 def _memory_left(group: Path) -> float:
     """Returns the bytes that this control group still allows; cached files that the system may drop are not in use."""
-    for limit, usage, dropped in (
-        ("memory.max", "memory.current", "inactive_file"),
-        ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
-    ):
+    for limit, usage, dropped in _MEMORY_FILES:
         with suppress(OSError, ValueError):  # files of the other cgroup version, or "max"
             lines = (group / "memory.stat").read_text().splitlines()
             cache = sum(int(line.split()[1]) for line in lines if line.startswith(f"{dropped} "))

@@ -17,12 +17,13 @@ from memsweep.check.inspection import damaged
 from memsweep.results import forgetting, kept_files, networks, notes
 from memsweep.results.compaction import compact
 from memsweep.results.export import export
-from memsweep.results.storage import locks
+from memsweep.results.storage import launch_lock, locks
 from memsweep.results.storage.location import location
 from memsweep.results.storage.store import LockedError, Store, StoreError
 from memsweep.run import continuation
 from memsweep.run.packing import Pack
 from memsweep.run.worker.execution import run_pack
+from memsweep.spec.part import Part
 from memsweep.spec.schema import SCHEMAS
 from memsweep.spec.sweep import Sweep
 from tests.cases import ended, step
@@ -135,6 +136,19 @@ def test_of_several_at_the_same_moment_one_holds_a_lock_at_a_time(store):
     said = [other.communicate()[0].split() for other in others]
     assert sum(words[:1] == ["held"] for words in said) >= 1
     assert all(words in (["held", "let", "go"], ["refused"]) for words in said)
+
+
+def test_parts_hold_a_store_together_and_exclude_other_launches(store, monkeypatch):
+    monkeypatch.setattr(launch_lock, "WAIT_SECONDS", 0.0)
+    with store.lock(part=Part(1, 4)), store.lock(part=Part(3, 4)):
+        store.note_running(["a"], Part(1, 4))
+        assert store.is_locked() and store.running() == {"a"}
+        for other in (None, Part(1, 3)):
+            with pytest.raises(LockedError, match=r"part ./4, process \d+ on "), store.lock(part=other):
+                pass
+    assert not store.is_locked() and store.running() == set()
+    with store.lock(), pytest.raises(LockedError, match=r"memsweep launch \(process"), store.lock(part=Part(1, 4)):
+        pass
 
 
 def test_a_lock_of_a_dead_machine_is_free_after_a_while(store, monkeypatch):

@@ -123,6 +123,20 @@ def start(store: Store, uri: str) -> str | None:
     return None
 
 
+def ends_with_job() -> bool:
+    """Returns whether the process in the background would be ended early: SLURM ends all processes of a job."""
+    return "SLURM_JOB_ID" in os.environ
+
+
+def fill(store: Store, uri: str) -> str | None:
+    """Fills MLflow, and returns when it holds all trials; returns an error message, or None."""
+    track = [sys.executable, "-m", "memsweep", "track", "--results", str(store.results.resolve())]
+    ended = subprocess.run(
+        track, env={**os.environ, URI_VARIABLE: uri}, stdin=subprocess.DEVNULL, capture_output=True, text=True
+    )
+    return shown(ended.stderr).removeprefix("memsweep: ") or "unknown error" if ended.returncode else None
+
+
 def wait(store: Store) -> None:
     """Waits until a trial or the launch has ended, then takes the lowest priority, or until trials train for long."""
     live_since: float | None = None

@@ -58,6 +58,18 @@ def is_held(results: Location, name: str) -> bool:
     return False
 
 
+def holder(results: Location, name: str) -> str | None:
+    """Returns the name of the live process that holds the lock; None: it is free."""
+    if not is_held(results, name):
+        return None
+    with suppress(OSError):
+        if isinstance(results, Path):
+            return (results / f"{name}.lock").read_text().strip() or "unknown"
+        for claim in (results / f"{name}.lock").glob("*"):
+            return _holder(claim)
+    return "unknown"
+
+
 @contextmanager
 def _flock(results: Path, name: str, seconds: float) -> Iterator[None]:
     with _opened(results / f"{name}.lock") as file:

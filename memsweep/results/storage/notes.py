@@ -9,9 +9,10 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
-from memsweep.results.storage import locks
+from memsweep.results.storage import launch_lock, locks
 from memsweep.results.storage.location import Location
 from memsweep.results.storage.parts import StoreError, write_whole
+from memsweep.spec.part import Part
 
 RUNNING = "running.json"
 PROGRESS = "progress.json"
@@ -46,9 +47,10 @@ class Notes:
             raise StoreError(f"{path}: must hold hexadecimal digits. Delete it; memsweep track creates a new name.")
         return name
 
-    def note_running(self, trial_ids: Sequence[str]) -> None:
-        """Stores the ids of the trials that the current launch trains.  Raises StoreError."""
-        write_whole(self.results / RUNNING, json.dumps(list(trial_ids)).encode())
+    def note_running(self, trial_ids: Sequence[str], part: Part | None = None) -> None:
+        """Stores the ids of the trials that the current launch, or a part of it, trains.  Raises StoreError."""
+        path = self.results / RUNNING if part is None else launch_lock.running_path(self.results, part)
+        write_whole(path, json.dumps(list(trial_ids)).encode())
 
     def note_programs(self, plans: Mapping[str, Mapping[str, Any]]) -> None:
         """Adds program name -> execution plan to the stored plans.  Raises StoreError."""
@@ -111,9 +113,9 @@ class Notes:
             return {}
 
     def running(self) -> set[str]:
-        """Returns the ids of the trials that a live launch trains; empty if the file is unreadable."""
-        if not locks.is_held(self.results, "launch"):
-            return set()
+        """Returns the ids of the trials that a live launch or its parts train; an unreadable file counts as empty."""
+        if not locks.is_held(self.results, launch_lock.LAUNCH):
+            return launch_lock.running_trials(self.results)
         try:
             return set(map(str, json.loads((self.results / RUNNING).read_text())))
         except (OSError, ValueError, TypeError):

@@ -3,6 +3,7 @@
 results/<table>/<hash of the content>.parquet   one part, written by a worker or a launch
 results/tracking.json                           what MLflow holds, or why it can't be filled, see status.py
 results/<name>.lock                             held by the process that launches, or tracks, see locks.py
+results/locks/                                  the same of the parts of a launch, see launch_lock.py
 results/running.json                            trials in training; valid only while the lock is held
 results/progress.json                           steps, rate and packs of the launch that runs, see progress.py
 results/programs.json                           how programs are executed here, chosen at their first launch
@@ -33,7 +34,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from memsweep.results import trial_state
-from memsweep.results.storage import accepted, forgotten, locks, own_columns
+from memsweep.results.storage import accepted, forgotten, launch_lock, locks, own_columns
 from memsweep.results.storage.accepted import Accepted
 from memsweep.results.storage.location import Location, LocationError, ObjectPath, location
 from memsweep.results.storage.notes import Notes
@@ -53,6 +54,7 @@ from memsweep.results.storage.parts import (
 )
 from memsweep.results.storage.parts import StoreError as StoreError
 from memsweep.spec.config import RECORDED, recorded
+from memsweep.spec.part import Part
 from memsweep.spec.schema import SCHEMAS
 
 _Piece = TypeVar("_Piece")
@@ -264,15 +266,20 @@ class Store(Notes):
         return {trial: (status, recorded(*items)) for trial, status, *items in rows}
 
     @contextmanager
-    def lock(self, name: str = "launch", seconds: float = locks.LOCK_SECONDS) -> Iterator[None]:
+    def lock(
+        self, name: str = "launch", seconds: float = locks.LOCK_SECONDS, part: Part | None = None
+    ) -> Iterator[None]:
         """Holds a lock that one process holds at a time; freed when that process ends, even by a crash.
 
         name: launch, track or compact, after the verb that holds it.  seconds: how long to try.
+        part: of a launch; parts of one division hold its lock together.
         Raises LockedError; StoreError if the lock can't be created.
         """
         with ExitStack() as stack:
             try:
-                stack.enter_context(locks.hold(self.results, name, seconds))
+                is_launch = name == launch_lock.LAUNCH
+                lock = launch_lock.hold(self.results, part, seconds) if is_launch else None
+                stack.enter_context(lock or locks.hold(self.results, name, seconds))
             except locks.HeldError as error:
                 raise LockedError(
                     f"memsweep {name} ({error}) is writing to {self.results}: wait for it, or use another --results."
@@ -283,8 +290,8 @@ class Store(Notes):
             yield
 
     def is_locked(self, name: str = "launch") -> bool:
-        """Returns whether a live process holds the lock."""
-        return locks.is_held(self.results, name)
+        """Returns whether a live process holds the lock; `launch`: of a whole launch or of a part."""
+        return launch_lock.is_held(self.results) if name == launch_lock.LAUNCH else locks.is_held(self.results, name)
 
     def _attempts_in(self, path: Location) -> frozenset[str]:
         if path not in self._attempts:

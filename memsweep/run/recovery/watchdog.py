@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import os
 import secrets
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 import psutil
+
+from memsweep.run.recovery import interruption
 
 MARK = "MEMSWEEP_LAUNCH"
 """Environment variable that all processes of a launch inherit; unlike the parent id, it outlives the parent."""
@@ -24,7 +27,9 @@ def no_orphans() -> Iterator[None]:
     mark = secrets.token_hex(16)
     command = [sys.executable, "-m", "memsweep.run.recovery.watchdog", mark]
     # in a new session, so that Ctrl-C does not reach it; the pipe closes when this process is gone
-    with subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True) as watchdog:
+    with interruption.blocked(signal.SIGINT):  # which a batch system may send to all processes of a job
+        watchdog = subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)
+    with watchdog:
         os.environ |= {MARK: mark, "SPT_NOENV": "1"}  # SPT_NOENV: Ray's process titles keep the environment readable
         try:
             yield

@@ -7,11 +7,14 @@ from itertools import chain, islice
 from typing import NamedTuple
 
 from memsweep.results.storage.store import Store, StoreError
+from memsweep.run.packing import share
 from memsweep.run.rounds.definition import Definition
 from memsweep.run.rounds.launch_code import LaunchCode
 from memsweep.run.rounds.replay import Replay, give_up, recording, unfinished
 from memsweep.spec.budget import UNLIMITED, Budget
 from memsweep.spec.config import TrialConfig
+from memsweep.spec.part import Part
+from memsweep.spec.sweep import SweepError
 
 
 class Due(NamedTuple):
@@ -28,7 +31,8 @@ class Rounds:
     limit: most trials of each sweep that run; all trials are wanted.
     add: trials wanted by the sweeps' last launches stay wanted.
     code: of the launch, which decides the code whose stored results count.
-    due: trials of the current rounds to run now.  trials: every trial requested so far, once.
+    part: of the trials; None: all run.  Raises SweepError for a part of a search.
+    due: trials of the current rounds to run now.  trials: every trial of the part that was requested so far, once.
     ids_within_limit: of these trials.
     """
 
@@ -42,7 +46,16 @@ class Rounds:
         limit: int | None = None,
         add: bool = False,
         code: LaunchCode | None = None,
+        part: Part | None = None,
     ):
+        if part and (names := [replay.sweep.name for replay in replays if replay.sweep.search]):
+            raise SweepError(
+                [
+                    f"part {part}: {', '.join(names)} is a search, whose rounds need the results of all trials: launch "
+                    "it without --part. Parts are for grids."
+                ]
+            )
+        self.part = part
         self.replays = replays
         self.store = store
         self.limit = limit
@@ -95,8 +108,13 @@ class Rounds:
         return [f"{replay.sweep.name}: {replay.progress}" for replay in self.replays if replay.sweep.search]
 
     def _count(self) -> None:
-        self.trials = list(chain.from_iterable(each_once([list(replay.trials.values()) for replay in self.replays])))
-        self.ids_within_limit = set(chain.from_iterable(map(self._first, self.replays)))
+        trials = list(chain.from_iterable(each_once([list(replay.trials.values()) for replay in self.replays])))
+        if self.part:
+            mine = share(trials, self.part)
+            trials = [trial for trial in trials if trial.trial_id in mine]
+        self.trials = trials
+        first = set(chain.from_iterable(map(self._first, self.replays)))
+        self.ids_within_limit = first.intersection(trial.trial_id for trial in trials) if self.part else first
 
     def _find(self, retry: bool = False) -> list[Due]:
         rounds = [(a, a.round) for a in self.replays if a.round]
@@ -111,7 +129,7 @@ class Rounds:
         return islice(replay.trials, self.limit)
 
     def _within(self, replay: Replay, trials: Sequence[TrialConfig]) -> list[TrialConfig]:
-        first = set(self._first(replay))
+        first = self.ids_within_limit.intersection(self._first(replay))
         return [trial for trial in trials if trial.trial_id in first]
 
     def _affordable(self, due: Sequence[Due]) -> list[Due]:

@@ -1,0 +1,164 @@
+"""The verbs that hand a launch to the scheduler of a cluster: Ray's jobs, and SLURM."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from memsweep.cli import DONE, SOME_FAILED
+from memsweep.cli.arguments import (
+    AddOption,
+    BudgetOption,
+    ChangedOption,
+    CheckpointOption,
+    Compile,
+    CompileOption,
+    DeviceOption,
+    Keep,
+    KeepOption,
+    KeepStepsOption,
+    LimitOption,
+    MembersOption,
+    PatienceOption,
+    ResultsOption,
+    RetryOption,
+    SetOption,
+    SweepsArgument,
+    TrackingOption,
+    WorkersOption,
+    YesOption,
+    confirmed,
+    launch_options,
+    load_all,
+    parsed_seconds,
+)
+from memsweep.cli.printing import say
+
+
+def submit(
+    sweeps: SweepsArgument,
+    address: Annotated[str, typer.Option(metavar="http://HEAD:8265", help="Address of a running cluster's dashboard.")],
+    results: ResultsOption = "results",
+    overrides: SetOption = None,
+    members: MembersOption = None,
+    limit: LimitOption = None,
+    budget: BudgetOption = None,
+    patience: PatienceOption = "10m",
+    checkpoint: CheckpointOption = "30s",
+    workers: WorkersOption = None,
+    device: DeviceOption = None,
+    compiling: CompileOption = Compile.AUTO,
+    retry: RetryOption = False,
+    yes: YesOption = False,
+    add: AddOption = False,
+    changed: ChangedOption = None,
+    keep: KeepOption = Keep.NOTHING,
+    keep_steps: KeepStepsOption = None,
+    tracking_uri: TrackingOption = None,
+    follow: Annotated[bool, typer.Option(help="Show the job's log; Ctrl-C does not stop the job.")] = True,
+) -> None:
+    """Run a launch as a job on a running Ray cluster, with the files of the current folder.
+
+    The job does not need this terminal. All machines must be able to access the results. Exit code 1 if the job fails.
+
+    Example: memsweep submit generalization --address http://127.0.0.1:8265 --results s3://bucket/results --device cuda
+    """
+    from memsweep.run import jobs
+
+    _check_tracking(tracking_uri)
+    options = launch_options(
+        limit=limit, members=members, workers=workers, device=device, compiling=compiling, retry=retry, add=add,
+        changed=changed, keep=keep, keep_steps=keep_steps, budget=budget, patience=patience, checkpoint=checkpoint,
+        tracking_uri=tracking_uri,
+    )  # fmt: skip
+    options = replace(options, yes=confirmed(load_all(sweeps, overrides), yes))
+    job = jobs.submit(sweeps, address, results, options, say, overrides=overrides or ())
+    print(job.name, flush=True)
+    say(f"{job.name} runs on {address}. To follow or stop it: {job.commands}")
+    if not follow:
+        return
+    try:
+        succeeds = job.follow(lambda text: print(text, end="", file=sys.stderr, flush=True))
+    except KeyboardInterrupt:
+        say(f"\n{job.name} still runs. To follow or stop it: {job.commands}")
+        return
+    sys.exit(DONE if succeeds else SOME_FAILED)
+
+
+def _check_tracking(uri: str | None) -> None:
+    """Raises typer.BadParameter for a password in MLflow's URI, TrackingError for an invalid URI."""
+    from memsweep.results.mlflow.background import NO_TRACKING, checked, shown
+
+    if uri and shown(uri) != uri:
+        raise typer.BadParameter(
+            "holds a password, which everyone who reads the job's command would see. "
+            "Set MLFLOW_TRACKING_URI on the cluster instead.",
+            param_hint="--tracking-uri",
+        )
+    if uri and uri != NO_TRACKING:
+        checked(uri)
+
+
+def slurm(
+    sweeps: SweepsArgument,
+    results: ResultsOption = "results",
+    overrides: SetOption = None,
+    nodes: Annotated[int, typer.Option(min=1, help="Number of nodes of the job.")] = 1,
+    gpus_per_node: Annotated[int, typer.Option(min=0, help="GPUs of each node.")] = 0,
+    cpus_per_task: Annotated[int, typer.Option(min=1, help="Processors of each node.")] = 1,
+    mem: Annotated[str | None, typer.Option(metavar="16G", help="Memory of each node.")] = None,
+    time: Annotated[str | None, typer.Option(metavar="4:00:00", help="Time limit of the job.")] = None,
+    partition: Annotated[str | None, typer.Option(help="Partition of the cluster.")] = None,
+    account: Annotated[str | None, typer.Option(help="Account that pays.")] = None,
+    array: Annotated[int | None, typer.Option(min=2, metavar="K", help="Number of jobs that share the trials.")] = None,
+    grace: Annotated[str, typer.Option(metavar="2m", help="Time before the limit at which the launch ends.")] = "2m",
+    setup: Annotated[
+        Path | None, typer.Option(exists=True, dir_okay=False, help="File with shell lines to run before the launch.")
+    ] = None,
+    only_print: Annotated[bool, typer.Option("--print", help="Print the script; submit nothing.")] = False,
+    members: MembersOption = None,
+    limit: LimitOption = None,
+    patience: PatienceOption = "10m",
+    checkpoint: CheckpointOption = "30s",
+    workers: WorkersOption = None,
+    device: DeviceOption = None,
+    compiling: CompileOption = Compile.AUTO,
+    retry: RetryOption = False,
+    yes: YesOption = False,
+    add: AddOption = False,
+    changed: ChangedOption = None,
+    keep: KeepOption = Keep.NOTHING,
+    keep_steps: KeepStepsOption = None,
+    tracking_uri: TrackingOption = None,
+) -> None:
+    """Submit a launch as a job of SLURM, which queues itself again after its time limit until no trial is missing.
+
+    The script of the job and its log are in the folder slurm/ of the results.
+
+    Example: memsweep slurm generalization --cpus-per-task 8 --time 4:00:00 --print
+    """
+    from memsweep.run import slurm
+
+    _check_tracking(tracking_uri)
+    options = launch_options(
+        limit=limit, members=members, workers=workers, device=device, compiling=compiling, retry=retry, add=add,
+        changed=changed, keep=keep, keep_steps=keep_steps, patience=patience, checkpoint=checkpoint,
+        tracking_uri=tracking_uri,
+    )  # fmt: skip
+    lines, seconds = setup.read_text() if setup else "", parsed_seconds(grace, "--grace")
+    request = slurm.Request(nodes, cpus_per_task, gpus_per_node, mem, time, partition, account, array, seconds, lines)
+    loaded = load_all(sweeps, overrides)
+    slurm.check(loaded, request)
+    options = replace(options, yes=confirmed(loaded, yes))
+    text = slurm.script(sweeps, results, options, request, overrides or ())
+    if only_print:
+        print(text, end="")
+        return
+    job, path = slurm.submit(text, Path(sweeps[0]).stem, results)
+    print(job)
+    log = slurm.log(path, job)
+    say(f"Job {job} runs {path}. To follow or stop it: squeue --job {job}, tail -F {log}, scancel {job}")

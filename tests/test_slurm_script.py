@@ -1,0 +1,84 @@
+"""What `memsweep slurm` writes and refuses, without SLURM; tests/slurm runs the jobs."""
+
+import os
+import shlex
+import stat
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from memsweep.run import slurm
+from memsweep.spec.config import ConfigError
+from tests.commands import own_folder, refused, run, snapshot  # noqa: F401
+
+
+def directives(text):
+    lines = [line.removeprefix("#SBATCH --") for line in text.splitlines() if line.startswith("#SBATCH ")]
+    return dict(line.partition("=")[::2] for line in lines)
+
+
+def test_print_shows_a_script_and_writes_nothing(run, tmp_path):  # noqa: F811
+    (tmp_path / "setup.sh").write_text("module load python\n")
+    words = (
+        "smoke --set seeds=0:20 --nodes 3 --gpus-per-node 2 --cpus-per-task 4 --mem 16G --time 4:00:00 --partition p"
+    )
+    before = snapshot()
+    more = ("--account", "a", "--setup", "setup.sh", "--print", "--results", "my results")
+    code, text, _ = run("slurm", *words.split(), *more)
+    assert code == 0 and snapshot() == before
+    expected = {"nodes": "3", "ntasks-per-node": "1", "cpus-per-task": "4", "gpus-per-node": "2", "mem": "16G"}
+    expected |= {"time": "4:00:00", "partition": "p", "account": "a", "signal": "B:USR1@120", "requeue": ""}
+    assert directives(text).items() >= expected.items() and "array" not in directives(text)
+    assert "\nmodule load python\n" in text and "--workers $((SLURM_NNODES * 2))" in text
+    launch = next(line for line in text.splitlines() if "-m memsweep launch" in line)
+    assert f"--results {shlex.quote(f'{tmp_path}/my results')}" in launch and "--set seeds=0:20" in launch
+    assert subprocess.run(["bash", "-n"], input=text, text=True, check=False).returncode == 0
+
+
+def test_a_job_array_runs_parts_on_one_node_each(run):  # noqa: F811
+    _, text, _ = run("slurm", "smoke", "--array", 4, "--retry", "--print")
+    assert directives(text)["array"] == "1-4" and directives(text)["output"].endswith('slurm/%A_%a.log"')
+    assert "--part slurm" in text and "slurm_node" not in text and "\nretry=(--retry)\n" in text
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["smoke", "--time", "soon"], "--time 'soon': must be a time"),
+        (["smoke", "--time", "1:30"], "--time 1:30: 90 s, must be more than --grace 120 s"),
+        (["smoke", "--partition", "a b"], "--partition 'a b': must be a name"),
+        (["smoke", "--mem", "much"], "--mem 'much': must be a size"),
+        (["capacity_search", "--array", "2"], "capacity_search is a search, whose rounds need all results"),
+        (["smoke"], "sbatch is not installed here"),
+    ],
+)
+def test_what_can_not_run_is_refused_before_anything_is_written(refused, monkeypatch, words, message):  # noqa: F811
+    monkeypatch.setenv("PATH", "/nowhere")
+    before = snapshot()
+    assert message in refused("slurm", *words)
+    assert snapshot() == before
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("3", 180), ("3:10", 190), ("1:00:05", 3605), ("2-0", 172800), ("1-2:30", 95400), ("1-00:00:01", 86401)],
+)
+def test_time_limits_are_read_as_sbatch_reads_them(text, seconds):
+    slurm.Request(time=text, grace_seconds=seconds - 1)
+    with pytest.raises(ConfigError, match=f"{seconds} s"):
+        slurm.Request(time=text, grace_seconds=seconds)
+
+
+def test_a_refused_job_is_one_message_and_an_accepted_one_says_how_to_follow_it(run, tmp_path, monkeypatch):  # noqa: F811
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    stub = Path("sbatch")
+    for lines, expected in (("echo 12", 0), ("echo 'sbatch: error: no such partition' >&2; exit 1", 2)):
+        stub.write_text(f"#!/bin/sh\n{lines}\n")
+        stub.chmod(stub.stat().st_mode | stat.S_IXUSR)
+        code, out, err = run("slurm", "smoke", "--results", "r")
+        assert code == expected
+        assert (
+            (out == "12\n" and "scancel 12" in err) if code == 0 else "sbatch refuses the job: no such partition" in err
+        )
+    assert list(Path("r/slurm").glob("smoke-*.sh"))
