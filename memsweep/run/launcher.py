@@ -150,7 +150,7 @@ def _rounds(
     code.check()
     rounds = Rounds(replays, store, options.budget, options.retry, limit=options.limit, add=options.add, code=code)
     remarks = plan.check(rounds.missing, [sweep.search for sweep in sweeps if sweep.search])
-    if changes := sources.changed(rounds.trials, store):
+    if changes := [*own_types.table_problems(rounds.missing, store), *sources.changed(rounds.trials, store)]:
         raise SweepError(changes)
     return rounds, [*remarks, *(sizes if data else ())]
 
