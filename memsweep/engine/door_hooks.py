@@ -172,6 +172,8 @@ def _loss_problems(trial: TrialConfig, module: nn.Module, loss: Loss) -> Iterato
     elif (value.dim() and tuple(value.shape) != (len(inputs),)) or not value.is_floating_point():
         wanted = f"losses [B] = [{len(inputs)}] of the examples, whose mean is trained, or a scalar"
         yield f"{where}: returns {_described(value)} for {len(inputs)} examples; must return {wanted}."
+    elif not value.dim() and tasks.form(trial).has_weights:
+        yield f"{where}: returns a scalar, and {trial.data.task!r} weights examples; must return losses [B] of them."
     elif not value.requires_grad:
         yield (
             f"{where}: its value has no gradient, so nothing would be trained; compute it from the logits, without "

@@ -103,6 +103,7 @@ def program_key(trial: TrialConfig) -> tuple[Any, ...]:
     if tasks.reads_images(trial) and (image := tasks.image_of(trial))[1:] != (image[1],) * 2:
         special += (f"{image[1]}x{image[2]}",)
     special += ("targets",) * (not form.is_graded)
+    special += ("weights",) * form.has_weights
     steps = (form.kind, form.vocabulary, form.given_steps, form.positions, optimizer.truncation)
     rare = (
         *(() if compute == ("none", "highest") else compute),
