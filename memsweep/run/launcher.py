@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -179,7 +180,7 @@ def _run(
 
     with cluster.cluster(options.address) as health:
         remarks += health.remarks
-        if problems := ray_tasks.unreadable(rounds.missing):
+        if problems := ray_tasks.unreadable(rounds.missing, is_joined=options.address is not None):
             raise SweepError(problems)
         device = options.device or ("cuda" if cluster.has_gpu() else "cpu")
         workers = options.workers or cluster.worker_count(device)
@@ -213,7 +214,10 @@ def _packs(due: Sequence[Due], store: Store, code: LaunchCode, planned: Callable
             packs += planned(part.trials, share=part.share, in_rounds=True)
         else:
             packs += planned(part.trials, saved=saved)
-    return [replace(pack, sources=sources.of(pack.trials), code=code.expected(pack.trials)) for pack in packs]
+    return [
+        replace(pack, sources=sources.of(pack.trials), code=code.expected(pack.trials), folder=os.getcwd())
+        for pack in packs
+    ]
 
 
 def title(sweeps: Sequence[Sweep]) -> str:

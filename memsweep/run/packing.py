@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -31,6 +31,7 @@ class Pack:
     compared: bool = False  # one of its members is also run alone
     share: float = 1.0  # of their budgets, at which trials are paused
     sources: tuple[tuple[str, str], ...] = ()  # (split, fingerprint of its data when the launch began); see sources.py
+    folder: str = ""  # of the launch, in which relative paths of files start; "": the current folder
     code: tuple[tuple[str, str], ...] = ()  # (import paths, fingerprint of their code when the launch began)
 
     @property
@@ -59,7 +60,7 @@ class Pack:
         base = TrialConfig.of(values["base"])
         trials = tuple(base.with_fields(change) for change in values["changes"])
         sources, code = (tuple((name, content) for name, content in values[part]) for part in ("sources", "code"))
-        return replace(cls(trials, *(values[name] for name in _HOW)), sources=sources, code=code)
+        return cls(trials, **{name: values[name] for name in _HOW}, sources=sources, code=code)
 
 
 def differ(value: Any, other: Any) -> bool:
@@ -67,7 +68,7 @@ def differ(value: Any, other: Any) -> bool:
     return value != other or type(value) is not type(other)
 
 
-_HOW = ("slots", "mode", "compiled", "compared", "share")
+_HOW = ("slots", "mode", "compiled", "compared", "share", "folder")
 
 
 class Tally(NamedTuple):

@@ -269,6 +269,21 @@ def test_every_verb_works_and_no_secret_is_kept(s3, address, reference, tracked,
         assert not any(secret.encode() in content for content in [*stored.values(), *local.values(), *texts])
 
 
+@pytest.mark.timeout(600)
+def test_given_data_is_stored_once_and_read_from_the_store(s3, address):
+    inputs, labels = np.random.default_rng(1).normal(size=(60, 3)), np.arange(60) % 3
+    sizes = {"data.examples": 30, "data.validation_examples": 10, "model.width": 4, "optimizer.epochs": 2}
+    sweep = memsweep.Sweep("given", {**sizes, "data.task": "given:mine"}, seeds=range(2))
+    for count in (1, 2):
+        report = memsweep.launch(
+            sweep, address, data={"mine": (inputs, labels)}, limit=count, progress=False, tracking_uri="none"
+        )
+        assert (report.ran, report.missing) == (1, 2 - count)
+    assert len([key for key in keys(s3, address) if key.endswith(".npz")]) == 1
+    verified = memsweep_("verify", "--results", address, "--format", "csv")
+    assert verified.returncode == 0 and "2 exact, 0 differ" in verified.stderr, verified.stderr
+
+
 def wait_for_trials(address, count, process, seconds=180):
     until = time.monotonic() + seconds
     while len(list(location(address).glob("trials/*.parquet"))) < count:
