@@ -16,6 +16,7 @@ import math
 import os
 import sys
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 if __name__ == "__main__":  # before torch starts threads
@@ -31,9 +32,10 @@ from torch.optim import lr_scheduler as schedulers
 
 from memsweep.data import tasks
 from memsweep.engine.nn import models
+from memsweep.engine.train.program import MODES
 from memsweep.spec.config import TrialConfig
 from tests.bench import machine, network_step
-from tests.bench.network_step import BATCH, EXAMPLES, MODES, Run
+from tests.bench.network_step import BATCH, EXAMPLES, Run
 
 STEPS = 10**6
 """Of a schedule; more than are timed."""
@@ -58,16 +60,18 @@ def optimizers(model: nn.Module, trial: TrialConfig) -> list[Optimizer]:
     """Returns torch's optimizers of a trial, by the implementation that is fastest for few small tensors."""
     o, decay = trial.optimizer, trial.regularization.weight_decay
     weights: list[Tensor] = list(models.trained(model).values())
+    betas = (o.betas[0], o.betas[1])
     if o.name == "adam":
-        return [Adam(weights, lr=o.learning_rate, betas=o.betas, fused=True)]
+        return [Adam(weights, lr=o.learning_rate, betas=betas, fused=True)]
     if o.name == "rmsprop":
         return [RMSprop(weights, lr=o.learning_rate, alpha=o.alpha, momentum=o.momentum, foreach=True)]
     others = [weight for weight in weights if weight.dim() != 2] if o.name == "muon" else weights
     if o.name in ("adamw", "muon"):
-        parts: list[Optimizer] = [AdamW(others, lr=o.learning_rate, betas=o.betas, weight_decay=decay, fused=True)]
+        parts: list[Optimizer] = [AdamW(others, lr=o.learning_rate, betas=betas, weight_decay=decay, fused=True)]
         matrices = [weight for weight in weights if weight.dim() == 2] if o.name == "muon" else []
-        how = {"momentum": o.momentum, "weight_decay": decay, "adjust_lr_fn": "match_rms_adamw"}
-        return [*parts, *([Muon(matrices, lr=o.learning_rate, **how)] if matrices else [])]
+        if matrices:
+            parts.append(Muon(matrices, o.learning_rate, decay, o.momentum, adjust_lr_fn="match_rms_adamw"))
+        return parts
     return [SGD(weights, lr=o.learning_rate, momentum=o.momentum, nesterov=o.name == "nesterov", fused=True)]
 
 
@@ -94,7 +98,7 @@ def plain_torch(trial: TrialConfig, device: str) -> Run:
     x, y = torch.tensor(data.inputs).to(device), torch.tensor(data.labels).to(device)
     steppers, radius = optimizers(model, trial), trial.optimizer.radius
     schedule = scheduler(steppers[0], trial)
-    weights = list(models.trained(model).values())
+    weights: list[Tensor] = list(models.trained(model).values())
 
     def backward(batch: Tensor) -> None:
         for weight in weights:
@@ -109,7 +113,7 @@ def plain_torch(trial: TrialConfig, device: str) -> Run:
             batch, order = order[:BATCH], order[BATCH:]
             backward(batch)
             if trial.optimizer.name == "sam":
-                _to_nearby(weights, radius, lambda batch=batch: backward(batch))
+                _to_nearby(weights, radius, partial(backward, batch))
             for optimizer in steppers:
                 optimizer.step()
             if schedule:
