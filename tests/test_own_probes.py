@@ -8,6 +8,7 @@ from memsweep.check.inspection import damaged, incomplete, inspect
 from memsweep.data import tasks
 from memsweep.engine.door import problems
 from memsweep.engine.train import plain
+from memsweep.engine.train.checkpoint import Record
 from memsweep.results import own_types, query
 from memsweep.results.compaction import compact
 from memsweep.results.export import export
@@ -17,7 +18,9 @@ from memsweep.run import plan
 from memsweep.run.packing import Pack
 from memsweep.run.rounds.definition import write_wanted
 from memsweep.run.worker.execution import run_pack
+from memsweep.run.worker.writer import PackWriter
 from memsweep.spec.config import ConfigError
+from memsweep.spec.schema import Status
 from tests.cases import trial
 from tests.test_launch import memsweep_
 
@@ -139,6 +142,23 @@ def test_a_probe_that_raises_ends_its_own_trials_alone(store):
     diverged = trial(seed=3, probes=(here("failing"),), own__kind="wrong", optimizer__learning_rate=1e18)
     run(store, diverged)
     assert store.trial_rows([diverged.trial_id])[diverged.trial_id]["status"] == "diverged"
+
+
+def test_rows_in_a_checkpoint_of_a_probe_that_is_no_longer_wanted_are_left_out(store):
+    writer = PackWriter(store, "pack")
+    writer.enter(
+        trial(), Record([], {"own_spectrum": [{"trial_id": trial().trial_id, "step": 0, "row": 0, "rank": 1}]})
+    )
+    writer.settle(trial(), Status.INTERRUPTED, {"cause": None})
+    writer.flush()
+    assert len(store.trials()) == 1 and "own_spectrum" not in store.tables()
+
+
+def test_folders_with_other_names_are_no_tables(store):
+    for name in ("own_(", "own_Spectrum", "own_x_of_other_code", "owned"):
+        (store.results / name).mkdir()
+    assert not [name for name in store.tables() if name.startswith("own")]
+    assert len(query.sql("select * from trials", store)) == 0
 
 
 WRONG = {

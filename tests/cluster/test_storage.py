@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 import memsweep
@@ -21,6 +22,7 @@ from memsweep.results.storage import locks
 from memsweep.results.storage.location import location
 from memsweep.results.storage.store import LockedError, Store, StoreError
 from memsweep.spec.schema import SCHEMAS
+from memsweep.spec.schema.own_probes import PLACES
 from tests.cases import ended, step
 from tests.cluster.object_store import ENVIRONMENT
 from tests.test_compaction import fill, reads_beside
@@ -327,6 +329,18 @@ def test_a_worker_that_hangs_in_a_sweep_on_an_object_store_says_where(s3, addres
     assert found.returncode == 1, found.stderr
     (row,) = memsweep.table("trials", address).to_dict("records")
     assert row["status"] == "quarantined" and "in penalty" in row["cause"] and "it hung" in row["cause"]
+
+
+def test_tables_of_users_probes_are_read(store):
+    columns = pa.schema([*PLACES, pa.field("rank", pa.int64())])
+    fill(store, range(1))
+    key = {"trial_id": "t0", "attempt_id": store.trials(["attempt_id"])["attempt_id"][0].as_py()}
+    for row in range(2):
+        store.write("own_ranks", [{**key, "step": 1, "part": "train", "row": row, "rank": 7}], columns)
+    assert store.tables()[-1] == "own_ranks"
+    compact(store)
+    answer = memsweep.sql("select count(*) as n, min(rank) as least from own_ranks", store.results)
+    assert (answer.n[0], answer.least[0], len(store.parts("own_ranks"))) == (2, 7, 1)
 
 
 def test_tables_are_those_of_the_schema(store):

@@ -14,7 +14,7 @@ from memsweep.results.storage.location import Location, folders
 from memsweep.results.storage.own_columns import common
 from memsweep.results.storage.parts import PARTS, stored_schema
 from memsweep.spec.schema import SCHEMAS
-from memsweep.spec.schema.own_probes import PATH, PLACES, PREFIX
+from memsweep.spec.schema.own_probes import PATH, PLACES, PREFIX, is_own_table
 
 
 class Tables:
@@ -25,7 +25,7 @@ class Tables:
 
     def tables(self) -> list[str]:
         """Returns the names of all tables: memsweep's, then those of users' probes that are stored."""
-        return [*SCHEMAS, *folders(self.results, f"{PREFIX}*")]
+        return [*SCHEMAS, *filter(is_own_table, folders(self.results, f"{PREFIX}*"))]
 
     def parts(self, table: str) -> list[Location]:
         """Returns the paths of a table's parts, sorted."""

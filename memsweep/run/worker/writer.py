@@ -67,6 +67,8 @@ class PackWriter:
         key = {"trial_id": trial.trial_id, "attempt_id": self.attempt_id}
         self._rows["steps"] += [{**key, **point} for point in curve]
         for table, rows in probed.items():
+            if own_probes.is_own_table(table) and table not in self._schemas:
+                continue  # of a probe that was wanted when the checkpoint was written
             self._rows[table] += [{**key, **row} for row in rows]
         self._rows["trials"].append(
             {

@@ -60,8 +60,8 @@ def table_of(path: str) -> str:
 
 
 def is_own_table(table: str) -> bool:
-    """Returns whether the table holds rows of a user's probe."""
-    return table.startswith(PREFIX)
+    """Returns whether a table, or a folder of this name, holds rows of a user's probe."""
+    return table.startswith(PREFIX) and OWN_PROBE.fullmatch(f"_:{table.removeprefix(PREFIX)}") is not None
 
 
 def probe_of(path: str) -> Probe:
