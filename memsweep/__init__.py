@@ -64,7 +64,7 @@ def launch(
     yes: bool = False,
     add: bool = False,
     changed: Literal["rerun", "keep"] | None = None,
-    keep: Literal["nothing", "weights"] = "nothing",
+    keep: Literal["nothing", "weights", "state"] = "nothing",
     keep_steps: Sequence[int] = (),
     budget: str | Budget | None = None,
     patience_seconds: float = 600.0,
@@ -84,7 +84,7 @@ def launch(
     retry: failed trials run again.  yes: also launches more than 1,000,000 trials.
     add: trials of earlier launches of the sweep stay wanted; default: only those of this launch.
     changed: for trials that ran other code of yours: "rerun" them, or "keep" both codes; default: refuse the launch.
-    keep: "weights" keeps each trial's weights at its end, and at `keep_steps`; settled trials without them run again.
+    keep: "weights" keeps each trial's weights at its end and `keep_steps`, "state" also its state of training.
     budget: a limit of time, trials or steps, "30m", "500trials" or "1e6steps"; the next launch continues.
     patience_seconds: a worker without progress for this long is ended.  checkpoint_seconds: between two of a pack.
     tracking_uri: of MLflow; "none": no MLflow; default: MLFLOW_TRACKING_URI, else a database in the folder.

@@ -37,7 +37,7 @@ ROOMS = {
 }
 HOMES = {
     "ray": {f"memsweep/run/{name}.py" for name in ("cluster", "jobs", "ray_tasks", "ray_tune")},
-    "mlflow": {"memsweep/results/mlflow/sync.py", "memsweep/results/mlflow/databases.py"},
+    "mlflow": {f"memsweep/results/mlflow/{name}.py" for name in ("sync", "training", "pages", "databases")},
     "sqlalchemy": {"memsweep/results/mlflow/sync.py", "memsweep/results/mlflow/databases.py"},
     "alembic": {"memsweep/results/mlflow/databases.py"},
     "optuna": {"memsweep/run/rounds/search.py"},

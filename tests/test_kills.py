@@ -32,6 +32,11 @@ def numbers(results, table):
     return rows.sort_values(keys).reset_index(drop=True)
 
 
+def is_seen_once(results):
+    """Whether readers see each measurement once, also of trials in training."""
+    return not memsweep.table("steps", results).duplicated(["trial_id", "step"]).any()
+
+
 def ended(driver):
     """Waits for all processes of a killed launch."""
     family = psutil.Process(driver.pid).children(recursive=True)
@@ -49,6 +54,7 @@ def test_twenty_kills_change_nothing(tmp_path):
     while sum(gone.values()) < KILLS:
         time.sleep(chance.uniform(1, 9))
         assert driver.poll() is None, f"it ended after {gone}: {driver.communicate()[1]}"
+        assert is_seen_once(killed)
         workers = workers_of(driver)
         if workers and chance.random() < 0.65:
             chance.choice(workers).kill()
@@ -70,4 +76,4 @@ def test_twenty_kills_change_nothing(tmp_path):
     assert Store(killed).read("trials", ["trial_id"]).num_rows == 240  # nobody was settled twice
     assert set(memsweep.table("trials", killed)["status"]) == {"finished"}
     assert 10 < memsweep.table("trials", killed)["fitted_step"].notna().sum() < 230  # some left early, some did not
-    assert not list((killed / "checkpoints").glob("*"))
+    assert not list((killed / "checkpoints").glob("*")) and not list((killed / "live").glob("*"))

@@ -70,7 +70,8 @@ def test_it_is_verified_drawn_and_compacted(results, run):  # noqa: F811
     before = numbers(results)
     found = memsweep_("verify", TRIALS[0].trial_id, "--results", results, "--format", "csv")
     # another make of processor rounds otherwise; on the one that trained it, to the bit
-    is_same = set(memsweep.table("packs", results)["device_name"]) == {provenance.processor()}
+    (trained_on,) = set(memsweep.table("packs", results)["device_name"])
+    is_same = provenance.processor() in (trained_on, f"{trained_on}, AVX2")  # older tables lack the instructions
     complete = "incomplete" not in found.stderr  # the newest generation wants trials that its launch left out
     assert found.returncode in (0 if complete else 1, *([] if is_same else [ROUNDING_ALONE])), found.stderr
     assert "0 differ" in found.stderr and ("1 exact" in found.stderr or not is_same), found.stderr

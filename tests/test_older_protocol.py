@@ -94,7 +94,8 @@ def test_verify_says_older_protocol_and_not_different(store, runner):
         assert "0 differ; 1 of an older protocol" in found.stderr
     unmended = runner("verify", "--own-code", OLD_IDS["mlp", "digits", 8], "--format", "jsonl")
     # another make of processor rounds otherwise
-    is_same = set(memsweep.table("packs", store.results)["device_name"]) == {provenance.processor()}
+    (trained_on,) = set(memsweep.table("packs", store.results)["device_name"])
+    is_same = provenance.processor() in (trained_on, f"{trained_on}, AVX2")  # older tables lack the instructions
     assert unmended.exit_code in ((0,) if is_same else (0, 3)) and "0 differ" in unmended.stderr, unmended.output
 
 

@@ -54,6 +54,9 @@ class World:
     def watch(self, tally):
         pass
 
+    def note_progress(self, note):
+        pass
+
     def note_running(self, trial_ids):
         pass
 

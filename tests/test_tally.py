@@ -3,7 +3,7 @@
 import pytest
 
 from memsweep.results.storage.store import Store
-from memsweep.run.packing import Pack, Tally
+from memsweep.run.packing import TRAINING, Pack, Tally
 from memsweep.run.ray_tune import PackQueue
 from memsweep.run.worker import execution
 from memsweep.run.worker.execution import run_pack
@@ -37,7 +37,7 @@ def test_a_pack_reports_the_steps_that_are_left(tmp_path):
     seen = list(run_pack(Pack(TRIALS, 2), Store(tmp_path, create=True)))  # two wait for a slot
     assert all(tally.trained + tally.left == 4 * STEPS for tally in seen)
     assert seen[0].left < 4 * STEPS and seen[0].settled == 0
-    assert seen[-1] == Tally(settled=4, failed=0, trained=4 * STEPS, left=0)
+    assert seen[-1] == Tally(settled=4, failed=0, trained=4 * STEPS, left=0, phase=TRAINING)
 
 
 def test_a_pack_that_goes_on_counts_what_was_saved(tmp_path):

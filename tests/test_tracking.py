@@ -10,6 +10,7 @@ from mlflow.entities import ViewType
 from mlflow.exceptions import MlflowException
 
 from memsweep.results.mlflow import projection, sync
+from memsweep.results.mlflow.pages import pages
 from memsweep.results.mlflow.sync import Tracking
 from memsweep.results.storage.store import Store
 from memsweep.run.rounds.definition import write_wanted
@@ -76,7 +77,7 @@ def test_a_sweep_is_an_experiment_of_the_ordinary_kind_with_a_run_above_its_tria
 
 def test_the_views_show_columns_that_there_are(store):
     fill(store)
-    (page,) = sync.pages(uri_of(store)).values()
+    (page,) = pages(uri_of(store)).values()
     tags = client(store).get_experiment_by_name("smoke").tags
     view = json.loads(tags[f"mlflow.sharedViewState.{page.rpartition('=')[2]}"])
     run = trial_runs(client(store))[TRIALS[0].trial_id]

@@ -14,7 +14,7 @@ from memsweep import Sweep, SweepError
 from memsweep.check import inspection, trained
 from memsweep.check.verification import EXACT, verify
 from memsweep.engine.nn import models
-from memsweep.results import networks, status
+from memsweep.results import kept_files, networks, status
 from memsweep.results.compaction import compact
 from memsweep.results.storage.store import Store, StoreError
 from memsweep.run import checkpoints, plan
@@ -143,11 +143,11 @@ def test_a_pack_that_was_interrupted_keeps_what_it_has_kept(tmp_path, monkeypatc
     running.close()
     for path in store.results.glob("networks/*"):
         os.utime(path, (0, 0))
-    assert networks.delete_useless(store, checkpoints.steps(store)) == 0
+    assert kept_files.delete_useless(store, checkpoints.steps(store)) == 0
     (again,) = plan.packs(sweep.trials, 1, None, chosen, checkpoints.stored(store))
     list(run_pack(again, store))
     assert {row["step"] for row in store.current("weights").to_pylist()} == {2, sweep.trials[0].budget}
-    assert networks.damaged(store) == []
+    assert kept_files.damaged(store) == []
 
 
 def test_compaction_and_a_copy_keep_the_files(folder, tmp_path, run):
@@ -168,7 +168,7 @@ def test_a_file_that_is_missing_or_changed_is_found(folder, tmp_path):
     os.system(f"cp -r {folder} {tmp_path}/copy")
     store = Store(tmp_path / "copy")
     row = networks.rows(store, [SWEEP.trials[0].trial_id])[0]
-    path = networks.path_of(store, row["file"])
+    path = kept_files.path_of(store, "weights", row["file"])
     path.write_bytes(path.read_bytes()[:-1])
     (finding,) = [found for found in inspection.inspect(store) if found.kind == "weights"]
     assert finding.is_wrong and str(path) in finding.message and "changed" in finding.message

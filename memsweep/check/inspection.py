@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from memsweep.results import networks, trial_state, wanted
+from memsweep.results import kept_files, trial_state, wanted
 from memsweep.results.storage.location import Location
 from memsweep.results.storage.notes import IDENTITY, RUNNING, SEARCHES, TRACKING
 from memsweep.results.storage.parts import PART_NAME, digest, read_part
@@ -101,7 +101,7 @@ def _damaged_parts(store: Store) -> Iterator[Finding]:
 
 
 def _networks(store: Store) -> Iterator[Finding]:
-    for path, why in networks.damaged(store):
+    for path, why in kept_files.damaged(store):
         yield Finding("weights", True, f"{path}: {why}; restore the file: its weights can't be read")
 
 

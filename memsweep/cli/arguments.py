@@ -43,6 +43,7 @@ class Keep(StrEnum):
 
     NOTHING = "nothing"
     WEIGHTS = "weights"
+    STATE = "state"
 
 
 class Device(StrEnum):
@@ -112,7 +113,11 @@ ChangedOption = Annotated[
 ]
 KeepOption = Annotated[
     Keep,
-    typer.Option("--keep", help="Keep the weights of each trial at its end; settled trials without them run again."),
+    typer.Option(
+        "--keep",
+        help="Keep the weights of each trial at its end, or also the state of training, from which trials with a "
+        "larger budget go on; settled trials without them run again.",
+    ),
 ]
 KeepStepsOption = Annotated[
     str | None, typer.Option("--keep-steps", metavar="N1,N2", help="Steps at which weights are kept too.")

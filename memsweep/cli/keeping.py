@@ -22,7 +22,7 @@ def compact(results: ResultsOption = "results", output: FormatOption = Format.TA
 
     Example: memsweep compact --results results
     """
-    from memsweep.results import networks
+    from memsweep.results import kept_files
     from memsweep.results.compaction import compact
     from memsweep.results.storage.store import LockedError, Store
     from memsweep.run import checkpoints
@@ -30,7 +30,7 @@ def compact(results: ResultsOption = "results", output: FormatOption = Format.TA
     store = Store(results)
     print_rows([merged._asdict() for merged in compact(store)], output)
     with suppress(LockedError), store.lock("launch"):
-        networks.delete_useless(store, checkpoints.steps(store))
+        kept_files.delete_useless(store, checkpoints.steps(store))
 
 
 def forget(
@@ -133,7 +133,7 @@ def track(
     store = Store(results)
     uri = _tracked(tracking_uri, store.results)
     if follow:
-        background.wait_at_lowest_priority(store)
+        background.wait(store)
     from memsweep.results.mlflow import follow as following  # only now: MLflow takes seconds to import
 
     (following.follow if follow else following.track)(store, uri, say)

@@ -88,6 +88,8 @@ def plan(
         row["price"] = round(seconds / 3600 * row["workers"] * hourly_price, 2)
     if launch.estimate.kept_bytes:
         row["weights_mib"] = round(launch.estimate.kept_bytes / 2**20, 3)
+    if launch.estimate.state_bytes:
+        row["states_mib"] = round(launch.estimate.state_bytes / 2**20, 3)
     print_rows([row], output, vertical=True)
 
 

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import sys
 import time
-from collections import deque
 from types import TracebackType
 from typing import Any
 
 from memsweep.cli.printing import duration
-from memsweep.run.packing import Tally
+from memsweep.run.packing import STARTING, Tally
+from memsweep.run.rate import Rate
 
 LINE_SECONDS = 10.0
 """Between two plain lines."""
-RATE_SECONDS = 60.0
-"""The rate is averaged over this time."""
-
 
 BAR_WIDTH = 20
 
@@ -25,7 +22,7 @@ class Progress:
 
     def __init__(self, name: str):
         self.name = name
-        self._seen: deque[tuple[float, int]] = deque()  # (time, steps trained)
+        self._rate = Rate()
         self._line_at = 0.0
         self._whole: tuple[int, int] | None = None  # trials of the last line that showed all as settled
         self._bar = _bar() if sys.stderr.isatty() else None
@@ -46,7 +43,7 @@ class Progress:
         """Shows the current counts.  settled_before: before this launch.  tally: of this launch so far."""
         now = time.monotonic()
         trials = (settled_before + tally.settled, wanted)
-        parts = self._parts(trials, tally, self._rate(now, tally.trained))
+        parts = self._parts(trials, tally, self._rate.after(tally.trained))
         if self._bar is not None:
             done, total = (tally.steps - tally.left, tally.steps) if tally.steps else trials
             text = _fitting(parts, self._bar.console.width - len(self.name) - BAR_WIDTH - 2)
@@ -64,7 +61,7 @@ class Progress:
         if tally.trained:
             parts["steps"] = f"{tally.steps - tally.left:,} of {tally.steps:,} steps"
         elif done < wanted and not tally.settled:
-            parts["steps"] = "starting"
+            parts["steps"] = tally.phase or STARTING
         if rate:
             parts["rate"] = f"{rate:,.0f} steps/s"
         if rate and tally.left:
@@ -72,17 +69,6 @@ class Progress:
         if tally.failed:
             parts["failed"] = f"{tally.failed} failed"
         return parts
-
-    def _rate(self, now: float, trained: int) -> float:
-        """Returns steps per second since the first report in the window; 0 with too few reports."""
-        if not trained:
-            return 0.0
-        if not self._seen or trained > self._seen[-1][1]:
-            self._seen.append((now, trained))
-        while len(self._seen) > 2 and now - self._seen[1][0] > RATE_SECONDS:
-            self._seen.popleft()
-        (begun, before), (_, last) = self._seen[0], self._seen[-1]
-        return (last - before) / (now - begun) if now > begun else 0.0
 
 
 def _fitting(parts: dict[str, str], width: int) -> str:

@@ -3,30 +3,56 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections import Counter
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from memsweep.cli import DONE, ROUNDED, SOME_FAILED
 from memsweep.cli.arguments import FormatOption, ResultsOption, confirm
-from memsweep.cli.printing import Format, print_rows, print_table, say
+from memsweep.cli.printing import Format, duration, print_rows, print_table, say
+
+if TYPE_CHECKING:
+    from memsweep.results.storage.store import Store
 
 
-def status(results: ResultsOption = "results", output: FormatOption = Format.TABLE) -> None:
-    """Show the progress of each sweep and each search, and the cause of each failure.
+WATCH_SECONDS = 2.0
+"""Between two looks of status --watch."""
 
-    Example: memsweep status --results results
+
+def status(
+    results: ResultsOption = "results",
+    output: FormatOption = Format.TABLE,
+    watch: Annotated[bool, typer.Option("--watch", help="Show it again while a launch runs, until it ends.")] = False,
+) -> None:
+    """Show the progress of each sweep, each search and the launch that runs, and the cause of each failure.
+
+    Example: memsweep status --results results --watch
     """
-    from memsweep.results.status import COLUMNS, failures, older, overview, tracking
     from memsweep.results.storage.store import Store
 
     store = Store(results)
+    while watch and store.is_locked():
+        if sys.stdout.isatty():
+            print("\033[H\033[2J", end="")  # clears the screen
+        _show_status(store, output)
+        sys.stdout.flush()
+        time.sleep(WATCH_SECONDS)
+    _show_status(store, output)
+
+
+def _show_status(store: Store, output: Format) -> None:
+    from memsweep.results.progress import sentences
+    from memsweep.results.status import COLUMNS, failures, older, overview, tracking
+
     sweeps = overview(store)
     print_rows(sweeps, output, columns=COLUMNS)
     if not sweeps:
         say(f"No sweep was launched in {store.results}.")
+    for sentence in sentences(store, duration):
+        say(sentence)
     for sweep, progress in store.searches().items():
         say(f"{sweep}: {progress}")
     for sentence in filter(None, [older(store), tracking(store)]):

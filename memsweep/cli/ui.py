@@ -14,7 +14,8 @@ from collections.abc import Callable
 from typing import IO
 
 from memsweep.results.mlflow.background import TrackingError, default_uri, shown, sqlite_path
-from memsweep.results.mlflow.sync import pages, prepare
+from memsweep.results.mlflow.pages import pages
+from memsweep.results.mlflow.sync import prepare
 from memsweep.results.storage.location import Location, local_folder
 from memsweep.run.recovery.watchdog import no_orphans
 

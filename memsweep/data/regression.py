@@ -9,7 +9,7 @@ from memsweep.spec.config import TrialConfig
 from memsweep.spec.options import LABEL_NOISE
 from memsweep.spec.search import objectives
 
-PROBES = ("examples", "weights")
+PROBES = ("examples", "states", "weights")
 """Probes that need no labels."""
 
 _RULES: tuple[tuple[str, Callable[[Any], bool], str], ...] = (

@@ -51,7 +51,7 @@ def compact(store: Store, target_bytes: int = TARGET_BYTES) -> list[Compacted]:
     """
     with store.lock("compact"), ExitStack() as launches:
         deleted = _deleted(store, launches)
-        tables = (*(name for name in store.tables() if name not in LAST), *LAST)
+        tables = (*(name for name in store.tables() if name not in ("live", *LAST)), *LAST)
         return [_compact(store, table, target_bytes, deleted) for table in tables if store.parts(table)]
 
 

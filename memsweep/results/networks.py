@@ -1,15 +1,12 @@
 """Files of kept weights: safetensors that hold the numbers of several networks of one program, members first.
 
-results/networks/<hash of the content>.safetensors; the table `weights` has a row for each network in them. A file is
-complete before its rows are written, so a row names a file that exists. Readers of tables need no
-safetensors: functions import it.
+The table `weights` has a row for each network in them. Readers of tables need no safetensors: functions import it.
 """
 
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,17 +14,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from memsweep.results.storage.location import Location
-from memsweep.results.storage.parts import StoreError, digest, write_whole
-from memsweep.results.storage.store import LEFTOVER_SECONDS, Store
+from memsweep.results import kept_files
+from memsweep.results.storage.parts import StoreError
+from memsweep.results.storage.store import Store
 
-FOLDER = "networks"
+TABLE = "weights"
 Array = np.ndarray[Any, Any]
-
-
-def path_of(store: Store, name: str) -> Location:
-    """Returns the path of a file.  name: `weights.file`."""
-    return store.results / FOLDER / f"{name}.safetensors"
 
 
 def write(store: Store, trial_ids: Sequence[str], numbers: Mapping[str, Array]) -> str:
@@ -39,11 +31,7 @@ def write(store: Store, trial_ids: Sequence[str], numbers: Mapping[str, Array]) 
 
     header = {"memsweep": json.dumps(list(trial_ids))}
     content = save({name: np.ascontiguousarray(values) for name, values in numbers.items()}, header)
-    name = digest(content)
-    if not (path := path_of(store, name)).exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path, content)
-    return name
+    return kept_files.write(store, TABLE, content)
 
 
 def read(store: Store, name: str, members: Sequence[int]) -> dict[str, Array]:
@@ -51,7 +39,7 @@ def read(store: Store, name: str, members: Sequence[int]) -> dict[str, Array]:
     from safetensors import SafetensorError, safe_open
     from safetensors.numpy import load
 
-    path = path_of(store, name)
+    path = kept_files.path_of(store, TABLE, name)
     try:
         if not isinstance(path, Path):
             return {key: values[list(members)] for key, values in load(path.read_bytes()).items()}
@@ -115,39 +103,3 @@ def export(store: Store, trial_id: str, out: Path, step: int | None = None) -> d
     except OSError as error:
         raise StoreError(f"{out}: can't be written ({error.strerror or error}).") from error
     return row
-
-
-def damaged(store: Store) -> list[tuple[Location, str]]:
-    """Returns (file, problem) for files that rows name and that are missing or changed."""
-    problems = []
-    for name in sorted(set(store.current("weights", ["file"])["file"].to_pylist())):
-        path = path_of(store, name)
-        try:
-            if digest(path.read_bytes()) != name:
-                problems.append((path, "the content has changed"))
-        except OSError as error:
-            problems.append((path, error.strerror or str(error)))
-    return problems
-
-
-def delete_useless(store: Store, training: Collection[str]) -> int:
-    """Deletes files that no row of `weights` names, except those of trials in training; returns their number.
-
-    training: ids of trials that a checkpoint holds.  The caller holds the lock of launches.
-    """
-    named, count = set(store.read("weights", ["file"])["file"].to_pylist()), 0
-    for path in store.results.glob(f"{FOLDER}/[!.]*.safetensors"):
-        is_old = time.time() - path.stat().st_mtime > LEFTOVER_SECONDS
-        if path.stem not in named and is_old and not _trials_in(path) & set(training):
-            path.unlink(missing_ok=True)
-            count += 1
-    return count
-
-
-def _trials_in(path: Location) -> set[str]:
-    try:
-        with path.open("rb") as file:
-            header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
-        return set(json.loads(header["__metadata__"]["memsweep"]))
-    except (ValueError, KeyError, TypeError, OSError):
-        return set()

@@ -20,7 +20,8 @@ def tables(names: Iterable[str]) -> list[str]:
 
     Each has the columns of its table, with one attempt per trial and code.
     """
-    return [f"{name}{SUFFIX}" for name in names if {"trial_id", "attempt_id"} <= set(keys(name))]
+    ended = (name for name in names if name != "live")
+    return [f"{name}{SUFFIX}" for name in ended if {"trial_id", "attempt_id"} <= set(keys(name))]
 
 
 def rows(name: str, store: Store) -> pa.Table:

@@ -11,7 +11,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from memsweep.results import columns, other_code
+from memsweep.results import columns, live, other_code
 from memsweep.results.storage.location import Location
 from memsweep.results.storage.store import Store
 
@@ -58,7 +58,7 @@ def rows(name: str, results: str | Location | Store, sweep: str | None = None) -
     store = _store(results) if sweep is None else _store(results).of_sweep(sweep)
     if name not in (tables := store.tables()):
         raise QueryError(_no_table(name, tables))
-    return store.current(name) if sweep is None else _of_sweep(store.current(name), sweep, store)
+    return _current(name, store) if sweep is None else _of_sweep(_current(name, store), sweep, store)
 
 
 def sql(statement: str, results: str | Location | Store) -> pd.DataFrame:
@@ -83,7 +83,7 @@ def run(statement: str, results: str | Location | Store) -> pa.Table:
             _check_is_one_select(connection, statement)
             names = store.tables()
             tables = {
-                name: store.current(name) for name in names if re.search(rf"\b{name}\b", statement, re.IGNORECASE)
+                name: _current(name, store) for name in names if re.search(rf"\b{name}\b", statement, re.IGNORECASE)
             }
             for name in other_code.tables(names) if other_code.SUFFIX in statement.lower() else ():
                 tables[name] = other_code.rows(name, store)
@@ -101,6 +101,11 @@ def run(statement: str, results: str | Location | Store) -> pa.Table:
             raise QueryError(better or f"the statement can't be answered. {error}") from error
         except (duckdb.Error, RuntimeError, UnicodeError, TypeError) as error:
             raise QueryError(f"the statement can't be answered. {error}") from error
+
+
+def _current(name: str, store: Store) -> pa.Table:
+    """Returns the rows of a table that readers see; those of `steps` with measurements of trials in training."""
+    return live.with_steps(store) if name == "steps" else store.current(name)
 
 
 def _of_sweep(rows: pa.Table, sweep: str, store: Store) -> pa.Table:

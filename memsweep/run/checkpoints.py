@@ -43,11 +43,26 @@ def path_of(store: Store, pack: Pack) -> Location:
 
 def execution(pack: Pack, device: str) -> dict[str, Any]:
     """Returns the properties that must be equal to resume a pack from a checkpoint with unchanged bits."""
-    names = {entry.name for entry in fields(pack)} - {"trials", "slots", "compared", "share", "sources", "code"}
+    others = {"trials", "slots", "compared", "share", "sources", "code", "states"}
+    names = {entry.name for entry in fields(pack)} - others
     how = {name: getattr(pack, name) for name in sorted(names)}
     if pack.code:
         how["code"] = dict(pack.code)
     return {**how, "device": device.partition(":")[0], "torch": version("torch")}
+
+
+def state_execution(pack: Pack, device: str, device_name: str | None) -> dict[str, Any]:
+    """Returns the properties that must be equal to go on from a kept state with unchanged bits.
+
+    device_name: processor or accelerator; None: unknown here, left out.
+    """
+    how = execution(pack, device)
+    return how if device_name is None else {**how, "device_name": device_name}
+
+
+def as_text(how: Mapping[str, Any]) -> str:
+    """Returns what `execution` returned as JSON, equal texts for equal ways."""
+    return json.dumps(how, sort_keys=True, separators=(",", ":"))
 
 
 def note(trials: Collection[str], slots: int, how: Mapping[str, Any]) -> dict[str, Any]:
@@ -97,7 +112,7 @@ def tidy(store: Store, left: Collection[str], only: Collection[str] | None = Non
     everything = stored(store)
     for saved in everything:
         for trial_id, step in saved.steps.items():
-            key = (trial_id, json.dumps(saved.execution, sort_keys=True))
+            key = (trial_id, as_text(saved.execution))
             if trial_id in left and (key not in best or step > best[key].steps[trial_id]):
                 best[key] = saved
     useful = {saved.path for saved in best.values()}

@@ -7,12 +7,18 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+import numpy as np
 
 from memsweep.run.packing import Pack, program_name
 from memsweep.run.plan import COMPARED_SECONDS, COMPARED_SHARE
 from memsweep.run.policy.execution_plan import compile_seconds, saved_seconds
 from memsweep.spec.config import TrialConfig
-from memsweep.spec.options import WEIGHTS
+from memsweep.spec.options import STATES, WEIGHTS
+
+if TYPE_CHECKING:
+    from memsweep.engine.train.state import State
 
 CALIBRATION_SECONDS = 1.0
 """How long a program is trained for an estimate, excluding loading."""
@@ -36,6 +42,7 @@ class Estimate:
     error: float  # relative, one standard deviation
     bytes_a_worker: int
     kept_bytes: int = 0  # of weights that the trials keep
+    state_bytes: int = 0  # of states of training that the trials keep
 
 
 @dataclass(frozen=True)
@@ -50,6 +57,7 @@ class Cost:
     repeated: float = 0.0  # of one member at each of its probe_steps
     bytes: int = 0  # of a pack
     network_bytes: int = 0  # of one member's weights and buffers
+    state_bytes: int = 0  # of one member's state of training, if it is kept
 
 
 def estimate(
@@ -101,7 +109,8 @@ def composed(
     seconds = around + busy[last] + (measuring + MEASURING_SECONDS if measuring else 0.0)
     error = (variance[last] + START_SPREAD_SECONDS**2) ** 0.5 / seconds
     kept = sum(cost.network_bytes * _kept_times(trial) for pack, cost in packs for trial in pack.trials)
-    return Estimate(seconds, error, max(cost.bytes for _, cost in packs), kept)
+    states = sum(cost.state_bytes * len(pack.trials) for pack, cost in packs)
+    return Estimate(seconds, error, max(cost.bytes for _, cost in packs), kept, states)
 
 
 def _kept_times(trial: TrialConfig) -> int:
@@ -179,4 +188,13 @@ def measured_cost(pack: Pack, device: str) -> Cost:
         repeated=probe_seconds(repeated=True) if pack.trials[0].probe_steps else 0.0,
         bytes=trainer.state_bytes(state),
         network_bytes=sum(values[0].nbytes for values in numbers_of(state).values()),
+        state_bytes=_state_bytes(state) if STATES in pack.trials[0].probes else 0,
     )
+
+
+def _state_bytes(state: State) -> int:
+    """Returns the size of the first member's kept state, without its curve."""
+    from memsweep.engine.train import checkpoint
+    from memsweep.engine.train.state import select
+
+    return len(checkpoint.dump(select(state, np.array([0])), [checkpoint.Record([], {})], {}))

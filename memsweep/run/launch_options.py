@@ -29,7 +29,7 @@ class LaunchOptions:
     retry: bool = False  # failed trials run again
     yes: bool = False  # sweeps of more than 1,000,000 trials are launched too
     changed: str | None = None  # rerun or keep: what happens to trials that ran other code of the user's; None: refused
-    keep: str = NOTHING  # weights: networks of these sweeps are kept, also where the sweeps do not want it
+    keep: str = NOTHING  # weights or state: what is kept of these sweeps' trials, also where the sweeps do not want it
     keep_steps: tuple[int, ...] = ()  # at which they are kept, beside the end
     add: bool = False  # trials of earlier launches of the sweeps stay wanted
     budget: Budget = UNLIMITED  # ends the launch; the next launch continues

@@ -10,10 +10,10 @@ from functools import partial
 from typing import Any
 
 from memsweep.data import tasks
-from memsweep.results import own_types, status, trial_state
+from memsweep.results import live, own_types, status, trial_state
 from memsweep.results.mlflow import background
 from memsweep.results.storage.store import Store
-from memsweep.run import checkpoints, given_data, launch_record, plan
+from memsweep.run import checkpoints, continuation, given_data, launch_record, plan
 from memsweep.run.launch_options import LaunchOptions
 from memsweep.run.packing import Pack, Tally
 from memsweep.run.policy import execution_plan, protocols
@@ -194,9 +194,10 @@ def _run(
             )
             execution_plan.note(store, programs)
             remarks.extend(execution_plan.remarks(programs))
-            return _packs(
-                due, store, code, partial(plan.packs, workers=workers, members=options.members, chosen=programs)
-            )
+            planned = partial(plan.packs, workers=workers, members=options.members, chosen=programs)
+            going_on = continuation.of_packs(_packs(due, store, code, planned), store, device)
+            remarks.extend(going_on.remarks)
+            return going_on.packs
 
         supervisor = PackSupervisor(store, show, lambda: packs(rounds.next(), later=True))
         outcome = ray_tune.run(packs(rounds.due), store, device, workers, options.budget.seconds, limits, supervisor)
@@ -242,7 +243,7 @@ def _saved(missing: Sequence[TrialConfig], store: Store) -> tuple[int, int, int]
 
 
 def _tidy(missing: Sequence[TrialConfig], store: Store) -> list[str]:
-    """Deletes useless checkpoints; returns messages on damaged ones.
+    """Deletes useless checkpoints and rows of `live` that dead workers left; returns messages on damaged checkpoints.
 
     Checkpoints of trials that never ended are kept.
     """
@@ -252,7 +253,9 @@ def _tidy(missing: Sequence[TrialConfig], store: Store) -> list[str]:
     rows = zip(columns["trial_id"], columns["status"], strict=True)
     ended = {trial_id for trial_id, status in rows if not trial_state.is_paused(status)}
     left = {trial_id for trial_id in checkpoints.steps(store) if trial_id not in ended}
-    checkpoints.tidy(store, left | {trial.trial_id for trial in missing})
+    to_run = {trial.trial_id for trial in missing}
+    checkpoints.tidy(store, left | to_run)
+    live.delete(store, ended | to_run)
     return remarks
 
 

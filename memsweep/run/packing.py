@@ -33,6 +33,7 @@ class Pack:
     sources: tuple[tuple[str, str], ...] = ()  # (split, fingerprint of its data when the launch began); see sources.py
     folder: str = ""  # of the launch, in which relative paths of files start; "": the current folder
     code: tuple[tuple[str, str], ...] = ()  # (import paths, fingerprint of their code when the launch began)
+    states: tuple[tuple[str, str, str], ...] = ()  # (trial, shorter trial that it goes on from, file of `states`)
 
     @property
     def pack_id(self) -> str:
@@ -50,7 +51,7 @@ class Pack:
         flat = [{**trial.flat(), "seed": trial.seed} for trial in self.trials]
         changes = [{name: value for name, value in fields.items() if differ(value, flat[0][name])} for fields in flat]
         how = {name: getattr(self, name) for name in _HOW}
-        began = {"sources": self.sources, "code": self.code}
+        began = {name: getattr(self, name) for name in _BEGAN}
         return json.dumps({"base": flat[0], "changes": changes, **how, **began}, separators=(",", ":"))
 
     @classmethod
@@ -59,8 +60,8 @@ class Pack:
         values = json.loads(text)
         base = TrialConfig.of(values["base"])
         trials = tuple(base.with_fields(change) for change in values["changes"])
-        sources, code = (tuple((name, content) for name, content in values[part]) for part in ("sources", "code"))
-        return cls(trials, **{name: values[name] for name in _HOW}, sources=sources, code=code)
+        began: dict[str, Any] = {name: tuple(map(tuple, values[name])) for name in _BEGAN}
+        return cls(trials, **{name: values[name] for name in _HOW}, **began)
 
 
 def differ(value: Any, other: Any) -> bool:
@@ -69,6 +70,7 @@ def differ(value: Any, other: Any) -> bool:
 
 
 _HOW = ("slots", "mode", "compiled", "compared", "share", "folder")
+_BEGAN = ("sources", "code", "states")
 
 
 class Tally(NamedTuple):
@@ -79,8 +81,10 @@ class Tally(NamedTuple):
     trained: int = 0  # steps
     left: int = 0  # steps still to train; 0 for a trial that ended early
     steps: int = 0  # of all packs requested so far, including steps from checkpoints
+    phase: str = ""  # of the packs at work: STARTING, COMPILING or TRAINING
 
 
+STARTING, COMPILING, TRAINING = PHASES = ("starting", "compiling", "training")
 CANNOT_BE_FUSED = "ran in turn, because its members can't be fused: "
 """Prefix of the user's line in `packs.cause`."""
 ADVERSARIAL = "adversarial"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from memsweep.data import tasks
 from memsweep.results import own_types
 from memsweep.results.storage.store import Store
-from memsweep.run import checkpoints, estimation, given_data, plan
+from memsweep.run import checkpoints, continuation, estimation, given_data, plan
 from memsweep.run.estimation import Estimate
 from memsweep.run.launch_options import LaunchOptions
 from memsweep.run.packing import Pack
@@ -80,7 +80,11 @@ def preview(sweep: Sweep, store: Store | None, options: LaunchOptions, say: Call
     is_searched = sweep.search is not None
     saved = checkpoints.stored(store) if store and not is_searched else ()
     packs = plan.packs(due, workers, options.members, programs, saved, share, is_searched)
-    steps = checkpoints.steps(store) if store else {}
-    estimate = estimation.estimate(packs, device, workers, measuring=seconds, reached=steps)
+    packs = [replace(pack, code=code.expected(pack.trials)) for pack in packs]
+    going_on = continuation.of_packs(packs, store, device)
+    for sentence in going_on.remarks:
+        say(sentence)
+    reached = going_on.steps | (checkpoints.steps(store) if store else {})
+    estimate = estimation.estimate(packs, device, workers, measuring=seconds, reached=reached)
     estimate = replace(estimate, seconds=estimate.seconds + trying)
     return Preview(replay, work, due, packs, programs, device, workers, estimate)

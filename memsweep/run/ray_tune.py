@@ -6,6 +6,7 @@ Tune places, restarts and stops packs; workers write results to the tables direc
 from __future__ import annotations
 
 import os
+import platform
 import shutil
 import tempfile
 import time
@@ -13,6 +14,7 @@ from collections import Counter
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from memsweep.run import cluster  # noqa: F401  first, because it sets variables that Ray reads on import
@@ -23,7 +25,8 @@ from ray import tune
 from ray.tune.search import Searcher
 
 from memsweep.results.storage.store import Store, StoreError
-from memsweep.run.packing import Pack, Tally
+from memsweep.run.packing import PHASES, STARTING, Pack, Tally
+from memsweep.run.progress_note import PackAtWork, ProgressNote
 from memsweep.run.recovery.hang_guard import HangGuard
 from memsweep.run.recovery.retries import DEATHS, Turn, after_death, made_progress
 from memsweep.run.supervisor import PackSupervisor
@@ -81,7 +84,9 @@ class PackTrainable(tune.Trainable):  # type: ignore[misc]  # Ray is not type-ch
             if progress is None:
                 self._guard.close()
                 return self._report(done=True)
-            self._tally = progress
+            is_same, self._tally = progress.phase == self._tally.phase, progress
+            if not is_same:  # reported at once, because compiling takes long
+                break
         return self._report(done=False)
 
     def cleanup(self) -> None:
@@ -90,12 +95,12 @@ class PackTrainable(tune.Trainable):  # type: ignore[misc]  # Ray is not type-ch
         self._guard.close()
 
     def _report(self, *, done: bool) -> dict[str, Any]:
-        return {**self._tally._asdict(), "node_id": self._node_id, "done": done}
+        return {**self._tally._asdict(), "node_id": self._node_id, "host": platform.node(), "done": done}
 
     def _begin(self, config: dict[str, Any]) -> None:
         from memsweep.run.worker.execution import run_pack  # imports torch, see above
 
-        self._tally, self._has_reported = Tally(), False
+        self._tally, self._has_reported = Tally(phase=STARTING), False
         self._report_seconds = config["report_seconds"]
         self._node_id = ray.get_runtime_context().get_node_id()
         store, pack, limits = Store(config["results"]), Pack.from_json(config["pack"]), WorkerLimits(*config["limits"])
@@ -117,6 +122,9 @@ class PackQueue(Searcher):  # type: ignore[misc]
         self._steps = sum(turn.pack.steps for turn in self.waiting)  # of all packs planned so far
         self._tallies: dict[str, Tally] = {}  # Tune trial -> its last report
         self._nodes: dict[str, str] = {}  # Tune trial -> id of its machine
+        self._hosts: dict[str, str] = {}  # Tune trial -> name of its machine
+        self._began: dict[str, datetime] = {}  # Tune trial -> when its pack was handed out
+        self._progress = ProgressNote(supervisor.note_progress)
         self.error: StoreError | None = None  # ends the launch
         self._is_noted, self._note_at = (
             True,
@@ -136,14 +144,14 @@ class PackQueue(Searcher):  # type: ignore[misc]
         if self.waiting and not self.error:
             turn = self.waiting.pop(0)
             pack = turn.pack
-            self.running[trial_id] = turn
+            self.running[trial_id], self._began[trial_id] = turn, datetime.now(UTC)
             self._note_running(changed=True)
             return {"pack_id": pack.pack_id, "deaths": turn.deaths, "pack": pack.to_json(), **self.settings}
         return None if self.running else str(Searcher.FINISHED)
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """Updates the tally of the launch with a worker's report, and sends it to the supervisor."""
-        tally = Tally(*(result.get(name, 0) for name in Tally._fields))
+        tally = Tally(**{name: result[name] for name in Tally._fields if name in result})
         before, self._tallies[trial_id] = self._tallies.get(trial_id, Tally()), tally
         if tally.trained and trial_id in self.running:  # else the worker has not read checkpoints yet
             self.running[trial_id] = replace(self.running[trial_id], left=tally.left)
@@ -151,10 +159,11 @@ class PackQueue(Searcher):  # type: ignore[misc]
             total + after - earlier for total, after, earlier in zip(self.tally[:3], tally[:3], before[:3], strict=True)
         )
         left = sum(turn.left for turn in (*self.waiting, *self.running.values()))
-        self.tally = Tally(settled, failed, trained, left, self._steps)
-        self._nodes[trial_id] = result["node_id"]
+        self.tally = Tally(settled, failed, trained, left, self._steps, self._phase())
+        self._nodes[trial_id], self._hosts[trial_id] = result["node_id"], result.get("host", "")
         self.supervisor.watch(self.tally)
         self._note_running()
+        self._note_progress()
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """Removes an ended pack; if its worker died, requeues or quarantines the trials that have not ended."""
@@ -208,6 +217,18 @@ class PackQueue(Searcher):  # type: ignore[misc]
                 [trial.trial_id for turn in self.running.values() for trial in turn.pack.trials]
             )
             self._is_noted, self._note_at = True, time.monotonic() + NOTE_SECONDS
+
+    def _phase(self) -> str:
+        """Returns the furthest phase of the packs at work."""
+        phases = {self._tallies[trial_id].phase for trial_id in self.running if trial_id in self._tallies}
+        return max(phases & {*PHASES}, key=PHASES.index, default="")
+
+    def _note_progress(self) -> None:
+        packs = [
+            PackAtWork(turn.pack, self._hosts.get(trial_id, ""), self._began[trial_id], self._tallies.get(trial_id))
+            for trial_id, turn in self.running.items()
+        ]
+        self._progress.update(self.tally, packs)
 
     def save(self, checkpoint_path: str) -> None:
         """Does nothing: the remaining work is read from the tables."""

@@ -22,6 +22,7 @@ class PackSupervisor:
         self.watch = watch
         self.more = more
         self.note_running = store.note_running
+        self.note_progress = store.note_progress
         self._ended_before = set(_ends(store).items())
 
     def remaining(self, pack: Pack) -> Pack | None:

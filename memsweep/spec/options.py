@@ -51,10 +51,12 @@ PROBES = (
     "positions",
     "readouts",
     "representations",
+    "states",
     "weights",
 )
-KEEPS = NOTHING, WEIGHTS = ("nothing", "weights")
-"""What a sweep or a launch keeps of its trials' networks; `weights` is a probe."""
+KEEPS = NOTHING, WEIGHTS, STATE = ("nothing", "weights", "state")
+"""What a sweep or a launch keeps of its trials: nothing, the probe `weights`, or the probes `weights` and `states`."""
+STATES = "states"
 REPEATED_PROBES: tuple[str, ...] = ("critical_samples", "permutations", "representations", "weights")
 """Probes that also run at probe_steps; the other probes run once, at the end."""
 SHARES = {

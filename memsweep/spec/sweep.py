@@ -12,7 +12,7 @@ from memsweep.spec.axes import as_values, spelled_as
 from memsweep.spec.config import FIELDS, ConfigError, TrialConfig
 from memsweep.spec.fields import own
 from memsweep.spec.grid import Axes, Grid, names_of
-from memsweep.spec.options import KEEPS, NOTHING, WEIGHTS
+from memsweep.spec.options import KEEPS, NOTHING, STATE, STATES, WEIGHTS
 from memsweep.spec.search.rounds import Search
 
 SHOWN_VALUES = 6
@@ -35,7 +35,8 @@ class Sweep(Grid):
     axes: field -> values, or a tuple of fields -> tuples of values that go together (zipped).
     seeds: replicates; each sets `seed`.
     search: selects which trials run, in rounds; default: all trials in one round. See `memsweep.spec.search`.
-    keep: "weights" keeps the weights of each trial at its end and at `keep_steps`: the probe `weights`.
+    keep: "weights" keeps the weights of each trial at its end and at `keep_steps`: the probe `weights`. "state" also
+        keeps the state of training at the end, from which a trial with a larger budget goes on: the probe `states`.
     keep_steps: steps before the end, which are probe_steps.
     members: own hyperparameters that reach the user's code as tensors, one value a member, so that trials with other
     values train in the same pack; sets the field `members` of all trials.
@@ -121,7 +122,7 @@ class Sweep(Grid):
         return sweep
 
     def keeping(self, keep: str, keep_steps: Iterable[int] = ()) -> Sweep:
-        """Returns a sweep that also keeps weights; arguments as of `Sweep`.  Raises SweepError."""
+        """Returns a sweep that also keeps weights or states; arguments as of `Sweep`.  Raises SweepError."""
         if keep == NOTHING and not keep_steps:
             return self
         sweep = Sweep(
@@ -249,7 +250,7 @@ def _keeping(base: TrialConfig | Mapping[str, Any], keep: str, steps: Sequence[i
         else (as_values(base.get("probes", ())), as_values(base.get("probe_steps", ())))
     )
     fields = {
-        "probes": tuple(dict.fromkeys([*probes, WEIGHTS])),
+        "probes": tuple(dict.fromkeys([*probes, WEIGHTS, *([STATES] if keep == STATE else [])])),
         "probe_steps": tuple(sorted({*before, *steps})),
     }
     return base.with_fields(fields) if isinstance(base, TrialConfig) else {**base, **fields}

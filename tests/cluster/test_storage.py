@@ -15,19 +15,24 @@ import pytest
 
 import memsweep
 from memsweep.check.inspection import damaged
-from memsweep.results import forgetting, networks, notes
+from memsweep.results import forgetting, kept_files, networks, notes
 from memsweep.results.compaction import compact
 from memsweep.results.export import export
 from memsweep.results.storage import locks
 from memsweep.results.storage.location import location
 from memsweep.results.storage.store import LockedError, Store, StoreError
+from memsweep.run import continuation
+from memsweep.run.packing import Pack
+from memsweep.run.worker.execution import run_pack
 from memsweep.spec.schema import SCHEMAS
 from memsweep.spec.schema.own_probes import PLACES
+from memsweep.spec.sweep import Sweep
 from tests.cases import ended, step
 from tests.cluster.object_store import ENVIRONMENT
 from tests.test_compaction import fill, reads_beside
 from tests.test_interruptions import start
 from tests.test_launch import TINY, memsweep_, rows
+from tests.training import train
 
 ROOT = Path(__file__).parents[2]
 
@@ -193,7 +198,17 @@ def test_sweeps_are_renamed_noted_exported_and_forgotten(store, tmp_path):
     assert store.current("trials", ["trial_id"])["trial_id"].to_pylist() == ["t0"] and damaged(store) == []
 
 
-# Kept weights.
+# Kept weights and states.
+
+
+def test_a_longer_trial_goes_on_from_a_state_in_the_store(store):
+    fields = {"data.examples": 100, "data.test_examples": 0, "optimizer.batch_size": 50}
+    short, long = (Sweep("s", fields | {"optimizer.epochs": n}, keep="state") for n in (2, 5))
+    train(short, store)
+    (pack,) = continuation.of_packs([Pack(tuple(long.trials), 1)], store, "cpu").packs
+    list(run_pack(pack, store))
+    assert sorted(row["member_step_count"] for row in store.read("packs").to_pylist()) == [4, 6]
+    assert kept_files.damaged(store) == []
 
 
 def test_weights_are_kept_and_useless_files_go(store, monkeypatch):
@@ -207,10 +222,13 @@ def test_weights_are_kept_and_useless_files_go(store, monkeypatch):
     store.write("trials", [ended("t0"), ended("t1")])
     (second,) = networks.rows(store, ["t1"])
     assert np.array_equal(networks.of_rows(store, [second])["weight"], numbers["weight"][1:])
-    assert networks.damaged(store) == []
-    monkeypatch.setattr(networks, "LEFTOVER_SECONDS", -3600)
-    assert networks.delete_useless(store, {"t2"}) == 0 and networks.delete_useless(store, ()) == 1
-    assert not networks.path_of(store, useless).exists() and networks.path_of(store, file).exists()
+    assert kept_files.damaged(store) == []
+    monkeypatch.setattr(kept_files, "LEFTOVER_SECONDS", -3600)
+    assert kept_files.delete_useless(store, {"t2"}) == 0 and kept_files.delete_useless(store, ()) == 1
+    assert (
+        not kept_files.path_of(store, "weights", useless).exists()
+        and kept_files.path_of(store, "weights", file).exists()
+    )
 
 
 # Whole sweeps.

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import torch
@@ -18,6 +19,8 @@ from torch import Tensor
 from memsweep.engine.train import own_optimizers
 from memsweep.engine.train.program import Program
 from memsweep.engine.train.state import History, State, fitted_to, map_tensors
+from memsweep.spec.config import TrialConfig
+from memsweep.spec.options import REPEATED_PROBES
 
 REBUILT = ("members", "step", "examples", "coefficients", "strengths", "own", "origins", "order_keys", "noise_keys")
 """Fields of a state that follow from the trials and `step`; all others are saved."""
@@ -52,51 +55,78 @@ def dump(state: State, records: Sequence[Record], note: Mapping[str, Any]) -> by
     return save(tensors, {"memsweep": json.dumps(header, separators=(",", ":"))})
 
 
-def restore(program: Program, state: State, content: bytes) -> tuple[State, dict[str, Record]]:
+def restore(
+    program: Program, state: State, content: bytes, names: Mapping[str, str] = MappingProxyType({})
+) -> tuple[State, dict[str, Record]]:
     """Returns the state with every member at its step in the checkpoint, if that is later, and records by trial.
 
-    A member whose metrics the checkpoint lacks stays as it is, since it must be measured from its first step on.
+    A member whose metrics or probes the checkpoint lacks stays as it is, since it must be measured from its first step
+    on.
 
-    state: from `init` or `admit`; its memory may be reused.
+    state: from `init` or `admit`; its memory may be reused.  names: trial -> the trial in the checkpoint that it goes
+    on from; default: itself.
     Raises CheckpointError when the content is damaged, of another program, or of other data.
     """
     members, data, tensors = _read(content)
-    saved = {trial_id: row for row, trial_id in enumerate(members)}
-    if any(data.get(m.trial.trial_id, m.data.fingerprint) != m.data.fingerprint for m in state.members):
+    sources_of = [names.get(member.trial.trial_id, member.trial.trial_id) for member in state.members]
+    if any(
+        data.get(s, m.data.fingerprint) != m.data.fingerprint for s, m in zip(sources_of, state.members, strict=True)
+    ):
         raise CheckpointError("its trials were trained on data that their task no longer returns")
-    steps = tensors["step"].numpy()
     try:
         probed = json.loads(tensors["probed"].numpy().tobytes())
     except (KeyError, ValueError) as error:
         raise CheckpointError(f"it is of another program ({error})") from error
     records = [Record(*pair) for pair in zip(_unpacked(tensors), probed, strict=True)]
+    steps, row_of = tensors["step"].numpy(), {name: row for row, name in enumerate(members)}
+    rows = [(slot, row_of[source]) for slot, source in enumerate(sources_of) if source in row_of]
     rows = [
-        (slot, saved[member.trial.trial_id])
-        for slot, member in enumerate(state.members)
-        if member.trial.trial_id in saved
-        and steps[saved[member.trial.trial_id]] > state.step[slot]
-        and _has_metrics(member.trial.metrics, records[saved[member.trial.trial_id]])
+        (slot, row)
+        for slot, row in rows
+        if steps[row] > state.step[slot] and _is_complete(records[row], state.members[slot].trial, int(steps[row]))
     ]
     if not rows:
         return state, {}
-    slots, sources = (torch.tensor(column) for column in zip(*rows, strict=True))
+    slots, at = (torch.tensor(column) for column in zip(*rows, strict=True))
     step = state.step.copy()
-    step[slots.numpy()] = steps[sources.numpy()]
+    step[slots.numpy()] = steps[at.numpy()]
     try:
-        fields = _with_rows(program, state, tensors, slots, sources)
+        fields = _with_rows(program, state, tensors, slots, at)
         states = from_bytes(tensors["optimizers"]) if program.has_objects else []
-        for slot, source in rows:
+        for slot, row in rows:
             if optimizer := state.members[slot].optimizer:
-                own_optimizers.restore_(optimizer, states[source])
+                own_optimizers.restore_(optimizer, states[row])
     except (KeyError, RuntimeError, IndexError, ValueError, TypeError, SafetensorError) as error:
         raise CheckpointError(f"it is of another program ({error})") from error
-    return state._replace(step=step, **fields), {members[row]: records[row] for _, row in rows}
+    trials = [(state.members[slot].trial, row) for slot, row in rows]
+    return state._replace(step=step, **fields), {
+        trial.trial_id: records[row] if trial.trial_id == members[row] else _taken_over(records[row], trial)
+        for trial, row in trials
+    }
 
 
-def _has_metrics(metrics: Sequence[str], record: Record) -> bool:
-    """Returns whether a record has each of these metrics at all measurements of its curve."""
+def _is_complete(record: Record, trial: TrialConfig, end: int) -> bool:
+    """Returns whether a record has all metrics and repeated probes of the trial up to this step."""
     computed = {(row["metric"], row["step"]) for row in record.probed.get("metrics", ())}
-    return all((metric, point["step"]) in computed for metric in metrics for point in record.curve)
+    has_metrics = all((metric, point["step"]) in computed for metric in trial.metrics for point in record.curve)
+    probed = {(table, row["step"]) for table, rows in record.probed.items() for row in rows}
+    repeated = [table for table in REPEATED_PROBES if table in trial.probes]
+    return has_metrics and all((t, step) in probed for t in repeated for step in trial.probe_steps if step <= end)
+
+
+def _taken_over(record: Record, trial: TrialConfig) -> Record:
+    """Returns the rows of another trial's record that the trial wants too, as its rows."""
+
+    def is_wanted(table: str, row: Point) -> bool:
+        if table == "metrics":
+            return row["metric"] in trial.metrics
+        return table in trial.probes and row["step"] in trial.probe_steps
+
+    probed = {
+        table: [{**row, "trial_id": trial.trial_id} for row in rows if is_wanted(table, row)]
+        for table, rows in record.probed.items()
+    }
+    return Record(record.curve, probed)
 
 
 def _with_rows(

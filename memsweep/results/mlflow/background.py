@@ -1,7 +1,8 @@
 """MLflow's URI, and the start of the background process that fills MLflow. Imports little: every launch imports it.
 
-The process does not slow a launch down: it has the lowest priority, and imports MLflow only once a trial has ended. It
-outlives the launch until MLflow holds all trials, and then ends (`follow.py`).
+The process does not slow a launch down: it imports MLflow once a trial has ended, and then has the lowest priority.
+Where trials train for long, it begins earlier at a low priority, since at the lowest it would not run beside busy
+workers. It outlives the launch until MLflow holds all trials, and then ends (`follow.py`).
 """
 
 from __future__ import annotations
@@ -23,9 +24,12 @@ from memsweep.results.storage.store import Store
 URI_VARIABLE = "MLFLOW_TRACKING_URI"
 NO_TRACKING = "none"
 LOG = "tracking.log"
-DETACHED = '{ echo 19 > /proc/self/autogroup; } 2> /dev/null; nice -n 19 "$@" &'
-"""Starts a command in the background at the lowest priority. Linux divides the processor among sessions first: a new
-session must be nice as a whole, or it takes half of the processor."""
+DETACHED = '{ echo 10 > /proc/self/autogroup; } 2> /dev/null; nice -n 10 "$@" &'
+"""Starts a command in the background at a low priority. Linux divides the processor among sessions first: a new session
+must be nice as a whole, or it takes half of the processor."""
+LOWEST = 19
+LIVE_SECONDS = 20.0
+"""Time in which trials train without an end, before the process begins to show them."""
 LOOK_SECONDS = 2.0
 """Shortest time between two listings of the parts."""
 SERVERS = ("http", "https")
@@ -119,10 +123,22 @@ def start(store: Store, uri: str) -> str | None:
     return None
 
 
-def wait_at_lowest_priority(store: Store) -> None:
-    """Sets the lowest priority of the system, then waits until a trial or the launch has ended."""
-    os.nice(19)
+def wait(store: Store) -> None:
+    """Waits until a trial or the launch has ended, then takes the lowest priority, or until trials train for long."""
+    live_since: float | None = None
+    while not store.parts("trials") and store.is_locked("launch"):
+        if store.parts("live"):
+            live_since = live_since or time.monotonic()
+            if time.monotonic() - live_since > LIVE_SECONDS:
+                return
+        time.sleep(LOOK_SECONDS)
+    take_lowest_priority()
+
+
+def take_lowest_priority() -> None:
+    """Sets the lowest priority of the system for this process and its session."""
+    os.nice(LOWEST)
+    with suppress(OSError):
+        Path("/proc/self/autogroup").write_text(str(LOWEST))
     with suppress(AttributeError, OSError):  # not every system has or allows this policy
         os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
-    while not store.parts("trials") and store.is_locked("launch"):
-        time.sleep(LOOK_SECONDS)

@@ -9,7 +9,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from typing import NamedTuple
 
-from memsweep.results.mlflow.background import LOOK_SECONDS, shown
+from memsweep.results.mlflow.background import LOOK_SECONDS, shown, take_lowest_priority
 from memsweep.results.mlflow.sync import ERRORS, Tracking, TrackingError
 from memsweep.results.storage.location import Location
 from memsweep.results.storage.store import LockedError, Store, StoreError
@@ -100,12 +100,13 @@ class _State(NamedTuple):
 
     trials: tuple[Location, ...]  # parts
     wanted: tuple[Location, ...]
+    live: tuple[Location, ...]
     launched: bool  # a launch holds the folder
 
 
 def _state(store: Store) -> _State:
     launched = store.is_locked("launch")  # before listing the parts: a launch writes its last parts before it ends
-    return _State(tuple(store.parts("trials")), tuple(store.parts("wanted")), launched)
+    return _State(*(tuple(store.parts(table)) for table in ("trials", "wanted", "live")), launched)
 
 
 def _follow(store: Store, uri: str, say: Callable[[str], None]) -> None:
@@ -115,13 +116,13 @@ def _follow(store: Store, uri: str, say: Callable[[str], None]) -> None:
     failures, written, success_at = 0, 0, time.monotonic()
     while True:
         now = _state(store)
-        if now == filled or not now.trials:  # the list is empty also if the folder was deleted
+        if now == filled or not (now.trials or now.live):  # the lists are empty also if the folder was deleted
             if not now.launched:
                 break
             time.sleep(LOOK_SECONDS)
             continue
         try:
-            tracking = tracking or Tracking(store, uri, say)
+            tracking = tracking or Tracking(store, uri, say, take_lowest_priority)
             note.write_counts(tracking.fill())
         except TrackingError as error:
             note.write_error(error)

@@ -322,9 +322,7 @@ def _points(
     curves = sum(_share(trial, total, count) is not None for total, count in SHARES.values()) + 1 + len(names)
     for step in thinned(sorted(rows), min(CURVE_POINTS, MOST_POINTS // curves)):
         when = max(1, ended - round(1000 * seconds * (1 - step / last))) if last else ended
-        for name, (total, count) in SHARES.items():
-            points += _point(name, _share(rows[step], total, count), when, step)
-        points += _point("gradient_norm", rows[step].get("gradient_norm"), when, step)
+        points += points_of(rows[step], step, when)
         for name in names:
             points += _point(name, values[name].get(step), when, step)
     for name, (total, count) in SHARES_AT_END.items():
@@ -332,6 +330,13 @@ def _points(
     for name in NUMBERS_AT_END:
         points += _point(name, trial[name], ended, AT_END)
     return points
+
+
+def points_of(row: Mapping[str, Any], step: int, when: int) -> list[Point]:
+    """Returns the metrics of a measurement.  row: of `steps`, `live` or `trials`.  when: milliseconds since 1970."""
+    values = {name: _share(row, *columns) for name, columns in SHARES.items()}
+    values["gradient_norm"] = row.get("gradient_norm")
+    return [point for name, value in values.items() for point in _point(name, value, when, step)]
 
 
 def _point(name: str, value: float | None, when: int, step: int) -> list[Point]:

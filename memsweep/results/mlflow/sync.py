@@ -12,6 +12,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,12 +26,13 @@ from mlflow import MlflowClient
 from mlflow.entities import Experiment, Metric, Param, Run, RunTag, ViewType
 
 from memsweep.results import notes
-from memsweep.results.mlflow import artifacts, databases, leftovers, projection, views
+from memsweep.results.mlflow import artifacts, databases, leftovers, projection, training, views
 from memsweep.results.mlflow.background import TrackingError as TrackingError
 from memsweep.results.mlflow.background import default_uri, shown
 from memsweep.results.mlflow.collection import rarely_collected
 from memsweep.results.mlflow.databases import prepare as prepare
 from memsweep.results.mlflow.projection import Plan, TrialRun, Wanted
+from memsweep.results.mlflow.training import RunsInTraining
 from memsweep.results.storage.accepted import has_code
 from memsweep.results.storage.location import local_folder, on_disk
 from memsweep.results.storage.store import Store
@@ -46,6 +48,8 @@ ERRORS = (*databases.ERRORS, OSError, ImportError)
 TRIALS_AT_A_TIME = 500
 """Trials that are read from the tables together."""
 RUNS_A_PAGE = 1000
+FEW_RUNS = 50
+"""Runs that take about a second."""
 MESSAGE_SECONDS = 10.0
 """Time between sentences about the progress of a long fill."""
 PLACE = ("setting", "mlflow.runName", "mlflow.parentRunId")
@@ -82,11 +86,18 @@ class Tracking:
     Any call may raise one of ERRORS; after an error call `forget`, then call again.
     """
 
-    def __init__(self, store: Store, uri: str, say: Callable[[str], None] = lambda sentence: None):
+    def __init__(
+        self,
+        store: Store,
+        uri: str,
+        say: Callable[[str], None] = lambda sentence: None,
+        before_many: Callable[[], None] = lambda: None,
+    ):
         prepare(uri, uri == default_uri(store.results), say)
         self.store = store
         self.uri = uri
         self.say = say
+        self.before_many = before_many  # called before more than FEW_RUNS runs are written
         self.written = 0  # runs written by this object
         self.deleted = 0
         self.look_seconds = 0.0  # processor time for reading which trials have ended
@@ -94,10 +105,12 @@ class Tracking:
         self._sweeps: list[str] = []
         self.client = MlflowClient(uri)
         self._entries: dict[str, SweepEntry] = {}  # by sweep; only what MLflow returned or acknowledged
+        self._training = RunsInTraining(self.client)
 
     def forget(self) -> None:
         """Drops the cache, so that the next `fill` queries MLflow: after an error its content is uncertain."""
         self._entries.clear()
+        self._training.runs.clear()
 
     def fill(self) -> dict[str, int]:
         """Makes MLflow agree with the tables. Returns sweep -> number of its trials in MLflow."""
@@ -105,6 +118,7 @@ class Tracking:
             began = time.process_time()
             ends = {row["trial_id"]: row for row in self.store.trials(_ENDS).to_pylist()}
             running = self.store.running()
+            curves = training.curves(self.store)
             plans = projection.plans(self.store.current("wanted"))
             self._sweeps = [plan.sweep for plan in plans]
             self.look_seconds = time.process_time() - began
@@ -117,6 +131,8 @@ class Tracking:
                 mine = {trial: ends[trial] for trial in plan.trials if trial in ends}
                 entry = self._query(plan, mine)
                 self._fill_trials(plan, mine, entry)
+                tags = partial(self._tags, entry=entry)
+                self._training.fill(plan.sweep, plan.trials.values(), curves, entry.experiment_id, tags)
                 self._fill_parent(plan, mine, entry, live=not running.isdisjoint(plan.trials))
                 counts[plan.sweep] = len(entry.runs)
             self.deleted += leftovers.delete(self.client, self.store)
@@ -136,6 +152,8 @@ class Tracking:
                     parents.append(run)
                 elif tags.get("role") == TRIAL and tags.get("trial_id") not in plan.trials:
                     useless.append(run.info.run_id)  # of an earlier launch; no longer wanted
+                elif run.info.status not in ENDED and run.info.run_id not in self._training.run_ids:
+                    useless.append(run.info.run_id)  # left by a process that was killed
                 elif tags.get("role") == TRIAL and (end := ends.get(tags.get("trial_id", ""))):
                     if end["trial_id"] in whole or not _is_whole(run, end):
                         useless.append(run.info.run_id)
@@ -232,6 +250,9 @@ class Tracking:
                 self.client.log_batch(run.run_id, params=_params(wanted.parameters), tags=_tags(place))
                 entry.runs[trial] = run._replace(place=place)
 
+    def _tags(self, wanted: Wanted, entry: SweepEntry) -> dict[str, str]:
+        return {**self._place(wanted, entry), "results": self.store.identity(), "role": TRIAL}
+
     def _place(self, wanted: Wanted, entry: SweepEntry) -> dict[str, str]:
         return {
             "setting": wanted.setting[: projection.LONGEST_TAG],
@@ -244,6 +265,8 @@ class Tracking:
         left.sort(
             key=lambda trial: (projection.milliseconds(ends[trial]), trial)
         )  # keeps the trials of a pack together
+        if len(left) > FEW_RUNS:
+            self.before_many()
         for begin in range(0, len(left), TRIALS_AT_A_TIME):
             chunk = left[begin : begin + TRIALS_AT_A_TIME]
             for trial, run in self._trial_runs(plan, {trial: ends[trial] for trial in chunk}):
@@ -306,19 +329,6 @@ class Tracking:
         except (ImportError, PermissionError) as error:  # the store of artifacts can't be reached
             self.say(f"{plan.sweep}: MLflow holds the runs, but not {name} ({shown(error)})")
         entry.parent = self.client.get_run(run_id)
-
-
-def pages(uri: str) -> dict[str, str]:
-    """Returns sweep -> path of its page on an MLflow server, with memsweep's view of the runs."""
-    paths = {}
-    for experiment in MlflowClient(uri).search_experiments(order_by=["last_update_time DESC"]):
-        if views.TRIALS in experiment.tags:
-            key = views.TRIALS.removeprefix("mlflow.sharedViewState.")
-            place = (
-                f"/#/experiments/{experiment.experiment_id}/runs"  # without /runs, MLflow opens a page on generative AI
-            )
-            paths[experiment.name] = f"{place}?workflowType=machine_learning&viewStateShareKey={key}"
-    return paths
 
 
 def _is_whole(run: Run, end: Mapping[str, Any]) -> bool:

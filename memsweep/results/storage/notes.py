@@ -6,6 +6,7 @@ import json
 import re
 import secrets
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from memsweep.results.storage import locks
@@ -13,6 +14,7 @@ from memsweep.results.storage.location import Location
 from memsweep.results.storage.parts import StoreError, write_whole
 
 RUNNING = "running.json"
+PROGRESS = "progress.json"
 PROGRAMS = "programs.json"
 SEARCHES = "searches.json"
 TRACKING = "tracking.json"
@@ -91,6 +93,20 @@ class Notes:
         """Returns the last note on MLflow; {} if there is none or the file is unreadable."""
         try:
             return dict(json.loads((self.results / TRACKING).read_text()))
+        except (OSError, ValueError, TypeError):
+            return {}
+
+    def note_progress(self, note: Mapping[str, Any]) -> None:
+        """Stores the progress of the current launch; a failed write is ignored, since the next note follows soon."""
+        with suppress(StoreError):
+            write_whole(self.results / PROGRESS, json.dumps(note).encode())
+
+    def progress(self) -> dict[str, Any]:
+        """Returns the progress that a live launch noted last; {} if no launch runs or the file is unreadable."""
+        if not locks.is_held(self.results, "launch"):
+            return {}
+        try:
+            return dict(json.loads((self.results / PROGRESS).read_text()))
         except (OSError, ValueError, TypeError):
             return {}
 

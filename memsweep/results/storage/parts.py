@@ -37,6 +37,7 @@ NEVER_NULL = frozenset(("trial_id", "attempt_id", "sweep", "status"))
 KEYS = {
     "trials": ["trial_id", "attempt_id", "status"],  # a paused trial that is pruned later has two rows
     "steps": ["trial_id", "attempt_id", "step"],
+    "live": ["trial_id", "attempt_id", "begun_at", "step"],
     "examples": ["trial_id", "attempt_id", "example"],
     "positions": ["trial_id", "attempt_id", "position"],
     "class_sensitivity": ["trial_id", "attempt_id", "output_class", "input_class"],
@@ -46,6 +47,7 @@ KEYS = {
     "jacobians": ["trial_id", "attempt_id", "layer"],
     "readouts": ["trial_id", "attempt_id", "item", "fitted_step", "applied_step"],
     "representations": ["trial_id", "attempt_id", "step", "part", "quantity", "layer"],
+    "states": ["trial_id", "attempt_id", "step"],
     "weights": ["trial_id", "attempt_id", "step"],
     "packs": ["attempt_id"],
     "metrics": ["trial_id", "attempt_id", "step", "part", "metric", "name"],

@@ -4,7 +4,9 @@ results/<table>/<hash of the content>.parquet   one part, written by a worker or
 results/tracking.json                           what MLflow holds, or why it can't be filled, see status.py
 results/<name>.lock                             held by the process that launches, or tracks, see locks.py
 results/running.json                            trials in training; valid only while the lock is held
+results/progress.json                           steps, rate and packs of the launch that runs, see progress.py
 results/programs.json                           how programs are executed here, chosen at their first launch
+results/networks/, kept_states/                 kept weights and states of training, see kept_files.py
 results/given/                                  data given to launches from Python, see data/given.py
 results/searches.json                           progress of the search of each sweep, as a sentence
 results/studies/                                Optuna's journals, one per sweep
@@ -239,7 +241,7 @@ class Store(Notes, Tables):
             rows = self.read(table, list(dict.fromkeys([*names, *LAUNCHES])))
             return rows.take(wanted_now(rows)).select(names)
         rows = self.read(table, list(dict.fromkeys([*names, *keys(table)])))
-        if {"attempt_id", "trial_id"} <= {*keys(table)}:
+        if {"attempt_id", "trial_id"} <= {*keys(table)} and table != "live":  # of attempts that have not ended
             kept = self.trials(["trial_id", "attempt_id"])
             rows = rows.filter(pc.is_in(attempt_pairs(rows), value_set=attempt_pairs(kept)))
         return unique(rows, table).select(names)

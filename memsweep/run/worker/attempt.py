@@ -13,7 +13,7 @@ import torch
 from memsweep.engine.train import trainer
 from memsweep.results.storage.store import Store
 from memsweep.run import checkpoints
-from memsweep.run.packing import CANNOT_BE_FUSED, Pack, Tally, describe, program_name
+from memsweep.run.packing import CANNOT_BE_FUSED, STARTING, Pack, Tally, describe, program_name
 from memsweep.run.policy.execution_plan import note_cached
 from memsweep.run.worker import provenance
 from memsweep.run.worker.writer import PackWriter, Row
@@ -40,6 +40,7 @@ class Attempt:
         self.paused: set[str] = set()  # trials no longer in `left` whose checkpoints are kept
         self.present: tuple[TrialConfig, ...] = ()  # in slots, or about to enter: the possible causes of an error
         self.member_steps = 0
+        self.phase = STARTING
         self.steps: dict[str, int] = {}  # steps of the trials left
         self.causes: list[str] = []  # errors that ended no trial
         self.deviation: float | None = None  # of the member that was compared with a run alone
@@ -53,7 +54,7 @@ class Attempt:
         """Returns the tally of this attempt so far."""
         ahead = (trial.pause(self.pack.share) - self.steps.get(trial_id, 0) for trial_id, trial in self.left.items())
         left = sum(steps for steps in ahead if steps > 0)
-        return Tally(self.writer.written, self.writer.failed, self.member_steps, left)
+        return Tally(self.writer.written, self.writer.failed, self.member_steps, left, phase=self.phase)
 
     def remaining(self, group: Pack) -> Pack:
         """Returns the group with its remaining trials."""
@@ -81,7 +82,7 @@ class Attempt:
 
     def close(self) -> None:
         """Writes all results and the row of `packs`."""
-        self.writer.flush()
+        self.writer.close()
         if self.writer.compiled:
             note_cached(program_name(self.pack.trials[0]))
         self.store.write("packs", [_pack_row(self, time.monotonic() - self._begun)])
@@ -99,7 +100,7 @@ def _pack_row(attempt: Attempt, wall_seconds: float) -> Row:
         "slots": pack.slots,
         "settled_count": writer.written,
         "device": "cuda" if on_gpu else "cpu",
-        "device_name": torch.cuda.get_device_name() if on_gpu else provenance.processor(),
+        "device_name": provenance.device_name(device),
         "thread_count": torch.get_num_threads(),
         "mode": attempt.pack.mode,
         "compiled": writer.compiled,

@@ -19,16 +19,18 @@ from memsweep.engine.train.checkpoint import CheckpointError
 from memsweep.engine.train.evaluation import Measured
 from memsweep.engine.train.program import Program
 from memsweep.engine.train.state import State
+from memsweep.results import kept_files
 from memsweep.results.storage.parts import write_whole
 from memsweep.results.storage.store import Store, StoreError
 from memsweep.run import checkpoints
 from memsweep.run.checkpoints import CHECKPOINT_SECONDS
-from memsweep.run.packing import Pack, Tally
+from memsweep.run.packing import COMPILING, TRAINING, Pack, Tally
 from memsweep.run.policy import calibration
-from memsweep.run.worker import measurement, probes, sources
+from memsweep.run.worker import measurement, probes, sources, states
 from memsweep.run.worker.attempt import Attempt
 from memsweep.spec import contents
 from memsweep.spec.config import TrialConfig
+from memsweep.spec.options import STATES
 from memsweep.spec.schema import Status
 
 CHUNK_SECONDS = 2.0
@@ -89,9 +91,13 @@ def _train(attempt: Attempt, group: Pack) -> Generator[Tally, None, Trouble | No
     training = Training(attempt, group)
     try:
         is_training = training.begin()
+        if is_training and compilation.is_compiled(training.program):
+            attempt.phase = COMPILING
+            yield attempt.progress
         while is_training and not training.is_paused():
             training.advance()
             attempt.writer.flush(due_only=True)
+            attempt.writer.show()
             if time.monotonic() >= attempt.save_at:
                 training.save()
             yield attempt.progress
@@ -180,6 +186,7 @@ class Training:
         attempt.writer.compiled = compilation.is_compiled(self.program)
         measurement.store(attempt, self.program, self.state, measured)
         attempt.member_steps += steps * len(self.state.members)
+        attempt.phase = TRAINING
         self._note_steps()
         self.chunk = self._steps_ahead((clock.seconds["train"] - before) / steps)
         begun = time.perf_counter()
@@ -214,6 +221,7 @@ class Training:
         """
         attempt = self.attempt
         attempt.writer.flush()
+        attempt.writer.show(now=True)
         if not self.state.step.any():
             return
         begun = time.monotonic()
@@ -252,7 +260,7 @@ class Training:
 
     def _take_up(self, entering: Sequence[TrialConfig]) -> None:
         """Restores the entering members from checkpoints."""
-        records: dict[str, checkpoint.Record] = {}
+        records = self._continue_kept(entering)
         for saved in self.saved:
             if saved.steps.keys().isdisjoint(trial.trial_id for trial in entering):
                 continue
@@ -267,6 +275,21 @@ class Training:
         for trial in entering:
             self.attempt.writer.enter(trial, records.get(trial.trial_id))
         self._note_steps()
+
+    def _continue_kept(self, entering: Sequence[TrialConfig]) -> dict[str, checkpoint.Record]:
+        """Restores entering members from the kept states of shorter trials; returns their records by trial."""
+        records: dict[str, checkpoint.Record] = {}
+        for file, names in states.by_file(self.attempt.pack, entering).items():
+            path = kept_files.path_of(self.attempt.store, STATES, file)
+            try:
+                if checkpoints.read(path).execution != states.execution(self.attempt):
+                    self.attempt.causes.append(f"kept state {file} is not used: it was trained in another way")
+                    continue
+                self.state, restored = checkpoint.restore(self.program, self.state, path.read_bytes(), names)
+                records |= restored
+            except (FileNotFoundError, checkpoints.DamagedError, CheckpointError) as error:
+                self.attempt.causes.append(f"kept state {file} is not used: {error}")
+        return records
 
     def _note_steps(self) -> None:
         members = zip(self.state.members, self.state.step.tolist(), strict=True)

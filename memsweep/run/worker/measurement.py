@@ -14,7 +14,7 @@ from memsweep.engine.train.own_metrics import with_metrics
 from memsweep.engine.train.program import Program
 from memsweep.engine.train.state import State
 from memsweep.run.plan import COMPARED_SECONDS, COMPARED_SHARE
-from memsweep.run.worker import probes, weights
+from memsweep.run.worker import probes, states, weights
 from memsweep.run.worker.attempt import Attempt
 from memsweep.run.worker.writer import Row
 from memsweep.spec.config import TrialConfig
@@ -27,21 +27,23 @@ def store(attempt: Attempt, program: Program, state: State, measured: Measured) 
     counts, tests = (
         {name: values.tolist() for name, values in columns.items()} for columns in (measured.counts, measured.test)
     )
-    stay, leave = ([m for m, s in enumerate(measured.status) if (s is None) == stays] for stays in (True, False))
-    probe(attempt, program, state, stay)
+    leave = {m: status for m, status in enumerate(measured.status) if status is not None}
+    probe(attempt, program, state, [m for m in range(len(state.members)) if m not in leave])
     begun = time.perf_counter()
-    for table, rows in _probed(attempt, program, state, leave, finite=measured.finite).items():
+    ends = _probed(attempt, program, state, list(leave), finite=measured.finite)
+    for table, rows in ends.items():
         writer.add(table, rows)
     attempt.clock.charge("probe", begun)
-    for m in np.flatnonzero(measured.due):
-        member, step, status = state.members[m], int(measured.step[m]), measured.status[m]
-        writer.measure(member.trial, step, {name: values[m] for name, values in counts.items()})
-        key = {"trial_id": member.trial.trial_id, "step": step}
-        writer.keep("metrics", [key | value._asdict() for value in measured.own.get(int(m), ())])
-        if status is None:
-            continue
+    for m in np.flatnonzero(measured.due).tolist():
+        trial, step = state.members[m].trial, int(measured.step[m])
+        writer.measure(trial, step, {name: values[m] for name, values in counts.items()})
+        key = {"trial_id": trial.trial_id, "step": step}
+        writer.keep("metrics", [key | value._asdict() for value in measured.own.get(m, ())])
+    states.keep(attempt, state, [m for m in leave if _spent_its_budget(attempt, state, measured, m)], ends)
+    for m, status in leave.items():
+        member, step = state.members[m], int(measured.step[m])
         test = {name: values[m] for name, values in tests.items()} if status != Status.DIVERGED else {}
-        deviation = _deviation(attempt, program, state, int(m), test) if status == Status.FINISHED else None
+        deviation = _deviation(attempt, program, state, m, test) if status == Status.FINISHED else None
         facts = {
             **test,
             "cause": None,
@@ -54,11 +56,18 @@ def store(attempt: Attempt, program: Program, state: State, measured: Measured) 
             "parameter_count": member.parameter_count,
             "frozen_parameter_count": member.frozen_count,
             "data_fingerprint": member.data.fingerprint,
-            "weights_fingerprint": comparison.weights_fingerprint(state, int(m)),
+            "weights_fingerprint": comparison.weights_fingerprint(state, m),
             "deviation": deviation,
         }
         writer.settle(member.trial, status, facts)
         del attempt.left[member.trial.trial_id]
+
+
+def _spent_its_budget(attempt: Attempt, state: State, measured: Measured, m: int) -> bool:
+    """Returns whether a member leaves because its budget is spent, and for no other reason."""
+    trial = state.members[m].trial
+    is_solved = trial.stop.solve != "never" and _solved_step(trial, attempt.writer.curve(trial)) is not None
+    return measured.status[m] == Status.FINISHED and not measured.fitted[m] and not is_solved
 
 
 def probe(attempt: Attempt, program: Program, state: State, members: Sequence[int]) -> None:

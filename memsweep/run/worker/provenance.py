@@ -68,10 +68,22 @@ def commit_of(file: Path) -> str | None:
     return description.stdout.strip()
 
 
+def device_name(device: str) -> str:
+    """Returns the name of the accelerator, or of the processor."""
+    import torch  # slow to import, and needed only here
+
+    return torch.cuda.get_device_name() if device.startswith("cuda") else processor()
+
+
 @cache
 def processor() -> str:
-    """Returns the processor's name in /proc/cpuinfo, else its architecture."""
+    """Returns the processor's name in /proc/cpuinfo, else its architecture, and the instructions that torch uses.
+
+    Virtual machines give one name to processors with and without AVX512, whose sums round otherwise.
+    """
+    import torch  # slow to import, and needed only here
+
     facts = Path("/proc/cpuinfo")
     lines = facts.read_text().splitlines() if facts.exists() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.machine()
+    return f"{names[0] if names else platform.machine()}, {torch.backends.cpu.get_cpu_capability()}"

@@ -14,6 +14,7 @@ from memsweep.engine.train.checkpoint import Record
 from memsweep.results import trial_state
 from memsweep.results.storage.store import Store
 from memsweep.run.worker import provenance
+from memsweep.run.worker.live import LiveCurves
 from memsweep.spec.config import FIELDS, TrialConfig
 from memsweep.spec.schema import Status, cell, own_probes
 
@@ -37,11 +38,14 @@ class PackWriter:
         self._rows: dict[str, list[Row]] = defaultdict(list)
         self._schemas: dict[str, Any] = {}  # tables of users' probes -> columns
         self._begun: dict[str, float] = {}
+        self._live = LiveCurves(store, self.attempt_id)
         self._flushed_at = time.monotonic()
 
     def enter(self, trial: TrialConfig, record: Record | None = None) -> None:
         """Registers a trial that takes a slot.  record: its results so far, where it resumes from a checkpoint."""
         self._begun[trial.trial_id] = time.monotonic()
+        if self._live.is_restart(trial.trial_id):
+            self._live.restart()
         self._records[trial.trial_id] = record or Record([], {})
         for path in own_probes.paths(trial.probes):
             self._schemas[own_probes.table_of(path)] = own_probes.schema_of(path)
@@ -93,6 +97,16 @@ class PackWriter:
     def add(self, table: str, rows: Sequence[Row]) -> None:
         """Adds a probe's rows of members that end."""
         self._rows[table] += [{**row, "attempt_id": self.attempt_id} for row in rows]
+
+    def show(self, *, now: bool = False) -> None:
+        """Writes the curves of members in training to `live`, if that is due.  now: in any case."""
+        self._live.write(self._records, now=now)
+
+    def close(self) -> None:
+        """Writes settled members, and deletes the rows of `live`."""
+        self.flush()
+        self._live.close()
+        self.write_seconds += self._live.write_seconds
 
     def flush(self, *, due_only: bool = False) -> None:
         """Writes settled members: curves and probes first, `trials` rows last, as the commit.  due_only: if due."""

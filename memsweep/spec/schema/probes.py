@@ -122,6 +122,17 @@ PROBE_SCHEMAS: dict[str, pa.Schema] = {
             column("numbers", pa.list_(pa.float32()), "of each example in turn"),
         ]
     ),
+    "states": pa.schema(
+        [
+            TRIAL,
+            ATTEMPT,
+            column("step", pa.int64(), "steps trained: the trial's whole budget"),
+            column("lineage", pa.string(), "hash of the trial's fields but those of its budget"),
+            column("execution", pa.string(), "how it was trained, as JSON: versions, device, program, user's code"),
+            column("file", pa.string(), "name of the file in kept_states/, without suffix"),
+            column("byte_count", pa.int64(), "size of its part of the file"),
+        ]
+    ),
     "weights": pa.schema(
         [
             TRIAL,

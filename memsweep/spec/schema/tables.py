@@ -9,6 +9,14 @@ from memsweep.spec.schema.columns import ATTEMPT, COUNTS, PACK, SETTING, TRIAL, 
 from memsweep.spec.schema.probes import PROBE_SCHEMAS
 from memsweep.spec.schema.statuses import Status
 
+MEASUREMENT = (
+    TRIAL,
+    ATTEMPT,
+    column("step", pa.int64(), "steps trained"),
+    column("epoch", pa.float64(), "passes over the training set"),
+    *COUNTS,
+)
+
 SCHEMAS: dict[str, pa.Schema] = {
     "trials": pa.schema(
         [
@@ -59,13 +67,11 @@ SCHEMAS: dict[str, pa.Schema] = {
     ),
     "steps": pa.schema(
         [
-            TRIAL,
-            ATTEMPT,
-            column("step", pa.int64(), "steps trained"),
-            column("epoch", pa.float64(), "passes over the training set"),
-            *COUNTS,
+            *MEASUREMENT,
+            column("is_live", pa.bool_(), "the trial is in training; its rows are replaced when it ends or runs again"),
         ]
     ),
+    "live": pa.schema([*MEASUREMENT, column("begun_at", pa.timestamp("us", tz="UTC"), "when this training began")]),
     "metrics": pa.schema(
         [
             TRIAL,
@@ -111,7 +117,7 @@ SCHEMAS: dict[str, pa.Schema] = {
             column("slots", pa.int64(), "members trained at a time"),
             column("settled_count", pa.int64(), "members that this attempt settled"),
             column("device", pa.string(), "cpu or cuda"),
-            column("device_name", pa.string(), "processor or accelerator"),
+            column("device_name", pa.string(), "processor and its instructions, or accelerator"),
             column("thread_count", pa.int64(), "intra-op threads of the worker"),
             column("mode", pa.string(), "how it ran: fused, or serial: members in turn"),
             column("compiled", pa.bool_(), "by torch.compile"),
@@ -215,6 +221,7 @@ ROWS = {
     "trials": "a trial: its fields (`data.noise_fraction` is `data_noise_fraction`, and after the columns below each "
     "`own.x` is `own_x`), how it ended, counts at the end",
     "steps": "a trial and measurement: counts, losses, gradient norm",
+    "live": "a measurement of a trial in training; `steps` has the newest training of each",
     "metrics": "a trial, a measurement, a part of the data, and a value that a user's function computed of it",
     "examples": "a trial and training example: corrupted, labels, learned, forgotten, loss",
     "class_sensitivity": "a trial, a class of the loss and a class of the inputs: how the loss depends on the inputs",
@@ -229,6 +236,7 @@ ROWS = {
     "was applied",
     "representations": "a trial, a step, a set, and hidden layers, logits or input gradients of the same 200 "
     "examples, in a list",
+    "states": "a trial whose state of training is kept, from which a longer trial goes on: where it is",
     "weights": "a trial and a step whose weights are kept: where they are",
     "packs": "an execution of a pack: members, device, seconds by purpose, memory",
     "wanted": "a trial that a sweep wants, by its last launch",
