@@ -6,6 +6,7 @@ Below it, rows of the tables that several tests write.
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -36,6 +37,7 @@ IMAGES: dict[str, Any] = {
     "optimizer.learning_rate": 0.01,
 }
 
+SMOOTHED: dict[str, Any] = {"regularization.label_smoothing": 0.1, "optimizer.momentum": 0.9}
 RECURRENT: dict[str, Any] = {
     "data.noise_kind": "none",
     "data.noise_fraction": 0.0,
@@ -224,6 +226,13 @@ CASES: dict[str, dict[str, Any]] = {
         "model.cell": "ugrnn",
         "regularization.adversarial": 0.3,
     },
+    "weights, adversarial": {"data.task": "tests.cases:weighted", **SMOOTHED, "regularization.adversarial": 0.3},
+    "weights, squared": {"data.task": "tests.cases:weighted", "optimizer.objective": "squared", **ADAMW},
+    "weights, own loss": {
+        **{"data.task": "tests.cases:weighted", "optimizer.objective": "tests.cases:focal", "own.power": 2},
+        "data.repeats": (3, 2),
+    },
+    "weights, real targets": {**RECURRENT, "data.task": "tests.cases:weighted_targets", "model.family": "mlp"},
     "rnn, random sequences": {**RECURRENT, **RANDOM_SEQUENCES, "model.cell": "rnn", "regularization.dropout": 0.2},
     "irnn, random sequences": {**RECURRENT, **RANDOM_SEQUENCES, "model.cell": "irnn"},
     "attention, strings": {**RECURRENT, **STRINGS, "model.family": "attention", "regularization.label_smoothing": 0.1},
@@ -359,6 +368,20 @@ LION = (begin, lion)
 def warm(step: int, steps: int, own: OwnFields) -> float:
     """A schedule: rises over own.steps steps, then falls to 0."""
     return float(min((step + 1) / own.steps, (steps - step) / steps))
+
+
+def weighted(config: TrialConfig, rng: np.random.Generator) -> tuple[Any, Any, Any]:
+    """A task whose training examples have weights, every fifth the weight 0."""
+    inputs = rng.normal(size=(200, 12))
+    weights = np.where(np.arange(200) % 5, rng.exponential(size=200), 0)
+    return inputs, inputs[:, :4].argmax(1), weights
+
+
+def weighted_targets(config: TrialConfig, rng: np.random.Generator) -> dict[str, Any]:
+    """A task of two real numbers, whose official training part has weights."""
+    inputs, _, weights = weighted(config, rng)
+    targets = np.stack([inputs[:, 0], inputs[:, 1] * inputs[:, 2]], 1)
+    return {"train": (inputs[:150], targets[:150], weights[:150]), "validation": (inputs[150:], targets[150:])}
 
 
 def focal(logits: Tensor, labels: Tensor, inputs: Tensor, own: OwnFields) -> Tensor:

@@ -3,8 +3,11 @@
 import pytest
 import torch
 
+from memsweep.data import tasks
 from memsweep.engine.nn import models
-from tests.bench import convolution, cost_a_trial, exactness, network_step, scale, sequence_step, work
+from memsweep.engine.train import plain, trainer
+from memsweep.spec.config import TrialConfig
+from tests.bench import convolution, cost_a_trial, exactness, network_step, optimizer_step, scale, sequence_step, work
 
 
 def test_costs_of_a_straight_line_are_its_slope_and_flat():
@@ -79,6 +82,32 @@ def test_the_plain_cell_of_the_benchmark_is_the_engines(cell):
             plain.state.weight.copy_(ours.cells[0].recurrent)
         x = torch.randn(5, 56, generator=torch.Generator().manual_seed(0))
         assert torch.allclose(plain(x), ours(x), atol=1e-5)
+
+
+def weights_of(model):
+    return {name: weight.detach().clone() for name, weight in model.named_parameters()}
+
+
+@pytest.mark.parametrize("row", optimizer_step.ROWS)
+def test_every_optimizer_of_the_step_benchmark_takes_the_engines_steps(row, monkeypatch):
+    """torch's own optimizers and schedulers in the benchmark's loop, against the reference of the engine's tests."""
+    fields = {**network_step.BASE, "optimizer.learning_rate": 1e-3, **optimizer_step.ROWS[row]}
+    trial = TrialConfig.of({**fields, "model.width": 8, "stop.measure_steps": 10**6})
+    steps, built = 6, []
+    build = models.build
+    monkeypatch.setattr(optimizer_step.models, "build", lambda *values: built.append(build(*values)) or built[-1])
+    program = trainer.compose([trial])
+    orders = iter(trainer.batches(program, trainer.init(program, [trial]), steps)[:, 0])
+    expected, _ = plain.train(trial, steps)
+    monkeypatch.setattr(optimizer_step.torch, "randperm", lambda *_values, **_options: next(orders))
+    built.clear()
+    optimizer_step.plain_torch(trial, "cpu")(steps)
+    ours, theirs = weights_of(built[0]), weights_of(expected)
+    scale = 0.05 if row == "muon" else 1e-5  # torch iterates Muon in bfloat16
+    moved = weights_of(build(trial, *tasks.shape(trial)))
+    for name, weight in ours.items():
+        step = (theirs[name] - moved[name]).abs().max()
+        assert (weight - theirs[name]).abs().max() <= scale * step, name
 
 
 @pytest.mark.parametrize("network", network_step.NETWORKS)

@@ -10,8 +10,10 @@ import pytest
 
 from memsweep.data import tasks
 from memsweep.data.tasks import DataError
+from memsweep.engine.door import problems
 from memsweep.engine.nn import models
-from memsweep.engine.train import plain
+from memsweep.engine.train import plain, trainer
+from memsweep.engine.train.comparison import alone
 from memsweep.results.storage.store import Store
 from memsweep.run import plan
 from memsweep.run.packing import Pack, program_key
@@ -59,7 +61,14 @@ def splits(config, rng):
 def real_splits(config, rng): return {"train": (INPUTS[60:], TARGETS[60:]), "test": (INPUTS[:60], TARGETS[:60])}
 def objects(config, rng): return INPUTS, NAMES.astype(object)
 def without_train(config, rng): return {"test": (INPUTS, CLASSES), "other": (INPUTS, CLASSES)}
-def weighted(config, rng): return INPUTS, CLASSES, np.ones(200)
+def four(config, rng): return INPUTS, CLASSES, np.ones(200), 0
+def below_zero(config, rng): return INPUTS, CLASSES, np.where(np.arange(200) == 7, -1, 1)
+def endless(config, rng): return INPUTS, CLASSES, np.where(np.arange(200) == 7, np.inf, 1)
+def all_zero(config, rng): return {"train": (INPUTS, CLASSES, np.zeros(200)), "test": (INPUTS, CLASSES)}
+def few(config, rng): return INPUTS, CLASSES, np.ones(7)
+def of_test(config, rng): return {"train": (INPUTS, CLASSES), "test": (INPUTS, CLASSES, np.ones(200))}
+def drifting(config, rng): return INPUTS, CLASSES, np.random.random(200)
+def weights(config, rng): return INPUTS, CLASSES, 1.0 + CLASSES
 def frame(config, rng): return {"x": INPUTS}.keys()
 def mixed(config, rng): return {"train": (INPUTS, NAMES), "test": (INPUTS, CLASSES)}
 def shapes(config, rng): return {"train": (INPUTS, CLASSES), "test": (INPUTS[:, 1:], CLASSES)}
@@ -188,7 +197,12 @@ def test_only_trials_of_renumbered_labels_are_of_a_newer_protocol(tmp_path: Path
         ("short", r"labels are int64 \(7,\); .* return a label for each of the 200 rows"),
         ("masked", "masked values are not numbers"),
         ("without_train", "returns the splits test, other; must return train, and may return validation and test"),
-        ("weighted", "returns 3 values; must return inputs and labels"),
+        ("four", "returns 4 values; must return inputs and labels, and may return weights"),
+        ("below_zero", "the weight of row 7 is -1; weights are finite numbers of 0 or more"),
+        ("endless", "the weight of row 7 is inf; weights are"),
+        ("all_zero", "all weights are 0, so that nothing would be trained"),
+        ("few", r"weights are float64 \(7,\); must be numbers, one for each of the 200 rows"),
+        ("of_test", "returns weights of test; return weights of train alone"),
         ("frame", "returns dict_keys; must return inputs and labels"),
         ("mixed", "labels are texts in one part and whole numbers in another; they must have one type"),
         ("shapes", r"inputs have the shapes \(2,\), \(3,\); must have one shape in all parts"),
@@ -197,6 +211,27 @@ def test_only_trials_of_renumbered_labels_are_of_a_newer_protocol(tmp_path: Path
 def test_labels_of_another_form_are_refused_with_what_to_return(name: str, expected: str) -> None:
     with pytest.raises(DataError, match=expected):
         tasks.load(of(name))
+
+
+def test_weights_belong_to_training_examples_and_change_training_alone() -> None:
+    fields = {"data__noise_kind": "labels", "data__noise_fraction": 0.5, "data__repeats": (3, 2)}
+    data, plain_data = tasks.load(of("weights", **fields)), tasks.load(of("from_zero", **fields))
+    np.testing.assert_array_equal(data.weights, 1 + data.true_labels)
+    assert not len(plain_data.weights) and data.fingerprint != plain_data.fingerprint
+    assert program_key(of("weights")) != program_key(of("from_zero"))
+    still = {"optimizer.learning_rate": 1e-30, "optimizer.epochs": 1}
+    curves = [
+        alone(trial, trainer.compose([trial])).curve
+        for name in ("weights", "from_zero")
+        if (trial := of(name).with_fields(still))
+    ]
+    assert [point.pop("gradient_norm") for curve in curves for point in curve.values()]
+    assert curves[0] == curves[1]  # counts and losses of tables are unweighted
+    (problem,) = tasks.check(of("weights", probes=("loss_sensitivity",)))
+    assert "differentiate a loss without weights" in problem and not tasks.check(of("weights"))
+    scalar = of("weights", optimizer__objective="tests.cases:spread")
+    assert any("returns a scalar, and" in text for text in problems(scalar))
+    assert "return different weights" in tasks.repeat_problems([of("drifting")])[0]
 
 
 def test_names_are_classes_in_their_order() -> None:

@@ -71,7 +71,7 @@ def killed_after(store, chunks, pack=PACK):
     with pytest.MonkeyPatch.context() as patch:
         for _ in range(chunks):
             next(running)
-        patch.setattr(store, "write", lambda table, rows: store.results / table / "unwritten.parquet")
+        patch.setattr(store, "write", lambda table, *part: store.results / table / "unwritten.parquet")
         patch.setattr(execution, "write_whole", lambda path, content: None)
         patch.setattr(checkpoints, "tidy", lambda *_: None)
         running.close()
@@ -292,11 +292,11 @@ def test_a_full_disk_is_nobodys_fault(tmp_path, monkeypatch):
     store = store_of(tmp_path)
     write, refused = store.write, []
 
-    def refuse_once(table, rows):
+    def refuse_once(table, *part):
         if not refused:
             refused.append(table)
             raise execution.StoreError("the disk is full")
-        return write(table, rows)
+        return write(table, *part)
 
     monkeypatch.setattr(store, "write", refuse_once)
     monkeypatch.setattr(writer, "FLUSH_SECONDS", 0.0)  # while members are still in training

@@ -313,7 +313,7 @@ def test_what_a_machine_cannot_read_is_refused(ray_address: str, monkeypatch: py
     stored = Path("results/given", f"{trials[0].data.content}.npz").absolute()
     with cluster.cluster(ray_address):
         [node] = ray_tasks.ray.nodes()
-        assert ray_tasks.unreadable(trials) == []
+        assert ray_tasks.unreadable(trials, is_joined=True) == []
         monkeypatch.setattr(ray_tasks.ray, "nodes", lambda: [{**node, "NodeManagerHostname": name} for name in "ab"])
         assert ray_tasks.unreadable(trials) == []
         for hidden in (path, stored):
@@ -324,3 +324,5 @@ def test_what_a_machine_cannot_read_is_refused(ray_address: str, monkeypatch: py
             f"data.task = 'file:{path}': a, b cannot read it with the content that it has here. Put it into a folder "
             "that all machines share, under the same absolute path.",
         ]
+        monkeypatch.undo()
+        assert ray_tasks.unreadable(trials) == [] and len(ray_tasks.unreadable(trials, is_joined=True)) == 2

@@ -610,13 +610,13 @@ def test_objectives_that_need_targets_are_refused_for_classes(objective: str, lo
 # For real.
 
 
-@pytest.mark.alone
-def test_a_launch_on_a_relative_path_is_stored_verified_and_extended(process: Any, run: Any) -> None:
+def test_a_launch_on_a_relative_path_is_stored_verified_and_extended(process: Any, run: Any, ray_address: str) -> None:
+    """The cluster was started in another folder."""
     frame(label=NAMES, part=SPLIT).to_csv("mine.csv", index=False)
     fields = {"data.task": "file:mine.csv", "data.split": "part", "data.examples": 30, "data.validation_examples": 10}
     fields |= {"data.test_examples": 5, "model.width": 4, "optimizer.epochs": 2, "optimizer.batch_size": 10}
     Path("mine.py").write_text(f"from memsweep import Sweep\nSWEEP = Sweep('mine', {fields}, seeds=range(2))\n")
-    done = process("launch", "mine.py", "--tracking-uri", "none")
+    done = process("launch", "mine.py", "--tracking-uri", "none", "--address", ray_address)
     assert done.returncode == 0, done.stderr
     rows = Store("results").trials().to_pylist()
     assert {row["data_content"] for row in rows} == {contents.content_of("file:mine.csv")}

@@ -80,6 +80,16 @@ def test_the_readme_launches_its_sweep(start):
     assert "smoke: 12 of 12 trials finished" in start.errors
 
 
+def test_the_readmes_own_code_runs_and_has_two_files_of_twenty_lines(start):
+    files = [block.splitlines() for _, block in blocks(README, "python") if re.match(r"# my_\w+\.py\n", block)]
+    assert len(files) == 2 and all(sum(map(bool, map(str.strip, file))) <= 20 for file in files)
+    results = start.folder / "own"
+    trials = memsweep.table("trials", results)
+    assert trials["status"].tolist() == ["finished"] * 4 and sorted(set(trials["own_dropout"])) == [0.0, 0.5]
+    assert set(memsweep.table("metrics", results)["name"]) == {"mean"}
+    assert memsweep.table("packs", results)["cause"].isna().all()  # it can be fused
+
+
 def test_the_tutorial_ends_with_a_figure(walk):
     assert "rings: 50 of 50 trials finished" in walk.errors
     assert "3 trials run again: 3 exact, 0 differ" in walk.errors

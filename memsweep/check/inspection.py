@@ -18,7 +18,7 @@ from memsweep.results.storage.store import Store, StoreError
 from memsweep.run import checkpoints
 from memsweep.spec.config import RECORDED, TrialConfig
 from memsweep.spec.options import PROBES
-from memsweep.spec.schema import SCHEMAS, Status
+from memsweep.spec.schema import SCHEMAS, Status, own_probes
 
 
 class Finding(NamedTuple):
@@ -78,10 +78,10 @@ def trial_of(row: dict[str, Any]) -> TrialConfig:
 def damaged(store: Store) -> list[tuple[Location, str]]:
     """Returns (part, problem) for parts that can't be read, or whose name does not match their content."""
     problems = []
-    for table, schema in SCHEMAS.items():
+    for table in store.tables():
         for path in store.parts(table):
             try:
-                read_part(path, schema)
+                read_part(path, SCHEMAS.get(table, own_probes.PLACES))
                 content_hash = digest(path.read_bytes())
                 rightful = path.parent / f"{content_hash}.parquet"
                 is_copy = not PART_NAME.fullmatch(path.stem) and rightful.exists()  # harmless
@@ -106,16 +106,16 @@ def _networks(store: Store) -> Iterator[Finding]:
 
 
 def _copies(store: Store) -> Iterator[Finding]:
-    paths = [path for table in SCHEMAS for path in store.parts(table) if not PART_NAME.fullmatch(path.stem)]
+    paths = [path for table in store.tables() for path in store.parts(table) if not PART_NAME.fullmatch(path.stem)]
     if paths:
         yield Finding("copies", False, f"{_files(paths)}: copies of parts, whose rows count once; delete the copies")
 
 
 def _files_beside_parts(store: Store) -> Iterator[Finding]:
     """Yields files among the parts left by a copy, a download or an interrupted write, and parts in a nested folder."""
-    parts = {path for table in SCHEMAS for path in store.parts(table)}
+    parts = {path for table in store.tables() for path in store.parts(table)}
     others: list[Location] = [
-        path for table in SCHEMAS for path in (store.results / table).glob("*") if path not in parts
+        path for table in store.tables() for path in (store.results / table).glob("*") if path not in parts
     ]
     cut = [path for path in others if path.name.startswith(".") and path.suffix == ".tmp"]
     if half := [*cut, *store.results.glob(".*.tmp")]:
@@ -219,7 +219,9 @@ def _ends(store: Store) -> dict[str, dict[str, Any]]:
 def _lacking(store: Store, wanted_trials: list[dict[str, Any]], ends: dict[str, dict[str, Any]]) -> list[str]:
     """Returns a sentence for each table in which a finished trial lacks measurements or probe rows."""
     counts = {
-        table: Counter(store.current(table, ["trial_id"])["trial_id"].to_pylist()) for table in ("steps", *PROBES)
+        table: Counter(store.current(table, ["trial_id"])["trial_id"].to_pylist())
+        for table in store.tables()
+        if table in ("steps", *PROBES) or own_probes.is_own_table(table)
     }
     metrics = store.current("metrics", ["trial_id", "metric"]).to_pylist()
     computed = {(row["trial_id"], row["metric"]) for row in metrics}
@@ -236,10 +238,11 @@ def _lacking(store: Store, wanted_trials: list[dict[str, Any]], ends: dict[str, 
             if expected and (trial_id, metric) not in computed:
                 problems.append(f"{trial_id} of {row['sweep']}: no rows in metrics of {metric}")
         for probe in filter(None, (end["probes"] or "").split(",")):
-            rows, examples = counts[probe][trial_id], trial.data.examples
+            table = own_probes.table_of(probe) if ":" in probe else probe
+            rows, examples = counts.get(table, Counter())[trial_id], trial.data.examples
             if rows == 0 or (probe == "examples" and rows != examples):
                 wanted_rows = f"not {examples}" if probe == "examples" else "not 1 or more"
-                problems.append(f"{trial_id} of {row['sweep']}: {rows} rows in {probe}, {wanted_rows}")
+                problems.append(f"{trial_id} of {row['sweep']}: {rows} rows in {table}, {wanted_rows}")
     return problems
 
 

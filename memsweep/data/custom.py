@@ -1,7 +1,8 @@
 """Pools of users' tasks: calls the task, and takes its examples.
 
 The task is a function `(config, rng) -> (inputs [R, ...], labels [R])`, or one that returns such pairs by split, as
-`{"train": (inputs, labels), "test": (inputs, labels)}`. Real numbers as labels are targets. `config` has `data.*`
+`{"train": (inputs, labels), "test": (inputs, labels)}`. Real numbers as labels are targets. Training examples may have
+weights: `(inputs, labels, weights [R])`. `config` has `data.*`
 without noise and the seed of `inputs`; all other fields have their defaults, so that they cannot change the data. A
 task with a parameter `own` is given the trial's own hyperparameters.
 """
@@ -77,7 +78,7 @@ def repeat_problem(data: Data, seed: int) -> str | None:
     first, second = pool_of_user(data, seed), pool_of_user.__wrapped__(data, seed)
     if first.custom.fingerprint == second.custom.fingerprint:
         return None
-    pairs = {"inputs": (first.inputs, second.inputs), "labels": (first.labels, second.labels)}
+    pairs = {name: (getattr(first, name), getattr(second, name)) for name in ("inputs", "labels", "weights")}
     parts = " and ".join(name for name, pair in pairs.items() if not np.array_equal(*pair)) or "labels"
     return (
         f"data.task = {data.task!r}: two calls with the same config and rng return different {parts}; a trial's data "
@@ -119,17 +120,17 @@ def _examples(result: Any) -> Examples:
                 f"returns the splits {listed(list(result))}; must return train, and may return validation and test."
             )
         return joined([(NUMBER_OF[name], _examples(pair)) for name, pair in result.items()])
-    if not isinstance(result, tuple | list) or len(result) != 2:
+    if not isinstance(result, tuple | list) or len(result) not in (2, 3):
         count = f"{len(result)} values" if isinstance(result, tuple | list) else type(result).__name__
-        raise DataError(f"returns {count}; must return inputs and labels.")
+        raise DataError(f"returns {count}; must return inputs and labels, and may return weights.")
     if any(map(np.ma.is_masked, result)):
         raise DataError("masked values are not numbers; fill them, or drop their rows.")
-    inputs, labels = map(np.asarray, result)
-    return Examples(inputs, labels)
+    inputs, labels, *weights = map(np.asarray, result)
+    return Examples(inputs, labels, weights=weights[0] if weights else None)
 
 
 def _fingerprint(pool: Pool) -> str:
-    special = [part for part in (pool.parts, pool.targets) if part is not None]
+    special = [part for part in (pool.parts, pool.targets, pool.weights) if part is not None]
     text = f"{pool.inputs.shape}{pool.custom.class_labels}" + (str(pool.shape) if pool.shape else "")
     content = hashlib.blake2b(text.encode(), digest_size=8)
     for array in (pool.inputs, pool.labels, *special):

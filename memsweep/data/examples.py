@@ -37,6 +37,7 @@ class Examples(NamedTuple):
     parts: Array | None = None  # [R], numbers of PARTS; None: no official split
     second: Array | None = None  # [R], other labels; None: there are none
     names: tuple[str, ...] = ()  # name of the class with each number; (): the labels name themselves
+    weights: Array | None = None  # [R] of losses in training; None: there are none
 
 
 _KINDS = {"U": "texts", "S": "texts", "f": "real numbers", **dict.fromkeys("iub", "whole numbers")}
@@ -53,7 +54,20 @@ def joined(pieces: Sequence[tuple[int, Examples]]) -> Examples:
     parts = np.concatenate([np.full(len(piece.labels), number, np.int8) for number, piece in pieces])
     inputs, labels = (np.concatenate([piece[place] for _, piece in pieces]) for place in range(2))
     seconds = [piece.second for _, piece in pieces if piece.second is not None]
-    return Examples(inputs, labels, parts, np.concatenate(seconds) if seconds else None, pieces[0][1].names)
+    second, weights = np.concatenate(seconds) if seconds else None, _joined_weights(pieces)
+    return Examples(inputs, labels, parts, second, pieces[0][1].names, weights)
+
+
+def _joined_weights(pieces: Sequence[tuple[int, Examples]]) -> Array | None:
+    """Returns the weights of the training part, and 1 for each other example."""
+    weighted = [PARTS[number][0] for number, piece in pieces if piece.weights is not None]
+    if weighted and weighted != ["train"]:
+        raise DataError(f"returns weights of {listed(weighted)}; return weights of train alone, where they are used.")
+    if not weighted:
+        return None
+    return np.concatenate(
+        [np.ones(len(piece.labels)) if piece.weights is None else np.atleast_1d(piece.weights) for _, piece in pieces]
+    )
 
 
 def parts_of(values: Array, name: str) -> Array:

@@ -18,6 +18,8 @@ class Form(NamedTuple):
     targets: int = 1  # answers of an example that count
     is_graded: bool = True  # answers are right or wrong; False: numbers of the user's, which are only near or far
 
+    has_weights: bool = False  # losses of training examples are weighted
+
     @property
     def inputs(self) -> int:
         """Returns the number of inputs of an example (D)."""

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from memsweep.data.examples import COLOURS, Examples
+from memsweep.data.examples import COLOURS, TRAIN, Examples
 from memsweep.data.noise import Array
 from memsweep.data.texts import DataError
 
@@ -37,6 +37,7 @@ class Pool(NamedTuple):
     shape: tuple[int, ...] = ()  # of an example, channels first; (): it is a row of D numbers
     second: Array | None = None  # [R] int64, other labels, as labels; None: there are none
     targets: Array | None = None  # [R, O] float32, of a task with real numbers instead of labels, which are then 0
+    weights: Array | None = None  # [R] float32, of losses in training; None: there are none
 
 
 class Source(NamedTuple):
@@ -71,6 +72,9 @@ def numbered(where: str, examples: Examples, source: Source, content: str, silen
             f"{where}: the second labels are {second.dtype} {second.shape}, and the labels {labels.dtype} "
             f"{labels.shape}; both must be whole numbers, or both texts, of shape [R]."
         )
+    weights = examples.weights
+    if weights is not None:
+        problems += _weight_problems(where, weights, rows, examples.parts)
     if problems:
         raise DataError("\n".join(problems))
     both = labels if second is None else np.concatenate([labels, second])
@@ -93,7 +97,20 @@ def numbered(where: str, examples: Examples, source: Source, content: str, silen
     facts = Custom(class_labels, content, tuple(f"{where}: {text}" for text in remarks))
     stored = inputs if has_pixels else inputs.astype(np.float32)
     others = None if second is None else numbers[rows:]
-    return Pool(stored, numbers[:rows], facts, examples.parts, shape, others, targets)
+    weights = None if weights is None else weights.astype(np.float32)
+    return Pool(stored, numbers[:rows], facts, examples.parts, shape, others, targets, weights)
+
+
+def _weight_problems(where: str, weights: Array, rows: int, parts: Array | None) -> Iterator[str]:
+    if weights.shape != (rows,) or weights.dtype.kind not in "fiub":
+        yield f"{where}: weights are {weights.dtype} {weights.shape}; must be numbers, one for each of the {rows} rows."
+        return
+    largest = np.finfo(np.float32).max
+    if not ((weights >= 0) & (weights <= largest)).all():
+        wrong = np.flatnonzero(~((weights >= 0) & (weights <= largest)))[0]
+        yield f"{where}: the weight of row {wrong} is {weights[wrong]}; weights are finite numbers of 0 or more."
+    elif not (weights if parts is None else weights[parts == TRAIN]).any():
+        yield f"{where}: all weights are 0, so that nothing would be trained; some must be positive."
 
 
 def _class_labels(values: Array, names: Sequence[str]) -> tuple[int | str, ...]:

@@ -72,6 +72,7 @@ class Facts(NamedTuple):
     validation_rows: int = 0  # of an official validation set, 0 without it
     shape: tuple[int, ...] = ()  # of an example of a user's task, as in `Pool`
     targets: int = 0  # O of a user's task with real numbers instead of labels; 0: labels
+    has_weights: bool = False  # of the losses of training examples
 
 
 def from_idx(contents: Sequence[bytes]) -> Pool:
@@ -174,6 +175,7 @@ def facts_of(data: Data, seed: int, root: str) -> Facts:
         validation_rows=rows[VALIDATION],
         shape=pool.shape,
         targets=targets,
+        has_weights=pool.weights is not None,
     )
 
 

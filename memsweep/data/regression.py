@@ -23,7 +23,11 @@ _RULES: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
         lambda name: name in ("memorizer", "interpolating"),
         "set it to another initialization",
     ),
-    ("probes", lambda names: bool({*names} - {*PROBES}), f"leave out all but {', '.join(PROBES)}"),
+    (
+        "probes",
+        lambda names: any(name not in PROBES and ":" not in name for name in names),
+        f"leave out all but {', '.join(PROBES)} and probes of yours",
+    ),
 )
 """Field, when it needs labels, and the fix."""
 

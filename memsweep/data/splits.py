@@ -44,6 +44,7 @@ class Split:
     targets: Array  # as in TrialData
     held_out_targets: Array
     source: str
+    weights: Array  # as in TrialData
 
     @property
     def nbytes(self) -> int:
@@ -100,7 +101,7 @@ def _split(data: Data, seed: int, root: str) -> Split:
     if problems := _size_problems(data, facts):
         raise DataError("\n".join(problems))
     targets, held_out_targets = np.empty((data.examples, 0)), np.empty((0, 0))
-    second = np.empty(0, np.int64)
+    second, weights = np.empty(0, np.int64), np.empty(0, np.float32)
     fingerprint = texts.text(root).fingerprint if data.task == "characters" else ""
     if data.task in (*SYNTHETIC_TASKS, *TARGET_TASKS):
         index = np.arange(data.examples)
@@ -121,14 +122,16 @@ def _split(data: Data, seed: int, root: str) -> Split:
             second = pool.second[index]
         if pool.targets is not None:
             targets, held_out_targets = pool.targets[index], pool.targets[held_out]
+        if pool.weights is not None:
+            weights = pool.weights[index]
         fingerprint = pool.custom.fingerprint
-    for array in (inputs, labels, index, held_out_inputs, held_out_labels, targets, held_out_targets, second):
+    for array in (inputs, labels, index, held_out_inputs, held_out_labels, targets, held_out_targets, second, weights):
         array.flags.writeable = False
     # images span [0, 1] even if a sample does not; other inputs span the range of the uncorrupted training set
     span = 1.0 if data.task in FILE_TASKS else float(np.ptp(inputs))
     digests = digest(inputs), digest(held_out_inputs)
     arrays = inputs, labels, index, held_out_inputs, held_out_labels, facts.classes, facts.custom.class_labels, span
-    return Split(*arrays, *digests, second, targets, held_out_targets, fingerprint)
+    return Split(*arrays, *digests, second, targets, held_out_targets, fingerprint, weights)
 
 
 def _rows(data: Data, seed: int, facts: Facts, parts: Array | None) -> tuple[Array, Array]:

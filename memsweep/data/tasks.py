@@ -23,6 +23,7 @@ from memsweep.data.texts import DataError, data_folder
 from memsweep.spec import contents
 from memsweep.spec.config import TrialConfig
 from memsweep.spec.contents import has_content, is_function
+from memsweep.spec.fields.probe_rules import UNROLLED
 from memsweep.spec.options import TARGET_TASKS, TASKS
 from memsweep.spec.seeds import generator
 
@@ -51,6 +52,7 @@ class TrialData:
     targets: Array  # [N, L * ...] for sequence tasks with targets, else [N, 0]; see sequences.py
     held_out_targets: Array  # [V + S, L * ...]
     source: str  # fingerprint of the data that the examples are taken from, as `source` returns it
+    weights: Array  # [N] float32, of the examples' losses in training; [0]: all are 1
     split: object = field(default=None, repr=False)  # keeps the split alive, so that its trials share its arrays
 
     @property
@@ -181,7 +183,13 @@ def remarks(trials: Iterable[TrialConfig]) -> list[str]:
 
 def form(config: TrialConfig) -> Form:
     """Returns the form of a trial's examples as a network reads them step by step."""
-    return sequences.form(config.data, *shape(config), target_count(config))
+    form = sequences.form(config.data, *shape(config), target_count(config))
+    return form._replace(has_weights=has_weights(config))
+
+
+def has_weights(config: TrialConfig) -> bool:
+    """Returns whether a user's task weights the losses of training examples.  Raises DataError."""
+    return is_custom(config) and facts_of(*splits.key_of(config)).has_weights
 
 
 def target_count(config: TrialConfig) -> int:
@@ -244,6 +252,11 @@ def check(config: TrialConfig) -> list[str]:
         problems += regression.problems(config)
     elif has_content(config.data.task) and config.data.label_scheme == "task" and classes < 2:
         problems.append(f"data.task = {config.data.task!r}: all labels are equal; needs 2 classes or more.")
+    if has_weights(config) and (unrolled := UNROLLED & {*config.probes}):
+        problems.append(
+            f"probes = {', '.join(sorted(unrolled))}: differentiate a loss without weights, and data.task = "
+            f"{config.data.task!r} returns weights; leave them out."
+        )
     if sentence := noise.problem(classes, input_dim, config):
         problems.append(sentence)
     if reads_images(config):
@@ -274,12 +287,13 @@ def _load(config: TrialConfig) -> TrialData:
         inputs, labels, corrupted = own_noise.corrupt(split.inputs, true_labels, classes, config)
     else:
         inputs, labels, corrupted = noise.corrupt(split.inputs, true_labels, classes, config, split.second_labels)
-    targets, source_index = split.targets, split.source_index
+    targets, source_index, weights = split.targets, split.source_index, split.weights
     if (order := noise.repeated(config.data)) is not None:
+        weights = weights[order] if weights.size else weights
         inputs, labels, true_labels, corrupted, targets, source_index = (
             array[order] for array in (inputs, labels, true_labels, corrupted, targets, source_index)
         )
-    for array in (inputs, labels, true_labels, corrupted, held_out_labels, targets, source_index):
+    for array in (inputs, labels, true_labels, corrupted, held_out_labels, targets, source_index, weights):
         array.flags.writeable = False
     validation_count = config.data.validation_examples
     digests = [split.inputs_digest if inputs is split.inputs else digest(inputs), split.held_out_digest]
@@ -289,6 +303,7 @@ def _load(config: TrialConfig) -> TrialData:
         targets, held_out_targets = targets[:, :0], held_out_targets[:, :0]
     if targets.size:
         digests += [digest(array) for array in (targets, held_out_targets)]
+    digests += [digest(weights)] if weights.size else []
     class_labels = split.class_labels if config.data.label_scheme == "task" else ()
     text = ":".join([*digests, str(validation_count), str(classes), *([str(class_labels)] if class_labels else [])])
     return TrialData(
@@ -307,6 +322,7 @@ def _load(config: TrialConfig) -> TrialData:
         targets=targets,
         held_out_targets=held_out_targets,
         source=split.source,
+        weights=weights,
         split=split,
     )
 

@@ -18,10 +18,12 @@ from torch.optim import Optimizer
 
 from memsweep.data import tasks
 from memsweep.engine.nn import member_fields, models
+from memsweep.engine.probes import own
 from memsweep.engine.train import checkpoint, own_optimizers
 from memsweep.engine.train.own_metrics import bound_metric
 from memsweep.engine.train.program import Loss, own_loss
 from memsweep.spec.config import ConfigError, TrialConfig, imported, is_pair
+from memsweep.spec.schema import own_probes
 
 EXAMPLES = 256
 """Most examples that a function is tried with."""
@@ -43,6 +45,8 @@ def problems(trial: TrialConfig, module: nn.Module) -> Iterator[str]:
         yield from _loss_problems(trial, module, loss)
     for path in trial.metrics:
         yield from _metric_problems(trial, path, answered(trial, module))
+    for path in own_probes.paths(trial.probes):
+        yield from _probe_problems(trial, path, module)
 
 
 def answered(trial: TrialConfig, module: nn.Module) -> tuple[Tensor, Tensor, Tensor]:
@@ -168,6 +172,8 @@ def _loss_problems(trial: TrialConfig, module: nn.Module, loss: Loss) -> Iterato
     elif (value.dim() and tuple(value.shape) != (len(inputs),)) or not value.is_floating_point():
         wanted = f"losses [B] = [{len(inputs)}] of the examples, whose mean is trained, or a scalar"
         yield f"{where}: returns {_described(value)} for {len(inputs)} examples; must return {wanted}."
+    elif not value.dim() and tasks.form(trial).has_weights:
+        yield f"{where}: returns a scalar, and {trial.data.task!r} weights examples; must return losses [B] of them."
     elif not value.requires_grad:
         yield (
             f"{where}: its value has no gradient, so nothing would be trained; compute it from the logits, without "
@@ -197,6 +203,30 @@ def _metric_problems(trial: TrialConfig, path: str, tensors: tuple[Tensor, ...])
         yield (
             f"{where}: returns different numbers for the same inputs in two calls; draw random numbers by torch's "
             "functions, which the trial's seed governs."
+        )
+
+
+def _probe_problems(trial: TrialConfig, path: str, module: nn.Module) -> Iterator[str]:
+    try:
+        probe = own_probes.probe_of(path)
+    except ConfigError as error:
+        yield from error.problems
+        return
+    answers = []
+    try:
+        _, labels, inputs = answered(trial, module)
+        for _ in range(2):
+            torch.default_generator.manual_seed(0)
+            answers.append(own.called(path, probe, trial, (copy.deepcopy(module).eval(), inputs, labels)))
+    except ConfigError as error:
+        yield from error.problems
+        return
+    except Exception:  # stored as the trial's cause
+        return
+    if answers[0] != answers[1]:
+        yield (
+            f"probes = {path!r}: returns different rows for the same member in two calls; draw random numbers by "
+            "torch's functions, which the trial's seed governs."
         )
 
 

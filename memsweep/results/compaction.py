@@ -18,13 +18,11 @@ from memsweep.results.storage import forgotten
 from memsweep.results.storage.location import Location, sizes
 from memsweep.results.storage.parts import PARTS, attempt_pairs, unique
 from memsweep.results.storage.store import LockedError, Store
-from memsweep.spec.schema import SCHEMAS
 
 TARGET_BYTES = 1 << 27
 """Approximate largest size of a merged part on disk. In memory a part may be ten times as large."""
 LAST = ("trials", "wanted")
-TABLES = (*(name for name in SCHEMAS if name not in ("live", *LAST)), *LAST)
-"""Order of compaction: `trials` determines which attempts of the other tables are dropped, and `wanted` which trials
+"""Compacted after the other tables: `trials` determines which attempts of these are dropped, and `wanted` which trials
 are forgotten."""
 
 
@@ -53,7 +51,8 @@ def compact(store: Store, target_bytes: int = TARGET_BYTES) -> list[Compacted]:
     """
     with store.lock("compact"), ExitStack() as launches:
         deleted = _deleted(store, launches)
-        return [_compact(store, table, target_bytes, deleted) for table in TABLES if store.parts(table)]
+        tables = (*(name for name in store.tables() if name not in ("live", *LAST)), *LAST)
+        return [_compact(store, table, target_bytes, deleted) for table in tables if store.parts(table)]
 
 
 def _deleted(store: Store, launches: ExitStack) -> Deleted:

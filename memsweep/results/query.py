@@ -14,7 +14,6 @@ import pyarrow.compute as pc
 from memsweep.results import columns, live, other_code
 from memsweep.results.storage.location import Location
 from memsweep.results.storage.store import Store
-from memsweep.spec.schema import SCHEMAS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -56,9 +55,9 @@ def table(name: str, results: str | Location | Store, sweep: str | None = None) 
 
 def rows(name: str, results: str | Location | Store, sweep: str | None = None) -> pa.Table:
     """Returns the same rows as `table`, as an Arrow table."""
-    if name not in SCHEMAS:
-        raise QueryError(_no_table(name))
     store = _store(results) if sweep is None else _store(results).of_sweep(sweep)
+    if name not in (tables := store.tables()):
+        raise QueryError(_no_table(name, tables))
     return _current(name, store) if sweep is None else _of_sweep(_current(name, store), sweep, store)
 
 
@@ -82,10 +81,11 @@ def run(statement: str, results: str | Location | Store) -> pa.Table:
     with duckdb.connect(":memory:", config=LOCKED_DOWN) as connection:
         try:
             _check_is_one_select(connection, statement)
+            names = store.tables()
             tables = {
-                name: _current(name, store) for name in SCHEMAS if re.search(rf"\b{name}\b", statement, re.IGNORECASE)
+                name: _current(name, store) for name in names if re.search(rf"\b{name}\b", statement, re.IGNORECASE)
             }
-            for name in other_code.TABLES if other_code.SUFFIX in statement.lower() else ():
+            for name in other_code.tables(names) if other_code.SUFFIX in statement.lower() else ():
                 tables[name] = other_code.rows(name, store)
             for name, rows in tables.items():
                 connection.register(name, rows)
@@ -95,7 +95,7 @@ def run(statement: str, results: str | Location | Store) -> pa.Table:
             _check_is_printable(answer)
             return _as_numbers(_with_unique_names(answer.to_arrow_table()))
         except duckdb.CatalogException as error:
-            raise QueryError(_explained(str(error))) from error
+            raise QueryError(_explained(str(error), names)) from error
         except duckdb.BinderException as error:
             better = columns.advice(str(error), statement, {name: rows.column_names for name, rows in tables.items()})
             raise QueryError(better or f"the statement can't be answered. {error}") from error
@@ -202,12 +202,12 @@ def _kind(statement: duckdb.Statement) -> str:
         return statement.query.strip().partition(" ")[0].upper()
 
 
-def _explained(message: str) -> str:
+def _explained(message: str, tables: list[str]) -> str:
     missing = message.partition("Table with name ")[2].partition(" ")[0]
-    return _no_table(missing) if missing else f"the statement can't be answered. {message}"
+    return _no_table(missing, tables) if missing else f"the statement can't be answered. {message}"
 
 
-def _no_table(name: str) -> str:
-    near = difflib.get_close_matches(name, SCHEMAS, 1)
+def _no_table(name: str, tables: list[str]) -> str:
+    near = difflib.get_close_matches(name, tables, 1)
     hint = f" Did you mean {near[0]!r}?" if near else ""
-    return f"there is no table {name!r}; the tables are {', '.join(SCHEMAS)}.{hint}"
+    return f"there is no table {name!r}; the tables are {', '.join(tables)}.{hint}"

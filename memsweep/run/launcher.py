@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -180,7 +181,7 @@ def _rounds(
         limit=options.limit, add=options.add, code=code, part=options.part,
     )  # fmt: skip
     remarks = plan.check(rounds.missing, [sweep.search for sweep in sweeps if sweep.search])
-    if changes := sources.changed(rounds.trials, store):
+    if changes := [*own_types.table_problems(rounds.missing, store), *sources.changed(rounds.trials, store)]:
         raise SweepError(changes)
     return rounds, [*remarks, *(sizes if data else ())]
 
@@ -209,7 +210,7 @@ def _run(
 
     with cluster.cluster(options.address) as health:
         remarks += health.remarks
-        if problems := ray_tasks.unreadable(rounds.missing):
+        if problems := ray_tasks.unreadable(rounds.missing, is_joined=options.address is not None):
             raise SweepError(problems)
         device = options.device or ("cuda" if cluster.has_gpu() else "cpu")
         workers = options.workers or cluster.worker_count(device)
@@ -245,7 +246,10 @@ def _packs(due: Sequence[Due], store: Store, code: LaunchCode, planned: Callable
             packs += planned(part.trials, share=part.share, in_rounds=True)
         else:
             packs += planned(part.trials, saved=saved)
-    return [replace(pack, sources=sources.of(pack.trials), code=code.expected(pack.trials)) for pack in packs]
+    return [
+        replace(pack, sources=sources.of(pack.trials), code=code.expected(pack.trials), folder=os.getcwd())
+        for pack in packs
+    ]
 
 
 def _alone(store: Store, name: str, options: LaunchOptions) -> AbstractContextManager[None]:

@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -32,6 +32,7 @@ class Pack:
     compared: bool = False  # one of its members is also run alone
     share: float = 1.0  # of their budgets, at which trials are paused
     sources: tuple[tuple[str, str], ...] = ()  # (split, fingerprint of its data when the launch began); see sources.py
+    folder: str = ""  # of the launch, in which relative paths of files start; "": the current folder
     code: tuple[tuple[str, str], ...] = ()  # (import paths, fingerprint of their code when the launch began)
     states: tuple[tuple[str, str, str], ...] = ()  # (trial, shorter trial that it goes on from, file of `states`)
 
@@ -61,7 +62,7 @@ class Pack:
         base = TrialConfig.of(values["base"])
         trials = tuple(base.with_fields(change) for change in values["changes"])
         began: dict[str, Any] = {name: tuple(map(tuple, values[name])) for name in _BEGAN}
-        return replace(cls(trials, *(values[name] for name in _HOW)), **began)
+        return cls(trials, **{name: values[name] for name in _HOW}, **began)
 
 
 def differ(value: Any, other: Any) -> bool:
@@ -69,7 +70,7 @@ def differ(value: Any, other: Any) -> bool:
     return value != other or type(value) is not type(other)
 
 
-_HOW = ("slots", "mode", "compiled", "compared", "share")
+_HOW = ("slots", "mode", "compiled", "compared", "share", "folder")
 _BEGAN = ("sources", "code", "states")
 
 
@@ -108,6 +109,7 @@ def program_key(trial: TrialConfig) -> tuple[Any, ...]:
     if tasks.reads_images(trial) and (image := tasks.image_of(trial))[1:] != (image[1],) * 2:
         special += (f"{image[1]}x{image[2]}",)
     special += ("targets",) * (not form.is_graded)
+    special += ("weights",) * form.has_weights
     steps = (form.kind, form.vocabulary, form.given_steps, form.positions, optimizer.truncation)
     rare = (
         *(() if compute == ("none", "highest") else compute),

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from memsweep.data import tasks
+from memsweep.results import own_types
 from memsweep.results.storage.store import Store
 from memsweep.run import checkpoints, continuation, estimation, given_data, plan
 from memsweep.run.estimation import Estimate
@@ -20,7 +21,7 @@ from memsweep.run.rounds.launch_code import LaunchCode
 from memsweep.run.rounds.replay import Replay
 from memsweep.run.worker import sources
 from memsweep.spec.config import TrialConfig
-from memsweep.spec.sweep import Sweep
+from memsweep.spec.sweep import Sweep, SweepError
 
 if TYPE_CHECKING:
     from memsweep.run.policy.calibration import Calibration
@@ -57,6 +58,8 @@ def preview(sweep: Sweep, store: Store | None, options: LaunchOptions, say: Call
     begin = time.perf_counter()
     own_code = plan.check(due, [sweep.search] if sweep.search else ())
     # a launch tries the user's code too, in a process that imports torch
+    if conflicts := own_types.table_problems(due, store):
+        raise SweepError(conflicts)
     trying = time.perf_counter() - begin if any(trial.imports for trial in due) else 0.0
     remarks = (protocols.remark(due, store), *sources.changed(work.wanted, store), *tasks.remarks(due))
     for sentence in filter(None, [*replay.remarks, *own_code, *sizes, *remarks]):

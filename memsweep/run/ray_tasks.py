@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,7 @@ from memsweep.results.storage.location import Location
 from memsweep.run.packing import Pack
 from memsweep.run.recovery import hang_guard
 from memsweep.run.recovery.hang_guard import LastWords
+from memsweep.spec import contents
 from memsweep.spec.config import TrialConfig
 from memsweep.spec.contents import content_of, has_content, is_given
 
@@ -48,15 +50,19 @@ def last_words(results: Location, pack: Pack) -> LastWords:
     return max(answers, key=lambda words: len(words.text), default=LastWords(False, ""))
 
 
-def unreadable(trials: Iterable[TrialConfig]) -> list[str]:
-    """Returns a sentence per file or given data that a machine lacks, or has with other content; within `cluster()`."""
-    contents = {trial.data.task: trial.data.content for trial in trials if has_content(trial.data.task)}
+def unreadable(trials: Iterable[TrialConfig], *, is_joined: bool = False) -> list[str]:
+    """Returns a sentence per file or given data that a machine lacks, or has with other content; within `cluster()`.
+
+    is_joined: whether the cluster was there before the launch, perhaps on another machine.
+    """
+    contents_of = {trial.data.task: trial.data.content for trial in trials if has_content(trial.data.task)}
     nodes = [node for node in ray.nodes() if node["Alive"]]
-    if not contents or len(nodes) < 2:
+    if not contents_of or (len(nodes) < 2 and not is_joined):
         return []
-    results = given.folder()
+    results, folder = given.folder(), os.getcwd()
 
     def readable(task: str, content: str) -> bool:
+        contents.start_in(folder)
         return given.is_readable(results, content) if is_given(task) else content_of(task) == content
 
     remote = ray.remote(readable)
@@ -66,7 +72,7 @@ def unreadable(trials: Iterable[TrialConfig]) -> list[str]:
             max_retries=0,
             scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False),
         ).remote(task, content)
-        for task, content in contents.items()
+        for task, content in contents_of.items()
         for node in nodes
     }
     ray.wait(list(answers.values()), num_returns=len(answers), timeout=READ_SECONDS)
@@ -77,8 +83,8 @@ def unreadable(trials: Iterable[TrialConfig]) -> list[str]:
     return [
         f"data.task = {task!r}: {', '.join(sorted(hosts)[:NAMED])} cannot read "
         + (
-            f"{given.path_in(results, contents[task])}. Use --results in a folder that all machines share, under the "
-            "same absolute path, or in an object store."
+            f"{given.path_in(results, contents_of[task])}. Use --results in a folder that all machines share, under "
+            "the same absolute path, or in an object store."
             if is_given(task)
             else "it with the content that it has here. Put it into a folder that all machines share, under the same "
             "absolute path."
@@ -103,12 +109,13 @@ def calibrate(
     if beside and device == "cuda":
         return [None] * len(programs)
 
-    results = given.folder()
+    results, folder = given.folder(), os.getcwd()
 
     def measure(text: str) -> Calibration:
         from memsweep.run.policy.calibration import calibrate as calibrate_here  # imports torch
 
         given.read_from(results)
+        contents.start_in(folder)
         return calibrate_here(Pack.from_json(text).trials, device)
 
     remote = ray.remote(measure).options(max_retries=0, **({"num_cpus": 0} if beside else _resources(device)))

@@ -17,13 +17,13 @@ from operator import attrgetter
 from typing import Any
 
 from memsweep.spec.contents import content_of, has_content
-from memsweep.spec.fields import rules, schedules
+from memsweep.spec.fields import probe_rules, rules, schedules
 from memsweep.spec.fields.field_spec import checked, number, specs
 from memsweep.spec.fields.groups import Compute, Data, Model, Optimizer, Regularization, Seeds, Stop
 from memsweep.spec.fields.hints import fields_meant, hint
 from memsweep.spec.fields.own import GROUP, Fields, OwnFields, bound, is_own, member_problems, wrong_name
 from memsweep.spec.mends import protocol_of
-from memsweep.spec.options import IMPORT_PATH, LIMIT, PROBES, PROTOCOL, STREAMS
+from memsweep.spec.options import IMPORT_PATH, LIMIT, PROTOCOL, STREAMS
 
 LATER_FIELDS = (
     *("regularization.penalty", "regularization.penalty_strength", "compute.matmul"),
@@ -73,8 +73,8 @@ class TrialConfig:
     probes: tuple[str, ...] = checked(
         (),
         "tables recorded beside trials and steps; no part of a trial's identity",
-        f"must be names among {', '.join(PROBES)}",
-        lambda value: set(value) <= set(PROBES),
+        probe_rules.ALLOWED,
+        probe_rules.are_allowed,
     )
     probe_steps: tuple[int, ...] = checked(
         (),
@@ -184,7 +184,7 @@ class TrialConfig:
         """Returns the import paths of user code in this configuration, from all fields that take them."""
         data, optimizer = self.data, self.optimizer
         named: tuple[str, ...] = (data.task, data.noise_kind, self.model.family, self.regularization.penalty)
-        named += (optimizer.objective, optimizer.name, optimizer.schedule, *self.metrics)
+        named += (optimizer.objective, optimizer.name, optimizer.schedule, *self.metrics, *self.probes)
         return tuple(path for path in named if IMPORT_PATH.fullmatch(path) and not has_content(path))
 
     @property

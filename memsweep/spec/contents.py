@@ -56,7 +56,19 @@ def is_function(task: str) -> bool:
 
 def path_of(task: str) -> Path:
     """Returns the path of a task that is a file or a folder, with ~ expanded."""
-    return Path(task.removeprefix(FILE)).expanduser()
+    return Path(*_folder, Path(task.removeprefix(FILE)).expanduser())
+
+
+_folder: list[str] = []
+"""Where relative paths start; empty: in the current folder of the process."""
+
+
+def start_in(folder: str) -> None:
+    """Makes relative paths start in a folder, that of the launch, which workers of a cluster do not run in.
+
+    folder: "": the current folder.
+    """
+    _folder[:] = [folder] if folder else []
 
 
 def content_of(task: str, *, again: bool = False) -> str:

@@ -84,3 +84,7 @@ STREAMS = ("inputs", "labels", "noise", "init", "order")
 LIMIT = 2**63
 """Whole numbers from this value on overflow int64 columns."""
 IMPORT_PATH = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
+OTHER_CODE = "_of_other_code"
+"""End of the name of a table that holds the rows of code which no sweep accepts."""
+OWN_PROBE = re.compile(rf"[A-Za-z_][\w.]*:(?!\w*{OTHER_CODE}$)[a-z][a-z0-9_]{{0,59}}", re.ASCII)
+"""Import path of a user's probe; its name is part of the name of a table."""

@@ -105,10 +105,12 @@ def memsweep(trials: list[TrialConfig], device: str, mode: str) -> Run:
     return run
 
 
-def measure(fields: dict[str, Any], members: int, device: str) -> dict[str, float]:
+def measure(
+    fields: dict[str, Any], members: int, device: str, plain: Callable[[TrialConfig, str], Run] = plain_torch
+) -> dict[str, float]:
     """Median milliseconds of a member step, by contender."""
     trials = [TrialConfig.of({**BASE, **fields, "seed": seed}) for seed in range(members)]
-    runs = {"plain": plain_torch(trials[0], device)}
+    runs = {"plain": plain(trials[0], device)}
     runs |= {mode: memsweep(trials if mode == "fused" else trials[:2], device, mode) for mode in MODES}
     counts = {"plain": 1, "fused": members, "serial": min(2, members)}
     steps: dict[str, int] = {}
@@ -120,6 +122,16 @@ def measure(fields: dict[str, Any], members: int, device: str) -> dict[str, floa
         for name, run in runs.items():
             turns[name].append(_seconds(run, steps[name], device) / steps[name] / counts[name] * 1e3)
     return {name: statistics.median(values) for name, values in turns.items()}
+
+
+def row(name: str, times: dict[str, float]) -> dict[str, Any]:
+    """Prints a row of the table; returns it with the ratio of plain torch's time to the faster of ours."""
+    best = min(MODES, key=lambda mode: times[mode])
+    ratio = times["plain"] / times[best]
+    mark = f"   below {LEAST}x" if ratio < LEAST else ""
+    columns = "".join(f"{times[contender]:10.3f}" for contender in ("plain", *MODES))
+    print(f"{name:<24}{columns}   {best} {ratio:.2f}x{mark}", flush=True)
+    return {"name": name, "milliseconds": times, "ratio": ratio}
 
 
 def _seconds(run: Run, steps: int, device: str) -> float:
@@ -138,19 +150,9 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     print(machine.header())
-    names = ("plain", *MODES)
     print(f"ms a member step, batch {BATCH}, {options.members} members fused; plain over the faster of ours")
-    print(f"{'network':<24}" + "".join(f"{name:>10}" for name in names))
-    rows = []
-    for network in options.networks:
-        times = measure(NETWORKS[network], options.members, options.device)
-        best = min(MODES, key=lambda mode: times[mode])
-        ratio = times["plain"] / times[best]
-        rows.append({"network": network, "milliseconds": times, "ratio": ratio})
-        mark = f"   below {LEAST}x" if ratio < LEAST else ""
-        print(
-            f"{network:<24}" + "".join(f"{times[n]:10.3f}" for n in names) + f"   {best} {ratio:.2f}x{mark}", flush=True
-        )
+    print(f"{'network':<24}" + "".join(f"{name:>10}" for name in ("plain", *MODES)))
+    rows = [row(name, measure(NETWORKS[name], options.members, options.device)) for name in options.networks]
     report = {"benchmark": "network_step", "machine": machine.describe(), "device": options.device, "rows": rows}
     print(json.dumps(report))
 

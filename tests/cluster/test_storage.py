@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 import memsweep
@@ -25,6 +26,7 @@ from memsweep.run.packing import Pack
 from memsweep.run.worker.execution import run_pack
 from memsweep.spec.part import Part
 from memsweep.spec.schema import SCHEMAS
+from memsweep.spec.schema.own_probes import PLACES
 from memsweep.spec.sweep import Sweep
 from tests.cases import ended, step
 from tests.cluster.object_store import ENVIRONMENT
@@ -301,6 +303,21 @@ def test_every_verb_works_and_no_secret_is_kept(s3, address, reference, tracked,
         assert not any(secret.encode() in content for content in [*stored.values(), *local.values(), *texts])
 
 
+@pytest.mark.timeout(600)
+def test_given_data_is_stored_once_and_read_from_the_store(s3, address):
+    inputs, labels = np.random.default_rng(1).normal(size=(60, 3)), np.arange(60) % 3
+    sizes = {"data.examples": 30, "data.validation_examples": 10, "model.width": 4, "optimizer.epochs": 2}
+    sweep = memsweep.Sweep("given", {**sizes, "data.task": "given:mine"}, seeds=range(2))
+    for count in (1, 2):
+        report = memsweep.launch(
+            sweep, address, data={"mine": (inputs, labels)}, limit=count, progress=False, tracking_uri="none"
+        )
+        assert (report.ran, report.missing) == (1, 2 - count)
+    assert len([key for key in keys(s3, address) if key.endswith(".npz")]) == 1
+    verified = memsweep_("verify", "--results", address, "--format", "csv")
+    assert verified.returncode == 0 and "2 exact, 0 differ" in verified.stderr, verified.stderr
+
+
 def wait_for_trials(address, count, process, seconds=180):
     until = time.monotonic() + seconds
     while len(list(location(address).glob("trials/*.parquet"))) < count:
@@ -344,6 +361,18 @@ def test_a_worker_that_hangs_in_a_sweep_on_an_object_store_says_where(s3, addres
     assert found.returncode == 1, found.stderr
     (row,) = memsweep.table("trials", address).to_dict("records")
     assert row["status"] == "quarantined" and "in penalty" in row["cause"] and "it hung" in row["cause"]
+
+
+def test_tables_of_users_probes_are_read(store):
+    columns = pa.schema([*PLACES, pa.field("rank", pa.int64())])
+    fill(store, range(1))
+    key = {"trial_id": "t0", "attempt_id": store.trials(["attempt_id"])["attempt_id"][0].as_py()}
+    for row in range(2):
+        store.write("own_ranks", [{**key, "step": 1, "part": "train", "row": row, "rank": 7}], columns)
+    assert store.tables()[-1] == "own_ranks"
+    compact(store)
+    answer = memsweep.sql("select count(*) as n, min(rank) as least from own_ranks", store.results)
+    assert (answer.n[0], answer.least[0], len(store.parts("own_ranks"))) == (2, 7, 1)
 
 
 def test_tables_are_those_of_the_schema(store):

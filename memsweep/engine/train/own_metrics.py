@@ -43,7 +43,7 @@ def values(program: Program, state: State, members: Sequence[int]) -> dict[int, 
             for path in state.members[alike[0]].trial.metrics:
                 metric = bound_metric(path, program.own)
                 vectors = {name: value[alike] for name, value in state.own.items()}
-                seeds = [_seed(state, m) for m in alike]
+                seeds = [seed_of(state, m) for m in alike]
                 rows = _computed(path, metric, vectors, tensors, seeds, program.mode == "fused")
                 for m, row in zip(alike, rows, strict=True):
                     results[m] += [MetricValue(path, part, name, value) for name, value in row.items()]
@@ -84,17 +84,30 @@ def _tensors(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Returns outputs, labels (as trained on) and inputs of these members' examples, [M, N, ...]."""
     e, at = state.examples, torch.tensor(members, device=program.device)
-    begin, labels = (e.offset, e.given) if part == "train" else (e.held_out_offset, e.held_out)
+    begin = _first_rows(state, part)
     numbers: Tensors = {name: value[at] for name, value in numbers_of(state).items()}
-    examples = torch.arange(count, device=program.device)
     blocks = []
     for first in range(0, count, size := rows_at_a_time(program.form)):
         rows = (first + torch.arange(size, device=program.device)).clamp(max=count - 1)  # as many as in `evaluate`
         rows = begin[at, None] + rows
         blocks.append(outputs_of(program, numbers, Block(e.bank, rows, rows)))
-    rows = begin[at, None] + examples
+    return torch.cat(blocks, 1)[:, :count], *examples_of(program, state, members, part, count)
+
+
+def examples_of(program: Program, state: State, members: Sequence[int], part: str, count: int) -> tuple[Tensor, Tensor]:
+    """Returns labels (as trained on) or targets, and inputs, of these members' first `count` examples, [M, N, ...].
+
+    part: one of PARTS.
+    """
+    e, at = state.examples, torch.tensor(members, device=program.device)
+    rows = _first_rows(state, part)[at, None] + torch.arange(count, device=program.device)
+    labels = e.given if part == "train" else e.held_out
     wanted = labels[at, :count] if program.form.kind == "label" else rows_of(e.targets, rows)
-    return torch.cat(blocks, 1)[:, :count], wanted, rows_of(e.bank, rows)
+    return wanted, rows_of(e.bank, rows)
+
+
+def _first_rows(state: State, part: str) -> Tensor:
+    return state.examples.offset if part == "train" else state.examples.held_out_offset
 
 
 @torch.no_grad()
@@ -120,7 +133,8 @@ def _computed(
     return rows
 
 
-def _seed(state: State, m: int) -> int:
+def seed_of(state: State, m: int) -> int:
+    """Returns the seed of the random numbers that a user's function draws for a member at its step."""
     return int(streams.subkeys(state.noise_keys[m], int(state.step[m])))
 
 

@@ -37,6 +37,7 @@ def train(trial: TrialConfig, steps: int, device: str | torch.device = "cpu") ->
     inputs, wanted = torch.tensor(data.inputs).to(device, program.dtype), torch.tensor(data.labels, device=device)
     if program.form.kind != "label":
         wanted = torch.tensor(data.targets).to(device, program.dtype if program.form.kind == "values" else torch.int64)
+    weights = torch.tensor(data.weights).to(device, program.dtype) if len(data.weights) else None
     optimizers = plain_optimizers.optimizers(model, trial)
     averaged = None
     if o.averaging:
@@ -54,7 +55,8 @@ def train(trial: TrialConfig, steps: int, device: str | torch.device = "cpu") ->
         attacked = _critical_samples(trial, model, x, step_key, data.input_range) if r.adversarial else None
         if trial.model.family not in FAMILIES or own_optimizers.is_own(o.name):
             torch.manual_seed(int(step_key))
-        backward = partial(_backward, model, trial, x, y, places[1:], attacked)
+        weighted = None if weights is None else weights[order[step]]
+        backward = partial(_backward, model, trial, x, y, places[1:], attacked, weighted)
         backward()
         if o.name == "sam":
             plain_optimizers.gradients_nearby(model, backward, o.radius)
@@ -67,41 +69,62 @@ def train(trial: TrialConfig, steps: int, device: str | torch.device = "cpu") ->
 
 
 def _backward(
-    model: nn.Module, trial: TrialConfig, x: Tensor, y: Tensor, hidden: list[Perturbation], attacked: Tensor | None
+    model: nn.Module,
+    trial: TrialConfig,
+    x: Tensor,
+    y: Tensor,
+    hidden: list[Perturbation],
+    attacked: Tensor | None,
+    weights: Tensor | None,
 ) -> None:
     """Replaces the model's gradients by those of its loss."""
     model.zero_grad()
-    _loss(model, trial, x, y, hidden, attacked).backward()
+    _loss(model, trial, x, y, hidden, attacked, weights).backward()
 
 
 def _loss(
-    model: nn.Module, trial: TrialConfig, x: Tensor, y: Tensor, hidden: list[Perturbation], attacked: Tensor | None
+    model: nn.Module,
+    trial: TrialConfig,
+    x: Tensor,
+    y: Tensor,
+    hidden: list[Perturbation],
+    attacked: Tensor | None,
+    weights: Tensor | None,
 ) -> Tensor:
     r = trial.regularization
     forward = partial(_forward, model, places=hidden)
     logits = _cast(trial, forward, x)
     fields = member_fields.of_trial(trial, x.device)
     if (function := own_loss(trial, fields)) is not None:
-        loss = function(logits, y, x).mean()
+        losses = function(logits, y, x)
+        loss = (losses if weights is None else weights * losses).mean()
     elif trial.optimizer.objective == "squared":
-        loss = functional.mse_loss(logits, functional.one_hot(y, logits.shape[1]).to(logits.dtype))
+        loss = _squared(logits, functional.one_hot(y, logits.shape[1]).to(logits.dtype), weights)
     else:
-        loss = _task_loss(logits, y, r.label_smoothing)
+        loss = _task_loss(logits, y, r.label_smoothing, weights)
     if attacked is not None:
-        other = _task_loss(_cast(trial, forward, attacked), y, r.label_smoothing)
+        other = _task_loss(_cast(trial, forward, attacked), y, r.label_smoothing, weights)
         loss = (1 - r.adversarial) * loss + r.adversarial * other
     if r.penalty_strength:
         loss = loss + r.penalty_strength * bound(imported(r.penalty), fields)(dict(model.named_parameters()), x, logits)
     return loss
 
 
-def _task_loss(answers: Tensor, wanted: Tensor, smoothing: float) -> Tensor:
-    """Loss for labels [B], tokens [B, L] or numbers [B, L O]."""
+def _task_loss(answers: Tensor, wanted: Tensor, smoothing: float, weights: Tensor | None) -> Tensor:
+    """Loss for labels [B], tokens [B, L] or numbers [B, L O].  weights: [B]; None: all are 1."""
     if wanted.is_floating_point():
-        return functional.mse_loss(answers.flatten(1), wanted)
+        return _squared(answers.flatten(1), wanted, weights)
+    if weights is not None:
+        return (weights * functional.cross_entropy(answers, wanted, label_smoothing=smoothing, reduction="none")).mean()
     return functional.cross_entropy(
         answers.flatten(0, -2), wanted.flatten(), label_smoothing=smoothing, ignore_index=sequences.NOT_ASKED
     )
+
+
+def _squared(answers: Tensor, wanted: Tensor, weights: Tensor | None) -> Tensor:
+    if weights is None:
+        return functional.mse_loss(answers, wanted)
+    return (weights * functional.mse_loss(answers, wanted, reduction="none").mean(1)).mean()
 
 
 def _step_key(trial: TrialConfig, step: int) -> Tensor:

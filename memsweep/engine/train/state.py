@@ -46,6 +46,7 @@ class Examples(NamedTuple):
     held_out_count: Tensor  # [M] int64
     input_range: Tensor  # [M], largest minus smallest input of the task
     targets: Tensor  # [R, L * ...] of the bank's rows, of a task with more targets than a label; else [R, 0]
+    weights: Tensor  # [M, N] of the losses of training examples; without weights [M, 0]
 
 
 class History(NamedTuple):
@@ -263,6 +264,7 @@ def _examples(program: Program, members: Sequence[Member]) -> Examples:
         bank=bank.to(program.device, program.dtype),
         targets=targets.to(program.device, program.dtype if program.form.kind == "values" else None),
         input_range=_vector(program, [d.input_range for d in data]),
+        weights=_padded([d.weights for d in data]).to(program.device, program.dtype),
         **{name: torch.tensor(values, dtype=torch.int64, device=program.device) for name, values in numbers.items()},
         **{name: _padded(rows).to(program.device) for name, rows in padded.items()},
     )

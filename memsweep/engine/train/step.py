@@ -15,7 +15,7 @@ from torch.func import vmap
 
 from memsweep.engine import adversarial
 from memsweep.engine.nn import models
-from memsweep.engine.nn.losses import answer_loss
+from memsweep.engine.nn.losses import answer_loss, mean_loss
 from memsweep.engine.nn.member_fields import completed, lifted
 from memsweep.engine.nn.regularizers import Perturbation, applied, perturbation
 from memsweep.engine.train import draws, optim, own_optimizers, streams
@@ -43,6 +43,7 @@ class Sample(NamedTuple):
     hidden: tuple[Perturbation, ...]  # of each hidden layer
     strengths: Tensors  # regularizer -> [M]
     own: Tensors  # own hyperparameter of `members` -> [M]
+    weights: Tensors  # "weights": [M, B], of the examples' losses; empty without weights
     critical: Tensors  # "inputs": [M, B, D], critical samples; empty without adversarial training
     drawn: tuple[Tensor, ...]  # by a user's module itself, in the order of its draws; in the mode `serial` it draws
 
@@ -52,7 +53,7 @@ def train_step(program: Program, state: State, batch: Batch) -> Tensor:
 
     In the mode `serial` the state is of one member, whose numbers the program's modules hold (`hold`).
     """
-    inputs, wanted = _examples(program, state, batch)
+    inputs, wanted, weights = _examples(program, state, batch)
     hidden = tuple(
         _perturbation(program, state, batch.keys, 1 + layer, ("hidden_noise", "dropout"), shape)
         for layer, shape in enumerate(program.hidden_shapes)
@@ -61,7 +62,7 @@ def train_step(program: Program, state: State, batch: Batch) -> Tensor:
     if "adversarial" in program.uses:
         critical["inputs"] = adversarial.training_inputs(program, state, inputs, batch.keys)
     first, nearby = _drawn(program, batch.keys, forwards=1 + bool(critical))
-    sample = Sample(inputs, wanted, hidden, state.strengths, state.own, critical, first)
+    sample = Sample(inputs, wanted, hidden, state.strengths, state.own, weights, critical, first)
     # losses are means per member, not over members, which would divide every gradient by M
     gradients = _gradients(program, state, sample)
     if program.optimizer == "sam":
@@ -195,17 +196,17 @@ def member_loss(program: Program, forward: Callable[..., Tensor], parameters: Te
         return applied(sample.hidden[layer], h)
 
     changes = {"hidden": change} if any(sample.hidden) else {}
-    smoothing = sample.strengths.get("label_smoothing")
+    smoothing, weights = sample.strengths.get("label_smoothing"), sample.weights.get("weights")
     logits = forward(sample.inputs, **changes)
     if program.loss is not None:
         losses: Tensor = completed(program.loss, sample.own)(logits, sample.wanted, sample.inputs)
-        loss = losses.mean()  # the mean of a scalar is the scalar
+        loss = mean_loss(losses, weights)  # the mean of a scalar is the scalar
     else:
-        loss = answer_loss(program.form, program.objective, logits, sample.wanted, smoothing)
+        loss = answer_loss(program.form, program.objective, logits, sample.wanted, smoothing, weights)
     if sample.critical:
         weight = sample.strengths["adversarial"]
         answers = forward(sample.critical["inputs"], **changes)
-        attacked = answer_loss(program.form, program.objective, answers, sample.wanted, smoothing)
+        attacked = answer_loss(program.form, program.objective, answers, sample.wanted, smoothing, weights)
         loss = (1 - weight) * loss + weight * attacked
     if program.penalty is not None and "penalty_strength" in sample.strengths:
         penalty = completed(program.penalty, sample.own)
@@ -213,14 +214,15 @@ def member_loss(program: Program, forward: Callable[..., Tensor], parameters: Te
     return loss
 
 
-def _examples(program: Program, state: State, batch: Batch) -> tuple[Tensor, Tensor]:
-    """Inputs [M, B, D], with noise if configured, and their given labels [M, B], or targets."""
+def _examples(program: Program, state: State, batch: Batch) -> tuple[Tensor, Tensor, Tensors]:
+    """Inputs [M, B, D], with noise if configured, their given labels [M, B] or targets, and their weights, if any."""
     e = state.examples
     rows = e.offset[:, None] + batch.rows
     inputs = rows_of(e.bank, rows)
     noise = _perturbation(program, state, batch.keys, 0, ("input_noise", "input_dropout"), inputs.shape[1:])
     wanted = e.given.gather(1, batch.rows) if program.form.kind == "label" else rows_of(e.targets, rows)
-    return applied(noise, inputs), wanted
+    weights = {"weights": e.weights.gather(1, batch.rows)} if program.form.has_weights else {}
+    return applied(noise, inputs), wanted, weights
 
 
 def _perturbation(

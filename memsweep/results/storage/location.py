@@ -166,17 +166,24 @@ class ObjectPath:
     def listed(self, pattern: str) -> dict[ObjectPath, Stat]:
         """Returns object -> size and age for the objects of `glob`, from a single listing."""
         folder, _, name = pattern.rpartition("/")
-        place = self / folder if folder else self
-        selector = fs.FileSelector(place.key, allow_not_found=True)
-        infos = _patiently(lambda: self._system.get_file_info(selector))
+        infos = (self / folder if folder else self)._listing()
         stats = {ObjectPath(self.scheme, info.path, self.query): _stat(info) for info in infos if info.is_file}
         return {path: stat for path, stat in stats.items() if fnmatch.fnmatchcase(path.name, name)}
+
+    def prefixes(self, pattern: str) -> list[str]:
+        """Returns the names of the prefixes directly below this prefix that match, sorted."""
+        names = [PurePosixPath(info.path).name for info in self._listing() if info.type == fs.FileType.Directory]
+        return sorted(fnmatch.filter(names, pattern))
 
     def check(self) -> None:
         """Raises OSError, without retries, if the store does not answer or the bucket does not exist."""
         bucket = self.key.partition("/")[0]
         if self._system.get_file_info(bucket).type == fs.FileType.NotFound:
             raise FileNotFoundError(f"the bucket {bucket!r} does not exist, or the credentials do not allow listing it")
+
+    def _listing(self) -> list[fs.FileInfo]:
+        selector = fs.FileSelector(self.key, allow_not_found=True)
+        return _patiently(lambda: self._system.get_file_info(selector))
 
     def _info(self) -> fs.FileInfo:
         return self._system.get_file_info(self.key)
@@ -253,6 +260,13 @@ def sizes(folder: Location, pattern: str) -> dict[Location, int]:
         with suppress(FileNotFoundError):
             bytes_of[path] = path.stat().st_size
     return bytes_of
+
+
+def folders(place: Location, pattern: str) -> list[str]:
+    """Returns the names of the folders, or of the prefixes of objects, directly below a place that match, sorted."""
+    if isinstance(place, ObjectPath):
+        return place.prefixes(pattern)
+    return sorted(path.name for path in place.glob(pattern) if path.is_dir())
 
 
 def _stat(info: fs.FileInfo) -> Stat:

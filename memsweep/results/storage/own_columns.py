@@ -24,7 +24,7 @@ def columns_of(rows: Sequence[Mapping[str, Any]]) -> list[pa.Field]:
         for name, value in row.items():
             if is_own_column(name):
                 values.setdefault(name, []).append(value)
-    return [column(name, _common(map(_type, values[name])), MEANING) for name in sorted(values)]
+    return [column(name, common(map(_type, values[name])), MEANING) for name in sorted(values)]
 
 
 def stored_names(names: Iterable[str], wanted: Sequence[str] | None = None) -> list[str]:
@@ -47,7 +47,7 @@ def joined(
     if not types:
         return pa.concat_tables(tables)
     plain = [field for field in first if not is_own_column(field.name)]
-    added = [column(name, _common(types[name]), MEANING) for name in sorted(types)]
+    added = [column(name, common(types[name]), MEANING) for name in sorted(types)]
     schema = pa.schema([*plain, *added], metadata=first.metadata)
     schema = schema if order is None else pa.schema([schema.field(name) for name in order], metadata=first.metadata)
     return pa.concat_tables([_with_columns(table, schema) for table in tables])
@@ -71,7 +71,7 @@ def _type(value: Any) -> pa.DataType:
     return pa.int64() if isinstance(value, int) else pa.float64() if isinstance(value, float) else pa.string()
 
 
-def _common(types: Iterable[pa.DataType]) -> pa.DataType:
+def common(types: Iterable[pa.DataType]) -> pa.DataType:
     """Returns the type that holds values of all these types; a column without values has the type null."""
     present = {kind for kind in types if not pa.types.is_null(kind)}
     if len(present) <= 1:

@@ -7,7 +7,7 @@ import hashlib
 import os
 import re
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from memsweep.results.storage import own_columns
 from memsweep.results.storage.location import Location, ObjectPath
 from memsweep.spec.config import RECORDED, recorded
 from memsweep.spec.schema import Status
+from memsweep.spec.schema.own_probes import PLACES, is_own_table
 
 PARTS = "[!.]*.parquet"
 """Pattern of the file names of parts."""
@@ -59,6 +60,11 @@ KEYS = {
 """Table -> columns that identify a row."""
 
 
+def keys(table: str) -> list[str]:
+    """Returns the columns that identify a row of a table."""
+    return PLACES.names if is_own_table(table) else KEYS[table]
+
+
 class StoreError(Exception):
     """A problem of a results folder; the message names the remedy."""
 
@@ -69,19 +75,11 @@ def read_part(path: Location, schema: pa.Schema, own: Sequence[str] | None = ())
     own: columns of own hyperparameters that are added as they are stored, where the part has them; None: all of them.
     Raises FileNotFoundError if the file does not exist, StoreError if it can't be read or is not a valid part.
     """
-    try:
-        # Arrow opens and reads it: a thread of Arrow that frees a Python object while Python exits ends the process
-        source = pa.OSFile(os.fsencode(path)) if isinstance(path, Path) else pa.BufferReader(path.read_buffer())
-    except FileNotFoundError:
-        raise
-    except OSError as error:
-        raise _not_read(path, error) from error
-    try:
-        with source, pq.ParquetFile(source) as file:
-            stored_names = set(file.schema_arrow.names)  # pyarrow rebuilds the property at each access
-            present = [name for name in schema.names if name in stored_names]
-            others = own_columns.stored_names(stored_names, own)
-            table = file.read(columns=[*present, *others])
+    with _opened(path) as file:
+        stored_names = set(file.schema_arrow.names)  # pyarrow rebuilds the property at each access
+        present = [name for name in schema.names if name in stored_names]
+        others = own_columns.stored_names(stored_names, own)
+        table = file.read(columns=[*present, *others])
         schema = pa.schema([*schema, *(table.schema.field(name) for name in others)]) if others else schema
         columns = [
             table[field.name].cast(field.type) if field.name in stored_names else pa.nulls(len(table), field.type)
@@ -91,6 +89,27 @@ def read_part(path: Location, schema: pa.Schema, own: Sequence[str] | None = ())
         rows.validate(full=True)  # a flipped bit may make invalid UTF-8
         _check_values(rows)
         return rows
+
+
+def stored_schema(path: Location) -> pa.Schema:
+    """Returns the columns of a part as they are stored.  Raises FileNotFoundError, StoreError as `read_part`."""
+    with _opened(path) as file:
+        return file.schema_arrow
+
+
+@contextmanager
+def _opened(path: Location) -> Iterator[pq.ParquetFile]:
+    """Yields the file of a part.  Raises FileNotFoundError; StoreError for errors in reading it too."""
+    try:
+        # Arrow opens and reads it: a thread of Arrow that frees a Python object while Python exits ends the process
+        source = pa.OSFile(os.fsencode(path)) if isinstance(path, Path) else pa.BufferReader(path.read_buffer())
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise _not_read(path, error) from error
+    try:
+        with source, pq.ParquetFile(source) as file:
+            yield file
     except (pa.ArrowException, OSError, UnicodeError, ValueError) as error:
         if getattr(error, "errno", None) is not None:  # an error of the system, not of the file's content
             raise _not_read(path, error) from error
@@ -188,8 +207,8 @@ def check_is_whole(values: Iterator[Any]) -> None:
 
 
 def unique(rows: pa.Table, table: str) -> pa.Table:
-    """Returns the rows of a table without duplicates of KEYS[table], in order."""
-    first = _firsts(rows, KEYS[table])
+    """Returns the rows of a table without duplicates of its keys, in order."""
+    first = _firsts(rows, keys(table))
     return rows if len(first) == len(rows) else rows.take(first)
 
 

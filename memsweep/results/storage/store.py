@@ -38,15 +38,15 @@ from memsweep.results.storage import accepted, forgotten, launch_lock, locks, ow
 from memsweep.results.storage.accepted import Accepted
 from memsweep.results.storage.location import Location, LocationError, ObjectPath, location
 from memsweep.results.storage.notes import Notes
+from memsweep.results.storage.own_tables import Tables
 from memsweep.results.storage.parts import (
-    KEYS,
     LAUNCHES,
-    PARTS,
     RANKED,
     attempt_pairs,
     check_is_whole,
     digest,
     kept,
+    keys,
     read_part,
     unique,
     wanted_now,
@@ -56,6 +56,7 @@ from memsweep.results.storage.parts import StoreError as StoreError
 from memsweep.spec.config import RECORDED, recorded
 from memsweep.spec.part import Part
 from memsweep.spec.schema import SCHEMAS
+from memsweep.spec.schema.columns import ATTEMPT
 
 _Piece = TypeVar("_Piece")
 LEFTOVER_SECONDS = 3600
@@ -68,7 +69,7 @@ class LockedError(StoreError):
     """Another process holds a lock of the results folder."""
 
 
-class Store(Notes):
+class Store(Notes, Tables):
     """A results folder, given by its path or address.
 
     create: creates the folder and checks that it is writable; else it must exist.  Raises StoreError.
@@ -80,6 +81,7 @@ class Store(Notes):
         except LocationError as error:
             raise StoreError(str(error)) from error
         self._attempts: dict[Location, frozenset[str]] = {}  # cache of _attempts_in; parts never change
+        self._schemas = {}
         self._sweep: str | None = None
         self._accepted: Accepted | None = None
         if isinstance(self.results, ObjectPath):
@@ -89,13 +91,15 @@ class Store(Notes):
         elif not _is_dir(self.results):
             raise StoreError(f"no results at {results}: launch a sweep first, or choose another folder with --results.")
 
-    def write(self, table: str, rows: Sequence[Mapping[str, Any]]) -> Location:
+    def write(self, table: str, rows: Sequence[Mapping[str, Any]], columns: pa.Schema | None = None) -> Location:
         """Writes these rows as one part, and returns its path. Writing the same rows twice gives the same file.
 
-        rows: columns of SCHEMAS[table], of `trials` also own_* -> values; absent columns are null.
+        rows: columns of the table, of `trials` also own_* -> values; absent columns are null.
+        columns: of the table; default: those of SCHEMAS.
         Raises StoreError for an unknown column, a value of another type, or a failed write.
         """
-        schema = pa.schema([*SCHEMAS[table], *(own_columns.columns_of(rows) if table == "trials" else ())])
+        columns = SCHEMAS[table] if columns is None else columns
+        schema = pa.schema([*columns, *(own_columns.columns_of(rows) if table == "trials" else ())])
         unknown = {name for row in rows for name in row} - set(schema.names)
         if unknown:
             raise StoreError(
@@ -103,7 +107,7 @@ class Store(Notes):
             )
         try:
             part = pa.Table.from_pylist([dict(row) for row in rows], schema=schema)
-            for column in SCHEMAS[table]:  # Arrow silently truncates 2.5 to 2
+            for column in columns:  # Arrow silently truncates 2.5 to 2
                 if pa.types.is_integer(column.type):
                     check_is_whole(row.get(column.name) for row in rows)
         except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
@@ -111,7 +115,7 @@ class Store(Notes):
         return self.write_part(table, part)
 
     def write_part(self, table: str, rows: pa.Table) -> Location:
-        """Writes rows with the types of SCHEMAS[table] as one part, and returns its path.  Raises StoreError."""
+        """Writes rows with the types of the table as one part, and returns its path.  Raises StoreError."""
         sink = pa.BufferOutputStream()
         pq.write_table(rows, sink, compression="zstd")
         content = sink.getvalue()
@@ -119,10 +123,6 @@ class Store(Notes):
         if not path.exists():
             write_whole(path, content)
         return path
-
-    def parts(self, table: str) -> list[Location]:
-        """Returns the paths of a table's parts, sorted."""
-        return sorted((self.results / table).glob(PARTS))
 
     def read(self, table: str, columns: Sequence[str] | None = None) -> pa.Table:
         """Returns all rows of all parts, with the types of SCHEMAS. Columns that a part lacks are null.
@@ -132,13 +132,13 @@ class Store(Notes):
         """
         if table != "wanted" or not self.parts("forgotten"):
             return self.read_ever(table, columns)
-        names = SCHEMAS[table].names if columns is None else list(columns)
+        names = self.schema(table).names if columns is None else list(columns)
         rows = self.read_ever(table, list(dict.fromkeys([*names, *forgotten.LAUNCH])))
         return rows.filter(forgotten.remembered(rows, self.read_ever("forgotten", forgotten.LAUNCH))).select(names)
 
     def read_ever(self, table: str, columns: Sequence[str] | None = None) -> pa.Table:
         """Returns all rows of all parts, as `read`, with those of forgotten launches."""
-        schema = SCHEMAS[table]
+        schema = self.schema(table)
         others = own_columns.stored_names(columns or ())
         wanted = pa.schema([schema.field(name) for name in columns or schema.names if name not in others])
         pieces = self._of_parts(table, lambda path: read_part(path, wanted, columns and others))
@@ -146,7 +146,7 @@ class Store(Notes):
 
     def rows_in(self, table: str, parts: Sequence[Location]) -> pa.Table:
         """Returns all rows of these parts, including duplicates."""
-        schema = SCHEMAS[table]
+        schema = self.schema(table)
         pieces = self._each(partial(read_part, schema=schema, own=None), parts)
         return own_columns.joined([schema.empty_table(), *pieces])
 
@@ -185,9 +185,9 @@ class Store(Notes):
 
     def rows_of(self, table: str, attempts: set[str], columns: Sequence[str] | None = None) -> pa.Table:
         """Returns the rows of these attempts without duplicates; parts without these attempts are skipped."""
-        schema = SCHEMAS[table]
+        schema = self.schema(table)
         names = schema.names if columns is None else list(dict.fromkeys([*columns, "attempt_id"]))
-        wanted = pa.schema([schema.field(name) for name in dict.fromkeys([*names, *KEYS[table]])])
+        wanted = pa.schema([schema.field(name) for name in dict.fromkeys([*names, *keys(table)])])
         others = None if columns is None else ()  # all own columns, or none
 
         def matching(path: Location) -> pa.Table:
@@ -238,13 +238,12 @@ class Store(Notes):
         """Returns the rows that readers see: those of the kept attempt of each trial, or wanted now; no duplicates."""
         if table == "trials":
             return self.trials(columns)
-        names = list(SCHEMAS[table].names if columns is None else columns)
+        names = list(self.schema(table).names if columns is None else columns)
         if table == "wanted":
             rows = self.read(table, list(dict.fromkeys([*names, *LAUNCHES])))
             return rows.take(wanted_now(rows)).select(names)
-        keys = KEYS[table]
-        rows = self.read(table, list(dict.fromkeys([*names, *keys])))
-        if "attempt_id" in keys and "trial_id" in keys and table != "live":  # of attempts that have not ended
+        rows = self.read(table, list(dict.fromkeys([*names, *keys(table)])))
+        if {"attempt_id", "trial_id"} <= {*keys(table)} and table != "live":  # of attempts that have not ended
             kept = self.trials(["trial_id", "attempt_id"])
             rows = rows.filter(pc.is_in(attempt_pairs(rows), value_set=attempt_pairs(kept)))
         return unique(rows, table).select(names)
@@ -295,7 +294,7 @@ class Store(Notes):
 
     def _attempts_in(self, path: Location) -> frozenset[str]:
         if path not in self._attempts:
-            schema = pa.schema([SCHEMAS[path.parent.name].field("attempt_id")])
+            schema = pa.schema([ATTEMPT])
             self._attempts[path] = frozenset(read_part(path, schema)["attempt_id"].unique().to_pylist())
         return self._attempts[path]
 

@@ -28,6 +28,7 @@ from memsweep.run.packing import COMPILING, TRAINING, Pack, Tally
 from memsweep.run.policy import calibration
 from memsweep.run.worker import measurement, probes, sources, states
 from memsweep.run.worker.attempt import Attempt
+from memsweep.spec import contents
 from memsweep.spec.config import TrialConfig
 from memsweep.spec.options import STATES
 from memsweep.spec.schema import Status
@@ -60,6 +61,7 @@ def run_pack(
     `interrupted`.
     """
     given.read_from(store.results)
+    contents.start_in(pack.folder)
     attempt, groups = Attempt(pack, store, device, checkpoint_seconds), [pack]
     try:
         while groups:

@@ -30,7 +30,7 @@ def store(attempt: Attempt, program: Program, state: State, measured: Measured) 
     leave = {m: status for m, status in enumerate(measured.status) if status is not None}
     probe(attempt, program, state, [m for m in range(len(state.members)) if m not in leave])
     begun = time.perf_counter()
-    ends = _probed(attempt, program, state, list(leave))
+    ends = _probed(attempt, program, state, list(leave), finite=measured.finite)
     for table, rows in ends.items():
         writer.add(table, rows)
     attempt.clock.charge("probe", begun)
@@ -80,10 +80,20 @@ def probe(attempt: Attempt, program: Program, state: State, members: Sequence[in
 
 
 def _probed(
-    attempt: Attempt, program: Program, state: State, members: Sequence[int], *, repeated: bool = False
+    attempt: Attempt,
+    program: Program,
+    state: State,
+    members: Sequence[int],
+    *,
+    repeated: bool = False,
+    finite: Sequence[int] | None = None,
 ) -> dict[str, list[Row]]:
-    """Returns table -> rows of the probes of these members, whose weights are written to a file if they are kept."""
+    """Returns table -> rows of the probes of these members, whose weights are written to a file if they are kept.
+
+    finite: members that have not diverged, which users' probes are run for; default: all.
+    """
     tables = probes.rows(program, state, members, repeated=repeated)
+    tables |= probes.own_rows(program, state, members if finite is None else [m for m in members if m in finite])
     if kept := tables.get("weights"):
         tables["weights"] = weights.stored(kept, attempt.store)
     return tables

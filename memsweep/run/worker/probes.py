@@ -11,6 +11,7 @@ from memsweep.engine.probes import (
     critical_samples,
     jacobians,
     loss_sensitivity,
+    own,
     permutations,
     positions,
     readouts,
@@ -21,6 +22,7 @@ from memsweep.engine.train.state import State, select
 from memsweep.run.worker import weights
 from memsweep.run.worker.writer import Row
 from memsweep.spec.options import LIMIT, REPEATED_PROBES
+from memsweep.spec.schema import own_probes
 
 
 def rows(program: Program, state: State, members: Sequence[int], *, repeated: bool = False) -> dict[str, list[Row]]:
@@ -35,6 +37,16 @@ def rows(program: Program, state: State, members: Sequence[int], *, repeated: bo
         if probed:
             parts = _alike(select(state, np.array(probed)))
             tables[table] = [row for part in parts for row in probe(program, part)]
+    return tables
+
+
+def own_rows(program: Program, state: State, members: Sequence[int]) -> dict[str, list[Row]]:
+    """Returns table -> rows of these members, for the users' probes that their trials want."""
+    tables = {}
+    for path in dict.fromkeys(path for m in members for path in own_probes.paths(state.members[m].trial.probes)):
+        probed = np.array([m for m in members if path in state.members[m].trial.probes])
+        parts = _alike(select(state, probed))
+        tables[own_probes.table_of(path)] = [row for part in parts for row in own.rows(program, part, path)]
     return tables
 
 

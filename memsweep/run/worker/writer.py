@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 import uuid
+from collections import defaultdict
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -15,8 +16,7 @@ from memsweep.results.storage.store import Store
 from memsweep.run.worker import provenance
 from memsweep.run.worker.live import LiveCurves
 from memsweep.spec.config import FIELDS, TrialConfig
-from memsweep.spec.options import PROBES
-from memsweep.spec.schema import Status, cell
+from memsweep.spec.schema import Status, cell, own_probes
 
 FLUSH_SECONDS = 5.0
 """Longest delay before settled members are written, so that a kill loses little and parts stay few."""
@@ -35,7 +35,8 @@ class PackWriter:
         self.compiled = False
         self.write_seconds = 0.0
         self._records: dict[str, Record] = {}  # of members still training
-        self._rows: dict[str, list[Row]] = {table: [] for table in ("steps", "metrics", *PROBES, "trials")}
+        self._rows: dict[str, list[Row]] = defaultdict(list)
+        self._schemas: dict[str, Any] = {}  # tables of users' probes -> columns
         self._begun: dict[str, float] = {}
         self._live = LiveCurves(store, self.attempt_id)
         self._flushed_at = time.monotonic()
@@ -46,6 +47,8 @@ class PackWriter:
         if self._live.is_restart(trial.trial_id):
             self._live.restart()
         self._records[trial.trial_id] = record or Record([], {})
+        for path in own_probes.paths(trial.probes):
+            self._schemas[own_probes.table_of(path)] = own_probes.schema_of(path)
 
     def record(self, trial: TrialConfig) -> Record:
         """Returns the results so far of a member in training."""
@@ -68,6 +71,8 @@ class PackWriter:
         key = {"trial_id": trial.trial_id, "attempt_id": self.attempt_id}
         self._rows["steps"] += [{**key, **point} for point in curve]
         for table, rows in probed.items():
+            if own_probes.is_own_table(table) and table not in self._schemas:
+                continue  # of a probe that was wanted when the checkpoint was written
             self._rows[table] += [{**key, **row} for row in rows]
         self._rows["trials"].append(
             {
@@ -108,12 +113,12 @@ class PackWriter:
         if not self._rows["trials"] or (due_only and time.monotonic() - self._flushed_at < FLUSH_SECONDS):
             return
         begun = time.perf_counter()
-        for table, rows in self._rows.items():
-            if rows:
-                self.store.write(table, rows)
+        for table in sorted(self._rows, key=lambda name: name == "trials"):
+            if rows := self._rows[table]:
+                self.store.write(table, rows, self._schemas.get(table))
         self.written += sum(not trial_state.is_paused(row["status"]) for row in self._rows["trials"])
         self.failed += sum(row["cause"] is not None for row in self._rows["trials"])
-        self._rows = {table: [] for table in self._rows}
+        self._rows.clear()
         self._flushed_at = time.monotonic()
         self.write_seconds += time.perf_counter() - begun
 

@@ -2,17 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from memsweep.spec.fields.rule import Rule, zero
-from memsweep.spec.options import REPEATED_PROBES, SEQUENCE_FAMILIES, TARGET_TASKS
+from memsweep.spec.options import OWN_PROBE, PROBES, REPEATED_PROBES, SEQUENCE_FAMILIES, TARGET_TASKS
 
 UNROLLED = {"class_sensitivity", "loss_sensitivity"}
 """Probes that differentiate through all steps of training."""
 
+ALLOWED = (
+    f"must be names among {', '.join(PROBES)}, or import paths such as my_lab:entropy, whose names are in lower case "
+    "and differ, since each names a table"
+)
+
+
+def are_allowed(probes: Sequence[str]) -> bool:
+    """Returns whether these are names of probes and import paths of a user's."""
+    names = [path.partition(":")[2] for path in {*probes} - {*PROBES}]
+    return all(name in PROBES or OWN_PROBE.fullmatch(name) for name in probes) and len({*names}) == len(names)
+
+
 PROBE_RULES = (
     Rule(
         ("probe_steps", "probes"),
-        lambda steps, probes: bool(steps) and not set(probes) & set(REPEATED_PROBES),
-        f"only {', '.join(REPEATED_PROBES)} are measured before the end; name one of them in probes.",
+        lambda steps, probes: bool(steps) and not any(name in REPEATED_PROBES or ":" in name for name in probes),
+        f"only {', '.join(REPEATED_PROBES)} and probes of yours are measured before the end; name one in probes.",
     ),
     Rule(
         ("probes", "optimizer.objective"),
