@@ -54,13 +54,13 @@ def rows(store, trials, table):
 TABLES = ("trials", "steps", "metrics", "examples", "weights", "critical_samples")
 
 
-def compare(short, long, tmp_path):
+def compare(short, long, tmp_path, *others):
     """Runs both in one folder, then the longer one alone in another; returns steps and remarks of the continuation."""
     store, fresh = (Store(tmp_path / name, create=True) for name in ("both", "fresh"))
     launch(short, store)
     steps, remarks = launch(long, store)
     launch(long, fresh)
-    for table in TABLES:
+    for table in (*TABLES, *others):
         assert rows(store, long.trials, table) == rows(fresh, long.trials, table), table
     return steps, remarks
 
@@ -73,8 +73,10 @@ def test_a_longer_trial_equals_the_trial_from_scratch(tmp_path):
 
 
 def test_examples_metrics_and_weights_before_the_end_are_taken_over(tmp_path):
-    record = {"probes": ("examples",), "metrics": ("tests.test_own_metrics:margin",), "probe_steps": (4, 12)}
-    steps, _ = compare(sweep(3, base=record), sweep(5, base=record), tmp_path)
+    probes = ("examples", "tests.test_own_probes:spectrum")
+    record = {"probes": probes, "metrics": ("tests.test_own_metrics:margin",), "probe_steps": (4, 12)}
+    steps, _ = compare(sweep(3, base=record), sweep(5, base=record), tmp_path, "own_spectrum")
+    assert {row["step"] for row in Store(tmp_path / "both").current("own_spectrum").to_pylist()} == {4, 12, 20}
     assert steps == 4 * 2 * 4
 
 

@@ -151,11 +151,11 @@ def test_rows_that_cannot_be_written_are_written_later(store, monkeypatch):
 
     write, failures = Store.write, []
 
-    def failing(self, table, rows):
+    def failing(self, table, rows, *others):
         if table == "live" and not failures:
             failures.append(table)
             raise StoreError("the disk is full")
-        return write(self, table, rows)
+        return write(self, table, rows, *others)
 
     monkeypatch.setattr(Store, "write", failing)
     training = begun(SWEEP.trials, store, chunks=4)

@@ -15,7 +15,7 @@ from memsweep.run.packing import Pack
 from memsweep.run.worker import provenance
 from memsweep.spec.config import TrialConfig
 from memsweep.spec.lineage import lineage_of, obstacle
-from memsweep.spec.options import REPEATED_PROBES
+from memsweep.spec.schema import own_probes
 
 Row = Mapping[str, Any]
 
@@ -71,7 +71,7 @@ def of_packs(packs: Sequence[Pack], store: Store | None, device: str) -> Continu
 
 def _needed(trial: TrialConfig, step: int) -> frozenset[str]:
     """Returns what a trial records up to this step beside its measurements, as `TrialConfig.recorded`."""
-    probes = {probe for probe in REPEATED_PROBES if probe in trial.probes}
+    probes = own_probes.repeated(trial.probes)
     steps = {str(early) for early in trial.probe_steps if early < step} if probes else set()
     return frozenset({*trial.metrics, *(probes if steps else ()), *steps})
 

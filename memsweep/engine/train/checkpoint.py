@@ -21,6 +21,7 @@ from memsweep.engine.train.program import Program
 from memsweep.engine.train.state import History, State, fitted_to, map_tensors
 from memsweep.spec.config import TrialConfig
 from memsweep.spec.options import REPEATED_PROBES
+from memsweep.spec.schema import own_probes
 
 REBUILT = ("members", "step", "examples", "coefficients", "strengths", "own", "origins", "order_keys", "noise_keys")
 """Fields of a state that follow from the trials and `step`; all others are saved."""
@@ -117,10 +118,12 @@ def _is_complete(record: Record, trial: TrialConfig, end: int) -> bool:
 def _taken_over(record: Record, trial: TrialConfig) -> Record:
     """Returns the rows of another trial's record that the trial wants too, as its rows."""
 
+    tables = set(own_probes.repeated(trial.probes).values())
+
     def is_wanted(table: str, row: Point) -> bool:
         if table == "metrics":
             return row["metric"] in trial.metrics
-        return table in trial.probes and row["step"] in trial.probe_steps
+        return table in tables and row["step"] in trial.probe_steps
 
     probed = {
         table: [{**row, "trial_id": trial.trial_id} for row in rows if is_wanted(table, row)]

@@ -17,7 +17,8 @@ from memsweep.run.worker.attempt import Attempt
 from memsweep.run.worker.writer import Row
 from memsweep.spec.config import TrialConfig
 from memsweep.spec.lineage import lineage_of
-from memsweep.spec.options import REPEATED_PROBES, STATES
+from memsweep.spec.options import STATES
+from memsweep.spec.schema import own_probes
 
 
 def keep(attempt: Attempt, state: State, members: Collection[int], ends: Mapping[str, Sequence[Row]]) -> None:
@@ -63,6 +64,7 @@ def _record(attempt: Attempt, trial: TrialConfig, ends: Mapping[str, Sequence[Ro
     """Returns a member's results so far and, of the probes that are repeated, those at its end."""
     curve, probed = attempt.writer.record(trial)
     last = {
-        table: [row for row in ends.get(table, ()) if row["trial_id"] == trial.trial_id] for table in REPEATED_PROBES
+        table: [row for row in ends.get(table, ()) if row["trial_id"] == trial.trial_id]
+        for table in own_probes.repeated(trial.probes).values()
     }
     return checkpoint.Record(curve, {name: [*probed.get(name, ()), *last.get(name, ())] for name in {**probed, **last}})

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 
 from memsweep.spec.config import ConfigError, imported
-from memsweep.spec.options import OWN_PROBE
+from memsweep.spec.options import OWN_PROBE, REPEATED_PROBES
 from memsweep.spec.schema.columns import ATTEMPT, TRIAL, column
 
 PREFIX = "own_"
@@ -57,6 +57,13 @@ def paths(probes: Iterable[str]) -> tuple[str, ...]:
 def table_of(path: str) -> str:
     """Returns the name of the table of a probe: of my_lab:entropy it is own_entropy."""
     return PREFIX + path.partition(":")[2]
+
+
+def repeated(probes: Iterable[str]) -> dict[str, str]:
+    """Returns probe -> its table, of the probes that also run at probe_steps."""
+    named = tuple(probes)
+    ours = {name: name for name in named if name in REPEATED_PROBES}
+    return {**ours, **{path: table_of(path) for path in paths(named)}}
 
 
 def is_own_table(table: str) -> bool:
