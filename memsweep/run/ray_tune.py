@@ -37,6 +37,13 @@ REPORT_SECONDS, REPORTS_A_SECOND = 1.0, 50.0
 """Seconds between two reports of a worker, and the highest rate of reports of all workers together."""
 
 
+class _NoReporter(tune.ProgressReporter):  # type: ignore[misc]
+    """Reports nothing: in a notebook, Tune's own reporter clears the cell's output even if verbose is 0."""
+
+    def should_report(self, trials: list[Any], done: bool = False) -> bool:
+        return False
+
+
 @dataclass(frozen=True)
 class Outcome:
     """The end of a launch."""
@@ -277,6 +284,7 @@ def run(
                 storage_path=scratch,
                 name="packs",
                 verbose=0,
+                progress_reporter=_NoReporter(),
                 checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
             ),
         ).fit()
