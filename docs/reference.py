@@ -1,4 +1,4 @@
-"""Writes the pages that list every command, table and field, from the program itself: `make docs`."""
+"""Writes the pages of commands, tables and fields from the program itself, and the notebook's: `make docs`."""
 
 import subprocess
 import sys
@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from itertools import groupby
 from pathlib import Path
 
+from docs import notebook
 from memsweep.spec.config import FIELDS
 from memsweep.spec.fields.field_spec import FieldSpec
 from memsweep.spec.options import STREAMS
@@ -101,7 +102,7 @@ def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
     return "\n".join("| " + " | ".join(text.replace("|", "\\|") for text in line) + " |" for line in lines)
 
 
-PAGES = {"commands.md": commands, "tables.md": tables, "fields.md": fields}
+PAGES = {"commands.md": commands, "tables.md": tables, "fields.md": fields, "notebook.md": notebook.page}
 
 if __name__ == "__main__":
     for name, page in PAGES.items():

@@ -23,7 +23,7 @@ ROOMS = {
     "check": ({"spec", "data", "engine", "results", "run", "check"}, {"numpy", "pyarrow", "torch", "psutil"}),
     "cli": (
         {"spec", "data", "engine", "results", "run", "check", "analysis", "cli"},
-        {"typer", "rich", "pyarrow", "pandas"},
+        {"typer", "rich", "pyarrow", "pandas", "IPython"},  # IPython is there in a notebook, and imported there alone
     ),
     "memsweep": (
         {"memsweep", "spec", "results", "run", "check", "analysis", "cli"},
@@ -42,6 +42,7 @@ HOMES = {
     "alembic": {"memsweep/results/mlflow/databases.py"},
     "optuna": {"memsweep/run/rounds/search.py"},
     "duckdb": {"memsweep/results/query.py"},
+    "IPython": {"memsweep/cli/progress.py"},
     "PIL": {"memsweep/data/images.py"},
     "safetensors": {"memsweep/engine/train/checkpoint.py", "memsweep/results/networks.py"},
 }

@@ -31,7 +31,8 @@ def told(monkeypatch, tmp_path):
 
     def run(workers):
         packs = [Pack(load_sweep("smoke").trials, 4)]
-        driver = SimpleNamespace(reached=lambda packs: [0 for _ in packs])
+        notes = {"note_progress": lambda note: None}
+        driver = SimpleNamespace(reached=lambda packs: [0 for _ in packs], **notes)
         ray_tune.run(packs, Store(tmp_path, create=True), "cpu", workers, None, ray_tune.WorkerLimits(30, 600), driver)
         return asked
 

@@ -67,8 +67,13 @@ def questions(sweep: str, search: str | None = None, also: Sequence[str] = ()) -
     if module is None or not (isinstance(module, Broken) or (hasattr(module, "QUERY") and hasattr(module, "FIGURES"))):
         module = _imported(SEARCHES.get(search or "", DEFAULT))
     others = {name: _imported(name) for name in (*getattr(module, "ALSO", ()), *also)}
-    stem = re.sub(r"[^\w.-]", "_", sweep)  # a sweep name from a foreign part can't leave the folder
-    return {f"{stem}-": module, **{f"{stem}-{name}-": other for name, other in others.items()}}
+    first = stem(sweep)
+    return {f"{first}-": module, **{f"{first}-{name}-": other for name, other in others.items()}}
+
+
+def stem(sweep: str) -> str:
+    """Returns the beginning of a sweep's file names: the name of a sweep from a foreign part can't leave the folder."""
+    return re.sub(r"[^\w.-]", "_", sweep)
 
 
 def modules_of(sweep: str, store: Store) -> dict[str, ModuleType | Broken]:

@@ -1,6 +1,7 @@
 """Describes a Matplotlib axis as a Plotly figure to hover, toggle and zoom.
 
-Supports lines, points, error bars and coloured squares, on linear and logarithmic axes.
+Supports lines, points, error bars and coloured squares, on linear and logarithmic axes. Lines with a gid of GROUP/NAME
+are hidden and shown together.
 """
 
 from __future__ import annotations
@@ -141,6 +142,8 @@ def _trace(line: Line2D, bars: ErrorbarContainer | None) -> dict[str, Any]:
             "dash": _DASHES.get(str(line.get_linestyle()), "solid"),
         },
     }
+    if group := line.get_gid():
+        trace["legendgroup"] = group.partition("/")[0]
     if has_points:
         symbol = _SYMBOLS[str(line.get_marker())]
         hollow = line.get_markerfacecolor() == "none"

@@ -2,29 +2,31 @@
 
 from __future__ import annotations
 
-import base64
 import errno
 import hashlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from functools import cache
+from functools import cache, partial
 from importlib.metadata import version
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from traceback import extract_tb
 from types import ModuleType
 from typing import Any
 
 import jinja2
 import pandas as pd
-from pandas.api.types import is_float_dtype
 from plotly.offline import get_plotlyjs
 
 from memsweep.analysis.claims import table
 from memsweep.analysis.claims.claim import Paper
 from memsweep.analysis.claims.verdicts import Verdict, papers
-from memsweep.analysis.core import figures, frames, interactive
-from memsweep.analysis.core.catalog import Answer, Broken, answer, modules_of
+from memsweep.analysis.core import frames
+from memsweep.analysis.core.catalog import Answer, Broken, answer, modules_of, stem
+from memsweep.analysis.report import live_curves
+from memsweep.analysis.report.drawn import Drawn, drawn
+from memsweep.analysis.report.unchanged import Unchanged, stored_rows, wanted_rows
 from memsweep.results import notes, query, trial_state
 from memsweep.results.notes import Remarks
 from memsweep.results.status import failures, overview, states
@@ -32,7 +34,6 @@ from memsweep.results.storage.location import Location
 from memsweep.results.storage.parts import write_whole
 from memsweep.results.storage.snapshot import Snapshot
 from memsweep.results.storage.store import Store, StoreError
-from memsweep.spec.numerals import texts
 from memsweep.spec.schema import Status
 
 PAGE = "report.html"
@@ -40,23 +41,6 @@ FIGURES = "figures"
 UNNAMEABLE = (errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ)
 """Errors caused by a file's name."""
 SHOWN_FAILURES = 20
-SHOWN_ROWS = 400
-
-
-@dataclass(frozen=True)
-class Drawn:
-    """A figure on the page."""
-
-    anchor: str
-    title: str
-    note: str
-    words: str  # for readers who can't see it
-    count: str  # of trials behind it, and of trials left out
-    plot: dict[str, Any]  # Plotly's data and layout
-    twins: dict[str, str]  # pdf, svg, png: as data addresses
-    columns: list[str]
-    rows: list[list[str]]
-    more: int  # rows not shown
 
 
 @dataclass(frozen=True)
@@ -85,6 +69,15 @@ class Section:
     provenance: dict[str, str]
 
 
+@dataclass(frozen=True)
+class Page:
+    """A drawn page."""
+
+    content: bytes  # HTML
+    version: str  # hash of the rows that it shows
+    problems: list[str]  # of modules that failed
+
+
 def write(results: str | Location, warn: Callable[[str], None] = lambda problem: None) -> Location:
     """Writes the figures and the page; returns the page's path. Raises StoreError when the folder can't be written.
 
@@ -92,33 +85,75 @@ def write(results: str | Location, warn: Callable[[str], None] = lambda problem:
     """
     store = Snapshot(results)
     folder = store.results / FIGURES
-    causes = {trial: (state, cause) for trial, state, cause in failures(store)}
     try:
-        sections = [_section(store, row, causes) for row in overview(store)]
-        judged = _papers(store, folder)
+        page = draw(store, folder, Unchanged())
     except OSError as error:
         raise StoreError(f"{folder}: figures can't be written ({error.strerror or error}).") from error
-    page = _template().render(
+    path = store.results / PAGE
+    write_whole(path, page.content)
+    for problem in page.problems:
+        warn(problem)
+    return path
+
+
+def draw(store: Store, folder: Location, unchanged: Unchanged, *, is_served: bool = False) -> Page:
+    """Returns the page of these results, and writes the figures of sweeps and papers to a folder.
+
+    unchanged: what earlier calls drew.  is_served: whether the page loads its successors from a server.
+    Raises OSError when a figure can't be written, StoreError.
+    """
+    unchanged.begin()
+    training = _in_training(store, unchanged)  # first, because the rows of a trial that ends move to other tables
+    causes = {trial: (state, cause) for trial, state, cause in failures(store)}
+    remarks, rows = notes.of_sweeps(store), overview(store)
+    sections = []
+    for counts in rows:
+        sweep = counts["sweep"]
+        ends = {**counts, "missing": counts["missing"] + counts["running"], "running": 0}
+        shown = ends, remarks.get(sweep), wanted_rows(sweep, store), stored_rows(sweep, store)
+        section = unchanged.drawn(f"sweep {sweep}", shown, partial(_section, store, counts, causes, folder))
+        sections.append(replace(section, counts={name: count for name, count in counts.items() if name != "sweep"}))
+    verdicts, is_launched = table.stored(store.results), store.is_locked()
+    judged = unchanged.drawn("papers", verdicts.to_csv(), partial(_papers, verdicts, folder))
+    unchanged.show("overview", (rows, is_launched))
+    content = _template().render(
         sections=sections,
+        training=training,
+        is_launched=is_launched,
         judged=judged,
         plotly=get_plotlyjs(),
         title=store.results.resolve().name,
         made_at=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         version=version("memsweep"),
+        served=unchanged.version if is_served else "",
     )
-    path = store.results / PAGE
-    write_whole(path, page.encode())
     problems = [question.problem for section in sections for question in section.questions if question.problem]
-    for problem in dict.fromkeys(problems):
-        warn(problem)
-    return path
+    return Page(content.encode(), unchanged.version, list(dict.fromkeys(problems)))
 
 
-def _section(store: Store, counts: dict[str, Any], causes: dict[str, tuple[str, str]]) -> Section:
+def _in_training(store: Store, unchanged: Unchanged) -> list[Drawn]:
+    """Returns the curves of trials in training. Their files are on the page alone, since they soon are out of date."""
+    figures_drawn = list[Drawn]()
+    for sweep, measured in live_curves.of_sweeps(store).items():
+
+        def draw_curves(sweep: str = sweep, measured: pd.DataFrame = measured) -> list[Drawn]:
+            with TemporaryDirectory() as folder:
+                every = [
+                    drawn(each.figure, each.summary, f"in-training-{stem(sweep)}-", each.count, Path(folder))
+                    for each in live_curves.curves(sweep, measured, store)
+                ]
+            return [figure for figure in every if isinstance(figure, Drawn)]
+
+        shown = wanted_rows(sweep, store), live_curves.newest(measured)
+        figures_drawn += unchanged.drawn(f"in training {sweep}", shown, draw_curves)
+    return figures_drawn
+
+
+def _section(store: Store, counts: dict[str, Any], causes: dict[str, tuple[str, str]], folder: Location) -> Section:
     sweep = counts["sweep"]
     trials = frames.read(frames.TRIALS, sweep, store)
     causes_of_sweep = [(trial, *causes[trial]) for trial in trials["trial_id"] if trial in causes]
-    answered = [_answered(module, sweep, prefix, store) for prefix, module in modules_of(sweep, store).items()]
+    answered = [_answered(module, sweep, prefix, store, folder) for prefix, module in modules_of(sweep, store).items()]
     return Section(
         sweep,
         {name: value for name, value in counts.items() if name != "sweep"},
@@ -134,16 +169,15 @@ def _section(store: Store, counts: dict[str, Any], causes: dict[str, tuple[str, 
     )
 
 
-def _papers(store: Store, folder: Location) -> list[tuple[Paper, Drawn]]:
-    """Returns each paper with its figure, if any of its claims was run, from the table of `memsweep claims`."""
-    verdicts = table.stored(store.results)
+def _papers(verdicts: pd.DataFrame, folder: Location) -> list[tuple[Paper, Drawn]]:
+    """Returns each paper with its figure, if any of its claims was run.  verdicts: the table of `memsweep claims`."""
     papers_drawn = list[tuple[Paper, Drawn]]()
     for paper in papers():
         rows = verdicts[verdicts["paper"] == paper.key]
         if (rows["verdict"] != Verdict.NOT_RUN).any():
             count = ", ".join(f"{count} {verdict}" for verdict, count in rows["verdict"].value_counts().items())
-            drawn = _drawn(table.figure(paper), rows, "claims-", f"{len(rows)} claims: {count}.", folder)
-            papers_drawn += [(paper, drawn)] if isinstance(drawn, Drawn) else []
+            figure = drawn(table.figure(paper), rows, "claims-", f"{len(rows)} claims: {count}.", folder)
+            papers_drawn += [(paper, figure)] if isinstance(figure, Drawn) else []
     return papers_drawn
 
 
@@ -166,19 +200,19 @@ def _notices(trials: pd.DataFrame, states: dict[str, str]) -> Iterator[str]:
             yield f"{count:,} of {len(trials):,} trials are {status.replace('_', ' ')}. {Status(status).advice}"
 
 
-def _answered(module: ModuleType | Broken, sweep: str, prefix: str, store: Store) -> Question:
+def _answered(module: ModuleType | Broken, sweep: str, prefix: str, store: Store, folder: Location) -> Question:
     name = module.name if isinstance(module, Broken) else module.__name__
     text = (getattr(module, "__doc__", None) or name).strip().partition("\n")[0]
-    folder, drawn, empty, statement = store.results / FIGURES, list[Drawn](), dict[str, list[str]](), ""
+    figures_drawn, empty, statement = list[Drawn](), dict[str, list[str]](), ""
     try:
         result = answer(module, sweep, store)
         statement = frames.statement(result.module.QUERY, sweep)
         text = _heading(result) or text
         for figure in result.figures:
             count = _behind(figure.about(result.chosen), figure.about(result.read))
-            figure_drawn = _drawn(figure, result.summary, prefix, count, folder)
+            figure_drawn = drawn(figure, result.summary, prefix, count, folder)
             if isinstance(figure_drawn, Drawn):
-                drawn.append(figure_drawn)
+                figures_drawn.append(figure_drawn)
             else:
                 empty.setdefault(figure_drawn, []).append(figure.title)
     except OSError as error:
@@ -190,7 +224,7 @@ def _answered(module: ModuleType | Broken, sweep: str, prefix: str, store: Store
         problem = f"{name} can't draw sweep {sweep!r}: {type(error).__name__}: {error} ({_where(error, name)})."
         return Question(text, statement, [], problem)
     left_out = "; ".join(f"{', '.join(titles)} ({why})" for why, titles in empty.items())
-    return Question(text, statement, drawn, left_out=left_out and f"Left out: {left_out}.")
+    return Question(text, statement, figures_drawn, left_out=left_out and f"Left out: {left_out}.")
 
 
 def _heading(result: Answer) -> str:
@@ -215,31 +249,6 @@ def _behind(chosen: pd.DataFrame, read: pd.DataFrame) -> str:
     codes = chosen["code_fingerprint"].nunique() if "code_fingerprint" in chosen else 0
     mixed = f" of {codes} versions of your code" if codes > 1 else ""
     return f"{used:,} of {wanted:,} trials{mixed}" + (f", those with {frames.label(fixed, read)}." if fixed else ".")
-
-
-def _drawn(figure: figures.Figure, summary: pd.DataFrame, prefix: str, count: str, folder: Location) -> Drawn | str:
-    """Returns the figure with its files, or the reason why it is empty, without files."""
-    rows = figure.rows(summary)
-    with figures.canvas() as ax:
-        figure.draw(summary, ax)
-        if why := figures.why_empty(ax):
-            for kind in figures.UNDATED:  # of an earlier report
-                (folder / f"{prefix}{figure.name}.{kind}").unlink(missing_ok=True)
-            return why
-        paths = figures.save(ax, folder, prefix + figure.name, figure.title)
-        plot = interactive.describe(ax)
-    return Drawn(
-        prefix + figure.name,
-        figure.title,
-        figure.note,
-        interactive.words(plot),
-        count,
-        plot,
-        {path.suffix[1:]: _address(path) for path in paths},
-        [frames.short(name) for name in rows.columns],
-        _table(rows.head(SHOWN_ROWS)),
-        max(0, len(rows) - SHOWN_ROWS),
-    )
 
 
 def _provenance(sweep: str, trials: pd.DataFrame, store: Store) -> dict[str, str]:
@@ -273,12 +282,6 @@ def _template() -> jinja2.Template:
     return environment.get_template("report.html.j2")
 
 
-def _address(path: Location) -> str:
-    """Returns the file's content as a data address, which needs no other file."""
-    kind = {".pdf": "application/pdf", ".svg": "image/svg+xml", ".png": "image/png"}[path.suffix]
-    return f"data:{kind};base64,{base64.b64encode(path.read_bytes()).decode()}"
-
-
 def _distinct(values: pd.Series[Any]) -> str:
     return ", ".join(sorted(set(values.dropna().astype(str)))) or "not recorded"
 
@@ -293,22 +296,3 @@ def spans(values: pd.Series[Any]) -> str:
         else:
             spans.append([number, number])
     return ", ".join(str(low) if low == high else f"{low}-{high}" for low, high in spans)
-
-
-def _table(rows: pd.DataFrame) -> list[list[str]]:
-    """Returns the texts of a table; fields and columns before the estimate have enough digits to distinguish values."""
-    names = list(rows.columns)
-    keys, columns = set(names[: names.index("estimate")] if "estimate" in names else ()) | set(frames.COLUMNS), []
-    for name in names:
-        values = rows[name]
-        written = texts(values, 4) if name in keys and is_float_dtype(values) else map(_text, values)
-        columns.append([text if has_value else "" for text, has_value in zip(written, values.notna(), strict=True)])
-    return [list(row) for row in zip(*columns, strict=True)]
-
-
-def _text(value: Any) -> str:
-    if pd.isna(value):
-        return ""
-    if not isinstance(value, float):
-        return str(value)
-    return f"{value:.0f}" if value.is_integer() else f"{value:.4g}"

@@ -78,13 +78,29 @@ def query(
     print_table(run(statement, results), output)
 
 
-def report(results: ResultsOption = "results") -> None:
+def report(
+    results: ResultsOption = "results",
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Serve the page on 127.0.0.1 and redraw it until Ctrl-C; write no file.")
+    ] = False,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port of --watch; 0: any free one.")] = 0,
+) -> None:
     """Draw figures of all sweeps (PDF, SVG, PNG) and one page that shows them; print the page's path.
 
+    With --watch, print the page's address: it shows what changes while a launch runs, and curves of trials in training.
     Exit code 1 if a question could not be answered; the page answers the others.
 
-    Example: memsweep report --results results
+    Example: memsweep report --results results --watch
     """
+    if port and not watch:
+        raise typer.BadParameter(f"{port}: is the port of a watched page; add --watch.", param_hint="--port")
+    if watch:
+        from memsweep.analysis.report.watching import watch as serve
+
+        try:
+            serve(results, port, lambda address: print(address, flush=True), say)
+        except KeyboardInterrupt:  # the normal end
+            sys.exit(DONE)
     from memsweep.analysis.report.report import write
 
     problems: list[str] = []

@@ -10,6 +10,7 @@ import signal
 import sys
 import tempfile
 import threading
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -27,7 +28,11 @@ os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("RAY_prestart_worker_first_driver", "0")  # Tune starts its workers itself and uses no others
 
 import psutil
-import ray
+
+logging.getLogger("ray.widgets.util").setLevel(logging.WARNING)  # else Ray advises to install widgets, in a notebook
+with warnings.catch_warnings():
+    warnings.filterwarnings("ignore", "IProgress not found")  # the same advice of tqdm, which Ray imports
+    import ray
 
 from memsweep.run.jobs import ClusterError
 from memsweep.run.recovery import interruption

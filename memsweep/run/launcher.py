@@ -27,6 +27,7 @@ from memsweep.run.rounds.replay import Replay
 from memsweep.run.rounds.rounds import Due, Rounds
 from memsweep.run.supervisor import PackSupervisor
 from memsweep.run.worker import provenance, sources
+from memsweep.spec import html
 from memsweep.spec.config import TrialConfig
 from memsweep.spec.part import Part
 from memsweep.spec.sweep import Sweep, SweepError, check_size
@@ -80,6 +81,15 @@ class Report:
         return "\n".join([*lines, *filter(None, [*self.remarks, self.tracking])])
 
     __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        done = self.wanted - self.failed - self.missing
+        counts = {"wanted": self.wanted, "finished": done, "run now": self.ran, "failed": self.failed}
+        _, *notes = str(self).splitlines()
+        title = f"{self.title}{', interrupted' if self.interrupted else ''}: trials in {self.results}"
+        return html.table(
+            [*counts, "missing"], [[f"{count:,}" for count in (*counts.values(), self.missing)]], title, notes
+        )
 
 
 def launch(

@@ -40,6 +40,13 @@ REPORT_SECONDS, REPORTS_A_SECOND = 1.0, 50.0
 """Seconds between two reports of a worker, and the highest rate of reports of all workers together."""
 
 
+class _NoReporter(tune.ProgressReporter):  # type: ignore[misc]
+    """Reports nothing: in a notebook, Tune's own reporter clears the cell's output even if verbose is 0."""
+
+    def should_report(self, trials: list[Any], done: bool = False) -> bool:
+        return False
+
+
 @dataclass(frozen=True)
 class Outcome:
     """The end of a launch."""
@@ -304,6 +311,7 @@ def run(
                 name="packs",
                 verbose=0,
                 callbacks=[Signals()],
+                progress_reporter=_NoReporter(),
                 checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
             ),
         ).fit()

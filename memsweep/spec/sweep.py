@@ -8,6 +8,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from memsweep.spec import html
 from memsweep.spec.axes import as_values, spelled_as
 from memsweep.spec.config import FIELDS, ConfigError, TrialConfig
 from memsweep.spec.fields import own
@@ -94,6 +95,15 @@ class Sweep(Grid):
         kind = f", {self.search.name} search" if self.search else ""
         count = f"{len(self):,} trial{'s' * (len(self) != 1)}"
         return f"Sweep({self.name!r}, {count}{kind}: {'; '.join(axes)})"
+
+    def _repr_html_(self) -> str:
+        rows = [
+            (", ".join(names_of(axis)), _listed(values), f"{len(values):,}")
+            for axis, values in (*self.axes.items(), ("seed", self.seeds))
+        ]
+        kind = f"; {self.search.name} search" if self.search else ""
+        count = f"{len(self):,} trial{'s' * (len(self) != 1)}"
+        return html.table(("axis", "values", "number"), rows, f"Sweep {self.name}: {count}{kind}")
 
     def with_axes(self, overrides: Axes) -> Sweep:
         """Returns a sweep with these axes replaced or added; the axis `seed` or `seeds` replaces the seeds.
