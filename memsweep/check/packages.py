@@ -7,7 +7,7 @@ import tomllib
 from importlib import metadata
 from pathlib import Path
 
-NAMES = {"sklearn": "scikit-learn", "sqlalchemy": "mlflow", "alembic": "mlflow"}
+NAMES = {"sklearn": "scikit-learn", "sqlalchemy": "mlflow", "alembic": "mlflow", "yaml": "pyyaml"}
 """Modules whose package has another name, or that come with another package."""
 PYPROJECT = Path(__file__).parents[2] / "pyproject.toml"
 
