@@ -36,6 +36,7 @@ def remedy(error: ModuleNotFoundError) -> str | None:
     if name not in requirements():
         return None
     return (
-        f"the package {name} is not installed: pip install -c constraints.txt {name}. "
+        f"the package {name} is not installed: pip install -c constraints.txt {name}; in a clone, "
+        "pip install -c constraints.txt . installs all packages that training needs. "
         "Reading results needs fewer packages (docs/how-to/results.md lists them)."
     )
