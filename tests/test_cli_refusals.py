@@ -2,6 +2,8 @@
 
 import io
 import os
+import re
+from pathlib import Path
 
 import pytest
 
@@ -215,7 +217,16 @@ def reader(process, tmp_path):
     return call
 
 
-READER = ("psutil", "mlflow", "ray", "torch", "optuna", "sqlalchemy", "alembic", "safetensors")
+PAGE = (Path(__file__).parents[1] / "docs" / "how-to" / "results.md").read_text()
+INSTALLED = {*re.search(r"reader/bin/pip install -c constraints.txt (.*)", PAGE)[1].split(), "joblib", "pillow", "rich"}
+"""What a reader installs, by the page, and what comes with it."""
+IMPORTED = {"pyyaml": "yaml"}
+READER = (
+    *sorted(IMPORTED.get(name, name) for name in packages.requirements().keys() - INSTALLED),
+    "sqlalchemy",
+    "alembic",
+)
+"""What a reader does not have."""
 
 
 @pytest.mark.parametrize(
@@ -240,7 +251,11 @@ def test_an_absent_package_is_one_line_with_the_remedy(reader, store, names, arg
     assert f"the package {absent}" in lines[0] and f"pip install -c constraints.txt {absent}" in lines[0]
 
 
-@pytest.mark.parametrize("arguments", [["doctor"], ["status"]])
+def test_a_reader_installs_what_memsweep_requires_and_neither_torch_nor_ray():
+    assert packages.requirements().keys() > INSTALLED and {"torch", "ray", "mlxtend", "yaml"} <= set(READER)
+
+
+@pytest.mark.parametrize("arguments", [["doctor"], ["status"], ["report"], ["query", "select 1 from trials"]])
 def test_who_only_reads_needs_no_more(reader, store, arguments):
     found = reader(READER, *arguments, "--results", store.results)
     assert found.returncode in (0, 2) and found.stdout and "Traceback" not in found.stderr, found.stderr

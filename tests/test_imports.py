@@ -19,7 +19,7 @@ ROOMS = {
         {"spec", "results"},
         {"numpy", "pyarrow", "pandas", "duckdb", "mlflow", "sqlalchemy", "alembic", "safetensors"},
     ),
-    "run": ({"spec", "data", "engine", "results", "run"}, {"numpy", "torch", "ray", "optuna", "psutil"}),
+    "run": ({"spec", "data", "engine", "results", "run"}, {"numpy", "torch", "ray", "optuna", "psutil", "yaml"}),
     "check": ({"spec", "data", "engine", "results", "run", "check"}, {"numpy", "pyarrow", "torch", "psutil"}),
     "cli": (
         {"spec", "data", "engine", "results", "run", "check", "analysis", "cli"},
@@ -44,6 +44,7 @@ HOMES = {
     "duckdb": {"memsweep/results/query.py"},
     "IPython": {"memsweep/cli/progress.py"},
     "PIL": {"memsweep/data/images.py"},
+    "yaml": {"memsweep/run/kubernetes.py"},
     "safetensors": {"memsweep/engine/train/checkpoint.py", "memsweep/results/networks.py"},
 }
 FILES = sorted(path for folder in ("memsweep", "sweeps", "analysis") for path in (ROOT / folder).rglob("*.py"))

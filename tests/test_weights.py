@@ -210,7 +210,7 @@ def test_plan_counts_bytes_and_trials(run):
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        ({"keep": "all"}, "keep = 'all': must be nothing or weights."),
+        ({"keep": "all"}, "keep = 'all': must be nothing or weights or state."),
         ({"keep_steps": (3,)}, "keep_steps = (3,): nothing is kept; add keep = 'weights'."),
         ({"keep": "weights", "keep_steps": (2.5,)}, "keep_steps: 2.5 must be a whole number of steps, 0 or more."),
         (

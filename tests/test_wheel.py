@@ -10,6 +10,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+import yaml
 
 ROOT = Path(__file__).parents[1]
 FOLDERS = {"memsweep": "memsweep", "memsweep.analysis": "analysis", "memsweep.sweeps": "sweeps"}
@@ -61,6 +62,14 @@ def test_the_wheel_has_every_file_below_one_package(wheel):
 
 
 PAGE = ROOT / "analysis" / "report" / "page"
+
+
+def test_the_conda_environment_has_the_requirements_and_the_pins():
+    environment = yaml.safe_load((ROOT / "environment.yaml").read_text())
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    *conda, last = environment["dependencies"]
+    assert last == {"pip": ["-c constraints.txt", *project["dependencies"]]}
+    assert {f"python{project['requires-python']}", "pip"} <= set(conda)
 
 
 def test_every_package_is_listed():

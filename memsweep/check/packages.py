@@ -7,7 +7,7 @@ import tomllib
 from importlib import metadata
 from pathlib import Path
 
-NAMES = {"sklearn": "scikit-learn", "sqlalchemy": "mlflow", "alembic": "mlflow"}
+NAMES = {"sklearn": "scikit-learn", "sqlalchemy": "mlflow", "alembic": "mlflow", "yaml": "pyyaml"}
 """Modules whose package has another name, or that come with another package."""
 PYPROJECT = Path(__file__).parents[2] / "pyproject.toml"
 
@@ -36,6 +36,7 @@ def remedy(error: ModuleNotFoundError) -> str | None:
     if name not in requirements():
         return None
     return (
-        f"the package {name} is not installed: pip install -c constraints.txt {name}. "
+        f"the package {name} is not installed: pip install -c constraints.txt {name}; in a clone, "
+        "pip install -c constraints.txt . installs all packages that training needs. "
         "Reading results needs fewer packages (docs/how-to/results.md lists them)."
     )

@@ -20,7 +20,8 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 VERBS = (
-    *(launching.plan, launching.launch, submitting.submit, submitting.slurm, launching.missing),
+    *(launching.plan, launching.launch, submitting.submit, submitting.slurm),
+    *(submitting.kubernetes, launching.missing),
     *(reading.status, reading.query, reading.report, reading.diff, reading.weights, reading.claims, reading.verify),
     *(recording.run, recording.probe),
     *(keeping.note, keeping.rename, keeping.export, keeping.forget),

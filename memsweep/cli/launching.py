@@ -50,6 +50,12 @@ if TYPE_CHECKING:
 
 COUNTS = ("wanted", "settled_before", "ran", "failed", "missing", "interrupted", "gained_steps")
 """Columns of the row that a launch prints, after its sweeps."""
+RowOption = Annotated[
+    Format | None, typer.Option("--format", help="Also print the result as a row; default: only as text.")
+]
+AcceptFailedOption = Annotated[
+    bool, typer.Option("--accept-failed", help="Exit with 0 although trials failed, if none is missing.")
+]
 
 
 def plan(
@@ -144,9 +150,8 @@ def launch(
     keep: KeepOption = Keep.NOTHING,
     keep_steps: KeepStepsOption = None,
     tracking_uri: TrackingOption = None,
-    output: Annotated[
-        Format | None, typer.Option("--format", help="Also print the result as a row; default: only as text.")
-    ] = None,
+    accept_failed: AcceptFailedOption = False,
+    output: RowOption = None,
 ) -> None:
     """Run the missing trials of sweeps and store them. The same command again runs only trials that are still missing.
 
@@ -180,7 +185,7 @@ def launch(
     say(str(report))
     if output:
         print_rows([{"sweeps": report.title, **{name: getattr(report, name) for name in COUNTS}}], output)
-    sys.exit(_exit_code(report, has_budget=bool(budget)))
+    sys.exit(_exit_code(report, has_budget=bool(budget), accepts_failed=accept_failed))
 
 
 def _check_compiler(compiling: Compile) -> None:
@@ -192,10 +197,10 @@ def _check_compiler(compiling: Compile) -> None:
         )
 
 
-def _exit_code(report: Report, *, has_budget: bool) -> int:
+def _exit_code(report: Report, *, has_budget: bool, accepts_failed: bool) -> int:
     if report.unfinished and not has_budget:
         return INTERRUPTED if report.interrupted else SOME_FAILED
-    return SOME_FAILED if report.failed else DONE
+    return SOME_FAILED if report.failed and not accepts_failed else DONE
 
 
 def missing(

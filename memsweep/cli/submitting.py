@@ -1,4 +1,4 @@
-"""The verbs that hand a launch to the scheduler of a cluster: Ray's jobs, and SLURM."""
+"""The verbs that hand a launch to the scheduler of a cluster: Ray's jobs, SLURM, and Kubernetes."""
 
 from __future__ import annotations
 
@@ -37,6 +37,16 @@ from memsweep.cli.arguments import (
     parsed_seconds,
 )
 from memsweep.cli.printing import say
+
+CpusOption = Annotated[
+    int | None, typer.Option(min=1, help="Processors of each worker; default: one for each GPU, at least one.")
+]
+NodeSelectorOption = Annotated[
+    list[str] | None, typer.Option(metavar="KEY=VALUE", help="Label of the nodes for workers. Repeatable.")
+]
+SecretOption = Annotated[
+    str | None, typer.Option(metavar="NAME", help="Secret whose keys are variables of the job: credentials.")
+]
 
 
 def submit(
@@ -162,3 +172,63 @@ def slurm(
     print(job)
     log = slurm.log(path, job)
     say(f"Job {job} runs {path}. To follow or stop it: squeue --job {job}, tail -F {log}, scancel {job}")
+
+
+def kubernetes(
+    sweeps: SweepsArgument,
+    image: Annotated[str, typer.Option(help="Image with memsweep, and with sweep files and modules of the user.")],
+    results: ResultsOption = "results",
+    overrides: SetOption = None,
+    workers: Annotated[int, typer.Option(min=1, help="Maximum number of workers at the same time, a Pod each.")] = 1,
+    gpus_per_worker: Annotated[int, typer.Option(min=0, help="GPUs of each worker.")] = 0,
+    cpus_per_worker: CpusOption = None,
+    memory_per_worker: Annotated[str, typer.Option(metavar="4Gi", help="Memory of each worker.")] = "4Gi",
+    retries: Annotated[int, typer.Option(min=0, help="Maximum number of new clusters after failures.")] = 5,
+    deadline: Annotated[str | None, typer.Option(metavar="12h", help="Time after which the job is ended.")] = None,
+    node_selector: NodeSelectorOption = None,
+    secret: SecretOption = None,
+    service_account: Annotated[str | None, typer.Option(metavar="NAME", help="ServiceAccount of the Pods.")] = None,
+    namespace: Annotated[str | None, typer.Option(help="Namespace of the job; default: kubectl's.")] = None,
+    name: Annotated[str | None, typer.Option(help="Name of the job; default: a new one.")] = None,
+    applying: Annotated[bool, typer.Option("--apply", help="Run kubectl apply; default: print the manifest.")] = False,
+    members: MembersOption = None,
+    limit: LimitOption = None,
+    budget: BudgetOption = None,
+    patience: PatienceOption = "10m",
+    checkpoint: CheckpointOption = "30s",
+    compiling: CompileOption = Compile.AUTO,
+    retry: RetryOption = False,
+    yes: YesOption = False,
+    add: AddOption = False,
+    changed: ChangedOption = None,
+    keep: KeepOption = Keep.NOTHING,
+    keep_steps: KeepStepsOption = None,
+    tracking_uri: TrackingOption = None,
+) -> None:
+    """Print the manifest of a launch as a RayJob for KubeRay 1.5.1 and newer, or hand it to Kubernetes.
+
+    Results are in an object store, sweep files in the image. Without --tracking-uri, MLflow is not filled.
+
+    Example: memsweep kubernetes generalization --image registry/memsweep:0.1.0 --workers 8 --results s3://bucket/results
+    """
+    from memsweep.run import kubernetes
+
+    _check_tracking(tracking_uri)
+    options = launch_options(
+        limit=limit, members=members, workers=None, device=None, compiling=compiling, retry=retry, add=add,
+        changed=changed, keep=keep, keep_steps=keep_steps, budget=budget, patience=patience, checkpoint=checkpoint,
+        tracking_uri=tracking_uri,
+    )  # fmt: skip
+    seconds = parsed_seconds(deadline, "--deadline") if deadline else None
+    request = kubernetes.Request(
+        image, workers, gpus_per_worker, cpus_per_worker, memory_per_worker, retries, seconds,
+        tuple(node_selector or ()), secret, service_account, namespace, name,
+    )  # fmt: skip
+    options = replace(options, yes=confirmed(load_all(sweeps, overrides), yes))
+    job = kubernetes.manifest(sweeps, results, options, request, overrides or ())
+    if not applying:
+        print(kubernetes.text(job), end="")
+        return
+    kubernetes.apply(job)
+    print(job["metadata"]["name"])
+    say(f"To see, follow or delete the job: {kubernetes.commands(job)}")

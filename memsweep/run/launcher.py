@@ -153,7 +153,7 @@ def _launch(
         interrupted = _run(rounds, store, options, show, remarks, code)
     rounds.advance()
     after = plan.work(rounds.trials, store)
-    _tidy(rounds, after.missing, store)
+    _tidy(after.missing, store, _of_part(rounds))
     with _alone(store, "programs", options):
         remarks += [*rounds.progress(), *(execution_plan.update(rounds.trials, store) if missing else ())]
     ended_now = {trial_id for trial_id, _ in _ends(store) - ends_before} if missing else set()
@@ -201,7 +201,7 @@ def _first_remarks(rounds: Rounds, code: LaunchCode, store: Store) -> list[str]:
     missing = rounds.missing
     remarks = [remark for replay in rounds.replays for remark in replay.remarks]
     remarks += [*code.remarks(), *filter(None, [protocols.remark(missing, store)])]
-    return [*remarks, *_tidy(rounds, missing, store), *tasks.remarks(missing)]
+    return [*remarks, *_tidy(missing, store, _of_part(rounds)), *tasks.remarks(missing)]
 
 
 def _run(
@@ -301,13 +301,18 @@ def _saved(missing: Sequence[TrialConfig], store: Store) -> tuple[int, int, int]
     return len(saved), sum(saved), sum(trial.budget for trial in missing)
 
 
-def _tidy(rounds: Rounds, missing: Sequence[TrialConfig], store: Store) -> list[str]:
+def _of_part(rounds: Rounds) -> set[str] | None:
+    """Returns the trials of a part of a launch; None: the launch is whole."""
+    return {trial.trial_id for trial in rounds.trials} if rounds.part else None
+
+
+def _tidy(missing: Sequence[TrialConfig], store: Store, only: set[str] | None = None) -> list[str]:
     """Deletes useless checkpoints and rows of `live` that dead workers left; returns messages on damaged checkpoints.
 
-    Checkpoints of trials that never ended are kept. A part deletes only those of its trials, because other parts write.
+    Checkpoints of trials that never ended are kept.  only: trials of a part, because other parts write theirs.
     """
     remarks = list[str]()
-    if not rounds.part:
+    if only is None:
         forget(store.results)
         remarks = checkpoints.remove_damaged(store)
     columns = store.trials(["trial_id", "status"]).to_pydict()
@@ -315,7 +320,6 @@ def _tidy(rounds: Rounds, missing: Sequence[TrialConfig], store: Store) -> list[
     ended = {trial_id for trial_id, status in rows if not trial_state.is_paused(status)}
     left = {trial_id for trial_id in checkpoints.steps(store) if trial_id not in ended}
     to_run = {trial.trial_id for trial in missing}
-    only = {trial.trial_id for trial in rounds.trials} if rounds.part else None
     checkpoints.tidy(store, left | to_run, only)
     live.delete(store, ended | to_run if only is None else (ended | to_run) & only)
     return remarks
