@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from memsweep.run.launch_options import LaunchOptions
-    from memsweep.run.launcher import Report
+    from memsweep.run.launch_report import Report
     from memsweep.run.packing import Tally
     from memsweep.spec.budget import Budget
 

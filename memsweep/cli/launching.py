@@ -45,7 +45,7 @@ from memsweep.run.recovery.interruption import as_ctrl_c
 
 if TYPE_CHECKING:
     from memsweep.results.storage.store import Store
-    from memsweep.run.launcher import Report
+    from memsweep.run.launch_report import Report
     from memsweep.run.preview import Preview
 
 COUNTS = ("wanted", "settled_before", "ran", "failed", "missing", "interrupted", "gained_steps")
