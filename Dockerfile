@@ -11,5 +11,5 @@ COPY sweeps sweeps
 RUN python -m pip install --no-cache-dir -c constraints.txt torch
 RUN python -m pip install --no-cache-dir -c constraints.txt '.[cluster]'
 # your sweep files and modules
-WORKDIR /work
-ENV PYTHONPATH=/work
+WORKDIR /questions
+ENV PYTHONPATH=/questions
