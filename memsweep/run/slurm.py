@@ -51,6 +51,8 @@ until (exec 3<> "/dev/tcp/$$head/$$port") 2> /dev/null; do
   kill -0 $$ray 2> /dev/null || { say "Ray has ended on the first node, $$head:$$port"; exit 1; }
   sleep 0.5
 done
+nodes=$$("$${python[@]}" -m memsweep.run.slurm_node wait "$$head" "$$port" "$$SLURM_NNODES" | tail -n 1)
+say "$${nodes:-0} of $$SLURM_NNODES nodes run Ray"
 "$${python[@]}" -m memsweep $launch "$${retry[@]}" --address "$$head:$$port" --workers $workers \\
   --format jsonl > "$$row" &
 launch=$$!

@@ -2,6 +2,7 @@
 
     python -m memsweep.run.slurm_node address              prints the address of this node, as other nodes reach it
     python -m memsweep.run.slurm_node start ADDRESS PORT   runs Ray, until the job's token is deleted
+    python -m memsweep.run.slurm_node wait ADDRESS PORT N  waits until N nodes have joined; prints how many have
 
 A signal to all processes of the job must end none of Ray's before the launch has saved what is in training. Sockets
 and logs are in a folder of the job, whose path is short enough for sockets.
@@ -19,10 +20,13 @@ import sys
 import time
 from pathlib import Path
 
+from memsweep.run import cluster
 from memsweep.run.cluster import allotted
 from memsweep.run.recovery import interruption
 from memsweep.run.recovery.watchdog import no_orphans
 
+JOIN_SECONDS = 120.0
+"""Longest wait for all nodes of a job before its launch begins."""
 CLIENT_PORTS = 10000
 """Distance of the port for Ray's clients from the port of the head; the default is the same for all jobs."""
 
@@ -65,6 +69,15 @@ def start(head: str, port: int) -> None:
     shutil.rmtree(folder, ignore_errors=True)
 
 
+def joined(head: str, port: int, count: int) -> int:
+    """Returns the number of nodes that have joined, after waiting for `count` of them, at most JOIN_SECONDS."""
+    with cluster.cluster(f"{head}:{port}"):
+        until = time.monotonic() + JOIN_SECONDS
+        while (nodes := sum(node["Alive"] for node in cluster.ray.nodes())) < count and time.monotonic() < until:
+            time.sleep(0.5)
+    return int(nodes)
+
+
 def _is_wanted() -> bool:
     """Returns whether the token exists; it is opened, because a shared folder may list deleted files for a while."""
     try:
@@ -87,6 +100,8 @@ def _wait(head: str, port: int) -> None:
 if __name__ == "__main__":
     if sys.argv[1] == "address":
         print(address())
+    elif sys.argv[1] == "wait":
+        print(joined(sys.argv[2], int(sys.argv[3]), int(sys.argv[4])))
     else:
         with interruption.blocked(signal.SIGINT):
             start(sys.argv[2], int(sys.argv[3]))

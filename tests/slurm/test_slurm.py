@@ -102,6 +102,7 @@ def test_two_jobs_on_the_same_two_nodes_do_not_touch_each_other(slurm, tmp_path)
     for job, folder in zip(jobs, folders, strict=True):
         assert slurm.wait(job) == {"COMPLETED"}, log(folder)
         assert "32 of 32 trials finished, 32 of them run now" in log(folder)
+        assert "2 of 2 nodes run Ray" in log(folder)
         hosts = memsweep.sql("select host, sum(settled_count) n from packs group by host order by host", folder)
         assert hosts["host"].tolist() == ["n1", "n2"] and hosts["n"].sum() == 32
         assert leftovers(folder) == [] and not list(Path("/tmp").glob(f"ms-{job}-*"))
