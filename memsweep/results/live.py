@@ -38,7 +38,7 @@ def rows(store: Store) -> pa.Table:
 def delete(store: Store, trial_ids: Collection[str]) -> None:
     """Deletes the parts of `live` that have rows of these trials alone: what dead workers left.
 
-    The caller holds the lock of a launch of these trials, and none of them is in training.
+    The caller holds the lock of a launch of these trials, and no worker trains them.
     """
     for path in store.parts(LIVE):
         if set(store.rows_in(LIVE, [path])["trial_id"].to_pylist()) <= set(trial_ids):
