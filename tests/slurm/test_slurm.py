@@ -156,7 +156,7 @@ def test_a_preempted_job_loses_nothing_and_a_cancelled_job_ends(slurm, tmp_path,
 
 
 def wait_for(results: Path, text: str, times: int = 1, seconds: float = 120) -> None:
-    """Waits until the logs of the jobs hold a text `count` times."""
+    """Waits until the logs of the jobs contain a text.  times: how often, in total."""
     until = time.monotonic() + seconds
     while log(results).count(text) < times:
         assert time.monotonic() < until, log(results)
