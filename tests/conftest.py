@@ -19,6 +19,8 @@ os.environ["MLFLOW_TRACKING_URI"] = "none"  # filling a database takes as long a
 def pytest_configure(config):
     if hasattr(config, "workerinput"):  # one of pytest-xdist's processes: a launch beside others takes one processor
         os.environ["SLURM_CPUS_PER_TASK"] = "1"
+        # Ray starts workers at niceness 15: 1/28 of a processor that a test is busy on
+        os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112
 
 
 LONGEST = ("exactness", "launch", "search_launch", "readme", "wheel", "tracking_processes", "report", "questions")

@@ -33,7 +33,7 @@ def shell(text, folder):
         env=environment,
         capture_output=True,
         text=True,
-        timeout=280,
+        timeout=580,
         stdin=subprocess.DEVNULL,
     )
 

@@ -295,7 +295,8 @@ def test_a_leak_between_members_is_stored_as_a_deviation(tmp_path, monkeypatch):
 
 
 def test_a_comparison_stops_at_a_measurement_when_its_time_is_over(tmp_path, monkeypatch):
-    monkeypatch.setattr(measurement, "COMPARED_SECONDS", 0.0)
+    for limit in ("COMPARED_SECONDS", "COMPARED_SHARE"):
+        monkeypatch.setattr(measurement, limit, 0.0)
     ran = []
     right = comparison.alone
     monkeypatch.setattr(comparison, "alone", lambda *args: ran.append(right(*args)) or ran[-1])
