@@ -102,10 +102,11 @@ def ascend_(parameters: Tensors, gradients: Tensors, radius: Tensor) -> None:
 
 def sgd_(parameters: Tensors, gradients: Tensors, moments: dict[str, Tensors], c: Coefficients) -> None:
     """Applies one step in place: g += decay * w; v = momentum * v + g; w -= rate * v."""
-    for name, parameter in parameters.items():
-        gradient = gradients[name].addcmul_(parameter, _column(c.decay, parameter))
-        velocity = moments["momentum"][name].mul_(_column(c.momentum, parameter)).add_(gradient)
-        parameter.addcmul_(velocity, _column(-c.rate, parameter))
+    w, g, v = _listed(parameters, gradients, moments["momentum"])
+    torch._foreach_addcmul_(g, w, _columns(c.decay, w))
+    torch._foreach_mul_(v, _columns(c.momentum, w))
+    torch._foreach_add_(v, g)
+    torch._foreach_addcmul_(w, v, _columns(-c.rate, w))
 
 
 def nesterov_(parameters: Tensors, gradients: Tensors, moments: dict[str, Tensors], c: Coefficients) -> None:
@@ -187,6 +188,17 @@ def _adam_moves_(
         second.mul_(_column(c.beta2, parameter)).addcmul_(gradient * _column(1 - c.beta2, parameter), gradient)
         denominator = (second.sqrt() / _column(root2, parameter)).add_(EPSILON)
         parameter.addcdiv_(first * _column(-step_size, parameter), denominator)
+
+
+def _listed(parameters: Tensors, *others: Tensors) -> list[list[Tensor]]:
+    """The tensors of each dict, in the order of the parameters."""
+    return [[tensors[name] for name in parameters] for tensors in (parameters, *others)]
+
+
+def _columns(vector: Tensor, tensors: list[Tensor]) -> list[Tensor]:
+    """[M] as [M, 1, ...] for each tensor [M, *shape]: one view for all of a dimension."""
+    views = {dims: vector.view(-1, *[1] * (dims - 1)) for dims in dict.fromkeys(t.dim() for t in tensors)}
+    return [views[tensor.dim()] for tensor in tensors]
 
 
 def _column(vector: Tensor, like: Tensor) -> Tensor:

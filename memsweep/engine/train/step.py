@@ -48,10 +48,21 @@ class Sample(NamedTuple):
     drawn: tuple[Tensor, ...]  # by a user's module itself, in the order of its draws; in the mode `serial` it draws
 
 
-def train_step(program: Program, state: State, batch: Batch) -> Tensor:
-    """Trains every member for one step, in place. Returns the norms of the gradients, [M].
+class Alone(NamedTuple):
+    """A module that uses the numbers of one member; its parameters and buffers are looked up once for many steps."""
 
-    In the mode `serial` the state is of one member, whose numbers the program's modules hold (`hold`).
+    parameters: dict[str, nn.Parameter]
+    trained: dict[str, nn.Parameter]
+    replaceable: tuple[tuple[str, dict[str, Any], str], ...]
+    """Buffers and frozen parameters: name in the state, the dict of the sub-module that has it, name there."""
+
+
+def train_step(
+    program: Program, state: State, batch: Batch, alone: Alone | None = None, *, is_last: bool = True
+) -> Tensor | None:
+    """Trains every member for one step, in place. Returns the norms of the gradients, [M]; None if nothing needs them.
+
+    alone: in the mode `serial`, what `hold` returned for the one member of the state.  is_last: the norms are wanted.
     """
     inputs, wanted, weights = _examples(program, state, batch)
     hidden = tuple(
@@ -64,12 +75,14 @@ def train_step(program: Program, state: State, batch: Batch) -> Tensor:
     first, nearby = _drawn(program, batch.keys, forwards=1 + bool(critical))
     sample = Sample(inputs, wanted, hidden, state.strengths, state.own, weights, critical, first)
     # losses are means per member, not over members, which would divide every gradient by M
-    gradients = _gradients(program, state, sample)
+    gradients = _gradients(program, state, sample, alone)
     if program.optimizer == "sam":
-        gradients = _gradients_nearby(program, state, sample._replace(drawn=nearby), gradients)
-    norms = optim.gradient_norms(gradients)
+        gradients = _gradients_nearby(program, state, sample._replace(drawn=nearby), gradients, alone)
     coefficients = state.coefficients._replace(rate=batch.rate)
-    if "clip" in program.uses:
+    norms = None
+    if is_last or "clip" in program.uses:
+        norms = optim.gradient_norms(gradients)
+    if norms is not None and "clip" in program.uses:
         optim.clip_(gradients, norms, coefficients.clip)
     _update(program, state, gradients, coefficients, batch.corrections)
     for name, average in state.averages.items():
@@ -131,26 +144,35 @@ def _drawn(program: Program, keys: Tensor, forwards: int) -> tuple[tuple[Tensor,
     return numbers[:size], numbers[size:]
 
 
-def hold(module: nn.Module, one: State) -> None:
-    """Makes a module use the numbers of a state of one member, in the same memory."""
-    for name, parameter in module.named_parameters():
+def hold(module: nn.Module, one: State) -> Alone:
+    """Makes a module use the numbers of a state of one member, in the same memory; returns where they are in it."""
+    parameters = dict(module.named_parameters())
+    for name, parameter in parameters.items():
         parameter.data = (one.parameters if parameter.requires_grad else one.buffers)[name][0]
     for name, buffer in module.named_buffers():
         buffer.data = one.buffers[name][0]
+    replaceable = []
+    for name in one.buffers:
+        path, _, last = name.rpartition(".")
+        part = module.get_submodule(path)
+        replaceable.append((name, part._buffers if last in part._buffers else part._parameters, last))
+    return Alone(parameters, models.trained(module), tuple(replaceable))
 
 
-def release(module: nn.Module, one: State) -> None:
+def release(alone: Alone, one: State) -> None:
     """Copies buffers, or frozen parameters, that the module replaced instead of changing in place, to the state."""
-    for name, buffer in (*module.named_buffers(), *models.frozen(module).items()):
-        if buffer.data_ptr() != one.buffers[name].data_ptr():
-            one.buffers[name][0].copy_(buffer)
+    for name, numbers, last in alone.replaceable:
+        if numbers[last].data_ptr() != one.buffers[name].data_ptr():
+            one.buffers[name][0].copy_(numbers[last])
 
 
-def _gradients(program: Program, state: State, sample: Sample) -> Tensors:
-    return (_gradients_alone if program.mode == "serial" else _lifted_gradients)(program, state, sample)
+def _gradients(program: Program, state: State, sample: Sample, alone: Alone | None) -> Tensors:
+    return _lifted_gradients(program, state, sample) if alone is None else _gradients_alone(program, sample, alone)
 
 
-def _gradients_nearby(program: Program, state: State, sample: Sample, gradients: Tensors) -> Tensors:
+def _gradients_nearby(
+    program: Program, state: State, sample: Sample, gradients: Tensors, alone: Alone | None
+) -> Tensors:
     """Gradients at w + radius * g / |g|, SAM's (Foret et al. 2021, equation 2); the state stays as it was.
 
     The second pass uses the batch and the regularizers' random numbers of the first; numbers that a user's module draws
@@ -158,7 +180,7 @@ def _gradients_nearby(program: Program, state: State, sample: Sample, gradients:
     """
     kept = {name: value.clone() for name, value in {**state.parameters, **state.buffers}.items()}
     optim.ascend_(state.parameters, gradients, state.coefficients.radius)
-    nearby = _gradients(program, state, sample)
+    nearby = _gradients(program, state, sample, alone)
     for name, value in {**state.parameters, **state.buffers}.items():
         value.copy_(kept[name])
     return nearby
@@ -180,13 +202,12 @@ def _lifted_gradients(program: Program, state: State, sample: Sample) -> Tensors
     return dict(gradients)
 
 
-def _gradients_alone(program: Program, _state: State, sample: Sample) -> Tensors:
-    parameters: Tensors = dict(models.trained(program.module))
-    every: Tensors = dict(program.module.named_parameters())
+def _gradients_alone(program: Program, sample: Sample, alone: Alone) -> Tensors:
+    every: Tensors = dict(alone.parameters)
     forward = partial(under_autocast, program, program.module)
     loss = member_loss(program, forward, every, map_tensors(lambda tensor: tensor[0], sample))
-    gradients = torch.autograd.grad(loss, list(parameters.values()), materialize_grads=True)
-    return {name: gradient[None] for name, gradient in zip(parameters, gradients, strict=True)}
+    gradients = torch.autograd.grad(loss, list(alone.trained.values()), materialize_grads=True)
+    return {name: gradient[None] for name, gradient in zip(alone.trained, gradients, strict=True)}
 
 
 def member_loss(program: Program, forward: Callable[..., Tensor], parameters: Tensors, sample: Sample) -> Tensor:

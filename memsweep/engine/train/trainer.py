@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -95,9 +96,12 @@ def _together(program: Program, state: State, batches: Batch) -> Tensor:
     host: Any = ()  # not an array, which torch 2.11 cannot compile
     bare = state._replace(members=(), step=host)  # without the fields of the host
     norms = torch.zeros(len(state.members))
-    for s in range(len(batches.rows)):
+    steps = len(batches.rows)
+    for s in range(steps):
         batch = Batch(*(values[s] for values in batches))
-        norms = compilation.call(train_step, program, len(state.members), bare, batch)
+        # compiled, the norms cost little, and a step without them would be another program
+        step = train_step if program.compiled or s == steps - 1 else partial(train_step, is_last=False)
+        norms = compilation.call(step, program, len(state.members), bare, batch)
     return norms
 
 
@@ -106,12 +110,16 @@ def _in_turn(program: Program, state: State, batches: Batch) -> Tensor:
     norms = torch.zeros(len(state.members), dtype=program.dtype, device=program.device)
     for m in range(len(state.members)):
         view = member_view(state, m)
-        for module in (program.module, program.evaluated):
-            hold(module, view)
-        for s in range(len(batches.rows)):
+        hold(program.evaluated, view)
+        alone = hold(program.module, view)
+        steps = len(batches.rows)
+        for s in range(steps):
             view = view._replace(members=state.members[m : m + 1], step=state.step[m : m + 1] + s)
-            norms[m : m + 1] = train_step(program, view, Batch(*(values[s, m : m + 1] for values in batches)))
-            release(program.module, view)
+            batch = Batch(*(values[s, m : m + 1] for values in batches))
+            norm = train_step(program, view, batch, alone, is_last=s == steps - 1)
+            if norm is not None:
+                norms[m : m + 1] = norm
+            release(alone, view)
     return norms
 
 
