@@ -3,12 +3,13 @@ PYTHON ?= python3
 BIN := .venv/bin
 RESULTS ?= results
 
+PARALLEL := --numprocesses logical --maxprocesses 8 --dist loadfile --no-loadscope-reorder
 # one part of each room, without launches
 QUICK := answers config docstrings hints layout needs packing prose replay schedules schema seeds statistics status \
   streams sweep tally trainer
 SWEEPS := $(filter-out smoke,$(basename $(notdir $(wildcard sweeps/[a-z]*.py))))
 
-.PHONY: help demo lint test test-quick docs docs-serve fuzz coverage test-slow test-cluster test-slurm test-failures node science bench data browser clean
+.PHONY: help demo lint test test-launches test-quick docs docs-serve fuzz coverage test-slow test-cluster test-slurm test-failures node science bench data browser clean
 
 help: ## what there is
 	@grep -hE '^[a-z-]+:.* ## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 15
@@ -32,13 +33,15 @@ lint: .venv/ready ## ruff and mypy
 	ln -sfn $(CURDIR)/memsweep/__init__.py $(CURDIR)/analysis $(CURDIR)/sweeps build/typed/memsweep
 	$(BIN)/mypy
 
-test: lint ## all checks; sets up .venv
-	$(BIN)/python -m pytest -m 'not (alone or slow or cluster or slurm)' --numprocesses logical --maxprocesses 8 --dist loadfile \
-	  --no-loadscope-reorder
+test: lint ## lint, types and tests; sets up .venv
+	$(BIN)/python -m pytest -m 'not (launches or alone or slow or cluster or slurm)' $(PARALLEL)
+
+test-launches: .venv/ready ## pages word for word, older results, the wheel, kills; after make test
+	$(BIN)/python -m pytest -m 'launches and not (alone or slow or cluster or slurm)' $(PARALLEL)
 	$(BIN)/python -m pytest -m 'alone and not (slow or cluster or slurm)'
 
 test-quick: .venv/ready ## a part of the tests, under a minute, for the loop while editing
-	$(BIN)/python -m pytest -m 'not (alone or slow or cluster or slurm)' --numprocesses logical --maxprocesses 8 \
+	$(BIN)/python -m pytest -m 'not (launches or alone or slow or cluster or slurm)' --numprocesses logical --maxprocesses 8 \
 	  $(QUICK:%=tests/test_%.py)
 
 # NO_MKDOCS_2_WARNING: without Material's announcement of its successor

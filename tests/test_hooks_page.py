@@ -12,6 +12,8 @@ from memsweep.run import plan
 from tests.pages import ROOT
 from tests.training import train
 
+pytestmark = pytest.mark.launches
+
 PAGE = (ROOT / "docs/how-to/hooks.md").read_text()
 BLOCKS = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
 MODULES = [block for block in BLOCKS if block.startswith("# my_lab.py")]

@@ -11,6 +11,8 @@ from memsweep.spec.options import FAMILIES
 from tests.pages import ROOT
 from tests.training import train
 
+pytestmark = pytest.mark.launches
+
 PAGE = (ROOT / "docs/how-to/networks.md").read_text()
 SWEEPS = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
 

@@ -5,10 +5,13 @@ import re
 import signal
 
 import nbformat
+import pytest
 from nbclient import NotebookClient
 
 from docs import notebook
 from tests.test_readme import alike
+
+pytestmark = pytest.mark.launches
 
 
 def texts(output):

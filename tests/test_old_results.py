@@ -20,6 +20,8 @@ from memsweep.spec.sweep_files import load_sweep
 from tests.commands import run  # noqa: F401
 from tests.test_launch import memsweep_
 
+pytestmark = pytest.mark.launches
+
 GENERATIONS = ("2026-11-23", "2026-11-26", "2026-11-29")
 OLDEST_AND_NEWEST = GENERATIONS[0], GENERATIONS[-1]
 TRIALS = load_sweep("smoke").trials[:4]

@@ -11,7 +11,7 @@ from memsweep.spec.sweep_files import load_sweeps
 from tests.pages import NAMES, ROOT, blocks, commands, shell
 
 README, TUTORIAL = NAMES["README.md"].read_text(), NAMES["docs/tutorial.md"].read_text()
-pytestmark = pytest.mark.timeout(1200)  # a walk of a dozen commands is the setup of one test
+pytestmark = [pytest.mark.launches, pytest.mark.timeout(1200)]  # a walk of a dozen commands is the setup of one test
 
 QUERY, FIGURES = NAMES["docs/how-to/query.md"].read_text(), NAMES["docs/how-to/figures.md"].read_text()
 

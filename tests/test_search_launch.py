@@ -50,6 +50,8 @@ MY_LAB = """
 import numpy as np
 import torch
 
+pytestmark = pytest.mark.launches
+
 
 class Net(torch.nn.Module):
     def __init__(self, model, input_dim, classes):

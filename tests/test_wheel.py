@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+pytestmark = pytest.mark.launches
+
 ROOT = Path(__file__).parents[1]
 FOLDERS = {"memsweep": "memsweep", "memsweep.analysis": "analysis", "memsweep.sweeps": "sweeps"}
 """Package -> its folder."""

@@ -1,8 +1,9 @@
 """How much time and space does keeping the weights of work A take?
 
 Pairs of launches, alternately without and with `--keep weights`, each in an empty folder, with cached programs. Prints
-each pair, the median ratio with its interval from the signs of all pairs, the bytes that `plan` says and those that
-lie in the folder, and whether networks that `memsweep.model` loads give the stored counts of right answers.
+each pair, the median ratio with its interval from the signs of all pairs, the share of the workers' seconds that goes
+into probes and writing, the bytes that `plan` says and those that lie in the folder, and whether networks that
+`memsweep.model` loads give the stored counts of right answers.
 
     python -m tests.bench.keep_weights --pairs 5
 """
@@ -39,16 +40,20 @@ def main() -> None:
     limit = ["--limit", str(options.limit)] if options.limit else []
     with tempfile.TemporaryDirectory() as folder:
         launch(Path(folder) / "warm", limit, keep=True)
-        ratios = []
+        ratios, shares = [], {False: list[float](), True: list[float]()}
         for number in range(options.pairs):
             order = (False, True) if number % 2 == 0 else (True, False)
             seconds = {keep: launch(Path(folder) / f"{number}-{keep}", limit, keep=keep) for keep in order}
             ratios.append(seconds[True] / seconds[False])
+            for keep in order:
+                shares[keep].append(kept_share(Path(folder) / f"{number}-{keep}"))
             print(
                 f"pair {number}: {seconds[False]:.1f} s without, {seconds[True]:.1f} s with: {ratios[-1]:.3f}",
                 flush=True,
             )
         print(f"median {statistics.median(ratios):.3f}, from {min(ratios):.3f} to {max(ratios):.3f}")
+        without, kept_too = (100 * statistics.median(shares[keep]) for keep in (False, True))
+        print(f"probes and writing: {without:.2f} % of the workers' seconds without, {kept_too:.2f} % with")
         results = Path(folder) / "0-True"
         kept = sum(path.stat().st_size for path in (results / "networks").glob("*.safetensors"))
         rows = memsweep.table("weights", results)
@@ -82,6 +87,12 @@ def planned(limit: list[str]) -> float:
     with tempfile.TemporaryDirectory() as folder:
         words = [*limit, "--results", f"{folder}/none", "--keep", "weights", "--format", "jsonl"]
         return float(json.loads(command("plan", *words).stdout)["weights_mib"])
+
+
+def kept_share(results: Path) -> float:
+    """Share of the workers' seconds that goes into probes, of which kept weights are one, and writing."""
+    query = "select sum(probe_seconds + write_seconds) / sum(wall_seconds) as share from packs"
+    return float(memsweep.sql(query, results)["share"][0])
 
 
 def is_same(row: Mapping[Any, Any], results: Path) -> bool:
