@@ -1,6 +1,8 @@
 """More recorded of stored trials: by one trial trained again, and by kept networks probed without training."""
 
+import errno
 import json
+import os
 
 import pytest
 
@@ -103,3 +105,19 @@ def test_the_verbs(store, run):
     assert code == 2 and "probes" in err
     code, _, err = run("run", one, "--probe", "examples", "--probe-steps", "x", "--results", store.results)
     assert code == 2 and "--probe-steps" in err
+
+
+def test_a_folder_that_may_only_be_read_stays_as_it_is(store, run, monkeypatch):
+    one, files = store.current("trials").to_pylist()[0]["trial_id"], sorted(store.results.rglob("*"))
+    system = os.open
+
+    def refuse(path, flags, *rest, **named):
+        if flags & (os.O_RDWR | os.O_WRONLY) and str(path).startswith(str(store.results)):
+            raise OSError(errno.EROFS, "Read-only file system", str(path))
+        return system(path, flags, *rest, **named)
+
+    monkeypatch.setattr(os, "open", refuse)
+    for words in (("run", one, "--probe", "examples"), ("probe", "s", "representations")):
+        code, _, err = run(*words, "--results", store.results)
+        assert code == 2 and err.endswith("launch.lock: can't be written (Read-only file system).\n"), err
+    assert sorted(store.results.rglob("*")) == files

@@ -14,6 +14,7 @@ import pyarrow as pa
 import pytest
 
 import memsweep
+from memsweep.check import recording
 from memsweep.check.inspection import damaged
 from memsweep.results import forgetting, kept_files, networks, notes
 from memsweep.results.compaction import compact
@@ -223,6 +224,18 @@ def test_a_longer_trial_goes_on_from_a_state_in_the_store(store):
     list(run_pack(pack, store))
     assert sorted(row["member_step_count"] for row in store.read("packs").to_pylist()) == [4, 6]
     assert kept_files.damaged(store) == []
+
+
+def test_more_is_recorded_of_trials_in_the_store(store):
+    fields = {"data.examples": 100, "data.test_examples": 0, "optimizer.batch_size": 50, "optimizer.epochs": 2}
+    sweep = Sweep("s", fields, seeds=range(2), keep="weights")
+    train(sweep, store)
+    assert recording.repeat(store, sweep.trials[0].trial_id, ["examples"]).is_exact
+    assert recording.probe(store, "s", ["representations"]) == (2, 0)
+    recorded = {row["trial_id"]: row["probes"].split(",") for row in store.current("trials").to_pylist()}
+    assert "examples" in recorded[sweep.trials[0].trial_id] and "examples" not in recorded[sweep.trials[1].trial_id]
+    assert {row["trial_id"] for row in store.current("representations").to_pylist()} == recorded.keys()
+    assert kept_files.damaged(store) == [] and damaged(store) == []
 
 
 def test_weights_are_kept_and_useless_files_go(store, monkeypatch):
