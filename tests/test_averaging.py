@@ -6,6 +6,7 @@ import torch
 from memsweep.check.verification import EXACT, verify
 from memsweep.engine.train import checkpoint, trainer
 from memsweep.engine.train.evaluation import numbers_of
+from memsweep.engine.train.record import Record
 from memsweep.results.storage.store import Store
 from memsweep.run.packing import Pack
 from memsweep.run.worker.execution import run_pack
@@ -51,7 +52,7 @@ def test_members_with_and_without_an_average_share_a_pack():
 
 def test_an_average_goes_on_from_a_checkpoint():
     program, state = trained([AVERAGED], 6)
-    content = checkpoint.dump(state, [checkpoint.Record([], {})], {})
+    content = checkpoint.dump(state, [Record([], {})], {})
     again, _ = checkpoint.restore(program, trainer.init(program, [AVERAGED]), content)
     state, again = (trainer.train(program, one, 3)[0] for one in (state, again))
     assert deviation(numbers_of(state), numbers_of(again)) == 0

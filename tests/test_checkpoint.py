@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from memsweep.engine.train import checkpoint, trainer
-from memsweep.engine.train.checkpoint import CheckpointError, Record
+from memsweep.engine.train.checkpoint import CheckpointError
+from memsweep.engine.train.record import Record
 from memsweep.engine.train.state import State
 from tests.cases import CASES, SINGLE, trial
 

@@ -8,6 +8,7 @@ from memsweep.check.verification import EXACT, verify
 from memsweep.engine.train import checkpoint, draws, trainer
 from memsweep.engine.train import plain as plain_torch
 from memsweep.engine.train.evaluation import numbers_of
+from memsweep.engine.train.record import Record
 from memsweep.results.storage.store import Store
 from memsweep.run.packing import Pack
 from memsweep.run.policy import calibration, protocols
@@ -79,7 +80,7 @@ def test_statistics_of_a_batch_normalization_are_each_members_own_and_saved():
     state, _ = trainer.advance(program, trainer.init(program, trials), 4)
     means = state.buffers["bn1.running_mean"]
     assert not torch.equal(means[0], means[1]) and state.buffers["bn1.num_batches_tracked"].tolist() == [4, 4]
-    content = checkpoint.dump(state, [checkpoint.Record([], {})] * 2, {})
+    content = checkpoint.dump(state, [Record([], {})] * 2, {})
     again, _ = checkpoint.restore(program, trainer.init(program, trials), content)
     assert deviation(numbers_of(state), numbers_of(again)) == 0
     state, measured = trainer.advance(program, state, 1)

@@ -135,6 +135,11 @@ def test_tables_are_read_without_torch_or_ray():
     assert not loaded_by("import memsweep.results.query") & {"torch", "ray", "mlflow", "optuna", "sklearn"}
 
 
+def test_a_launch_starts_without_torch():
+    """Workers alone need torch; a launch with nothing to do needs no Ray either."""
+    assert not loaded_by("import memsweep.run.launcher, memsweep.cli.launching") & {"torch", "ray", "sklearn"}
+
+
 def test_queries_run_without_torch_or_ray(tmp_path):
     code = f"import memsweep; memsweep.sql('select count(*) from trials', {str(tmp_path)!r})"
     assert not loaded_by(code) & {"torch", "ray", "mlflow", "optuna", "sklearn"}

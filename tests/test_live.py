@@ -7,7 +7,7 @@ import pytest
 
 import memsweep
 from memsweep import Sweep
-from memsweep.engine.train.checkpoint import Record
+from memsweep.engine.train.record import Record
 from memsweep.results import live
 from memsweep.results.compaction import compact
 from memsweep.results.export import export

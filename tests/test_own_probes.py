@@ -8,7 +8,7 @@ from memsweep.check.inspection import damaged, incomplete, inspect
 from memsweep.data import tasks
 from memsweep.engine.door import problems
 from memsweep.engine.train import plain
-from memsweep.engine.train.checkpoint import Record
+from memsweep.engine.train.record import Record
 from memsweep.results import own_types, query
 from memsweep.results.compaction import compact
 from memsweep.results.export import export

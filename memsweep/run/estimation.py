@@ -19,6 +19,7 @@ from memsweep.spec.options import STATES, WEIGHTS
 
 if TYPE_CHECKING:
     from memsweep.engine.train.state import State
+from memsweep.engine.train.record import Record
 
 CALIBRATION_SECONDS = 1.0
 """How long a program is trained for an estimate, excluding loading."""
@@ -197,4 +198,4 @@ def _state_bytes(state: State) -> int:
     from memsweep.engine.train import checkpoint
     from memsweep.engine.train.state import select
 
-    return len(checkpoint.dump(select(state, np.array([0])), [checkpoint.Record([], {})], {}))
+    return len(checkpoint.dump(select(state, np.array([0])), [Record([], {})], {}))

@@ -9,7 +9,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -18,6 +18,7 @@ from torch import Tensor
 
 from memsweep.engine.train import own_optimizers
 from memsweep.engine.train.program import Program
+from memsweep.engine.train.record import Point, Record
 from memsweep.engine.train.state import History, State, fitted_to, map_tensors
 from memsweep.spec.config import TrialConfig
 from memsweep.spec.options import REPEATED_PROBES
@@ -25,16 +26,6 @@ from memsweep.spec.schema import own_probes
 
 REBUILT = ("members", "step", "examples", "coefficients", "strengths", "own", "origins", "order_keys", "noise_keys")
 """Fields of a state that follow from the trials and `step`; all others are saved."""
-
-Point = dict[str, Any]
-"""A measurement: column of the table `steps` -> number."""
-
-
-class Record(NamedTuple):
-    """The results so far of a member in training."""
-
-    curve: list[Point]  # its measurements
-    probed: dict[str, list[Point]]  # table of a probe, or `metrics` -> rows
 
 
 class CheckpointError(Exception):

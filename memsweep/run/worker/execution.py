@@ -18,6 +18,7 @@ from memsweep.engine.train import checkpoint, comparison, compilation, trainer
 from memsweep.engine.train.checkpoint import CheckpointError
 from memsweep.engine.train.evaluation import Measured
 from memsweep.engine.train.program import Program
+from memsweep.engine.train.record import Record
 from memsweep.engine.train.state import State
 from memsweep.results import kept_files
 from memsweep.results.storage.parts import write_whole
@@ -276,9 +277,9 @@ class Training:
             self.attempt.writer.enter(trial, records.get(trial.trial_id))
         self._note_steps()
 
-    def _continue_kept(self, entering: Sequence[TrialConfig]) -> dict[str, checkpoint.Record]:
+    def _continue_kept(self, entering: Sequence[TrialConfig]) -> dict[str, Record]:
         """Restores entering members from the kept states of shorter trials; returns their records by trial."""
-        records: dict[str, checkpoint.Record] = {}
+        records: dict[str, Record] = {}
         for file, names in states.by_file(self.attempt.pack, entering).items():
             path = kept_files.path_of(self.attempt.store, STATES, file)
             try:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 
-from memsweep.engine.train.checkpoint import Record
+from memsweep.engine.train.record import Record
 from memsweep.results.live import LIVE
 from memsweep.results.storage.location import Location
 from memsweep.results.storage.store import Store, StoreError

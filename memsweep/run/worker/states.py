@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from memsweep.engine.train import checkpoint
+from memsweep.engine.train.record import Record
 from memsweep.engine.train.state import State, select
 from memsweep.results import kept_files
 from memsweep.run import checkpoints
@@ -60,11 +61,11 @@ def by_file(pack: Pack, trials: Sequence[TrialConfig]) -> dict[str, dict[str, st
     return files
 
 
-def _record(attempt: Attempt, trial: TrialConfig, ends: Mapping[str, Sequence[Row]]) -> checkpoint.Record:
+def _record(attempt: Attempt, trial: TrialConfig, ends: Mapping[str, Sequence[Row]]) -> Record:
     """Returns a member's results so far and, of the probes that are repeated, those at its end."""
     curve, probed = attempt.writer.record(trial)
     last = {
         table: [row for row in ends.get(table, ()) if row["trial_id"] == trial.trial_id]
         for table in own_probes.repeated(trial.probes).values()
     }
-    return checkpoint.Record(curve, {name: [*probed.get(name, ()), *last.get(name, ())] for name in {**probed, **last}})
+    return Record(curve, {name: [*probed.get(name, ()), *last.get(name, ())] for name in {**probed, **last}})

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from memsweep.engine.train.checkpoint import Record
+from memsweep.engine.train.record import Record
 from memsweep.results import trial_state
 from memsweep.results.storage.store import Store
 from memsweep.run.worker import provenance
