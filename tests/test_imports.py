@@ -41,7 +41,7 @@ HOMES = {
     "sqlalchemy": {"memsweep/results/mlflow/sync.py", "memsweep/results/mlflow/databases.py"},
     "alembic": {"memsweep/results/mlflow/databases.py"},
     "optuna": {"memsweep/run/rounds/search.py"},
-    "duckdb": {"memsweep/results/query.py"},
+    "duckdb": {"memsweep/results/query.py", "memsweep/results/needed_columns.py"},
     "IPython": {"memsweep/cli/progress.py"},
     "PIL": {"memsweep/data/images.py"},
     "yaml": {"memsweep/run/kubernetes.py"},

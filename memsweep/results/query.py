@@ -12,7 +12,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from memsweep.results import columns, live, other_code
+from memsweep.results.needed_columns import needed
 from memsweep.results.storage.location import Location
+from memsweep.results.storage.snapshot import Snapshot
 from memsweep.results.storage.store import Store
 
 if TYPE_CHECKING:
@@ -82,9 +84,7 @@ def run(statement: str, results: str | Location | Store) -> pa.Table:
         try:
             _check_is_one_select(connection, statement)
             names = store.tables()
-            tables = {
-                name: _current(name, store) for name in names if re.search(rf"\b{name}\b", statement, re.IGNORECASE)
-            }
+            tables = _tables(connection, statement, store, names)
             for name in other_code.tables(names) if other_code.SUFFIX in statement.lower() else ():
                 tables[name] = other_code.rows(name, store)
             for name, rows in tables.items():
@@ -103,9 +103,20 @@ def run(statement: str, results: str | Location | Store) -> pa.Table:
             raise QueryError(f"the statement can't be answered. {error}") from error
 
 
-def _current(name: str, store: Store) -> pa.Table:
+def _tables(
+    connection: duckdb.DuckDBPyConnection, statement: str, store: Store, names: list[str]
+) -> dict[str, pa.Table]:
+    """Returns the tables that a statement names, with the columns that it needs."""
+    used = [name for name in names if re.search(rf"\b{name}\b", statement, re.IGNORECASE)]
+    columns: dict[str, list[str] | None] = {}
+    if not isinstance(store, Snapshot) and other_code.SUFFIX not in statement.lower():  # a snapshot keeps whole tables
+        columns = needed(connection, statement, {name: store.schema(name) for name in used})
+    return {name: _current(name, store, columns.get(name)) for name in used}
+
+
+def _current(name: str, store: Store, columns: list[str] | None = None) -> pa.Table:
     """Returns the rows of a table that readers see; those of `steps` with measurements of trials in training."""
-    return live.with_steps(store) if name == "steps" else store.current(name)
+    return live.with_steps(store) if name == "steps" else store.current(name, columns)
 
 
 def _of_sweep(rows: pa.Table, sweep: str, store: Store) -> pa.Table:
