@@ -41,9 +41,6 @@ from memsweep.cli.printing import say
 CpusOption = Annotated[
     int | None, typer.Option(min=1, help="Processors of each worker; default: one for each GPU, at least one.")
 ]
-MinNodesOption = Annotated[
-    int, typer.Option(min=1, help="Fewest nodes to launch on, after two minutes for all of them to run Ray.")
-]
 NodeSelectorOption = Annotated[
     list[str] | None, typer.Option(metavar="KEY=VALUE", help="Label of the nodes for workers. Repeatable.")
 ]
@@ -121,7 +118,7 @@ def slurm(
     results: ResultsOption = "results",
     overrides: SetOption = None,
     nodes: Annotated[int, typer.Option(min=1, help="Number of nodes of the job.")] = 1,
-    min_nodes: Annotated[int, typer.Option(min=1, help="Fewest nodes to begin with, two minutes after the first.")] = 1,
+    min_nodes: Annotated[int, typer.Option(min=1, help="Fewest nodes to begin with; all get two minutes to join.")] = 1,
     gpus_per_node: Annotated[int, typer.Option(min=0, help="GPUs of each node.")] = 0,
     cpus_per_task: Annotated[int, typer.Option(min=1, help="Processors of each node.")] = 1,
     mem: Annotated[str | None, typer.Option(metavar="16G", help="Memory of each node.")] = None,
