@@ -2,8 +2,10 @@
 
 import os
 import shlex
+import socket
 import stat
 import subprocess
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -49,6 +51,7 @@ def test_a_job_array_runs_parts_on_one_node_each(run):  # noqa: F811
         (["smoke", "--time", "1:30"], "--time 1:30: 90 s, must be more than --grace 120 s"),
         (["smoke", "--partition", "a b"], "--partition 'a b': must be a name"),
         (["smoke", "--mem", "much"], "--mem 'much': must be a size"),
+        (["smoke", "--nodes", "2", "--min-nodes", "3"], "--min-nodes 3: must be at least 1 and at most --nodes 2"),
         (["capacity_search", "--array", "2"], "capacity_search is a search, whose rounds need all results"),
         (["smoke"], "sbatch is not installed here"),
     ],
@@ -82,3 +85,43 @@ def test_a_refused_job_is_one_message_and_an_accepted_one_says_how_to_follow_it(
             (out == "12\n" and "scancel 12" in err) if code == 0 else "sbatch refuses the job: no such partition" in err
         )
     assert list(Path("r/slurm").glob("smoke-*.sh"))
+
+
+STUBS = {
+    "python": """case "$*" in
+  *"slurm_node address") echo 127.0.0.1;;
+  *"slurm_node wait 127.0.0.1 "*" 2 120") echo Ray speaks; echo 1;;
+  *" launch "*) touch launched; echo '{"missing": 0}';;
+esac""",
+    "srun": 'while [ -e "$RAY_AUTH_TOKEN_PATH" ]; do sleep 0.05; done',  # as Ray's, until the token is deleted
+}
+
+
+def listening():
+    """The number of a job whose port is free, and a socket that listens there, as the first node's Ray."""
+    for job in range(1, 10000, 37):
+        with suppress(OSError):
+            return job, socket.create_server(("127.0.0.1", 20000 + job))
+    raise AssertionError("no port is free")
+
+
+@pytest.mark.parametrize(("fewest", "code"), [(1, 0), (2, 1)])
+def test_a_job_begins_with_the_nodes_that_have_joined_or_ends(run, tmp_path, fewest, code):  # noqa: F811
+    for name, lines in STUBS.items():
+        (tmp_path / name).write_text(f"#!/bin/bash\n{lines}\n")
+        (tmp_path / name).chmod(0o755)
+    (tmp_path / "setup.sh").write_text(f"python=({tmp_path}/python)\n")
+    options = ("--nodes", 2, "--min-nodes", fewest, "--setup", "setup.sh", "--results", "r", "--print")
+    _, text, _ = run("slurm", "smoke", *options)
+    Path("r/slurm").mkdir(parents=True)
+    Path("job.sh").write_text(text)
+    job, head = listening()
+    with head:
+        variables = {"JOB_ID": job, "JOB_NODELIST": "n[1-2]", "NNODES": 2, "CPUS_PER_TASK": 1}
+        environment = {**os.environ, **{f"SLURM_{name}": str(value) for name, value in variables.items()}}
+        environment |= {"SLURMD_NODENAME": "n1", "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+        ended = subprocess.run(["bash", "job.sh"], text=True, capture_output=True, env=environment, timeout=60)
+    assert (ended.returncode, Path("launched").exists()) == (code, code == 0), ended.stderr
+    assert "1 of 2 nodes run Ray" in ended.stdout
+    assert ("not launched: fewer than --min-nodes 2 after 120 s" in ended.stdout) == (code == 1)
+    assert [path.name for path in Path("r/slurm").iterdir()] == [f"ray-{job}.log"]

@@ -1,4 +1,4 @@
-"""Checks whether this machine is ready: packages, compiler, devices, datasets, results, ports. Changes nothing."""
+"""Checks whether this machine is ready: packages, compiler, devices, datasets, results, ports. Leaves all as it was."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import socket
 import sys
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any
 
 from memsweep.check.packages import requirements
@@ -23,7 +24,7 @@ FREE_GIB = 1
 def checks(results: str) -> list[dict[str, Any]]:
     """Returns one row per check: its name, state, and a text with advice.
 
-    States: ok; absent: optional and not installed; harmless: a leftover, nothing is lost; wrong: needs a fix.
+    States: ok; absent: optional and not installed; harmless: nothing is lost; wrong: needs a fix.
     """
     rows = [*_python(), *_packages(), *_compiler(), *_devices(), *_data(), *_results(results), *_ports()]
     return [dict(zip(("check", "state", "found"), row, strict=True)) for row in rows]
@@ -91,6 +92,7 @@ def _data() -> Iterator[tuple[str, str, str]]:
 
 
 def _results(results: str) -> Iterator[tuple[str, str, str]]:
+    from memsweep.check import folder
     from memsweep.check.inspection import inspect
     from memsweep.results.status import tracking
     from memsweep.results.storage.location import local_folder
@@ -108,6 +110,8 @@ def _results(results: str) -> Iterator[tuple[str, str, str]]:
     yield "launch", "ok", "running" if store.is_locked() else "none running"
     if sentence := tracking(store):
         yield "MLflow", "harmless" if store.tracking().get("error") else "ok", sentence
+    if isinstance(store.results, Path):
+        yield from folder.checks(store.results)
     free = shutil.disk_usage(local_folder(store.results)).free / 2**30
     yield "disk", "ok" if free > FREE_GIB else "wrong", f"{free:.1f} GiB free"
 

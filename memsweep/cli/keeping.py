@@ -171,9 +171,11 @@ def doctor(results: ResultsOption = "results", output: FormatOption = Format.TAB
 
 
 def _tracked(given: str | None, results: Location) -> str:
-    from memsweep.results.mlflow.background import tracking_uri
+    from memsweep.results.mlflow.background import moved, tracking_uri
 
     uri = tracking_uri(given, results)
     if uri is None:
         raise typer.BadParameter("none: must be the URI of an MLflow to fill or show.", param_hint="--tracking-uri")
+    if sentence := moved(uri, results):
+        say(sentence)
     return uri

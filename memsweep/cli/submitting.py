@@ -118,6 +118,7 @@ def slurm(
     results: ResultsOption = "results",
     overrides: SetOption = None,
     nodes: Annotated[int, typer.Option(min=1, help="Number of nodes of the job.")] = 1,
+    min_nodes: Annotated[int, typer.Option(min=1, help="Fewest nodes to begin with; all get two minutes to join.")] = 1,
     gpus_per_node: Annotated[int, typer.Option(min=0, help="GPUs of each node.")] = 0,
     cpus_per_task: Annotated[int, typer.Option(min=1, help="Processors of each node.")] = 1,
     mem: Annotated[str | None, typer.Option(metavar="16G", help="Memory of each node.")] = None,
@@ -160,7 +161,8 @@ def slurm(
         tracking_uri=tracking_uri,
     )  # fmt: skip
     lines, seconds = setup.read_text() if setup else "", parsed_seconds(grace, "--grace")
-    request = slurm.Request(nodes, cpus_per_task, gpus_per_node, mem, time, partition, account, array, seconds, lines)
+    size = nodes, cpus_per_task, gpus_per_node, mem
+    request = slurm.Request(*size, time, partition, account, array, seconds, lines, min_nodes)
     loaded = load_all(sweeps, overrides)
     slurm.check(loaded, request)
     options = replace(options, yes=confirmed(loaded, yes))
@@ -170,8 +172,7 @@ def slurm(
         return
     job, path = slurm.submit(text, Path(sweeps[0]).stem, results)
     print(job)
-    log = slurm.log(path, job)
-    say(f"Job {job} runs {path}. To follow or stop it: squeue --job {job}, tail -F {log}, scancel {job}")
+    say(f"Job {job} runs {path}. To follow or stop it: {slurm.commands(path, job)}")
 
 
 def kubernetes(

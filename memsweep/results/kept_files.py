@@ -7,9 +7,9 @@ file that exists.
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Collection
 
+from memsweep.results.storage import clock
 from memsweep.results.storage.location import Location
 from memsweep.results.storage.parts import digest, write_whole
 from memsweep.results.storage.store import LEFTOVER_SECONDS, Store
@@ -55,7 +55,7 @@ def delete_useless(store: Store, training: Collection[str]) -> int:
     for table, folder in FOLDERS.items():
         named = set(store.read(table, ["file"])["file"].to_pylist())
         for path in store.results.glob(f"{folder}/[!.]*.safetensors"):
-            is_old = time.time() - path.stat().st_mtime > LEFTOVER_SECONDS
+            is_old = clock.now(store.results) - path.stat().st_mtime > LEFTOVER_SECONDS
             if path.stem not in named and is_old and not _trials_in(path) & set(training):
                 path.unlink(missing_ok=True)
                 count += 1

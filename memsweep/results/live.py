@@ -7,6 +7,7 @@ ended runs read `steps` from the store, without them; `query` and `memsweep.tabl
 from __future__ import annotations
 
 from collections.abc import Collection
+from contextlib import suppress
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -41,8 +42,16 @@ def delete(store: Store, trial_ids: Collection[str]) -> None:
     The caller holds the lock of a launch of these trials, and no worker trains them.
     """
     for path in store.parts(LIVE):
-        if set(store.rows_in(LIVE, [path])["trial_id"].to_pylist()) <= set(trial_ids):
-            path.unlink(missing_ok=True)
+        with suppress(FileNotFoundError):  # its pack has ended: other parts of the launch may train
+            if set(store.rows_in(LIVE, [path])["trial_id"].to_pylist()) <= set(trial_ids):
+                path.unlink()
+
+
+def newest(store: Store, trial_ids: Collection[str]) -> float:
+    """Returns when the newest training of these trials began that has rows of `live`, in seconds since 1970; else 0."""
+    rows = store.read(LIVE, ["trial_id", "begun_at"])
+    begun = rows.filter(pc.is_in(rows["trial_id"], value_set=pa.array(sorted(trial_ids), pa.string())))["begun_at"]
+    return max((time.timestamp() for time in begun.to_pylist()), default=0.0)
 
 
 def _in_training(live: pa.Table, steps: pa.Table, store: Store) -> pa.Table:

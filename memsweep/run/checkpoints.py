@@ -43,7 +43,7 @@ def path_of(store: Store, pack: Pack) -> Location:
 
 def execution(pack: Pack, device: str) -> dict[str, Any]:
     """Returns the properties that must be equal to resume a pack from a checkpoint with unchanged bits."""
-    others = {"trials", "slots", "compared", "share", "sources", "code", "states", "folder"}
+    others = {"trials", "slots", "compared", "share", "sources", "code", "states", "folder", "after"}
     names = {entry.name for entry in fields(pack)} - others
     how = {name: getattr(pack, name) for name in sorted(names)}
     if pack.code:

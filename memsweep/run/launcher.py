@@ -194,7 +194,7 @@ def _run(
 
 def _packs(due: Sequence[Due], store: Store, code: LaunchCode, planned: Callable[..., list[Pack]]) -> list[Pack]:
     """Returns packs of the due trials; packs of a grid are restored from checkpoints."""
-    saved = checkpoints.stored(store)
+    saved, ends = checkpoints.stored(store), _dates(store)
     packs: list[Pack] = []
     for part in due:
         if part.is_searched:
@@ -202,9 +202,22 @@ def _packs(due: Sequence[Due], store: Store, code: LaunchCode, planned: Callable
         else:
             packs += planned(part.trials, saved=saved)
     return [
-        replace(pack, sources=sources.of(pack.trials), code=code.expected(pack.trials), folder=os.getcwd())
+        replace(
+            pack,
+            sources=sources.of(pack.trials),
+            code=code.expected(pack.trials),
+            folder=os.getcwd(),
+            after=max(ends.get(trial.trial_id, 0.0) for trial in pack.trials),
+        )
         for pack in packs
     ]
+
+
+def _dates(store: Store) -> dict[str, float]:
+    """Returns trial_id -> date of its stored attempt, in seconds since 1970, by the clock of the host that ran it."""
+    columns = store.trials(["trial_id", "finished_at"]).to_pydict()
+    rows = zip(columns["trial_id"], columns["finished_at"], strict=True)
+    return {trial_id: at.timestamp() for trial_id, at in rows if at}
 
 
 def _alone(store: Store, name: str, options: LaunchOptions) -> AbstractContextManager[None]:
@@ -276,12 +289,15 @@ def _follow(store: Store, given: str | None) -> str | None:
     if uri is None:
         return None
     where, options = background.shown(uri), f" --results {store.results}"
+    moved = background.moved(uri, store.results)
+    if moved and background.ends_with_job():  # its node is seldom the machine of memsweep ui
+        return f"{moved}; memsweep track{options} fills it on the machine where you run memsweep ui"
     failure = background.start(store, uri)
     if failure:
         return f"MLflow at {where} is not being filled: {failure}. Fill it later with memsweep track{options}"
     return (
         f"MLflow at {where} is filled in the background; "
-        f"memsweep track{options} waits for it, memsweep ui{options} shows it"
+        f"memsweep track{options} waits for it, memsweep ui{options} shows it" + (moved and f". {moved}")
     )
 
 
@@ -291,6 +307,8 @@ def _filled(store: Store, uri: str, report: Report) -> str:
     After an interruption, little time may be left; and a launch of another part fills MLflow when it ends.
     """
     where, command = f"MLflow at {background.shown(uri)}", f"memsweep track --results {store.results}"
+    if background.moved(uri, store.results):
+        return str(report.tracking)  # it is filled elsewhere
     if report.interrupted or store.is_locked("launch"):
         return f"{where} may lack trials; {command} fills it"
     try:

@@ -35,6 +35,7 @@ class Pack:
     folder: str = ""  # of the launch, in which relative paths of files start; "": the current folder
     code: tuple[tuple[str, str], ...] = ()  # (import paths, fingerprint of their code when the launch began)
     states: tuple[tuple[str, str, str], ...] = ()  # (trial, shorter trial that it goes on from, file of `states`)
+    after: float = 0.0  # newest time stored for its trials, in seconds since 1970; rows of this attempt are later
 
     @property
     def pack_id(self) -> str:
@@ -70,7 +71,7 @@ def differ(value: Any, other: Any) -> bool:
     return value != other or type(value) is not type(other)
 
 
-_HOW = ("slots", "mode", "compiled", "compared", "share", "folder")
+_HOW = ("slots", "mode", "compiled", "compared", "share", "folder", "after")
 _BEGAN = ("sources", "code", "states")
 
 

@@ -28,6 +28,8 @@ FOLDER = "slurm"
 """Folder of scripts and logs, in the results folder."""
 GRACE_SECONDS = 120.0
 """Time before the limit at which the launch is ended, to save what is in training."""
+JOIN_SECONDS = 120
+"""Longest wait for all nodes of a job before its launch begins."""
 RESTARTS = 50
 """Most times that a job queues itself again."""
 TIME = re.compile(r"\d+(:\d\d){0,2}|\d+-\d\d?(:\d\d){0,2}")
@@ -51,8 +53,13 @@ until (exec 3<> "/dev/tcp/$$head/$$port") 2> /dev/null; do
   kill -0 $$ray 2> /dev/null || { say "Ray has ended on the first node, $$head:$$port"; exit 1; }
   sleep 0.5
 done
-nodes=$$("$${python[@]}" -m memsweep.run.slurm_node wait "$$head" "$$port" "$$SLURM_NNODES" | tail -n 1)
+nodes=$$("$${python[@]}" -m memsweep.run.slurm_node wait "$$head" "$$port" "$$SLURM_NNODES" $wait_seconds | tail -n 1)
 say "$${nodes:-0} of $$SLURM_NNODES nodes run Ray"
+if [ "$${nodes:-0}" -lt $min_nodes ]; then
+  say "not launched: fewer than --min-nodes $min_nodes after $wait_seconds s; see $$here/ray-$$SLURM_JOB_ID.log"
+  rm -f "$$RAY_AUTH_TOKEN_PATH"; wait $$ray 2> /dev/null
+  exit 1
+fi
 "$${python[@]}" -m memsweep $launch "$${retry[@]}" --address "$$head:$$port" --workers $workers \\
   --format jsonl > "$$row" &
 launch=$$!
@@ -124,6 +131,7 @@ class Request:
     array: int | None = None  # number of jobs, each of which runs a part of the trials
     grace_seconds: float = GRACE_SECONDS  # before the time limit, at which the launch is ended
     setup: str = ""  # lines of a shell that make memsweep runnable
+    min_nodes: int = 1  # on which Ray must run for the launch to begin
 
     def __post_init__(self) -> None:
         problems = [
@@ -141,6 +149,8 @@ class Request:
                 f"--time {self.time}: {_seconds(self.time)} s, must be more than --grace {self.grace_seconds:g} s: "
                 "else the launch ends as it starts."
             )
+        if not 1 <= self.min_nodes <= self.nodes:
+            problems.append(f"--min-nodes {self.min_nodes}: must be at least 1 and at most --nodes {self.nodes}.")
         if problems:
             raise ConfigError(problems)
 
@@ -192,7 +202,9 @@ def script(
         python=shlex.quote(sys.executable),
         setup=request.setup.strip() or "# no --setup: the Python that wrote this script",
         retry="--retry" if options.retry else "",
-        start=Template(LOCAL if is_local else ON_NODES).substitute(launch=shlex.join(words), workers=workers),
+        start=Template(LOCAL if is_local else ON_NODES).substitute(
+            launch=shlex.join(words), workers=workers, min_nodes=request.min_nodes, wait_seconds=JOIN_SECONDS
+        ),
         seconds=f"{request.grace_seconds:.0f}",
         restarts=RESTARTS,
         afterwards="" if is_local else AFTERWARDS,
@@ -245,6 +257,6 @@ def check(sweeps: Sequence[Sweep], request: Request) -> None:
         )
 
 
-def log(path: Path, job: str) -> str:
-    """Returns the log of a job, as a pattern of the shell.  path: of its script."""
-    return f"{path.parent}/{job}*.log"
+def commands(path: Path, job: str) -> str:
+    """Returns the commands that show, follow and end a job.  path: of its script."""
+    return f"squeue --job {job}, tail -F {path.parent}/{job}*.log, scancel {job}"

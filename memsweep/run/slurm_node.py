@@ -1,8 +1,8 @@
 """Runs Ray's processes on one node of a SLURM job, for a launch on several nodes; `slurm.py` writes the job.
 
-    python -m memsweep.run.slurm_node address              prints the address of this node, as other nodes reach it
-    python -m memsweep.run.slurm_node start ADDRESS PORT   runs Ray, until the job's token is deleted
-    python -m memsweep.run.slurm_node wait ADDRESS PORT N  waits until N nodes have joined; prints how many have
+    python -m memsweep.run.slurm_node address                      prints the address of this node for other nodes
+    python -m memsweep.run.slurm_node start ADDRESS PORT           runs Ray, until the job's token is deleted
+    python -m memsweep.run.slurm_node wait ADDRESS PORT N SECONDS  waits for N nodes; prints how many have joined
 
 A signal to all processes of the job must end none of Ray's before the launch has saved what is in training. Sockets
 and logs are in a folder of the job, whose path is short enough for sockets.
@@ -25,8 +25,6 @@ from memsweep.run.cluster import allotted
 from memsweep.run.recovery import interruption
 from memsweep.run.recovery.watchdog import no_orphans
 
-JOIN_SECONDS = 120.0
-"""Longest wait for all nodes of a job before its launch begins."""
 CLIENT_PORTS = 10000
 """Distance of the port for Ray's clients from the port of the head; the default is the same for all jobs."""
 
@@ -69,10 +67,10 @@ def start(head: str, port: int) -> None:
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def joined(head: str, port: int, count: int) -> int:
-    """Returns the number of nodes that have joined, after waiting for `count` of them, at most JOIN_SECONDS."""
+def joined(head: str, port: int, count: int, seconds: float) -> int:
+    """Returns the number of nodes that have joined, after waiting for `count` of them, at most `seconds`."""
     with cluster.cluster(f"{head}:{port}"):
-        until = time.monotonic() + JOIN_SECONDS
+        until = time.monotonic() + seconds
         while (nodes := sum(node["Alive"] for node in cluster.ray.nodes())) < count and time.monotonic() < until:
             time.sleep(0.5)
     return int(nodes)
@@ -101,7 +99,7 @@ if __name__ == "__main__":
     if sys.argv[1] == "address":
         print(address())
     elif sys.argv[1] == "wait":
-        print(joined(sys.argv[2], int(sys.argv[3]), int(sys.argv[4])))
+        print(joined(sys.argv[2], int(sys.argv[3]), int(sys.argv[4]), float(sys.argv[5])))
     else:
         with interruption.blocked(signal.SIGINT):
             start(sys.argv[2], int(sys.argv[3]))

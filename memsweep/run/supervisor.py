@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 
-from memsweep.results import trial_state
+from memsweep.results import live, trial_state
 from memsweep.results.storage.store import Store
 from memsweep.run import checkpoints, plan
 from memsweep.run.packing import Pack, Tally
@@ -38,7 +38,10 @@ class PackSupervisor:
         failed = {trial_id for trial_id, attempt in _ends(self.store).items() - self._ended_before}
         missing = plan.work(pack.trials, self.store, retry=True).missing
         trials = tuple(trial for trial in missing if trial.trial_id not in failed)
-        return replace(pack, trials=trials, slots=min(pack.slots, len(trials))) if trials else None
+        if not trials:
+            return None
+        after = max(pack.after, live.newest(self.store, [trial.trial_id for trial in trials]))
+        return replace(pack, trials=trials, slots=min(pack.slots, len(trials)), after=after)
 
     def reached(self, packs: Sequence[Pack]) -> list[int]:
         """Returns the number of steps that checkpoints hold of each pack's trials."""
@@ -59,7 +62,7 @@ class PackSupervisor:
 
     def quarantine(self, pack: Pack, deaths: int, words: LastWords) -> None:
         """Stores the trials of a pack as quarantined, with the last worker's traceback and the number of deaths."""
-        writer = PackWriter(self.store, pack.pack_id)
+        writer = PackWriter(self.store, pack.pack_id, pack.after)
         company = (
             "it was the only trial left"
             if len(pack.trials) == 1

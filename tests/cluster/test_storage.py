@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -19,7 +20,7 @@ from memsweep.check.inspection import damaged
 from memsweep.results import forgetting, kept_files, networks, notes
 from memsweep.results.compaction import compact
 from memsweep.results.export import export
-from memsweep.results.storage import launch_lock, locks
+from memsweep.results.storage import clock, launch_lock, locks
 from memsweep.results.storage.location import location
 from memsweep.results.storage.store import LockedError, Store, StoreError
 from memsweep.run import continuation
@@ -32,7 +33,8 @@ from memsweep.spec.sweep import Sweep
 from tests.cases import ended, step
 from tests.cluster.object_store import ENVIRONMENT
 from tests.test_compaction import fill, reads_beside
-from tests.test_interruptions import start
+from tests.test_interruptions import nothing_goes_on, start  # noqa: F401
+from tests.test_kills import assert_equal_to_a_whole_launch, kill_parts
 from tests.test_launch import TINY, memsweep_, rows
 from tests.training import train
 
@@ -171,12 +173,12 @@ def test_a_clock_that_is_wrong_by_an_hour_frees_no_lock(store, monkeypatch, hour
         assert other.stdout.readline() == "held\n"
         right = time.time
         monkeypatch.setattr(time, "time", lambda: right() + hours * 3600)
-        locks._clock_offset.cache_clear()
+        clock.offset.cache_clear()
         assert store.is_locked()
         with pytest.raises(LockedError), store.lock():
             pass
     finally:
-        locks._clock_offset.cache_clear()
+        clock.offset.cache_clear()
         other.kill()
         other.communicate()
 
@@ -186,9 +188,9 @@ def test_whoever_may_only_read_is_not_kept_from_asking(store, monkeypatch):
         raise PermissionError("read only")
 
     monkeypatch.setattr("memsweep.results.storage.location.ObjectPath.write_bytes", refuse)
-    locks._clock_offset.cache_clear()
+    clock.offset.cache_clear()
     assert not store.is_locked()
-    locks._clock_offset.cache_clear()
+    clock.offset.cache_clear()
 
 
 # Compaction.
@@ -348,6 +350,12 @@ def test_a_killed_launch_is_finished_by_the_next(s3, address, reference):
     again = memsweep_("launch", *TINY, "--results", address, "--tracking-uri", "none")
     assert again.returncode == 0, again.stderr
     assert_identical(address, reference)
+
+
+@pytest.mark.timeout(900)
+def test_four_parts_at_once_that_are_killed_change_nothing(s3, address, tmp_path):
+    assert kill_parts(address, random.Random(24)) >= 3
+    assert_equal_to_a_whole_launch(address, tmp_path / "peaceful")
 
 
 @pytest.mark.timeout(600)

@@ -18,7 +18,8 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from memsweep.results.storage.location import Location, local_folder, state_folder
+from memsweep.results.mlflow import place
+from memsweep.results.storage.location import Location, LocationError, local_folder
 from memsweep.results.storage.store import Store
 
 URI_VARIABLE = "MLFLOW_TRACKING_URI"
@@ -89,11 +90,16 @@ def sqlite_path(uri: str) -> Path | None:
 
 
 def default_uri(results: Location) -> str:
-    """Returns the URI of the SQLite database in the results folder, or else in the user's state folder."""
-    folder = local_folder(results)
-    if set("?%") & set(str(folder)):  # in a URI, ? begins options and % begins codes of characters
-        folder = state_folder(folder)
-    return f"sqlite:///{folder / 'mlflow.db'}"
+    """Returns the URI of the SQLite database where `place.py` puts it.  Raises TrackingError where it can't be."""
+    try:
+        return f"sqlite:///{place.folder(results) / place.DATABASE}"
+    except LocationError as error:
+        raise TrackingError(str(error)) from error
+
+
+def moved(uri: str, results: Location) -> str:
+    """Returns where the default database is and why, if a network file system is the reason; else ""."""
+    return place.reason(results) if uri == default_uri(results) else ""
 
 
 def shown(text: object) -> str:

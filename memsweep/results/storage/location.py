@@ -232,11 +232,16 @@ def local_folder(place: Location) -> Path:
 
 def state_folder(place: Location) -> Path:
     """Returns the user's folder for files that can't be stored beside these results; creates it."""
-    state = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state")
-    name = f"{re.sub('[?%]', '-', place.name)}-{hashlib.blake2b(str(place).encode(), digest_size=6).hexdigest()}"
-    folder = state / "memsweep" / name
+    folder = state_path(place)
     folder.mkdir(parents=True, exist_ok=True)
     return folder
+
+
+def state_path(place: Location) -> Path:
+    """Returns the path of `state_folder`, which need not exist."""
+    state = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state")
+    name = f"{re.sub('[?%]', '-', place.name)}-{hashlib.blake2b(str(place).encode(), digest_size=6).hexdigest()}"
+    return state / "memsweep" / name
 
 
 @contextmanager

@@ -18,10 +18,10 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
-from functools import lru_cache
 from pathlib import Path
 from typing import TextIO
 
+from memsweep.results.storage import clock
 from memsweep.results.storage.location import Location, ObjectPath
 
 LOCK_SECONDS = 1.0
@@ -47,7 +47,7 @@ def hold(results: Location, name: str, seconds: float = LOCK_SECONDS) -> Abstrac
 def is_held(results: Location, name: str) -> bool:
     """Returns whether a live process holds the lock."""
     if isinstance(results, ObjectPath):
-        return bool(_others(results, name, None, time.time() + _clock_offset(results)))
+        return bool(_others(results, name, None, clock.now(results)))
     try:
         with open(results / f"{name}.lock") as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -173,16 +173,3 @@ def _renew(claim: ObjectPath, content: bytes, is_over: threading.Event) -> None:
     while not is_over.wait(BEAT_SECONDS):
         with suppress(OSError):  # the next renewal may succeed; rows that two launches write are read once
             claim.write_bytes(content)
-
-
-@lru_cache
-def _clock_offset(results: ObjectPath) -> float:
-    """Returns the store's clock minus this machine's, in seconds; 0 without permission to write."""
-    probe = results / f".clock-{secrets.token_hex(4)}"
-    try:
-        probe.write_bytes(b"")
-        offset = probe.stat().st_mtime - time.time()
-        probe.unlink(missing_ok=True)
-    except OSError:
-        return 0.0
-    return offset

@@ -6,6 +6,7 @@ import errno
 import hashlib
 import os
 import re
+import secrets
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -31,6 +32,14 @@ RANKED = ["trial_id", "attempt_id", "status", *RECORDED, "finished_at", "code_fi
 """Columns that `kept` and `accepted.counts` read."""
 LAUNCHES = ["sweep", "trial_id", "launch_id", "launched_at", "launch_rows", "probes", "metrics"]
 """Columns that `wanted_now` reads."""
+
+REMEDIES = {
+    (errno.ENOSPC,): "The disk is full, of bytes or of files (df, df -i): free some, then launch again.",
+    (errno.EDQUOT,): "Your quota is used up, of bytes or of files (quota -s): free some, then launch again; "
+    "memsweep compact merges small files.",
+    (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP): "The file system does not support it: memsweep doctor tests it.",
+}
+"""Numbers of errors of a file system -> what to do."""
 
 NEVER_NULL = frozenset(("trial_id", "attempt_id", "sweep", "status"))
 """Columns that must not be null in any table."""
@@ -241,12 +250,16 @@ def write_whole(path: Location, content: Any) -> None:
         else:
             _write_whole(path, content)
     except OSError as error:
-        full = " The disk is full." if error.errno == errno.ENOSPC else ""
-        raise StoreError(f"{path}: can't be written ({error.strerror or error}).{full}") from error
+        raise StoreError(f"{path}: can't be written ({error.strerror or error}).{remedy(error)}") from error
+
+
+def remedy(error: OSError) -> str:
+    """Returns a sentence with the remedy, to follow a message on a failed write or lock; "" for other errors."""
+    return next((f" {sentence}" for numbers, sentence in REMEDIES.items() if error.errno in numbers), "")
 
 
 def _write_whole(path: Path, content: Any) -> None:
-    temporary = path.parent / f".{path.stem}-{os.getpid()}.tmp"
+    temporary = path.parent / f".{path.stem}-{secrets.token_hex(4)}.tmp"  # not a process id, which two hosts share
     try:
         path.parent.mkdir(exist_ok=True)
         with open(temporary, "wb") as file:

@@ -21,10 +21,10 @@ from __future__ import annotations
 
 import copy
 import os
-import time
+import secrets
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -48,6 +48,7 @@ from memsweep.results.storage.parts import (
     kept,
     keys,
     read_part,
+    remedy,
     unique,
     wanted_now,
     write_whole,
@@ -284,8 +285,8 @@ class Store(Notes, Tables):
                     f"memsweep {name} ({error}) is writing to {self.results}: wait for it, or use another --results."
                 ) from error
             except OSError as error:
-                path = self.results / f"{name}.lock"
-                raise StoreError(f"{path}: can't be written ({error.strerror or error}).") from error
+                message = f"can't be written or locked ({error.strerror or error}).{remedy(error)}"
+                raise StoreError(f"{self.results / name}.lock: {message}") from error
             yield
 
     def is_locked(self, name: str = "launch") -> bool:
@@ -304,12 +305,14 @@ class Store(Notes, Tables):
             if isinstance(self.results, ObjectPath):
                 self.identity()  # a prefix exists once an object is below it
                 return
-            probe = self.results / f".writable-{os.getpid()}"
+            probe = self.results / f".writable-{secrets.token_hex(4)}.tmp"  # not a process id, which two hosts share
             probe.write_bytes(b"")
+            now = probe.stat().st_mtime  # by the clock that dates the leftovers
             probe.unlink()
             for leftover in (*self.results.glob(".*.tmp"), *self.results.glob("*/.*.tmp")):
-                if time.time() - leftover.stat().st_mtime > LEFTOVER_SECONDS:
-                    leftover.unlink(missing_ok=True)
+                with suppress(FileNotFoundError):  # its writer has renamed it
+                    if now - leftover.stat().st_mtime > LEFTOVER_SECONDS:
+                        leftover.unlink()
         except (OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or str(error)
             raise StoreError(

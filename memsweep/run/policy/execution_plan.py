@@ -286,6 +286,10 @@ def _weight_count(trial: TrialConfig) -> int:
 
 def _marker(program: str) -> Path:
     """Returns a file in torch's folder of compiled programs, so that the mark is deleted with them."""
-    default = Path(tempfile.gettempdir(), f"torchinductor_{getpass.getuser()}")
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):  # a user without a name, as in containers; torch names its folder so
+        user = f"uid_{os.getuid()}"
+    default = Path(tempfile.gettempdir(), f"torchinductor_{user}")
     digest = hashlib.blake2b(f"{program} {version('torch')} {version('memsweep')}".encode(), digest_size=6).hexdigest()
     return Path(os.environ.get("TORCHINDUCTOR_CACHE_DIR", default), "memsweep", digest)

@@ -34,7 +34,7 @@ class Attempt:
         self.checkpoint_seconds = checkpoint_seconds
         self.execution = checkpoints.execution(pack, device)
         self.trial_ids = frozenset(trial.trial_id for trial in pack.trials)
-        self.writer = PackWriter(store, pack.pack_id)
+        self.writer = PackWriter(store, pack.pack_id, pack.after)
         self.clock = trainer.Clock()
         self.left = {trial.trial_id: trial for trial in pack.trials}
         self.paused: set[str] = set()  # trials no longer in `left` whose checkpoints are kept

@@ -7,11 +7,11 @@ import time
 import uuid
 from collections import defaultdict
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from typing import Any
 
 from memsweep.engine.train.record import Record
 from memsweep.results import trial_state
+from memsweep.results.storage import clock
 from memsweep.results.storage.store import Store
 from memsweep.run.worker import provenance
 from memsweep.run.worker.live import LiveCurves
@@ -25,11 +25,15 @@ Row = dict[str, Any]
 
 
 class PackWriter:
-    """The unwritten results of a pack: rows of `trials`, `steps`, `metrics`, probes; written for settled members."""
+    """The unwritten results of a pack: rows of `trials`, `steps`, `metrics`, probes; written for settled members.
 
-    def __init__(self, store: Store, pack_id: str):
+    after: seconds since 1970; the rows are dated later, since readers order attempts by their dates.
+    """
+
+    def __init__(self, store: Store, pack_id: str, after: float = 0.0):
         self.store = store
         self.pack_id = pack_id
+        self.after = after
         self.attempt_id = f"{pack_id}-{uuid.uuid4().hex[:8]}"
         self.written = self.failed = 0
         self.compiled = False
@@ -38,7 +42,7 @@ class PackWriter:
         self._rows: dict[str, list[Row]] = defaultdict(list)
         self._schemas: dict[str, Any] = {}  # tables of users' probes -> columns
         self._begun: dict[str, float] = {}
-        self._live = LiveCurves(store, self.attempt_id)
+        self._live = LiveCurves(store, self.attempt_id, after)
         self._flushed_at = time.monotonic()
 
     def enter(self, trial: TrialConfig, record: Record | None = None) -> None:
@@ -82,7 +86,7 @@ class PackWriter:
                 "pack_id": self.pack_id,
                 "status": status.value,
                 "wall_seconds": time.monotonic() - self._begun.pop(trial.trial_id, time.monotonic()),
-                "finished_at": datetime.now(UTC),
+                "finished_at": clock.later(self.after),
                 **provenance.versions(),
                 **provenance.code_columns(trial.imports),
                 **facts,
