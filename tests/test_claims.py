@@ -10,8 +10,8 @@ import pytest
 from memsweep import TrialConfig
 from memsweep.analysis.claims import background_evidence as evidence
 from memsweep.analysis.claims import claim as claim_module
-from memsweep.analysis.claims import controls, table, verdicts
-from memsweep.analysis.claims.claim import Basis, Claim, Fact, Margin, MissingTrialsError, Paper, paired
+from memsweep.analysis.claims import controls, designs, nulls, table, verdicts
+from memsweep.analysis.claims.claim import Basis, Claim, Fact, Margin, MissingTrialsError, Paper, Trend, paired
 from memsweep.analysis.claims.verdicts import Verdict, as_tested, holm, judge_paper
 from memsweep.analysis.questions import capacity, sequence_ablation, sequence_capacity
 from memsweep.results.storage.store import Store, StoreError
@@ -82,14 +82,48 @@ def test_holm_is_over_the_claims_that_were_tested():
     good = margin(*[1] * 9, -1)  # p = 11 / 1024
     assert one(good)["verdict"] == Verdict.REPRODUCED
     assert set(judged(*(claim(i, good) for i in range(5)))["verdict"]) == {Verdict.UNDECIDED}
-    beside = [claim(i, Fact("a theorem", 0, True, 3)) for i in range(5)]
+    beside = [claim(i, Fact("a theorem", 0, True, 3), is_check=True) for i in range(5)]
     assert judged(claim(9, good), *beside)["verdict"].iloc[0] == Verdict.REPRODUCED
 
 
-@pytest.mark.parametrize(("holds", "verdict"), [(True, Verdict.REPRODUCED), (False, Verdict.CONTRADICTED)])
-def test_a_fact_needs_no_chance(holds, verdict):
-    row = one(Fact("a theorem", 1e-9, holds, 3))
-    assert row["verdict"] == verdict and row["p"] == (0 if holds else 1)
+@pytest.mark.parametrize(("holds", "verdict"), [(True, Verdict.HOLDS), (False, Verdict.FAILS)])
+def test_a_check_needs_no_chance_and_is_counted_apart(holds, verdict):
+    table = judged(claim(1, Fact("a theorem", 1e-9, holds, 3), is_check=True), claim(2, margin(*range(1, 11))))
+    assert table["verdict"].iloc[0] == verdict and table["p"].iloc[0] == (0 if holds else 1)
+    assert verdicts.counted(table) == f"1 finding: 1 reproduced; 1 check: 1 {verdict}"
+
+
+def rising(seeds, slope=1.0, settings=4):
+    return slope * np.arange(settings) + 0.01 * np.random.default_rng(0).normal(size=(seeds, settings))
+
+
+@pytest.mark.parametrize(
+    ("values", "verdict"),
+    [
+        (rising(10), Verdict.REPRODUCED),
+        (rising(10, -1.0), Verdict.CONTRADICTED),
+        (np.concatenate([rising(5), rising(5, -1.0)]), Verdict.UNDECIDED),
+        (np.ones((10, 4)), Verdict.UNDECIDED),
+        (rising(9), Verdict.UNDECIDED),  # too few
+    ],
+)
+def test_a_trend_decides_by_its_direction(values, verdict):
+    assert one(Trend("by width", values))["verdict"] == verdict
+
+
+def test_a_trend_may_be_decided_where_no_single_seed_is_in_order():
+    """Half of the neighbours of each seed are in the wrong order: a correlation within each would not decide."""
+    values = np.tile([[0.0, 2.0, 1.0, 3.0, 2.5]], (12, 1)) + 0.01 * np.random.default_rng(0).normal(size=(12, 5))
+    row = one(Trend("by width", values))
+    assert row["verdict"] == Verdict.REPRODUCED and row["estimate"] == pytest.approx(0.8)
+
+
+def test_a_second_design_has_half_the_rate_of_wrong_verdicts(monkeypatch):
+    good = margin(*[1] * 9, -1)  # p = 11 / 1024
+    monkeypatch.setattr(designs, "DESIGNS", {"s": 4})
+    assert one(good)["verdict"] == Verdict.REPRODUCED and one(good)["level"] == designs.ALPHA / 4
+    monkeypatch.setattr(designs, "DESIGNS", {"s": 5})
+    assert one(good)["verdict"] == Verdict.UNDECIDED
 
 
 def test_a_test_of_its_own_is_taken_as_it_is():
@@ -157,7 +191,7 @@ def test_the_control_catches_a_test_that_counts_each_seed_often():
 
 def test_shuffling_exchanges_within_a_seed_alone():
     rows = trials(5, np.random.default_rng(0))
-    changed = controls.shuffled(rows, ("data_noise_kind",), np.random.default_rng(3))
+    changed = nulls.shuffled(rows, ("data_noise_kind",), np.random.default_rng(3))
     assert sorted(changed["trial_id"]) == sorted(rows["trial_id"])
     assert (changed.groupby("seed")["data_noise_kind"].nunique() == 2).all()
     kinds = changed.set_index("trial_id")["data_noise_kind"]
@@ -166,7 +200,7 @@ def test_shuffling_exchanges_within_a_seed_alone():
 
 def test_what_changes_within_a_trial_is_exchanged_between_its_times():
     rows = pd.DataFrame({"trial_id": list("aaaabbbb"), "value": [1.0, np.nan, 2.0, 3.0, 4.0, np.nan, 5.0, 6.0]})
-    changed = [controls.shuffled(rows, ("value",), np.random.default_rng(seed))["value"] for seed in range(20)]
+    changed = [nulls.shuffled(rows, ("value",), np.random.default_rng(seed))["value"] for seed in range(20)]
     for values in changed:
         assert list(values.isna()) == list(rows["value"].isna())
         assert set(values[:4].dropna()) == {1.0, 2.0, 3.0} and set(values[4:].dropna()) == {4.0, 5.0, 6.0}
@@ -178,6 +212,56 @@ def test_paired_differences_name_what_is_not_there():
     assert len(paired(rows, "value", "data_noise_kind", "none", "labels")) == 10
     with pytest.raises(MissingTrialsError, match="noise kind wrong_labels"):
         paired(rows, "value", "data_noise_kind", "none", "wrong_labels")
+
+
+# Networks before training, and injected effects.
+
+
+def probed(gain):
+    """A value of ten networks before training and after, `gain` more."""
+    value = np.random.default_rng(0).normal(2, 0.1, size=10)
+    rows = [
+        {"trial_id": f"t{seed}", "seed": seed, "step": step, "part": part, "value": value[seed] + gain * (step > 0)}
+        for seed in range(10)
+        for step in (0, 5)
+        for part in ("train", "test")
+    ]
+    return pd.DataFrame(rows)
+
+
+def of_probe(measure):
+    return Claim(1, "s", Basis.CONFIRMED, "t", ("s",), measure, untrained=("part",))
+
+
+def test_a_claim_that_untrained_networks_pass_is_undecided():
+    def at_end(rows):
+        return [Margin("value", rows.loc[(rows["step"] > 0) & (rows["part"] == "test"), "value"].to_numpy())]
+
+    def gained(rows):
+        by_step = rows[rows["part"] == "test"].pivot(index="seed", columns="step", values="value")
+        return [Margin("gain", (by_step[5] - by_step[0]).to_numpy())]
+
+    for measure, verdict in ((at_end, Verdict.UNDECIDED), (gained, Verdict.REPRODUCED)):
+        paper = Paper("p", "A paper", "", (of_probe(measure),))
+        row = judge_paper(paper, lambda query, sweep: probed(3.0)).iloc[0]
+        assert row["verdict"] == verdict
+        assert ("untrained networks pass" in row["reason"]) == (row["p_untrained"] < 0.05) == (measure is at_end)
+
+
+@pytest.mark.parametrize(
+    ("evidence", "least", "most"),
+    [
+        (margin(*np.random.default_rng(0).normal(size=12), above=3.0), 0.9, 1.0),
+        (margin(*[7.0] * 12), 1.0, 1.0),
+        (Trend("t", np.random.default_rng(0).normal(size=(12, 4))), 0.9, 1.0),
+        (margin(*np.random.default_rng(0).normal(size=4)), 0.0, 0.0),  # four seeds can't decide
+    ],
+)
+def test_an_injected_effect_is_seen_by_a_test_of_enough_seeds(evidence, least, most):
+    rate = controls.power(claim(1, evidence), pd.DataFrame(), np.random.default_rng(1), 50, findings=10)
+    assert least <= rate <= most
+    absent = controls.power(claim(1, evidence), pd.DataFrame(), np.random.default_rng(1), 50, findings=10, size=0.0)
+    assert absent <= 0.1 or evidence.values.std() == 0
 
 
 # The table in a results folder.
@@ -219,7 +303,9 @@ def test_the_table_is_written_and_read_again(paper, results):
 
 
 def test_a_test_that_shuffles_do_not_change_shows_in_the_table(paper, results):
-    assert table.write(results, shuffles=3)["by_chance"].iloc[0] == 1
+    made = table.write(results, shuffles=3).iloc[0]
+    assert made["by_chance"] == 1 and made["power"] == 1
+    assert made["verdict"] == Verdict.UNDECIDED and "chance alone" in made["reason"]
     assert table.stored(results)["by_chance"].iloc[0] == 1
 
 
@@ -229,8 +315,15 @@ def test_the_report_shows_the_verdicts(paper, results):
     assert "Somebody (2000)" not in report.write(results).read_text()
     table.write(results)
     page = report.write(results).read_text()
-    assert "Somebody (2000)" in page and "1 reproduced, 1 not run" in page
+    assert "Somebody (2000)" in page and "2 findings: 1 reproduced, 1 not run" in page
     assert (results / "figures" / "claims-p2000.png").stat().st_size > 1000
+
+
+def test_a_table_of_an_earlier_version_is_read(paper, results):
+    earlier = table.write(results).drop(columns=[*table.ADDED])
+    (results / table.FILE).write_text(earlier.to_csv(index=False))
+    again = table.stored(results)
+    assert list(again.columns) == verdicts.COLUMNS and set(again["kind"]) == {"finding"}
 
 
 @pytest.mark.parametrize("content", ["", "paper,claim\np,1\n"])
@@ -268,7 +361,7 @@ TOLD_APART = {"sequence_capacity": {"model.depth"}}
 """Sweep -> what its figures and claims tell apart though it is one and the same in the default."""
 BEST_OF_WAYS = {"memorizer_width", "sequence_capacity"}
 """Sweeps whose analysis takes the best of the ways to train, by `capacity.best_by_size`."""
-ONE_WAY = {"optimizer.learning_rate", "data.examples", "data.classes"}
+ONE_WAY = {"optimizer.learning_rate", "data.examples", "data.validation_examples", "data.classes"}
 """What only a default sweep varies: how it trains, and what real data fix."""
 
 

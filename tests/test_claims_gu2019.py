@@ -1,15 +1,19 @@
 """Claims of Gu & Tresp 2019 on made-up networks: what reproduces each, what contradicts it, and what chance gives."""
 
+from functools import cache
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from memsweep.analysis.claims import claim as claim_module
-from memsweep.analysis.claims import controls
-from memsweep.analysis.claims.gu2019 import PAPER, exchanged
+from memsweep.analysis.claims import controls, nulls
+from memsweep.analysis.claims.gu2019 import PAPER
+from memsweep.analysis.claims.gu2019_evidence import exchanged
 from memsweep.analysis.claims.verdicts import ALPHA, Verdict, as_tested, combined, judge_paper
 from memsweep.analysis.core import figures
 from memsweep.analysis.questions import similarity
+from tests.claims import sides
 
 SEEDS, EXAMPLES, CLASSES, INPUTS = 24, 60, 4, 8
 CLAIMS = {claim.number: claim for claim in PAPER.claims}
@@ -25,14 +29,15 @@ def networks(likeness, widths=(64,), seeds=SEEDS, shares=SHARES):
     """What is stored of networks; likeness: (random share, layer, width, trained) -> how much of it is their own."""
     rng, rows = np.random.default_rng(0), []
     common = {(EXAMPLES, w): rng.normal(size=(EXAMPLES, w)) for w in (CLASSES, INPUTS, 16, 32, 64, 128, 256)}
-    settings = [(share, 64, False) for share in shares] + [(1.0, 64, True)]
-    settings += [(0.0, width, False) for width in widths if width != 64]
-    for share, width, is_own in settings:
+    first, second = 10**6, 10**6 + 1  # noise seeds of labellings that networks share; None: each its own
+    settings = [(share, 64, first) for share in shares] + [(1.0, 64, second), (1.0, 64, None)]
+    settings += [(0.0, width, first) for width in widths if width != 64]
+    for share, width, labelling in settings:
         for seed in range(seeds):
             about = {
-                "trial_id": f"{share}-{width}-{is_own}-{seed}",
+                "trial_id": f"{share}-{width}-{labelling}-{seed}",
                 "seed": seed,
-                "seeds_noise": seed if is_own else 10**6,
+                "seeds_noise": labelling or seed,
                 "data_noise_kind": "labels" if share else "none",
                 "data_noise_fraction": share,
                 "model_width": width,
@@ -99,17 +104,23 @@ def test_contrary_networks_contradict(number, contrary):
     assert found["p"] > ALPHA and found["p_against"] * len(PAPER.claims) <= ALPHA
 
 
+def differing_on_training(rows):
+    is_train = rows["part"] == "train"
+    own = [np.random.default_rng(i).normal(size=EXAMPLES * CLASSES) for i in range(len(rows))]
+    return rows.assign(numbers=rows["numbers"].where(~is_train, pd.Series(own)))
+
+
 def test_networks_that_differ_on_training_examples_contradict_the_second_claim(published):
-    is_train = published["part"] == "train"
-    own = [np.random.default_rng(i).normal(size=EXAMPLES * CLASSES) for i in range(len(published))]
-    rows = published.assign(numbers=published["numbers"].where(~is_train, pd.Series(own)))
-    assert combined(parts(2, rows))["p_against"] < 0.001
+    assert combined(parts(2, differing_on_training(published)))["p_against"] < 0.001
+
+
+def by_share(slope):
+    return networks(lambda share, layer, width, trained: 0.4 + slope * (share - 0.5) if trained else 0.9)
 
 
 @pytest.mark.parametrize(("slope", "side"), [(0.6, "p"), (-0.6, "p_against")])
 def test_share_of_random_labels(slope, side):
-    rows = networks(lambda share, layer, width, trained: 0.4 + slope * (share - 0.5))
-    assert combined(parts(6, rows))[side] * len(PAPER.claims) <= ALPHA
+    assert combined(parts(6, by_share(slope)))[side] * len(PAPER.claims) <= ALPHA
 
 
 def by_width(slope):
@@ -164,9 +175,17 @@ def curves(rate):
     )
 
 
+def later(share, corrupted):
+    return 0.02 if corrupted else 0.1
+
+
+def sooner(share, corrupted):
+    return 0.1 if corrupted else 0.02
+
+
 def test_simple_patterns_first():
-    assert combined(parts(9, curves(lambda share, corrupted: 0.02 if corrupted else 0.1)))["p"] < 0.001
-    assert combined(parts(9, curves(lambda share, corrupted: 0.1 if corrupted else 0.02)))["p_against"] < 0.001
+    assert combined(parts(9, curves(later)))["p"] < 0.001
+    assert combined(parts(9, curves(sooner)))["p_against"] < 0.001
 
 
 def test_random_labels_that_are_never_fitted_take_longer():
@@ -174,19 +193,48 @@ def test_random_labels_that_are_never_fitted_take_longer():
     assert found.estimate == np.inf and found.replicates == SEEDS
 
 
+def alike():
+    """Networks of which all labels leave as much in common."""
+    return networks(lambda share, layer, width, trained: 0.8 if trained else 0.9)
+
+
+@cache
+def _networks(likeness):
+    return networks(likeness, (16, 256))
+
+
+def _published_or_contrary(side):
+    return None if side is None else _networks(as_published if side else upside_down)
+
+
+def _on_training(side):
+    if side is None:
+        return None
+    rows = _networks(as_published)
+    return rows if side else differing_on_training(rows)
+
+
+TABLES = {number: _published_or_contrary for number in OF_NETWORKS} | {
+    2: _on_training,
+    6: sides(lambda: by_share(0.6), lambda: by_share(-0.6)),
+    8: sides(lambda: examples(lambda share: 0.2 + share), lambda: examples(lambda share: 1.2 - share)),
+    9: sides(lambda: curves(later), lambda: curves(sooner)),
+    10: sides(lambda: by_width(0.12), lambda: by_width(-0.12)),
+}
+
 # Chance.
 
 
 @pytest.mark.parametrize("number", [1, 3, 7])
 def test_exchanged_networks_reproduce_no_more_often_than_chance(number, monkeypatch):
-    monkeypatch.setattr("memsweep.analysis.claims.gu2019.EXCHANGES", 199)
+    monkeypatch.setattr("memsweep.analysis.claims.gu2019_evidence.EXCHANGES", 199)
     rows = networks(as_published, seeds=12, shares=(0.0, 1.0))
     rate = controls.reproduced_by_chance(CLAIMS[number], rows, np.random.default_rng(1), 40)
     assert rate <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / 40)
 
 
 def test_networks_of_exchanged_widths_can_be_compared():
-    rows = controls.shuffled(by_width(0.12), CLAIMS[10].shuffled, np.random.default_rng(1))
+    rows = nulls.shuffled(by_width(0.12), CLAIMS[10].shuffled, np.random.default_rng(1))
     assert combined(parts(10, rows))["p"] > ALPHA
 
 

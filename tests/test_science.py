@@ -2,10 +2,11 @@
 
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
-from memsweep.analysis.claims import document, verdicts
+from memsweep.analysis.claims import designs, document, verdicts
 
 ROOT = Path(__file__).parent.parent
 SCIENCE, STORED = ROOT / document.DOCUMENT, ROOT / document.STORED
@@ -25,11 +26,31 @@ def test_every_claim_of_every_paper_has_a_verdict_and_a_reason():
     assert all(f"<!-- verdicts: {paper.key} -->" in text for paper in verdicts.papers())
 
 
+def test_a_verdict_of_a_former_test_is_marked():
+    """By the text of the test, and by the rate of wrong verdicts, which is smaller after a new design."""
+    claim = verdicts.papers()[0].claims[0]
+    row = pd.DataFrame(
+        [{"paper": "arpit2017", "claim": 1, "verdict": "reproduced", "test": claim.test, "level": np.nan}]
+    )
+    rate = designs.level(claim)
+    assert rate < designs.ALPHA and document.is_former(row).all()
+    assert not document.is_former(row.assign(level=rate)).any()
+    assert document.is_former(row.assign(level=rate, test="another")).all()
+    assert not document.is_former(row.assign(verdict="not run")).any()
+
+
+def test_findings_and_checks_are_counted_apart():
+    row = dict.fromkeys(verdicts.COLUMNS, float("nan")) | {"paper": "p", "test": "t", "verdict": "reproduced"}
+    rows = pd.DataFrame([row | {"claim": 1, "kind": "finding"}, row | {"claim": 2, "kind": "check"}])
+    text = document.filled("<!-- counts -->\nold\n\nAfter.\n", rows)
+    assert text.startswith("<!-- counts -->\n1 finding: 1 reproduced; 1 check: 1 holds. 0 of") and "\n\nAfter." in text
+
+
 def test_tables_are_replaced_and_prose_is_kept():
     row = dict.fromkeys(verdicts.COLUMNS, float("nan")) | {
         **{"paper": "p", "claim": 1, "verdict": "reproduced", "statement": "a | b", "basis": "confirmed"},
         **{"measured": "share", "estimate": 0.25, "low": 0.1, "high": 0.5, "above": 0.0, "replicates": 12},
-        **{"reason": "p = 0.01 after Holm's correction", "by_chance": 0.015},
+        **{"reason": "p = 0.01 after Holm's correction", "by_chance": 0.015, "kind": "finding"},
     }
     old = "Before.\n<!-- verdicts: p -->\n| old |\n\nAfter.\n"
     new = document.filled(old, pd.DataFrame([row]))

@@ -23,12 +23,13 @@ from memsweep.analysis.claims.arpit2017_evidence import (
     gini,
     noise_costs,
     noise_needs_width,
+    of_unequal_examples,
     patterns_first,
     random_labels_take_longer,
     width_helps_noise,
 )
 from memsweep.analysis.claims.arpit2017_noise import NOISE
-from memsweep.analysis.claims.arpit2017_regularizers import TOLERANCE, dropout_keeps_most, slowed
+from memsweep.analysis.claims.arpit2017_regularizers import CAP, REGULARIZERS, TOLERANCE, dropout_keeps_most, slowed
 from memsweep.analysis.claims.claim import Basis, Claim, Paper
 from memsweep.analysis.core import frames
 from memsweep.analysis.questions import class_sensitivity
@@ -39,7 +40,8 @@ from memsweep.analysis.questions.loss_sensitivity import QUERY as LOSS_SENSITIVI
 from memsweep.analysis.questions.noise_capacity import QUERY as FITS
 
 _CRITICAL = f"in {MULTIPLE:g} times the paper's box"
-_BY_SEED = "sign test over seeds"
+_BY_SEED, _TREND = "sign test over seeds", "Page's trend test over seeds"
+_PROBED = ("part", "radius_multiple")
 
 PAPER = Paper(
     "arpit2017",
@@ -60,6 +62,7 @@ PAPER = Paper(
             dispersion,
             RUNS,
             replicates=RUN_COUNT,
+            injected=of_unequal_examples,
         ),
         Claim(
             2,
@@ -138,8 +141,8 @@ PAPER = Paper(
             8,
             "Random labels take longer to fit than true ones.",
             Basis.CONFIRMED,
-            "Epochs until all training examples are right, random by true labels, above 1 at every width with all "
-            "examples (the paper states this of noise in general; its workshop paper's abstract states the opposite of "
+            "Epochs until all training examples are right, random by true labels, above 1 at every width "
+            "(the paper states this of noise in general; its workshop paper's abstract states the opposite of "
             f"noise inputs, which are not tested); {_BY_SEED}.",
             ("noise_capacity",),
             random_labels_take_longer,
@@ -158,6 +161,7 @@ PAPER = Paper(
             CRITICAL_SAMPLES,
             NOISE,
             REPLICATES,
+            untrained=_PROBED,
         ),
         Claim(
             10,
@@ -170,6 +174,7 @@ PAPER = Paper(
             rises_then_stays,
             CRITICAL_SAMPLES,
             replicates=REPLICATES,
+            untrained=_PROBED,
         ),
         Claim(
             11,
@@ -182,26 +187,27 @@ PAPER = Paper(
             rises_then_falls,
             CRITICAL_SAMPLES,
             replicates=REPLICATES,
+            untrained=_PROBED,
         ),
         Claim(
             12,
             "The more of the training set is noise, the more critical samples are around validation examples.",
             Basis.CONFIRMED,
-            f"Share of critical samples {_CRITICAL} at the end, from each of the fractions 0.2, 0.4, 0.6, 0.8 to the "
-            "next, above 0, for noise inputs and random labels (the paper's comparison; steps between neighbours, "
-            f"since four fractions have a rank correlation above 0.9 only in full order); {_BY_SEED}.",
+            f"Share of critical samples {_CRITICAL} at the end rises along the fractions 0.2, 0.4, 0.6, 0.8, for noise "
+            f"inputs and random labels (the paper's comparison, without a bound of ours); {_TREND}.",
             ("critical_samples",),
             denser_with_noise,
             CRITICAL_SAMPLES,
             NOISE,
             REPLICATES,
+            untrained=_PROBED,
         ),
         Claim(
             13,
             "The more of the training set is noise, the lower is validation accuracy, at its peak and at the end.",
             Basis.CONFIRMED,
-            "Rank correlation of a seed's validation accuracy with the fractions 0.2 to 0.8 below 0, at the peak and "
-            f"at the end, for noise inputs and random labels (statistic ours); {_BY_SEED}.",
+            "Validation accuracy falls along the fractions 0.2, 0.4, 0.6, 0.8, at the peak and at the end, for noise "
+            f"inputs and random labels (the paper's comparison, without a bound of ours); {_TREND}.",
             ("learning_curves",),
             noise_costs,
             frames.STEPS,
@@ -213,10 +219,10 @@ PAPER = Paper(
             "With random labels, validation accuracy peaks before the training set is fitted, and then falls, the more "
             "the more labels are random; at the peak true labels are fitted better than wrong ones.",
             Basis.CONFIRMED,
-            "At each fraction from 0.2 to 0.8: best validation accuracy before training accuracy is 0.9; accuracy lost "
-            "from there to the end above what the clean run loses (a peak is a maximum, so something is always lost); "
-            "accuracy at the peak on true above that on wrong labels (ours). What is lost rises with the fraction "
-            f"(rank correlation). A set that is never fitted counts as fitted at the end; {_BY_SEED}.",
+            "At each fraction from 0.2 to 0.8: best validation accuracy before training accuracy is 0.9; accuracy "
+            "lost from there to the end above what the clean run loses (a peak is a maximum, so something is always "
+            "lost); accuracy at the peak on true above that on wrong labels (ours). A set that is never fitted "
+            f"counts as fitted at the end; {_BY_SEED}. What is lost rises along the fractions; {_TREND}.",
             ("learning_curves",),
             patterns_first,
             frames.STEPS,
@@ -242,13 +248,13 @@ PAPER = Paper(
             "Dropout prevents memorization at the least cost among single regularizers; with adversarial training it "
             "does no worse.",
             Basis.CONFIRMED,
-            "Share of its best clean validation accuracy that a regularizer keeps at strengths at which at most 30, "
-            "50, 70 % of random labels are fitted: dropout above each other single one, dropout with adversarial "
-            f"training above dropout less {TOLERANCE:g} (caps and tolerance ours); {_BY_SEED}.",
+            "Share of its best clean validation accuracy that a regularizer keeps at strengths at which at most "
+            f"{CAP:.0%} of random labels are fitted: dropout above each other single one, dropout with adversarial "
+            f"training above dropout less {TOLERANCE:g} (cap and tolerance ours); {_BY_SEED}.",
             ("regularization", "adversarial_training"),
             dropout_keeps_most,
             frames.TRIALS,
-            ("data_noise_fraction",),
+            REGULARIZERS,
             REPLICATES,
         ),
         Claim(

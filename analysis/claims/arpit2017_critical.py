@@ -9,13 +9,14 @@ from memsweep.analysis.claims.arpit2017_noise import (
     CLEAN,
     KINDS,
     NOISES,
+    by_fraction,
     fractions,
     rank_correlation,
     shares,
     values,
     with_noise,
 )
-from memsweep.analysis.claims.claim import Margin, paired
+from memsweep.analysis.claims.claim import Margin, Trend, paired
 from memsweep.analysis.core import frames, statistics
 from memsweep.analysis.questions import learning_curves
 from memsweep.analysis.questions.critical_samples import MULTIPLE
@@ -86,13 +87,12 @@ def _peak(curve: pd.DataFrame) -> dict[str, float]:
     }
 
 
-def denser_with_noise(rows: pd.DataFrame) -> list[Margin]:
-    """Returns critical validation samples at the end of training, each fraction of noise less the one below it."""
+def denser_with_noise(rows: pd.DataFrame) -> list[Trend]:
+    """Returns how critical validation samples at the end rise with the fraction of noise, of each kind."""
     last = _at_end(rows)
-    steps = [pair for kind in KINDS for pair in zip(fractions(last, kind), fractions(last, kind)[1:], strict=False)]
     return [
-        Margin(f"critical validation samples (share), {more} - {less}", paired(last, "critical", "noise", more, less))
-        for less, more in steps
+        Trend(f"critical validation samples (share) by the fraction of {name}", by_fraction(last, kind, "critical"))
+        for kind, name in KINDS.items()
     ]
 
 

@@ -5,10 +5,19 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from memsweep.analysis.claims.arpit2017_noise import CLEAN, KINDS, NOISES, fractions, shares, trend, values, with_noise
-from memsweep.analysis.claims.claim import Margin, MissingTrialsError, Tested, paired
+from memsweep.analysis.claims.arpit2017_noise import (
+    CLEAN,
+    KINDS,
+    NOISES,
+    by_fraction,
+    fractions,
+    shares,
+    values,
+    with_noise,
+)
+from memsweep.analysis.claims.claim import Margin, MissingTrialsError, Tested, Trend, paired
 from memsweep.analysis.core import frames, statistics
-from memsweep.analysis.questions import learning_curves
+from memsweep.analysis.questions import learning_curves, noise_capacity
 from memsweep.analysis.questions.critical_samples import MULTIPLE
 from memsweep.analysis.questions.learning_curves import FIT, LOST, PEAK, VALIDATION
 
@@ -39,23 +48,44 @@ def dispersion(rows: pd.DataFrame) -> list[Tested]:
         group = by_noise[noise]
         centred = group["right_count"] - group.groupby("given_label")["right_count"].transform("mean")
         parts = np.stack([centred**2, group["variance"]]).astype(float)  # [2, N]
-        chosen = np.random.default_rng(0).multinomial(len(group), np.full(len(group), 1 / len(group)), size=RESAMPLES)
-        resampled = parts @ chosen.T
-        draws[noise] = (parts[0].sum() / parts[1].sum(), resampled[0] / resampled[1])
+        draws[noise] = resampled_ratio(parts)
     runs = int(rows["run_count"].min())
     (real, reals), (inputs, of_inputs), (labels, of_labels) = (draws[noise] for noise in (CLEAN, *NOISES))
     return [
-        _bootstrapped("dispersion, clean - random labels", real - labels, reals - of_labels, 0.0, runs),
-        _bootstrapped("dispersion, random labels", labels, of_labels, 1.0, runs),
-        _bootstrapped("dispersion, noise inputs", inputs, of_inputs, 0.8, runs),
-        _bootstrapped("- dispersion, noise inputs", -inputs, -of_inputs, -1.5, runs),
+        bootstrapped("dispersion, clean - random labels", real - labels, reals - of_labels, 0.0, runs),
+        bootstrapped("dispersion, random labels", labels, of_labels, 1.0, runs),
+        bootstrapped("dispersion, noise inputs", inputs, of_inputs, 0.8, runs),
+        bootstrapped("- dispersion, noise inputs", -inputs, -of_inputs, -1.5, runs),
     ]
 
 
-def _bootstrapped(what: str, estimate: float, draws: np.ndarray, above: float, runs: int) -> Tested:
+def resampled_ratio(parts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the ratio of two sums over examples, [...], and that of RESAMPLES resampled sets, [..., RESAMPLES].
+
+    parts: [..., 2, N], what is summed above and below.
+    """
+    n = parts.shape[-1]
+    chosen = np.random.default_rng(0).multinomial(n, np.full(n, 1 / n), size=RESAMPLES)
+    sums, resampled = parts.sum(-1), parts @ chosen.T
+    return sums[..., 0] / sums[..., 1], resampled[..., 0, :] / resampled[..., 1, :]
+
+
+def bootstrapped(what: str, estimate: np.ndarray, draws: np.ndarray, above: float, runs: int) -> Tested:
+    """Returns the test that a quantity exceeds a bound, by its share of bootstrap draws on either side of the bound."""
     low, high = np.quantile(draws, [0.025, 0.975])
     p, against = ((1 + int(count)) / (1 + RESAMPLES) for count in ((draws <= above).sum(), (draws >= above).sum()))
     return Tested(what, float(estimate), float(low), float(high), p, against, runs, above)
+
+
+DISPERSIONS = {"none": 4.0, "labels": 2.0, "gaussian_inputs": 1.0}
+"""Dispersions that `of_unequal_examples` makes, by kind of noise."""
+
+
+def of_unequal_examples(rows: pd.DataFrame, generator: np.random.Generator) -> pd.DataFrame:
+    """Returns rows of examples whose shares of right runs vary by DISPERSIONS, about the means of their classes."""
+    mean = rows.groupby(["data_noise_kind", "given_label"])["right_count"].transform("mean")
+    spread = (rows["data_noise_kind"].map(DISPERSIONS) * rows["variance"]) ** 0.5
+    return rows.assign(right_count=mean + spread * generator.normal(size=len(rows)))
 
 
 # Loss sensitivity.
@@ -118,10 +148,10 @@ def _partial(rows: pd.DataFrame, kind: str) -> list[str]:
     return list(chosen.sort_values("data_noise_fraction")["noise"].unique())
 
 
-def _all_examples(rows: pd.DataFrame) -> pd.DataFrame:
+def _of_widths(rows: pd.DataFrame) -> pd.DataFrame:
     fits = _fits(rows)
-    largest: pd.DataFrame = fits[fits["data_examples"] == fits["data_examples"].max()]
-    return largest
+    chosen: pd.DataFrame = fits[fits["data_examples"] == noise_capacity.examples_of_widths(fits)]
+    return chosen
 
 
 def _needed(rows: pd.DataFrame, noise: str) -> pd.Series[float]:
@@ -133,7 +163,7 @@ def _needed(rows: pd.DataFrame, noise: str) -> pd.Series[float]:
 
 def noise_needs_width(rows: pd.DataFrame) -> list[Margin]:
     """Returns the width needed, noisy less clean data, at the largest partial fraction of each kind of noise."""
-    fits = _all_examples(rows)
+    fits = _of_widths(rows)
     return [
         Margin(f"width needed (log2), {noise} - clean", (_needed(fits, noise) - _needed(fits, CLEAN)).to_numpy(float))
         for noise in (_partial(fits, kind)[-1] for kind in KINDS)
@@ -157,7 +187,7 @@ def _slower(rows: pd.DataFrame, by: str, what: str) -> list[Margin]:
 
 def width_helps_noise(rows: pd.DataFrame) -> list[Margin]:
     """Returns how much more epochs grow from the widest to the narrowest network on noise inputs than on clean data."""
-    fits = _all_examples(rows)
+    fits = _of_widths(rows)
     return _slower(fits.assign(narrowness=-fits["model_width"]), "narrowness", "epochs, narrowest by widest (log2)")
 
 
@@ -173,7 +203,7 @@ def examples_hurt_noise(rows: pd.DataFrame) -> list[Margin]:
 
 def random_labels_take_longer(rows: pd.DataFrame) -> list[Margin]:
     """Returns log2 of epochs to fit random labels over epochs to fit true labels, at each width."""
-    fits = _all_examples(rows)
+    fits = _of_widths(rows)
     longer = _by_seed(fits, "labels 1", "least", "model_width") - _by_seed(fits, CLEAN, "time", "model_width")
     return [
         Margin(f"epochs, random by true labels (log2), width {width}", longer[width].to_numpy(float))
@@ -202,23 +232,20 @@ def _turn(curve: pd.DataFrame) -> dict[str, float]:
     }
 
 
-def noise_costs(rows: pd.DataFrame) -> list[Margin]:
-    """Returns how much the peak and the final validation accuracy fall with the fraction of noise."""
+def noise_costs(rows: pd.DataFrame) -> list[Trend]:
+    """Returns how the peak and the final validation accuracy fall with the fraction of noise."""
     turns = _turned(rows)
     return [
-        Margin(
-            f"- rank correlation of {which} validation accuracy with the fraction of {KINDS[kind]}",
-            -trend(turns, kind, which),
-        )
+        Trend(f"- {which} validation accuracy by the fraction of {KINDS[kind]}", -by_fraction(turns, kind, which))
         for kind in KINDS
         for which in ("peak", "final")
     ]
 
 
-def patterns_first(rows: pd.DataFrame) -> list[Margin]:
+def patterns_first(rows: pd.DataFrame) -> list[Margin | Trend]:
     """Returns evidence that validation accuracy peaks before noisy labels are fitted, and is lost afterwards."""
     turns = _turned(rows)
-    by_noise = [
+    by_noise: list[Margin | Trend] = [
         part
         for noise in fractions(turns, "labels")
         for part in (
@@ -231,4 +258,4 @@ def patterns_first(rows: pd.DataFrame) -> list[Margin]:
             Margin(f"accuracy at the peak, true - wrong labels, {noise}", values(turns, noise, "preferred")),
         )
     ]
-    return [*by_noise, Margin("rank correlation of what is lost with the fraction", trend(turns, "labels", LOST))]
+    return [*by_noise, Trend("validation accuracy lost by the fraction", by_fraction(turns, "labels", LOST))]

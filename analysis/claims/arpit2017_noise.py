@@ -50,10 +50,10 @@ def rank_correlation(x: Sequence[float] | np.ndarray, y: Sequence[float] | np.nd
     return 0.0 if np.ptp(x) == 0 or np.ptp(y) == 0 else float(stats.spearmanr(x, y).statistic)
 
 
-def trend(rows: pd.DataFrame, kind: str, column: str) -> np.ndarray:
-    """Returns [S] rank correlations of a column with the fraction of noise, for each seed that has all fractions."""
-    table = rows.pivot(index="seed", columns="noise", values=column)[fractions(rows, kind)].dropna()
-    return np.array([rank_correlation(np.arange(len(row)), row) for row in table.to_numpy(float)])
+def by_fraction(rows: pd.DataFrame, kind: str, column: str) -> np.ndarray:
+    """Returns a column by seed and fraction of noise, [S, fractions], least noise first; NaN where a seed lacks one."""
+    named = fractions(rows, kind)
+    return rows.pivot(index="seed", columns="noise", values=column)[named].to_numpy(float)
 
 
 def shares(rows: pd.DataFrame) -> pd.DataFrame:

@@ -15,6 +15,13 @@ from memsweep.analysis.questions.learning_curves import FIT, VALIDATION
 DROPOUT, BOTH = "dropout", "dropout + adversarial"
 TOLERANCE = 0.01
 """Share of accuracy kept by which a regularizer may be worse and still count as not less."""
+REGULARIZERS = tuple(
+    f"regularization_{name}"
+    for name in ("dropout", "input_dropout", "input_noise", "hidden_noise", "weight_decay", "adversarial")
+)
+"""Columns that identify a regularizer and its strength."""
+CAP = 0.5
+"""Share of random labels that may be fitted: one cap, so that a claim of few parts can be contradicted."""
 
 
 def _is_random(rows: pd.DataFrame) -> pd.Series[bool]:
@@ -29,9 +36,9 @@ def _is_random(rows: pd.DataFrame) -> pd.Series[bool]:
 
 
 def _retained(rows: pd.DataFrame) -> pd.DataFrame:
-    """Returns the share of each regularizer's best clean validation accuracy that is kept below a cap, by seed and cap.
+    """Returns the share of each regularizer's best clean validation accuracy that is kept below CAP, by seed.
 
-    No regularizer counts as strength 0 of each; a regularizer that stays above a cap at every strength keeps nothing.
+    No regularizer counts as strength 0 of each; a regularizer that stays above it at every strength keeps nothing.
     """
     named, keys = regularization.named(rows), ["seed", "regularizer", "strength"]
     random = _is_random(named)
@@ -44,24 +51,22 @@ def _retained(rows: pd.DataFrame) -> pd.DataFrame:
         none = seed_points["regularizer"] == regularization.NONE
         for name in sorted(set(seed_points.loc[~none, "regularizer"])):
             along = seed_points[none | (seed_points["regularizer"] == name)]
-            for cap in regularization.CAPS:
-                kept = along.loc[along["fitted"] <= cap, "clean"].max() / along["clean"].max()
-                rows_kept.append({"seed": seed, "cap": cap, "regularizer": name, "kept": np.nan_to_num(kept)})
-    return pd.DataFrame(rows_kept, columns=["seed", "cap", "regularizer", "kept"])
+            kept = along.loc[along["fitted"] <= CAP, "clean"].max() / along["clean"].max()
+            rows_kept.append({"seed": seed, "regularizer": name, "kept": np.nan_to_num(kept)})
+    return pd.DataFrame(rows_kept, columns=["seed", "regularizer", "kept"])
 
 
 def dropout_keeps_most(rows: pd.DataFrame) -> list[Margin]:
-    """Returns accuracy kept below each cap: dropout less each other regularizer, and adversarial training's gain."""
+    """Returns accuracy kept below CAP: dropout less each other regularizer, and adversarial training's gain."""
     kept = _retained(rows)
     others = sorted(set(kept["regularizer"]) - {DROPOUT, BOTH})
     comparisons = [*((DROPOUT, other, 0.0) for other in others), (BOTH, DROPOUT, -TOLERANCE)]
     return [
         Margin(
-            f"share of clean accuracy kept while at most {cap:.0%} of random labels are fitted, {more} - {less}",
-            paired(below, "kept", "regularizer", more, less),
+            f"share of clean accuracy kept while at most {CAP:.0%} of random labels are fitted, {more} - {less}",
+            paired(kept, "kept", "regularizer", more, less),
             bound,
         )
-        for cap, below in kept.groupby("cap")
         for more, less, bound in comparisons
     ]
 

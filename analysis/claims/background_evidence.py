@@ -29,6 +29,8 @@ CELLS = ("rnn", "gru", "lstm")
 """Cells of Collins et al. that are compared, from no gate to most gates."""
 LENGTHS = (1, 5, 10)
 """Steps of unrolling that claim 8 compares."""
+LEAST_BITS, MOST_BITS = 2.0, 6.0
+"""Bits a parameter of claim 6: sets must offer more than the upper bound, or nothing could exceed it."""
 UNGATED, GATED = ("rnn", "irnn"), ("gru", "lstm")
 RECONSTRUCTION_MARGIN = 0.05
 """Margin of the squared error of a number of variance 1: for the line from the brief of claim 9, for cells ours."""
@@ -81,13 +83,19 @@ def linear_in_parameters(rows: pd.DataFrame) -> Sequence[Evidence]:
 
 
 def bits_of_cells(rows: pd.DataFrame) -> Sequence[Evidence]:
-    """Returns bits a parameter of each cell against 2 and 6, and the ratio of ReLU to tanh against 0.6 and 0.9."""
+    """Returns bits a parameter of each cell against LEAST_BITS and MOST_BITS, and the ratio of ReLU to tanh.
+
+    Raises MissingTrialsError where a cell's sets offer less than MOST_BITS labels a parameter.
+    """
+    offered = of_cells(rows.assign(train_correct_count=rows["train_count"]), (*CELLS, "irnn"), "ratio")
+    if (most := offered.groupby("model_cell")["ratio"].max().min()) < MOST_BITS:
+        raise MissingTrialsError(f"sets of at most {most:.3g} labels a parameter; the claim requires {MOST_BITS:g}")
     ratios = of_cells(rows, (*CELLS, "irnn"), "ratio")
     ratio = ratios.groupby(["model_cell", "seed"])["ratio"].max().unstack()
     parts: list[Evidence] = []
     for cell in CELLS:
-        parts.append(Margin(f"bits a parameter - 2, {cell}", ratio.loc[cell].to_numpy() - 2))
-        parts.append(Margin(f"6 - bits a parameter, {cell}", 6 - ratio.loc[cell].to_numpy()))
+        parts.append(Margin(f"bits a parameter - {LEAST_BITS:g}, {cell}", ratio.loc[cell].to_numpy() - LEAST_BITS))
+        parts.append(Margin(f"{MOST_BITS:g} - bits a parameter, {cell}", MOST_BITS - ratio.loc[cell].to_numpy()))
     relu = (ratio.loc["irnn"] / ratio.loc["rnn"]).to_numpy()
     return [*parts, Margin("bits of ReLU / tanh - 0.6", relu - 0.6), Margin("0.9 - bits of ReLU / tanh", 0.9 - relu)]
 

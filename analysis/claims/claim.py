@@ -80,7 +80,18 @@ class Fact:
     checked: int  # cases
 
 
-Evidence = Margin | Tested | Fact
+@dataclass(frozen=True)
+class Trend:
+    """A quantity that rises along ordered settings if the claim is true: Page's test over replicates.
+
+    A fall along the settings speaks against the claim. 'Falls' is written with a minus sign.
+    """
+
+    what: str  # in words, with its unit
+    values: np.ndarray  # [S, n], a replicate (seed) a row, the settings in order; a replicate with a NaN is left out
+
+
+Evidence = Margin | Trend | Tested | Fact
 
 
 @dataclass(frozen=True)
@@ -88,8 +99,11 @@ class Claim:
     """A numbered claim of a paper. It holds when all evidence from `measure` holds (intersection-union).
 
     measure: rows of trials with these statuses -> evidence; raises MissingTrialsError.
-    shuffled: columns to exchange between the trials of a seed, or one column to exchange between the times of a trial,
-    to see how often chance alone gives a verdict; empty for facts.
+    Controls: shuffled names columns to exchange between the trials of a seed, or one column to exchange between the
+    times of a trial, to see how often chance alone gives a verdict. untrained names the columns that, with the trial
+    and the step, identify a measurement: with every measurement replaced by that of the untrained network, the claim
+    must not be reproduced. injected makes an effect in shuffled rows, where `controls.with_effect` can't make it in the
+    evidence: that has a test of its own.
     """
 
     number: int
@@ -102,6 +116,9 @@ class Claim:
     shuffled: tuple[str, ...] = ()
     replicates: int = 10  # at least
     statuses: tuple[str, ...] = frames.USABLE  # of the trials whose rows count
+    is_check: bool = False  # a theorem or an identity: a check of the program, counted apart from findings
+    untrained: tuple[str, ...] = ()  # empty: no claim about training, or nothing was measured before training
+    injected: Callable[[pd.DataFrame, np.random.Generator], pd.DataFrame] | None = None
 
 
 @dataclass(frozen=True)

@@ -1,39 +1,55 @@
-"""Rate at which chance alone makes a claim `reproduced`: settings are exchanged between its trials and it is tested
-again."""
+"""Controls of a claim's test that repeat it: how often chance alone passes it, and how often an effect does."""
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 import joblib
 import numpy as np
 import pandas as pd
 
-from memsweep.analysis.claims.claim import Claim, MissingTrialsError
-from memsweep.analysis.claims.verdicts import ALPHA, Read, as_tested, combined, gathered, papers
-from memsweep.analysis.core import frames
+from memsweep.analysis.claims import nulls
+from memsweep.analysis.claims.claim import Claim, MissingTrialsError, Tested
+from memsweep.analysis.claims.designs import ALPHA, level
+from memsweep.analysis.claims.verdicts import Read, as_tested, combined, gathered, papers
 from memsweep.spec.processors import allotted
 
 SHUFFLES = 200
+EFFECT = 3.0
+"""Size of the injected effect, in standard deviations between replicates; see `nulls.with_effect`."""
 
 
-def by_chance(read: Read, shuffles: int) -> dict[tuple[str, int], float]:
-    """Returns (paper, claim) -> `reproduced_by_chance`, of claims with `shuffled` whose trials are stored.
+class Rates(NamedTuple):
+    """Shares of repetitions in which a claim's test is passed; NaN where a control doesn't apply."""
 
-    Claims run in parallel, each with its own generator, so that its rate doesn't depend on other claims.
+    by_chance: float  # after shuffles, uncorrected
+    power: float  # with an injected effect, after the correction over all findings of the paper
+
+
+def rates(read: Read, shuffles: int) -> dict[tuple[str, int], Rates]:
+    """Returns (paper, claim) -> rates over as many repetitions, of findings whose trials are stored.
+
+    Claims run in parallel, each with its own generators, so that its rates don't depend on other claims.
     """
-    claims = {(paper.key, claim.number): claim for paper in papers() for claim in paper.claims if claim.shuffled}
-    stored = {key: claim for key, claim in claims.items() if _has_rows(claim, read)}
-    rates = joblib.Parallel(n_jobs=allotted())(
-        joblib.delayed(reproduced_by_chance)(
-            claim, gathered(claim, read), np.random.default_rng([number, *paper.encode()]), shuffles
-        )
+    findings = {paper.key: [claim for claim in paper.claims if not claim.is_check] for paper in papers()}
+    stored = {(key, claim.number): claim for key, of_paper in findings.items() for claim in of_paper}
+    stored = {key: claim for key, claim in stored.items() if _has_rows(claim, read)}
+    measured = joblib.Parallel(n_jobs=allotted())(
+        joblib.delayed(_rates)(claim, gathered(claim, read), [number, *paper.encode()], shuffles, len(findings[paper]))
         for (paper, number), claim in stored.items()
     )
-    return dict(zip(stored, rates, strict=True))
+    return dict(zip(stored, measured, strict=True))
+
+
+def _rates(claim: Claim, rows: pd.DataFrame, seed: list[int], shuffles: int, findings: int) -> Rates:
+    chance, effect = (np.random.default_rng([*seed, purpose]) for purpose in (0, 1))
+    by_chance = reproduced_by_chance(claim, rows, chance, shuffles) if claim.shuffled else np.nan
+    return Rates(by_chance, power(claim, rows, effect, shuffles, findings))
 
 
 def _has_rows(claim: Claim, read: Read) -> bool:
     try:
-        gathered(claim, read)
+        claim.measure(gathered(claim, read))
     except MissingTrialsError:
         return False
     return True
@@ -49,33 +65,38 @@ def reproduced_by_chance(
     hits = 0
     for _ in range(shuffles):
         try:
-            parts = [as_tested(evidence) for evidence in claim.measure(shuffled(rows, claim.shuffled, generator))]
+            parts = [as_tested(part) for part in claim.measure(nulls.shuffled(rows, claim.shuffled, generator))]
         except MissingTrialsError:
             continue
         hits += combined(parts)["p"] <= ALPHA
     return hits / shuffles
 
 
-def shuffled(rows: pd.DataFrame, columns: tuple[str, ...], generator: np.random.Generator) -> pd.DataFrame:
-    """Returns the rows with these columns exchanged among the trials of a seed that agree in all other fields.
+def power(
+    claim: Claim,
+    rows: pd.DataFrame,
+    generator: np.random.Generator,
+    repetitions: int = SHUFFLES,
+    findings: int = 1,
+    size: float = EFFECT,
+) -> float:
+    """Returns the share of repetitions in which the claim is reproduced where an effect was injected.
 
-    A single column that changes within trials, in the course of their training, is exchanged within each trial, among
-    the times when it was measured.
+    The p-value is corrected as that of the paper's smallest: times the number of its findings. A claim with `injected`
+    has its effect made in shuffled rows; others have it in every part of their evidence, `size` large. NaN where
+    evidence has a test of its own and the claim has no `injected`.
     """
-    if len(columns) == 1 and rows.groupby("trial_id")[columns[0]].nunique().max() > 1:
-        return _retimed(rows, columns[0], generator)
-    trials = rows.drop_duplicates("trial_id")
-    fixed = ["sweep", "seed", *(column for column in frames.varying(trials) if column not in columns)]
-    order = np.arange(len(trials))
-    for index in trials.groupby(fixed, dropna=False).indices.values():
-        order[index] = generator.permutation(index)
-    changed = trials[[*columns]].take(order).set_axis(trials["trial_id"], axis=0)
-    return rows.drop(columns=[*columns]).join(changed, on="trial_id")
-
-
-def _retimed(rows: pd.DataFrame, column: str, generator: np.random.Generator) -> pd.DataFrame:
-    values = rows[column].to_numpy().copy()
-    for index in rows[rows[column].notna()].groupby("trial_id").indices.values():
-        at = np.flatnonzero(rows[column].notna())[index]
-        values[at] = values[generator.permutation(at)]
-    return rows.assign(**{column: values})
+    if claim.injected is None:
+        evidence = claim.measure(rows)
+        if any(isinstance(part, Tested) for part in evidence):
+            return np.nan
+    hits = 0
+    for _ in range(repetitions):
+        if claim.injected is None:
+            parts = [as_tested(nulls.with_effect(part, size, generator)) for part in evidence]
+        else:
+            base = nulls.shuffled(rows, claim.shuffled, generator) if claim.shuffled else rows
+            changed = claim.injected(base, generator)
+            parts = [as_tested(part) for part in claim.measure(changed)]
+        hits += combined(parts)["p"] * findings <= level(claim)
+    return hits / repetitions

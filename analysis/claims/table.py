@@ -10,7 +10,8 @@ from matplotlib.axes import Axes
 
 from memsweep.analysis.claims import controls
 from memsweep.analysis.claims.claim import Paper
-from memsweep.analysis.claims.verdicts import COLUMNS, Verdict, judge, reader
+from memsweep.analysis.claims.designs import ALPHA
+from memsweep.analysis.claims.verdicts import CHECK, COLUMNS, FINDING, Verdict, judge, papers, reader
 from memsweep.analysis.core import figures
 from memsweep.results.storage.location import Location, location
 from memsweep.results.storage.parts import write_whole
@@ -21,6 +22,7 @@ FILE = "claims.csv"
 SHOWN = (
     "paper",
     "claim",
+    "kind",
     "verdict",
     "statement",
     "measured",
@@ -30,9 +32,13 @@ SHOWN = (
     "above",
     "replicates",
     "by_chance",
+    "p_untrained",
+    "power",
     "reason",
 )
 """Columns that are shown; the file has all."""
+ADDED = ("kind", "level", "p_untrained", "power")
+"""Columns that tables of earlier versions lack."""
 COLORS = {
     Verdict.REPRODUCED: figures.CATEGORIES[2],
     Verdict.CONTRADICTED: figures.CATEGORIES[1],
@@ -43,15 +49,28 @@ COLORS = {
 def write(results: str | Location, shuffles: int = 0) -> pd.DataFrame:
     """Judges all claims on the trials of a folder, writes the table there and returns it. Raises StoreError.
 
-    shuffles: number of shuffles; if 1 or more, column by_chance is the share of shuffles in which a claim is
-    reproduced.
+    shuffles: repetitions of each control; if 1 or more, column by_chance is the share of shuffles in which a claim is
+    reproduced, and power the share of injected effects that its test finds.
     """
     store = Snapshot(results)
     table = judge(store)
     if shuffles:
-        rates = controls.by_chance(reader(store), shuffles)
-        table["by_chance"] = [rates.get(key, np.nan) for key in zip(table["paper"], table["claim"], strict=True)]
+        rates = controls.rates(reader(store), shuffles)
+        keys = list(zip(table["paper"], table["claim"], strict=True))
+        for name in controls.Rates._fields:
+            table[name] = [getattr(rates[key], name) if key in rates else np.nan for key in keys]
+        table = _surviving(table, shuffles)
     write_whole(store.results / FILE, table.to_csv(index=False).encode())
+    return table
+
+
+def _surviving(table: pd.DataFrame, shuffles: int) -> pd.DataFrame:
+    """Returns the table with claims that chance alone reproduces too often as undecided."""
+    most = ALPHA + 3 * np.sqrt(ALPHA * (1 - ALPHA) / shuffles)
+    is_weak = (table["verdict"] == Verdict.REPRODUCED) & (table["by_chance"] > most)
+    reasons = [f"chance alone passes the test in {rate:.0%} of shuffles" for rate in table.loc[is_weak, "by_chance"]]
+    table.loc[is_weak, "verdict"] = Verdict.UNDECIDED
+    table.loc[is_weak, "reason"] = reasons
     return table
 
 
@@ -65,9 +84,18 @@ def stored(results: str | Location) -> pd.DataFrame:
         table = pd.read_csv(io.BytesIO(path.read_bytes()))
     except ValueError as error:
         raise StoreError(f"{path} is no table of claims ({error}). Delete it, then: memsweep claims.") from error
-    if missing := [name for name in COLUMNS if name not in table]:
+    if missing := [name for name in COLUMNS if name not in table and name not in ADDED]:
         raise StoreError(f"{path} lacks {', '.join(missing)}. Delete it, then: memsweep claims.")
-    return table[COLUMNS]
+    return completed(table)
+
+
+def completed(table: pd.DataFrame) -> pd.DataFrame:
+    """Returns a table of an earlier version with all COLUMNS: the kind of its claims, and gaps for absent controls."""
+    if "kind" not in table:
+        checks = {(paper.key, claim.number) for paper in papers() for claim in paper.claims if claim.is_check}
+        places = zip(table["paper"], table["claim"], strict=True)
+        table = table.assign(kind=[CHECK if place in checks else FINDING for place in places])
+    return table.reindex(columns=COLUMNS)
 
 
 def figure(paper: Paper) -> figures.Figure:

@@ -1,8 +1,10 @@
 """Judges each published claim on the trials of a results folder, with effect, interval and reason.
 
 A margin over seeds is tested by the sign test, which assumes nothing of their distribution; its interval is that of the
-median. All parts of a claim must hold (intersection-union): its p is the largest. Within a paper, p-values are
-corrected by Holm's method. `contradicted` requires evidence as strong against a claim as `reproduced` does for it.
+median. A trend along ordered settings is tested by Page's test. All parts of a claim must hold (intersection-union):
+its p is the largest. Within a paper, p-values are corrected by Holm's method, and a claim whose sweep had several
+designs may use only its part of ALPHA (`designs.level`). `contradicted` requires evidence as strong against a claim as
+`reproduced` does for it. Checks, which are theorems and identities, know no chance: they hold or fail.
 """
 
 from __future__ import annotations
@@ -17,7 +19,9 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from memsweep.analysis.claims.claim import Claim, Evidence, Fact, MissingTrialsError, Paper, Tested
+from memsweep.analysis.claims import nulls
+from memsweep.analysis.claims.claim import Claim, Evidence, Fact, MissingTrialsError, Paper, Tested, Trend
+from memsweep.analysis.claims.designs import ALPHA, level
 from memsweep.analysis.core import frames
 from memsweep.analysis.core.statistics import median_interval
 from memsweep.results.storage.location import Location
@@ -25,22 +29,24 @@ from memsweep.results.storage.snapshot import Snapshot
 from memsweep.results.storage.store import Store
 
 PAPERS: tuple[str, ...] = ("arpit2017", "background", "chaibub2018", "choi2018", "gu2019", "yun2019")
-ALPHA = 0.05
-"""Rate of wrong verdicts within a paper, of each kind."""
+FINDING, CHECK = "finding", "check"
+"""Kinds of claims, which are counted apart."""
 
 
 class Verdict(StrEnum):
-    """Result of a claim's test."""
+    """Result of a claim's test; a check holds or fails."""
 
     REPRODUCED = "reproduced"
     CONTRADICTED = "contradicted"
     UNDECIDED = "undecided"
+    HOLDS = "holds"
+    FAILS = "fails"
     NOT_RUN = "not run"
 
 
 COLUMNS = [
-    *("paper", "claim", "verdict", "statement", "basis", "measured", "estimate", "low", "high", "above", "replicates"),
-    *("p", "p_against", "by_chance", "test", "sweeps", "reason"),
+    *("paper", "claim", "kind", "verdict", "statement", "basis", "measured", "estimate", "low", "high", "above"),
+    *("replicates", "p", "p_against", "level", "by_chance", "p_untrained", "power", "test", "sweeps", "reason"),
 ]
 
 
@@ -58,6 +64,23 @@ def judge(results: str | Location | Store) -> pd.DataFrame:
     read = reader(results)
     tables = [judge_paper(paper, read) for paper in papers()]
     return pd.concat([pd.DataFrame(columns=COLUMNS), *tables], ignore_index=True)
+
+
+def counted(table: pd.DataFrame) -> str:
+    """Returns how many findings and how many checks have each verdict, in words.
+
+    table: with COLUMNS.
+
+    >>> counted(pd.DataFrame({"kind": ["finding", "check"], "verdict": ["undecided", "holds"]}))
+    '1 finding: 1 undecided; 1 check: 1 holds'
+    """
+    texts = []
+    for kind in (FINDING, CHECK):
+        verdicts = table.loc[table["kind"] == kind, "verdict"]
+        if len(verdicts):
+            by_verdict = ", ".join(f"{count} {verdict}" for verdict, count in verdicts.value_counts().items())
+            texts.append(f"{len(verdicts)} {kind}{'s' * (len(verdicts) > 1)}: {by_verdict}")
+    return "; ".join(texts)
 
 
 def reader(results: str | Location | Store) -> Read:
@@ -78,7 +101,7 @@ def reader(results: str | Location | Store) -> Read:
 def judge_paper(paper: Paper, read: Read) -> pd.DataFrame:
     """Returns one row a claim of the paper, with COLUMNS."""
     rows = [_measured(claim, read) for claim in paper.claims]
-    by_chance = [row for row in rows if not row["is_fact"] and row["p"] == row["p"]]
+    by_chance = [row for row in rows if row["kind"] == FINDING and row["p"] == row["p"]]
     for name in ("p", "p_against"):
         for row, corrected in zip(by_chance, holm([row[name] for row in by_chance]), strict=True):
             row[name] = corrected
@@ -99,12 +122,14 @@ def gathered(claim: Claim, read: Read) -> pd.DataFrame:
 
 
 def as_tested(evidence: Evidence) -> Tested:
-    """Returns a margin with its sign test; a fact with a p-value of 0 or 1."""
+    """Returns a margin with its sign test; a trend with Page's test; a fact with a p-value of 0 or 1."""
     if isinstance(evidence, Tested):
         return evidence
     if isinstance(evidence, Fact):
         p, against = (0.0, 1.0) if evidence.holds else (1.0, 0.0)
         return Tested(evidence.what, evidence.value, np.nan, np.nan, p, against, evidence.checked, np.nan)
+    if isinstance(evidence, Trend):
+        return _trend(evidence)
     values = np.asarray(evidence.values, float)
     values = values[~np.isnan(values)]
     n = len(values)
@@ -114,6 +139,22 @@ def as_tested(evidence: Evidence) -> Tested:
     # a tie counts for neither side
     p, against = (stats.binom.sf(count - 1, n, 0.5) for count in _counts(values, evidence.above))
     return Tested(evidence.what, float(np.median(values)), low, high, float(p), float(against), n, evidence.above)
+
+
+def _trend(evidence: Trend) -> Tested:
+    """Returns Page's test, whose estimate is the median over replicates of Spearman's correlation with the order."""
+    values = np.asarray(evidence.values, float)
+    values = values[~np.isnan(values).any(axis=1)]
+    n = len(values)
+    if n < 2 or values.shape[1] < 3:
+        return Tested(evidence.what, np.nan, np.nan, np.nan, np.nan, np.nan, n)
+    ranks = stats.rankdata(values, axis=1)
+    order = np.arange(values.shape[1]) - (values.shape[1] - 1) / 2
+    spread = np.sqrt((order**2).sum() * ranks.var(axis=1) * values.shape[1])
+    rho = ranks @ order / np.where(spread > 0, spread, 1)  # 0 where a replicate is constant
+    low, high = median_interval(rho)
+    p, against = (float(stats.page_trend_test(sign * values).pvalue) for sign in (1, -1))
+    return Tested(evidence.what, float(np.median(rho)), low, high, p, against, n)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -141,15 +182,28 @@ def _measured(claim: Claim, read: Read) -> Row:
     row: Row = {
         **dict.fromkeys(COLUMNS),
         **{"claim": claim.number, "statement": claim.statement, "basis": claim.basis.value, "test": claim.test},
-        **{"sweeps": ", ".join(claim.sweeps), "replicates": 0, "is_fact": False},
-        **dict.fromkeys(("estimate", "low", "high", "above", "p", "p_against", "by_chance"), np.nan),
+        **{"sweeps": ", ".join(claim.sweeps), "replicates": 0, "kind": CHECK if claim.is_check else FINDING},
+        **dict.fromkeys(("estimate", "low", "high", "above", "p", "p_against"), np.nan),
+        **{**dict.fromkeys(("by_chance", "power", "p_untrained"), np.nan), "level": level(claim)},
     }
     try:
-        evidence = claim.measure(gathered(claim, read))
+        rows = gathered(claim, read)
+        evidence = claim.measure(rows)
     except MissingTrialsError as error:
         return {**row, "reason": str(error)}
-    is_fact = all(isinstance(part, Fact) for part in evidence)
-    return {**row, **combined([as_tested(part) for part in evidence]), "is_fact": is_fact}
+    tested = combined([as_tested(part) for part in evidence])
+    return {**row, **tested, "p_untrained": p_untrained(claim, rows)}
+
+
+def p_untrained(claim: Claim, rows: pd.DataFrame) -> float:
+    """Returns the uncorrected p of a claim measured on its networks before training; NaN where it can't be."""
+    if not claim.untrained:
+        return np.nan
+    try:
+        parts = [as_tested(evidence) for evidence in claim.measure(nulls.untrained(rows, claim.untrained))]
+    except MissingTrialsError:
+        return np.nan
+    return float(combined(parts)["p"])
 
 
 def combined(parts: Sequence[Tested]) -> Row:
@@ -167,14 +221,18 @@ def _verdict(claim: Claim, row: Row) -> tuple[Verdict, str]:
     if row["measured"] is None:
         return Verdict.NOT_RUN, row["reason"]
     count, p, against = row["replicates"], row["p"], row["p_against"]
-    if row["is_fact"]:
-        return (Verdict.REPRODUCED, f"holds in all {count} cases") if p == 0 else (Verdict.CONTRADICTED, "fails")
+    if claim.is_check:
+        return (Verdict.HOLDS, f"holds in all {count} cases") if p == 0 else (Verdict.FAILS, "fails")
     if count < claim.replicates:
         return Verdict.UNDECIDED, f"{count} replicates; the test requires {claim.replicates}"
-    if p <= ALPHA:
-        return Verdict.REPRODUCED, f"p = {p:.2g} after Holm's correction"
-    if against <= ALPHA:
-        return Verdict.CONTRADICTED, f"p = {against:.2g} against it after Holm's correction"
+    bound = row["level"]
+    rule = "after Holm's correction" + ("" if bound == ALPHA else f", at most {bound:.2g} after former designs")
+    if p <= bound:
+        if row["p_untrained"] <= ALPHA:
+            return Verdict.UNDECIDED, f"untrained networks pass the test too (p = {row['p_untrained']:.2g})"
+        return Verdict.REPRODUCED, f"p = {p:.2g} {rule}"
+    if against <= bound:
+        return Verdict.CONTRADICTED, f"p = {against:.2g} against it {rule}"
     if row["low"] == row["high"] == row["above"]:
         return Verdict.UNDECIDED, "a tie at a floor or ceiling: the replicates are equal to the bound"
     return Verdict.UNDECIDED, f"the evidence leaves room for both (p = {p:.2g} for it, {against:.2g} against it)"

@@ -152,6 +152,7 @@ def of_seed(sizes: pd.DataFrame) -> dict[str, float]:
         "at_least": float(len(fitted) > 0 and not beyond["has_result"].any()),
         "at_most": float(fitted.empty and not decided.empty),
         "whole": bool((sizes["whole"] | (sizes[SIZE] <= largest)).all()),
+        "parameters": float(sizes["parameters"].max()),
     }
 
 

@@ -15,12 +15,19 @@ where w.sweep = '{sweep}' group by all order by min(w.position)"""
 BEST, EPOCHS = "best validation accuracy", "epochs until all is fitted"
 
 
+def examples_of_widths(rows: pd.DataFrame) -> int:
+    """Returns the number of training examples at which most widths are compared, the largest of several."""
+    widths = rows.groupby("data_examples")["model_width"].nunique()
+    return int(widths[widths == widths.max()].index.max())
+
+
 def summarize(rows: pd.DataFrame) -> pd.DataFrame:
     """Returns best accuracy and epochs to fit per noise, width and number of examples, over seeds.
 
     A training that never fits counts with its length. rows: of QUERY, with the fields of their trials (`frames.read`).
     Returns quantity, kind and fraction of noise (the clean set is of every kind), model_width, data_examples, estimate,
-    low, high, seeds, missing, is_width (of the most examples) and is_examples (of the widths with several numbers).
+    low, high, seeds, missing, is_width (of the examples of most widths) and is_examples (of the widths with several
+    numbers).
     """
     steps = rows["fitted_step"].astype(float).fillna(rows["step_count"])
     rows = rows.assign(kind=rows["data_noise_kind"].str.replace("_", " "), fraction=rows["data_noise_fraction"])
@@ -31,7 +38,8 @@ def summarize(rows: pd.DataFrame) -> pd.DataFrame:
     by = ["kind", "fraction", "model_width", "data_examples"]
     summary = series.of_every_kind(series.summarize(rows, quantities, by))
     sizes = summary.groupby("model_width")["data_examples"].transform("nunique")
-    return summary.assign(is_width=summary["data_examples"] == summary["data_examples"].max(), is_examples=sizes > 1)
+    is_width = summary["data_examples"] == examples_of_widths(summary) if len(summary) else False
+    return summary.assign(is_width=is_width, is_examples=sizes > 1)
 
 
 FIGURES = tuple(

@@ -33,8 +33,23 @@ def labelled(rows: pd.DataFrame) -> pd.DataFrame:
     """Returns the rows with `group`, the labels of a network's training, by noise fraction and noise seed."""
     fraction = rows["data_noise_fraction"]
     partly = "random share " + fraction.astype(str)
-    random_group = np.where(rows["seeds_noise"] == rows["seed"], SEPARATE, SHARED)
+    names = {seed: _labelling(i) for i, seed in enumerate(_shared_seeds(rows))}
+    random_group = rows["seeds_noise"].map(names).where(rows["seeds_noise"] != rows["seed"], SEPARATE)
     return rows.assign(group=np.select([fraction == 0, fraction < 1], [TRUE, partly], random_group))
+
+
+def labellings(rows: pd.DataFrame) -> list[str]:
+    """Returns the groups of networks that share a random labelling, SHARED first."""
+    return [_labelling(i) for i in range(max(1, len(_shared_seeds(rows))))]
+
+
+def _shared_seeds(rows: pd.DataFrame) -> list[int]:
+    is_shared = (rows["data_noise_fraction"] == 1) & (rows["seeds_noise"] != rows["seed"])
+    return sorted(rows.loc[is_shared, "seeds_noise"].unique())
+
+
+def _labelling(number: int) -> str:
+    return f"random labelling {number + 1}" if number else SHARED
 
 
 def partly_random(fraction: float) -> str:

@@ -21,7 +21,7 @@ from plotly.offline import get_plotlyjs
 
 from memsweep.analysis.claims import table
 from memsweep.analysis.claims.claim import Paper
-from memsweep.analysis.claims.verdicts import Verdict, papers
+from memsweep.analysis.claims.verdicts import Verdict, counted, papers
 from memsweep.analysis.core import frames
 from memsweep.analysis.core.catalog import Answer, Broken, answer, modules_of, stem
 from memsweep.analysis.report import live_curves
@@ -175,8 +175,7 @@ def _papers(verdicts: pd.DataFrame, folder: Location) -> list[tuple[Paper, Drawn
     for paper in papers():
         rows = verdicts[verdicts["paper"] == paper.key]
         if (rows["verdict"] != Verdict.NOT_RUN).any():
-            count = ", ".join(f"{count} {verdict}" for verdict, count in rows["verdict"].value_counts().items())
-            figure = drawn(table.figure(paper), rows, "claims-", f"{len(rows)} claims: {count}.", folder)
+            figure = drawn(table.figure(paper), rows, "claims-", f"{counted(rows)}.", folder)
             papers_drawn += [(paper, figure)] if isinstance(figure, Drawn) else []
     return papers_drawn
 

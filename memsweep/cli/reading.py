@@ -166,7 +166,8 @@ def claims(
         int,
         typer.Option(
             min=0,
-            help="Number of shuffles of settings, as a control; by_chance is the share that reproduces a claim.",
+            help="Repetitions of the controls: by_chance is the share of shuffled settings that reproduce a claim, "
+            "power the share of injected effects that its test finds.",
         ),
     ] = 0,
     output: FormatOption = Format.TABLE,
@@ -178,14 +179,14 @@ def claims(
     import pyarrow as pa
 
     from memsweep.analysis.claims.table import SHOWN, write
+    from memsweep.analysis.claims.verdicts import counted
     from memsweep.results.storage.location import location
 
     table = write(results, shuffles)
     if output in (Format.TABLE, Format.MARKDOWN):
         table = table[list(SHOWN)]
     print_table(pa.Table.from_pandas(table, preserve_index=False), output)
-    counts = ", ".join(f"{count} {verdict}" for verdict, count in table["verdict"].value_counts().items())
-    say(f"{len(table)} claims: {counts}; all columns in {location(results) / 'claims.csv'}")
+    say(f"{counted(table)}; all columns in {location(results) / 'claims.csv'}")
 
 
 def verify(

@@ -49,8 +49,9 @@ class Permutations(NamedTuple):
     independent_median: float  # over permutations, validated with another permutation's labels
     floor_auc: float  # null_median of features that encode only the class; of held-out examples 0.5
     variance: float  # of one area if scores are uninformative
+    median_variance: float  # of a median over permutations whose labels on both sides are independent
     p_learn: float  # share of permutations that reach observed_auc
-    p_memorize: float  # probability of null_median at floor_auc or below
+    p_beyond_class: float | None  # of copies exchanged among examples alike in given and true label; held out: none
     p_chance: float  # p_learn with a permutation in place of the labels
 
 
@@ -102,22 +103,29 @@ def _results(
 ) -> list[Permutations]:
     """Results of all validation sets for one member's features. train, others: [E, F] float64, the last held out."""
     *copies, held_out = others
+    groups = labels.train[0] * (int(true.max()) + 1) + true
     classes = one_hot(labels.train[0]).double()
     floor = float(np.median(areas(scores(classes, classes, labels.train[1:]), labels.train[1:]).numpy()))
     results = []
     for rho, copy in zip(RHOS, copies, strict=True):
         fitted = scores(train, copy, labels.train)
         aucs, crossed = areas(fitted, labels.train), areas(fitted[1:], labels.train[1:].roll(1, 0))
-        results.append(_tested((features, "copies", rho), aucs, crossed, floor, labels.train[0]))
+        p = p_beyond(fitted[1:], labels.train[1:], groups)
+        results.append(_tested((features, "copies", rho), aucs, crossed, floor, labels.train[0], p))
     if len(labels.held_out[0].unique()) > 1:
         fitted = scores(train, held_out, torch.cat([true[None], labels.train[1:]]))
         aucs = areas(fitted, labels.held_out)
-        results.append(_tested((features, "held_out", None), aucs, aucs[1:], 0.5, labels.held_out[0]))
+        results.append(_tested((features, "held_out", None), aucs, aucs[1:], 0.5, labels.held_out[0], None))
     return results
 
 
 def _tested(
-    what: tuple[str, str, float | None], aucs: Tensor, crossed: Tensor, floor: float, labels: Tensor
+    what: tuple[str, str, float | None],
+    aucs: Tensor,
+    crossed: Tensor,
+    floor: float,
+    labels: Tensor,
+    p_beyond_class: float | None,
 ) -> Permutations:
     observed, null = float(aucs[0]), aucs[1:]
     low, median, high = (float(np.quantile(null.numpy(), q)) for q in (0.05, 0.5, 0.95))
@@ -131,10 +139,32 @@ def _tested(
         float(np.median(crossed.numpy())),
         floor,
         variance,
+        median_variance=np.pi / 2 * variance / len(null),
         p_learn=(1 + int((null >= observed).sum())) / (1 + len(null)),
-        p_memorize=NormalDist().cdf((floor - median) / variance**0.5),
+        p_beyond_class=p_beyond_class,
         p_chance=(1 + int((null[1:] >= null[0]).sum())) / len(null),
     )
+
+
+def p_beyond(scores: Tensor, labels: Tensor, groups: Tensor) -> float:
+    """Returns the p-value that copies are recognized as those of their own examples, beyond what their groups allow.
+
+    The statistic is the sum over copies of the score of the label that a copy shares with its example, mean over
+    permutations of the labels. Its null exchanges copies within groups, whose mean and variance are exact (Hoeffding
+    1951); p is of the normal distribution with these, 1 where no exchange changes anything.
+    scores: [L, V, K], of copies.  labels: [L, V], permuted, of the copied examples.  groups: [V], examples alike in all
+    that may be learned of their class.
+    """
+    wanted = one_hot(labels, scores.shape[-1]).double()  # [L, V, K]
+    shared = torch.einsum("lvk,luk->vu", scores.double(), wanted) / len(labels)  # of copy v for the label of example u
+    excess, variance = 0.0, 0.0
+    for group in groups.unique():
+        of_group = shared[groups == group][:, groups == group]
+        centred = of_group - of_group.mean(0) - of_group.mean(1, keepdim=True) + of_group.mean()
+        excess += float(centred.trace())
+        variance += float(centred.square().sum()) / max(len(of_group) - 1, 1)
+    is_constant = variance <= (1e-9 * float(shared.abs().max())) ** 2
+    return 1.0 if is_constant else NormalDist().cdf(-excess / variance**0.5)
 
 
 def scores(train: Tensor, validation: Tensor, labels: Tensor) -> Tensor:

@@ -68,7 +68,17 @@ PROBE_SCHEMAS: dict[str, pa.Schema] = {
             column(
                 "p_learn", pa.float64(), "share of permutations, with the labels themselves, that reach observed_auc"
             ),
-            column("p_memorize", pa.float64(), "p-value of null_median above floor_auc"),
+            column(
+                "median_variance",
+                pa.float64(),
+                "variance of independent_median, and held out of null_median, if scores are uninformative",
+            ),
+            column(
+                "p_beyond_class",
+                pa.float64(),
+                "p-value that copies are recognized beyond their class: against copies exchanged among examples of the "
+                "same given and true label; null: held out",
+            ),
             column("p_chance", pa.float64(), "p_learn where one permutation takes the place of the labels"),
         ]
     ),

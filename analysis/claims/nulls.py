@@ -1,0 +1,74 @@
+"""Tables and evidence in which a claim should not hold, and in which it should, for the controls of its test."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+
+from memsweep.analysis.claims.claim import Evidence, Margin, MissingTrialsError, Trend
+from memsweep.analysis.core import frames
+
+
+def untrained(rows: pd.DataFrame, keys: tuple[str, ...]) -> pd.DataFrame:
+    """Returns the rows with every measurement replaced by that of the same network before training.
+
+    rows: with `step`, a measurement a row.  keys: columns that, with trial and step, identify a measurement.
+    Measurements without a counterpart at step 0 are left out. Raises MissingTrialsError where nothing was measured at
+    step 0.
+    """
+    start = rows[rows["step"] == 0]
+    if start.empty:
+        raise MissingTrialsError("no measurement before training")
+    places = rows[["trial_id", "step", *keys]].dropna(subset="step").drop_duplicates()
+    return places.merge(start.drop(columns="step"), on=["trial_id", *keys], how="inner")
+
+
+def with_effect(evidence: Evidence, size: float, generator: np.random.Generator) -> Evidence:
+    """Returns evidence of as many replicates with an effect of a stated size, and the replicates' own spread about it.
+
+    size: standard deviations between replicates: how far a margin's median lies beyond its bound, or a trend rises from
+    its first setting to its last. Deviations of replicates from their median (a trend's: what the means of replicates
+    and settings leave) are drawn with replacement; where all replicates agree, a standard deviation counts as 1. Facts,
+    and evidence with a test of its own, are returned unchanged.
+    """
+    if not isinstance(evidence, Margin | Trend):
+        return evidence
+    values = np.asarray(evidence.values, float)
+    is_complete = np.isfinite(values.reshape(len(values), -1)).all(axis=1)
+    values = values[is_complete]
+    if not len(values):
+        return evidence
+    drawn = generator.integers(len(values), size=len(values))
+    if isinstance(evidence, Trend):
+        deviations = values - values.mean(axis=0) - values.mean(axis=1, keepdims=True) + values.mean()
+        rise = size * (deviations.std() or 1.0) * np.linspace(0, 1, values.shape[1])
+        return replace(evidence, values=rise + deviations[drawn])
+    deviations = values - np.median(values)
+    return replace(evidence, values=evidence.above + size * (deviations.std() or 1.0) + deviations[drawn])
+
+
+def shuffled(rows: pd.DataFrame, columns: tuple[str, ...], generator: np.random.Generator) -> pd.DataFrame:
+    """Returns the rows with these columns exchanged among the trials of a seed that agree in all other fields.
+
+    A single column that changes within trials, in the course of their training, is exchanged within each trial, among
+    the times when it was measured.
+    """
+    if len(columns) == 1 and rows.groupby("trial_id")[columns[0]].nunique().max() > 1:
+        return _retimed(rows, columns[0], generator)
+    trials = rows.drop_duplicates("trial_id")
+    fixed = ["sweep", "seed", *(column for column in frames.varying(trials) if column not in columns)]
+    order = np.arange(len(trials))
+    for index in trials.groupby(fixed, dropna=False).indices.values():
+        order[index] = generator.permutation(index)
+    changed = trials[[*columns]].take(order).set_axis(trials["trial_id"], axis=0)
+    return rows.drop(columns=[*columns]).join(changed, on="trial_id")
+
+
+def _retimed(rows: pd.DataFrame, column: str, generator: np.random.Generator) -> pd.DataFrame:
+    values = rows[column].to_numpy().copy()
+    for index in rows[rows[column].notna()].groupby("trial_id").indices.values():
+        at = np.flatnonzero(rows[column].notna())[index]
+        values[at] = values[generator.permutation(at)]
+    return rows.assign(**{column: values})
