@@ -115,7 +115,7 @@ def test_the_spread_of_a_median_of_areas():
     """A median of 100 areas of independent labels lies beyond 1.96 of its standard errors in a twentieth of cases."""
     generator, off = torch.Generator().manual_seed(2), []
     labels = torch.arange(40) % 4
-    variance = np.pi / 2 * permutations.chance_variance(labels) / 100
+    variance = permutations.median_variance(permutations.chance_variance(labels), 100)
     for _ in range(NULLS // 50):
         scores = torch.randn(50 * 100, 40, 4, generator=generator)
         medians = permutations.areas(scores, labels.expand(len(scores), -1)).reshape(50, 100).median(1).values

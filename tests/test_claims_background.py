@@ -90,6 +90,11 @@ def test_bits_of_cells(number, rows, verdict):
     assert judged(number, rows) == verdict
 
 
+def test_sets_that_offer_no_more_than_the_upper_bound_decide_nothing():
+    rows = cell_rows(USUAL)
+    assert judged(6, rows[rows["data_examples"] < 6 * rows["parameter_count"]]) == Verdict.NOT_RUN
+
+
 def test_cells_are_compared_at_one_length():
     longer = cell_rows({"lstm": 9.0}, lengths=((10, 1.0),))
     assert judged(7, pd.concat([cell_rows(USUAL), longer], ignore_index=True)) == Verdict.REPRODUCED

@@ -110,6 +110,16 @@ def differing_on_training(rows):
     return rows.assign(numbers=rows["numbers"].where(~is_train, pd.Series(own)))
 
 
+@pytest.mark.parametrize("number", [1, 3, 7])
+def test_a_labelling_that_networks_share_as_they_do_true_labels_speaks_against(number, published):
+    """Each of several random labellings must leave networks less alike, not one."""
+    is_second = published["seeds_noise"] == 10**6 + 1
+    is_true = (published["data_noise_fraction"] == 0) & (published["model_width"] == 64)
+    rows = published.assign(numbers=published["numbers"].where(~is_second, None))
+    rows.loc[is_second, "numbers"] = published.loc[is_true, "numbers"].to_numpy()
+    assert combined(parts(number, rows))["p"] > ALPHA
+
+
 def test_networks_that_differ_on_training_examples_contradict_the_second_claim(published):
     assert combined(parts(2, differing_on_training(published)))["p_against"] < 0.001
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from memsweep.analysis.claims import claim as claim_module
-from memsweep.analysis.claims import controls
+from memsweep.analysis.claims import controls, designs
 from memsweep.analysis.claims.verdicts import Verdict, papers
 from tests import (
     test_claims_arpit2017,
@@ -47,6 +47,12 @@ def test_a_finding_can_be_reproduced_contradicted_and_undecided(key, number):
     for verdict, rows in cases.items():
         row = judged(PAPERS[key], number, rows)
         assert row["verdict"] == verdict, (row["measured"], row["estimate"], row["reason"])
+
+
+def test_a_claim_of_two_sweeps_has_the_rate_of_that_with_more_designs():
+    claim = PAPERS["arpit2017"].claims[15]
+    assert sorted(designs.DESIGNS[sweep] for sweep in claim.sweeps) == [2, 3]
+    assert designs.level(claim) == designs.ALPHA / 3
 
 
 def test_checks_are_those_claims_whose_evidence_knows_no_chance():

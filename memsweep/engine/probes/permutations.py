@@ -139,7 +139,7 @@ def _tested(
         float(np.median(crossed.numpy())),
         floor,
         variance,
-        median_variance=np.pi / 2 * variance / len(null),
+        median_variance(variance, len(null)),
         p_learn=(1 + int((null >= observed).sum())) / (1 + len(null)),
         p_beyond_class=p_beyond_class,
         p_chance=(1 + int((null[1:] >= null[0]).sum())) / len(null),
@@ -211,6 +211,11 @@ def chance_variance(labels: Tensor) -> float:
     n = len(labels)
     sizes: list[int] = [size for size in labels.bincount().tolist() if 0 < size < n]
     return sum((n + 1) / (12 * size * (n - size)) for size in sizes) / len(sizes) ** 2
+
+
+def median_variance(variance: float, count: int) -> float:
+    """Returns the variance of the median of as many independent areas, each of this variance and about normal."""
+    return float(np.pi / 2 * variance / count)
 
 
 def _copies(inputs: Tensor, rho: float, keys: Tensor) -> Tensor:
