@@ -44,12 +44,15 @@ def rates(read: Read, shuffles: int) -> dict[tuple[str, int], Rates]:
 def _rates(claim: Claim, rows: pd.DataFrame, seed: list[int], shuffles: int, findings: int) -> Rates:
     chance, effect = (np.random.default_rng([*seed, purpose]) for purpose in (0, 1))
     by_chance = reproduced_by_chance(claim, rows, chance, shuffles) if claim.shuffled else np.nan
-    return Rates(by_chance, power(claim, rows, effect, shuffles, findings))
+    try:
+        return Rates(by_chance, power(claim, rows, effect, shuffles, findings))
+    except MissingTrialsError:
+        return Rates(by_chance, np.nan)
 
 
 def _has_rows(claim: Claim, read: Read) -> bool:
     try:
-        claim.measure(gathered(claim, read))
+        gathered(claim, read)
     except MissingTrialsError:
         return False
     return True

@@ -8,6 +8,7 @@ python -m memsweep.analysis.claims.document results    # the page and docs/claim
 
 from __future__ import annotations
 
+import math
 import re
 import sys
 from collections.abc import Hashable, Mapping
@@ -54,10 +55,12 @@ def is_former(verdicts: pd.DataFrame) -> pd.Series[bool]:
     By the text of the test, and by the rate of wrong verdicts that the claim may have, which falls with each new design
     of its sweep.
     """
-    tests = {(paper.key, claim.number): (claim.test, level(claim)) for paper in papers() for claim in paper.claims}
+    claims = {(paper.key, claim.number): claim for paper in papers() for claim in paper.claims}
     levels = verdicts["level"].astype(float).fillna(ALPHA)
-    places = zip(verdicts["paper"], verdicts["claim"], verdicts["test"], levels, strict=True)
-    former = [tests.get((paper, number), (test, rate)) != (test, rate) for paper, number, test, rate in places]
+    former = []
+    for paper, number, test, rate in zip(verdicts["paper"], verdicts["claim"], verdicts["test"], levels, strict=True):
+        claim = claims.get((paper, number))
+        former.append(claim is not None and (claim.test != test or not math.isclose(level(claim), rate)))
     return pd.Series(former, verdicts.index) & (verdicts["verdict"] != Verdict.NOT_RUN)
 
 

@@ -105,6 +105,8 @@ def judge_paper(paper: Paper, read: Read) -> pd.DataFrame:
     for name in ("p", "p_against"):
         for row, corrected in zip(by_chance, holm([row[name] for row in by_chance]), strict=True):
             row[name] = corrected
+    for row in by_chance:  # corrected as the smallest p of the findings
+        row["p_untrained"] = float(np.minimum(1.0, row["p_untrained"] * len(by_chance)))
     for claim, row in zip(paper.claims, rows, strict=True):
         row["verdict"], row["reason"] = _verdict(claim, row)
     return pd.DataFrame([{**row, "paper": paper.key} for row in rows])[COLUMNS]
@@ -228,7 +230,7 @@ def _verdict(claim: Claim, row: Row) -> tuple[Verdict, str]:
     bound = row["level"]
     rule = "after Holm's correction" + ("" if bound == ALPHA else f", at most {bound:.2g} after former designs")
     if p <= bound:
-        if row["p_untrained"] <= ALPHA:
+        if row["p_untrained"] <= bound:
             return Verdict.UNDECIDED, f"untrained networks pass the test too (p = {row['p_untrained']:.2g})"
         return Verdict.REPRODUCED, f"p = {p:.2g} {rule}"
     if against <= bound:
