@@ -80,7 +80,7 @@ def fits(sign):
             **{"best_count": 1000 * best + 0.1 * generator.normal(), "best_of": 1000},
         }
 
-    places = [(width, 1000) for width in (16, 32, 64, 128, 256)] + [(64, 250), (64, 500)]
+    places = [(width, 1000) for width in (16, 32, 64, 128, 256)] + [(64, 250), (64, 4000)]
     pairs = [pair for pair in NOISE if pair[1] in (0, 0.4, 0.8, 1)]
     settings = [s for w, n in places for s in noises(pairs, model_width=w, data_examples=n)]
     return trials(settings, make, SEEDS["noise_capacity"])

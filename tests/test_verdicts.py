@@ -47,6 +47,7 @@ def test_a_finding_can_be_reproduced_contradicted_and_undecided(key, number):
     for verdict, rows in cases.items():
         row = judged(PAPERS[key], number, rows)
         assert row["verdict"] == verdict, (row["measured"], row["estimate"], row["reason"])
+        assert bool(PAPERS[key].claims[number - 1].untrained) == (row["p_untrained"] == row["p_untrained"])
 
 
 def test_a_claim_of_two_sweeps_has_the_rate_of_that_with_more_designs():
