@@ -300,8 +300,7 @@ def test_the_plateau_of_a_transformer(plateau, shortfall, verdict):
     assert judged(10, string_rows(plateau, shortfall)) == verdict
 
 
-def test_the_network_of_2n_and_d_weights_tells_all_labels(monkeypatch):
-    monkeypatch.setattr(feedforward_evidence, "DRAWS", 3)
+def test_the_network_of_2n_and_d_weights_tells_all_labels():
     drawn = (np.random.default_rng(0).normal(size=shape) for shape in ((50, 3), 50, 3))
     found = feedforward_evidence.two_n_plus_d(*drawn)
     assert found[0] < 1e-6 and found[1] == 2 * 50 + 3
