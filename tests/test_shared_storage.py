@@ -258,6 +258,13 @@ def test_a_leftover_that_its_writer_renames_meanwhile_refuses_no_launch(store, m
     Store(store.results, create=True)
 
 
+def test_rows_that_another_part_of_a_launch_deletes_meanwhile_end_no_launch(store, monkeypatch):
+    path = store.write("live", [{"trial_id": "t", "attempt_id": "a", "step": 1}])
+    path.unlink()
+    monkeypatch.setattr(store, "parts", lambda table: [path])
+    live.delete(store, ["t"])
+
+
 def test_the_progress_of_a_launch_is_as_old_as_its_note(store, shifted):
     began, written = (datetime.now(UTC) + timedelta(hours=shifted, minutes=minutes) for minutes in (-10, 0))
     note = {"steps": 10, "left": 4, "rate": 0.0, "phase": "training", "packs": []}
@@ -298,8 +305,9 @@ def test_a_pack_that_runs_again_shows_its_curves_although_the_dead_worker_was_ah
     training = run_pack(again, store)
     next(training)
     next(training)
-    assert "dead" not in live.rows(store)["attempt_id"].to_pylist() and len(live.rows(store)) >= 4
+    attempts = live.rows(store)["attempt_id"].to_pylist()
     training.close()
+    assert "dead" not in attempts and len(attempts) >= 4
 
 
 # Few files, quotas.
@@ -395,6 +403,7 @@ def open_folder():
         yield Path(folder)
 
 
+@pytest.mark.launches
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can act as two users")
 def test_two_users_of_a_group_share_a_folder(open_folder):
     group, users, results = 64999, (64998, 65534), open_folder / "results"
@@ -409,6 +418,7 @@ def test_two_users_of_a_group_share_a_folder(open_folder):
     assert {path.stat().st_gid for path in results.rglob("*")} == {group}
 
 
+@pytest.mark.launches
 def test_all_that_is_made_is_as_open_as_the_umask_lets_it(store, umask, run):  # noqa: F811
     """A launch with a Ray of its own, and MLflow; temporary files of Python would have mode 600."""
     memsweep.launch("smoke", store.results, limit=2, keep="weights", tracking_uri="none")
