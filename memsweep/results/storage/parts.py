@@ -37,7 +37,7 @@ REMEDIES = {
     (errno.ENOSPC,): "The disk is full, of bytes or of files (df, df -i): free some, then launch again.",
     (errno.EDQUOT,): "Your quota is used up, of bytes or of files (quota -s): free some, then launch again; "
     "memsweep compact merges small files.",
-    (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP): "The file system does not support it: memsweep doctor tests it.",
+    (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP): "The file system has no locks: memsweep doctor tests it.",
 }
 """Numbers of errors of a file system -> what to do."""
 

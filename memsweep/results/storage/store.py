@@ -285,7 +285,7 @@ class Store(Notes, Tables):
                     f"memsweep {name} ({error}) is writing to {self.results}: wait for it, or use another --results."
                 ) from error
             except OSError as error:
-                message = f"can't be written or locked ({error.strerror or error}).{remedy(error)}"
+                message = f"can't be written ({error.strerror or error}).{remedy(error)}"
                 raise StoreError(f"{self.results / name}.lock: {message}") from error
             yield
 
