@@ -1,6 +1,7 @@
 """Results of a small sweep with a database of MLflow beside them, and what tests ask of it; fixtures to import."""
 
 import os
+import re
 import shutil
 import sqlite3
 import subprocess
@@ -11,10 +12,11 @@ from pathlib import Path
 
 import psutil
 import pytest
+import sqlalchemy
 from mlflow import MlflowClient
 from mlflow.entities import ViewType
 
-from memsweep.results.mlflow import background
+from memsweep.results.mlflow import background, bulk
 from memsweep.results.mlflow.sync import Tracking
 from memsweep.results.storage.store import Store
 from memsweep.run.rounds.definition import write_wanted
@@ -129,6 +131,40 @@ def whole(client, name="smoke"):
         )
         for trial, run in {**runs, "": parent}.items()
     }
+
+
+def all_rows(uri):
+    """Table -> all rows, sorted, without ids of runs and times that MLflow gives itself.
+
+    An id becomes what its run is of. Raw rows, since MLflow's client does not show all columns.
+    """
+    engine = sqlalchemy.create_engine(uri)
+    with engine.connect() as connection:
+        names = sqlalchemy.inspect(connection).get_table_names()
+        read = {name: connection.execute(sqlalchemy.text(f"SELECT * FROM {name}")).mappings().all() for name in names}
+    engine.dispose()
+    tags = {(tag["run_uuid"], tag["key"]): tag["value"] for tag in read["tags"]}
+    ids = {
+        run: f"({tags.get((run, 'trial_id'), 'sweep')} {row['name']} {row['lifecycle_stage']})"
+        for row in read["runs"]
+        for run in [row["run_uuid"]]
+    }
+
+    def plain(column, value):
+        if column in ("creation_time", "last_update_time", "deleted_time"):
+            return value is not None
+        return re.sub("[0-9a-f]{32}", lambda id_: ids.get(id_[0], id_[0]), value) if isinstance(value, str) else value
+
+    return {
+        table: sorted(({name: plain(name, row[name]) for name in row} for row in rows), key=repr)
+        for table, rows in read.items()
+    }
+
+
+@pytest.fixture
+def by_client(monkeypatch):
+    """MLflow's client writes all runs, one at a time."""
+    monkeypatch.setattr(bulk, "REVISIONS", ())
 
 
 def memsweep_(*arguments, **environment):

@@ -37,8 +37,11 @@ ROOMS = {
 }
 HOMES = {
     "ray": {f"memsweep/run/{name}.py" for name in ("cluster", "jobs", "ray_tasks", "ray_tune")},
-    "mlflow": {f"memsweep/results/mlflow/{name}.py" for name in ("sync", "training", "pages", "databases")},
-    "sqlalchemy": {"memsweep/results/mlflow/sync.py", "memsweep/results/mlflow/databases.py"},
+    "mlflow": {
+        f"memsweep/results/mlflow/{name}.py"
+        for name in ("sync", "run_writer", "bulk", "training", "pages", "databases")
+    },
+    "sqlalchemy": {"memsweep/results/mlflow/bulk.py", "memsweep/results/mlflow/databases.py"},
     "alembic": {"memsweep/results/mlflow/databases.py"},
     "optuna": {"memsweep/run/rounds/search.py"},
     "duckdb": {"memsweep/results/query.py", "memsweep/results/needed_columns.py"},

@@ -24,6 +24,7 @@ from tests.mlflow_store import (
     TRIALS,
     all_runs,
     blank,
+    by_client,
     client,
     empty,
     end,
@@ -226,7 +227,7 @@ def test_a_second_pass_changes_nothing(store):
     assert whole(client(store)) == before and len(all_runs(client(store), view=ViewType.ALL)) == count == 5
 
 
-def test_repeating_every_call_writes_the_same_rows(store, monkeypatch):
+def test_repeating_every_call_writes_the_same_rows(store, by_client, monkeypatch):
     for name in ("log_batch", "set_terminated", "set_tag"):
         once = getattr(MlflowClient, name)
         monkeypatch.setattr(MlflowClient, name, lambda *a, o=once, **k: (o(*a, **k), o(*a, **k))[1])
@@ -239,7 +240,7 @@ def test_repeating_every_call_writes_the_same_rows(store, monkeypatch):
     assert whole(client(store)) == twice
 
 
-def test_one_log_batch_a_trial(store, monkeypatch):
+def test_one_log_batch_a_trial(store, by_client, monkeypatch):
     calls = []
     log_batch = MlflowClient.log_batch
     monkeypatch.setattr(MlflowClient, "log_batch", lambda *a, **k: (calls.append(a[1]), log_batch(*a, **k)))
@@ -311,7 +312,7 @@ def test_a_paused_attempt_that_is_given_up_has_one_run_that_says_so(store, same_
 @pytest.mark.parametrize("call", ["create_run", "log_batch", "set_terminated"])
 @pytest.mark.parametrize("happened", [True, False])
 @pytest.mark.parametrize("number", [1, 2, 3])
-def test_a_crash_at_any_call_leaves_each_trial_once_and_whole(store, monkeypatch, call, happened, number):
+def test_a_crash_at_any_call_leaves_each_trial_once_and_whole(store, by_client, monkeypatch, call, happened, number):
     """Also a call that happened although its answer never came."""
     undisturbed = getattr(MlflowClient, call)
     calls = []

@@ -209,3 +209,15 @@ def test_what_a_silent_server_answers_is_noted_for_status(store, monkeypatch):
     note = store.tracking()
     assert note["error"] is None and note["since"] is None and note["held"] == {"smoke": 4}
     assert MlflowClient(uri_of(store)).search_experiments()
+
+
+def test_an_older_database_that_is_not_upgraded_is_one_message(store, blank, tmp_path, monkeypatch):
+    """A database on a server is left to its owner; a URI with options stands for it."""
+    monkeypatch.setattr(follow, "SHORT_PAUSES", ())
+    path = shutil.copy(blank, tmp_path)
+    change(path, f"UPDATE alembic_version SET version_num = '{databases._revisions()[1]}'")
+    uri = f"sqlite:///{path}?timeout=3"
+    with pytest.raises(TrackingError, match=r"can't be filled: Detected out-of-date .*mlflow db upgrade"):
+        follow.track(store, uri, pytest.fail)
+    with pytest.raises(TrackingError, match=r"can't be shown: Detected out-of-date .*mlflow db upgrade"):
+        ui.serve(store.results, uri, free_port(), pytest.fail)

@@ -15,7 +15,7 @@ from typing import IO
 
 from memsweep.results.mlflow.background import TrackingError, default_uri, shown, sqlite_path
 from memsweep.results.mlflow.pages import pages
-from memsweep.results.mlflow.sync import prepare
+from memsweep.results.mlflow.sync import ERRORS, prepare
 from memsweep.results.storage.location import Location, local_folder
 from memsweep.run.recovery.watchdog import no_orphans
 
@@ -63,7 +63,7 @@ def serve(
         ) as server,
     ):
         try:
-            page_of = pages(uri)
+            page_of = _pages(uri)
             _wait_for(address, server, log)
             for sweep, page in page_of.items():
                 announce(f"{address}{page} {sweep}")
@@ -77,6 +77,13 @@ def serve(
                 server.wait(STOP_SECONDS)
             except subprocess.TimeoutExpired:
                 server.kill()  # no_orphans ends its children
+
+
+def _pages(uri: str) -> dict[str, str]:
+    try:
+        return pages(uri)
+    except ERRORS as error:  # for example a database of an older MLflow, other than an SQLite file
+        raise TrackingError(f"MLflow at {shown(uri)} can't be shown: {shown(error)}") from error
 
 
 def _check_is_free(port: int) -> None:

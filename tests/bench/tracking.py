@@ -1,31 +1,35 @@
-"""How many runs a second does MLflow take, on SQLite and on PostgreSQL, directly and through a server?
+"""How many runs a second does MLflow take, in bulk and by its client, on SQLite, on PostgreSQL and through a server?
 
 A results folder of finished trials, whose numbers are made up, is written once; then `memsweep track` fills a fresh
-MLflow of each kind with it, each a command of its own. What a run costs is the whole command without the start of one
-that has nothing to do; tables are made before. CPU s: of that command; servers: of MLflow's and PostgreSQL's, which run
-here too, PostgreSQL with its defaults.
+MLflow of each kind with it, each a command of its own. A database is filled twice, a run at a time by MLflow's client,
+and in bulk, and what MLflow's client reads back is compared. What a run costs is the whole command without the start of
+one that has nothing to do; tables are made before. CPU: of that command and of the servers, MLflow's and PostgreSQL's,
+which run here too, PostgreSQL with its defaults.
 
     python -m tests.bench.tracking
-    python -m tests.bench.tracking --runs 200 --points 50
+    python -m tests.bench.tracking --runs 200 --points 50 --backends sqlite
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import psutil
 from mlflow import MlflowClient
+from mlflow.entities import Run
 
 from memsweep import Sweep
 from memsweep.results.storage.store import Store
@@ -38,27 +42,44 @@ from tests.processes import family, free_port, mlflow_server
 
 REPOSITORY = Path(__file__).parents[2]
 BACKENDS = ("sqlite", "postgresql", "server on sqlite", "server on postgresql")
+CLIENT, BULK = "client", "bulk"
+COMMANDS = {
+    BULK: ["-m", "memsweep"],
+    CLIENT: [
+        "-c",
+        "from memsweep.results.mlflow import sync, bulk; bulk.REVISIONS = (); import memsweep.__main__",
+    ],
+}
 SETTINGS = 4
 METRICS = ("train_correct_count", "validation_correct_count", "memorized_count", "train_loss_sum_nats")
 """And the loss on validation data: five shares of their counts."""
 EXAMPLES = 100
 A_PART = 500
+HISTORIES = 20
+"""Runs whose curves are compared point by point."""
+BEGAN = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 class Fill(NamedTuple):
     """One MLflow filled with all runs."""
 
     backend: str
+    way: str
     runs: int
     seconds: float  # of the command that fills it
     cpu_seconds: float
     server_cpu_seconds: float  # of the server of MLflow and of PostgreSQL
     start_seconds: float  # of a command that finds nothing to do
-    stored_runs: int
+    start_cpu_seconds: float
 
     @property
     def a_run(self) -> float:
         return (self.seconds - self.start_seconds) / self.runs
+
+    @property
+    def cpu_a_run(self) -> float:
+        """Of the command and of the servers."""
+        return (self.cpu_seconds - self.start_cpu_seconds + self.server_cpu_seconds) / self.runs
 
 
 def main() -> None:
@@ -73,31 +94,44 @@ def main() -> None:
         options.backends = [name for name in options.backends if "postgresql" not in name]
         print("no PostgreSQL here: left out")
     print(f"{machine.header()}\n{options.runs} runs of {options.points} points of 5 metrics\n", flush=True)
-    print(f"{'':24}{'s':>9}{'ms/run':>9}{'runs/s':>9}{'of sqlite':>11}{'CPU s':>9}{'servers':>9}", flush=True)
+    print(f"{'':30}{'s':>8}{'ms/run':>9}{'runs/s':>9}{'faster':>9}{'CPU ms/run':>12}{'less CPU':>10}", flush=True)
     fills: list[Fill] = []
     with tempfile.TemporaryDirectory() as folder:
         few = finished("few", Path(folder), SETTINGS, options.points)
         store = finished("tracking", Path(folder), options.runs, options.points)
         for backend in options.backends:
-            with serving(backend, Path(folder)) as (uri, servers):
-                fills.append(fill(few, store, backend, uri, servers, options.runs))
-            print(line(fills[-1], fills[0]), flush=True)
-    told = {
+            with serving(backend, Path(folder)) as (empty, servers):
+                fills += filled(few, store, backend, empty, servers, options.runs)
+    summary = {
         "benchmark": "tracking",
         "machine": machine.describe(),
         "points": options.points,
         "fills": [one._asdict() for one in fills],
     }
-    print(f"\n{json.dumps(told)}")
-    if any(one.stored_runs != one.runs for one in fills):
-        sys.exit(f"runs are missing, or there twice: {[(one.backend, one.stored_runs) for one in fills]}")
+    print(f"\n{json.dumps(summary)}")
 
 
-def line(found: Fill, first: Fill) -> str:
-    ratio = f"{first.a_run / found.a_run:.2f}x" if first.backend == "sqlite" else ""
+def filled(
+    few: Store, store: Store, backend: str, empty: Callable[[], str], servers: list[psutil.Process], runs: int
+) -> list[Fill]:
+    """Fills an MLflow of this kind in each way that it has, and compares what is read back."""
+    fills, contents = [], []
+    for way in (CLIENT,) if "server" in backend else (CLIENT, BULK):
+        uri = empty()
+        fills.append(fill(few, store, backend, way, uri, servers, runs))
+        contents.append(content(store, uri))
+        print(line(fills[-1], fills[0]), flush=True)
+    if len(contents[0]) != runs or any(other != contents[0] for other in contents):
+        sys.exit(f"{backend}: runs are missing, or MLflow's client reads back other values")
+    return fills
+
+
+def line(one: Fill, first: Fill) -> str:
+    ratios = "" if one is first else f"{first.a_run / one.a_run:.1f}x"
+    less = "" if one is first else f"{first.cpu_a_run / one.cpu_a_run:.1f}x"
     return (
-        f"{found.backend:24}{found.seconds:9.1f}{1e3 * found.a_run:9.1f}{1 / found.a_run:9.1f}{ratio:>11}"
-        f"{found.cpu_seconds:9.1f}{found.server_cpu_seconds:9.1f}"
+        f"{f'{one.backend}, {one.way}':30}{one.seconds:8.1f}{1e3 * one.a_run:9.2f}{1 / one.a_run:9.1f}{ratios:>9}"
+        f"{1e3 * one.cpu_a_run:12.2f}{less:>10}"
     )
 
 
@@ -120,21 +154,23 @@ def finished(name: str, folder: Path, runs: int, points: int) -> Store:
     store = Store(folder / name, create=True)
     write_wanted(sweep, sweep.trials, store)
     for begin in range(0, runs, A_PART):
-        trials = sweep.trials[begin : begin + A_PART]
-        store.write("steps", [measured(trial, step) for trial in trials for step in range(1, points + 1)])
-        store.write("trials", [ended(trial, points) for trial in trials])
+        trials, attempt = sweep.trials[begin : begin + A_PART], f"pack-{begin}"
+        store.write("steps", [measured(trial, attempt, step) for trial in trials for step in range(1, points + 1)])
+        store.write("trials", [ended(trial, attempt, points, begin + i) for i, trial in enumerate(trials)])
     return store
 
 
-def measured(trial: TrialConfig, step: int) -> dict[str, Any]:
-    return {"trial_id": trial.trial_id, "attempt_id": "a", "step": step, **counts(trial.seed, step)}
+def measured(trial: TrialConfig, attempt: str, step: int) -> dict[str, Any]:
+    return {"trial_id": trial.trial_id, "attempt_id": attempt, "step": step, **counts(trial.seed, step)}
 
 
-def ended(trial: TrialConfig, points: int) -> dict[str, Any]:
+def ended(trial: TrialConfig, attempt: str, points: int, number: int) -> dict[str, Any]:
+    """A trial that ends 20 ms after the one before it, as in a launch of work A."""
     fields = {name.replace(".", "_"): cell(value) for name, value in trial.flat().items()}
-    own = {"trial_id": trial.trial_id, "setting_id": trial.setting_id, "seed": trial.seed, "attempt_id": "a"}
-    end = {"status": "finished", "finished_at": datetime.now(UTC), "wall_seconds": 1.0, "step_count": points}
-    return {**fields, **own, **end, "pack_id": "pack", **counts(trial.seed, points)}
+    own = {"trial_id": trial.trial_id, "setting_id": trial.setting_id, "seed": trial.seed, "attempt_id": attempt}
+    at = BEGAN + number * timedelta(milliseconds=20)
+    end = {"status": "finished", "finished_at": at, "wall_seconds": 1.0, "step_count": points}
+    return {**fields, **own, **end, "pack_id": attempt, **counts(trial.seed, points)}
 
 
 def counts(seed: int, step: int) -> dict[str, Any]:
@@ -147,24 +183,29 @@ def counts(seed: int, step: int) -> dict[str, Any]:
 
 
 @contextmanager
-def serving(backend: str, folder: Path) -> Iterator[tuple[str, list[psutil.Process]]]:
-    """An MLflow of this kind, empty: its URI, and the first processes of its servers."""
+def serving(backend: str, folder: Path) -> Iterator[tuple[Callable[[], str], list[psutil.Process]]]:
+    """A function that returns the URI of an empty MLflow of this kind, and the first processes of its servers."""
     place = folder / backend.replace(" ", "-")
     place.mkdir()
     if backend.endswith("postgresql"):
         with postgres.serving() as database:
-            database.renew()
             own = [psutil.Process(database.process.pid)]
+
+            def renewed() -> str:
+                database.renew()
+                return database.uri
+
             if backend == "postgresql":
-                yield database.uri, own
+                yield renewed, own
             else:
-                with through_server(place, database.uri) as (uri, servers):
-                    yield uri, [*own, *servers]
+                with through_server(place, renewed()) as (uri, servers):
+                    yield lambda: uri, [*own, *servers]
     elif backend == "sqlite":
-        yield f"sqlite:///{place}/mlflow.db", []
+        numbers = itertools.count()
+        yield lambda: f"sqlite:///{place}/{next(numbers)}.db", []
     else:
-        with through_server(place, None) as found:
-            yield found
+        with through_server(place, None) as (uri, servers):
+            yield lambda: uri, servers
 
 
 @contextmanager
@@ -175,17 +216,17 @@ def through_server(place: Path, database: str | None) -> Iterator[tuple[str, lis
         yield f"http://127.0.0.1:{port}", [process for process in family(os.getpid()) if process not in before]
 
 
-def fill(few: Store, store: Store, backend: str, uri: str, servers: list[psutil.Process], runs: int) -> Fill:
-    track(few, uri)  # makes the tables
-    start, _ = track(few, uri)
+def fill(few: Store, store: Store, backend: str, way: str, uri: str, servers: list[psutil.Process], runs: int) -> Fill:
+    track(few, way, uri)  # makes the tables
+    start = track(few, way, uri)
     before = cpu_seconds(servers)
-    seconds, cpu = track(store, uri)
-    return Fill(backend, runs, seconds, cpu, cpu_seconds(servers) - before, start, stored(store, uri))
+    seconds, cpu = track(store, way, uri)
+    return Fill(backend, way, runs, seconds, cpu, cpu_seconds(servers) - before, *start)
 
 
-def track(store: Store, uri: str) -> tuple[float, float]:
+def track(store: Store, way: str, uri: str) -> tuple[float, float]:
     """Wall and processor seconds of the command."""
-    command = [sys.executable, "-m", "memsweep", "track", "--results", str(store.results)]
+    command = [sys.executable, *COMMANDS[way], "track", "--results", str(store.results)]
     environment = {**os.environ, "MLFLOW_TRACKING_URI": uri}
     with tempfile.TemporaryFile("w+") as said:
         began = time.perf_counter()
@@ -194,10 +235,13 @@ def track(store: Store, uri: str) -> tuple[float, float]:
         ) as process:
             _, status, usage = os.wait4(process.pid, 0)
             process.returncode = os.waitstatus_to_exitcode(status)
-        if process.returncode:
-            said.seek(0)
-            sys.exit(f"{' '.join(command)} ended with {process.returncode}:\n{said.read()[-4000:]}")
-        return time.perf_counter() - began, usage.ru_utime + usage.ru_stime
+        seconds = time.perf_counter() - began
+        said.seek(0)
+        text = said.read()
+        wrote = not re.search("^0 runs written", text, re.MULTILINE)
+        if process.returncode or ("one at a time" in text) != (way == CLIENT and wrote):
+            sys.exit(f"{' '.join(command)} ended with {process.returncode}:\n{text[-4000:]}")
+        return seconds, usage.ru_utime + usage.ru_stime
 
 
 def cpu_seconds(servers: list[psutil.Process]) -> float:
@@ -208,17 +252,29 @@ def cpu_seconds(servers: list[psutil.Process]) -> float:
     )
 
 
-def stored(store: Store, uri: str) -> int:
-    """Runs of trials that are there."""
+def content(store: Store, uri: str) -> dict[str, tuple[Any, ...]]:
+    """trial_id -> all that MLflow's client reads back of its run, the curves of some."""
     client = MlflowClient(uri)
     experiment = client.get_experiment_by_name(store.results.name)
     assert experiment is not None, uri
-    found, token = 0, None
-    while True:
+    runs: list[Run] = []
+    token = None
+    while not runs or token:
         page = client.search_runs([experiment.experiment_id], "tags.role = 'trial'", max_results=1000, page_token=token)
-        found, token = found + len(page), page.token
-        if not token:
-            return found
+        runs, token = runs + page, page.token
+    by_trial = {run.data.tags["trial_id"]: run for run in runs}
+    assert len(by_trial) == len(runs), "a trial has two runs"
+    compared = set(sorted(by_trial)[:: max(1, len(by_trial) // HISTORIES)])
+    return {trial: seen(client, run, trial in compared) for trial, run in by_trial.items()}
+
+
+def seen(client: MlflowClient, run: Run, with_curves: bool) -> tuple[Any, ...]:
+    tags = {name: value for name, value in run.data.tags.items() if name != "mlflow.parentRunId"}
+    keys = run.data.metrics if with_curves else ()
+    points = {key: client.get_metric_history(run.info.run_id, key) for key in keys}
+    curves = {key: sorted((m.step, m.timestamp, m.value) for m in of_key) for key, of_key in points.items()}
+    info = run.info
+    return info.status, info.start_time, info.end_time, info.run_name, tags, run.data.params, run.data.metrics, curves
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from memsweep.spec.sweep_files import load_sweep
 from tests.cluster import postgres
 from tests.mlflow_store import ROOT, end, followers, the_parent, trial_runs, uri_of, wait_until, whole
 from tests.processes import free_port, mlflow_server
+from tests.test_tracking_bulk import compare
 
 pytestmark = [
     pytest.mark.skipif(not postgres.is_here(), reason="no PostgreSQL here: apt-get install postgresql"),
@@ -51,10 +52,21 @@ def store(tmp_path):
     return made
 
 
-def track(store, uri, **options):
+SLOWLY = """
+import time
+from memsweep.results.mlflow import bulk, run_writer
+from memsweep.cli.app import main
+run_writer.RUNS_A_TRANSACTION = 4
+insert = bulk._insert
+bulk._insert = lambda *arguments: (time.sleep(0.1), insert(*arguments))
+main()
+"""
+
+
+def track(store, uri, how=("-m", "memsweep"), **options):
     """In a process of its own, as people do: MLflow remembers databases as long as it lives."""
     return subprocess.Popen(
-        [sys.executable, "-m", "memsweep", "track", "--results", str(store.results)],
+        [sys.executable, *how, "track", "--results", str(store.results)],
         **{"cwd": ROOT, "env": {**os.environ, "MLFLOW_TRACKING_URI": uri}, "stdin": subprocess.DEVNULL},
         **{"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True, **options},
     )
@@ -77,6 +89,14 @@ def assert_each_once(uri, store, points=2):
     for run in list(runs.values())[::7]:
         assert len(found.get_metric_history(run.info.run_id, "train_accuracy")) == points
     assert "0 runs written, 0 deleted" in tracked_whole(store, uri)
+
+
+def test_all_tables_of_postgresql_hold_the_rows_that_the_client_writes(server, tmp_path, monkeypatch):
+    uris = []
+    for _ in range(2):
+        server.renew(server.template)
+        uris.append(server.uri)
+    compare(Store(tmp_path / "results", create=True), *uris, monkeypatch)
 
 
 def test_postgresql_holds_what_sqlite_holds(database, store):
@@ -102,7 +122,7 @@ def test_a_server_on_postgresql_killed_while_it_is_filled_holds_each_run_once(da
 
 @pytest.mark.parametrize("fault", ["killed", "wiped"])
 def test_a_database_killed_or_wiped_while_it_is_filled_holds_each_run_once_when_it_is_back(database, store, fault):
-    with track(store, database.uri) as process:
+    with track(store, database.uri, ("-c", SLOWLY)) as process:
         wait_until(lambda: database.runs() > 5, 120, "nothing was written")
         if fault == "killed":
             database.kill()

@@ -1,8 +1,8 @@
 """Fills MLflow from the tables: an experiment per sweep, with a parent run and a run per trial.
 
-Only this file and `databases.py` import MLflow. MLflow is a projection, and no record of what was written is kept:
-MLflow is queried, missing runs are written, and incomplete, duplicate or outdated runs are deleted. `projection.py`
-defines the content of a run, `follow.py` the times of filling.
+MLflow is a projection, and no record of what was written is kept: MLflow is queried, missing runs are written, and
+incomplete, duplicate or outdated runs are deleted. `projection.py` defines what a run holds, `run_writer.py` writes
+runs of ended trials, and `follow.py` defines the times of filling.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,7 +22,7 @@ os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "15")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
 
 from mlflow import MlflowClient
-from mlflow.entities import Experiment, Metric, Param, Run, RunTag, ViewType
+from mlflow.entities import Experiment, Param, Run, RunTag, ViewType
 
 from memsweep.results import notes
 from memsweep.results.mlflow import artifacts, databases, leftovers, projection, training, views
@@ -31,13 +30,13 @@ from memsweep.results.mlflow.background import TrackingError as TrackingError
 from memsweep.results.mlflow.background import default_uri, shown
 from memsweep.results.mlflow.collection import rarely_collected
 from memsweep.results.mlflow.databases import prepare as prepare
-from memsweep.results.mlflow.projection import Plan, TrialRun, Wanted
+from memsweep.results.mlflow.projection import Plan, Wanted
+from memsweep.results.mlflow.run_writer import RunWriter
 from memsweep.results.mlflow.training import RunsInTraining
+from memsweep.results.mlflow.trial_runs import ENDS, trial_runs, version
 from memsweep.results.storage.accepted import has_code
 from memsweep.results.storage.location import local_folder, on_disk
 from memsweep.results.storage.store import Store
-from memsweep.spec.config import RECORDED
-from memsweep.spec.options import SHARES
 from memsweep.spec.sweep import LONGEST_NAME
 
 for chatty in ("mlflow", "alembic"):
@@ -49,7 +48,7 @@ TRIALS_AT_A_TIME = 500
 """Trials that are read from the tables together."""
 RUNS_A_PAGE = 1000
 FEW_RUNS = 50
-"""Runs that take about a second."""
+"""Runs that MLflow's client writes in about a second."""
 MESSAGE_SECONDS = 10.0
 """Time between sentences about the progress of a long fill."""
 PLACE = ("setting", "mlflow.runName", "mlflow.parentRunId")
@@ -57,9 +56,6 @@ PLACE = ("setting", "mlflow.runName", "mlflow.parentRunId")
 ENDED = ("FINISHED", "FAILED", "KILLED")
 SWEEP, TRIAL = "sweep", "trial"
 """Values of the tag `role`."""
-
-_ENDS = ("trial_id", "attempt_id", "status", "finished_at", "wall_seconds", *RECORDED)
-_STEP_COLUMNS = ("trial_id", "step", *dict.fromkeys(name for pair in SHARES.values() for name in pair), "gradient_norm")
 
 
 class TrialEntry(NamedTuple):
@@ -106,6 +102,7 @@ class Tracking:
         self.client = MlflowClient(uri)
         self._entries: dict[str, SweepEntry] = {}  # by sweep; only what MLflow returned or acknowledged
         self._training = RunsInTraining(self.client)
+        self._writer = RunWriter(self.client, say)
 
     def forget(self) -> None:
         """Drops the cache, so that the next `fill` queries MLflow: after an error its content is uncertain."""
@@ -116,7 +113,7 @@ class Tracking:
         """Makes MLflow agree with the tables. Returns sweep -> number of its trials in MLflow."""
         with rarely_collected():
             began = time.process_time()
-            ends = {row["trial_id"]: row for row in self.store.trials(_ENDS).to_pylist()}
+            ends = {row["trial_id"]: row for row in self.store.trials(ENDS).to_pylist()}
             running = self.store.running()
             curves = training.curves(self.store)
             plans = projection.plans(self.store.current("wanted"))
@@ -126,13 +123,12 @@ class Tracking:
             is_coded = has_code(self.store.read("trials", ["code_fingerprint"]))
             for plan in plans:
                 if is_coded:
-                    rows = self.store.of_sweep(plan.sweep).trials(_ENDS).to_pylist()
+                    rows = self.store.of_sweep(plan.sweep).trials(ENDS).to_pylist()
                     ends = {row["trial_id"]: row for row in rows}
                 mine = {trial: ends[trial] for trial in plan.trials if trial in ends}
                 entry = self._query(plan, mine)
                 self._fill_trials(plan, mine, entry)
-                tags = partial(self._tags, entry=entry)
-                self._training.fill(plan.sweep, plan.trials.values(), curves, entry.experiment_id, tags)
+                self._training.fill(plan.sweep, plan.trials.values(), curves, entry.experiment_id, self._tags_of(entry))
                 self._fill_parent(plan, mine, entry, live=not running.isdisjoint(plan.trials))
                 counts[plan.sweep] = len(entry.runs)
             self.deleted += leftovers.delete(self.client, self.store)
@@ -159,13 +155,13 @@ class Tracking:
                         useless.append(run.info.run_id)
                     else:
                         place = {name: tags.get(name, "") for name in PLACE}
-                        whole[end["trial_id"]] = TrialEntry(run.info.run_id, _version(end), place)
+                        whole[end["trial_id"]] = TrialEntry(run.info.run_id, version(end), place)
             self._delete(useless)
             entry = SweepEntry(experiment_id, plan.digest, self._parent(plan, ends, experiment_id, parents), whole)
             self._refresh(plan, entry)
             self._entries[plan.sweep] = entry
         for trial, end in ends.items():  # trials that ran again since MLflow was queried
-            if (earlier := entry.runs.get(trial)) and earlier.version != _version(end):
+            if (earlier := entry.runs.get(trial)) and earlier.version != version(end):
                 self._delete([earlier.run_id])
                 del entry.runs[trial]
         return entry
@@ -250,8 +246,10 @@ class Tracking:
                 self.client.log_batch(run.run_id, params=_params(wanted.parameters), tags=_tags(place))
                 entry.runs[trial] = run._replace(place=place)
 
-    def _tags(self, wanted: Wanted, entry: SweepEntry) -> dict[str, str]:
-        return {**self._place(wanted, entry), "results": self.store.identity(), "role": TRIAL}
+    def _tags_of(self, entry: SweepEntry) -> Callable[[Wanted], dict[str, str]]:
+        """Returns a function that returns the tags of a trial's run that do not depend on how the trial ended."""
+        common = {"results": self.store.identity(), "role": TRIAL}
+        return lambda wanted: {**self._place(wanted, entry), **common}
 
     def _place(self, wanted: Wanted, entry: SweepEntry) -> dict[str, str]:
         return {
@@ -267,40 +265,17 @@ class Tracking:
         )  # keeps the trials of a pack together
         if len(left) > FEW_RUNS:
             self.before_many()
+        tags_of = self._tags_of(entry)
         for begin in range(0, len(left), TRIALS_AT_A_TIME):
             chunk = left[begin : begin + TRIALS_AT_A_TIME]
-            for trial, run in self._trial_runs(plan, {trial: ends[trial] for trial in chunk}):
+            runs = trial_runs(self.store, plan, {trial: ends[trial] for trial in chunk}, tags_of)
+            for trial, run_id in self._writer.write(entry.experiment_id, runs):
                 place = self._place(plan.trials[trial], entry)
-                run_id = self._write(run, place, entry.experiment_id)
-                entry.runs[trial] = TrialEntry(run_id, _version(ends[trial]), place)
+                entry.runs[trial] = TrialEntry(run_id, version(ends[trial]), place)
                 self.written += 1
                 if time.monotonic() - self._message_at > MESSAGE_SECONDS:
                     self._message_at = time.monotonic()
                     self.say(f"{plan.sweep}: {len(entry.runs)} of {len(ends)} trials are in MLflow")
-
-    def _trial_runs(self, plan: Plan, ends: Mapping[str, Mapping[str, Any]]) -> Iterator[tuple[str, TrialRun]]:
-        """Yields (trial_id, run) of the trials with these ends, in order."""
-        chosen = {end["attempt_id"] for end in ends.values()}
-        rows = {(row["trial_id"], _version(row)): row for row in self.store.rows_of("trials", chosen).to_pylist()}
-        steps: dict[tuple[str, str], list[dict[str, Any]]] = {}
-        for step in self.store.rows_of("steps", chosen, _STEP_COLUMNS).to_pylist():
-            steps.setdefault((step["trial_id"], step["attempt_id"]), []).append(step)
-        metrics: dict[tuple[str, str], list[dict[str, Any]]] = {}
-        if any(end["metrics"] for end in ends.values()):
-            for row in self.store.rows_of("metrics", chosen).to_pylist():
-                metrics.setdefault((row["trial_id"], row["attempt_id"]), []).append(row)
-        for trial, end in ends.items():
-            key = (trial, end["attempt_id"])
-            curves = steps.get(key, []), metrics.get(key, [])
-            yield trial, projection.trial_run(plan.sweep, plan.trials[trial], rows[trial, _version(end)], *curves)
-
-    def _write(self, run: TrialRun, place: dict[str, str], experiment_id: str) -> str:
-        """Writes a run in three calls and returns its id. The last call ends the run; `_query` deletes unended runs."""
-        tags = {**run.tags, **place, "results": self.store.identity(), "role": TRIAL}
-        run_id: str = self.client.create_run(experiment_id, run.started, tags, run.name).info.run_id
-        self.client.log_batch(run_id, [Metric(*point) for point in run.points], _params(run.parameters))
-        self.client.set_terminated(run_id, run.status, run.ended)
-        return run_id
 
     def _fill_parent(self, plan: Plan, ends: Mapping[str, Mapping[str, Any]], entry: SweepEntry, live: bool) -> None:
         """Writes counts, status and files of the sweep's run if they have changed."""
@@ -332,12 +307,7 @@ class Tracking:
 
 
 def _is_whole(run: Run, end: Mapping[str, Any]) -> bool:
-    return run.info.status in ENDED and _version(run.data.tags) == _version(end)
-
-
-def _version(row: Mapping[str, Any]) -> str:
-    """Returns attempt and status of a trial's row or of its run's tags; a paused attempt may become pruned later."""
-    return f"{row.get('attempt_id')} {row.get('status')}"
+    return run.info.status in ENDED and version(run.data.tags) == version(end)
 
 
 def _params(values: Mapping[str, str]) -> list[Param]:
