@@ -7,17 +7,19 @@ import sys
 import threading
 import time
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 
 import pytest
 from mlflow import MlflowClient
 
+from memsweep.results.mlflow.run_writer import RunWriter
 from memsweep.results.storage.store import Store
 from memsweep.run.rounds.definition import write_wanted
 from memsweep.spec.sweep_files import load_sweep
 from tests.cluster import postgres
 from tests.mlflow_store import ROOT, end, followers, the_parent, trial_runs, uri_of, wait_until, whole
 from tests.processes import free_port, mlflow_server
-from tests.test_tracking_bulk import compare
+from tests.test_tracking_bulk import RUN, compare
 
 pytestmark = [
     pytest.mark.skipif(not postgres.is_here(), reason="no PostgreSQL here: apt-get install postgresql"),
@@ -97,6 +99,15 @@ def test_all_tables_of_postgresql_hold_the_rows_that_the_client_writes(server, t
         server.renew(server.template)
         uris.append(server.uri)
     compare(Store(tmp_path / "results", create=True), *uris, monkeypatch)
+
+
+def test_runs_that_postgresql_refuses_in_bulk_are_written_by_the_client(database):
+    made, said = MlflowClient(database.uri), []
+    twice = replace(RUN, points=RUN.points * 2)
+    written = RunWriter(made, said.append).write(made.create_experiment("e", "file:///e"), {"twice": twice})
+    ((_, run_id),) = written
+    assert len(said) == 1 and "refused several at once" in said[0] and "UniqueViolation" in said[0]
+    assert len(made.get_metric_history(run_id, "a")) == 1
 
 
 def test_postgresql_holds_what_sqlite_holds(database, store):
