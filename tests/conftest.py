@@ -11,6 +11,7 @@ import torch
 
 from memsweep.analysis.core import figures
 from memsweep.engine import adversarial
+from memsweep.engine.train import program_files
 from memsweep.spec import processors
 
 os.environ["MLFLOW_TRACKING_URI"] = "none"  # filling a database takes as long as a small launch; see `tracked`
@@ -118,6 +119,10 @@ def wide_boxes(monkeypatch):
     for name in ("ALPHA", "BETA", "RADIUS"):
         monkeypatch.setattr(adversarial, name, 50 * getattr(adversarial, name))
     monkeypatch.setattr(adversarial, "TRAINING_ITERATIONS", 3)
+    code = program_files._code()
+    monkeypatch.setattr(
+        program_files, "_code", lambda: code and f"{code}, wide boxes"
+    )  # compiled programs of another name
 
 
 @pytest.fixture

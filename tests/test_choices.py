@@ -15,7 +15,7 @@ from memsweep.run.policy.execution_plan import COMPILE_SECONDS, SAVED_UNMEASURED
 from memsweep.spec import processors
 from tests.cases import ended, trial
 
-ENOUGH = int(COMPILE_SECONDS["new"] / SAVED_UNMEASURED)  # member steps of one worker that pay for compiling
+ENOUGH = round(COMPILE_SECONDS["new"] / SAVED_UNMEASURED)  # member steps of one worker that pay for compiling
 
 
 @pytest.fixture(autouse=True)

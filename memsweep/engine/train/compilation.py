@@ -8,26 +8,31 @@ from __future__ import annotations
 import time
 import types
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
+from itertools import count
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from memsweep.engine.train import program_files
 from memsweep.engine.train.program import Program
 from memsweep.engine.train.state import map_tensors
 
-_compiled: dict[tuple[Any, ...], Callable[..., Any]] = {}
+_compiled: dict[tuple[Any, ...], _Compiled] = {}
 _failed: set[tuple[object, ...]] = set()
+_numbers = count()
 
 seconds_spent = 0.0
-"""Seconds of first calls in this process, which compile."""
+"""Seconds of first calls in this process, which compile or load."""
 
 
 def call(function: Callable[..., Any], program: Program, members: int, first: Any, *others: Any) -> Any:
-    """Returns function(program, first, *others), compiled if the program is; the first call then takes seconds.
+    """Returns function(program, first, *others), compiled if the program is.
 
+    The first call takes milliseconds where the disk has the program, else seconds.
     first, others: dicts or named tuples of tensors, members first; the function may change `first` in place.
     """
     if not program.compiled:
@@ -46,46 +51,69 @@ def _doubled(tensor: Tensor) -> Tensor:
 
 
 def _call_compiled(function: Callable[..., Any], program: Program, *values: Any) -> Any:
-    global seconds_spent
     key = (function, *program.key)
-    if key in _compiled:
-        return _compiled[key](*values)
+    if key not in _compiled:
+        _compiled[key] = _Compiled(function, program, values)
+    return _compiled[key](*values)
+
+
+class _Compiled:
+    """A function of a program: a library of the disk where one fits the call, else what torch traces."""
+
+    def __init__(self, function: Callable[..., Any], program: Program, values: Sequence[Any]):
+        self.function = function
+        self.program = program
+        self.traced: Callable[..., Any] | None = None
+        with _charged():
+            self.name = program_files.name_of(function, program, values)
+            self.library = program_files.load(function, self.name) if self.name else None
+
+    def __call__(self, *values: Any) -> Any:
+        if self.library is not None and (inputs := self.library.inputs(*values)) is not None:
+            return self.library.run(inputs)
+        if self.traced is not None:
+            return self.traced(*values)
+        with _charged():
+            return self._trace(values)
+
+    def _trace(self, values: Sequence[Any]) -> Any:
+        from memsweep.engine.train import tracing  # takes 1.7 s, and is not needed where the disk has the program
+
+        name = None if self.library else self.name  # a library that does not fit these sizes stays
+        try:
+            run, result = tracing.first_call(self.function, self._bound(), values, name)
+        except Exception as error:
+            if not type(error).__module__.startswith(("torch._dynamo.", "torch._inductor.")):
+                raise
+            _failed.add(self.program.key)
+            self.traced = partial(self.function, self.program)
+            warnings.warn(f"runs uncompiled, because torch could not compile it: {error}", stacklevel=2)
+            return self.traced(*values)
+        if isinstance(run, program_files.Library):
+            self.library = run
+        else:
+            self.traced = run
+        return result
+
+    def _bound(self) -> Callable[..., Any]:
+        """The function of this program with its own code object, to which torch attaches the compiled code."""
+        function, program = self.function, self.program
+
+        def bound(*values: Any) -> Any:
+            return function(program, *values)
+
+        code = bound.__code__.replace(co_name=f"{function.__name__}_{next(_numbers)}")
+        return types.FunctionType(code, bound.__globals__, code.co_name, None, bound.__closure__)
+
+
+@contextmanager
+def _charged() -> Iterator[None]:
+    global seconds_spent
     begun = time.perf_counter()
-    torch._dynamo.config.recompile_limit = torch._dynamo.config.accumulated_recompile_limit = 10_000
-    for value in values:
-        map_tensors(_mark_sizes_that_change, value)
     try:
-        options: dict[str, Any] = {"guard_filter_fn": _kept_guards}
-        _compiled[key] = torch.compile(_bound(function, program), fullgraph=True, options=options)
-        return _compiled[key](*values)
-    except Exception as error:
-        if not type(error).__module__.startswith(("torch._dynamo.", "torch._inductor.")):
-            raise
-        _failed.add(program.key)
-        _compiled[key] = partial(function, program)
-        warnings.warn(f"runs uncompiled, because torch could not compile it: {error}", stacklevel=2)
-        return _compiled[key](*values)
+        yield
     finally:
         seconds_spent += time.perf_counter() - begun
-
-
-def _kept_guards(entries: Sequence[Any]) -> list[bool]:
-    """The guards that torch checks before each call: the tensors' types and sizes; the program's key covers all else.
-
-    A thousand other guards, of modules and closures, take 0.3 ms a call, which is 5 us a member step. They would also
-    distinguish programs made of the same function; `_bound` does that instead.
-    """
-    return [entry.guard_type in ("TENSOR_MATCH", "SHAPE_ENV") for entry in entries]
-
-
-def _bound(function: Callable[..., Any], program: Program) -> Callable[..., Any]:
-    """The function of this program with its own code object, to which torch attaches the compiled code."""
-
-    def bound(*values: Any) -> Any:
-        return function(program, *values)
-
-    code = bound.__code__.replace(co_name=f"{function.__name__}_{len(_compiled)}")
-    return types.FunctionType(code, bound.__globals__, code.co_name, None, bound.__closure__)
 
 
 def is_compiled(program: Program) -> bool:
@@ -93,8 +121,7 @@ def is_compiled(program: Program) -> bool:
     return program.compiled and program.key not in _failed
 
 
-def _mark_sizes_that_change(tensor: Tensor) -> None:
-    """Members or rows come first; labels [M, N] have as many columns as the largest member has examples."""
-    torch._dynamo.maybe_mark_dynamic(tensor, 0)
-    if tensor.dim() == 2 and tensor.dtype in (torch.int64, torch.bool):
-        torch._dynamo.maybe_mark_dynamic(tensor, 1)
+def is_loadable(program: Program) -> bool:
+    """Returns whether the next process loads each function of this program that has been called here from the disk."""
+    called = [compiled for key, compiled in _compiled.items() if key[1:] == program.key]
+    return bool(called) and all(compiled.library is not None for compiled in called)

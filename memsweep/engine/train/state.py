@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -187,6 +187,15 @@ def map_tensors(function: Callable[..., Any], *values: Any) -> Any:
     if isinstance(first, tuple):
         return tuple(map_tensors(function, *parts) for parts in zip(*values, strict=True))
     return first
+
+
+def tensors_of(value: Any) -> Iterator[Tensor]:
+    """Yields the tensors of dicts and tuples, in the order of `map_tensors`."""
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, dict | tuple):
+        for part in value.values() if isinstance(value, dict) else value:
+            yield from tensors_of(part)
 
 
 def admit(program: Program, state: State, slots: np.ndarray, trials: Sequence[TrialConfig]) -> State:

@@ -45,6 +45,7 @@ class Attempt:
         self.causes: list[str] = []  # errors that ended no trial
         self.deviation: float | None = None  # of the member that was compared with a run alone
         self.program_deviation: float | None = None  # of a tiny pack's members from each alone
+        self.is_loadable = False  # the next worker loads the program from the disk
         self.compare_seconds = 0.0
         self.save_at = time.monotonic() + checkpoint_seconds
         self._begun = time.monotonic()
@@ -84,7 +85,7 @@ class Attempt:
         """Writes all results and the row of `packs`."""
         self.writer.close()
         if self.writer.compiled:
-            note_cached(program_name(self.pack.trials[0]))
+            note_cached(program_name(self.pack.trials[0]), is_loadable=self.is_loadable)
         self.store.write("packs", [_pack_row(self, time.monotonic() - self._begun)])
 
 

@@ -185,6 +185,7 @@ class Training:
         before = clock.seconds["train"]
         self.state, measured = trainer.advance(self.program, self.state, steps, clock)
         attempt.writer.compiled = compilation.is_compiled(self.program)
+        attempt.is_loadable = compilation.is_loadable(self.program)
         measurement.store(attempt, self.program, self.state, measured)
         attempt.member_steps += steps * len(self.state.members)
         attempt.phase = TRAINING
