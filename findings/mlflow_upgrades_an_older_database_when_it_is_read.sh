@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
 # mlflow 3.17.2, SQLite: opening a database of an older schema to read it upgrades its schema in place, with no message at
-# the level WARNING and no question; at INFO it says "Creating initial MLflow database tables...". MLflow has a check that refuses a database of an older schema and names `mlflow db
-# upgrade`, to be run after a backup; that check comes second. First MLflow looks whether all of its tables exist, and
-# where one is missing, as in every schema before its newest ones, it runs all migrations.
-# So a reader with a new MLflow changes a database that a server with an older MLflow still uses. (How that server goes on
-# was not tried.)
+# the level WARNING and no question; at INFO it says "Creating initial MLflow database tables...".
+# MLflow has a check that refuses a database of an older schema and names `mlflow db upgrade`, to be run after a backup;
+# that check comes second. First MLflow looks whether all of its tables exist, and where one is missing, as in every
+# schema before its newest one, it runs all migrations.
+# So a reader with a new MLflow changes a database that a server with an older MLflow still uses. (How that server goes
+# on was not tried.)
 #
 # Output seen:
 #   before: 6f8d9c3b2a1e
