@@ -29,9 +29,13 @@ LONGEST += ("fuzz", "execution", "tracking", "claims")
 """Files that begin first, so that no process is left with one when the others have ended."""
 
 
+@pytest.hookimpl(tryfirst=True)  # before marks select tests
 def pytest_collection_modifyitems(items):
     rank = {f"test_{name}": i for i, name in enumerate(LONGEST)}
     items.sort(key=lambda item: rank.get(item.path.stem, len(rank)))
+    for item in items:
+        if "ray_address" in item.fixturenames:  # a launch
+            item.add_marker(pytest.mark.launches)
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -12,6 +12,7 @@ import memsweep
 from memsweep.results.storage.store import Store
 
 TINY = ["smoke", "--set", "optimizer.epochs=60", "--set", "seeds=0:8", "--members", "4"]  # 32 trials, 8 packs
+TINY += ["--compile", "never"]  # else whether they are compiled depends on what the disk has
 TINIER = ["smoke", "--set", "optimizer.epochs=10", *TINY[3:]]
 # times, places and versions may differ, and which members were run again, alone
 ELSEWHERE = {"attempt_id", "wall_seconds", "finished_at", "host", "deviation"}
@@ -123,7 +124,9 @@ def test_a_users_own_broken_network_fails_with_its_cause_and_the_rest_is_stored(
 
 
 def test_compiled_packs_go_on_compiled(tmp_path, ray_address):
-    few = ["smoke", "--limit", "4", "--set", "optimizer.epochs=20", "--results", tmp_path, "--address", ray_address]
+    own = ("--set", "model.width=24")  # a program that no other test finds on the disk
+    few = ["smoke", "--limit", "4", *own, "--set", "optimizer.epochs=20", "--results", tmp_path]
+    few += ["--address", ray_address]
     always = memsweep_("launch", *few, "--set", "seeds=0", "--compile", "always")
     assert always.returncode == 0, always.stderr
     wider = memsweep_("launch", *few, "--set", "seeds=0,1")

@@ -14,6 +14,8 @@ from memsweep.run.rounds.replay import Replay
 from memsweep.spec.sweep_files import load_sweep
 from tests.test_launch import ROOT, command, memsweep_, rows
 
+pytestmark = pytest.mark.launches
+
 CAPACITY = """
 from memsweep import CapacitySearch, Sweep
 
@@ -49,8 +51,6 @@ SWEEP = Sweep(
 MY_LAB = """
 import numpy as np
 import torch
-
-pytestmark = pytest.mark.launches
 
 
 class Net(torch.nn.Module):

@@ -13,7 +13,7 @@ from tests.slurm.simulated import Cluster, cluster, reason_against
 from tests.test_launch import memsweep_, rows
 
 pytestmark = [pytest.mark.slurm, pytest.mark.timeout(900)]
-TINY = ["smoke", "--set", "optimizer.epochs=60", "--set", "seeds=0:8", "--members", "4"]  # 32 trials
+TINY = ["smoke", "--set", "optimizer.epochs=60", "--set", "seeds=0:8", "--members", "4", "--compile", "never"]
 LONG = ["smoke", "--set", "stop.steps=3000", "--set", "stop.measure_steps=500", "--set", "seeds=0:2"]
 LONG += ["--set", "regularization.penalty=dawdling:penalty", "--set", "regularization.penalty_strength=1"]
 LONG += ["--compile", "never", "--checkpoint", "10m"]  # checkpoints are written only when a launch is ended
