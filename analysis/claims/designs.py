@@ -1,4 +1,4 @@
-"""Number of designs of each sweep, and the rate of wrong verdicts that a claim may have after so many."""
+"""Number of designs that each sweep has had, and the rate of wrong verdicts that its claims may have."""
 
 from __future__ import annotations
 

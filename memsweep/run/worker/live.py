@@ -15,7 +15,7 @@ from memsweep.results.storage.store import Store, StoreError
 FIRST_SECONDS, LONGEST_SECONDS = 2.0, 30.0
 """From the first measurement to the first rows, and longest time between two writes; the time doubles in between."""
 MERGED = 8
-"""Parts that are merged into one as soon as so many of a size exist: a long training leaves few files."""
+"""Number of parts of about one size that are merged into one part: a long training leaves few files."""
 
 
 class LiveCurves:
