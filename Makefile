@@ -92,8 +92,8 @@ science: .venv/ready ## all default sweeps, then the verdicts on the claims; MLf
 	$(BIN)/memsweep claims --results $(RESULTS)
 	$(BIN)/memsweep report --results $(RESULTS)
 
-bench: .venv/ready ## work A beside the plain loop and Ray Tune; others: tests/bench
-	$(BIN)/python -m tests.bench.work
+bench: .venv/ready ## what the targets of speed are about, half an hour; writes the tables of docs/benchmarks.md
+	$(BIN)/python -m tests.bench
 
 # others go where MEMSWEEP_DATA says, as the Bible's text does: export MEMSWEEP_DATA=data
 data: ## the datasets that Debian ships
