@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 import psutil
 
 from memsweep.data import tasks
+from memsweep.results import attempts
 from memsweep.results.storage.store import Store, StoreError
 from memsweep.run.packing import ADVERSARIAL, CANNOT_BE_FUSED, by_program, describe
 from memsweep.spec import compiled_code, processors
@@ -132,13 +133,12 @@ def update(trials: Iterable[TrialConfig], store: Store) -> list[str]:
     A program whose members could not be fused is stored to run in turn from now on. A message names each program whose
     members' numbers depend on the other members.
     """
-    columns = store.trials(["trial_id", "attempt_id"]).to_pydict()
-    attempts = dict(zip(columns["trial_id"], columns["attempt_id"], strict=True))
+    ended = store.trials(["trial_id", "attempt_id"])
     fields = ["attempt_id", "mode", "cause", "deviation", "program_deviation"]
     packs = {row["attempt_id"]: row for row in store.current("packs", fields).to_pylist()}
     choices, changed, sentences = stored(store), dict[str, ExecutionPlan](), list[str]()
     for name, group in by_program(trials).items():
-        attempt_ids = {attempts[trial.trial_id] for trial in group if trial.trial_id in attempts}
+        attempt_ids = attempts.of_trials((trial.trial_id for trial in group), ended)
         rows = [packs[attempt_id] for attempt_id in sorted(attempt_ids) if attempt_id in packs]
         choice = before = choices.get(name, ExecutionPlan())
         problems = [row["cause"].partition(CANNOT_BE_FUSED)[2] for row in rows if row["cause"]]
