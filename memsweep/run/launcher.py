@@ -15,7 +15,7 @@ from memsweep.data import tasks
 from memsweep.results import attempts, live, own_types, status
 from memsweep.results.mlflow import background
 from memsweep.results.storage.store import Store
-from memsweep.run import checkpoints, continuation, given_data, launch_record, merging, plan
+from memsweep.run import checkpoints, compiling, continuation, given_data, launch_record, merging, plan
 from memsweep.run.launch_options import LaunchOptions
 from memsweep.run.launch_report import Report
 from memsweep.run.packing import Pack, Tally
@@ -172,6 +172,7 @@ def _run(
         device = options.device or ("cuda" if cluster.has_gpu() else "cpu")
         workers = options.workers or cluster.worker_count(device)
         limits = ray_tune.WorkerLimits(options.checkpoint_seconds, options.patience_seconds)
+        uncompiled, chosen = dict[str, compiling.Uncompiled](), dict[str, execution_plan.ExecutionPlan]()
 
         def packs(due: Sequence[Due], *, later: bool = False) -> list[Pack]:
             calibrate = partial(ray_tasks.calibrate, patience_seconds=options.patience_seconds, beside=later)
@@ -185,11 +186,15 @@ def _run(
             planned = partial(plan.packs, workers=workers, members=options.members, chosen=programs)
             going_on = continuation.of_packs(_packs(due, store, code, planned), store, device)
             remarks.extend(going_on.remarks)
+            chosen.update(programs)
+            compiling.collect(going_on.packs, uncompiled)
             return going_on.packs
 
         supervisor = PackSupervisor(store, show, lambda: packs(rounds.next(), later=True), options.part)
         outcome = ray_tune.run(packs(rounds.due), store, device, workers, options.budget.seconds, limits, supervisor)
         supervisor.note_running({})
+    if device == "cpu" and options.compiling is None and not options.address and not outcome.interrupted:
+        remarks += compiling.start(uncompiled, chosen, workers)
     if health.is_lost:
         remarks.append("Ray's raylet on this machine has ended. Launch again to finish the rest.")
     return outcome.interrupted
