@@ -9,7 +9,7 @@ QUICK := answers config docstrings hints layout needs packing prose replay sched
   streams sweep tally trainer
 SWEEPS := $(filter-out smoke,$(basename $(notdir $(wildcard sweeps/[a-z]*.py))))
 
-.PHONY: help demo lint test test-launches test-quick docs docs-serve fuzz coverage test-slow test-cluster test-slurm test-failures node science bench data browser clean
+.PHONY: help demo lint test test-launches test-quick docs docs-serve fuzz coverage test-slow test-cluster test-slurm test-failures node science bench bench-scale data browser clean
 
 help: ## what there is
 	@grep -hE '^[a-z-]+:.* ## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 15
@@ -94,6 +94,10 @@ science: .venv/ready ## all default sweeps, then the verdicts on the claims; MLf
 
 bench: .venv/ready ## what the targets of speed are about, half an hour; writes the tables of docs/benchmarks.md
 	$(BIN)/python -m tests.bench
+
+bench-scale: .venv/ready ## 100,000 and 1,000,000 trials with an engine that sleeps: time and memory of the driver
+	$(BIN)/python -m tests.bench.planning
+	$(BIN)/python -m tests.bench.scale --engines sleep --members 512 --sizes 100000 1000000
 
 # others go where MEMSWEEP_DATA says, as the Bible's text does: export MEMSWEEP_DATA=data
 data: ## the datasets that Debian ships
