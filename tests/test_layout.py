@@ -41,6 +41,7 @@ IDENTITIES = (
     ),
     ("memorization_map", "5f3913232f0031cf3190f4af5b56f2e6dbd3b176c9c815d7ee6cc1f0b70c1014"),
     ("double_descent", "96f773a990055b83ab90e037c15156c2276070ffb3a08557bf5298479239e617"),
+    ("memorization", "9b28d57140db23ab733350a39a9d879ee6117c335593a5dc546867528501acd2"),
 )
 """Default sweeps, and the hash of the identities of their trials: 15,489 of the first, 17,196 of the second, which were
 designed anew in 2026-11. A new sweep is a new row."""

@@ -24,6 +24,8 @@ DEFAULT = "generalization"
 """Analysis module of a sweep that has no module of the same name."""
 METRICS = "metrics"
 """Analysis module of a user's metrics."""
+MEMORIZATION = "memorization"
+"""Analysis module of trials with the probe of this name."""
 SEARCHES = {"capacity": "capacity_search", "boundary": "boundary", "best": "best"}
 """Search -> analysis module of a sweep with this search that has no module of the same name."""
 
@@ -77,10 +79,14 @@ def stem(sweep: str) -> str:
 
 
 def modules_of(sweep: str, store: Store) -> dict[str, ModuleType | Broken]:
-    """Returns the analysis modules of a stored sweep, as `questions` does; METRICS if its trials have metrics."""
-    wanted = store.current("wanted", ["sweep", "metrics"])
-    has_metrics = pc.any(pc.and_(pc.equal(wanted["sweep"], sweep), pc.greater(pc.binary_length(wanted["metrics"]), 0)))
-    return questions(sweep, _searches(store).get(sweep), [METRICS] if has_metrics.as_py() else ())
+    """Returns the analysis modules of a stored sweep, as `questions` does; METRICS and MEMORIZATION where its trials
+    record them."""
+    wanted = store.current("wanted", ["sweep", "metrics", "probes"])
+    wanted = wanted.filter(pc.equal(wanted["sweep"], sweep))
+    has_metrics = pc.any(pc.greater(pc.binary_length(wanted["metrics"]), 0)).as_py()
+    has_scores = pc.any(pc.match_substring(wanted["probes"], MEMORIZATION)).as_py() and sweep != MEMORIZATION
+    also = [name for name, is_there in ((METRICS, has_metrics), (MEMORIZATION, has_scores)) if is_there]
+    return questions(sweep, _searches(store).get(sweep), also)
 
 
 def answer(module: ModuleType | Broken, sweep: str, store: Store) -> Answer:
