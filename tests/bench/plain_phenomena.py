@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 LEVEL = 0.99
-DESCENT_WIDTHS, SCORE_WIDTHS = (6, 24, 256), (16, 128)
+DESCENT_WIDTHS, SCORE_WIDTHS = (8, 24, 256), (16, 128)
 NOISE, CLASSES = 0.2, 10
 
 
@@ -42,11 +42,13 @@ def main() -> int:
     return 0 if lines and all(agrees for _, agrees in lines) else 1
 
 
-def train(x: Tensor, y: Tensor, width: int, steps: int, batch: int, seed: int) -> nn.Module:
-    """Trains one network with a hidden layer by SGD with momentum; a new order of examples in each epoch."""
+def train(x: Tensor, y: Tensor, width: int, steps: int, batch: int, seed: int, *, adam: bool = False) -> nn.Module:
+    """Trains one network with a hidden layer by SGD with momentum or by Adam; each epoch has a new order."""
     torch.manual_seed(seed)
     model = nn.Sequential(nn.Linear(x.shape[1], width), nn.ReLU(), nn.Linear(width, CLASSES))
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    optimizer: torch.optim.Optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    if adam:
+        optimizer = torch.optim.AdamW(model.parameters(), lr=0.003, weight_decay=0.0)
     order = torch.randperm(len(y))
     for step in range(steps):
         begin = step * batch % len(y)
@@ -110,7 +112,7 @@ def descent(results: Path, seeds: int) -> list[tuple[str, bool]]:
             train_rows, test_rows = order[:500], order[500:1197]
             wrong = (y[train_rows].numpy() + rng.integers(1, CLASSES, 500)) % CLASSES
             given = torch.tensor(np.where(rng.random(500) < NOISE, wrong, y[train_rows]))
-            model = train(x[train_rows], given, width, 5000, 50, seed)
+            model = train(x[train_rows], given, width, 3000, 50, seed, adam=True)
             with torch.no_grad():
                 parts = ((x[train_rows], given), (x[test_rows], y[test_rows]))
                 errors.append([(model(of).argmax(1) != labels).float().mean().item() for of, labels in parts])
