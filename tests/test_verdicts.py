@@ -11,7 +11,9 @@ from tests import (
     test_claims_background,
     test_claims_chaibub2018,
     test_claims_choi2018,
+    test_claims_feldman2020,
     test_claims_gu2019,
+    test_claims_nakkiran2019,
     test_claims_yun2019,
 )
 from tests.claims import judged, mixed
@@ -21,7 +23,9 @@ TABLES = {
     "background": test_claims_background.TABLES,
     "chaibub2018": test_claims_chaibub2018.TABLES,
     "choi2018": test_claims_choi2018.TABLES,
+    "feldman2020": test_claims_feldman2020.TABLES,
     "gu2019": test_claims_gu2019.TABLES,
+    "nakkiran2019": test_claims_nakkiran2019.TABLES,
     "yun2019": test_claims_yun2019.TABLES,
 }
 """Paper -> number of a finding -> function of a side -> rows: True, False, or None where seeds can't be mixed."""

@@ -29,6 +29,8 @@ DEFAULT = "generalization"
 """Analysis module of a sweep that has no module of the same name."""
 METRICS = "metrics"
 """Analysis module of a user's metrics."""
+MEMORIZATION = "memorization"
+"""Analysis module of trials with the probe of this name."""
 SEARCHES = {"capacity": "capacity_search", "boundary": "boundary", "best": "best"}
 """Search -> analysis module of a sweep with this search that has no module of the same name."""
 
@@ -99,13 +101,17 @@ def stem(sweep: str) -> str:
 
 
 def modules_of(sweep: str, store: Store, view: View = DEFAULT_VIEW) -> dict[str, ModuleType | Broken]:
-    """Returns the analysis modules of a stored sweep, as `questions` does; METRICS if its trials have metrics.
+    """Returns the analysis modules of a stored sweep, as `questions` does; METRICS and MEMORIZATION where its trials
+    record them.
 
     view: if it chooses any fields, DEFAULT is among the modules, which draws all trials along any field.
     """
-    wanted = store.current("wanted", ["sweep", "metrics"])
-    has_metrics = pc.any(pc.and_(pc.equal(wanted["sweep"], sweep), pc.greater(pc.binary_length(wanted["metrics"]), 0)))
-    modules = questions(sweep, _searches(store).get(sweep), [METRICS] if has_metrics.as_py() else ())
+    wanted = store.current("wanted", ["sweep", "metrics", "probes"])
+    wanted = wanted.filter(pc.equal(wanted["sweep"], sweep))
+    has_metrics = pc.any(pc.greater(pc.binary_length(wanted["metrics"]), 0)).as_py()
+    has_scores = pc.any(pc.match_substring(wanted["probes"], MEMORIZATION)).as_py() and sweep != MEMORIZATION
+    also = [name for name, is_there in ((METRICS, has_metrics), (MEMORIZATION, has_scores)) if is_there]
+    modules = questions(sweep, _searches(store).get(sweep), also)
     first = next(iter(modules.values()))
     if view.names and getattr(first, "__name__", "") != f"{MODULES}.{DEFAULT}":
         modules[f"{stem(sweep)}-{DEFAULT}-"] = _imported(DEFAULT)

@@ -15,7 +15,7 @@ LATER_FIELDS = (
     *("model.perturbation", "optimizer.objective", "optimizer.alpha", "optimizer.radius"),
     *("data.label", "data.split", "data.content"),
     *("data.noise_matrix", "data.noise_covariance", "data.noise_label", "data.noise_examples"),
-    *("data.repeats", "data.subset"),
+    *("data.repeats", "data.subset", "data.subset_fraction"),
     *("model.heads", "model.norm", "model.frozen_layers", "model.parametrization", "model.base_width"),
     *("optimizer.averaging", "compute.autocast", "members"),
 )

@@ -47,6 +47,7 @@ PROBES = (
     "examples",
     "jacobians",
     "loss_sensitivity",
+    "memorization",
     "permutations",
     "positions",
     "readouts",

@@ -55,6 +55,7 @@ KEYS = {
     "loss_sensitivity": ["trial_id", "attempt_id", "step"],
     "critical_samples": ["trial_id", "attempt_id", "step", "part", "radius_multiple"],
     "permutations": ["trial_id", "attempt_id", "step", "features", "validation", "rho"],
+    "memorization": ["trial_id", "attempt_id", "part", "example"],
     "jacobians": ["trial_id", "attempt_id", "layer"],
     "readouts": ["trial_id", "attempt_id", "item", "fitted_step", "applied_step"],
     "representations": ["trial_id", "attempt_id", "step", "part", "quantity", "layer"],

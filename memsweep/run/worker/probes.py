@@ -11,6 +11,7 @@ from memsweep.engine.probes import (
     critical_samples,
     jacobians,
     loss_sensitivity,
+    memorization,
     own,
     permutations,
     positions,
@@ -155,6 +156,27 @@ def _critical_samples(program: Program, state: State) -> list[Row]:
     ]
 
 
+def _memorization(program: Program, state: State) -> list[Row]:
+    return [
+        {
+            "trial_id": member.trial.trial_id,
+            "part": of_part.part,
+            "example": i,
+            "source_index": int(of_part.source[i]) if of_part.source.size else None,
+            "is_trained": trained,
+            "is_right": right,
+            "corrupted": corrupted,
+            "given_label": label,
+            "true_label": true_label,
+        }
+        for member, parts in zip(state.members, memorization.measure(program, state), strict=True)
+        for of_part in parts
+        for i, (trained, right, corrupted, label, true_label) in enumerate(
+            zip(*(values.tolist() for values in of_part[2:]), strict=True)
+        )
+    ]
+
+
 def _jacobians(program: Program, state: State) -> list[Row]:
     return [
         {
@@ -229,6 +251,7 @@ _PROBES: dict[str, Callable[[Program, State], list[Row]]] = {
     "examples": _examples,
     "jacobians": _jacobians,
     "loss_sensitivity": _loss_sensitivity,
+    "memorization": _memorization,
     "permutations": _permutations,
     "positions": _positions,
     "readouts": _readouts,
