@@ -4,7 +4,7 @@ A GPT-2 of two blocks is trained by AdamW and a cosine schedule on sets of half 
 al. 2025: 3.6 bits a parameter, after a million steps of far larger networks). Expected: small sets are held whole;
 beyond the capacity, which is proportional to parameters, no more bits are held, and the loss on unseen strings, which
 is largest about there, falls towards that of guessing: double descent, on data from which nothing generalizes. A pilot
-on other seeds held half a bit a parameter whole, one bit at most, and less of larger sets: 2,000 steps are few for them.
+on other seeds held half a bit a parameter whole, one bit at most, and less of larger sets: 2,000 steps are few.
 """
 
 from memsweep import Sweep
