@@ -8,7 +8,7 @@ PARALLEL := --numprocesses logical --maxprocesses 8 --dist loadfile --no-loadsco
 QUICK := answers config docstrings hints layout needs packing prose replay schedules schema seeds statistics status \
   streams sweep tally trainer
 # phenomena beside the claims of the papers on memorization, in make science-more
-MORE := double_descent memorization
+MORE := double_descent exposure memorization recall_width string_capacity
 SWEEPS := $(filter-out smoke $(MORE),$(basename $(notdir $(wildcard sweeps/[a-z]*.py))))
 
 .PHONY: help demo lint test test-launches test-quick docs docs-serve fuzz coverage test-slow test-cluster test-slurm test-failures node science science-more bench bench-scale data browser clean
@@ -89,7 +89,7 @@ node: ## a machine of a cluster: the pinned versions, without what only tests ne
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[cluster]'
 
-science: .venv/ready ## all default sweeps, then the verdicts on the claims; MLflow later: memsweep track
+science: .venv/ready ## the sweeps of the first papers, then the verdicts on the claims; MLflow later: memsweep track
 	$(BIN)/memsweep launch $(SWEEPS) --results $(RESULTS) --tracking-uri none
 	$(BIN)/memsweep claims --results $(RESULTS)
 	$(BIN)/memsweep report --results $(RESULTS)

@@ -24,6 +24,7 @@ from memsweep.spec.schema import Status
 
 OF_NETWORKS = (
     "critical_samples",
+    "exposure",
     "jacobians",
     "memorization",
     "permutations",

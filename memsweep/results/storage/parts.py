@@ -54,6 +54,7 @@ KEYS = {
     "class_sensitivity": ["trial_id", "attempt_id", "output_class", "input_class"],
     "loss_sensitivity": ["trial_id", "attempt_id", "step"],
     "critical_samples": ["trial_id", "attempt_id", "step", "part", "radius_multiple"],
+    "exposure": ["trial_id", "attempt_id", "step", "example"],
     "permutations": ["trial_id", "attempt_id", "step", "features", "validation", "rho"],
     "memorization": ["trial_id", "attempt_id", "part", "example"],
     "jacobians": ["trial_id", "attempt_id", "layer"],

@@ -9,6 +9,7 @@ import numpy as np
 
 from memsweep.engine.probes import (
     critical_samples,
+    exposure,
     jacobians,
     loss_sensitivity,
     memorization,
@@ -177,6 +178,23 @@ def _memorization(program: Program, state: State) -> list[Row]:
     ]
 
 
+def _exposure(program: Program, state: State) -> list[Row]:
+    measured = exposure.measure(program, state)
+    return [
+        {
+            "trial_id": member.trial.trial_id,
+            "step": int(state.step[m]),
+            "example": i,
+            "repeat_count": count,
+            "loss_nats": _finite(float(measured.loss[m, i])),
+            "likelier_count": int(measured.likelier[m, i]),
+            "candidate_count": measured.candidates,
+        }
+        for m, member in enumerate(state.members)
+        for i, count in enumerate(member.trial.data.repeats)
+    ]
+
+
 def _jacobians(program: Program, state: State) -> list[Row]:
     return [
         {
@@ -249,6 +267,7 @@ _PROBES: dict[str, Callable[[Program, State], list[Row]]] = {
     "class_sensitivity": _class_sensitivity,
     "critical_samples": _critical_samples,
     "examples": _examples,
+    "exposure": _exposure,
     "jacobians": _jacobians,
     "loss_sensitivity": _loss_sensitivity,
     "memorization": _memorization,

@@ -70,6 +70,12 @@ PROBE_RULES = (
         "positions need a task with several answers per example; leave them out.",
     ),
     Rule(
+        ("probes", "data.task", "data.repeats", "data.validation_examples"),
+        lambda probes, task, repeats, count: "exposure" in probes and not (task == "strings" and repeats and count),
+        "exposure ranks strings that data.repeats counts among unseen ones; set data.task to strings, and data.repeats "
+        "and data.validation_examples.",
+    ),
+    Rule(
         ("probes", "model.family", "optimizer.name"),
         lambda probes, family, name: bool(UNROLLED & set(probes)) and (family != "mlp" or name != "sgd"),
         "sensitivities need an mlp that is trained by sgd; set model.family and optimizer.name.",

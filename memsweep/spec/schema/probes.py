@@ -32,6 +32,18 @@ PROBE_SCHEMAS: dict[str, pa.Schema] = {
             column("example_count", pa.int64(), "examples in total"),
         ]
     ),
+    "exposure": pa.schema(
+        [
+            TRIAL,
+            ATTEMPT,
+            column("step", pa.int64(), "steps trained when the probe ran"),
+            column("example", pa.int64(), "place of the canary in the training set, from 0"),
+            column("repeat_count", pa.int64(), "how often the canary is in the training set"),
+            column("loss_nats", pa.float64(), "cross-entropy summed over its tokens"),
+            column("likelier_count", pa.int64(), "candidates whose cross-entropy is at most that of the canary"),
+            column("candidate_count", pa.int64(), "validation strings, which are drawn alike and never trained on"),
+        ]
+    ),
     "loss_sensitivity": pa.schema(
         [
             TRIAL,
