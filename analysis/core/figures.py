@@ -209,6 +209,12 @@ def log_scale(values: ArrayLike, ax: Axes) -> None:
     apart = next(n for n in range(1, len(places) + 1) if sum(len(text) + 2 for text in written[::n]) <= _TICKS_WIDTH)
     zeros = len(places) - len(positive)
     shown = [*range(zeros), *range(zeros, len(places), apart)]
+    at = ax.xaxis.get_transform().transform(places)
+    at = (at - at[0]) / max(at[-1] - at[0], 1e-12)
+    for i in shown[1:]:  # values that grow by differences are dense at the end
+        before = max(j for j in shown if j < i)
+        if at[i] - at[before] < ((len(written[i]) + len(written[before])) / 2 + 1) / _TICKS_WIDTH:
+            shown.remove(i)
     grid_ticks(ax.xaxis, places[shown], [written[i] for i in shown])
 
 

@@ -65,7 +65,8 @@ def draw(points: pd.DataFrame, ax: Axes, keys: Sequence[str], plane: Plane, view
     for panel, (title, _) in zip(axes, panels, strict=True):
         if title:
             panel.set_title(title, fontsize=7)
-    figures.title(axes[0], "; ".join(filter(None, [plane.fixed, *arranged.notes])))
+    alone = "one seed: no intervals" if "seeds" in points and points["seeds"].max() == 1 else ""
+    figures.title(axes[0], "; ".join(filter(None, [plane.fixed, *arranged.notes, alone])))
     return axes[0]
 
 
@@ -99,25 +100,23 @@ def _curves(ax: Axes, rows: pd.DataFrame, arranged: Arrangement, plane: Plane, v
     scales = _scales(arranged, plane, view)
     fits = scales == ("log", "log") and (plane.is_power or view.scale == ("log", "log"))
     shift = _apart(every, arranged, len(curves)) if plane.is_apart and not names else _together
-    lines: dict[str, Line2D] = {}  # exponents of this panel
+    exponents = list[Line2D]()  # in the panel's own legend
     for i, ((label, points), look) in enumerate(
         zip(curves, figures.looks(len(curves), ordered=arranged.is_ordered), strict=True)
     ):
         points = points.assign(**{across: shift(points[across], i)})
         if fits and (fitted := powers.fitted(points, across)):
             name = f"{label}: {fitted}" if label else str(fitted)
-            (line,) = ax.plot(
-                *fitted.line(points[across]), "-", color=look["color"], lw=0.6, alpha=0.5, label=f"_{name}"
-            )
-            lines[str(fitted)] = line
+            ax.plot(*fitted.line(points[across]), "-", color=look["color"], lw=0.6, alpha=0.5, label=f"_{name}")
+            exponents.append(Line2D([], [], color=look["color"], label=str(fitted)))
             label = label if arranged.panels else name
         if view.seeds:
             _each_seed(ax, points, across, label, look["color"], is_joined=is_joined)
         style = {} if is_joined else {"linestyle": "none"}
         figures.curve(ax, points, across, label=label or None, **look, **style)
         plane.mark(ax, points, look["color"])
-    if arranged.panels and lines:
-        ax.legend([*lines.values()], [*lines], fontsize=5, labelspacing=0.2, loc="best", frameon=True, framealpha=0.7)
+    if arranged.panels and exponents:
+        ax.legend(handles=exponents, fontsize=5, labelspacing=0.2, loc="best", frameon=True, framealpha=0.7)
     _axes(ax, every, arranged, plane, scales, names)
 
 
