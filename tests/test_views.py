@@ -69,6 +69,14 @@ def test_other_fields_make_panels_and_what_is_held_is_named():
     assert sum(trace["showlegend"] for trace in plot["data"]) == 3  # once a curve
 
 
+def test_panels_share_limits_that_hold_all_points():
+    axes = {WIDTH: range(1, 6), NOISE: [0.0, 0.2, 0.4], DECAY: [0.0, 0.1]}
+    points = grid(**axes).assign(estimate=lambda rows: 1 + 10 * rows[DECAY], low=np.nan, high=np.nan)
+    plane = panels.Plane("loss", axis={"ylim": (0, None)})
+    for ax in figures.panels(drawn(panels.draw, points, keys=list(axes), plane=plane)):
+        assert ax.get_ylim()[0] == 0 and ax.get_ylim()[1] > 2
+
+
 def test_many_values_are_thinned_and_counted():
     arranged = arrange(grid(**{NOISE: np.linspace(0, 0.9, 40), WIDTH: range(1, 42)}), [NOISE, WIDTH])
     assert arranged.rows[NOISE].nunique() == arrangement.CURVES
