@@ -46,6 +46,7 @@ IDENTITIES = (
     ("memorization_map", "5f3913232f0031cf3190f4af5b56f2e6dbd3b176c9c815d7ee6cc1f0b70c1014"),
     ("double_descent", "0e4debbdc680cf1c21f945f260b3429b8fd529d2eecbb4c02300ba1f6caedc87"),
     ("memorization", "9b28d57140db23ab733350a39a9d879ee6117c335593a5dc546867528501acd2"),
+    ("tempered", "285ba7e3e5b7a621af75bca75ab3b0033291e8705f674d1bbe5487fe7134c0cc"),
 )
 """Default sweeps, and the hash of the identities of their trials: 15,489 of the first, 17,196 of the second, which were
 designed anew in 2026-11. A new sweep is a new row."""
