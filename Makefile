@@ -7,9 +7,11 @@ PARALLEL := --numprocesses logical --maxprocesses 8 --dist loadfile --no-loadsco
 # one part of each room, without launches
 QUICK := answers config docstrings hints layout needs packing prose replay schedules schema seeds statistics status \
   streams sweep tally trainer
-SWEEPS := $(filter-out smoke,$(basename $(notdir $(wildcard sweeps/[a-z]*.py))))
+# phenomena that papers describe, beside the claims of the papers on memorization
+MORE := grokking
+SWEEPS := $(filter-out smoke $(MORE),$(basename $(notdir $(wildcard sweeps/[a-z]*.py))))
 
-.PHONY: help demo lint test test-launches test-quick docs docs-serve fuzz coverage test-slow test-cluster test-slurm test-failures node science bench data browser clean
+.PHONY: help demo lint test test-launches test-quick docs docs-serve fuzz coverage test-slow test-cluster test-slurm test-failures node science science-more bench data browser clean
 
 help: ## what there is
 	@grep -hE '^[a-z-]+:.* ## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 15
@@ -89,6 +91,11 @@ node: ## a machine of a cluster: the pinned versions, without what only tests ne
 
 science: .venv/ready ## all default sweeps, then the verdicts on the claims; MLflow later: memsweep track
 	$(BIN)/memsweep launch $(SWEEPS) --results $(RESULTS) --tracking-uri none
+	$(BIN)/memsweep claims --results $(RESULTS)
+	$(BIN)/memsweep report --results $(RESULTS)
+
+science-more: .venv/ready ## the sweeps of phenomena (grokking), then the verdicts on the claims
+	$(BIN)/memsweep launch $(MORE) --results $(RESULTS) --tracking-uri none
 	$(BIN)/memsweep claims --results $(RESULTS)
 	$(BIN)/memsweep report --results $(RESULTS)
 

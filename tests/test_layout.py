@@ -40,6 +40,7 @@ IDENTITIES = (
         "00727dc9ca84d5c398d4a2f798dd7e1b15803f88409b2c9e9124876486bfb140",
     ),
     ("memorization_map", "5f3913232f0031cf3190f4af5b56f2e6dbd3b176c9c815d7ee6cc1f0b70c1014"),
+    ("grokking", "71c0df251da83f2f70ab2630982a88146f151e70e38fda77a65224a10c86b879"),
 )
 """Default sweeps, and the hash of the identities of their trials: 15,489 of the first, 17,196 of the second, which were
 designed anew in 2026-11. A new sweep is a new row."""

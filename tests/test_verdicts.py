@@ -11,6 +11,7 @@ from tests import (
     test_claims_background,
     test_claims_chaibub2018,
     test_claims_choi2018,
+    test_claims_grokking,
     test_claims_gu2019,
     test_claims_yun2019,
 )
@@ -21,6 +22,7 @@ TABLES = {
     "background": test_claims_background.TABLES,
     "chaibub2018": test_claims_chaibub2018.TABLES,
     "choi2018": test_claims_choi2018.TABLES,
+    "grokking": test_claims_grokking.TABLES,
     "gu2019": test_claims_gu2019.TABLES,
     "yun2019": test_claims_yun2019.TABLES,
 }
