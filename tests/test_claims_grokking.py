@@ -8,10 +8,11 @@ import pytest
 
 from memsweep.analysis.claims import grokking as claims
 from memsweep.analysis.claims.claim import MissingTrialsError
+from memsweep.analysis.claims.verdicts import Verdict
 from memsweep.analysis.questions import grokking
 from memsweep.spec.config import FIELDS
 from memsweep.spec.sweep_files import load_sweep
-from tests.claims import sides
+from tests.claims import judged, sides
 
 SWEEP = load_sweep("grokking")
 
@@ -92,3 +93,10 @@ def test_a_network_that_never_generalizes_counts_with_its_budget():
     assert -trend.values == pytest.approx(np.log10(SWEEP.trials[0].budget))
     assert len(trend.values) == len(SWEEP.seeds) and trend.values.shape[1] == 3
     assert grokking.GENERALIZED in grokking.with_measures(stored()).columns
+
+
+@pytest.mark.parametrize("number", TABLES)
+def test_untrained_networks_bear_no_claim_out(number):
+    """They neither fit nor generalize, and predict a thirtieth of the labels, wrong ones too."""
+    rows = stored(always(np.inf), fit=np.nan, most=1 / 31, left=lambda decay: 1 / 31)
+    assert judged(claims.PAPER, number, rows)["verdict"] != Verdict.REPRODUCED

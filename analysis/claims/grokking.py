@@ -57,7 +57,7 @@ def decay_hastens(trials: pd.DataFrame) -> Sequence[Trend]:
     """Returns the trend along weight decays, from none to the paper's, of log steps to generalize."""
     rows = _clean(trials)
     rows = rows[rows[DECAY] <= PAPERS_DECAY]
-    table = _log_steps(_with_all(rows, rows[DECAY].unique()), DECAY)
+    table = _log_steps(_with_all(rows, [*rows[DECAY].unique()]), DECAY)
     return [Trend("minus log steps to generalize, along the weight decay", -table)]
 
 

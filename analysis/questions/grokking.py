@@ -74,7 +74,8 @@ def training_shares(trials: pd.DataFrame) -> pd.Series[float]:
         modular_rows(operation, int(modulus) or MODULUS)
         for operation, modulus in zip(trials["data_operation"], trials["data_modulus"], strict=True)
     ]
-    return trials["data_examples"].astype(float) / np.array(sizes, float)
+    shares: pd.Series[float] = trials["data_examples"].astype(float) / np.array(sizes, float)
+    return shares
 
 
 def select(trials: pd.DataFrame) -> pd.DataFrame:

@@ -54,7 +54,7 @@ def summarize(steps: pd.DataFrame) -> pd.DataFrame:
     setting = [DECAY, NOISE, WIDTH, SHARE, "seed"]
     curves = pd.concat(
         [
-            series.at_times(trial, "step", times, [*SHARES]).assign(**trial[setting].iloc[0].to_dict())
+            series.at_times(trial, "step", times, [*SHARES]).assign(**{name: trial[name].iloc[0] for name in setting})
             for _, trial in measured.groupby("trial_id", sort=False)
         ],
         ignore_index=True,

@@ -38,6 +38,7 @@ class Setting(NamedTuple):
     noise: float
 
 
+SETTING_COLUMNS = ("model_width", "data_examples", "regularization_weight_decay", "data_noise_fraction")
 SETTINGS = (
     Setting(128, 480, 1.0, 0.0),
     Setting(128, 480, 0.0, 0.0),
@@ -106,15 +107,14 @@ def read(table: str, results: Path, columns: list[str]) -> pd.DataFrame:
         parts.append(pq.read_table(path, columns=there).to_pandas())
     if not parts:
         sys.exit(f"{results / table}: no part of this table; launch the sweep grokking first.")
-    return pd.concat(parts, ignore_index=True)
+    frame: pd.DataFrame = pd.concat(parts, ignore_index=True)
+    return frame
 
 
 def stored(setting: Setting, trials: pd.DataFrame, steps: pd.DataFrame) -> pd.DataFrame:
     """The same measures of memsweep's trials of a setting, a row a trial."""
     is_there = (trials["data_task"] == "modular") & (trials["status"] == "finished") & (trials["stop_steps"] == STEPS)
-    for name, value in zip(("model_width", "data_examples"), setting[:2], strict=True):
-        is_there &= trials[name] == value
-    for name, value in zip(("regularization_weight_decay", "data_noise_fraction"), setting[2:], strict=True):
+    for name, value in zip(SETTING_COLUMNS, setting, strict=True):
         is_there &= np.isclose(trials[name], value)
     rows = []
     for _, of_trial in steps[steps["trial_id"].isin(trials[is_there]["trial_id"])].groupby("trial_id"):
@@ -130,7 +130,6 @@ def stored(setting: Setting, trials: pd.DataFrame, steps: pd.DataFrame) -> pd.Da
 
 def difference(plain: np.ndarray, of_memsweep: np.ndarray, generator: np.random.Generator) -> tuple[float, float]:
     """The bootstrap interval of the difference of two means, at LEVEL; percentiles, widened for few networks."""
-    ends = []
     draws = []
     for values in (plain, of_memsweep):
         n = len(values)
@@ -148,9 +147,7 @@ def main() -> None:
     parser.add_argument("--networks", type=int, default=12, help="of each setting")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    names = ["trial_id", "status", "data_task", "stop_steps", "model_width", "data_examples"]
-    names += ["regularization_weight_decay", "data_noise_fraction"]
-    trials = read("trials", arguments.results, names)
+    trials = read("trials", arguments.results, ["trial_id", "status", "data_task", "stop_steps", *SETTING_COLUMNS])
     counts = ["train_correct_count", "train_count", "validation_correct_count", "validation_count"]
     steps = read("steps", arguments.results, ["trial_id", "step", *counts, "memorized_count", "label_changed_count"])
     generator, begin, differ = np.random.default_rng(0), time.perf_counter(), 0
