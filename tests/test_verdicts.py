@@ -11,24 +11,32 @@ from tests import (
     test_claims_background,
     test_claims_chaibub2018,
     test_claims_choi2018,
+    test_claims_feldman2020,
     test_claims_grokking,
     test_claims_gu2019,
+    test_claims_morris2025,
+    test_claims_nakkiran2019,
     test_claims_yun2019,
+    test_exposure,
 )
 from tests.claims import judged, mixed
 
 TABLES = {
     "arpit2017": test_claims_arpit2017.TABLES,
     "background": test_claims_background.TABLES,
+    "carlini2019": test_exposure.TABLES,
     "chaibub2018": test_claims_chaibub2018.TABLES,
     "choi2018": test_claims_choi2018.TABLES,
+    "feldman2020": test_claims_feldman2020.TABLES,
     "grokking": test_claims_grokking.TABLES,
     "gu2019": test_claims_gu2019.TABLES,
+    "morris2025": test_claims_morris2025.TABLES,
+    "nakkiran2019": test_claims_nakkiran2019.TABLES,
     "yun2019": test_claims_yun2019.TABLES,
 }
 """Paper -> number of a finding -> function of a side -> rows: True, False, or None where seeds can't be mixed."""
 PAPERS = {paper.key: paper for paper in papers()}
-NOT_RUN = {("background", 11), ("background", 12)}
+NOT_RUN = {("background", 11)}
 """Claims that no sweep measures: no trials decide them."""
 FINDINGS = [
     (key, claim.number)

@@ -28,7 +28,10 @@ from memsweep.results.storage.location import Location
 from memsweep.results.storage.snapshot import Snapshot
 from memsweep.results.storage.store import Store
 
-PAPERS: tuple[str, ...] = (*("arpit2017", "background", "chaibub2018", "choi2018", "grokking", "gu2019", "yun2019"),)
+PAPERS: tuple[str, ...] = (
+    *("arpit2017", "background", "chaibub2018", "choi2018", "gu2019", "yun2019"),
+    *("nakkiran2019", "feldman2020", "carlini2019", "morris2025", "grokking"),
+)
 FINDING, CHECK = "finding", "check"
 """Kinds of claims, which are counted apart."""
 

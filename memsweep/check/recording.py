@@ -22,7 +22,16 @@ from memsweep.run.worker.execution import run_pack
 from memsweep.spec.config import TrialConfig
 from memsweep.spec.schema import Status
 
-OF_NETWORKS = ("critical_samples", "jacobians", "permutations", "positions", "readouts", "representations")
+OF_NETWORKS = (
+    "critical_samples",
+    "exposure",
+    "jacobians",
+    "memorization",
+    "permutations",
+    "positions",
+    "readouts",
+    "representations",
+)
 """Probes that need a trained network and its data, and nothing of its training."""
 MEMBERS_AT_A_TIME = 64
 """Networks of one program that are probed together."""

@@ -50,8 +50,10 @@ PROBES = (
     "class_sensitivity",
     "critical_samples",
     "examples",
+    "exposure",
     "jacobians",
     "loss_sensitivity",
+    "memorization",
     "permutations",
     "positions",
     "readouts",
@@ -62,7 +64,7 @@ PROBES = (
 KEEPS = NOTHING, WEIGHTS, STATE = ("nothing", "weights", "state")
 """What a sweep or a launch keeps of its trials: nothing, the probe `weights`, or the probes `weights` and `states`."""
 STATES = "states"
-REPEATED_PROBES: tuple[str, ...] = ("critical_samples", "permutations", "representations", "weights")
+REPEATED_PROBES: tuple[str, ...] = ("critical_samples", "exposure", "permutations", "representations", "weights")
 """Probes that also run at probe_steps; the other probes run once, at the end."""
 SHARES = {
     "train_accuracy": ("train_correct_count", "train_count"),

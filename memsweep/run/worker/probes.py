@@ -9,8 +9,10 @@ import numpy as np
 
 from memsweep.engine.probes import (
     critical_samples,
+    exposure,
     jacobians,
     loss_sensitivity,
+    memorization,
     own,
     permutations,
     positions,
@@ -155,6 +157,44 @@ def _critical_samples(program: Program, state: State) -> list[Row]:
     ]
 
 
+def _memorization(program: Program, state: State) -> list[Row]:
+    return [
+        {
+            "trial_id": member.trial.trial_id,
+            "part": of_part.part,
+            "example": i,
+            "source_index": int(of_part.source[i]) if of_part.source.size else None,
+            "is_trained": trained,
+            "is_right": right,
+            "corrupted": corrupted,
+            "given_label": label,
+            "true_label": true_label,
+        }
+        for member, parts in zip(state.members, memorization.measure(program, state), strict=True)
+        for of_part in parts
+        for i, (trained, right, corrupted, label, true_label) in enumerate(
+            zip(*(values.tolist() for values in of_part[2:]), strict=True)
+        )
+    ]
+
+
+def _exposure(program: Program, state: State) -> list[Row]:
+    measured = exposure.measure(program, state)
+    return [
+        {
+            "trial_id": member.trial.trial_id,
+            "step": int(state.step[m]),
+            "example": i,
+            "repeat_count": count,
+            "loss_nats": _finite(float(measured.loss[m, i])),
+            "likelier_count": int(measured.likelier[m, i]),
+            "candidate_count": measured.candidates,
+        }
+        for m, member in enumerate(state.members)
+        for i, count in enumerate(member.trial.data.repeats)
+    ]
+
+
 def _jacobians(program: Program, state: State) -> list[Row]:
     return [
         {
@@ -227,8 +267,10 @@ _PROBES: dict[str, Callable[[Program, State], list[Row]]] = {
     "class_sensitivity": _class_sensitivity,
     "critical_samples": _critical_samples,
     "examples": _examples,
+    "exposure": _exposure,
     "jacobians": _jacobians,
     "loss_sensitivity": _loss_sensitivity,
+    "memorization": _memorization,
     "permutations": _permutations,
     "positions": _positions,
     "readouts": _readouts,

@@ -32,6 +32,18 @@ PROBE_SCHEMAS: dict[str, pa.Schema] = {
             column("example_count", pa.int64(), "examples in total"),
         ]
     ),
+    "exposure": pa.schema(
+        [
+            TRIAL,
+            ATTEMPT,
+            column("step", pa.int64(), "steps trained when the probe ran"),
+            column("example", pa.int64(), "place of the canary in the training set, from 0"),
+            column("repeat_count", pa.int64(), "how often the canary is in the training set"),
+            column("loss_nats", pa.float64(), "cross-entropy summed over its tokens"),
+            column("likelier_count", pa.int64(), "candidates whose cross-entropy is at most that of the canary"),
+            column("candidate_count", pa.int64(), "validation strings, which are drawn alike and never trained on"),
+        ]
+    ),
     "loss_sensitivity": pa.schema(
         [
             TRIAL,
@@ -48,6 +60,20 @@ PROBE_SCHEMAS: dict[str, pa.Schema] = {
                 column(f"gini_{norm}", pa.float64(), f"Gini coefficient over examples, {name} norm; null: all are 0")
                 for norm, name in (("l1", "L1"), ("l2", "L2"), ("max", "largest"))
             ),
+        ]
+    ),
+    "memorization": pa.schema(
+        [
+            TRIAL,
+            ATTEMPT,
+            column("part", pa.string(), "pool: all examples that subsets are drawn from; validation; test"),
+            column("example", pa.int64(), "place in that part, from 0; the same in all trials that share the pool"),
+            column("source_index", pa.int64(), "row of the task's data, as in `examples`; null outside of the pool"),
+            column("is_trained", pa.bool_(), "whether the trial trained on it; false outside of the pool"),
+            column("is_right", pa.bool_(), "whether its given label is predicted at the end"),
+            column("corrupted", pa.bool_(), "whether noise really changed its label or inputs"),
+            column("given_label", pa.int64(), "label as given in training; outside of the pool the true one"),
+            column("true_label", pa.int64(), "label before corruption"),
         ]
     ),
     "permutations": pa.schema(
