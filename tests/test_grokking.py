@@ -115,7 +115,7 @@ def test_the_figures_show_what_is_censored_at_the_end_of_training():
     summary = summary_of(*grid(0.0, 1.0))
     for figure in grokking.FIGURES[:2]:
         described = drawn(figure.draw, summary)
-        marks = [trace for trace in described["data"] if trace["name"] == "not reached by half of the seeds"]
+        marks = [trace for trace in described["data"] if trace["name"] == "not by half of the seeds"]
         assert marks and all(set(trace["y"]) == {BUDGET} for trace in marks)
         assert len(figure.rows(summary))
     assert set(grokking.along(summary, grokking.SHARE, grokking.WIDTH)[0][grokking.WIDTH]) == {128}

@@ -15,6 +15,7 @@ from matplotlib.axes import Axes
 
 from memsweep.analysis.core import figures, frames, statistics
 from memsweep.spec.fields.sizes import modular_rows
+from memsweep.spec.numerals import texts
 from memsweep.spec.options import MODULUS
 
 ALSO = ("grokking_curves",)
@@ -140,16 +141,17 @@ def draw(summary: pd.DataFrame, ax: Axes, x: str, curves: str, fixed: str) -> Ax
         label = f"{frames.short(curves)} {frames.text(key, times[curves].unique())}"
         _times(ax, points[points["quantity"] == TO_GENERALIZE], x, label, "-", look)
         _times(ax, points[points["quantity"] == TO_FIT], x, f"_{label}, {TO_FIT}", "--", look)
-    for quantity, dashes in ((TO_GENERALIZE, "-"), (TO_FIT, "--")):
-        ax.plot([np.nan], [np.nan], dashes, color="0.3", label=quantity)  # for the legend alone
+    for text, dashes in ((f"to {GENERAL:.0%} validation", "-"), (f"to {FIT:.0%} training", "--")):
+        ax.plot([np.nan], [np.nan], dashes, color="0.3", label=text)  # for the legend alone
     budget = float(summary["budget"].iloc[0])
     places = np.sort(times[x].unique())
     figures.reference(ax, [places[0], places[-1]], [budget, budget], "end of training", ":")
     ax.set(xlabel=_name(x), ylabel="steps", yscale="log")
+    ax.set_ylim(top=1.6 * budget)
     figures.scale_by(places, ax)
     if len(places) <= 5 and ax.get_xscale() == "linear":
-        figures.grid_ticks(ax.xaxis, places)
-    figures.legend(ax, f"{_name(fixed)} {frames.text(value)}")
+        figures.grid_ticks(ax.xaxis, places, texts(places, digits=2))
+    figures.legend(ax, f"{_name(fixed)} {texts([value], digits=2)[0]}")
     return ax
 
 
@@ -163,20 +165,22 @@ def draw_memorized(summary: pd.DataFrame, ax: Axes) -> Axes:
     for quantity, look in zip((PEAK, LEFT), figures.looks(2, ordered=False), strict=True):
         label = "at most, in training" if quantity == PEAK else "at the end"
         figures.curve(ax, chosen[chosen["quantity"] == quantity], DECAY, label=label, **look)
-    figures.scale_by(chosen[DECAY], ax)
+    figures.grid_ticks(ax.xaxis, np.sort(chosen[DECAY].unique()))
     ax.set(xlabel="weight decay", ylabel="wrong labels memorized (share)", ylim=(-0.02, 1.02))
     named = {"width": others[WIDTH], "training share": others[SHARE], "noise fraction": others[NOISE]}
-    figures.legend(ax, ", ".join(f"{name} {frames.text(value)}" for name, value in named.items()))
+    figures.legend(ax, ", ".join(f"{name} {texts([value], digits=2)[0]}" for name, value in named.items()))
     return ax
 
 
 def _times(ax: Axes, points: pd.DataFrame, x: str, label: str, dashes: str, look: dict[str, str]) -> None:
     budget = points["budget"].astype(float)
-    shown = points.assign(high=points["high"].astype(float).clip(upper=budget))
-    figures.curve(ax, shown.assign(missing=0), x, label=label, linestyle=dashes, **look)
+    high = points["high"].astype(float).clip(upper=budget)
+    is_range = high > points["low"]  # else all seeds cross between the same two measurements, or not at all
+    shown = points.assign(low=points["low"].where(is_range), high=high.where(is_range), missing=0)
+    figures.curve(ax, shown, x, label=label, linestyle=dashes, **look)
     beyond = points[points["at_least"] > 0]
     if len(beyond):
-        text = "not reached by half of the seeds"
+        text = "not by half of the seeds"
         figures.hollow(ax, beyond[x], beyond["estimate"], text, marker="^", color=look["color"])
     partial_points = points[(points["missing"] > 0) & points["estimate"].notna()]
     if len(partial_points):

@@ -13,11 +13,12 @@ from matplotlib.axes import Axes
 
 from memsweep.analysis.core import figures, frames, series
 from memsweep.analysis.questions.grokking import DECAY, GENERAL, NOISE, SHARE, WIDTH, main_value, training_shares
+from memsweep.spec.numerals import texts
 
 QUERY = frames.CURVES
 POINTS = 60
 """Most steps shown of a curve, evenly chosen on a logarithmic scale."""
-TRAIN, VALIDATION, MEMORIZED = "train accuracy", "validation accuracy", "wrong labels memorized (share)"
+TRAIN, VALIDATION, MEMORIZED = "train accuracy", "validation accuracy", "wrong labels memorized"
 SHARES = {
     TRAIN: ("train_correct_count", "train_count"),
     VALIDATION: ("validation_correct_count", "validation_count"),
@@ -28,10 +29,10 @@ MEAN = -1
 
 
 def select(steps: pd.DataFrame) -> pd.DataFrame:
-    """Returns rows of the task modular at the width and training share of most trials, without and with weight decay.
+    """Returns rows of the task modular at the width and training share of most trials.
 
-    Of several widths the largest counts, of several shares the middle one: for trials without wrong labels, and, apart
-    from these, for those with. The weight decay is the one at which most networks generalize.
+    Of several widths the largest counts, of several shares the middle one. Without wrong labels the weight decays are
+    the weakest and the one at which most networks generalize; with wrong labels all weight decays are shown.
     """
     rows = steps[steps["data_task"] == "modular"]
     rows = rows.assign(**{SHARE: training_shares(rows)})
@@ -91,7 +92,7 @@ def draw(summary: pd.DataFrame, ax: Axes, noisy: bool = False) -> Axes:
     ax.set(xscale="log", xlabel="steps", ylabel="share", ylim=(-0.03, 1.03))
     fixed_values = {"width": chosen[WIDTH].iloc[0], "training share": chosen[SHARE].iloc[0]}
     fixed_values |= {"noise fraction": chosen[NOISE].iloc[0]} if noisy else {}
-    fixed = ", ".join(f"{name} {frames.text(value)}" for name, value in fixed_values.items())
+    fixed = ", ".join(f"{name} {texts([value], digits=2)[0]}" for name, value in fixed_values.items())
     figures.legend(ax, f"weight decay, at {fixed}")
     return ax
 
@@ -102,6 +103,8 @@ def _main(rows: pd.DataFrame) -> pd.DataFrame:
     share = main_value(trials[trials[WIDTH] == width], SHARE, largest=False)
     chosen = rows[(rows[WIDTH] == width) & (rows[SHARE] == share)]
     reached = chosen["validation_correct_count"] >= GENERAL * chosen["validation_count"]
+    if (chosen[NOISE] > 0).all():
+        return chosen
     counts = reached.groupby([chosen[DECAY], chosen["trial_id"]]).any().groupby(level=0).mean()
     return chosen[chosen[DECAY].isin((counts.index.min(), counts.idxmax()))]
 
