@@ -174,6 +174,10 @@ CASES: dict[str, dict[str, Any]] = {
         "data.noise_fraction": 0.0,
         "model.activation": "leaky_relu",
     },
+    "modular": {
+        **{**ADAMW, "data.task": "modular", "data.operation": "divide", "data.modulus": 13},
+        **{"model.depth": 1, "regularization.weight_decay": 1.0},
+    },
     "hardtanh": {"model.activation": "hardtanh"},
     "gaussian inputs": {"data.noise_kind": "gaussian_inputs"},
     "synthetic": {

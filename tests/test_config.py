@@ -84,6 +84,8 @@ OTHER = {
     "data.items": (3, COPY),
     "optimizer.truncation": (4, COPY),
     "stop.solve": ("task", COPY),
+    "data.operation": ("divide", {"data.task": "modular"}),
+    "data.modulus": (7, {"data.task": "modular"}),
     "data.label": ("y", {"data.task": "file:a.csv"}),
     "data.split": ("part", {"data.task": "file:a.csv"}),
     "data.content": ("0123456789abcdef", {"data.task": "file:a.csv"}),

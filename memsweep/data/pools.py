@@ -22,7 +22,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from memsweep.data import sequences
+from memsweep.data import modular, sequences
 from memsweep.data.custom import pool_of_user
 from memsweep.data.examples import PARTS, TEST, TRAIN, VALIDATION
 from memsweep.data.files import pool_of_file
@@ -31,7 +31,8 @@ from memsweep.data.numbering import BYTE, Custom, Pool
 from memsweep.data.texts import FOLDER_VARIABLE, DataError
 from memsweep.spec.contents import is_file, is_given
 from memsweep.spec.fields.groups import Data
-from memsweep.spec.options import SYNTHETIC_TASKS, TARGET_TASKS
+from memsweep.spec.fields.sizes import modular_rows
+from memsweep.spec.options import MODULUS, SYNTHETIC_TASKS, TARGET_TASKS
 
 DEBIAN_FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")
 
@@ -158,6 +159,9 @@ def facts_of(data: Data, seed: int, root: str) -> Facts:
         return Facts(sys.maxsize, 0, form.inputs, form.outputs)
     if data.task == "alternating":
         return Facts(data.examples, 0, 1, 2)
+    if data.task == "modular":
+        p = data.modulus or MODULUS
+        return Facts(modular_rows(data.operation, p), 0, 2 * p, p)
     if data.task in FILE_TASKS:
         return FILE_TASKS[data.task]
     pool = pool_of(data, seed, root)
@@ -183,6 +187,8 @@ def pool_of(data: Data, seed: int, root: str) -> Pool:
     """Returns the pool of a task that has a pool.  seed: of `inputs`.  root: data folder.  Raises DataError."""
     if data.task == "alternating":
         return _alternating(data.examples)
+    if data.task == "modular":
+        return modular.pool(data.operation, data.modulus or MODULUS)
     if data.task in FILE_TASKS:
         return pool_of_files(data.task, root)
     if is_given(data.task):

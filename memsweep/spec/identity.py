@@ -18,6 +18,7 @@ LATER_FIELDS = (
     *("data.repeats", "data.subset", "data.subset_fraction"),
     *("model.heads", "model.norm", "model.frozen_layers", "model.parametrization", "model.base_width"),
     *("optimizer.averaging", "compute.autocast", "members"),
+    *("data.operation", "data.modulus"),
 )
 """Fields that older tables lack: at their defaults they are left out of the hash, so that trial ids stay the same."""
 RECORDED = ("probes", "probe_steps", "metrics")

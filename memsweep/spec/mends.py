@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from itertools import pairwise
 from typing import Any, NamedTuple
 
-from memsweep.spec.options import PROTOCOL, TASK_SIZES
+from memsweep.spec.options import MODULUS, PROTOCOL, TASK_SIZES
 
 FEW_ROWS, FEW_COLUMNS = 3, 12
 """Matrices up to this size take the library's small-matrix kernels in single precision."""
@@ -23,6 +23,7 @@ class Mend(NamedTuple):
 def _is_uneven_mlp(
     family: str,
     task: str,
+    modulus: int | None,
     input_dim: int,
     scheme: str,
     classes: int,
@@ -35,7 +36,8 @@ def _is_uneven_mlp(
     """Returns whether the model is an MLP on a built-in task and has an uneven layer; see `is_uneven`."""
     if family != "mlp" or ":" in task:
         return False
-    inputs, of_task = TASK_SIZES.get(task, (input_dim, 0))
+    p = modulus or MODULUS
+    inputs, of_task = (2 * p, p) if task == "modular" else TASK_SIZES.get(task, (input_dim, 0))
     outputs = {"task": of_task, "random": classes or of_task, "unique": examples}[scheme]
     return has_uneven_layer(inputs, outputs, width, depth, rows, dtype)
 
@@ -53,7 +55,8 @@ MENDS: tuple[Mend, ...] = (
     Mend(
         UNEVEN,
         (
-            *("model.family", "data.task", "data.input_dim", "data.label_scheme", "data.classes", "data.examples"),
+            *("model.family", "data.task", "data.modulus", "data.input_dim", "data.label_scheme", "data.classes"),
+            "data.examples",
             *("model.width", "model.depth", "optimizer.batch_size", "compute.dtype"),
         ),
         _is_uneven_mlp,

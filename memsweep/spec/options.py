@@ -12,7 +12,12 @@ SYNTHETIC_TASKS = ("gaussian", "bits", "random_sequences")
 TARGET_TASKS = ("copy", "adding", "recall", "strings", "reconstruction", "characters", "composition")
 """Sequence tasks with targets other than a single label."""
 SOLVABLE_TASKS = ("copy", "adding", "recall", "reconstruction")
-TASKS = ("digits", "mnist5k", "mnist", "fashion_mnist", "cifar10", "alternating", *SYNTHETIC_TASKS, *TARGET_TASKS)
+IMAGE_TASKS = ("digits", "mnist5k", "mnist", "fashion_mnist", "cifar10")
+TASKS = (*IMAGE_TASKS, "alternating", "modular", *SYNTHETIC_TASKS, *TARGET_TASKS)
+OPERATIONS = ("add", "subtract", "multiply", "divide", "squares")
+"""Of the task modular: a + b, a - b, a b, a / b where b has an inverse, and a^2 + b^2, modulo p."""
+MODULUS = 31
+"""Modulus (p) of the task modular where data.modulus is 0."""
 TASK_SIZES = {
     **{"digits": (64, 10), "mnist5k": (784, 10), "mnist": (784, 10), "fashion_mnist": (784, 10)},
     **{"cifar10": (3072, 10), "alternating": (1, 2)},

@@ -19,9 +19,11 @@ from memsweep.spec.options import (
     LABEL_SCHEMES,
     LIMIT,
     MATMULS,
+    MODULUS,
     NOISE_KINDS,
     NORMS,
     OBJECTIVES,
+    OPERATIONS,
     OPTIMIZERS,
     PARAMETRIZATIONS,
     TASKS,
@@ -105,6 +107,13 @@ class Data:
     classes: int = number(0, "classes (K); 0: the task's number")
     vocabulary: int = number(0, "tokens (V) of copy, recall, strings; 0: the task's number")
     items: int = number(0, "symbols to copy, pairs to recall, items to permute; 0: the task's number")
+    operation: str = choice("add", OPERATIONS, "operation of the task modular; squares: a^2 + b^2")
+    modulus: int = checked(
+        0,
+        f"modulus (p) of the task modular; 0: {MODULUS}",
+        "must be 0 or lie in [2, 256]",
+        lambda value: value == 0 or 2 <= value <= 256,
+    )
     label: str = checked("label", "column or array of a file that holds the labels", "must be a name", bool)
     split: str = checked(
         "",

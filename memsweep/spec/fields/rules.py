@@ -169,6 +169,12 @@ SEQUENCE_RULES = (
         lambda task: task not in TARGET_TASKS,
         "the task has neither vocabulary nor items",
     ),
+    *zero(("data.modulus",), "data.task", lambda task: task != "modular", "only the task modular has a modulus"),
+    Rule(
+        ("data.task", "data.operation"),
+        lambda task, operation: operation != "add" and task != "modular",
+        "only the task modular has an operation; set data.operation to add, or data.task to modular.",
+    ),
     Rule(
         ("model.family", "model.depth"),
         lambda family, depth: family in SEQUENCE_FAMILIES and depth < 1,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from memsweep.spec.fields.groups import Model
 
 
@@ -19,3 +21,14 @@ def problems(model: Model) -> list[str]:
             "frozen; set model.frozen_layers to model.depth or less."
         )
     return sentences
+
+
+def modular_rows(operation: str, modulus: int) -> int:
+    """Returns the number of pairs of the task modular: p^2, for `divide` p times the numbers that have an inverse.
+
+    >>> modular_rows("add", 31), modular_rows("divide", 31), modular_rows("divide", 10)
+    (961, 930, 40)
+    """
+    if operation != "divide":
+        return modulus**2
+    return modulus * sum(math.gcd(number, modulus) == 1 for number in range(modulus))
