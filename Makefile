@@ -7,11 +7,11 @@ PARALLEL := --numprocesses logical --maxprocesses 8 --dist loadfile --no-loadsco
 # one part of each room, without launches
 QUICK := answers config docstrings hints layout needs packing prose replay schedules schema seeds statistics status \
   streams sweep tally trainer
-# phenomena beside the first papers: make science-more
-MORE := exposure string_capacity
+# phenomena beside the claims of the papers on memorization, in make science-more
+MORE := double_descent exposure memorization string_capacity
 SWEEPS := $(filter-out smoke $(MORE),$(basename $(notdir $(wildcard sweeps/[a-z]*.py))))
 
-.PHONY: help demo lint test test-launches test-quick docs docs-serve fuzz coverage test-slow test-cluster test-slurm test-failures node science science-more bench data browser clean
+.PHONY: help demo lint test test-launches test-quick docs docs-serve fuzz coverage test-slow test-cluster test-slurm test-failures node science science-more bench bench-scale data browser clean
 
 help: ## what there is
 	@grep -hE '^[a-z-]+:.* ## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 15
@@ -94,13 +94,17 @@ science: .venv/ready ## the sweeps of the first papers, then the verdicts on the
 	$(BIN)/memsweep claims --results $(RESULTS)
 	$(BIN)/memsweep report --results $(RESULTS)
 
-science-more: .venv/ready ## the sweeps of further phenomena, then the verdicts on the claims
+science-more: .venv/ready ## further phenomena: their sweeps, then all verdicts and the report
 	$(BIN)/memsweep launch $(MORE) --results $(RESULTS) --tracking-uri none
 	$(BIN)/memsweep claims --results $(RESULTS)
 	$(BIN)/memsweep report --results $(RESULTS)
 
-bench: .venv/ready ## work A beside the plain loop and Ray Tune; others: tests/bench
-	$(BIN)/python -m tests.bench.work
+bench: .venv/ready ## what the targets of speed are about, half an hour; writes the tables of docs/benchmarks.md
+	$(BIN)/python -m tests.bench
+
+bench-scale: .venv/ready ## 100,000 and 1,000,000 trials with an engine that sleeps: time and memory of the driver
+	$(BIN)/python -m tests.bench.planning
+	$(BIN)/python -m tests.bench.scale --engines sleep --members 512 --sizes 100000 1000000
 
 # others go where MEMSWEEP_DATA says, as the Bible's text does: export MEMSWEEP_DATA=data
 data: ## the datasets that Debian ships

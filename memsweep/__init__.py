@@ -221,11 +221,26 @@ def outputs(
     return trained.outputs(Store(results or default_results()), list(trial_ids), inputs, step, own_code=own_code)
 
 
-def figure(sweep: str, name: str | None = None, results: str | Path | None = None) -> Figure:
+def figure(
+    sweep: str,
+    name: str | None = None,
+    results: str | Path | None = None,
+    *,
+    x: str | None = None,
+    y: str | None = None,
+    curves: str | Sequence[str] | None = None,
+    panels: str | Sequence[str] | None = None,
+    scale: str | None = None,
+    level: float | None = None,
+    seeds: bool = False,
+) -> Figure:
     """Returns a figure of a stored sweep as the report draws it: a Matplotlib figure, to edit and save.
 
     name: the suffix of its file names (`generalization-gap.svg`: "gap"); default: the sweep's first figure.
-    Figures are 3.5 inches wide, a paper's column. Raises StoreError, which lists the available names.
+    x: the field along x.  curves, panels: fields with a curve or a panel for each value.  y: a second field, for a map
+    whose colour is the quantity, with a line where it meets `level`.  scale: "log" or "linear" of x, or of both axes:
+    "log,log", which also fits an exponent to each curve.  seeds: whether each seed is drawn too, as a faint line.
+    Figures are 3.5 inches wide, a paper's column, and 7 with panels. Raises StoreError, which lists the possible names.
 
     >>> memsweep.figure("smoke", "memorized-share").savefig("memorized.pdf")
     >>> memsweep.figure("smoke", "beauty")
@@ -233,6 +248,8 @@ def figure(sweep: str, name: str | None = None, results: str | Path | None = Non
     memsweep.results.storage.parts.StoreError: sweep 'smoke' has no figure 'beauty'; it has ...
     """
     from memsweep.analysis.core import catalog
+    from memsweep.analysis.core.arrangement import View
     from memsweep.results.query import default_results
 
-    return catalog.figure(sweep, name, results or default_results())
+    view = View.of(x, y, curves, panels, scale, level, seeds)
+    return catalog.figure(sweep, name, results or default_results(), view)

@@ -14,6 +14,7 @@ from memsweep.engine import adversarial
 from memsweep.engine.train import program_files
 from memsweep.spec import processors
 
+os.environ["MEMSWEEP_COMPILE_LATER"] = "0"  # a process in the background for half a minute; see test_compiling.py
 os.environ["MLFLOW_TRACKING_URI"] = "none"  # filling a database takes as long as a small launch; see `tracked`
 
 

@@ -1,5 +1,7 @@
 """The benchmarks' own arithmetic, on numbers that can be checked by hand."""
 
+import json
+
 import pytest
 import torch
 
@@ -7,6 +9,7 @@ from memsweep.data import tasks
 from memsweep.engine.nn import models
 from memsweep.engine.train import plain, trainer
 from memsweep.spec.config import TrialConfig
+from tests.bench import __main__ as bench
 from tests.bench import convolution, cost_a_trial, exactness, network_step, optimizer_step, scale, sequence_step, work
 
 
@@ -52,6 +55,19 @@ def test_targets_are_those_of_the_work_and_of_the_start():
     assert work.target_of("work A", "launch", "plain loop", cold=False) == 4
     assert work.target_of("work A", "launch", "plain loop", cold=True) == 3
     assert work.target_of("work A", "launch", "Ray Tune, reuse", cold=False) is None
+
+
+def test_the_table_of_targets_is_made_of_the_raw_outputs(tmp_path, monkeypatch):
+    monkeypatch.setattr(bench, "RAW", tmp_path)
+    rows = [{"case": "smoke", "earlier": [14.0, 11.0, 12.0], "now": [5.0, 8.0, 6.0]}]
+    rows += [{"case": "query", "earlier": [38.0], "now": [4.0]}]
+    told = json.dumps({"benchmark": "builds", "against": "3976d95", "rows": rows})
+    (tmp_path / "builds.txt").write_text(f"a table\n{json.dumps({'benchmark': 'older'})}\n{told}\n")
+    page = f"before\n{bench.BEGIN}\nan old table\n{bench.END}\nafter"
+    table = bench.with_table(page, [row for name in bench.RUNS for row in bench.rows_of(name)])
+    assert table.startswith("before\n") and table.endswith("\nafter") and "old table" not in table
+    assert "| `launch smoke`, whole | build 3976d95 | 12 s | 6 s | 2x | 2x, met |" in table
+    assert "| three columns of 10,000 parts | build 3976d95 | 38 s | 4 s | 9.5x | 19x, missed |" in table
 
 
 def test_operations_of_a_convolutional_step():

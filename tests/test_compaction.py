@@ -4,13 +4,17 @@ import subprocess
 import sys
 import textwrap
 import threading
+import time
 
 import numpy as np
 import pytest
 
 from memsweep.check.inspection import damaged
-from memsweep.results.compaction import compact
+from memsweep.results import compaction
+from memsweep.results.compaction import compact, merge_small
 from memsweep.results.storage.store import LockedError, Store, StoreError
+from memsweep.run import merging
+from memsweep.spec.part import Part
 from memsweep.spec.schema import SCHEMAS
 from tests.cases import ended, step
 from tests.test_launch import memsweep_
@@ -168,3 +172,71 @@ def test_the_verb(store):
     assert found.returncode == 0 and '"trials",4,1,0' in found.stdout
     refused = memsweep_("compact", "--results", str(store.results / "nowhere"))
     assert refused.returncode == 2 and "no results at" in refused.stderr
+
+
+# Behind a launch.
+
+
+def fill_as_packs(store, packs, *, ended_packs):
+    """Parts as packs leave them, one trial each, with a row of `packs` of those that have ended."""
+    for number in range(packs):
+        attempt = f"a{number}"
+        store.write("steps", [step(f"t{number}", attempt, 1)])
+        store.write("trials", [ended(f"t{number}", attempt_id=attempt)])
+        if number < ended_packs:
+            store.write("packs", [{"attempt_id": attempt, "pack_id": attempt}])
+
+
+def counts(store):
+    return {table: len(store.parts(table)) for table in ("trials", "steps", "packs")}
+
+
+def test_parts_of_packs_at_work_are_left_alone_until_they_have_ended(store):
+    fill_as_packs(store, 12, ended_packs=9)
+    store.write("live", [step("t12", "a12", 1)])
+    before, others = rows(store), [store.results / "live" / path.name for path in store.parts("live")]
+    merge_small(store, 3, lambda: True, at_work=True)
+    assert counts(store) == {"trials": 1 + 3, "steps": 1 + 3, "packs": 1} and rows(store) == before
+    merge_small(store, 3, lambda: True, at_work=False)
+    assert counts(store) == {"trials": 1, "steps": 1, "packs": 1} and rows(store) == before
+    assert store.parts("live") == others
+    merged = store.parts("trials")
+    fill_as_packs(store, 3, ended_packs=3)  # few parts more, which hold the same
+    merge_small(store, 5, lambda: True, at_work=True)
+    assert set(merged) < set(store.parts("trials")) and rows(store) == before
+
+
+def test_merging_stops_between_two_batches_and_lets_another_compaction_be(store, monkeypatch):
+    monkeypatch.setattr(compaction, "BATCH", 4)
+    fill_as_packs(store, 12, ended_packs=12)
+    before, turns = rows(store), iter([True, False])
+    with store.lock("compact"):
+        merge_small(store, 2, lambda: True, at_work=False)
+    assert counts(store) == {"trials": 12, "steps": 12, "packs": 12}
+    merge_small(store, 2, lambda: next(turns), at_work=False)
+    assert sorted(counts(store).values()) == [9, 12, 12] and rows(store) == before
+
+
+def test_a_launch_merges_beside_packs_and_an_error_stops_nothing(store, monkeypatch):
+    monkeypatch.setattr(merging, "LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(merging, "MANY", 3)
+    fill_as_packs(store, 8, ended_packs=8)
+    before, remarks = rows(store), []
+    with store.lock("launch", part=Part(1, 2)), store.lock("launch", part=Part(2, 2)):
+        with merging.behind(store, Part(1, 2), remarks):
+            time.sleep(0.2)
+        assert counts(store) == {"trials": 8, "steps": 8, "packs": 8}  # the other part may write to any table
+    with merging.behind(store, None, remarks):
+        until = time.monotonic() + 20
+        while counts(store) != {"trials": 1, "steps": 1, "packs": 1} and time.monotonic() < until:
+            time.sleep(0.02)
+    assert counts(store) == {"trials": 1, "steps": 1, "packs": 1} and rows(store) == before and not remarks
+    fill_as_packs(store, 20, ended_packs=0)
+    damaged_part = store.results / "trials" / "0.parquet"
+    damaged_part.write_bytes(b"PAR1")
+    merging.finish(store, None, remarks)
+    (message,) = remarks
+    assert "not a complete Parquet part" in message and damaged_part.exists()
+    damaged_part.unlink()
+    merging.finish(store, None, remarks)
+    assert counts(store) == {"trials": 1, "steps": 1, "packs": 1}

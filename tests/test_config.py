@@ -37,6 +37,7 @@ OTHER = {
     "data.noise_examples": ((0,), NOISY),
     "data.repeats": ((2,), {}),
     "data.subset": ((1, 0), {}),
+    "data.subset_fraction": (0.5, {}),
     "data.sequence_length": (7, OWN_TASK),
     "data.classes": (4, RANDOM_LABELS),
     "model.family": ("my_lab.nets:MyNet", {}),

@@ -44,6 +44,8 @@ IDENTITIES = (
         "0ebcd693d3e7e11b1ff43dbef606a2f3a69ed59ddeac4edd7a6689a2cced5d07",
     ),
     ("memorization_map", "5f3913232f0031cf3190f4af5b56f2e6dbd3b176c9c815d7ee6cc1f0b70c1014"),
+    ("double_descent", "0e4debbdc680cf1c21f945f260b3429b8fd529d2eecbb4c02300ba1f6caedc87"),
+    ("memorization", "9b28d57140db23ab733350a39a9d879ee6117c335593a5dc546867528501acd2"),
 )
 """Default sweeps, and the hash of the identities of their trials: 15,489 of the first, 17,196 of the second, which were
 designed anew in 2026-11. A new sweep is a new row."""

@@ -58,8 +58,8 @@ def test_parts_of_one_division_exclude_other_launches(tmp_path, monkeypatch):
     monkeypatch.setattr(launch_lock, "WAIT_SECONDS", 0.0)
     store = Store(tmp_path, create=True)
     with store.lock(part=Part(1, 4)), store.lock(part=Part(3, 4)):
-        store.note_running(["a"], Part(1, 4))
-        store.note_running(["b"], Part(3, 4))
+        store.note_running({"p": ["a"]}, Part(1, 4))
+        store.note_running({"q": ["b"]}, Part(3, 4))
         assert store.is_locked() and store.running() == {"a", "b"}
         for other in (None, Part(3, 4), Part(1, 3)):
             with pytest.raises(LockedError, match=r"memsweep launch \(.*process \d+ on "), store.lock(part=other):

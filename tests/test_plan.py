@@ -164,6 +164,17 @@ def test_probes_are_asked_for_an_estimate(monkeypatch):
     assert (without.probes, without.repeated) == (0, 0)
 
 
+def test_a_probe_that_repeats_the_training_costs_what_a_whole_training_does(monkeypatch):
+    """At an estimate few steps are trained; its cost is that of all steps of the budget."""
+    monkeypatch.setattr(estimation, "CALIBRATION_SECONDS", 0.0)
+    costs = {}
+    for steps in (20, 2000):
+        fields = {"stop__steps": steps, "stop__measure_steps": 5, "probes": ("loss_sensitivity",)}
+        (pack,) = planned([trial("sgd", seed=seed, **fields) for seed in range(2)])
+        costs[steps] = estimation.measured_cost(pack, "cpu").probes
+    assert costs[2000] > 10 * costs[20]
+
+
 # What an estimate is composed of, with costs that can be added by hand. A trial's budget is STEPS.
 
 STEPS = TRIALS[0].budget

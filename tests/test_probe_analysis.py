@@ -79,7 +79,9 @@ def runs():
     """Of 4 examples two are always right on real data; on noise inputs all are right in half of 100 runs."""
     counts = {"none": [0, 100, 0, 100], "gaussian_inputs": [50] * 4, "labels": [20, 80, 20, 80]}
     return pd.concat(
-        rows_of(trial_id=kind, seed=0, data_noise_kind=kind, run_count=100, right_count=right)
+        rows_of(
+            trial_id=kind, seed=0, data_noise_kind=kind, run_count=100, right_count=right, given_label=0, variance=25.0
+        )
         for kind, right in counts.items()
     )
 

@@ -70,7 +70,7 @@ def test_a_finished_sweep_is_drawn_with_its_twins(tmp_path, monkeypatch):
     monkeypatch.undo()  # of svg_alone
     store_of(tmp_path, "generalization", [(trial, {}) for trial in grid()])
     page = page_of(tmp_path)
-    (curve, chance) = plots(page)["generalization-test-accuracy"]["data"]
+    (curve, _, chance) = plots(page)["generalization-test-accuracy"]["data"]
     assert curve["x"] == [0.2, 0.4] and curve["y"] == [0.6, 0.6] and chance["name"] == "chance"
     for kind in ("pdf", "svg", "png"):
         assert (tmp_path / "figures" / f"generalization-test-accuracy.{kind}").stat().st_size > 1000

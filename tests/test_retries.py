@@ -57,7 +57,7 @@ class World:
     def note_progress(self, note):
         pass
 
-    def note_running(self, trial_ids):
+    def note_running(self, packs):
         pass
 
     def more(self):

@@ -380,7 +380,7 @@ def act(results, epochs):
     store = Store(results, create=True)
     with store.lock("launch"), store.lock("track"):
         train(SWEEP.with_axes({"optimizer.epochs": (epochs,)}), store)
-        store.note_running(["a"])
+        store.note_running({"p": ["a"]})
     compact(store)
     assert not any(state == "wrong" for _, state, _ in folder.checks(store.results)), [*folder.checks(store.results)]
     return len(store.trials())

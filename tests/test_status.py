@@ -29,7 +29,7 @@ def test_each_trial_is_counted_where_it_stands(store):
     rows = [ended("a"), ended("b", "pruned"), ended("c", "diverged"), ended("d", "failed"), ended("e", "interrupted")]
     store.write("trials", rows)
     with store.lock():
-        store.note_running(["f", "a"])
+        store.note_running({"p": ["f", "a"]})
         (row,) = overview(store)
     assert row == {
         "sweep": "q",
@@ -48,7 +48,7 @@ def test_a_failed_trial_that_runs_again_is_running(store):
     want(store, "q", "a")
     store.write("trials", [ended("a", "failed")])
     with store.lock():
-        store.note_running(["a"])
+        store.note_running({"p": ["a"]})
         assert overview(store)[0]["running"] == 1
     assert overview(store)[0]["failed"] == 1
 

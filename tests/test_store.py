@@ -388,7 +388,7 @@ def holder(store):
         from memsweep.results.storage.store import Store
         store = Store({str(store.results)!r})
         with store.lock("launch"):
-            store.note_running(["t"])
+            store.note_running({{"p": ["t"]}})
             print("held", flush=True)
             time.sleep(60)
     """
@@ -428,10 +428,13 @@ def test_a_lock_within_a_lock_is_refused(store):
 def test_trials_run_only_while_the_lock_is_held(store):
     assert store.running() == set()
     with store.lock():
-        store.note_running(["t", "u"])
+        store.note_running({"p": ["t"], "q": ["u"]})
         assert store.running() == {"t", "u"}
-        store.note_running(["u"])
+        store.note_running({"q": ["other trials of a pack are not written again"]})
         assert store.running() == {"u"}
+        assert [path.name for path in (store.results / "running").iterdir()] == ["q.json"]
+        (store.results / "running.json").write_text('["t"]')  # by a launch of an older version
+        assert store.running() == {"t"}
     assert store.running() == set()
 
 
@@ -618,8 +621,9 @@ def test_a_lock_of_another_user_that_may_only_be_read_locks_too(store, monkeypat
 
 def test_notes_are_as_writable_as_parts(tmp_path, umask):
     store = Store(tmp_path / "results", create=True)
-    store.note_running(["a"])
+    store.note_running({"p": ["a"]})
     store.note_programs({"p": {}})
     store.note_tracking({"where": "w"})
     store.identity()
-    assert {path.stat().st_mode for path in store.results.iterdir()} == {0o100666 & ~umask}
+    files = [path for path in store.results.rglob("*") if path.is_file()]
+    assert len(files) == 5 and {path.stat().st_mode for path in files} == {0o100666 & ~umask}

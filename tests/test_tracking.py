@@ -438,7 +438,7 @@ def test_parts_that_appear_later_are_added(store):
 
 def test_a_live_launch_is_a_running_sweep(store):
     with store.lock("launch"):
-        store.note_running([SMOKE.trials[5].trial_id])
+        store.note_running({"p": [SMOKE.trials[5].trial_id]})
         fill(store)
         assert the_parent(client(store)).info.status == "RUNNING"
     fill(store)

@@ -1,9 +1,11 @@
 """What Tune is told, for as many workers as a cluster may have."""
 
 import os
+from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 
+import psutil
 import pytest
 
 from memsweep.results.storage.store import Store
@@ -108,6 +110,16 @@ def test_without_a_short_place_one_message_says_so(monkeypatch, tmp_path):
         cluster.cluster(),
     ):
         pass
+
+
+def test_a_local_cluster_has_no_process_that_a_launch_does_not_use(ray_address):
+    commands = []
+    for process in psutil.Process().children(recursive=True):
+        with suppress(psutil.Error):
+            commands.append(" ".join(process.cmdline()))
+    assert any("raylet" in command for command in commands)
+    unused = ("dashboard/dashboard.py", "log_monitor.py", "autoscaler/_private/monitor.py")
+    assert not [command for command in commands if any(name in command for name in unused)]
 
 
 def test_a_launch_with_a_long_folder_of_temporary_files_runs(tmp_path):

@@ -11,8 +11,10 @@ from tests import (
     test_claims_background,
     test_claims_chaibub2018,
     test_claims_choi2018,
+    test_claims_feldman2020,
     test_claims_gu2019,
     test_claims_morris2025,
+    test_claims_nakkiran2019,
     test_claims_yun2019,
     test_exposure,
 )
@@ -24,8 +26,10 @@ TABLES = {
     "carlini2019": test_exposure.TABLES,
     "chaibub2018": test_claims_chaibub2018.TABLES,
     "choi2018": test_claims_choi2018.TABLES,
+    "feldman2020": test_claims_feldman2020.TABLES,
     "gu2019": test_claims_gu2019.TABLES,
     "morris2025": test_claims_morris2025.TABLES,
+    "nakkiran2019": test_claims_nakkiran2019.TABLES,
     "yun2019": test_claims_yun2019.TABLES,
 }
 """Paper -> number of a finding -> function of a side -> rows: True, False, or None where seeds can't be mixed."""

@@ -29,7 +29,8 @@ from memsweep.results.storage.snapshot import Snapshot
 from memsweep.results.storage.store import Store
 
 PAPERS: tuple[str, ...] = (
-    *("arpit2017", "background", "carlini2019", "chaibub2018", "choi2018", "gu2019", "morris2025", "yun2019"),
+    *("arpit2017", "background", "chaibub2018", "choi2018", "gu2019", "yun2019"),
+    *("nakkiran2019", "feldman2020", "carlini2019", "morris2025"),
 )
 FINDING, CHECK = "finding", "check"
 """Kinds of claims, which are counted apart."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
@@ -52,6 +53,8 @@ UNDATED: dict[str, dict[str, Any]] = {"pdf": {"CreationDate": None}, "svg": {"Da
 """Kind of file -> metadata that leaves out the time of writing."""
 CATEGORIES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 """Colours of unordered categories (Okabe and Ito)."""
+ALIKE = "all seeds agree: no interval"
+"""Name of the mark of points without a bar: seeds that agree don't bound how often another would differ."""
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*", "<", ">")
 
 
@@ -67,6 +70,10 @@ class Figure:
     """Returns the part of the summary that is shown, as the table below the figure."""
     only: Mapping[str, Any] = field(default_factory=dict)
     """Column -> value of the trials that are shown; a sweep without such trials has no such figure."""
+
+    axes: Callable[[pd.DataFrame], Sequence[str]] | None = None
+    """Returns the columns of the summary that may run along x or make curves and panels; `draw` then takes a `view`
+    (arrangement.View) too. None: the axes of the figure are fixed."""
 
     def about(self, trials: pd.DataFrame) -> pd.DataFrame:
         """Returns the trials that the figure shows."""
@@ -86,7 +93,7 @@ def of_quantity(quantity: str, **values: Any) -> Callable[[pd.DataFrame], pd.Dat
 
     def rows(summary: pd.DataFrame) -> pd.DataFrame:
         chosen = having(summary, {"quantity": quantity, **values}).dropna(axis=1, how="all")
-        return chosen.drop(columns=["quantity", "x"], errors="ignore")
+        return chosen.drop(columns=["quantity", "x", "values", "fixed"], errors="ignore")
 
     return rows
 
@@ -137,7 +144,8 @@ def looks(count: int, *, ordered: bool) -> list[dict[str, Any]]:
 def curve(ax: Axes, points: pd.DataFrame, x: str, **look: Any) -> None:
     """Draws estimates with their intervals along column `x`; a setting without estimate breaks the line.
 
-    points: x, estimate, low, high, and missing: open markers where some seeds have no result.
+    points: x, estimate, low, high, and missing: open markers where some seeds have no result. With `seeds`, a dash
+    across the points of several seeds that all agree, whose interval has no width.
     """
     points = points.sort_values(x)
     errors = np.stack([points["estimate"] - points["low"], points["high"] - points["estimate"]])
@@ -145,6 +153,9 @@ def curve(ax: Axes, points: pd.DataFrame, x: str, **look: Any) -> None:
     partial = points[(points["missing"] > 0) & points["estimate"].notna()]
     if len(partial):
         hollow(ax, partial[x], partial["estimate"], label="some seeds missing", color=look.get("color", "black"))
+    alike = points[(points["seeds"] > 1) & (points["low"] == points["high"])] if "seeds" in points else points.iloc[:0]
+    if len(alike):
+        hollow(ax, alike[x], alike["estimate"], label=ALIKE, marker="_", color=look.get("color", "black"))
 
 
 def hollow(ax: Axes, x: ArrayLike, y: ArrayLike, label: str, marker: str = "o", **look: Any) -> None:
@@ -177,13 +188,22 @@ def scale_by(values: ArrayLike, ax: Axes) -> None:
     """Sets the scale of the x axis: logarithmic, with a place for 0, if the values grow by factors."""
     places = np.unique(np.asarray(values, float))
     places = places[np.isfinite(places)]
+    if _grow_by_factors(places):
+        log_scale(places, ax)
+
+
+def log_scale(values: ArrayLike, ax: Axes) -> None:
+    """Sets a logarithmic x axis, with a place for 0 and for values below, and ticks at some of the values."""
+    places = np.unique(np.asarray(values, float))
+    places = places[np.isfinite(places)]
     positive = places[places > 0]
-    if not _grow_by_factors(places):
+    if not len(positive):
         return
     if len(positive) == len(places):
         ax.set_xscale("log")
     else:
-        step = np.log10(positive[1] / positive[0])  # 0 stands about one step before the smallest
+        # 0 stands about one step before the smallest
+        step = np.log10(positive[1] / positive[0]) if len(positive) > 1 else 1.0
         ax.set_xscale("symlog", linthresh=positive[0], linscale=max(0.3, step))
     written = texts(places)
     apart = next(n for n in range(1, len(places) + 1) if sum(len(text) + 2 for text in written[::n]) <= _TICKS_WIDTH)
@@ -228,15 +248,36 @@ def why_empty(ax: Axes) -> str:
 
 def legend(ax: Axes, title: str | None = None) -> None:
     """Draws the legend below the axis, where it hides no point."""
-    handles, labels = ax.get_legend_handles_labels()
+    named: dict[str, Any] = {}
+    for panel in panels(ax):
+        for handle, label in zip(*panel.get_legend_handles_labels(), strict=True):
+            named.setdefault(label, handle)
+    handles, labels = [*named.values()], [*named]
     if handles:
         order = sorted(range(len(handles)), key=lambda i: isinstance(handles[i], Line2D))  # curves before plain lines
         handles, labels = [handles[i] for i in order], [labels[i] for i in order]
         longest = max(map(len, labels))
-        columns = max(1, min(5, len(handles), 60 // (longest + 6)))
+        wide = ax.figure.get_figwidth() / 3.5 if isinstance(ax.figure, Picture) else 1
+        columns = max(1, min(int(5 * wide), len(handles), int(60 * wide) // (longest + 6)))
         if isinstance(ax.figure, Canvas) and ax.figure.get_layout_engine() is None:
             ax.figure.set_layout_engine("constrained")  # only this layout makes room outside of the axes
         ax.figure.legend(handles, labels, title=title, ncols=columns, loc="outside lower center", title_fontsize=7)
+
+
+def panels(ax: Axes) -> list[Axes]:
+    """Returns the axes of a figure of ours, without those of colours; in a figure of the user's, the axis alone."""
+    return [other for other in ax.figure.axes if other.get_label() != "<colorbar>"] if is_ours(ax) else [ax]
+
+
+def is_ours(ax: Axes) -> bool:
+    """Returns whether the figure of this axis is one of `canvas`."""
+    return isinstance(ax.figure, Picture)
+
+
+def title(ax: Axes, text: str) -> None:
+    """Writes what is held above a figure of ours; nothing above a figure of the user's."""
+    if text and isinstance(ax.figure, Picture):
+        ax.figure.suptitle(textwrap.fill(text, int(19 * ax.figure.get_figwidth())), fontsize=6.5, color="0.35")
 
 
 def save(ax: Axes, folder: Location, name: str, title: str) -> list[Location]:

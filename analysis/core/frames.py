@@ -46,7 +46,7 @@ def beside(table: str, order: str, probe: str = "", which: str = "") -> str:
     """
     which += f" and list_contains(string_split(w.probes, ','), '{probe}')" if probe else ""
     return f"""select w.trial_id, w.setting_id, w.seed, t.status, t.step_count, t.solved_step,
-t.parameter_count, b.* exclude (trial_id, attempt_id)
+t.parameter_count, t.class_count, b.* exclude (trial_id, attempt_id)
 from wanted w left join trials t using (trial_id) left join {table} b using (trial_id)
 where w.sweep = '{{sweep}}'{which} order by w.position, {order}"""
 

@@ -1,4 +1,4 @@
-"""Describes a Matplotlib axis as a Plotly figure to hover, toggle and zoom.
+"""Describes a Matplotlib figure, of one axis or of several panels, as a Plotly figure to hover, toggle and zoom.
 
 Supports lines, points, error bars and coloured squares, on linear and logarithmic axes. Lines with a gid of GROUP/NAME
 are hidden and shown together.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import html
 import re
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -16,16 +17,18 @@ from matplotlib.axis import Axis
 from matplotlib.collections import QuadMesh
 from matplotlib.colors import to_hex
 from matplotlib.container import ErrorbarContainer
+from matplotlib.figure import Figure as Canvas
 from matplotlib.lines import Line2D
 from matplotlib.text import Text
 from matplotlib.ticker import FixedLocator, StrMethodFormatter
 
+from memsweep.analysis.core import figures
 from memsweep.spec.numerals import DIGITS, texts
 
 _DASHES = {"--": "dash", ":": "dot", "-.": "dashdot", "-": "solid"}
 _SYMBOLS = {
     "o": "circle", "s": "square", "^": "triangle-up", "D": "diamond", "v": "triangle-down", "P": "cross",
-    "X": "x", "*": "star", "<": "triangle-left", ">": "triangle-right",
+    "X": "x", "_": "line-ew", ".": "circle", "*": "star", "<": "triangle-left", ">": "triangle-right",
 }  # fmt: skip
 
 
@@ -37,7 +40,69 @@ tick of 2, have Matplotlib's ticks."""
 
 
 def describe(ax: Axes) -> dict[str, Any]:
-    """Returns data and layout of a Plotly figure that looks like this axis.  Raises ValueError for an image."""
+    """Returns data and layout of a Plotly figure that looks like this axis, or like all panels of a figure of ours.
+
+    rows: of panels, where there are several.  Raises ValueError for an image.
+    """
+    panels = figures.panels(ax)
+    note = ax.figure.get_suptitle() if isinstance(ax.figure, Canvas) else ""
+    plot = _of_axis(ax) if len(panels) <= 1 else _of_panels(panels)
+    if note:
+        plot["layout"]["annotations"].append({**_ABOVE, "text": _lines(note), "font": {"size": 11, "color": "#666666"}})
+    return plot
+
+
+_ABOVE = {
+    "xref": "paper", "yref": "paper", "x": 0, "y": 1, "xanchor": "left", "yanchor": "bottom", "yshift": 16,
+    "showarrow": False, "align": "left",
+}  # fmt: skip
+GAP = 0.04
+"""Between panels, as a share of the figure's width; twice as much of its height, for their titles."""
+
+
+def _of_panels(panels: Sequence[Axes]) -> dict[str, Any]:
+    """Returns a figure of panels, which share their curves' names and colours."""
+    data, layout, named = list[dict[str, Any]](), dict[str, Any](annotations=[]), set[str]()
+    rows = 1
+    for number, ax in enumerate(panels, 1):
+        plot, suffix = _of_axis(ax), "" if number == 1 else str(number)
+        x, y = f"x{suffix}", f"y{suffix}"
+        spec = ax.get_subplotspec()
+        assert spec is not None
+        rows, columns = spec.get_gridspec().nrows, spec.get_gridspec().ncols
+        left, top = spec.colspan.start / columns, 1 - spec.rowspan.start / rows
+        width, height = 1 / columns - GAP, 1 / rows - 2 * GAP
+        of_x = {**plot["layout"]["xaxis"], "domain": [left, left + width], "anchor": y, "matches": "x"}
+        of_y = {**plot["layout"]["yaxis"], "domain": [top - height, top], "anchor": x, "matches": "y"}
+        if number == 1:
+            del of_x["matches"], of_y["matches"]
+        layout |= {
+            f"xaxis{suffix}": of_x,
+            f"yaxis{suffix}": of_y,
+            "legend": layout.get("legend") or plot["layout"]["legend"],
+        }
+        for trace in plot["data"]:
+            name = trace["name"]
+            is_repeated = name in named
+            named.add(name)
+            group = (
+                {"legendgroup": name, "showlegend": trace["showlegend"] and not is_repeated}
+                if name and "showlegend" in trace
+                else {}
+            )
+            data.append({**trace, **group, "xaxis": x, "yaxis": y})
+        title = {"text": ax.get_title(), "xref": f"{x} domain", "yref": f"{y} domain", "x": 0.5, "y": 1}
+        layout["annotations"].append(
+            {**title, "yanchor": "bottom", "showarrow": False, "font": {"size": 11, "color": "#333333"}}
+        )
+        for text in plot["layout"]["annotations"]:
+            refs = (f"{x} domain", f"{y} domain") if text.get("xref") == "paper" else (x, y)
+            layout["annotations"].append({**text, "xref": refs[0], "yref": refs[1]})
+    return {"data": data, "layout": layout, "rows": rows}
+
+
+def _of_axis(ax: Axes) -> dict[str, Any]:
+    """Returns data and layout of one axis."""
     if ax.images:
         raise ValueError("an image has no edges of squares: draw squares by pcolormesh.")
     bars = {container.lines[0]: container for container in ax.containers if isinstance(container, ErrorbarContainer)}
@@ -58,17 +123,27 @@ def words(plot: dict[str, Any]) -> str:
     """Returns the result of `describe` in words, for readers who can't see it: axes, ends of curves, range of
     colours."""
     layout, sentences = plot["layout"], list[str]()
-    axes = layout["xaxis"], layout["yaxis"]
-    titles = [axis["title"]["text"].replace("<br>", " ") for axis in axes]
+    of_panels = [name for name in layout if name.startswith(("xaxis", "yaxis"))]
+    every = {side: [layout[name]["title"]["text"] for name in of_panels if name[0] == side] for side in "xy"}
+    titles = [next(filter(None, every[side]), "").replace("<br>", " ") for side in "xy"]
     if any(titles):
         sentences.append(f"Across: {titles[0] or 'no name'}. Up: {titles[1] or 'no name'}.")
-    curves = [sentence for trace in plot["data"] if (sentence := _in_words(trace, *axes))]
+    if "rows" in plot:
+        panels = [text["text"] for text in layout["annotations"] if text["xref"].endswith(" domain")]
+        sentences.append(f"Panels: {'; '.join(panels)}.")
+    curves = [sentence for trace in plot["data"] if (sentence := _in_words(trace, *_axes_of(trace, layout)))]
     sentences += curves[:WORDS_OF_CURVES]
     if len(curves) > WORDS_OF_CURVES:
         sentences.append(f"{len(curves) - WORDS_OF_CURVES} more.")
     if not curves:
         sentences += [f"{annotation['text'].replace('<br>', ' ').rstrip('.')}." for annotation in layout["annotations"]]
     return " ".join(sentences)
+
+
+def _axes_of(trace: dict[str, Any], layout: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Returns the axes of a trace."""
+    x, y = trace.get("xaxis", "x"), trace.get("yaxis", "y")
+    return layout[f"xaxis{x[1:]}"], layout[f"yaxis{y[1:]}"]
 
 
 def _in_words(trace: dict[str, Any], across: dict[str, Any], up: dict[str, Any]) -> str | None:
@@ -142,12 +217,15 @@ def _trace(line: Line2D, bars: ErrorbarContainer | None) -> dict[str, Any]:
             "dash": _DASHES.get(str(line.get_linestyle()), "solid"),
         },
     }
+    if (alpha := line.get_alpha()) is not None:
+        trace["opacity"] = alpha
     if group := line.get_gid():
         trace["legendgroup"] = group.partition("/")[0]
     if has_points:
         symbol = _SYMBOLS[str(line.get_marker())]
         hollow = line.get_markerfacecolor() == "none"
-        trace["marker"] = {"symbol": f"{symbol}-open" if hollow else symbol, "size": 10 if hollow else 6}
+        size = 10 if hollow else 3 if line.get_marker() == "." else 6
+        trace["marker"] = {"symbol": f"{symbol}-open" if hollow else symbol, "size": size}
     if bars and bars.has_yerr:
         trace["error_y"] = _errors(bars.lines[2][-1], y, 1)
     if bars and bars.has_xerr:

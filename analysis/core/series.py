@@ -9,16 +9,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from pandas.api.types import is_numeric_dtype
 
-from memsweep.analysis.core import figures, frames, statistics
+from memsweep.analysis.core import figures, frames, panels, statistics
+from memsweep.analysis.core.arrangement import DEFAULT, View
 from memsweep.spec.schema import Status
 
 OVER_SEEDS = "Mean over seeds; bars: 95 % bootstrap interval over seeds."
-
-
-FEW = 5
-"""Up to this many values of x are ticks themselves, if they are whole or the axis is logarithmic."""
+POWER = (
+    "Exponents: slope of the logarithms by least squares, for each seed with 3 values or more; mean over seeds, with "
+    "its 95 % bootstrap interval over seeds; thin lines. "
+)
 
 
 def summarize(frame: pd.DataFrame, quantities: Mapping[str, pd.Series[Any]], by: Sequence[str]) -> pd.DataFrame:
@@ -26,15 +26,18 @@ def summarize(frame: pd.DataFrame, quantities: Mapping[str, pd.Series[Any]], by:
 
     frame: one row a seed and group.  quantities: name -> its value in each row; NaN is a seed without a result, as is
     every row of a trial that failed, diverged or is not stored.  by: columns that make a group.
-    Returns quantity, by, estimate, low, high, seeds, missing; a quantity without a value in any row is left out.
+    Returns quantity, by, estimate, low, high, seeds, missing, values (as `statistics.over_seeds`); a quantity without a
+    value in any row is left out.
     """
     good = frames.usable(frame)
     pieces = [
-        statistics.over_seeds(frame.assign(value=values.where(good)), by, "value").assign(quantity=name)
+        statistics.over_seeds(frame.assign(value=values.where(good)), by, "value", has_values=True).assign(
+            quantity=name
+        )
         for name, values in quantities.items()
         if values.where(good).notna().any()
     ]
-    columns = ["quantity", *by, "estimate", "low", "high", "seeds", "missing"]
+    columns = ["quantity", *by, "estimate", "low", "high", "seeds", "missing", "values"]
     return pd.concat(pieces, ignore_index=True)[columns] if pieces else pd.DataFrame(columns=columns)
 
 
@@ -86,29 +89,47 @@ def of_every_kind(summary: pd.DataFrame) -> pd.DataFrame:
 
 
 def draw(
-    summary: pd.DataFrame, ax: Axes, what: tuple[str, str, str], selection: Mapping[str, Any], axis: Mapping[str, Any]
+    summary: pd.DataFrame,
+    ax: Axes,
+    what: tuple[str, str, str],
+    selection: Mapping[str, Any],
+    axis: Mapping[str, Any],
+    view: View = DEFAULT,
+    **plane: Any,
 ) -> Axes:
     """Draws a quantity against x, a curve for each value of a column; returns the axis.
 
     what: quantity, column of x, column of the curves.  selection: column -> value of the drawn rows.  axis:
-    arguments of Axes.set.
+    arguments of Axes.set.  view: other columns for x, curves and panels, of those before `estimate`.  plane: further
+    fields of panels.Plane.  Columns that are neither selected nor drawn make panels.
     """
     quantity, x, curves = what
-    chosen = figures.having(summary[summary["quantity"] == quantity], selection)
+    of_quantity = summary[summary["quantity"] == quantity]
+    chosen = figures.having(of_quantity, selection)
     if chosen["estimate"].isna().all():
         return figures.empty(ax, f"no finished trial has a value for {quantity}")
-    groups, ordered = list(chosen.groupby(curves, sort=True)), is_numeric_dtype(chosen[curves])
-    for (key, points), look in zip(groups, figures.looks(len(groups), ordered=ordered), strict=True):
-        figures.curve(ax, points.sort_values(x), x, label=frames.text(key, chosen[curves].unique()), **look)
-    ax.set(**{"xlabel": frames.short(x), "ylabel": quantity, **axis})
-    logarithmic = [side for side in (ax.xaxis, ax.yaxis) if side.get_scale() == "log"]
-    # beyond three decades powers of ten are easier to read
-    figures.plain_ticks(*(side for side in logarithmic if np.divide(*side.get_view_interval()[::-1]) < 1000))
-    places = np.sort(chosen[x].unique().astype(float))
-    if len(places) <= FEW and (ax.get_xscale() == "log" or (places % 1 == 0).all()):
-        figures.grid_ticks(ax.xaxis, places)
-    figures.legend(ax, frames.short(curves) if ordered else None)
-    return ax
+    fixed = {
+        column: value
+        for column, value in selection.items()
+        if not isinstance(value, bool) and of_quantity[column].nunique() > 1
+    }
+    of_series = panels.Plane(
+        quantity,
+        x,
+        (curves,),
+        axis,
+        is_scaled=False,
+        fixed=f"at {frames.label(fixed, of_quantity)}" if fixed else "",
+        **plane,
+    )
+    return panels.draw(chosen, ax, keys(chosen, what, selection), of_series, view)
+
+
+def keys(summary: pd.DataFrame, what: tuple[str, str, str], selection: Mapping[str, Any]) -> list[str]:
+    """Returns the columns of a summary that can run along x or make curves or panels; arguments as of `draw`."""
+    names = list(summary.columns)
+    before = names[: names.index("estimate")] if "estimate" in names else []
+    return [name for name in dict.fromkeys([*what[1:], *before]) if name not in ("quantity", "values", *selection)]
 
 
 def figure(
@@ -119,12 +140,36 @@ def figure(
     selection: Mapping[str, Any] | None = None,
     **axis: Any,
 ) -> figures.Figure:
-    """Returns a figure that draws rows of `summarize` by `draw`."""
-    selection = selection or {}
+    """Returns a figure that draws rows of `summarize` by `draw`; a view may choose other axes."""
+    return _figure((name, title, note), what, selection or {}, axis, is_power=False)
+
+
+def power(
+    name: str,
+    title: str,
+    note: str,
+    what: tuple[str, str, str],
+    selection: Mapping[str, Any] | None = None,
+    **axis: Any,
+) -> figures.Figure:
+    """Returns a figure as `figure` does, of a power law: on logarithmic axes each curve has its fitted exponent."""
+    return _figure((name, title, note), what, selection or {}, axis, is_power=True)
+
+
+def _figure(
+    named: tuple[str, str, str],
+    what: tuple[str, str, str],
+    selection: Mapping[str, Any],
+    axis: Mapping[str, Any],
+    *,
+    is_power: bool,
+) -> figures.Figure:
+    name, title, note = named
     return figures.Figure(
         name,
         title,
-        partial(draw, what=what, selection=selection, axis=axis),
-        f"{note} {OVER_SEEDS}",
+        partial(draw, what=what, selection=selection, axis=axis, is_power=is_power),
+        f"{note} {POWER * is_power}{OVER_SEEDS}",
         rows=figures.of_quantity(what[0], **selection),
+        axes=partial(keys, what=what, selection=selection),
     )

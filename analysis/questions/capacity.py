@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from memsweep.analysis.core import figures, frames, statistics
+from memsweep.analysis.core import figures, frames, powers, series, statistics
 
 QUERY = frames.TRIALS
 SIZE = "data_examples"
@@ -73,6 +73,10 @@ def draw(summary: pd.DataFrame, ax: Axes, quantity: str = FITTED, against: str =
     curves = list(chosen.groupby(fields, sort=True)) if fields else [((), chosen)]
     for (values, points), look in zip(curves, figures.looks(len(curves), ordered=False), strict=True):
         named = frames.label(dict(zip(fields, values, strict=True)), chosen) or "trained"
+        is_inside = (points[["at_least", "at_most"]] == 0).all(axis=1)
+        if fitted := powers.fitted(points[is_inside], against):
+            named = f"{named}: {fitted}"
+            ax.plot(*fitted.line(points[against]), color=look["color"], lw=0.6, alpha=0.5, label="_power law")
         figures.curve(ax, points, against, label=named, **look)
         for name, marker, label in (("at_least", "^", "at least: largest set fitted"), ("at_most", "v", "at most")):
             marked = points[points[name] > 0]
@@ -161,7 +165,8 @@ def estimated(by_seed: pd.DataFrame, network: list[str], value: str, counted: li
 
     missing: seeds without a result, and seeds with unfinished trials that might change it (not `whole`).
     """
-    summary = with_partial(statistics.over_seeds(by_seed, network, value), by_seed, network, value)
+    means = statistics.over_seeds(by_seed, network, value, has_values=True)
+    summary = with_partial(means, by_seed, network, value)
     return summary.merge(by_seed.groupby(network, sort=True)[counted].sum().reset_index(), on=network)
 
 
@@ -204,7 +209,10 @@ _WIDTHS: dict[int, tuple[tuple[str, str, Callable[[np.ndarray], np.ndarray]], ..
 }
 """Yun et al. 2019, for d hidden units in each layer and one output; after lecture notes and our derivation."""
 
-_INTERVAL = "Mean over seeds; bars: 95 % bootstrap interval over seeds, not over the grid of set sizes."
+_INTERVAL = (
+    f"{series.POWER}They leave out marked points. Mean over seeds; bars: 95 % bootstrap interval over seeds, not over "
+    "the grid of set sizes."
+)
 
 FIGURES = (
     figures.Figure(

@@ -1,17 +1,19 @@
-"""How do accuracy and the fate of wrong labels change along the axes of a sweep?
+"""How do accuracy, loss and the fate of wrong labels change along the axes of a sweep?
 
-`summarize` and `draw` work for every sweep with one numeric axis: what else varies makes the curves.
+`summarize` and `draw` work for every sweep: the numeric field with most values runs along x, others make curves and
+panels, and a view may choose otherwise.
 """
 
 from __future__ import annotations
 
 from functools import partial
 
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from pandas.api.types import is_numeric_dtype
 
-from memsweep.analysis.core import figures, frames, statistics
+from memsweep.analysis.core import figures, frames, panels, statistics
+from memsweep.analysis.core.arrangement import DEFAULT, View, is_numeric
 
 QUERY = frames.TRIALS
 ALSO = ("learning_curves",)
@@ -27,6 +29,9 @@ QUANTITIES = {
     "memorized share": ("memorized_count", "label_changed_count"),
     "recovered share": ("recovered_count", "label_changed_count"),
     "validation squared error": ("validation_squared_error_sum", "validation_target_count"),
+    "test loss": ("test_loss_sum_nats", "test_count"),
+    "validation loss": ("validation_loss_sum_nats", "validation_count"),
+    "train loss": ("train_loss_sum_nats", "train_count"),
 }
 
 
@@ -44,9 +49,9 @@ def summarize(trials: pd.DataFrame, x: str | None = None) -> pd.DataFrame:
     """Returns a row per quantity and setting: mean share over seeds with its bootstrap interval over seeds, at 95 %.
 
     trials: rows of the table `trials`, or of `frames.read`, where wanted trials that are not stored have a row too.
-    x: the column along which curves run; default: the noise fraction where it varies, else the numeric field with most
-    values.
-    Returns quantity, x, classes, one column a varying field, estimate, low, high, seeds, missing.
+    x: the column along which curves run; default: the numeric field with most values, of several the noise fraction.
+    Returns quantity, x, classes, one column a varying field, estimate, low, high, seeds, missing, and values, pairs of
+    a seed and its share. Losses are in nats an example.
     A trial that failed, diverged or is not stored counts as missing; so does a share of nothing, such as memorized
     labels where no label was changed. A quantity without a value in any trial has no row.
     """
@@ -60,56 +65,63 @@ def summarize(trials: pd.DataFrame, x: str | None = None) -> pd.DataFrame:
         is_defined = ~(good & (trials[whole].fillna(0) == 0))  # without changed labels, nothing is missing
         if shares.notna().any():
             rows = trials[is_defined].assign(share=shares[is_defined])
-            summary = statistics.over_seeds(rows, fields, "share")
+            summary = statistics.over_seeds(rows, fields, "share", has_values=True)
             pieces.append(summary.assign(quantity=quantity))
-    columns = ["quantity", "x", "classes", *fields, "estimate", "low", "high", "seeds", "missing"]
+    columns = ["quantity", "x", "classes", *fields, "estimate", "low", "high", "seeds", "missing", "values"]
     if not pieces:
         return pd.DataFrame(columns=columns)
     classes = trials["class_count"].dropna().max()
     return pd.concat(pieces, ignore_index=True).assign(x=x, classes=classes)[columns]
 
 
-def draw(summary: pd.DataFrame, ax: Axes, quantity: str = "test accuracy") -> Axes:
-    """Draws one quantity against x, scaled by its values; a curve for each combination of other varying fields."""
+def draw(summary: pd.DataFrame, ax: Axes, quantity: str = "test accuracy", view: View = DEFAULT) -> Axes:
+    """Draws one quantity as `panels.draw` does: against x, other varying fields making curves and panels.
+
+    view: other fields along x, of curves and of panels.  Raises ViewError.
+    """
     chosen = summary[summary["quantity"] == quantity]
     if chosen["estimate"].isna().all():
         return figures.empty(ax, f"no finished trial has a value for {quantity}")
-    x = chosen["x"].iloc[0]
-    others = [column for column in frames.varying(chosen) if column != x]
-    curves = list(chosen.groupby(others, sort=True)) if others else [((), chosen)]
-    ordered = len(others) == 1 and is_numeric_dtype(chosen[others[0]])
-    for (values, points), look in zip(curves, figures.looks(len(curves), ordered=ordered), strict=True):
-        named = frames.label(dict(zip(others, values, strict=True)), chosen)
-        label = named.removeprefix(frames.short(others[0])).strip() if ordered else named
-        figures.curve(ax, points, x, label=label or None, **look)
-    figures.scale_by(chosen[x], ax)
-    if "accuracy" in quantity:
-        chance = 1 / chosen["classes"].iloc[0]
-        figures.reference(ax, [chosen[x].min(), chosen[x].max()], [chance, chance], "chance")
-    ax.set(xlabel=frames.short(x), ylabel=quantity, ylim=(0, _top(quantity, ax.get_ylim()[1])))
-    figures.legend(ax, frames.short(others[0]) if ordered else None)
-    return ax
+    is_loss, is_share = "loss" in quantity, "accuracy" in quantity or "share" in quantity
+    classes = float(chosen["classes"].iloc[0])
+    top = chosen[["estimate", "high"]].max().max()
+    plane = panels.Plane(
+        quantity if not is_loss else f"{quantity} (nats)",
+        chosen["x"].iloc[0],
+        axis={"ylim": (0, min(1.0, top + 0.05) + 0.02 if is_share else None)},
+        chance=None if not classes > 1 else 1 / classes if is_share else float(np.log(classes)) if is_loss else None,
+        is_power=is_loss,
+    )
+    return panels.draw(chosen, ax, axes(chosen), plane, view)
 
 
-def _top(quantity: str, top: float) -> float:
-    """Returns the upper end of the axis; a share is at most 1.  top: of the values."""
-    return top if "error" in quantity else min(1.0, top) + 0.02
+def axes(summary: pd.DataFrame) -> list[str]:
+    """Returns the columns of the fields of a summary; a view may choose among them."""
+    return [name for name in frames.fields_of(summary) if name != "seed"]
 
 
 def _axis(trials: pd.DataFrame) -> str:
-    """Returns the noise fraction where it varies, else the numeric field with most values."""
-    numeric = [column for column in frames.varying(trials) if is_numeric_dtype(trials[column])]
-    return X if X in numeric or not numeric else max(numeric, key=lambda column: trials[column].nunique())
+    """Returns the numeric field with most values, of several the noise fraction; without any, the noise fraction."""
+    numeric = [column for column in frames.varying(trials) if is_numeric(trials[column])]
+    return max(numeric, key=lambda column: (trials[column].nunique(), column == X), default=X)
 
+
+_CHANCE = {
+    "accuracy": "Chance: one over the number of classes. ",
+    "share": "Chance: one over the number of classes. ",
+    "loss": "Chance: the loss of giving all classes the same probability, ln K. ",
+    "error": "",
+}
 
 FIGURES = tuple(
     figures.Figure(
         name,
         title,
         partial(draw, quantity=quantity),
-        f"{note} Mean over seeds; bars: 95 % bootstrap interval over seeds.",
+        f"{note} {_CHANCE[quantity.rpartition(' ')[2]]}Mean over seeds; bars: 95 % bootstrap interval over seeds.",
         rows=figures.of_quantity(quantity),
-        only={"data_test_examples": 0} if quantity == "validation accuracy" else {},
+        only={"data_test_examples": 0} if quantity in ("validation accuracy", "validation loss") else {},
+        axes=axes,
     )
     for name, title, quantity, note in (
         (
@@ -143,5 +155,13 @@ FIGURES = tuple(
             "validation squared error",
             "Mean squared error of a target, of tasks with numbers as targets, at the end.",
         ),
+        ("test-loss", "Test loss", "test loss", "Mean of an example's loss on test data, whose labels are true."),
+        (
+            "validation-loss",
+            "Validation loss",
+            "validation loss",
+            "Mean of an example's loss on validation data, whose labels are true: the sweep has no test examples.",
+        ),
+        ("train-loss", "Training loss", "train loss", "Mean of an example's loss on the labels as given."),
     )
 )

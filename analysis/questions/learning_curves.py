@@ -8,12 +8,13 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from memsweep.analysis.core import figures, frames, series, statistics
+from memsweep.analysis.core import figures, frames, panels, series, statistics
+from memsweep.analysis.core.arrangement import DEFAULT, View, ViewError, arrange
 
 QUERY = frames.CURVES
 KIND = "labels"
 CURVES = 5
-"""Largest number of noise fractions shown, evenly chosen."""
+"""Most curves of a panel, evenly chosen."""
 POINTS = 24
 """Largest number of measurements shown of a curve, evenly chosen on a logarithmic scale of epochs."""
 FITTED = 0.9
@@ -21,96 +22,139 @@ FITTED = 0.9
 
 NOISE = "data_noise_fraction"
 VALIDATION, TRAIN, MEMORIZED = "validation accuracy", "train accuracy", "memorized share"
+VALIDATION_LOSS, TRAIN_LOSS = "validation loss", "train loss"
 PEAK, FIT, LOST = "epoch of best validation", "epoch of fit", "validation accuracy lost after its peak"
 _TURNS = (PEAK, FIT, LOST, "censored")
 SHARES = {
     VALIDATION: ("validation_correct_count", "validation_count"),
     TRAIN: ("train_correct_count", "train_count"),
     MEMORIZED: ("memorized_count", "label_changed_count"),
+    VALIDATION_LOSS: ("validation_loss_sum_nats", "validation_count"),
+    TRAIN_LOSS: ("train_loss_sum_nats", "train_count"),
 }
 
 
-def select(steps: pd.DataFrame) -> pd.DataFrame:
-    """Returns rows of at most CURVES noise fractions, of label noise where there are several kinds.
+def select(steps: pd.DataFrame, view: View = DEFAULT) -> pd.DataFrame:
+    """Returns the rows of the settings that are drawn, and `fixed`, what they leave out, in words.
 
-    Other varying fields are held at their first, or weakest, values.
+    Of several kinds of noise, label noise is shown. A curve is a noise fraction, of at most CURVES evenly chosen; other
+    varying fields make panels (`arrangement.arrange`).  view: other curves and panels.
     """
     if (steps["data_noise_kind"] == KIND).any():
         steps = steps[(steps["data_noise_kind"] == KIND) | (steps["data_noise_fraction"] == 0)].assign(
             data_noise_kind=KIND
         )
-    for name in frames.varying(steps):
-        if name != "data_noise_fraction":
-            steps = steps[steps[name] == np.sort(steps[name].unique())[0]]
-    noise = np.sort(steps["data_noise_fraction"].unique())
-    if not len(noise):
-        return steps
-    return steps[steps["data_noise_fraction"].isin(noise[_even(len(noise), CURVES)])]
+    fields = frames.varying(steps)
+    if not fields:
+        return steps.assign(fixed="")
+    settings = steps.drop_duplicates(fields).assign(estimate=1.0, epoch=0.0)
+    try:
+        chosen = view.within(["epoch", *fields])
+    except ViewError:
+        chosen = DEFAULT
+    if chosen.x not in ("", "epoch") or chosen.y:  # epochs make panels
+        return steps.assign(fixed="")
+    usual = [NOISE] if NOISE in fields else []
+    arranged = arrange(settings, ["epoch", *fields], chosen, "epoch", usual, most=CURVES)
+    return steps.merge(arranged.rows[fields], on=fields).assign(fixed="; ".join(arranged.notes))
 
 
 def summarize(steps: pd.DataFrame) -> pd.DataFrame:
-    """Returns curves (a row per quantity, noise fraction and epoch) and turning points (per quantity and fraction).
+    """Returns curves (a row per quantity, setting and epoch) and turning points (per quantity and setting).
 
     steps: rows of the table `steps` with the fields of their trials (`frames.read`), filtered by `select`; a trial
     without steps is one row. Trials that failed, diverged or are not stored count as missing. A trial that finished
     before its budget, since it was fitted, keeps its last values (`ended` counts such seeds), as long as other trials
-    of its noise fraction go on.
+    of its setting go on.
     Turning points, of each seed's own curve: the epoch of its best validation accuracy, the first epoch at which its
     training accuracy on labels as given reaches FITTED (censored at the last epoch: at_least counts such seeds), and
     the validation accuracy lost from the peak to the end. The peak is a maximum over epochs, so a little too high.
-    Returns quantity, data_noise_fraction, epoch, estimate, low, high (bootstrap over seeds, 95 %), seeds, missing,
-    at_least, ended.
+    Returns quantity, data_noise_fraction and other varying fields, epoch, estimate, low, high (bootstrap over seeds,
+    95 %), seeds, missing, at_least, ended, values (pairs of a seed and its value), fixed (by `select`), classes.
     """
-    columns = ["quantity", NOISE, "epoch", "estimate", "low", "high", "seeds", "missing", "at_least", "ended"]
     if steps.empty:
-        return pd.DataFrame(columns=columns)
-    rows = select(steps)
+        return pd.DataFrame(columns=["quantity", NOISE, *_COLUMNS])
+    rows = steps if "fixed" in steps else select(steps)
     good = frames.usable(rows)
-    rows = rows.assign(**{name: frames.share(rows[a], rows[b]).where(good) for name, (a, b) in SHARES.items()})
-    times, by = spaced(np.sort(rows["epoch"].dropna().unique())), [NOISE, "epoch"]
-    shown = pd.concat([_shares_at(curves, times).assign(**{NOISE: noise}) for noise, curves in rows.groupby(NOISE)])
-    ended = shown.groupby(by)["ended"].sum().reset_index()
+    shares = {name: parts for name, parts in SHARES.items() if parts[0] in rows}
+    rows = rows.assign(**{name: frames.share(rows[a], rows[b]).where(good) for name, (a, b) in shares.items()})
+    fields = list(dict.fromkeys([NOISE, *frames.varying(rows)]))
+    times, by = spaced(np.sort(rows["epoch"].dropna().unique())), [*fields, "epoch"]
+    shown = _shown(rows, fields, times, [*shares])
+    ended = shown.groupby(by, dropna=False)["ended"].sum().reset_index()
     pieces = [
-        statistics.over_seeds(shown, by, name).merge(ended, on=by).assign(quantity=name, at_least=0)
-        for name in SHARES
+        statistics.over_seeds(shown, by, name, has_values=True).merge(ended, on=by).assign(quantity=name, at_least=0)
+        for name in shares
         if shown[name].notna().any()
     ]
-    measured = rows[good & rows["epoch"].notna()]
-    of_seeds = statistics.by_group(measured, [NOISE, "seed"], turns).reindex(columns=[NOISE, "seed", *_TURNS])
-    turning = rows[[NOISE, "seed"]].drop_duplicates().merge(of_seeds.astype({NOISE: float, "seed": int}), "left")
+    whole = pd.concat([*pieces, *_turning(rows, fields)], ignore_index=True)
+    classes = rows["class_count"].astype(float).max() if "class_count" in rows else np.nan
+    whole = whole.assign(fixed=rows["fixed"].iloc[0], classes=classes)
+    return whole[["quantity", *fields, *_COLUMNS]].dropna(subset="estimate")
+
+
+def _shown(rows: pd.DataFrame, fields: list[str], times: np.ndarray, names: list[str]) -> pd.DataFrame:
+    """Returns these shares of each trial at these times, with the fields of its setting."""
+    pieces = []
+    for _, curves in rows.groupby(fields, dropna=False):
+        of_setting = {name: curves[name].iloc[0] for name in fields}
+        pieces.append(_shares_at(curves, times, names).assign(**of_setting))
+    return pd.concat(pieces)
+
+
+def _turning(rows: pd.DataFrame, fields: list[str]) -> list[pd.DataFrame]:
+    """Returns the turning points of each setting, by quantity."""
+    keys = [*fields, "seed"]
+    measured = rows[frames.usable(rows) & rows["epoch"].notna()]
+    of_seeds = statistics.by_group(measured, keys, turns).reindex(columns=[*keys, *_TURNS])
+    of_seeds = of_seeds.astype({name: rows[name].dtype for name in keys})
+    turning = rows[keys].drop_duplicates().merge(of_seeds, how="left", on=keys)
+    pieces = []
     for name in (PEAK, FIT, LOST):
-        estimated = statistics.over_seeds(turning, [NOISE], name)
-        censored = turning.groupby(NOISE, sort=True)["censored"].sum().astype(int).to_numpy() if name == FIT else 0
-        pieces.append(estimated.assign(quantity=name, epoch=np.nan, at_least=censored, ended=0))
-    return pd.concat(pieces, ignore_index=True)[columns].dropna(subset="estimate")
+        estimated = statistics.over_seeds(turning, fields, name, has_values=True)
+        censored = turning.groupby(fields, sort=True, dropna=False)["censored"].sum().astype(int).to_numpy()
+        at_least = censored if name == FIT else 0
+        pieces.append(estimated.assign(quantity=name, epoch=np.nan, at_least=at_least, ended=0))
+    return pieces
 
 
-def draw(summary: pd.DataFrame, ax: Axes, quantity: str = VALIDATION) -> Axes:
-    """Draws one quantity against epochs, a curve a noise fraction; on validation curves turning points are marked."""
+_COLUMNS = (
+    "epoch", "estimate", "low", "high", "seeds", "missing", "at_least", "ended", "values", "fixed", "classes"
+)  # fmt: skip
+
+
+def draw(summary: pd.DataFrame, ax: Axes, quantity: str = VALIDATION, view: View = DEFAULT) -> Axes:
+    """Draws one quantity against epochs, a curve a noise fraction; on validation curves turning points are marked.
+
+    view: other fields of curves and panels, or along x, where epochs make panels.
+    """
     chosen = summary[summary["quantity"] == quantity]
     if chosen.empty:
         return figures.empty(ax, f"no measurement has a value for {quantity}")
-    curves = list(chosen.groupby("data_noise_fraction", sort=True))
-    for (key, points), look in zip(curves, figures.looks(len(curves), ordered=True), strict=True):
-        noise = float(str(key))
-        figures.curve(ax, points, "epoch", label=frames.text(noise, chosen["data_noise_fraction"].unique()), **look)
-        if quantity == VALIDATION:
-            for name, marker in ((PEAK, "*"), (FIT, "o")):
-                _mark(ax, summary, points, noise, name, marker, look["color"])
-    ax.set(xscale="log", xlabel="epochs", ylabel=quantity, ylim=(0, min(1.0, ax.get_ylim()[1]) + 0.02))
-    figures.plain_ticks(ax.xaxis)
-    figures.legend(ax, "noise fraction")
-    return ax
+    fields = axes(chosen)[1:]
+    is_loss, classes = "loss" in quantity, float(chosen["classes"].iloc[0])
+    top = min(1.0, chosen[["estimate", "high"]].max().max() + 0.05) + 0.02
+    is_marked = quantity == VALIDATION and view.x in ("", "epoch") and not view.y
+    plane = panels.Plane(
+        f"{quantity} (nats)" if is_loss else quantity,
+        "epoch",
+        (NOISE,) if chosen[NOISE].nunique() > 1 else (),
+        {"xscale": "log", "xlabel": "epochs", "ylim": (0, None if is_loss else top)},
+        chance=None if not classes > 1 else float(np.log(classes)) if is_loss else 1 / classes,
+        fixed=chosen["fixed"].iloc[0],
+        mark=partial(_marks, summary, fields) if is_marked else panels.unmarked,
+    )
+    return panels.draw(chosen, ax, axes(chosen), plane, view)
+
+
+def axes(summary: pd.DataFrame) -> list[str]:
+    """Returns the columns that a view may choose: epoch, and the fields of a summary."""
+    return ["epoch", *(name for name in frames.fields_of(summary) if name != "seed")]
 
 
 def turning_points(summary: pd.DataFrame) -> pd.DataFrame:
     """Returns the rows of turning points."""
-    return summary[summary["quantity"].isin((PEAK, FIT, LOST))].drop(columns="epoch")
-
-
-def _even(length: int, count: int) -> np.ndarray:
-    """Returns at most `count` positions of `length`, evenly spaced, both ends included."""
-    return np.unique(np.linspace(0, length - 1, count).round().astype(int))
+    return summary[summary["quantity"].isin((PEAK, FIT, LOST))].drop(columns=["epoch", "classes"])
 
 
 def spaced(times: np.ndarray) -> np.ndarray:
@@ -138,24 +182,28 @@ def turns(curve: pd.DataFrame) -> dict[str, float]:
     }
 
 
-def _shares_at(curves: pd.DataFrame, times: np.ndarray) -> pd.DataFrame:
-    """Returns the shares of each trial at these times, up to the end of the longest trial."""
+def _shares_at(curves: pd.DataFrame, times: np.ndarray, names: list[str]) -> pd.DataFrame:
+    """Returns these shares of each trial at these times, up to the end of the longest trial."""
     end = curves.loc[frames.usable(curves), "epoch"].max()
     within = times if np.isnan(end) else times[times <= end]
     trials = curves.groupby("trial_id", sort=False)
-    return pd.concat([series.at_times(trial, "epoch", within, [*SHARES]) for _, trial in trials], ignore_index=True)
+    at_times = [
+        series.at_times(trial, "epoch", within, names).assign(seed=trial["seed"].iloc[0]) for _, trial in trials
+    ]
+    return pd.concat(at_times, ignore_index=True)
 
 
-def _mark(
-    ax: Axes, summary: pd.DataFrame, points: pd.DataFrame, noise: float, name: str, marker: str, color: str
-) -> None:
-    turn = summary[(summary["quantity"] == name) & (summary["data_noise_fraction"] == noise)]
-    if turn.empty or turn["at_least"].iloc[0] > 0:
-        return
-    epoch = turn["estimate"].iloc[0]
-    height = np.interp(np.log(epoch), np.log(points["epoch"]), points["estimate"])
-    label = {PEAK: "best validation", FIT: f"{FITTED:.0%} of labels fitted"}[name]
-    figures.hollow(ax, [epoch], [height], label, marker=marker, color=color)
+def _marks(summary: pd.DataFrame, fields: list[str], ax: Axes, points: pd.DataFrame, color: str) -> None:
+    """Marks the turning points of one setting on its curve.  points: of the curve."""
+    for name, marker in ((PEAK, "*"), (FIT, "o")):
+        turn = summary[summary["quantity"] == name]
+        turn = figures.having(turn, {field: points[field].iloc[0] for field in fields if len(points)})
+        if points.empty or turn.empty or turn["at_least"].iloc[0] > 0:
+            continue
+        epoch = turn["estimate"].iloc[0]
+        height = np.interp(np.log(epoch), np.log(points["epoch"]), points["estimate"])
+        label = {PEAK: "best validation", FIT: f"{FITTED:.0%} of labels fitted"}[name]
+        figures.hollow(ax, [epoch], [height], label, marker=marker, color=color)
 
 
 _INTERVAL = "Mean over seeds; bars: 95 % bootstrap interval over seeds."
@@ -168,6 +216,7 @@ FIGURES = (
         "Stars: mean epoch of each seed's best validation accuracy; rings: mean epoch at which 90 % of the training "
         f"labels, noise included, are fitted (no ring: not by all seeds). {_INTERVAL}",
         rows=turning_points,
+        axes=axes,
     ),
     figures.Figure(
         "train",
@@ -175,6 +224,7 @@ FIGURES = (
         partial(draw, quantity=TRAIN),
         f"On labels as given, noise included. {_INTERVAL}",
         rows=figures.of_quantity(TRAIN),
+        axes=axes,
     ),
     figures.Figure(
         "memorized",
@@ -182,5 +232,20 @@ FIGURES = (
         partial(draw, quantity=MEMORIZED),
         f"Share of the labels that noise changed which are predicted as given. {_INTERVAL}",
         rows=figures.of_quantity(MEMORIZED),
+        axes=axes,
+    ),
+    *(
+        figures.Figure(
+            name,
+            title,
+            partial(draw, quantity=quantity),
+            f"Mean of an example's loss {on}. Chance: the loss of giving all classes the same probability. {_INTERVAL}",
+            rows=figures.of_quantity(quantity),
+            axes=axes,
+        )
+        for name, title, quantity, on in (
+            ("validation-loss", "Validation loss over epochs", VALIDATION_LOSS, "on validation data"),
+            ("train-loss", "Training loss over epochs", TRAIN_LOSS, "on labels as given, noise included"),
+        )
     ),
 )

@@ -38,7 +38,7 @@ def summarize(rows: pd.DataFrame) -> pd.DataFrame:
     """Returns each example's share of runs in which it is right, per kind of data, hardest first.
 
     rows: of QUERY, with the fields of their trials (`frames.read`).
-    REFERENCE: quantiles of a binomial distribution with the mean share of noise inputs.
+    REFERENCE: quantiles of `equally_hard`, for noise inputs.
     Returns quantity, data, rank (share of examples that are as hard or harder), estimate, low, high (NaN, as each row
     is a single example), missing (runs of this kind that have no result).
     """
@@ -47,9 +47,7 @@ def summarize(rows: pd.DataFrame) -> pd.DataFrame:
     shares = rows["right_count"] / rows["run_count"]
     curves = {str(kind): np.sort(of_kind.to_numpy(float)) for kind, of_kind in shares.groupby(rows["data_noise_kind"])}
     if "gaussian_inputs" in curves:
-        noise, runs = curves["gaussian_inputs"], int(rows["run_count"].max())
-        places = (np.arange(len(noise)) + 0.5) / len(noise)
-        curves[REFERENCE] = stats.binom.ppf(places, runs, noise.mean()) / runs
+        curves[REFERENCE] = equally_hard(rows[rows["data_noise_kind"] == "gaussian_inputs"])
     pieces = []
     for kind, curve in curves.items():
         at = np.unique(np.linspace(0, len(curve) - 1, SHOWN).round().astype(int))
@@ -59,6 +57,25 @@ def summarize(rows: pd.DataFrame) -> pd.DataFrame:
     points = pd.concat(pieces, ignore_index=True) if pieces else pd.DataFrame(columns=["data", "rank", "estimate"])
     absent = points["data"].map(missing).fillna(0).astype(int)
     return points.assign(quantity=RIGHT, low=np.nan, high=np.nan, missing=absent)
+
+
+def equally_hard(rows: pd.DataFrame) -> np.ndarray:
+    """Returns sorted shares of runs [N] in which examples would be right, if all of a class were as hard in each run.
+
+    rows: one an example, with given_label, run_count, right_count and variance. In run r each example of class c is
+    then right with the share p_rc of the class that is, and its count of right runs is a Poisson binomial variable with
+    mean sum_r p_rc and variance sum_r p_rc (1 - p_rc). It is computed as the binomial of this mean and variance.
+    Shares of classes that a network favours differ, so a single binomial of the mean share would be too narrow.
+    """
+    runs = int(rows["run_count"].max())
+    counts, cumulated = np.arange(runs + 1), np.zeros(runs + 1)
+    for _, of_class in rows.groupby("given_label"):
+        mean, variance = float(of_class["right_count"].mean()), float(of_class["variance"].mean())
+        p = 1 - variance / mean if mean > 0 else 0.0
+        tries = max(1, round(mean / p)) if p > 0 else runs
+        cumulated += len(of_class) / len(rows) * stats.binom.cdf(counts, tries, mean / tries)
+    places = (np.arange(len(rows)) + 0.5) / len(rows)
+    return np.asarray(np.minimum(np.searchsorted(cumulated, places), runs) / runs)
 
 
 FIGURES = (
@@ -72,8 +89,8 @@ FIGURES = (
             axis={"xlabel": "training examples (share)", "ylim": (0, 1.02)},
         ),
         "Share of runs in which a training example's given label is predicted after one epoch, hardest first; runs "
-        "differ in first weights and order, not in data. Equally hard: quantiles of a binomial distribution with the "
-        "mean of noise inputs. Classes that a network favours after one epoch are right more often; the claim's test "
-        "is within classes.",
+        "differ in first weights and order, not in data. Equally hard: quantiles that noise inputs would have if in "
+        "each run all examples of a class were equally likely to be right, as many as are; a network favours some "
+        "classes after one epoch.",
     ),
 )

@@ -81,7 +81,7 @@ _NOTE = (
 )
 
 FIGURES: tuple[figures.Figure, ...] = (
-    series.figure(
+    series.power(
         "classes",
         "Least width by classes",
         f"{_NOTE} Trained on squares of one-hot answers.",
@@ -90,7 +90,7 @@ FIGURES: tuple[figures.Figure, ...] = (
         xlabel="classes (K)",
         **_AXIS,
     ),
-    series.figure(
+    series.power(
         "dimension",
         "Least width by input dimension",
         f"{_NOTE} One hidden layer.",

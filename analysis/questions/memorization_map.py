@@ -35,11 +35,15 @@ def summarize(trials: pd.DataFrame) -> pd.DataFrame:
     memorized share: of the training examples with a wrong label, those for which it is predicted.  train error: on the
     labels as given.  validation error, test error: on true labels.  wrong labels: share of the training labels.
     weight decay at the level: a row per noise fraction, without weight decay: the geometric mean of `crossings`.
-    Returns quantity, data_noise_fraction, regularization_weight_decay, estimate, low, high, seeds, missing.
+    Returns quantity, data_noise_fraction, regularization_weight_decay, estimate, low, high, seeds, missing, and fixed:
+    the values of other varying fields, in words.
     A trial that failed, diverged or is not stored counts as missing, as does a seed without a crossing. A quantity
     without a value in any trial has no row.
     """
-    chosen = select(frames.rounded_fields(trials))
+    rounded = frames.rounded_fields(trials)
+    chosen = select(rounded)
+    others = {name: chosen[name].iloc[0] for name in frames.varying(rounded) if name not in (NOISE, DECAY)}
+    fixed = f"at {frames.label(others, rounded)}" if others else ""
     good = frames.usable(chosen)
     values = {
         MEMORIZED: frames.share(chosen["memorized_count"], chosen["label_changed_count"]),
@@ -61,7 +65,9 @@ def summarize(trials: pd.DataFrame) -> pd.DataFrame:
         summary = statistics.over_seeds(crossed, [NOISE], "log")
         decays = {end: 10 ** summary[end] for end in ("estimate", "low", "high")}
         pieces.append(summary.assign(**decays, quantity=CROSSING))
-    return pd.concat(pieces, ignore_index=True)[[*_COLUMNS]] if pieces else pd.DataFrame(columns=[*_COLUMNS])
+    if not pieces:
+        return pd.DataFrame(columns=[*_COLUMNS])
+    return pd.concat(pieces, ignore_index=True).assign(fixed=fixed)[[*_COLUMNS]]
 
 
 def crossings(trials: pd.DataFrame) -> pd.DataFrame:
@@ -116,6 +122,7 @@ def draw(summary: pd.DataFrame, ax: Axes) -> Axes:
         figures.hollow(ax, partial[NOISE], partial[DECAY], "some seeds missing", color="black")
     ax.grid(False)
     figures.legend(ax)
+    figures.title(ax, squares["fixed"].iloc[0])
     return ax
 
 
@@ -140,6 +147,7 @@ def draw_errors(summary: pd.DataFrame, ax: Axes) -> Axes:
     figures.reference(ax, wrong.index, wrong, "share of wrong labels", ":")
     ax.set(xlabel="noise fraction", ylabel="error", ylim=(-0.02, 1))
     figures.legend(ax, "weight decay")
+    figures.title(ax, summary["fixed"].iloc[0])
     return ax
 
 
@@ -168,7 +176,7 @@ _LINES = (
     ("low", ":", "95 % interval over seeds"),
     ("high", ":", "_95 % interval over seeds"),
 )
-_COLUMNS = ("quantity", NOISE, DECAY, "estimate", "low", "high", "seeds", "missing")
+_COLUMNS = ("quantity", NOISE, DECAY, "estimate", "low", "high", "seeds", "missing", "fixed")
 FIGURES = (
     figures.Figure(
         "memorized-share",

@@ -59,7 +59,7 @@ def draw(summary: pd.DataFrame, ax: Axes, task: str) -> Axes:
             figures.reference(ax, widths, widths + 2, "d + 2: most, 1 layer")
             figures.reference(ax, widths, (widths + 1) ** 2 + 1, "(d + 1)² + 1: most, 2 layers", ":")
     axis = {"xscale": "log", "yscale": "log", "xlabel": "hidden units a layer (d)"}
-    return series.draw(shown, ax, (FITTED, "width", "layers"), {}, axis)
+    return series.draw(shown, ax, (FITTED, "width", "layers"), {}, axis, is_power=True)
 
 
 def _figure(task: str, title: str, note: str) -> figures.Figure:
@@ -67,7 +67,7 @@ def _figure(task: str, title: str, note: str) -> figures.Figure:
         task,
         title,
         partial(draw, task=task),
-        f"{note} A network that fits no set stands at the smallest that was tried. {series.OVER_SEEDS}",
+        f"{note} A network that fits no set stands at the smallest that was tried. {series.POWER}{series.OVER_SEEDS}",
         rows=figures.of_quantity(FITTED, task=task),
     )
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
 from memsweep.analysis.core import figures, frames, series, statistics
+from memsweep.analysis.core.arrangement import DEFAULT, View
 from memsweep.analysis.questions import sequences
 from memsweep.spec.schema import Status
 
@@ -37,18 +40,21 @@ def summarize(trials: pd.DataFrame) -> pd.DataFrame:
     return summary.assign(quantity=DIVERGED)
 
 
-def draw(summary: pd.DataFrame, ax: Axes) -> Axes:
-    """Draws the share against the learning rate, a curve a cell."""
-    return series.draw(summary, ax, (DIVERGED, RATE, sequences.CELL), {}, {"xscale": "log", "ylim": (-0.03, 1.03)})
+def draw(summary: pd.DataFrame, ax: Axes, view: View = DEFAULT) -> Axes:
+    """Draws the share against the learning rate, a curve a cell, set a little apart: most shares are 0 or 1."""
+    axis = {"xscale": "log", "ylim": (-0.03, 1.03)}
+    return series.draw(summary, ax, WHAT, {}, axis, view, is_apart=True)
 
 
+WHAT = (DIVERGED, RATE, sequences.CELL)
 FIGURES = (
     figures.Figure(
         "diverged",
         "Settings that diverge",
         draw,
         f"Training ends with weights that are no numbers, or with more than {WORSE:g} times the loss of guessing. "
-        "Bars: Wilson's interval over seeds, at 95 %.",
+        "Bars: Wilson's interval over seeds, at 95 %. Cells are set a little apart along x.",
         rows=figures.of_quantity(DIVERGED),
+        axes=partial(series.keys, what=WHAT, selection={}),
     ),
 )

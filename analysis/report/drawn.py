@@ -34,9 +34,9 @@ class Drawn:
 
 def drawn(figure: figures.Figure, summary: pd.DataFrame, prefix: str, count: str, folder: Location) -> Drawn | str:
     """Returns the figure with its files, or the reason why it is empty, without files."""
-    rows = figure.rows(summary)
-    with figures.canvas() as ax:
-        figure.draw(summary, ax)
+    rows = figure.rows(summary).drop(columns=["values", "fixed"], errors="ignore")
+    with figures.canvas() as whole:
+        ax = figure.draw(summary, whole)
         if why := figures.why_empty(ax):
             for kind in figures.UNDATED:  # of an earlier report
                 (folder / f"{prefix}{figure.name}.{kind}").unlink(missing_ok=True)

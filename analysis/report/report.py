@@ -23,7 +23,9 @@ from memsweep.analysis.claims import table
 from memsweep.analysis.claims.claim import Paper
 from memsweep.analysis.claims.verdicts import Verdict, counted, papers
 from memsweep.analysis.core import frames
-from memsweep.analysis.core.catalog import Answer, Broken, answer, modules_of, stem
+from memsweep.analysis.core.arrangement import DEFAULT as DEFAULT_VIEW
+from memsweep.analysis.core.arrangement import View
+from memsweep.analysis.core.catalog import Answer, Broken, answer, check, modules_of, stem
 from memsweep.analysis.report import live_curves
 from memsweep.analysis.report.drawn import Drawn, drawn
 from memsweep.analysis.report.unchanged import Unchanged, stored_rows, wanted_rows
@@ -78,15 +80,21 @@ class Page:
     problems: list[str]  # of modules that failed
 
 
-def write(results: str | Location, warn: Callable[[str], None] = lambda problem: None) -> Location:
+def write(
+    results: str | Location,
+    warn: Callable[[str], None] = lambda problem: None,
+    view: View = DEFAULT_VIEW,
+) -> Location:
     """Writes the figures and the page; returns the page's path. Raises StoreError when the folder can't be written.
 
     warn: called with the problem of each module that fails; the others are on the page all the same.
+    view: of all figures that have its fields.  Raises ViewError, and writes nothing, if there is none.
     """
     store = Snapshot(results)
+    check(view, [str(row["sweep"]) for row in overview(store)], store)
     folder = store.results / FIGURES
     try:
-        page = draw(store, folder, Unchanged())
+        page = draw(store, folder, Unchanged(), view=view)
     except OSError as error:
         raise StoreError(f"{folder}: figures can't be written ({error.strerror or error}).") from error
     path = store.results / PAGE
@@ -96,7 +104,9 @@ def write(results: str | Location, warn: Callable[[str], None] = lambda problem:
     return path
 
 
-def draw(store: Store, folder: Location, unchanged: Unchanged, *, is_served: bool = False) -> Page:
+def draw(
+    store: Store, folder: Location, unchanged: Unchanged, *, is_served: bool = False, view: View = DEFAULT_VIEW
+) -> Page:
     """Returns the page of these results, and writes the figures of sweeps and papers to a folder.
 
     unchanged: what earlier calls drew.  is_served: whether the page loads its successors from a server.
@@ -111,7 +121,7 @@ def draw(store: Store, folder: Location, unchanged: Unchanged, *, is_served: boo
         sweep = counts["sweep"]
         ends = {**counts, "missing": counts["missing"] + counts["running"], "running": 0}
         shown = ends, remarks.get(sweep), wanted_rows(sweep, store), stored_rows(sweep, store)
-        section = unchanged.drawn(f"sweep {sweep}", shown, partial(_section, store, counts, causes, folder))
+        section = unchanged.drawn(f"sweep {sweep}", shown, partial(_section, store, counts, causes, folder, view))
         sections.append(replace(section, counts={name: count for name, count in counts.items() if name != "sweep"}))
     verdicts, is_launched = table.stored(store.results), store.is_locked()
     judged = unchanged.drawn("papers", verdicts.to_csv(), partial(_papers, verdicts, folder))
@@ -149,11 +159,14 @@ def _in_training(store: Store, unchanged: Unchanged) -> list[Drawn]:
     return figures_drawn
 
 
-def _section(store: Store, counts: dict[str, Any], causes: dict[str, tuple[str, str]], folder: Location) -> Section:
+def _section(
+    store: Store, counts: dict[str, Any], causes: dict[str, tuple[str, str]], folder: Location, view: View
+) -> Section:
     sweep = counts["sweep"]
     trials = frames.read(frames.TRIALS, sweep, store)
     causes_of_sweep = [(trial, *causes[trial]) for trial in trials["trial_id"] if trial in causes]
-    answered = [_answered(module, sweep, prefix, store, folder) for prefix, module in modules_of(sweep, store).items()]
+    modules = modules_of(sweep, store, view)
+    answered = [_answered(module, sweep, prefix, store, folder, view) for prefix, module in modules.items()]
     return Section(
         sweep,
         {name: value for name, value in counts.items() if name != "sweep"},
@@ -199,12 +212,14 @@ def _notices(trials: pd.DataFrame, states: dict[str, str]) -> Iterator[str]:
             yield f"{count:,} of {len(trials):,} trials are {status.replace('_', ' ')}. {Status(status).advice}"
 
 
-def _answered(module: ModuleType | Broken, sweep: str, prefix: str, store: Store, folder: Location) -> Question:
+def _answered(
+    module: ModuleType | Broken, sweep: str, prefix: str, store: Store, folder: Location, view: View
+) -> Question:
     name = module.name if isinstance(module, Broken) else module.__name__
     text = (getattr(module, "__doc__", None) or name).strip().partition("\n")[0]
     figures_drawn, empty, statement = list[Drawn](), dict[str, list[str]](), ""
     try:
-        result = answer(module, sweep, store)
+        result = answer(module, sweep, store, view)
         statement = frames.statement(result.module.QUERY, sweep)
         text = _heading(result) or text
         for figure in result.figures:

@@ -12,6 +12,8 @@ from tempfile import TemporaryDirectory
 from threading import Thread
 
 from memsweep.analysis.claims import table
+from memsweep.analysis.core.arrangement import DEFAULT as DEFAULT_VIEW
+from memsweep.analysis.core.arrangement import View
 from memsweep.analysis.report.report import Page, draw
 from memsweep.analysis.report.unchanged import Unchanged
 from memsweep.results.storage.location import Location
@@ -37,11 +39,18 @@ class WatchError(Exception):
     """The page can't be served; the message gives the reason."""
 
 
-def watch(results: str | Location, port: int, announce: Callable[[str], None], say: Callable[[str], None]) -> None:
+def watch(
+    results: str | Location,
+    port: int,
+    announce: Callable[[str], None],
+    say: Callable[[str], None],
+    view: View = DEFAULT_VIEW,
+) -> None:
     """Serves the page on 127.0.0.1 until interrupted, and draws it again when its rows have changed.
 
     Writes nothing into the folder. A page that can't be drawn leaves the former page in place.
     port: 0 is any free port.  announce: called with the page's address, once.  say: called with each problem.
+    view: of all figures that have its fields.
     Raises WatchError if the port is taken, StoreError for a folder without results.
     """
     store = Store(results)
@@ -53,7 +62,7 @@ def watch(results: str | Location, port: int, announce: Callable[[str], None], s
             try:
                 parts = _parts(store)
                 if parts != former:
-                    server.page = draw(Snapshot(results), Path(folder), unchanged, is_served=True)
+                    server.page = draw(Snapshot(results), Path(folder), unchanged, is_served=True, view=view)
                     former = parts
                 problems = server.page.problems
             except Exception as error:  # the former page stays; the next look tries again

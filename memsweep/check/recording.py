@@ -26,6 +26,7 @@ OF_NETWORKS = (
     "critical_samples",
     "exposure",
     "jacobians",
+    "memorization",
     "permutations",
     "positions",
     "readouts",

@@ -84,27 +84,47 @@ def report(
         bool, typer.Option("--watch", help="Serve the page on 127.0.0.1 and redraw it until Ctrl-C; write no file.")
     ] = False,
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port of --watch; 0: any free one.")] = 0,
+    x: Annotated[str | None, typer.Option("--x", metavar="FIELD", help="Field along x.")] = None,
+    y: Annotated[
+        str | None, typer.Option("--y", metavar="FIELD", help="Draw maps: this field up, the quantity as colour.")
+    ] = None,
+    curves: Annotated[
+        str | None, typer.Option("--curves", metavar="FIELD,...", help="Fields with a curve for each value.")
+    ] = None,
+    panels: Annotated[
+        str | None, typer.Option("--panels", metavar="FIELD,...", help="Fields with a panel for each value.")
+    ] = None,
+    scale: Annotated[
+        str | None,
+        typer.Option("--scale", metavar="X[,Y]", help="linear or log, of x or of both; log,log fits exponents."),
+    ] = None,
+    level: Annotated[float | None, typer.Option("--level", help="Value at which a map has its line.")] = None,
+    seeds: Annotated[bool, typer.Option("--seeds", help="Draw each seed too, as a faint line.")] = False,
 ) -> None:
     """Draw figures of all sweeps (PDF, SVG, PNG) and one page that shows them; print the page's path.
 
     With --watch, print the page's address: it shows what changes while a launch runs, and curves of trials in training.
+    Figures that have the chosen fields are laid out by them; others are drawn as always.
     Exit code 1 if a question could not be answered; the page answers the others.
 
-    Example: memsweep report --results results --watch
+    Example: memsweep report --results results --x model.width --curves data.noise_fraction
     """
+    from memsweep.analysis.core.arrangement import View
+
     if port and not watch:
         raise typer.BadParameter(f"{port}: is the port of a watched page; add --watch.", param_hint="--port")
+    view = View.of(x, y, curves, panels, scale, level, seeds)
     if watch:
         from memsweep.analysis.report.watching import watch as serve
 
         try:
-            serve(results, port, lambda address: print(address, flush=True), say)
+            serve(results, port, lambda address: print(address, flush=True), say, view)
         except KeyboardInterrupt:  # the normal end
             sys.exit(DONE)
     from memsweep.analysis.report.report import write
 
     problems: list[str] = []
-    print(write(results, problems.append))
+    print(write(results, problems.append, view))
     for problem in problems:
         say(problem)
     sys.exit(SOME_FAILED if problems else DONE)

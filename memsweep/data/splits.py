@@ -15,6 +15,7 @@ from memsweep.data.custom import DataWithOwn, own_of
 from memsweep.data.examples import TEST, TRAIN, VALIDATION
 from memsweep.data.noise import Array
 from memsweep.data.pools import FILE_TASKS, Facts, facts_of, pool_of
+from memsweep.data.subsets import pool_size
 from memsweep.data.texts import DataError, data_folder
 from memsweep.spec.config import TrialConfig
 from memsweep.spec.contents import is_function
@@ -58,7 +59,7 @@ _SPLITS: SharedCache[Split] = SharedCache()
 
 def key_of(config: TrialConfig) -> Key:
     """Returns the key of a trial's split: trials with equal keys share one split."""
-    data = replace(config.data, **_WITHOUT_NOISE)
+    data = replace(config.data, **_WITHOUT_NOISE, examples=pool_size(config.data))
     if not is_function(data.task):  # only a user's function may depend on these two fields
         data = replace(data, label_scheme="task", classes=0)
     if own_values := own_of(config):
@@ -68,7 +69,10 @@ def key_of(config: TrialConfig) -> Key:
 
 _WITHOUT_NOISE: dict[str, Any] = {
     name: getattr(Data(), name)
-    for name in ("noise_kind", "noise_fraction", "noise_matrix", "noise_covariance", "noise_examples", "repeats")
+    for name in (
+        *("noise_kind", "noise_fraction", "noise_matrix", "noise_covariance", "noise_examples"),
+        *("repeats", "subset_fraction"),
+    )
 }
 
 

@@ -13,7 +13,7 @@ from math import isqrt
 
 import numpy as np
 
-from memsweep.data import custom, files, given, noise, own_noise, pools, regression, sequences, splits, texts
+from memsweep.data import custom, files, given, noise, own_noise, pools, regression, sequences, splits, subsets, texts
 from memsweep.data.cache import SharedCache
 from memsweep.data.form import Form
 from memsweep.data.noise import Array
@@ -54,6 +54,8 @@ class TrialData:
     source: str  # fingerprint of the data that the examples are taken from, as `source` returns it
     weights: Array  # [N] float32, of the examples' losses in training; [0]: all are 1
     split: object = field(default=None, repr=False)  # keeps the split alive, so that its trials share its arrays
+    pool: TrialData | None = field(default=None, repr=False)  # of a trial on a subset: the data that it is drawn from
+    places: Array = field(default_factory=lambda: np.empty(0, np.int64))  # [N] int64, of its examples in the pool
 
     @property
     def nbytes(self) -> int:
@@ -76,7 +78,8 @@ def load(config: TrialConfig) -> TrialData:
     ((1000, 64), (500, 64), 10)
     """
     read = custom.own_of(config), own_noise.own_of(config)
-    key = (config.data, read, *map(config.stream_seed, ("inputs", "labels", "noise")), data_folder())
+    streams = ("inputs", "labels", "noise", *("order",) * (config.data.subset_fraction < 1))
+    key = (config.data, read, *map(config.stream_seed, streams), data_folder())
     return _TRIALS.get(key, lambda: _load(config))
 
 
@@ -243,9 +246,8 @@ def check(config: TrialConfig) -> list[str]:
     """Returns one sentence per reason why this trial's data can't be loaded; reads each dataset once per process."""
     if config.data.task in TARGET_TASKS and (broken := sequences.problems(config, 0)):
         return broken  # before anything is drawn
-    problems = list(splits.problems(*splits.key_of(config)))
-    if problems:
-        return problems
+    if problems := list(splits.problems(*splits.key_of(config))):
+        return problems + subsets.remarks(config)
     input_dim, classes = shape(config)
     problems += sequences.problems(config, input_dim)
     if target_count(config):
@@ -279,6 +281,8 @@ def forget() -> None:
 
 
 def _load(config: TrialConfig) -> TrialData:
+    if config.data.subset_fraction < 1:
+        return subsets.taken(load(subsets.whole(config)), config)
     split = splits.load(splits.key_of(config))
     true_labels, held_out_labels, classes = _labels(split, config)
     if sentence := noise.problem(classes, split.inputs.shape[1], config):

@@ -1,5 +1,6 @@
 """Merges small parts of a results folder into few large parts, and drops rows that readers skip or sweeps forgot.
 
+`compact` is the verb; a launch calls `merge_small` behind itself, which drops nothing but duplicates.
 It may run beside readers and writers: a merged part is complete before the parts it replaces are deleted, parts that a
 writer adds meanwhile are not touched, and a reader that misses a part lists the parts again (`Store.read`). An
 interrupted compaction leaves duplicate rows, which readers skip and the next compaction drops.
@@ -7,13 +8,15 @@ interrupted compaction leaves duplicate rows, which readers skip and the next co
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, suppress
 from typing import NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from memsweep.results.live import LIVE
 from memsweep.results.storage import forgotten
 from memsweep.results.storage.location import Location, sizes
 from memsweep.results.storage.parts import PARTS, attempt_pairs, unique
@@ -21,6 +24,10 @@ from memsweep.results.storage.store import LockedError, Store
 
 TARGET_BYTES = 1 << 27
 """Approximate largest size of a merged part on disk. In memory a part may be ten times as large."""
+SMALL_BYTES = 1 << 22
+"""Size on disk below which a launch merges a part. Larger parts stay, so that a row is not written again and again."""
+BATCH, BATCH_BYTES = 128, 1 << 24
+"""Most parts, and about the most bytes, that a launch merges at a time: less than a second of work."""
 LAST = ("trials", "wanted")
 """Compacted after the other tables: `trials` determines which attempts of these are dropped, and `wanted` which trials
 are forgotten."""
@@ -51,7 +58,7 @@ def compact(store: Store, target_bytes: int = TARGET_BYTES) -> list[Compacted]:
     """
     with store.lock("compact"), ExitStack() as launches:
         deleted = _deleted(store, launches)
-        tables = (*(name for name in store.tables() if name not in ("live", *LAST)), *LAST)
+        tables = (*(name for name in store.tables() if name not in (LIVE, *LAST)), *LAST)
         return [_compact(store, table, target_bytes, deleted) for table in tables if store.parts(table)]
 
 
@@ -73,28 +80,71 @@ def _compact(store: Store, table: str, target_bytes: int, deleted: Deleted) -> C
     before, dropped, is_merged = store.parts(table), 0, True
     while is_merged:  # merged parts are smaller than their sources, so they may be merged again
         is_merged = False
-        for group in _groups(sizes(store.results / table, PARTS), target_bytes):
+        for group in _groups(sorted(sizes(store.results / table, PARTS).items()), target_bytes):
             rows = store.rows_in(table, group)
             kept = _seen(store, table, rows, deleted)
             if len(group) == 1 and len(kept) == len(rows):
                 continue
-            merged = store.write_part(table, kept) if len(kept) else None
-            for path in group:
-                if path != merged:
-                    path.unlink(missing_ok=True)
+            _replace(store, table, group, kept)
             dropped, is_merged = dropped + len(rows) - len(kept), True
     return Compacted(table, len(before), len(store.parts(table)), dropped)
 
 
-def _groups(parts: Mapping[Location, int], target_bytes: int) -> Iterator[list[Location]]:
+def merge_small(store: Store, most: int, is_due: Callable[[], bool], *, at_work: bool) -> None:
+    """Merges small parts of each table that has more than `most` of them, a batch at a time while `is_due()`.
+
+    Nothing happens while another compaction runs. Rows are kept, but for duplicates; `live` is left alone.
+    at_work: whether packs train: parts with rows of a pack without a row in `packs`, its last, stay as they are.
+    Raises StoreError, before the parts concerned are deleted, if a part can't be read.
+    """
+    crowded = [table for table in store.tables() if table != LIVE and len(_small(store, table)) > most]
+    if not crowded:
+        return
+    with suppress(LockedError), store.lock("compact", 0.0):
+        ended = frozenset(store.read("packs", ["attempt_id"])["attempt_id"].to_pylist()) if at_work else None
+        for table in crowded:
+            while len(parts := _mergeable(store, table, ended)) > most:
+                for group in _groups(parts.items(), BATCH_BYTES, BATCH):
+                    if not is_due():
+                        return
+                    if len(group) > 1:
+                        _replace(store, table, group, unique(store.rows_in(table, group), table))
+
+
+def _small(store: Store, table: str) -> dict[Location, int]:
+    """Returns small part -> bytes, the smallest first."""
+    parts = sizes(store.results / table, PARTS)
+    return {path: size for path, size in sorted(parts.items(), key=lambda part: part[1]) if size < SMALL_BYTES}
+
+
+def _mergeable(store: Store, table: str, ended: frozenset[str] | None) -> dict[Location, int]:
+    """Returns the small parts whose rows all belong to these attempts; None: all small parts."""
+    parts = _small(store, table)
+    if ended is None or "attempt_id" not in store.schema(table).names:
+        return parts
+    attempts = zip(parts, store.each(store.attempts_in, list(parts)), strict=True)
+    return {path: parts[path] for path, of_part in attempts if of_part <= ended}
+
+
+def _replace(store: Store, table: str, group: list[Location], rows: pa.Table) -> None:
+    """Writes these rows as one part, then deletes the parts that held them."""
+    merged = store.write_part(table, rows) if len(rows) else None
+    for path in group:
+        if path != merged:
+            path.unlink(missing_ok=True)
+
+
+def _groups(
+    parts: Iterable[tuple[Location, int]], target_bytes: int, most: float = math.inf
+) -> Iterator[list[Location]]:
     """Yields groups of parts to merge, each of about `target_bytes`; a larger part is a separate group.
 
-    parts: part -> bytes.
+    parts: (part, bytes).  most: parts of a group.
     """
     group: list[Location] = []
     size = 0
-    for path, part_bytes in sorted(parts.items()):
-        if group and size + part_bytes > target_bytes:
+    for path, part_bytes in parts:
+        if group and (size + part_bytes > target_bytes or len(group) >= most):
             yield group
             group, size = [], 0
         group.append(path)

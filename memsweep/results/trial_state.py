@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, TypeAlias
 
+import pyarrow as pa
+import pyarrow.compute as pc
+
 from memsweep.spec.config import RECORDED, recorded
 from memsweep.spec.schema import Status
 
@@ -36,6 +39,26 @@ def state(end: End, records: frozenset[str], *, is_running: bool = False) -> str
     if is_running:
         return RUNNING
     return FAILED if is_failed(status) else MISSING
+
+
+def ends(rows: pa.Table) -> dict[str, End]:
+    """Returns trial_id -> its end, from the columns trial_id, status and RECORDED; equal ends are one object."""
+    names = ["status", *RECORDED]
+    texts = pc.binary_join_element_wise(*(pc.fill_null(rows[name], "") for name in names), "\n")
+    codes = texts.combine_chunks().dictionary_encode()
+    distinct = [text.split("\n") for text in codes.dictionary.to_pylist()]
+    shared: list[End] = [(status, recorded(*items)) for status, *items in distinct]
+    return dict(zip(rows["trial_id"].to_pylist(), map(shared.__getitem__, codes.indices.to_pylist()), strict=True))
+
+
+def ended(rows: pa.Table) -> pa.Table:
+    """Returns the rows of trials that are not paused.  rows: with the column status."""
+    return rows.filter(pc.invert(pc.equal(rows["status"], Status.INTERRUPTED.value)))
+
+
+def failed(rows: pa.Table) -> pa.Table:
+    """Returns the rows of trials that an error ended.  rows: with the column status."""
+    return rows.filter(pc.is_in(rows["status"], value_set=pa.array([status.value for status in RETRIED])))
 
 
 def end_of(row: Mapping[str, Any]) -> End:

@@ -43,6 +43,9 @@ HEALTH_SECONDS = 2.0
 RAY_FOLDER = os.path.dirname(ray.__file__)
 OBJECTS_SHARE, LEAST_OBJECTS_BYTES = 0.1, 80 << 20
 """Share of a job's memory for Ray's object store, which holds only small messages here; the least that Ray takes."""
+UNUSED_SERVICES = ("start_monitor", "start_log_monitor", "start_api_server")
+"""Methods of Ray that start the autoscaler, the reader of logs and the dashboard's server: each takes a second of a
+processor while workers start."""
 SOCKET_BYTES = 103 if sys.platform == "darwin" else 107
 """Longest path of a socket."""
 SOCKET = "/session_2026-01-01_00-00-00_000000_4194304/sockets/plasma_store.99"
@@ -97,7 +100,8 @@ def cluster(address: str | None = None) -> Iterator[Health]:
             started.callback(_shut_down)
             with interruption.blocked():  # Ray's processes must survive a signal to all of a job
                 # "local", because a bare ray.init() might join another user's cluster
-                ray.init(address="local", include_dashboard=False, _temp_dir=folder, **allotted(), **quiet)
+                with _few_processes():
+                    ray.init(address="local", include_dashboard=False, _temp_dir=folder, **allotted(), **quiet)
                 interruption.arm()
         else:
             started.callback(ray.shutdown)
@@ -112,6 +116,23 @@ def cluster(address: str | None = None) -> Iterator[Health]:
         finally:
             health.end()
             watcher.join()
+
+
+@contextmanager
+def _few_processes() -> Iterator[None]:
+    """Keeps a local cluster that starts within the context from starting the processes of UNUSED_SERVICES.
+
+    Ray has no public option for them.
+    """
+    node = ray._private.node.Node
+    services = {name: getattr(node, name) for name in UNUSED_SERVICES if hasattr(node, name)}
+    for name in services:
+        setattr(node, name, lambda *arguments, **options: None)
+    try:
+        yield
+    finally:
+        for name, service in services.items():
+            setattr(node, name, service)
 
 
 def _join(address: str, options: Mapping[str, Any]) -> None:
@@ -132,6 +153,9 @@ def _shut_down() -> None:
         with suppress(psutil.Error):
             if process.name() not in ("gcs_server", "raylet") and any(RAY_FOLDER in word for word in process.cmdline()):
                 process.kill()
+    if (node := getattr(ray._private.worker, "_global_node", None)) is not None:
+        end = node.kill_all_processes
+        node.kill_all_processes = lambda **how: end(**{**how, "allow_graceful": False})
     ray.shutdown()
 
 

@@ -15,6 +15,7 @@ from memsweep.run.packing import Pack
 from memsweep.run.worker import provenance
 from memsweep.spec.config import TrialConfig
 from memsweep.spec.lineage import lineage_of, obstacle
+from memsweep.spec.options import STATES
 from memsweep.spec.schema import own_probes
 
 Row = Mapping[str, Any]
@@ -49,8 +50,10 @@ def of_packs(packs: Sequence[Pack], store: Store | None, device: str) -> Continu
 
     device: on which they will run.  store: None where nothing is stored yet.
     """
+    if store is None or not store.parts(STATES):
+        return Continuations(list(packs), {}, {})
     lineages = {trial.trial_id: lineage_of(trial) for pack in packs for trial in pack.trials}
-    kept = kept_states.by_lineage(store, lineages.values()) if store is not None else {}
+    kept = kept_states.by_lineage(store, lineages.values())
     if not kept:
         return Continuations(list(packs), {}, {})
     continued, steps, obstacles = [], dict[str, int](), Counter[str]()

@@ -33,6 +33,8 @@ TRIAL_SECONDS, PLANNED_SECONDS = 1.7e-3, 1e-3
 """Per trial: writing its rows and other work of the worker; reading and planning. From work B, 10,000 trials."""
 PROBED_MEMBERS = 8
 """Members that are probed to measure a probe's cost."""
+UNROLLED = ("class_sensitivity", "loss_sensitivity")
+"""Probes that repeat the training of a member, so that their cost grows with its steps."""
 
 
 @dataclass(frozen=True)
@@ -178,7 +180,9 @@ def measured_cost(pack: Pack, device: str) -> Cost:
             seconds = (time.perf_counter() - began) / len(members)
             if seconds > CALIBRATION_SECONDS:
                 break
-        return seconds
+        done = max(1, int(state.step[probed].max()))
+        is_longer = not repeated and not set(UNROLLED).isdisjoint(pack.trials[0].probes)
+        return seconds * max(1.0, pack.trials[0].budget / done) if is_longer else seconds
 
     return Cost(
         step=rate - saved_seconds(rate) if pack.compiled else rate,

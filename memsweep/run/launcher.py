@@ -5,17 +5,17 @@ from __future__ import annotations
 import math
 import os
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from functools import partial
 from typing import Any
 
 from memsweep.data import tasks
-from memsweep.results import live, own_types, status, trial_state
+from memsweep.results import attempts, live, own_types, status
 from memsweep.results.mlflow import background
 from memsweep.results.storage.store import Store
-from memsweep.run import checkpoints, continuation, given_data, launch_record, plan
+from memsweep.run import checkpoints, compiling, continuation, given_data, launch_record, merging, plan
 from memsweep.run.launch_options import LaunchOptions
 from memsweep.run.launch_report import Report
 from memsweep.run.packing import Pack, Tally
@@ -81,7 +81,7 @@ def _launch(
     store = store.accepting(code.accepted)
     rounds, remarks = _rounds(sweeps, store, options, code, data)
     missing, before = rounds.missing, plan.work(rounds.trials, store, retry=options.retry)
-    steps_before, ends_before = _steps(before, store), _ends(store) if missing else set()
+    steps_before, ended_before = _steps(before, store), attempts.ended(store)
     with _alone(store, "wanted", options):  # parts that start together want the same trials
         rounds.note()  # after what was settled before: it settles trials that a search has given up
     remarks += _first_remarks(rounds, code, store)
@@ -95,19 +95,21 @@ def _launch(
     if missing:
         tracking = _follow(store, options.tracking_uri)  # before the watchdog marks the processes of the launch
         launch_record.write(sweeps, code, store)
-        interrupted = _run(rounds, store, options, show, remarks, code)
+        with merging.behind(store, options.part, remarks):
+            interrupted = _run(rounds, store, options, show, remarks, code)
+        if not interrupted:
+            merging.finish(store, options.part, remarks)
     rounds.advance()
     after = plan.work(rounds.trials, store)
     _tidy(after.missing, store, _of_part(rounds))
     with _alone(store, "programs", options):
         remarks += [*rounds.progress(), *(execution_plan.update(rounds.trials, store) if missing else ())]
-    ended_now = {trial_id for trial_id, _ in _ends(store) - ends_before} if missing else set()
     return Report(
         title(sweeps, options.part),
         str(store.results),
         len(after.wanted),
         len(before.settled),
-        len(ended_now.intersection(trial.trial_id for trial in rounds.trials)),
+        attempts.ended_since(ended_before, _ids(rounds.trials), store) if missing else 0,
         len(after.failed),
         len(after.missing),
         interrupted,
@@ -170,6 +172,7 @@ def _run(
         device = options.device or ("cuda" if cluster.has_gpu() else "cpu")
         workers = options.workers or cluster.worker_count(device)
         limits = ray_tune.WorkerLimits(options.checkpoint_seconds, options.patience_seconds)
+        uncompiled, chosen = dict[str, compiling.Uncompiled](), dict[str, execution_plan.ExecutionPlan]()
 
         def packs(due: Sequence[Due], *, later: bool = False) -> list[Pack]:
             calibrate = partial(ray_tasks.calibrate, patience_seconds=options.patience_seconds, beside=later)
@@ -183,10 +186,15 @@ def _run(
             planned = partial(plan.packs, workers=workers, members=options.members, chosen=programs)
             going_on = continuation.of_packs(_packs(due, store, code, planned), store, device)
             remarks.extend(going_on.remarks)
+            chosen.update(programs)
+            compiling.collect(going_on.packs, uncompiled)
             return going_on.packs
 
         supervisor = PackSupervisor(store, show, lambda: packs(rounds.next(), later=True), options.part)
         outcome = ray_tune.run(packs(rounds.due), store, device, workers, options.budget.seconds, limits, supervisor)
+        supervisor.note_running({})
+    if device == "cpu" and options.compiling is None and not options.address and not outcome.interrupted:
+        remarks += compiling.start(uncompiled, chosen, workers)
     if health.is_lost:
         remarks.append("Ray's raylet on this machine has ended. Launch again to finish the rest.")
     return outcome.interrupted
@@ -194,7 +202,10 @@ def _run(
 
 def _packs(due: Sequence[Due], store: Store, code: LaunchCode, planned: Callable[..., list[Pack]]) -> list[Pack]:
     """Returns packs of the due trials; packs of a grid are restored from checkpoints."""
-    saved, ends = checkpoints.stored(store), _dates(store)
+    saved, ends = (
+        checkpoints.stored(store),
+        attempts.dates((trial_id for part in due for trial_id in _ids(part.trials)), store),
+    )
     packs: list[Pack] = []
     for part in due:
         if part.is_searched:
@@ -213,13 +224,6 @@ def _packs(due: Sequence[Due], store: Store, code: LaunchCode, planned: Callable
     ]
 
 
-def _dates(store: Store) -> dict[str, float]:
-    """Returns trial_id -> date of its stored attempt, in seconds since 1970, by the clock of the host that ran it."""
-    columns = store.trials(["trial_id", "finished_at"]).to_pydict()
-    rows = zip(columns["trial_id"], columns["finished_at"], strict=True)
-    return {trial_id: at.timestamp() for trial_id, at in rows if at}
-
-
 def _alone(store: Store, name: str, options: LaunchOptions) -> AbstractContextManager[None]:
     """Returns a context that one part at a time enters; a whole launch is alone in the folder."""
     return store.lock(name, math.inf) if options.part else nullcontext()
@@ -231,6 +235,10 @@ def title(sweeps: Sequence[Sweep], part: Part | None = None) -> str:
     return f"{names}, part {part}" if part else names
 
 
+def _ids(trials: Iterable[TrialConfig]) -> Iterator[str]:
+    return (trial.trial_id for trial in trials)
+
+
 def _causes(failed: Sequence[TrialConfig], store: Store) -> dict[str, int]:
     """Returns cause of failure, as `status` prints it -> number of these trials, most frequent first."""
     if not failed:
@@ -238,13 +246,6 @@ def _causes(failed: Sequence[TrialConfig], store: Store) -> dict[str, int]:
     trial_ids = {trial.trial_id for trial in failed}
     counts = Counter(f"{end}: {cause}" for trial_id, end, cause in status.failures(store) if trial_id in trial_ids)
     return dict(counts.most_common())
-
-
-def _ends(store: Store) -> set[tuple[str, str]]:
-    """Returns (trial_id, attempt_id) of all stored trials that have ended."""
-    columns = store.trials(["trial_id", "attempt_id", "status"]).to_pydict()
-    rows = zip(columns["trial_id"], columns["attempt_id"], columns["status"], strict=True)
-    return {(trial_id, attempt_id) for trial_id, attempt_id, status in rows if not trial_state.is_paused(status)}
 
 
 def _steps(work: plan.Work, store: Store) -> int:
@@ -273,13 +274,12 @@ def _tidy(missing: Sequence[TrialConfig], store: Store, only: set[str] | None = 
     if only is None:
         forget(store.results)
         remarks = checkpoints.remove_damaged(store)
-    columns = store.trials(["trial_id", "status"]).to_pydict()
-    rows = zip(columns["trial_id"], columns["status"], strict=True)
-    ended = {trial_id for trial_id, status in rows if not trial_state.is_paused(status)}
-    left = {trial_id for trial_id in checkpoints.steps(store) if trial_id not in ended}
-    to_run = {trial.trial_id for trial in missing}
-    checkpoints.tidy(store, left | to_run, only)
-    live.delete(store, ended | to_run if only is None else (ended | to_run) & only)
+    steps = checkpoints.steps(store)
+    if steps or store.parts(live.LIVE):
+        ended = set(attempts.ended(store)["trial_id"].to_pylist())
+        to_run = {trial.trial_id for trial in missing}
+        checkpoints.tidy(store, to_run | (steps.keys() - ended), only)
+        live.delete(store, ended | to_run if only is None else (ended | to_run) & only)
     return remarks
 
 

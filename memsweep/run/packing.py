@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import pairwise
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 from memsweep.data import tasks
@@ -15,6 +16,7 @@ from memsweep.data.texts import DataError
 from memsweep.spec import member_names
 from memsweep.spec.config import TrialConfig
 from memsweep.spec.fields.groups import Model
+from memsweep.spec.options import TASKS
 from memsweep.spec.part import Part
 
 WAVES = 4
@@ -137,9 +139,18 @@ def program_name(trial: TrialConfig) -> str:
 def by_program(trials: Iterable[TrialConfig]) -> dict[str, list[TrialConfig]]:
     """Returns program name -> its trials, in their order."""
     programs: dict[str, list[TrialConfig]] = {}
+    names: dict[tuple[int, ...], str] = {}  # by the groups of fields that replicates share
     for trial in trials:
-        programs.setdefault(program_name(trial), []).append(trial)
+        groups = tuple(map(id, _read_groups(trial))) if trial.data.task in TASKS else ()
+        name = names.get(groups) or program_name(trial)
+        programs.setdefault(name, []).append(trial)  # keeps the groups, and so their ids
+        if groups:
+            names[groups] = name
     return programs
+
+
+_read_groups = attrgetter("model", "optimizer", "data", "compute", "regularization", "own", "members")
+"""All that a program of a built-in task depends on."""
 
 
 def share(trials: Iterable[TrialConfig], part: Part) -> set[str]:

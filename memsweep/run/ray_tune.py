@@ -35,7 +35,7 @@ from memsweep.run.recovery.retries import DEATHS, Turn, after_death, made_progre
 from memsweep.run.supervisor import PackSupervisor
 
 NOTE_SECONDS = 2.0
-"""Shortest time between two notes of the running trials; each note rewrites the whole list."""
+"""Shortest time between two notes of the running packs."""
 REPORT_SECONDS, REPORTS_A_SECOND = 1.0, 50.0
 """Seconds between two reports of a worker, and the highest rate of reports of all workers together."""
 
@@ -140,7 +140,7 @@ class PackQueue(Searcher):  # type: ignore[misc]
         self._is_noted, self._note_at = (
             True,
             0.0,
-        )  # whether the running trials are stored; earliest time of the next note
+        )  # whether the running packs are stored; earliest time of the next note
 
     def __getstate__(self) -> dict[str, Any]:
         """Returns the state that Tune pickles into files that are never read, without callables."""
@@ -221,12 +221,11 @@ class PackQueue(Searcher):  # type: ignore[misc]
         return [replace(turn, reached=reached, left=turn.pack.steps - reached) for turn, reached in rows]
 
     def _note_running(self, *, changed: bool = False) -> None:
-        """Stores the running trials if they have changed, at most once in NOTE_SECONDS."""
+        """Stores the running packs if they have changed, at most once in NOTE_SECONDS."""
         self._is_noted &= not changed
         if not self._is_noted and time.monotonic() > self._note_at:
-            self.supervisor.note_running(
-                [trial.trial_id for turn in self.running.values() for trial in turn.pack.trials]
-            )
+            packs = [turn.pack for turn in self.running.values()]
+            self.supervisor.note_running({pack.pack_id: [trial.trial_id for trial in pack.trials] for pack in packs})
             self._is_noted, self._note_at = True, time.monotonic() + NOTE_SECONDS
 
     def _phase(self) -> str:
@@ -248,13 +247,25 @@ class PackQueue(Searcher):  # type: ignore[misc]
         """Does nothing: the remaining work is read from the tables."""
 
 
-class Signals(tune.Callback):  # type: ignore[misc]
-    """Makes signals act as in the rest of the launch: Tune has a handler of its own for SIGUSR1."""
+class Steward(tune.Callback):  # type: ignore[misc]
+    """Makes signals act as in the rest of the launch, and keeps Tune's memory small.
+
+    Tune has a handler of its own for SIGUSR1, and keeps several copies of the configuration of each pack.
+    """
 
     def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
         """Sets the handlers of the launch again, before the first step."""
         if iteration == 0:
             interruption.arm()
+
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """Drops the pack of a Tune trial that has ended, and the texts that Tune has made of it."""
+        trial.experiment_tag = ""
+        for values in (trial.config, trial.evaluated_params, trial.last_result):
+            for name in ("pack", "config", "experiment_tag"):
+                values.pop(name, None)
+
+    on_trial_error = on_trial_complete
 
 
 @contextmanager
@@ -310,7 +321,7 @@ def run(
                 storage_path=scratch,
                 name="packs",
                 verbose=0,
-                callbacks=[Signals()],
+                callbacks=[Steward()],
                 progress_reporter=_NoReporter(),
                 checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
             ),

@@ -78,6 +78,5 @@ class PackSupervisor:
 
 def _ends(store: Store) -> dict[str, str]:
     """Returns trial that ended with an error -> the attempt that failed."""
-    columns = store.trials(["trial_id", "attempt_id", "status"]).to_pydict()
-    rows = zip(columns["trial_id"], columns["attempt_id"], columns["status"], strict=True)
-    return {trial_id: attempt for trial_id, attempt, status in rows if trial_state.is_failed(status)}
+    rows = trial_state.failed(store.trials(["trial_id", "attempt_id", "status"]))
+    return dict(zip(rows["trial_id"].to_pylist(), rows["attempt_id"].to_pylist(), strict=True))

@@ -5,16 +5,14 @@ Shapes and sizes that a task or a model requires are checked where data is loade
 
 from __future__ import annotations
 
-import hashlib
 import importlib
-import json
 import math
 import numbers
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from operator import attrgetter
-from typing import Any
+from typing import Any, TypeVar
 
 from memsweep.spec.contents import content_of, has_content
 from memsweep.spec.fields import probe_rules, rules, schedules
@@ -22,22 +20,13 @@ from memsweep.spec.fields.field_spec import checked, number, specs
 from memsweep.spec.fields.groups import Compute, Data, Model, Optimizer, Regularization, Seeds, Stop
 from memsweep.spec.fields.hints import fields_meant, hint
 from memsweep.spec.fields.own import GROUP, Fields, OwnFields, bound, is_own, member_problems, wrong_name
+from memsweep.spec.identity import LATER_FIELDS, content, digest, digests, without_seeds
+from memsweep.spec.identity import RECORDED as RECORDED
+from memsweep.spec.identity import recorded as recorded
 from memsweep.spec.mends import protocol_of
 from memsweep.spec.options import IMPORT_PATH, LIMIT, PROTOCOL, STREAMS
 
-LATER_FIELDS = (
-    *("regularization.penalty", "regularization.penalty_strength", "compute.matmul"),
-    *("data.vocabulary", "data.items", "model.gate_bias", "optimizer.truncation", "stop.solve", "probe_steps"),
-    *("model.perturbation", "optimizer.objective", "optimizer.alpha", "optimizer.radius"),
-    *("data.label", "data.split", "data.content"),
-    *("data.noise_matrix", "data.noise_covariance", "data.noise_label", "data.noise_examples"),
-    *("data.repeats", "data.subset"),
-    *("model.heads", "model.norm", "model.frozen_layers", "model.parametrization", "model.base_width"),
-    *("optimizer.averaging", "compute.autocast", "members"),
-)
-"""Fields that older tables lack: at their defaults they are left out of the hash, so that trial ids stay the same."""
-RECORDED = ("probes", "probe_steps", "metrics")
-"""Fields, and columns of `trials`, of what a trial records beside its measurements; no part of its identity."""
+T = TypeVar("T")
 
 
 class ConfigError(ValueError):
@@ -141,9 +130,17 @@ class TrialConfig:
             top[GROUP] = OwnFields({**vars(self.own), **groups.pop(GROUP)})
         return self._with(**top, **{name: replace(getattr(self, name), **leaves) for name, leaves in groups.items()})
 
-    def seeded(self, seed: int) -> TrialConfig:
-        """Returns a copy with another seed, which must have been validated before."""
-        return self._with(seed=seed)
+    def replicated(self, seeds: Iterable[int]) -> Iterator[TrialConfig]:
+        """Yields copies with these seeds, which must have been validated before; names them faster than one by one."""
+        seeds = tuple(seeds)
+        if len(seeds) < 2 or self.has_open_content:  # whose hash is part of the names, and may not be known yet
+            yield from (self._with(seed=seed) for seed in seeds)
+            return
+        values = content(self.flat(), _LATER)
+        following = [f"seeds.{stream}" for stream in STREAMS if getattr(self.seeds, stream) is None]
+        shared = {"_setting_id": self.setting_id, "_imports": self.imports}
+        for seed, trial_id in zip(seeds, digests(values, following, seeds), strict=True):
+            yield self._with(seed=seed, _trial_id=trial_id, **shared)
 
     def flat(self) -> dict[str, Any]:
         """Returns dotted field -> value, those of FIELDS first.
@@ -155,7 +152,7 @@ class TrialConfig:
             values[f"seeds.{stream}"] = self.stream_seed(stream)
         if self.protocol is None:
             values["protocol"] = protocol_of(values)
-        if has_content(self.data.task) and not self.data.content:
+        if self.has_open_content:
             values["data.content"] = content_of(self.data.task)
         return values
 
@@ -164,28 +161,31 @@ class TrialConfig:
         stream_seed: int | None = getattr(self.seeds, stream)
         return self.seed if stream_seed is None else stream_seed
 
-    @cached_property
+    @property
+    def has_open_content(self) -> bool:
+        """Returns whether the task is a file or given data whose hash is not a field of this configuration."""
+        return has_content(self.data.task) and not self.data.content
+
+    @property
     def trial_id(self) -> str:
         """Returns 16 hexadecimal digits over the content, the same on every machine and for every order of axes."""
-        return trial_id_of(self.flat())
+        return _cached(self, "_trial_id", lambda: trial_id_of(self.flat()))
 
-    @cached_property
+    @property
     def setting_id(self) -> str:
         """Returns a hash as trial_id, without the seeds: all replicates of a setting share it."""
-        return _digest({name: value for name, value in _content(self.flat()).items() if not name.startswith("seed")})
+        return _cached(self, "_setting_id", lambda: digest(without_seeds(content(self.flat(), _LATER))))
 
     @property
     def recorded(self) -> frozenset[str]:
         """Returns what the finished trial will have recorded beside its measurements; see the function `recorded`."""
-        return recorded(*(",".join(map(str, getattr(self, name))) for name in RECORDED))
+        values = self.probes, self.probe_steps, self.metrics
+        return recorded(*(",".join(map(str, value)) for value in values)) if any(values) else frozenset()
 
     @property
     def imports(self) -> tuple[str, ...]:
         """Returns the import paths of user code in this configuration, from all fields that take them."""
-        data, optimizer = self.data, self.optimizer
-        named: tuple[str, ...] = (data.task, data.noise_kind, self.model.family, self.regularization.penalty)
-        named += (optimizer.objective, optimizer.name, optimizer.schedule, *self.metrics, *self.probes)
-        return tuple(path for path in named if IMPORT_PATH.fullmatch(path) and not has_content(path))
+        return _cached(self, "_imports", lambda: _imports(self))
 
     @property
     def budget(self) -> int:
@@ -219,7 +219,10 @@ class TrialConfig:
     def _with(self, **parts: Any) -> TrialConfig:
         """Returns an unchecked copy with these attributes that shares other groups; 50 times as fast as `replace`."""
         copy = object.__new__(type(self))
-        copy.__dict__.update({name: self.__dict__[name] for name in _PARTS} | parts)
+        for name, value in zip(_PARTS, _read_parts(self), strict=True):  # without a dictionary: a third of its memory
+            object.__setattr__(copy, name, value)
+        for name, value in parts.items():
+            object.__setattr__(copy, name, value)
         return copy
 
     def _explicit(self) -> dict[str, Any]:
@@ -229,7 +232,7 @@ class TrialConfig:
 
 def trial_id_of(fields: Mapping[str, Any]) -> str:
     """Returns the trial_id of these fields, as `TrialConfig.flat()` or the column `wanted.configuration` holds them."""
-    return _digest({name: value for name, value in _content(fields).items() if name != "seed"})
+    return digest(content(fields, _LATER))
 
 
 def problems(values: Mapping[str, Any], base: TrialConfig | None = None) -> list[str]:
@@ -263,11 +266,6 @@ def unknown_field(name: Any) -> str:
     else:
         advice = f"Groups: {', '.join(dict.fromkeys(s.group or s.name for s in FIELDS.values()))}, own."
     return f"{name!r} is no field of a trial. {advice}"
-
-
-def recorded(*columns: str | None) -> frozenset[str]:
-    """Returns the items of a trial's columns RECORDED: probes, steps before the end, and import paths, as text."""
-    return frozenset(filter(None, ",".join(column or "" for column in columns).split(",")))
 
 
 def imported(path: str) -> Any:
@@ -320,18 +318,20 @@ def _is_same(one: Any, other: Any) -> bool:
     return one is other or (type(one) is type(other) and repr(one) == repr(other))
 
 
-def _content(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the fields that the hash covers: all but RECORDED, and LATER_FIELDS at their defaults."""
-    return {
-        name: value
-        for name, value in fields.items()
-        if name not in RECORDED and (name not in LATER_FIELDS or value not in (FIELDS[name].default, []))
-    }
+def _imports(trial: TrialConfig) -> tuple[str, ...]:
+    data, optimizer = trial.data, trial.optimizer
+    named: tuple[str, ...] = (data.task, data.noise_kind, trial.model.family, trial.regularization.penalty)
+    named += (optimizer.objective, optimizer.name, optimizer.schedule, *trial.metrics, *trial.probes)
+    return tuple(path for path in named if IMPORT_PATH.fullmatch(path) and not has_content(path))
 
 
-def _digest(values: Mapping[str, Any]) -> str:
-    text = json.dumps(values, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+def _cached(trial: TrialConfig, name: str, make: Callable[[], T]) -> T:
+    """Returns an attribute of a trial, made at its first use; cached_property would give the trial a dictionary."""
+    try:
+        return getattr(trial, name)  # type: ignore[no-any-return]
+    except AttributeError:
+        object.__setattr__(trial, name, value := make())
+        return value
 
 
 FIELDS = Fields(specs(TrialConfig))
@@ -342,6 +342,7 @@ GROUPS: dict[str, dict[str, str]] = {}
 for _spec in FIELDS.values():
     GROUPS.setdefault(_spec.group, {})[_spec.leaf] = _spec.name
 
+_LATER = {name: FIELDS[name].default for name in LATER_FIELDS}
 _PARTS = tuple(entry.name for entry in fields(TrialConfig))
-_read_fields = attrgetter(*FIELDS)
+_read_fields, _read_parts = attrgetter(*FIELDS), attrgetter(*_PARTS)
 DEFAULTS = TrialConfig()

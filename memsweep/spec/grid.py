@@ -38,9 +38,8 @@ class Grid:
         base, fields = self._start
         for point in self._points():
             setting = base.with_fields({**fields, **point})
-            for seed in self.seeds:
-                trial = setting.seeded(seed)
-                yield self._change(trial) if self._change else trial
+            trials = setting.replicated(self.seeds)
+            yield from map(self._change, trials) if self._change else trials
 
     @cached_property
     def trials(self) -> tuple[TrialConfig, ...]:

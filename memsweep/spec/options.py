@@ -48,6 +48,7 @@ PROBES = (
     "exposure",
     "jacobians",
     "loss_sensitivity",
+    "memorization",
     "permutations",
     "positions",
     "readouts",

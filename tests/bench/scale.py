@@ -13,6 +13,7 @@ many it hands out a second, and longer ones, which show whether workers wait for
 
     python -m tests.bench.scale
     python -m tests.bench.scale --engines sleep --sizes 1000 10000
+    python -m tests.bench.scale --engines sleep --members 512 --sizes 100000 1000000
     python -m tests.bench.scale --sizes --workers 200 --packs 2000 --pack-seconds 0.2 20
 """
 
@@ -166,7 +167,7 @@ def main() -> None:
         print("".join(f"{unit:>9}" for unit, _ in COLUMNS.values()), flush=True)
     for engine in options.engines if options.sizes else ():
         for trials in options.sizes:
-            row = measure(engine, trials)
+            row = measure(engine, trials, options.members or MEMBERS[engine])
             print("".join(f"{shown(row):>9}" for _, shown in COLUMNS.values()), flush=True)
             found.setdefault(engine, []).append(row)
     for engine, rows in found.items():
@@ -191,6 +192,7 @@ def parsed() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sizes", type=int, nargs="*", default=[1000, 10_000, 100_000], metavar="N")
     parser.add_argument("--engines", nargs="+", default=list(MEMBERS), choices=list(MEMBERS))
+    parser.add_argument("--members", type=int, metavar="N", help="of a pack; default: 500 of tiny, 64 of sleep")
     parser.add_argument("--workers", type=int, default=0, metavar="N", help="simulated, at the same time")
     parser.add_argument("--packs", type=int, default=2000, metavar="N", help="of --workers, 8 trials each")
     parser.add_argument("--pack-seconds", type=float, nargs="+", default=[0.2, 20.0], metavar="S", help="of --workers")
@@ -200,7 +202,7 @@ def parsed() -> argparse.Namespace:
     return options
 
 
-def measure(engine: str, trials: int) -> Size:
+def measure(engine: str, trials: int, members: int) -> Size:
     with tempfile.TemporaryDirectory() as folder:
         sweep, results = written_sweep(folder, trials), Path(folder, "results")
         environment = {**os.environ, **(stood_in(SLEEP_SECONDS) if engine == "sleep" else {})}
@@ -208,7 +210,7 @@ def measure(engine: str, trials: int) -> Size:
         def run(*words: str) -> Spent:
             return spent([*words, "--results", str(results)], environment)
 
-        few = ("--members", str(MEMBERS[engine]))
+        few = ("--members", str(members))
         plan = run("plan", str(sweep), "--compile", "never", *few)
         missing_before = run("missing", str(sweep))
         began = time.time()

@@ -146,7 +146,7 @@ def test_of_several_at_the_same_moment_one_holds_a_lock_at_a_time(store):
 def test_parts_hold_a_store_together_and_exclude_other_launches(store, monkeypatch):
     monkeypatch.setattr(launch_lock, "WAIT_SECONDS", 0.0)
     with store.lock(part=Part(1, 4)), store.lock(part=Part(3, 4)):
-        store.note_running(["a"], Part(1, 4))
+        store.note_running({"p": ["a"]}, Part(1, 4))
         assert store.is_locked() and store.running() == {"a"}
         for other in (None, Part(1, 3)):
             with pytest.raises(LockedError, match=r"part ./4, process \d+ on "), store.lock(part=other):

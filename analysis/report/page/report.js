@@ -38,7 +38,9 @@ function look({data, layout}) {
       modebar: {bgcolor: "rgba(0,0,0,0)", color: color("soft"), activecolor: color("accent")},
       ...layout,
       legend: {orientation: "h", x: 0, y: -0.2, yanchor: "top", ...layout.legend},
-      xaxis: {...axis, ...layout.xaxis}, yaxis: {...axis, ...layout.yaxis},
+      ...Object.fromEntries(Object.keys(layout).filter(name => /^[xy]axis/.test(name)).map(
+        name => [name, {...axis, ...layout[name]}],
+      )),
       annotations: (layout.annotations ?? []).map(text => (
         text.font && !onSquares ? {...text, font: {...text.font, color: visible(text.font.color)}} : {...text}
       )),
@@ -67,13 +69,15 @@ function steer(place) {
   function show(trace) {
     const isGrid = trace.type === "heatmap", columns = isGrid ? trace.z[0].length : 1;
     const [row, column] = [Math.floor(point / columns), point % columns];
-    Plotly.Fx.hover(place, [{curveNumber: curve, pointNumber: isGrid ? [row, column] : point}]);
+    const [x, y] = [trace.xaxis ?? "x", trace.yaxis ?? "y"];  // of its panel
+    Plotly.Fx.hover(place, [{curveNumber: curve, pointNumber: isGrid ? [row, column] : point}], x + y);
     const text = value => (typeof value === "number" ? Number(value.toPrecision(4)).toString() : value ?? "none");
     const called = (value, axis) => {  // as the axis does, where it has a tick there
       const i = (axis.tickvals ?? []).findIndex(tick => Math.abs(tick - value) < 1e-6);
       return i < 0 ? text(value) : axis.ticktext[i];
     };
-    const {xaxis, yaxis} = described(place).layout;
+    const layout = described(place).layout;
+    const [xaxis, yaxis] = [layout[`xaxis${x.slice(1)}`], layout[`yaxis${y.slice(1)}`]];
     const across = trace.customdata ? text(trace.customdata[point]) : isGrid ? "" : called(trace.x[point], xaxis);
     const middle = (edges, i, axis) => (
       axis.type === "log" ? Math.sqrt(edges[i] * edges[i + 1]) : (edges[i] + edges[i + 1]) / 2

@@ -19,6 +19,7 @@ from memsweep.spec import member_names
 from memsweep.spec.config import TrialConfig, imported
 from memsweep.spec.fields.groups import Model
 from memsweep.spec.fields.own import NO_FIELDS, OwnFields, bound
+from memsweep.spec.fields.strengths import uses
 from memsweep.spec.options import FAMILIES
 
 Penalty = Callable[[dict[str, Tensor], Tensor, Tensor], Tensor]
@@ -115,7 +116,7 @@ def compose(
         dtype=dtype,
         device=torch.device(device),
         hidden_shapes=hidden_shapes,
-        uses=frozenset(name for trial in trials for name, strength in strengths(trial).items() if strength),
+        uses=uses(trials),
         names=tuple(name for name, _ in module.named_parameters()),
         places=models.places(module) if models.has_aliases(module) else (),
         model=first.model,
@@ -149,23 +150,6 @@ def own_loss(trial: TrialConfig, own: OwnFields) -> Loss | None:
 def _own_penalty(trial: TrialConfig, own: OwnFields) -> Penalty | None:
     penalty = trial.regularization.penalty
     return None if penalty == "none" else bound(imported(penalty), own)
-
-
-def strengths(trial: TrialConfig) -> dict[str, float]:
-    """Returns the strengths of all fields that add code to a program if they are not zero."""
-    r = trial.regularization
-    return {
-        "dropout": r.dropout,
-        "input_dropout": r.input_dropout,
-        "input_noise": r.input_noise,
-        "hidden_noise": r.hidden_noise,
-        "label_smoothing": r.label_smoothing,
-        "adversarial": r.adversarial,
-        "penalty_strength": r.penalty_strength,
-        "clip": trial.optimizer.clip,
-        "averaging": trial.optimizer.averaging,
-        "perturbation": trial.model.perturbation,
-    }
 
 
 def _rate_factors(module: nn.Module, trial: TrialConfig) -> tuple[tuple[str, float], ...]:

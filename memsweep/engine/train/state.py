@@ -16,8 +16,9 @@ from memsweep.engine.nn import member_fields, models
 from memsweep.engine.train import optim, own_optimizers
 from memsweep.engine.train.optim import Coefficients, Tensors
 from memsweep.engine.train.own_optimizers import OwnOptimizer
-from memsweep.engine.train.program import Program, strengths
+from memsweep.engine.train.program import Program
 from memsweep.spec.config import TrialConfig
+from memsweep.spec.fields.strengths import strengths
 from memsweep.spec.seeds import key
 
 

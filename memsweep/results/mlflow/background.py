@@ -13,6 +13,7 @@ import re
 import subprocess
 import sys
 import time
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -113,15 +114,24 @@ def start(store: Store, uri: str) -> str | None:
     The process is detached, and must be started before `watchdog.py` marks the processes that end with the launch.
     """
     track = [sys.executable, "-m", "memsweep", "track", "--follow", "--results", str(store.results.resolve())]
+    # the URI is not an argument, which all users may read
+    return detach(track, local_folder(store.results) / LOG, {**os.environ, URI_VARIABLE: uri})
+
+
+def detach(command: Sequence[str], log: Path, environment: Mapping[str, str]) -> str | None:
+    """Starts a command at a low priority that outlives this process; returns an error message, or None.
+
+    log: file to which its output is appended.
+    """
     try:
-        with open(local_folder(store.results) / LOG, "ab") as log:
+        with open(log, "ab") as output:
             subprocess.run(
-                ["/bin/sh", "-c", DETACHED, "sh", *track],
+                ["/bin/sh", "-c", DETACHED, "sh", *command],
                 stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
+                stdout=output,
+                stderr=output,
                 start_new_session=True,  # Ctrl-C does not reach it
-                env={**os.environ, URI_VARIABLE: uri},  # not an argument, which all users may read
+                env=environment,
                 check=True,
             )
     except (OSError, subprocess.CalledProcessError) as error:

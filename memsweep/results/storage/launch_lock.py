@@ -2,7 +2,8 @@
 
 launch.lock         held by a whole launch, or by another process that must be alone
 locks/2-of-4.lock   held by the launch of a part
-locks/2-of-4.json   trials that this part trains, valid only while its lock is held; never deleted
+locks/2-of-4.json   packs that this part trains, valid only while its lock is held; never deleted
+running/<pack>.json trials of a pack that a launch or a part trains
 
 A launch takes its lock first and looks for others afterwards, so that of two launches that exclude each other, at least
 one sees the other.
@@ -13,7 +14,7 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from memsweep.results.storage import locks
@@ -23,7 +24,7 @@ from memsweep.results.storage.parts import write_whole
 from memsweep.spec.part import Part
 
 LAUNCH = "launch"
-FOLDER = "locks"
+FOLDER, PACKS = "locks", "running"
 WAIT_SECONDS = 5.0
 """How long a part waits for the lock of a whole launch, which a refused launch holds for a moment."""
 
@@ -62,19 +63,36 @@ def running_parts(results: Location) -> Iterator[Part]:
 
 
 def running_path(results: Location, part: Part) -> Location:
-    """Returns the path of the file with the trials that a part trains."""
+    """Returns the path of the file with the packs that a part trains."""
     return results / FOLDER / f"{part.name}.json"
+
+
+def pack_path(results: Location, pack_id: str) -> Location:
+    """Returns the path of the file with the trials of a pack in training."""
+    return results / PACKS / f"{pack_id}.json"
 
 
 def running_trials(results: Location) -> set[str]:
     """Returns the ids of the trials that parts train; unreadable files are ignored."""
-    trial_ids: set[str] = set()
-    for part in running_parts(results):
-        try:
-            trial_ids |= set(map(str, json.loads(running_path(results, part).read_text())))
-        except (OSError, ValueError, TypeError):
-            continue
-    return trial_ids
+    return {trial for part in running_parts(results) for trial in trials_in(results, running_path(results, part))}
+
+
+def trials_in(results: Location, path: Location) -> set[str]:
+    """Returns the ids of the trials of a launch at work; unreadable files are ignored.
+
+    path: of the file that names its packs. A name without a file is a trial: launches of an older version name trials.
+    """
+    return {trial for name in names_in(path) for trial in names_in(pack_path(results, name), [name])}
+
+
+def names_in(path: Location, otherwise: Sequence[str] = ()) -> list[str]:
+    """Returns the names that a file lists.  otherwise: where there is no file; an unreadable file lists no name."""
+    try:
+        return list(map(str, json.loads(path.read_text())))
+    except FileNotFoundError:
+        return list(otherwise)
+    except (OSError, ValueError, TypeError):
+        return []
 
 
 def _name(part: Part | None) -> str:

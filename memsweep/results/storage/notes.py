@@ -47,10 +47,18 @@ class Notes:
             raise StoreError(f"{path}: must hold hexadecimal digits. Delete it; memsweep track creates a new name.")
         return name
 
-    def note_running(self, trial_ids: Sequence[str], part: Part | None = None) -> None:
-        """Stores the ids of the trials that the current launch, or a part of it, trains.  Raises StoreError."""
+    def note_running(self, packs: Mapping[str, Sequence[str]], part: Part | None = None) -> None:
+        """Stores which packs the current launch, or a part of it, trains.  packs: pack_id -> ids of its trials.
+
+        Only packs that the last note lacks are written.  Raises StoreError.
+        """
         path = self.results / RUNNING if part is None else launch_lock.running_path(self.results, part)
-        write_whole(path, json.dumps(list(trial_ids)).encode())
+        before = set(launch_lock.names_in(path))
+        for pack_id in packs.keys() - before:
+            write_whole(launch_lock.pack_path(self.results, pack_id), json.dumps(list(packs[pack_id])).encode())
+        write_whole(path, json.dumps(list(packs)).encode())
+        for pack_id in before - packs.keys():
+            launch_lock.pack_path(self.results, pack_id).unlink(missing_ok=True)
 
     def note_programs(self, plans: Mapping[str, Mapping[str, Any]]) -> None:
         """Adds program name -> execution plan to the stored plans.  Raises StoreError."""
@@ -113,10 +121,7 @@ class Notes:
             return {}
 
     def running(self) -> set[str]:
-        """Returns the ids of the trials that a live launch or its parts train; an unreadable file counts as empty."""
+        """Returns the ids of the trials that a live launch or its parts train; unreadable files are ignored."""
         if not locks.is_held(self.results, launch_lock.LAUNCH):
             return launch_lock.running_trials(self.results)
-        try:
-            return set(map(str, json.loads((self.results / RUNNING).read_text())))
-        except (OSError, ValueError, TypeError):
-            return set()
+        return launch_lock.trials_in(self.results, self.results / RUNNING)

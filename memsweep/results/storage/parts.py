@@ -12,6 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -55,6 +56,7 @@ KEYS = {
     "critical_samples": ["trial_id", "attempt_id", "step", "part", "radius_multiple"],
     "exposure": ["trial_id", "attempt_id", "step", "example"],
     "permutations": ["trial_id", "attempt_id", "step", "features", "validation", "rho"],
+    "memorization": ["trial_id", "attempt_id", "part", "example"],
     "jacobians": ["trial_id", "attempt_id", "layer"],
     "readouts": ["trial_id", "attempt_id", "item", "fitted_step", "applied_step"],
     "representations": ["trial_id", "attempt_id", "step", "part", "quantity", "layer"],
@@ -154,6 +156,17 @@ def kept(attempts: pa.Table) -> pa.Array:
 
     attempts: the columns RANKED of `trials`.
     """
+    trials = np.asarray(attempts["trial_id"].combine_chunks().dictionary_encode().indices)  # numbered by first rows
+    _, chosen = np.unique(trials, return_index=True)
+    if len(chosen) < len(trials):
+        repeated = np.flatnonzero(np.bincount(trials)[trials] > 1)
+        best = repeated[_best(attempts.take(repeated))]
+        chosen[trials[best]] = best
+    return pa.array(chosen, pa.int64())
+
+
+def _best(attempts: pa.Table) -> list[int]:
+    """Returns the index of the best row of each trial."""
     best: dict[str, tuple[tuple[Any, ...], int]] = {}
     columns = (attempts[name].to_pylist() for name in ("trial_id", "attempt_id", "status"))
     records = zip(*(attempts[name].to_pylist() for name in RECORDED), strict=True)
@@ -163,7 +176,7 @@ def kept(attempts: pa.Table) -> pa.Array:
         rank = (not settled, -len(recorded(*items)), (when or 0) if settled else -(when or 0), attempt)
         if trial not in best or rank < best[trial][0]:
             best[trial] = (rank, row)
-    return pa.array([row for _, row in best.values()], pa.int64())
+    return [row for _, row in best.values()]
 
 
 def wanted_now(rows: pa.Table) -> pa.Array:
@@ -183,7 +196,7 @@ def wanted_now(rows: pa.Table) -> pa.Array:
             "at": pc.fill_null(rows["launched_at"].cast(pa.int64()), 0),
             "needed": pc.fill_null(rows["launch_rows"], 0),
             "record_count": record_count,
-            "row": pa.array(range(len(rows)), pa.int64()),
+            "row": pa.array(np.arange(len(rows)), pa.int64()),
         }
     )
     table = table.sort_by([("record_count", "descending"), ("row", "ascending")])
@@ -224,7 +237,7 @@ def unique(rows: pa.Table, table: str) -> pa.Table:
 
 def _firsts(rows: pa.Table, keys: list[str]) -> pa.Array:
     """Returns the index of the first row of each combination of these columns, ascending."""
-    numbered = rows.select(keys).append_column("number", pa.array(range(len(rows)), pa.int64()))
+    numbered = rows.select(keys).append_column("number", pa.array(np.arange(len(rows)), pa.int64()))
     return _sorted(numbered.group_by(keys, use_threads=False).aggregate([("number", "min")])["number_min"])
 
 

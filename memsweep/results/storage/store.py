@@ -3,8 +3,8 @@
 results/<table>/<hash of the content>.parquet   one part, written by a worker or a launch
 results/tracking.json                           what MLflow holds, or why it can't be filled, see status.py
 results/<name>.lock                             held by the process that launches, or tracks, see locks.py
-results/locks/                                  the same of the parts of a launch, see launch_lock.py
-results/running.json                            trials in training; valid only while the lock is held
+results/locks/, running/                        parts of a launch; trials of packs in training; see launch_lock.py
+results/running.json                            packs in training; valid only while the lock is held
 results/progress.json                           steps, rate and packs of the launch that runs, see progress.py
 results/programs.json                           how programs are executed here, chosen at their first launch
 results/networks/, kept_states/                 kept weights and states of training, see kept_files.py
@@ -54,7 +54,7 @@ from memsweep.results.storage.parts import (
     write_whole,
 )
 from memsweep.results.storage.parts import StoreError as StoreError
-from memsweep.spec.config import RECORDED, recorded
+from memsweep.spec.config import RECORDED
 from memsweep.spec.part import Part
 from memsweep.spec.schema import SCHEMAS
 from memsweep.spec.schema.columns import ATTEMPT
@@ -81,7 +81,7 @@ class Store(Notes, Tables):
             self.results = location(results)
         except LocationError as error:
             raise StoreError(str(error)) from error
-        self._attempts: dict[Location, frozenset[str]] = {}  # cache of _attempts_in; parts never change
+        self._attempts: dict[Location, frozenset[str]] = {}  # cache of attempts_in; parts never change
         self._schemas = {}
         self._sweep: str | None = None
         self._accepted: Accepted | None = None
@@ -148,7 +148,7 @@ class Store(Notes, Tables):
     def rows_in(self, table: str, parts: Sequence[Location]) -> pa.Table:
         """Returns all rows of these parts, including duplicates."""
         schema = self.schema(table)
-        pieces = self._each(partial(read_part, schema=schema, own=None), parts)
+        pieces = self.each(partial(read_part, schema=schema, own=None), parts)
         return own_columns.joined([schema.empty_table(), *pieces])
 
     def _of_parts(self, table: str, read: Callable[[Location], _Piece]) -> list[_Piece]:
@@ -172,11 +172,11 @@ class Store(Notes, Tables):
         pieces, seen = list[_Piece](), set[Location]()
         while new := [path for path in self.parts(table) if path not in seen]:
             seen.update(new)
-            for piece_rows in self._each(piece, new):
+            for piece_rows in self.each(piece, new):
                 pieces += piece_rows
         return pieces
 
-    def _each(self, act: Callable[[Location], _Piece], paths: Sequence[Location]) -> Iterator[_Piece]:
+    def each(self, act: Callable[[Location], _Piece], paths: Sequence[Location]) -> Iterator[_Piece]:
         """Yields what `act` returns for each path, in order; runs in parallel for object stores."""
         if isinstance(self.results, Path) or len(paths) < 2:
             yield from map(act, paths)
@@ -192,7 +192,7 @@ class Store(Notes, Tables):
         others = None if columns is None else ()  # all own columns, or none
 
         def matching(path: Location) -> pa.Table:
-            is_none = attempts.isdisjoint(self._attempts_in(path))
+            is_none = attempts.isdisjoint(self.attempts_in(path))
             return wanted.empty_table() if is_none else read_part(path, wanted, others)
 
         rows = own_columns.joined([wanted.empty_table(), *self._of_parts(table, matching)], others)
@@ -261,9 +261,7 @@ class Store(Notes, Tables):
 
     def ends(self) -> dict[str, tuple[str, frozenset[str]]]:
         """Returns trial_id -> (status, what it recorded beside its measurements), for all stored trials."""
-        names = ["trial_id", "status", *RECORDED]
-        rows = zip(*(column.to_pylist() for column in self.trials(names).columns), strict=True)
-        return {trial: (status, recorded(*items)) for trial, status, *items in rows}
+        return trial_state.ends(self.trials(["trial_id", "status", *RECORDED]))
 
     @contextmanager
     def lock(
@@ -293,10 +291,10 @@ class Store(Notes, Tables):
         """Returns whether a live process holds the lock; `launch`: of a whole launch or of a part."""
         return launch_lock.is_held(self.results) if name == launch_lock.LAUNCH else locks.is_held(self.results, name)
 
-    def _attempts_in(self, path: Location) -> frozenset[str]:
+    def attempts_in(self, path: Location) -> frozenset[str]:
+        """Returns the attempts with rows in a part.  Raises FileNotFoundError, StoreError as `read_part`."""
         if path not in self._attempts:
-            schema = pa.schema([ATTEMPT])
-            self._attempts[path] = frozenset(read_part(path, schema)["attempt_id"].unique().to_pylist())
+            self._attempts[path] = frozenset(read_part(path, pa.schema([ATTEMPT]))["attempt_id"].unique().to_pylist())
         return self._attempts[path]
 
     def _create(self) -> None:

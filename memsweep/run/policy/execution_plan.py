@@ -20,8 +20,9 @@ from typing import TYPE_CHECKING
 import psutil
 
 from memsweep.data import tasks
+from memsweep.results import attempts
 from memsweep.results.storage.store import Store, StoreError
-from memsweep.run.packing import ADVERSARIAL, CANNOT_BE_FUSED, by_program, describe
+from memsweep.run.packing import ADVERSARIAL, CANNOT_BE_FUSED, by_program, describe, program_name
 from memsweep.spec import compiled_code, processors
 from memsweep.spec.config import TrialConfig, is_pair
 from memsweep.spec.fields.groups import Model
@@ -132,13 +133,12 @@ def update(trials: Iterable[TrialConfig], store: Store) -> list[str]:
     A program whose members could not be fused is stored to run in turn from now on. A message names each program whose
     members' numbers depend on the other members.
     """
-    columns = store.trials(["trial_id", "attempt_id"]).to_pydict()
-    attempts = dict(zip(columns["trial_id"], columns["attempt_id"], strict=True))
+    ended = store.trials(["trial_id", "attempt_id"])
     fields = ["attempt_id", "mode", "cause", "deviation", "program_deviation"]
     packs = {row["attempt_id"]: row for row in store.current("packs", fields).to_pylist()}
     choices, changed, sentences = stored(store), dict[str, ExecutionPlan](), list[str]()
     for name, group in by_program(trials).items():
-        attempt_ids = {attempts[trial.trial_id] for trial in group if trial.trial_id in attempts}
+        attempt_ids = attempts.of_trials((trial.trial_id for trial in group), ended)
         rows = [packs[attempt_id] for attempt_id in sorted(attempt_ids) if attempt_id in packs]
         choice = before = choices.get(name, ExecutionPlan())
         problems = [row["cause"].partition(CANNOT_BE_FUSED)[2] for row in rows if row["cause"]]
@@ -220,11 +220,7 @@ def _choice(
     def saved(seconds: float | None) -> float:
         """Returns the seconds of each member step that compiling saves, where it pays; else 0."""
         gain = saved_seconds(seconds)
-        can = (
-            device == "cpu" and trials[0].model.family != "recurrent"
-        )  # a compiled recurrent program grows with its steps
-        can = can and not is_pair(trials[0].optimizer.name)
-        return gain if can and steps * gain > compile_seconds(name) else 0.0
+        return gain if _is_compilable(trials[0], device) and steps * gain > compile_seconds(name) else 0.0
 
     best = measured.best(saved if has_compiler() else lambda seconds: 0.0) if measured else None
     if best is None:
@@ -238,6 +234,22 @@ def _choice(
         return replace(choice, slots=IN_TURN_SLOTS, reason=measured.lift_problem if measured else "")
     pays = saved(choice.seconds) > 0
     return replace(choice, compiled=pays and has_compiler(), reason=NO_COMPILER if pays and not has_compiler() else "")
+
+
+def pays_later(trial: TrialConfig, steps: float, plan: ExecutionPlan) -> bool:
+    """Returns whether a program would have been compiled if the disk had it, and no launch has compiled it.
+
+    steps: member steps of a worker.  plan: how it ran.
+    """
+    name = program_name(trial)
+    seconds = COMPILE_SECONDS["loaded"] * (SEARCHING if ADVERSARIAL in name.split() else 1)
+    is_able = _is_compilable(trial, "cpu") and has_compiler() and not _marker(name).exists()
+    return is_able and steps * saved_seconds(plan.seconds) > seconds
+
+
+def _is_compilable(trial: TrialConfig, device: str) -> bool:
+    """Returns whether compiling may save time; a compiled recurrent program grows with its steps."""
+    return device == "cpu" and trial.model.family != "recurrent" and not is_pair(trial.optimizer.name)
 
 
 def _is_worth_measuring(trials: Sequence[TrialConfig], workers: int) -> bool:

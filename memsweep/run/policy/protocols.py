@@ -101,10 +101,10 @@ def problems(trials: Iterable[TrialConfig]) -> Iterator[str]:
 
 def remark(trials: Sequence[TrialConfig], store: Store | None) -> str:
     """Returns a sentence on how many of these trials are settled under an older protocol; empty: no trial."""
-    raised = [fields for trial in trials if (fields := trial.flat())["protocol"] > 1]
-    ends = store.ends() if store is not None and raised else {}
+    ends = store.ends() if store is not None else {}
     count = 0
-    for fields in raised:
+    for trial in trials if ends else ():
+        fields = trial.flat()
         older = (trial_id_of({**fields, "protocol": number}) for number in range(1, fields["protocol"]))
         count += any(trial_id in ends and trial_state.is_settled(ends[trial_id][0]) for trial_id in older)
     return older_protocol(count)

@@ -114,6 +114,8 @@ class Replay:
 
 def recording(trial: TrialConfig, probes: Sequence[str], steps: Sequence[int], metrics: Sequence[str]) -> TrialConfig:
     """Returns the trial with these probes, probe_steps and metrics added."""
+    if not (probes or steps or metrics):
+        return trial
     if {*probes} <= {*trial.probes} and {*steps} <= {*trial.probe_steps} and {*metrics} <= {*trial.metrics}:
         return trial
     return replace(

@@ -60,7 +60,7 @@ class Rounds:
         self.store = store
         self.limit = limit
         self._trials_left, self._steps_left = budget.trials, budget.steps
-        self._trials_before = set[tuple[str, float]]()  # trials that were due before, with their shares
+        self._due_before: dict[float, set[str]] = {}  # share -> trials that were due before, up to it
         self._definitions = [Definition(replay.sweep, store, add=add, code=code) for replay in replays]
         self._count()
         self.due = self._affordable(self._find(retry))
@@ -75,17 +75,22 @@ class Rounds:
 
         Raises StoreError where ended trials are not in the tables.
         """
-        self._trials_before |= _trials_due(self.due)
+        for part in self.due:
+            self._due_before.setdefault(part.share, set()).update(trial.trial_id for trial in part.trials)
         self.advance()
         self.note()
         self.due = self._affordable(self._find())
-        if again := self._trials_before & _trials_due(self.due):
+        if again := [trial_id for part in self.due for trial_id in self._again(part)]:
             raise StoreError(
                 f"{self.store.results}: {len(again)} trials that have ended are not in its tables, e.g. "
-                f"{min(again)[0]}, and would run again and again: stored rows can't be read back. Run memsweep doctor, "
+                f"{min(again)}, and would run again and again: stored rows can't be read back. Run memsweep doctor, "
                 "or choose another folder with --results."
             )
         return self.due
+
+    def _again(self, due: Due) -> list[str]:
+        before = self._due_before.get(due.share, set())
+        return [trial.trial_id for trial in due.trials if trial.trial_id in before]
 
     def advance(self) -> None:
         """Replays searches on the stored results."""
@@ -147,10 +152,6 @@ class Rounds:
             self._steps_left = self._steps_left and self._steps_left - steps
             paid.append(trial)
         return paid
-
-
-def _trials_due(due: Sequence[Due]) -> set[tuple[str, float]]:
-    return {(trial.trial_id, part.share) for part in due for trial in part.trials}
 
 
 def each_once(wanted: Sequence[Sequence[TrialConfig]]) -> list[list[TrialConfig]]:

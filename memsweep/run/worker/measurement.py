@@ -101,6 +101,8 @@ def _probed(
 
 def _solved_step(trial: TrialConfig, curve: Sequence[Row]) -> int | None:
     """Returns the first measured step at which a sequence task is solved on validation data."""
+    if trial.data.task not in sequences.TARGET_TASKS:
+        return None
     prefix = "validation_"
     for point in curve:
         counts = {name.removeprefix(prefix): value for name, value in point.items() if name.startswith(prefix)}

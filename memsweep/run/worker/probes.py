@@ -12,6 +12,7 @@ from memsweep.engine.probes import (
     exposure,
     jacobians,
     loss_sensitivity,
+    memorization,
     own,
     permutations,
     positions,
@@ -156,6 +157,27 @@ def _critical_samples(program: Program, state: State) -> list[Row]:
     ]
 
 
+def _memorization(program: Program, state: State) -> list[Row]:
+    return [
+        {
+            "trial_id": member.trial.trial_id,
+            "part": of_part.part,
+            "example": i,
+            "source_index": int(of_part.source[i]) if of_part.source.size else None,
+            "is_trained": trained,
+            "is_right": right,
+            "corrupted": corrupted,
+            "given_label": label,
+            "true_label": true_label,
+        }
+        for member, parts in zip(state.members, memorization.measure(program, state), strict=True)
+        for of_part in parts
+        for i, (trained, right, corrupted, label, true_label) in enumerate(
+            zip(*(values.tolist() for values in of_part[2:]), strict=True)
+        )
+    ]
+
+
 def _exposure(program: Program, state: State) -> list[Row]:
     measured = exposure.measure(program, state)
     return [
@@ -248,6 +270,7 @@ _PROBES: dict[str, Callable[[Program, State], list[Row]]] = {
     "exposure": _exposure,
     "jacobians": _jacobians,
     "loss_sensitivity": _loss_sensitivity,
+    "memorization": _memorization,
     "permutations": _permutations,
     "positions": _positions,
     "readouts": _readouts,

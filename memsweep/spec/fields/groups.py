@@ -95,6 +95,12 @@ class Data:
         "must be whole numbers of 0 or more, each once",
         lambda value: len(set(value)) == len(value) and all(0 <= item < LIMIT for item in value),
     )
+    subset_fraction: float = checked(
+        1.0,
+        "share of a pool of data.examples / share examples that the training examples are drawn from, by stream order",
+        "must lie in (0, 1]",
+        lambda value: 0 < value <= 1,
+    )
     sequence_length: int = number(0, "time steps of an example (T); 0: no sequence")
     classes: int = number(0, "classes (K); 0: the task's number")
     vocabulary: int = number(0, "tokens (V) of copy, recall, strings; 0: the task's number")

@@ -1,4 +1,4 @@
-"""Rules between a trial's probes and its other fields."""
+"""Rules between a trial's probes or subset and its other fields."""
 
 from __future__ import annotations
 
@@ -94,6 +94,29 @@ PROBE_RULES = (
         ("probes", "compute.autocast"),
         lambda probes, autocast: bool(UNROLLED & set(probes)) and autocast != "none",
         "sensitivities are computed without autocast; set compute.autocast to none.",
+    ),
+    *(
+        Rule(
+            (name, "data.subset_fraction"),
+            lambda value, share: bool(value) and share < 1,
+            f"places in a training set and subsets exclude each other; set {name} to (), or data.subset_fraction to 1.",
+        )
+        for name in ("data.repeats", "data.noise_examples")
+    ),
+    Rule(
+        ("data.label_scheme", "data.subset_fraction"),
+        lambda scheme, share: scheme == "unique" and share < 1,
+        "a subset lacks classes of its pool; set data.subset_fraction to 1.",
+    ),
+    Rule(
+        ("probes", "data.subset_fraction"),
+        lambda probes, share: "memorization" in probes and share == 1,
+        "memorization compares networks with and without an example; set data.subset_fraction below 1, such as 0.7.",
+    ),
+    Rule(
+        ("probes", "data.task"),
+        lambda probes, task: "memorization" in probes and task in TARGET_TASKS,
+        "memorization needs predicted labels, and the task has targets; leave it out.",
     ),
     *zero(
         (

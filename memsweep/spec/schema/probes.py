@@ -62,6 +62,20 @@ PROBE_SCHEMAS: dict[str, pa.Schema] = {
             ),
         ]
     ),
+    "memorization": pa.schema(
+        [
+            TRIAL,
+            ATTEMPT,
+            column("part", pa.string(), "pool: all examples that subsets are drawn from; validation; test"),
+            column("example", pa.int64(), "place in that part, from 0; the same in all trials that share the pool"),
+            column("source_index", pa.int64(), "row of the task's data, as in `examples`; null outside of the pool"),
+            column("is_trained", pa.bool_(), "whether the trial trained on it; false outside of the pool"),
+            column("is_right", pa.bool_(), "whether its given label is predicted at the end"),
+            column("corrupted", pa.bool_(), "whether noise really changed its label or inputs"),
+            column("given_label", pa.int64(), "label as given in training; outside of the pool the true one"),
+            column("true_label", pa.int64(), "label before corruption"),
+        ]
+    ),
     "permutations": pa.schema(
         [
             TRIAL,

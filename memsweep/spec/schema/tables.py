@@ -229,6 +229,8 @@ ROWS = {
     "predicted differently",
     "exposure": "a trial, a step and a training string with a number of repeats: how many unseen strings are likelier",
     "loss_sensitivity": "a trial and step: how much, and how unequally, the loss depends on training examples",
+    "memorization": "a trial on a subset, and an example of its pool, validation or test set: whether it was trained "
+    "on, and is right",
     "permutations": "a trial, a step, features and a validation set: how well a linear classifier predicts "
     "labels, and permuted labels",
     "positions": "a trial and a step of a sequence that has a target: recall and loss there",

@@ -1,0 +1,215 @@
+"""Figures are laid out as requested, and by default so that nothing is hidden: fields along x, curves, panels, maps."""
+
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import memsweep
+from memsweep.analysis.core import arrangement, figures, interactive, maps, panels, powers, series
+from memsweep.analysis.core.arrangement import View, ViewError, arrange
+from memsweep.analysis.questions import generalization, learning_curves, learning_order, trainability
+from memsweep.analysis.report import report
+from memsweep.cli import app
+from memsweep.spec.config import TrialConfig
+from tests.test_analysis import curve, noisy, steps, trials
+from tests.test_report import TEST_ALONE, plots, store_of
+
+NOISE, WIDTH, DECAY, RATE = (
+    *("data_noise_fraction", "model_width", "regularization_weight_decay", "optimizer_learning_rate"),
+)
+
+
+def grid(**axes):
+    """A row a setting, as a summary has them."""
+    settings = pd.MultiIndex.from_product(axes.values(), names=axes.keys()).to_frame(index=False)
+    return settings.assign(estimate=0.5, low=0.4, high=0.6, seeds=3, missing=0)
+
+
+def drawn(draw, summary, **options):
+    """The first axis, after drawing and describing a figure of ours without a warning."""
+    with figures.canvas() as ax:
+        first = draw(summary, ax, **options)
+        interactive.words(interactive.describe(first))
+        first.figure.canvas.draw()
+        return first
+
+
+def test_the_field_with_most_values_runs_along():
+    """Never twelve lines over two points."""
+    points = grid(**{NOISE: [0.0, 0.4], WIDTH: range(1, 13)})
+    arranged = arrange(points, [NOISE, WIDTH])
+    assert (arranged.x, arranged.curves, arranged.panels) == (WIDTH, (NOISE,), ())
+
+
+def test_fields_that_follow_from_x_make_no_curves():
+    points = grid(**{WIDTH: [1, 2, 3], NOISE: [0.0, 0.4]}).assign(**{RATE: lambda rows: 1 / rows[WIDTH]})
+    arranged = arrange(points, [NOISE, WIDTH, RATE], x=WIDTH)
+    assert (arranged.along, arranged.curves) == ((RATE,), (NOISE,))
+
+
+def test_other_fields_make_panels_and_what_is_held_is_named():
+    axes = {
+        WIDTH: range(1, 6),
+        NOISE: [0.0, 0.2, 0.4],
+        DECAY: [0.0, 0.1],
+        RATE: [0.1, 0.2, 0.3],
+        "model_depth": [1, 2, 3],
+    }
+    arranged = arrange(grid(**axes), list(axes))
+    assert (arranged.x, arranged.curves, arranged.panels) == (WIDTH, (NOISE,), (DECAY, RATE))
+    assert arranged.notes == ("at depth 2 (of 3 values)",) and set(arranged.rows["model_depth"]) == {2}
+    assert len(arranged.each_panel()) == 6
+    first = drawn(panels.draw, grid(**axes), keys=list(axes), plane=panels.Plane("share"))
+    assert len(figures.panels(first)) == 6 and first.figure.get_suptitle() == "at depth 2 (of 3 values)"
+    plot = interactive.describe(first)
+    assert {trace["xaxis"] for trace in plot["data"]} == {"x", "x2", "x3", "x4", "x5", "x6"}
+    assert "weight decay 0.1, learning rate 0.3" in [text["text"] for text in plot["layout"]["annotations"]]
+    assert sum(trace["showlegend"] for trace in plot["data"]) == 3  # once a curve
+
+
+def test_many_values_are_thinned_and_counted():
+    arranged = arrange(grid(**{NOISE: np.linspace(0, 0.9, 40), WIDTH: range(1, 42)}), [NOISE, WIDTH])
+    assert arranged.rows[NOISE].nunique() == arrangement.CURVES
+    assert arranged.notes == ("10 of 40 values of noise fraction",)
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ({"scale": "cubic"}, "scale 'cubic': choose linear or log"),
+        ({"x": "model.width", "curves": "model.width"}, "model.width: a field has one place"),
+        ({"y": "model.width", "curves": "data.noise_fraction"}, "a map (y model.width) has no curves"),
+        ({"level": 0.5}, "only a map has a level line"),
+        ({"x": "model.witdh"}, "choose data.noise_fraction, model.width"),
+    ],
+)
+def test_a_wrong_option_is_one_message_and_draws_nothing(tmp_path, monkeypatch, capsys, options, message):
+    configs = [
+        TrialConfig.of({"model.width": w, "data.noise_fraction": n, "data.noise_kind": "labels"})
+        for w in (2, 4)
+        for n in (0.1, 0.2)
+    ]
+    store_of(tmp_path, "own", [(trial, {}) for trial in configs], **TEST_ALONE)
+    words = [part for name, value in options.items() for part in (f"--{name}", str(value))]
+    monkeypatch.setattr(sys, "argv", ["memsweep", "report", "--results", str(tmp_path), *words])
+    with pytest.raises(SystemExit) as ended:
+        app.main()
+    err = capsys.readouterr().err
+    assert ended.value.code == 2 and message in err and err.count("\n") == 1
+    assert not (tmp_path / "report.html").exists()
+    with pytest.raises(ViewError):
+        memsweep.figure("own", "test-accuracy", tmp_path, **options)
+
+
+def test_a_sweep_of_any_question_is_drawn_along_any_field(tmp_path, svg_alone):
+    """Capacity has fixed axes: its trials are drawn along the chosen field beside them."""
+    configs = [
+        TrialConfig.of({"model.width": width, "data.examples": size, "seed": seed})
+        for width in (2, 4, 8)
+        for size in (50, 100)
+        for seed in range(2)
+    ]
+    store_of(tmp_path, "capacity", [(trial, {}) for trial in configs], **TEST_ALONE)
+    page = report.write(tmp_path, view=View.of(x="data.examples", seeds=True)).read_text()
+    plot = plots(page)["capacity-generalization-test-accuracy"]
+    assert plot["layout"]["xaxis"]["title"]["text"] == "examples"
+    assert sum(trace["name"] == "2, seed 0" for trace in plot["data"]) == 1
+    figure = memsweep.figure("capacity", results=tmp_path, x="data.examples", curves="model.width")
+    assert figure.axes[0].get_xlabel() == "examples"
+
+
+def test_axes_of_names_and_logarithmic_axes_with_zero_are_drawn():
+    """And fields that have holes."""
+    points = grid(**{"model_activation": ["relu", "tanh"], WIDTH: [0, 1, 10, 100]}).iloc[1:]
+    plane = panels.Plane("share")
+    named = drawn(panels.draw, points, keys=["model_activation", WIDTH], plane=plane, view=View(x="model.activation"))
+    assert [label.get_text() for label in named.get_xticklabels()] == ["relu", "tanh"]
+    logarithmic = drawn(
+        panels.draw, points, keys=["model_activation", WIDTH], plane=plane, view=View(scale=("log", "log"))
+    )
+    assert (logarithmic.get_xscale(), logarithmic.get_yscale()) == ("symlog", "log")
+
+
+def test_a_map_has_its_level_line_where_the_quantity_meets_it():
+    points = grid(**{NOISE: [0.0, 0.1, 0.2, 0.3, 0.4], DECAY: [0.0, 1.0, 2.0]})
+    points["estimate"] = points[NOISE]
+    points = points.assign(low=points["estimate"] - 0.1, high=points["estimate"] + 0.1)
+    view = View(x=NOISE, y=DECAY, level=0.25)
+    first = drawn(panels.draw, points, keys=[NOISE, DECAY], plane=panels.Plane("share"), view=view)
+    lines = {line.get_label(): line.get_xdata() for line in first.lines}
+    assert lines["share = 0.25"] == pytest.approx(2.5)  # between the squares of 0.2 and 0.3
+    assert lines["95 % interval"] == pytest.approx(3.5)  # where the low end is 0.25
+    holes = np.array([[0.0, 1.0, np.nan], [0.0, 1.0, np.nan]])
+    ((x, _),) = maps.level_line(holes, 0.5)
+    assert x == pytest.approx(0.5)
+
+
+def test_an_exponent_is_that_of_the_seeds():
+    x, slopes = np.array([1.0, 2.0, 4.0, 8.0]), (1.4, 1.5, 1.6, 1.5, 1.5)
+    values = [tuple((seed, 3 * place**slope) for seed, slope in enumerate(slopes)) for place in x]
+    power = powers.fitted(pd.DataFrame({"x": x, "values": values}), "x")
+    assert (power.exponent, power.factor, power.seeds) == (pytest.approx(1.5), pytest.approx(3), 5)
+    assert 1.4 <= power.low < 1.5 < power.high <= 1.6
+    assert powers.fitted(pd.DataFrame({"x": x[:2], "values": values[:2]}), "x") is None
+    points = grid(**{WIDTH: [1, 2, 4, 8]}).assign(values=values)
+    first = drawn(panels.draw, points, keys=[WIDTH], plane=panels.Plane("labels"), view=View(scale=("log", "log")))
+    assert any(container.get_label().startswith("exponent 1.50 (1.4") for container in first.containers)
+
+
+def test_seeds_that_agree_are_marked():
+    rows = [noisy(noise, seed, 40 + seed * (noise > 0.3)) for noise in (0.2, 0.4) for seed in range(3)]
+    first = drawn(generalization.draw, generalization.summarize(trials(*rows)))
+    (mark,) = [line for line in first.lines if line.get_label() == figures.ALIKE]
+    assert list(mark.get_xdata()) == [0.2]
+
+
+def test_losses_have_the_line_of_guessing():
+    rows = [noisy(noise, seed, test_loss_sum_nats=150.0) for noise in (0.2, 0.4) for seed in range(2)]
+    first = drawn(generalization.draw, generalization.summarize(trials(*rows)), quantity="test loss")
+    heights = {line.get_label(): line.get_ydata()[0] for line in first.lines}
+    assert heights["chance"] == pytest.approx(np.log(10))
+
+
+def test_learning_curves_of_other_fields_are_panels():
+    rows = steps(
+        *(
+            curve(noise, 0, [0.5, 0.6], [0.2, 0.95], **{DECAY: decay})
+            for noise in (0.0, 0.4)
+            for decay in (0.0, 0.1, 0.2)
+        )
+    )
+    summary = learning_curves.summarize(learning_curves.select(rows))
+    first = drawn(learning_curves.draw, summary)
+    titles = [panel.get_title() for panel in figures.panels(first)]
+    assert titles == ["weight decay 0", "weight decay 0.1", "weight decay 0.2"]
+
+
+def test_examples_are_as_hard_as_each_other_within_classes():
+    """Of two classes of which one is always right and one never: half of the examples, not each in half of the runs."""
+    label = np.repeat([0, 1], 50)
+    rows = pd.DataFrame({"given_label": label, "run_count": 100, "right_count": 100 * label, "variance": 0.0})
+    assert learning_order.equally_hard(rows).tolist() == [0.0] * 50 + [1.0] * 50
+    fair = rows.assign(given_label=0, right_count=50, variance=25.0)
+    assert learning_order.equally_hard(fair)[[0, 99]] == pytest.approx([0.37, 0.63], abs=0.01)
+
+
+def test_cells_that_all_diverge_stand_apart():
+    rows = [
+        noisy(0.0, seed, model_cell=cell, optimizer_learning_rate=rate, train_loss_sum_nats=9e9)
+        for cell in ("gru", "lstm")
+        for rate in (0.1, 1.0, 10.0)
+        for seed in range(3)
+    ]
+    first = drawn(trainability.draw, trainability.summarize(trials(*rows)))
+    gru, lstm = (np.array(container.lines[0].get_xdata(), float) for container in first.containers)
+    assert (lstm / gru == pytest.approx(10**0.4)) and np.sqrt(gru * lstm) == pytest.approx([0.1, 1.0, 10.0])
+
+
+def test_a_series_names_what_it_holds():
+    summary = pd.concat([grid(**{WIDTH: [1, 2]}).assign(quantity="q", layer=layer) for layer in (1, 2)])
+    summary = summary[["quantity", WIDTH, "layer", "estimate", "low", "high", "seeds", "missing"]].assign(cell="a")
+    summary.insert(1, "model_cell", "gru")
+    first = drawn(series.draw, summary, what=("q", WIDTH, "model_cell"), selection={"layer": 1}, axis={})
+    assert first.figure.get_suptitle() == "at layer 1"
