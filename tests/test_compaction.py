@@ -220,6 +220,7 @@ def test_merging_stops_between_two_batches_and_lets_another_compaction_be(store,
 def test_a_launch_merges_beside_packs_and_an_error_stops_nothing(store, monkeypatch):
     monkeypatch.setattr(merging, "LOOK_SECONDS", 0.01)
     monkeypatch.setattr(merging, "MANY", 3)
+    monkeypatch.setattr(merging, "END_SECONDS", 600.0)
     fill_as_packs(store, 8, ended_packs=8)
     before, remarks = rows(store), []
     with store.lock("launch", part=Part(1, 2)), store.lock("launch", part=Part(2, 2)):

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 import memsweep
+from memsweep.results.storage.store import Store
+from tests.cases import ended
 
 ROOT = Path(__file__).parent.parent
 ROOMS = {
@@ -141,6 +143,13 @@ def test_tables_are_read_without_torch_or_ray():
 def test_a_launch_starts_without_torch():
     """Workers alone need torch; a launch with nothing to do needs no Ray either."""
     assert not loaded_by("import memsweep.run.launcher, memsweep.cli.launching") & {"torch", "ray", "sklearn"}
+
+
+def test_a_query_imports_no_pandas_until_a_frame_is_made(tmp_path):
+    Store(tmp_path, create=True).write("trials", [ended("t")])
+    code = f"from memsweep.cli.reading import query\nquery('select trial_id from trials', {str(tmp_path)!r})"
+    assert "pandas" not in loaded_by(code)
+    assert "pandas" in loaded_by(f"{code}\nimport memsweep\nmemsweep.table('trials', {str(tmp_path)!r})")
 
 
 def test_queries_run_without_torch_or_ray(tmp_path):

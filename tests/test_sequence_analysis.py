@@ -131,9 +131,9 @@ def test_cells_are_compared_at_equal_width_and_at_equal_parameters():
 
 def test_the_end_is_drawn_at_the_longest_length_that_is_solved():
     rows = settled(1, 1, length=10, right=99) + settled(1, 1, length=20, right=98) + settled(None, None, length=40)
-    (curve, _) = drawn(sequence_length.draw_final, lengths(*rows), task="copy")["data"]
+    (curve, *_) = drawn(sequence_length.draw_final, lengths(*rows), task="copy")["data"]
     assert curve["y"] == [pytest.approx(0.98)]
-    (curve, _) = drawn(
+    (curve, *_) = drawn(
         sequence_length.draw_final, lengths(*settled(None, length=10), *settled(None, length=40, right=7)), task="copy"
     )["data"]
     assert curve["y"] == [pytest.approx(0.07)]

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from memsweep.spec.axes import linspace, log2, logspace
 from memsweep.spec.config import FIELDS, TrialConfig
+from memsweep.spec.options import LIMIT, STREAMS
 from memsweep.spec.overrides import parse_overrides
 from memsweep.spec.sweep import Sweep, SweepError
 from memsweep.spec.sweep_files import load_sweep, load_sweeps
@@ -478,3 +479,18 @@ def test_very_many_problems_are_cut_and_counted(file):
     path = file("from memsweep import Sweep\nSWEEP = Sweep('q', axes={'model.width': range(-30, 0)})\n")
     found = problems(load_sweep, path)
     assert len(found) == 21 and found[-1] == f"{path}: ... and 10 more."
+
+
+def test_replicates_have_the_names_that_each_has_alone():
+    for fields in (
+        {},
+        {"seeds.init": 7},
+        {f"seeds.{stream}": 7 for stream in STREAMS[1:]},
+        {"own.text": str(3 * LIMIT)},
+    ):
+        base = {"optimizer.name": "my_lab:Rule", **fields}
+        trials = list(Sweep("named", base, axes={"model.width": (4, 8)}, seeds=(0, 5, 2**62)))
+        alone = [trial.with_fields({}) for trial in trials]  # new objects, which are named one by one
+        for name in ("trial_id", "setting_id", "imports", "seed"):
+            assert [getattr(trial, name) for trial in trials] == [getattr(trial, name) for trial in alone]
+        assert trials == alone and len({trial.setting_id for trial in trials}) == 2

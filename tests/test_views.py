@@ -67,6 +67,16 @@ def test_other_fields_make_panels_and_what_is_held_is_named():
     assert {trace["xaxis"] for trace in plot["data"]} == {"x", "x2", "x3", "x4", "x5", "x6"}
     assert "weight decay 0.1, learning rate 0.3" in [text["text"] for text in plot["layout"]["annotations"]]
     assert sum(trace["showlegend"] for trace in plot["data"]) == 3  # once a curve
+    shown = [name for name, axis in plot["layout"].items() if name[1:5] == "axis" and axis["showticklabels"]]
+    assert shown == ["yaxis", "xaxis4", "yaxis4", "xaxis5", "xaxis6"]
+
+
+def test_panels_share_limits_that_hold_all_points():
+    axes = {WIDTH: range(1, 6), NOISE: [0.0, 0.2, 0.4], DECAY: [0.0, 0.1]}
+    points = grid(**axes).assign(estimate=lambda rows: 1 + 10 * rows[DECAY], low=np.nan, high=np.nan)
+    plane = panels.Plane("loss", axis={"ylim": (0, None)})
+    for ax in figures.panels(drawn(panels.draw, points, keys=list(axes), plane=plane)):
+        assert ax.get_ylim()[0] == 0 and ax.get_ylim()[1] > 2
 
 
 def test_many_values_are_thinned_and_counted():
@@ -144,6 +154,23 @@ def test_a_map_has_its_level_line_where_the_quantity_meets_it():
     holes = np.array([[0.0, 1.0, np.nan], [0.0, 1.0, np.nan]])
     ((x, _),) = maps.level_line(holes, 0.5)
     assert x == pytest.approx(0.5)
+
+
+def test_trials_of_a_search_are_points_without_a_line():
+    """At each x another field has another value, in no order; a rate that falls with the width is joined."""
+    points = grid(**{RATE: [0.1, 0.2, 0.3, 0.4]}).assign(**{WIDTH: [5, 2, 9, 1]})
+    for widths, style in (([5, 2, 9, 1], "None"), ([9, 5, 2, 1], "-")):
+        first = drawn(
+            panels.draw, points.assign(**{WIDTH: widths}), keys=[RATE, WIDTH], plane=panels.Plane("share", RATE)
+        )
+        assert first.get_xlabel() == "learning rate, with width"
+        assert first.containers[0].lines[0].get_linestyle() == style
+
+
+def test_between_names_a_map_has_no_line():
+    points = grid(**{"model_cell": ["gru", "lstm", "rnn"], WIDTH: [1, 2, 3]}).assign(estimate=np.linspace(0, 1, 9))
+    view = View(x="model.cell", y="model.width", level=0.4)
+    assert not drawn(panels.draw, points, keys=["model_cell", WIDTH], plane=panels.Plane("share"), view=view).lines
 
 
 def test_an_exponent_is_that_of_the_seeds():

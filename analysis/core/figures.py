@@ -206,14 +206,31 @@ def log_scale(values: ArrayLike, ax: Axes) -> None:
         step = np.log10(positive[1] / positive[0]) if len(positive) > 1 else 1.0
         ax.set_xscale("symlog", linthresh=positive[0], linscale=max(0.3, step))
     written = texts(places)
-    apart = next(n for n in range(1, len(places) + 1) if sum(len(text) + 2 for text in written[::n]) <= _TICKS_WIDTH)
     zeros = len(places) - len(positive)
-    shown = [*range(zeros), *range(zeros, len(places), apart)]
+    shown = [*range(zeros), *range(zeros, len(places), apart(written, ax))]
+    at = ax.xaxis.get_transform().transform(places)
+    at = (at - at[0]) / max(at[-1] - at[0], 1e-12)
+    for i in shown[1:]:  # values that grow by differences are dense at the end
+        before = max(j for j in shown if j < i)
+        if at[i] - at[before] < ((len(written[i]) + len(written[before])) / 2 + 1) / _characters(ax):
+            shown.remove(i)
     grid_ticks(ax.xaxis, places[shown], [written[i] for i in shown])
 
 
-_TICKS_WIDTH = 48
-"""Width of a column in characters of tick labels."""
+def apart(names: Sequence[str], ax: Axes, share: float = 1.0) -> int:
+    """Returns n, so that every n-th of these tick labels has room along this share of x."""
+    room = share * _characters(ax)
+    return next((n for n in range(1, len(names)) if sum(len(name) + 2 for name in names[::n]) <= room), len(names))
+
+
+def _characters(ax: Axes) -> int:
+    """Returns how many characters of tick labels an axis is wide."""
+    inches = ax.get_position().width * ax.figure.get_figwidth() if isinstance(ax.figure, Picture) else _INCHES
+    return int(min(1.0, inches / _INCHES) * _TICKS_WIDTH)
+
+
+_TICKS_WIDTH, _INCHES = 48, 2.7
+"""Characters of tick labels along the axis of a column's figure, and its length."""
 
 
 def _grow_by_factors(places: np.ndarray) -> bool:

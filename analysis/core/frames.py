@@ -147,8 +147,9 @@ def share(part: pd.Series[Any], whole: pd.Series[Any]) -> pd.Series[float]:
 
 
 def short(column: str) -> str:
-    """Returns the readable name of a column: `regularization_weight_decay` becomes weight decay."""
-    return COLUMNS.get(column, column.removeprefix("own_")).rpartition(".")[2].replace("_", " ")
+    """Returns the readable name of a column: weight decay of `regularization_weight_decay`, optimizer of its name."""
+    group, _, name = COLUMNS.get(column, column.removeprefix("own_")).rpartition(".")
+    return group if group and name == "name" else name.replace("_", " ")
 
 
 def label(values: Mapping[str, Any], among: pd.DataFrame | None = None) -> str:

@@ -74,6 +74,7 @@ def _of_panels(panels: Sequence[Axes]) -> dict[str, Any]:
         width, height = 1 / columns - GAP, 1 / rows - 2 * GAP
         of_x = {**plot["layout"]["xaxis"], "domain": [left, left + width], "anchor": y, "matches": "x"}
         of_y = {**plot["layout"]["yaxis"], "domain": [top - height, top], "anchor": x, "matches": "y"}
+        of_x["showticklabels"], of_y["showticklabels"] = bool(ax.get_xlabel()), bool(ax.get_ylabel())
         if number == 1:
             del of_x["matches"], of_y["matches"]
         layout |= {

@@ -8,14 +8,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.axis import Axis
 
 from memsweep.analysis.core import figures, frames
 from memsweep.analysis.core.arrangement import Arrangement, View, even, is_numeric
 from memsweep.spec.numerals import texts
 
-TICKS = 8
-"""Most values of a field that are named beside a map."""
+ROWS_NAMED = 8
+"""Most values of the field that runs up that are named."""
 LINES = (("estimate", "-", ""), ("low", ":", "95 % interval"), ("high", ":", "_95 % interval"))
 """Columns that meet the level on a line, with dashes and label."""
 
@@ -25,14 +24,15 @@ def draw(
 ) -> None:
     """Draws a square a setting in each panel, coloured by its estimate, and the line on which it meets a level.
 
-    Squares stand at the values of both fields in their order, evenly spaced, whatever the fields are. Dotted lines are
-    those on which the ends of the interval meet the level.  name: of the quantity.
+    Squares stand at the values of both fields in their order, evenly spaced; names have no order, and no line. Dotted
+    lines are those on which the ends of the interval meet the level.  name: of the quantity.
     """
     every = arranged.rows
     values = every["estimate"].dropna()
     low, high = (float(values.min()), float(values.max())) if len(values) else (0.0, 1.0)
     level = view.level if view.level is not None else middle(low, high)
     columns, rows = (_places(every[key]) for key in (arranged.x, arranged.y))
+    has_order = is_numeric(every[arranged.x]) and is_numeric(every[arranged.y])  # between names there is no line
     mesh: Any = None
     for ax, (_, points) in zip(axes, panels, strict=True):
         grids = {
@@ -44,7 +44,7 @@ def draw(
         edges = (np.arange(len(places) + 1) - 0.5 for places in (columns, rows))
         mesh = ax.pcolormesh(*edges, grids["estimate"], cmap="viridis", vmin=low, vmax=max(high, low + 1e-9))
         mesh.set_label(f"_{name}")
-        for end, dashes, label in LINES:
+        for end, dashes, label in LINES if has_order else ():
             for number, (x, y) in enumerate(level_line(grids[end], level)):
                 label_of = label or f"{name} = {level:g}"
                 ax.plot(x, y, dashes, color="black", lw=1.2 if dashes == "-" else 0.9,
@@ -53,8 +53,11 @@ def draw(
         if len(partial):
             across, up = partial[arranged.x].map(columns.index), partial[arranged.y].map(rows.index)
             figures.hollow(ax, across, up, "some seeds missing", color="black")
-        _ticks(ax.xaxis, columns)
-        _ticks(ax.yaxis, rows)
+        names = texts(columns)
+        apart = figures.apart(names, ax, share=0.75)  # beside the bar of colours
+        figures.grid_ticks(ax.xaxis, range(0, len(names), apart), names[::apart])
+        shown, names = even(len(rows), ROWS_NAMED), texts(rows)
+        figures.grid_ticks(ax.yaxis, shown, [names[i] for i in shown])
         ax.grid(False)
     _labels(axes, arranged)
     axes[0].figure.colorbar(mesh, ax=list(axes), label=name)
@@ -81,12 +84,6 @@ def middle(low: float, high: float) -> float:
 def _places(values: pd.Series[Any]) -> list[Any]:
     """Returns the values of a field in their order."""
     return sorted(values.unique(), key=None if is_numeric(values) else str)
-
-
-def _ticks(axis: Axis, places: Sequence[Any]) -> None:
-    written = texts(places)
-    shown = even(len(places), TICKS)
-    figures.grid_ticks(axis, shown, [written[i] for i in shown])
 
 
 def _labels(axes: Sequence[Axes], arranged: Arrangement) -> None:

@@ -61,11 +61,14 @@ def draw(points: pd.DataFrame, ax: Axes, keys: Sequence[str], plane: Plane, view
     else:
         for panel, (_, rows) in zip(axes, panels, strict=True):
             _curves(panel, rows, arranged, plane, view)
+        for panel in axes:  # after all curves, since panels share their limits
+            _axes(panel, arranged, plane, view)
         _finish(axes, arranged, plane)
     for panel, (title, _) in zip(axes, panels, strict=True):
         if title:
             panel.set_title(title, fontsize=7)
-    figures.title(axes[0], "; ".join(filter(None, [plane.fixed, *arranged.notes])))
+    alone = "one seed: no intervals" if "seeds" in points and points["seeds"].max() == 1 else ""
+    figures.title(axes[0], "; ".join(filter(None, [plane.fixed, *arranged.notes, alone])))
     return axes[0]
 
 
@@ -89,45 +92,43 @@ def split(ax: Axes, count: int) -> list[Axes]:
 
 
 def _curves(ax: Axes, rows: pd.DataFrame, arranged: Arrangement, plane: Plane, view: View) -> None:
-    """Draws the curves of one panel, and sets up its axes."""
+    """Draws the curves of one panel."""
     every, x = arranged.rows, arranged.x
-    names = [] if is_numeric(every[x]) else sorted(every[x].astype(str).unique())
+    names = _names(every[x])
     rows = rows.assign(place=rows[x].astype(str).map(names.index).astype(float)) if names else rows
     across = "place" if names else x
     is_joined = not names and _runs_along(every, arranged)
     curves = arranged.each_curve(rows)
     scales = _scales(arranged, plane, view)
     fits = scales == ("log", "log") and (plane.is_power or view.scale == ("log", "log"))
-    shift = _apart(every, arranged, len(curves)) if plane.is_apart and not names else _together
-    lines: dict[str, Line2D] = {}  # exponents of this panel
+    shift = _apart(every[across] if across in every else rows[across], len(curves))
+    shift = shift if plane.is_apart or names else _together
+    exponents = list[Line2D]()  # in the panel's own legend
     for i, ((label, points), look) in enumerate(
         zip(curves, figures.looks(len(curves), ordered=arranged.is_ordered), strict=True)
     ):
         points = points.assign(**{across: shift(points[across], i)})
         if fits and (fitted := powers.fitted(points, across)):
             name = f"{label}: {fitted}" if label else str(fitted)
-            (line,) = ax.plot(
-                *fitted.line(points[across]), "-", color=look["color"], lw=0.6, alpha=0.5, label=f"_{name}"
-            )
-            lines[str(fitted)] = line
+            ax.plot(*fitted.line(points[across]), "-", color=look["color"], lw=0.6, alpha=0.5, label=f"_{name}")
+            exponents.append(Line2D([], [], color=look["color"], label=str(fitted)))
             label = label if arranged.panels else name
         if view.seeds:
             _each_seed(ax, points, across, label, look["color"], is_joined=is_joined)
         style = {} if is_joined else {"linestyle": "none"}
         figures.curve(ax, points, across, label=label or None, **look, **style)
         plane.mark(ax, points, look["color"])
-    if arranged.panels and lines:
-        ax.legend([*lines.values()], [*lines], fontsize=5, labelspacing=0.2, loc="best", frameon=True, framealpha=0.7)
-    _axes(ax, every, arranged, plane, scales, names)
+    if arranged.panels and exponents:
+        ax.legend(handles=exponents, fontsize=5, labelspacing=0.2, loc="best", frameon=True, framealpha=0.7)
 
 
 def _together(x: pd.Series[Any], number: int) -> pd.Series[Any]:
     return x
 
 
-def _apart(rows: pd.DataFrame, arranged: Arrangement, count: int) -> Callable[[pd.Series[Any], int], pd.Series[Any]]:
+def _apart(x: pd.Series[Any], count: int) -> Callable[[pd.Series[Any], int], pd.Series[Any]]:
     """Returns the places of a curve's points by its number: all curves lie within SPREAD of the least distance."""
-    places = np.sort(rows[arranged.x].dropna().unique().astype(float))
+    places = np.sort(x.dropna().unique().astype(float))
     is_log = len(places) > 1 and places[0] > 0
     steps = np.diff(np.log(places) if is_log else places)
     width = SPREAD * float(steps.min(initial=np.inf)) / max(count - 1, 1) if len(steps) else 0.0
@@ -151,12 +152,17 @@ def _scales(arranged: Arrangement, plane: Plane, view: View) -> tuple[str, ...]:
     return tuple(view.scale) + usual[len(view.scale) :]
 
 
-def _axes(
-    ax: Axes, every: pd.DataFrame, arranged: Arrangement, plane: Plane, scales: tuple[str, ...], names: Sequence[str]
-) -> None:
-    """Sets up scales, labels, limits, ticks and the line of chance.  every: the rows of all panels."""
+def _names(values: pd.Series[Any]) -> list[str]:
+    """Returns the names along x of values that are no numbers; none of numbers."""
+    return [] if is_numeric(values) else sorted(values.astype(str).unique())
+
+
+def _axes(ax: Axes, arranged: Arrangement, plane: Plane, view: View) -> None:
+    """Sets up scales, labels, limits, ticks and the line of chance."""
+    every, scales = arranged.rows, _scales(arranged, plane, view)
+    names = _names(every[arranged.x])
     x = arranged.x
-    followers = f" (with it {', '.join(map(frames.short, arranged.along))})" if arranged.along else ""
+    followers = f", with {' and '.join(map(frames.short, arranged.along))}" if arranged.along else ""
     is_usual = x == plane.x
     axis = {
         name: value
@@ -233,6 +239,6 @@ def _each_seed(ax: Axes, points: pd.DataFrame, x: str, label: str, color: str, *
     for seed, of_seed in frame.groupby("seed"):
         along = of_seed.sort_values("x")
         ax.plot(
-            along["x"], along["value"], "-" if is_joined else "none", marker=".", ms=2, lw=0.5, alpha=0.35, color=color,
-            label=f"_{label}, seed {seed}".replace("_, ", "_"),
+            along["x"], along["value"], marker=".", ms=2, lw=0.5, alpha=0.35, color=color,
+            ls="-" if is_joined else "none", label=f"_{label}, seed {seed}".replace("_, ", "_"),
         )  # fmt: skip

@@ -15,6 +15,8 @@ from memsweep.analysis.core.arrangement import DEFAULT, View
 from memsweep.spec.schema import Status
 
 OVER_SEEDS = "Mean over seeds; bars: 95 % bootstrap interval over seeds."
+GROUPS = ("axis", "block")
+"""Columns that only divide a summary among figures."""
 POWER = (
     "Exponents: slope of the logarithms by least squares, for each seed with 3 values or more; mean over seeds, with "
     "its 95 % bootstrap interval over seeds; thin lines. "
@@ -111,7 +113,7 @@ def draw(
     fixed = {
         column: value
         for column, value in selection.items()
-        if not isinstance(value, bool) and of_quantity[column].nunique() > 1
+        if not isinstance(value, bool) and column not in GROUPS and of_quantity[column].nunique() > 1
     }
     of_series = panels.Plane(
         quantity,

@@ -41,6 +41,7 @@ from memsweep.cli.arguments import (
     parsed_steps,
 )
 from memsweep.cli.printing import Format, duration, print_rows, say
+from memsweep.cli.quick import without_pandas
 from memsweep.run.recovery.interruption import as_ctrl_c
 
 if TYPE_CHECKING:
@@ -162,6 +163,7 @@ def launch(
 
     Example: memsweep launch generalization --results results --set model.width=16,32
     """
+    without_pandas()
     from memsweep.cli.progress import Progress
     from memsweep.results.storage.store import Store
     from memsweep.run import launcher
@@ -218,6 +220,7 @@ def missing(
 
     Example: memsweep missing generalization --format jsonl
     """
+    without_pandas()
     from memsweep.run import given_data
     from memsweep.run.rounds.launch_code import LaunchCode
     from memsweep.run.rounds.replay import Replay

@@ -13,6 +13,7 @@ import typer
 from memsweep.cli import DONE, ROUNDED, SOME_FAILED
 from memsweep.cli.arguments import FormatOption, ResultsOption, confirm
 from memsweep.cli.printing import Format, duration, print_rows, print_table, say
+from memsweep.cli.quick import without_pandas
 
 if TYPE_CHECKING:
     from memsweep.results.storage.store import Store
@@ -31,6 +32,7 @@ def status(
 
     Example: memsweep status --results results --watch
     """
+    without_pandas()
     from memsweep.results.storage.store import Store
 
     store = Store(results)
@@ -73,6 +75,7 @@ def query(
 
     Example: memsweep query "select status, count(*) as trials from trials group by 1"
     """
+    without_pandas()
     from memsweep.results.query import run
 
     print_table(run(statement, results), output)

@@ -102,8 +102,13 @@ def _folder() -> Path:
 
 
 def main() -> None:
-    """Meets all requests, one after another, unless another process does."""
+    """Meets all requests at the lowest priority."""
     background.take_lowest_priority()
+    meet_requests()
+
+
+def meet_requests() -> None:
+    """Compiles the requested programs, one after another, unless another process does."""
     with suppress(locks.HeldError), locks.hold(_folder(), LOCK):
         while requests := sorted(_folder().glob("[!.]*.json")):
             for path in requests:

@@ -27,6 +27,7 @@ from memsweep.spec.mends import protocol_of
 from memsweep.spec.options import IMPORT_PATH, LIMIT, PROTOCOL, STREAMS
 
 T = TypeVar("T")
+_set = object.__setattr__
 
 
 class ConfigError(ValueError):
@@ -136,11 +137,10 @@ class TrialConfig:
         if len(seeds) < 2 or self.has_open_content:  # whose hash is part of the names, and may not be known yet
             yield from (self._with(seed=seed) for seed in seeds)
             return
-        values = content(self.flat(), _LATER)
         following = [f"seeds.{stream}" for stream in STREAMS if getattr(self.seeds, stream) is None]
-        shared = {"_setting_id": self.setting_id, "_imports": self.imports}
-        for seed, trial_id in zip(seeds, digests(values, following, seeds), strict=True):
-            yield self._with(seed=seed, _trial_id=trial_id, **shared)
+        shared = {**vars(self._with()), "_setting_id": self.setting_id, "_imports": self.imports}
+        for seed, trial_id in zip(seeds, digests(content(self.flat(), _LATER), following, seeds), strict=True):
+            yield _made({**shared, "seed": seed, "_trial_id": trial_id})
 
     def flat(self) -> dict[str, Any]:
         """Returns dotted field -> value, those of FIELDS first.
@@ -218,12 +218,7 @@ class TrialConfig:
 
     def _with(self, **parts: Any) -> TrialConfig:
         """Returns an unchecked copy with these attributes that shares other groups; 50 times as fast as `replace`."""
-        copy = object.__new__(type(self))
-        for name, value in zip(_PARTS, _read_parts(self), strict=True):  # without a dictionary: a third of its memory
-            object.__setattr__(copy, name, value)
-        for name, value in parts.items():
-            object.__setattr__(copy, name, value)
-        return copy
+        return _made({**dict(zip(_PARTS, _read_parts(self), strict=True)), **parts})
 
     def _explicit(self) -> dict[str, Any]:
         values = dict(zip(FIELDS, _read_fields(self), strict=True))
@@ -325,12 +320,19 @@ def _imports(trial: TrialConfig) -> tuple[str, ...]:
     return tuple(path for path in named if IMPORT_PATH.fullmatch(path) and not has_content(path))
 
 
+def _made(attributes: Mapping[str, Any]) -> TrialConfig:
+    trial = object.__new__(TrialConfig)
+    for name, value in attributes.items():  # not as a dictionary, which takes three times the memory
+        _set(trial, name, value)
+    return trial
+
+
 def _cached(trial: TrialConfig, name: str, make: Callable[[], T]) -> T:
     """Returns an attribute of a trial, made at its first use; cached_property would give the trial a dictionary."""
     try:
         return getattr(trial, name)  # type: ignore[no-any-return]
     except AttributeError:
-        object.__setattr__(trial, name, value := make())
+        _set(trial, name, value := make())
         return value
 
 
