@@ -13,7 +13,6 @@ from memsweep.analysis.claims.verdicts import ALPHA, Verdict, judge_paper
 from memsweep.analysis.core import figures
 from memsweep.analysis.questions import cover, reconstruction, trainability
 from tests.claims import seeds_of, sides
-from tests.test_recall_width import FLAT, GROWING, recalls
 
 SEEDS = range(seeds_of("sequence_capacity", "sequence_length", "reconstruction", "trainability", "random_labels"))
 
@@ -352,10 +351,6 @@ TABLES = {
     8: sides(lambda: cell_rows(USUAL, UNROLLED), lambda: cell_rows(USUAL, (*UNROLLED[:2], (10, 1.3)))),
     9: sides(vectors, lambda: vectors(gru=lambda units: 0.02 + max(0.0, 1 - units))),
     10: sides(lambda: string_rows(3.6), lambda: string_rows(2.0)),
-    12: sides(
-        lambda: recalls(gru=GROWING, lstm=GROWING, transformer=FLAT),
-        lambda: recalls(gru=FLAT, lstm=GROWING, transformer=FLAT),
-    ),
     13: sides(trained, lambda: trained(lstm=12)),
     14: sides(lambda: copied(rnn=10), lambda: copied(rnn=40)),
 }

@@ -40,8 +40,8 @@ IDENTITIES = (
         "00727dc9ca84d5c398d4a2f798dd7e1b15803f88409b2c9e9124876486bfb140",
     ),
     (
-        "exposure recall_width string_capacity",
-        "1993c10561b86cad201cca18288c19f74219439573a0620d255e992e97c899d0",
+        "exposure string_capacity",
+        "0ebcd693d3e7e11b1ff43dbef606a2f3a69ed59ddeac4edd7a6689a2cced5d07",
     ),
     ("memorization_map", "5f3913232f0031cf3190f4af5b56f2e6dbd3b176c9c815d7ee6cc1f0b70c1014"),
     ("double_descent", "0e4debbdc680cf1c21f945f260b3429b8fd529d2eecbb4c02300ba1f6caedc87"),

@@ -41,10 +41,9 @@ def rises(rows: pd.DataFrame, along: str, what: str) -> Sequence[Evidence]:
         raise MissingTrialsError(f"{count} values of {what}; the claim requires {LEAST}")
     # the mean of settings, of which each seed has the same ones; a seed that lacks a setting is left out
     settings = [WIDTH, LENGTH, REPEATS]
-    by_seed = last.pivot_table(index="seed", columns=settings, values="exposure", dropna=False).dropna(
-        axis=1, how="all"
-    )
-    means = by_seed.T.groupby(level=along).agg(lambda values: values.mean(skipna=False)).T
+    by_setting = last.pivot_table(index="seed", columns=settings, values="exposure", dropna=False)
+    by_seed = by_setting.dropna(axis=1, how="all").dropna()
+    means = by_seed.T.groupby(level=along).mean().T
     return [Trend(f"exposure (bits) by {what}", means.to_numpy(float))]
 
 

@@ -103,7 +103,8 @@ def double_descent(rows: pd.DataFrame) -> Sequence[Evidence]:
     """
     loss, offered = _by_set(rows, "held_out"), _by_set(rows, "set_bits").groupby(level=WIDTH).mean()
     capacity = _by_set(rows, "bits").max(axis=1).groupby(level=WIDTH).mean().clip(lower=1)
-    places = np.log2(offered.div(capacity, axis=0)).abs().fillna(np.inf).to_numpy().argmin(axis=1)
+    distance = np.abs(np.log2(offered.div(capacity, axis=0).to_numpy(float)))
+    places = np.nan_to_num(distance, nan=np.inf).argmin(axis=1)
     if not (places % (loss.shape[1] - 1)).all():
         raise MissingTrialsError(
             "a network without a set that is smaller, or larger, than that nearest to its capacity"

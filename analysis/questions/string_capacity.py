@@ -116,12 +116,12 @@ def draw_by_set(summary: pd.DataFrame, ax: Axes) -> Axes:
     if chosen is None:
         return ax
     offered = np.array([chosen[OFFERED].min(), chosen[OFFERED].max()])
-    top = max(float(chosen["high"].fillna(chosen["estimate"]).max()), PUBLISHED)
     figures.reference(ax, offered, offered, "all of the set")
     figures.reference(ax, offered, np.full(2, PUBLISHED), f"{PUBLISHED}: Morris et al.", ":")
-    ax.set(xscale="log", xlabel="bits of the set / parameters", ylabel="bits memorized / parameters")
-    ax.set_ylim(min(0.0, float(chosen["estimate"].min())), 1.1 * top)
-    figures.plain_ticks(ax.xaxis)
+    ax.set(xscale="log", yscale="log", xlabel="bits of the set / parameters", ylabel="bits memorized / parameters")
+    positive = chosen.loc[chosen["estimate"] > 0, "estimate"]
+    ax.set_ylim(bottom=max(0.7 * float(positive.min()), 0.01) if len(positive) else 0.01)
+    figures.plain_ticks(ax.xaxis, ax.yaxis)
     figures.legend(ax)
     return ax
 
@@ -202,8 +202,8 @@ FIGURES = (
         "by-set",
         "Bits memorized a parameter, by set",
         draw_by_set,
-        f"On the line the network holds the whole set; a plateau is its capacity. {_NOTE} {_SET} Morris et al. "
-        "(2025) trained larger transformers far longer.",
+        f"On the line the network holds the whole set; a plateau is its capacity. Values of 0.01 and less "
+        f"are in the table. {_NOTE} {_SET} Morris et al. (2025) trained larger transformers far longer.",
         rows=figures.of_quantity(HOLDS),
     ),
     _figure(
