@@ -197,6 +197,8 @@ def test_losses_have_the_line_of_guessing():
     first = drawn(generalization.draw, generalization.summarize(trials(*rows)), quantity="test loss")
     heights = {line.get_label(): line.get_ydata()[0] for line in first.lines}
     assert heights["chance"] == pytest.approx(np.log(10))
+    squared = generalization.summarize(trials(*({**row, "optimizer_objective": "squared"} for row in rows)))
+    assert "test loss" not in set(squared["quantity"])
 
 
 def test_learning_curves_of_other_fields_are_panels():

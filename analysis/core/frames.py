@@ -146,6 +146,16 @@ def share(part: pd.Series[Any], whole: pd.Series[Any]) -> pd.Series[float]:
     return part.astype(float) / whole.where(whole > 0)
 
 
+def has_nats(rows: pd.DataFrame, part: str) -> pd.Series[bool]:
+    """Returns which rows have a cross-entropy of classes as the loss of a part: train, validation or test.
+
+    Other objectives have a loss of another unit, and sequences of tokens have several targets an example. Rows without
+    a result count by their objective alone.
+    """
+    is_classified = rows[f"{part}_correct_count"].notna() | ~usable(rows)
+    return is_classified & (rows["optimizer_objective"] == "cross_entropy")
+
+
 def short(column: str) -> str:
     """Returns the readable name of a column: weight decay of `regularization_weight_decay`, optimizer of its name."""
     group, _, name = COLUMNS.get(column, column.removeprefix("own_")).rpartition(".")

@@ -51,7 +51,7 @@ def summarize(trials: pd.DataFrame, x: str | None = None) -> pd.DataFrame:
     trials: rows of the table `trials`, or of `frames.read`, where wanted trials that are not stored have a row too.
     x: the column along which curves run; default: the numeric field with most values, of several the noise fraction.
     Returns quantity, x, classes, one column a varying field, estimate, low, high, seeds, missing, and values, pairs of
-    a seed and its share. Losses are in nats an example.
+    a seed and its share. Losses are cross-entropies, in nats an example; other losses have no rows.
     A trial that failed, diverged or is not stored counts as missing; so does a share of nothing, such as memorized
     labels where no label was changed. A quantity without a value in any trial has no row.
     """
@@ -63,7 +63,9 @@ def summarize(trials: pd.DataFrame, x: str | None = None) -> pd.DataFrame:
     for quantity, (part, whole) in QUANTITIES.items():
         shares = frames.share(trials[part], trials[whole]).where(good)
         is_defined = ~(good & (trials[whole].fillna(0) == 0))  # without changed labels, nothing is missing
-        if shares.notna().any():
+        if "loss" in quantity:
+            is_defined &= frames.has_nats(trials, quantity.partition(" ")[0])
+        if shares[is_defined].notna().any():
             rows = trials[is_defined].assign(share=shares[is_defined])
             summary = statistics.over_seeds(rows, fields, "share", has_values=True)
             pieces.append(summary.assign(quantity=quantity))

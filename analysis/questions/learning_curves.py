@@ -78,6 +78,8 @@ def summarize(steps: pd.DataFrame) -> pd.DataFrame:
     good = frames.usable(rows)
     shares = {name: parts for name, parts in SHARES.items() if parts[0] in rows}
     rows = rows.assign(**{name: frames.share(rows[a], rows[b]).where(good) for name, (a, b) in shares.items()})
+    for name in {VALIDATION_LOSS, TRAIN_LOSS} & shares.keys():
+        rows[name] = rows[name].where(frames.has_nats(rows, name.partition(" ")[0]))
     fields = list(dict.fromkeys([NOISE, *frames.varying(rows)]))
     times, by = spaced(np.sort(rows["epoch"].dropna().unique())), [*fields, "epoch"]
     shown = _shown(rows, fields, times, [*shares])
