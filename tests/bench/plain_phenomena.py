@@ -138,7 +138,7 @@ def mean_scores(trained: np.ndarray, right: np.ndarray, kinds: np.ndarray) -> np
 
 
 def scores(results: Path, subsets: int) -> Iterator[tuple[str, bool]]:
-    """Yields the comparison of mean memorization scores on the sweep's own pool and labels, with subsets and networks of our own."""
+    """Yields the comparison of mean scores on the sweep's pool and labels, with other subsets and networks."""
     x, _ = digits()
     trials = table(results, "trials", "memorization", ["model_width", "data_noise_fraction"])
     answers = table(
