@@ -241,7 +241,7 @@ def draw(summary: pd.DataFrame, ax: Axes, quantity: str) -> Axes:
         figures.curve(ax, shown, "x", label=group, **look)
     if quantity == SCORE:
         figures.scale_by(chosen["x"], ax)
-        ax.set(xlabel=frames.short(chosen["axis"].iloc[0]), ylabel="memorization score, mean over examples")
+        ax.set(xlabel=frames.short(chosen["axis"].iloc[0]), ylabel="mean memorization score")
         ax.set_ylim(min(0.0, ax.get_ylim()[0]), 1.02)
     else:
         names = {HISTOGRAM: "memorization score", PAIRS: "influence at least"}

@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -36,10 +38,12 @@ def main() -> int:
     parser.add_argument("--subsets", type=int, default=80)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    lines = [*descent(arguments.results, arguments.seeds), *scores(arguments.results, arguments.subsets)]
-    for line, agrees in lines:
+    compared = chain(descent(arguments.results, arguments.seeds), scores(arguments.results, arguments.subsets))
+    differing = 0
+    for line, agrees in compared:
         print(f"{'agrees' if agrees else 'DIFFERS'}  {line}", flush=True)
-    return 0 if lines and all(agrees for _, agrees in lines) else 1
+        differing += not agrees
+    return min(differing, 1)
 
 
 def train(x: Tensor, y: Tensor, width: int, steps: int, batch: int, seed: int, *, adam: bool = False) -> nn.Module:
@@ -91,8 +95,8 @@ def difference(name: str, ours: np.ndarray, stored: np.ndarray) -> tuple[str, bo
     return line, bool(low <= 0 <= high)
 
 
-def descent(results: Path, seeds: int) -> list[tuple[str, bool]]:
-    """Compares train and test error at three widths, with a fifth of 500 labels wrong."""
+def descent(results: Path, seeds: int) -> Iterator[tuple[str, bool]]:
+    """Yields the comparison of train and test error at three widths, with a fifth of 500 labels wrong."""
     names = [
         "model_width",
         "data_noise_fraction",
@@ -103,7 +107,6 @@ def descent(results: Path, seeds: int) -> list[tuple[str, bool]]:
     names += ["train_count", "test_correct_count", "test_count"]
     stored = table(results, "trials", "double_descent", names)
     x, y = digits()
-    lines = []
     for width in DESCENT_WIDTHS:
         errors = []
         for seed in range(seeds):
@@ -120,8 +123,7 @@ def descent(results: Path, seeds: int) -> list[tuple[str, bool]]:
         is_here &= (stored["regularization_weight_decay"] == 0) & (stored["data_examples"] == 500)
         for place, part in enumerate(("train", "test")):
             of_sweep = 1 - stored[f"{part}_correct_count"][is_here] / stored[f"{part}_count"][is_here]
-            lines.append(difference(f"{part} error, width {width}", np.array(errors)[:, place], of_sweep))
-    return lines
+            yield difference(f"{part} error, width {width}", np.array(errors)[:, place], of_sweep)
 
 
 def mean_scores(trained: np.ndarray, right: np.ndarray, kinds: np.ndarray) -> np.ndarray:
@@ -135,8 +137,8 @@ def mean_scores(trained: np.ndarray, right: np.ndarray, kinds: np.ndarray) -> np
     return np.array(blocks)
 
 
-def scores(results: Path, subsets: int) -> list[tuple[str, bool]]:
-    """Compares mean memorization scores on the sweep's own pool and labels, with subsets and networks of our own."""
+def scores(results: Path, subsets: int) -> Iterator[tuple[str, bool]]:
+    """Yields the comparison of mean scores on the sweep's pool and labels, with other subsets and networks."""
     x, _ = digits()
     trials = table(results, "trials", "memorization", ["model_width", "data_noise_fraction"])
     answers = table(
@@ -145,7 +147,6 @@ def scores(results: Path, subsets: int) -> list[tuple[str, bool]]:
         "memorization",
         ["part", "example", "source_index", "given_label", "corrupted", "is_trained", "is_right"],
     )
-    lines = []
     for width in SCORE_WIDTHS:
         chosen = trials["trial_id"][(trials["model_width"] == width) & (trials["data_noise_fraction"] == NOISE)]
         is_here = np.isin(answers["trial_id"], chosen) & (answers["part"] == "pool")
@@ -167,8 +168,7 @@ def scores(results: Path, subsets: int) -> list[tuple[str, bool]]:
         of_sweep = mean_scores(grid["is_trained"].astype(bool), grid["is_right"].astype(bool), kinds)
         for place, kind in enumerate(("true", "wrong")):
             name = f"mean score of {kind} labels, width {width}"
-            lines.append(difference(name, ours[:, place], of_sweep[:, place]))
-    return lines
+            yield difference(name, ours[:, place], of_sweep[:, place])
 
 
 if __name__ == "__main__":
