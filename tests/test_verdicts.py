@@ -15,6 +15,7 @@ from tests import (
     test_claims_grokking,
     test_claims_gu2019,
     test_claims_morris2025,
+    test_claims_mup,
     test_claims_nakkiran2019,
     test_claims_yun2019,
     test_exposure,
@@ -31,6 +32,7 @@ TABLES = {
     "grokking": test_claims_grokking.TABLES,
     "gu2019": test_claims_gu2019.TABLES,
     "morris2025": test_claims_morris2025.TABLES,
+    "mup": test_claims_mup.TABLES,
     "nakkiran2019": test_claims_nakkiran2019.TABLES,
     "yun2019": test_claims_yun2019.TABLES,
 }
