@@ -24,7 +24,9 @@ def losses(seed, best, width=32, kind="mup", **fields):
 
 
 def test_the_best_rate_is_a_geometric_mean_over_seeds_of_vertices():
-    summary = mup.summarize(trials(*losses(0, -5.25), *losses(1, -4.75)))
+    rows = trials(*losses(0, -5.25), *losses(1, -4.75))
+    assert mup.best_rates(rows)["log_rate"].tolist() == pytest.approx([-5.25, -4.75])
+    summary = mup.summarize(rows)
     best = only(summary, quantity=mup.BEST)
     assert best["estimate"] == pytest.approx(2.0**-5) and (best["seeds"], best["at_end"]) == (2, 0)
     at = only(summary, quantity=mup.LOSS, optimizer_learning_rate=2.0**-5)
