@@ -48,6 +48,7 @@ IDENTITIES = (
     ("grokking", "71c0df251da83f2f70ab2630982a88146f151e70e38fda77a65224a10c86b879"),
     ("mup", "146659be0931a6191c10a6640e619424d03daf522b05f07a84272bf34d9880b0"),
     ("memorization", "9b28d57140db23ab733350a39a9d879ee6117c335593a5dc546867528501acd2"),
+    ("tempered", "285ba7e3e5b7a621af75bca75ab3b0033291e8705f674d1bbe5487fe7134c0cc"),
 )
 """Default sweeps, and the hash of the identities of their trials: 15,489 of the first, 17,196 of the second, which were
 designed anew in 2026-11. A new sweep is a new row."""

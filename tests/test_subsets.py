@@ -1,14 +1,19 @@
 """Subsets of a shared pool, and the probe `memorization`: what trials share, and whose answers the table holds."""
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from memsweep import TrialConfig
+from memsweep.analysis.claims import feldman2020
+from memsweep.analysis.core import catalog, frames
+from memsweep.analysis.questions import memorization
 from memsweep.data import tasks
 from memsweep.results.storage.store import Store
 from memsweep.run.packing import Pack
 from memsweep.run.worker.execution import run_pack
 from memsweep.spec.config import ConfigError
+from tests.test_report import wanted
 
 FIELDS = {
     "data.examples": 70,
@@ -72,6 +77,35 @@ def test_answers_in_and_out_of_subsets_sum_to_the_counts_of_their_trials(tmp_pat
             assert of_part["is_right"].sum() == ends[f"{part}_correct_count"]
     pool = answers[(answers["part"] == "pool") & answers["corrupted"]]
     assert pool.loc[pool["is_trained"], "is_right"].mean() > pool.loc[~pool["is_trained"], "is_right"].mean() + 0.3
+
+
+def test_scores_of_a_sweep_are_read_from_its_subsets(tmp_path):
+    """The queries of the figures and of the claims, against the same shares taken from the table."""
+    store, trials = Store(tmp_path, create=True), [trial(seed) for seed in range(48)]
+    for _ in run_pack(Pack(tuple(trials), 48), store):
+        pass
+    store.write("wanted", [wanted("mine", i, one) | {"probes": "memorization"} for i, one in enumerate(trials)])
+    assert "mine-memorization-" in catalog.modules_of("mine", store)
+    answers = store.current("memorization").to_pandas()
+    pool = answers[answers["part"] == "pool"]
+    shares = pool.groupby(["example", "is_trained"])["is_right"].mean().unstack()
+    kinds = pool.groupby("example")["corrupted"].first()
+    expected = (shares[True] - shares[False]).groupby(kinds).mean()
+    summary = memorization.summarize(frames.read(memorization.QUERY, "mine", store))
+    means = summary[summary["quantity"] == memorization.SCORE].set_index("group")
+    assert means.loc[memorization.WRONG, "estimate"] == pytest.approx(expected[True]) and expected[True] > 0.3
+    assert means.loc[memorization.TRUE, "estimate"] == pytest.approx(expected[False])
+    assert means["seeds"].tolist() == [48, 48] and (means["low"] < means["estimate"]).all()
+    rows = frames.read(feldman2020.ROWS, "mine", store)
+    assert rows["seed"].tolist() == list(range(feldman2020.BLOCKS)) and rows["trial_id"].is_unique
+    halves = []
+    for half in (0, 1):  # of the first of 12 blocks: every 24th subset
+        of_half = pool[pool["trial_id"].isin([trials[half].trial_id, trials[half + 24].trial_id])]
+        shares = of_half.pivot_table(index="example", columns="is_trained", values="is_right")
+        halves.append(shares[True] - shares[False])
+    of_block = pd.concat(halves, axis=1).mean(axis=1).groupby(kinds).mean()
+    assert rows["wrong_score"].iloc[0] == pytest.approx(of_block[True])
+    assert rows["true_score"].iloc[0] == pytest.approx(of_block[False])
 
 
 @pytest.mark.parametrize(
