@@ -46,6 +46,7 @@ IDENTITIES = (
     ("memorization_map", "5f3913232f0031cf3190f4af5b56f2e6dbd3b176c9c815d7ee6cc1f0b70c1014"),
     ("double_descent", "0e4debbdc680cf1c21f945f260b3429b8fd529d2eecbb4c02300ba1f6caedc87"),
     ("grokking", "71c0df251da83f2f70ab2630982a88146f151e70e38fda77a65224a10c86b879"),
+    ("mup", "146659be0931a6191c10a6640e619424d03daf522b05f07a84272bf34d9880b0"),
     ("memorization", "9b28d57140db23ab733350a39a9d879ee6117c335593a5dc546867528501acd2"),
     ("tempered", "285ba7e3e5b7a621af75bca75ab3b0033291e8705f674d1bbe5487fe7134c0cc"),
 )

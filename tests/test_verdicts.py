@@ -16,6 +16,7 @@ from tests import (
     test_claims_gu2019,
     test_claims_mallinar2022,
     test_claims_morris2025,
+    test_claims_mup,
     test_claims_nakkiran2019,
     test_claims_yun2019,
     test_exposure,
@@ -33,6 +34,7 @@ TABLES = {
     "gu2019": test_claims_gu2019.TABLES,
     "mallinar2022": test_claims_mallinar2022.TABLES,
     "morris2025": test_claims_morris2025.TABLES,
+    "mup": test_claims_mup.TABLES,
     "nakkiran2019": test_claims_nakkiran2019.TABLES,
     "yun2019": test_claims_yun2019.TABLES,
 }
