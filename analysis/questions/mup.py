@@ -103,6 +103,7 @@ def draw(summary: pd.DataFrame, ax: Axes) -> Axes:
         figures.reference(ax, widths, line, "proportional to 1 / width", ":")
     ax.set(xscale="log", yscale="log", xlabel="width", ylabel=BEST)
     figures.grid_ticks(ax.xaxis, widths)
+    figures.plain_ticks(ax.yaxis)
     figures.legend(ax)
     return ax
 
