@@ -23,16 +23,19 @@ PROBED = {"probes": ("exposure",), "probe_steps": (0,)}
 
 
 def test_losses_and_ranks_are_those_of_plain_torch():
-    """Of members with different canaries, each beside its own unseen strings."""
-    repeats = ((4, 1), (1, 2, 9))
+    """Of members with different canaries, each beside its own unseen strings, of different numbers."""
+    repeats, unseen_counts = ((4, 1), (1, 2, 9)), (25, 40)
     trials = [
-        trial("transformer, strings", seed=seed, data__repeats=each, **STRINGS) for seed, each in enumerate(repeats)
+        trial(
+            "transformer, strings", **STRINGS | {"seed": m, "data__repeats": each, "data__validation_examples": count}
+        )
+        for m, (each, count) in enumerate(zip(repeats, unseen_counts, strict=True))
     ]
     program = trainer.compose(trials)
     state = trainer.init(program, trials)
     state, _ = trainer.advance(program, state, trainer.steps_to_measurement(state))
     measured = exposure.measure(program, state)
-    assert measured.candidates == 40
+    assert measured.candidates.tolist() == [*unseen_counts]
     for m, member in enumerate(state.members):
         numbers = {name: value[m] for name, value in {**state.parameters, **state.buffers}.items()}
 
@@ -43,7 +46,7 @@ def test_losses_and_ranks_are_those_of_plain_torch():
 
         data, count = member.data, len(repeats[m])
         canaries = losses(data.inputs[:count], data.targets[:count])
-        unseen = losses(data.held_out_inputs[:40], data.held_out_targets[:40])
+        unseen = losses(data.held_out_inputs[: unseen_counts[m]], data.held_out_targets[: unseen_counts[m]])
         assert torch.allclose(measured.loss[m, :count], canaries, atol=1e-4)
         for i in range(count):
             apart = (unseen - canaries[i]).abs().min() > 1e-3

@@ -18,21 +18,21 @@ from memsweep.engine.train.state import State
 
 
 class Exposed(NamedTuple):
-    """Each member's canaries, beside as many candidates for every member; entries beyond a member's are padding."""
+    """Each member's canaries and number of candidates; entries beyond a member's canaries are padding."""
 
     loss: Tensor  # [M, C] nats, of all tokens of a canary
     likelier: Tensor  # [M, C] int64, candidates with at most this loss
-    candidates: int
+    candidates: Tensor  # [M] int64
 
 
 def measure(program: Program, state: State) -> Exposed:
-    """Returns losses and ranks of every member's canaries; members have equally many candidates, at least one."""
+    """Returns losses and ranks of every member's canaries; each member has at least one candidate."""
     e, numbers = state.examples, numbers_of(state)
     counts = torch.tensor([len(member.trial.data.repeats) for member in state.members], device=program.device)
-    size = int(counts.max())
+    size, total = int(counts.max()), int(e.validation_count.max())
     canaries = evaluate(program, numbers, e, e.offset, e.given[:, :size], counts).loss
-    total = int(e.validation_count[0])
     others = evaluate(program, numbers, e, e.held_out_offset, e.held_out[:, :total], e.validation_count).loss
-    ordered = others[:, :total].contiguous().sort(dim=1).values
+    is_candidate = torch.arange(total, device=program.device) < e.validation_count[:, None]
+    ordered = others[:, :total].where(is_candidate, torch.inf).sort(dim=1).values
     likelier = torch.searchsorted(ordered, canaries.contiguous(), right=True)
-    return Exposed(canaries.cpu(), likelier.cpu(), total)
+    return Exposed(canaries.cpu(), likelier.minimum(e.validation_count[:, None]).cpu(), e.validation_count.cpu())

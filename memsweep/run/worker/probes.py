@@ -188,7 +188,7 @@ def _exposure(program: Program, state: State) -> list[Row]:
             "repeat_count": count,
             "loss_nats": _finite(float(measured.loss[m, i])),
             "likelier_count": int(measured.likelier[m, i]),
-            "candidate_count": measured.candidates,
+            "candidate_count": int(measured.candidates[m]),
         }
         for m, member in enumerate(state.members)
         for i, count in enumerate(member.trial.data.repeats)
