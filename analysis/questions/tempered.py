@@ -47,7 +47,7 @@ def _of_setting(rows: pd.DataFrame) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     for place in range(len(seeds)):
         others = np.delete(values, place, axis=0)
         others = others[~np.isnan(others).any(axis=1)] if others.size else others
-        if len(others):
+        if others.size:
             stopped[place] = values[place, int(others.mean(axis=0).argmin())]
     return seeds, {FITTED: at_end, STOPPED: stopped}
 
@@ -107,7 +107,7 @@ def draw_error(summary: pd.DataFrame, ax: Axes) -> Axes:
 _ERROR_AXIS = {"xlabel": "wrong labels (share)", "ylim": (0, None)}
 _NOTE = (
     "At interpolation: every training label is fitted. Stopped early: where the mean validation error of the "
-    " other seeds is least."
+    "other seeds is least."
 )
 FIGURES = (
     figures.Figure(
