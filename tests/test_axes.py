@@ -175,7 +175,7 @@ THIRTY_MILLION = {
 
 
 def test_a_grid_of_millions_is_checked_without_its_trials(monkeypatch):
-    monkeypatch.setattr(TrialConfig, "seeded", refuse)
+    monkeypatch.setattr(TrialConfig, "replicated", refuse)
     sweep = Sweep("big", NOISE, axes=THIRTY_MILLION)
     assert len(sweep) == 30_000_000 > MOST_TRIALS
     wrong = {**THIRTY_MILLION, "model.width": range(100)}
@@ -187,10 +187,10 @@ def test_a_grid_of_millions_is_checked_without_its_trials(monkeypatch):
 
 def test_what_a_limit_shows_is_all_that_is_made(monkeypatch):
     made = []
-    seeded = TrialConfig.seeded
-    monkeypatch.setattr(TrialConfig, "seeded", lambda trial, seed: made.append(seed) or seeded(trial, seed))
+    replicated = TrialConfig.replicated
+    monkeypatch.setattr(TrialConfig, "replicated", lambda trial, seeds: made.append(seeds) or replicated(trial, seeds))
     replay = Replay(Sweep("big", NOISE, axes=THIRTY_MILLION, seeds=range(5)), None, limit=3)
-    assert [trial.seed for trial in replay.missing()] == [0, 1, 2] and len(made) == 3
+    assert [trial.seed for trial in replay.missing()] == [0, 1, 2] and len(made) == 1  # one setting
 
 
 def test_a_spacing_of_millions_is_refused_at_once():

@@ -357,7 +357,7 @@ def test_every_claim_is_tested_on_sweeps_that_are_there():
     assert not [(key, sweep) for key, sweep in asked if not (SWEEPS / f"{sweep}.py").exists()]
 
 
-TOLD_APART = dict.fromkeys(("sequence_capacity", "exposure", "string_capacity"), {"model.depth"})
+TOLD_APART = {name: {"model.depth"} for name in ("sequence_capacity", "exposure", "string_capacity")}
 """Sweep -> what its figures and claims tell apart though it is one and the same in the default; depth by width, too."""
 BEST_OF_WAYS = {"memorizer_width", "sequence_capacity"}
 """Sweeps whose analysis takes the best of the ways to train, by `capacity.best_by_size`."""

@@ -7,6 +7,8 @@ import threading
 import time
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from memsweep.check.inspection import damaged
@@ -206,6 +208,16 @@ def test_parts_of_packs_at_work_are_left_alone_until_they_have_ended(store):
     assert set(merged) < set(store.parts("trials")) and rows(store) == before
 
 
+def test_parts_of_a_newer_version_are_left_whole(store):
+    fill_as_packs(store, 6, ended_packs=6)
+    newer = store.parts("trials")[0]
+    table = pq.read_table(newer)
+    pq.write_table(table.append_column("a_later_column", pa.array(["kept"] * len(table))), newer)
+    merge_small(store, 2, lambda: True, at_work=False)
+    assert counts(store) == {"trials": 2, "steps": 1, "packs": 1}
+    assert pq.read_table(newer)["a_later_column"].to_pylist() == ["kept"] * len(table)
+
+
 def test_merging_stops_between_two_batches_and_lets_another_compaction_be(store, monkeypatch):
     monkeypatch.setattr(compaction, "BATCH", 4)
     fill_as_packs(store, 12, ended_packs=12)
@@ -239,5 +251,9 @@ def test_a_launch_merges_beside_packs_and_an_error_stops_nothing(store, monkeypa
     (message,) = remarks
     assert "not a complete Parquet part" in message and damaged_part.exists()
     damaged_part.unlink()
+    with monkeypatch.context() as patch:
+        patch.setattr(compaction, "unique", lambda rows, table: rows.take([len(rows)]))
+        merging.finish(store, None, remarks)  # any error leaves the parts as they are
+    assert len(remarks) == 2 and "out of bounds" in remarks[1] and counts(store)["trials"] == 21
     merging.finish(store, None, remarks)
     assert counts(store) == {"trials": 1, "steps": 1, "packs": 1}

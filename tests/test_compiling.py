@@ -58,7 +58,7 @@ def test_what_would_pay_once_it_is_on_the_disk_is_requested(started):
     in_turn = [Pack(pack.trials, 2, mode="serial") for pack in packs_of(3)]
     assert [start(*few), start(*packs_of(3), workers=2), start(*compiled), start(*in_turn)] == [[]] * 4
     assert start(*packs_of(1, model__family="torch.nn:Identity")) == []  # a user's code is not kept on the disk
-    execution_plan.note_cached(program_name(few[0].trials[0]))
+    execution_plan.note_cached(execution_plan.variant(few[0].trials))
     assert start(*packs_of(3)) == [] and len(started) == 2
 
 
@@ -84,7 +84,7 @@ def test_nothing_is_compiled_later_where_it_is_turned_off_or_would_be_ended(star
 def test_a_request_is_met_once_and_the_next_new_folder_compiles(tmp_path):
     """In the user's cache, so that the program, of the case "decay", is compiled once for several tests."""
     trials = tuple(trial("decay", seed=seed) for seed in range(3))
-    name, folder = program_name(trials[0]), compiled_code.folder() / "requests"
+    name, folder = execution_plan.variant(trials), compiled_code.folder() / "requests"
     execution_plan._marker(name).unlink(missing_ok=True)
     folder.mkdir(parents=True, exist_ok=True)
     request = folder / "0.json"

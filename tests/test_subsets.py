@@ -123,6 +123,16 @@ def test_a_subset_that_can_not_be_is_refused(fields, message):
     assert message in str(caught.value)
 
 
+def flipped(inputs, labels, fraction, rng):
+    return inputs, np.where(rng.random(len(labels)) < fraction, (labels + 1) % 10, labels)
+
+
+def test_a_users_noise_is_tried_on_the_whole_pool():
+    """As it is called when the trial's data is loaded."""
+    noisy = trial(0, data__noise_kind="tests.test_subsets:flipped", data__label_scheme="random")
+    assert tasks.repeat_problems([noisy]) == []
+
+
 def test_a_pool_larger_than_the_task_is_refused():
     (problem, remark) = tasks.check(trial(0, data__subset_fraction=0.01))
     assert "7070 examples in all" in problem and "data.subset_fraction = 0.01" in remark

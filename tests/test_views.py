@@ -2,6 +2,7 @@
 
 import sys
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
@@ -171,6 +172,27 @@ def test_between_names_a_map_has_no_line():
     points = grid(**{"model_cell": ["gru", "lstm", "rnn"], WIDTH: [1, 2, 3]}).assign(estimate=np.linspace(0, 1, 9))
     view = View(x="model.cell", y="model.width", level=0.4)
     assert not drawn(panels.draw, points, keys=["model_cell", WIDTH], plane=panels.Plane("share"), view=view).lines
+
+
+def test_a_figure_of_the_users_keeps_its_axes():
+    points = grid(**{WIDTH: [1, 2, 4, 8], NOISE: [0.0, 0.5], DECAY: [0.0, 0.1]})
+    keys = [WIDTH, NOISE, DECAY]
+    for view, curves in ((View(), ()), (View.of(curves="data.noise_fraction"), ()), (View(), (NOISE,))):
+        figure, (left, right) = plt.subplots(1, 2)
+        plane = panels.Plane("share", x=WIDTH, curves=curves)
+        assert panels.draw(points, left, keys, plane, view) is left
+        assert figure.axes == [left, right] and len(left.containers) == 4 and not right.has_data()
+        with pytest.raises(ViewError, match="panels need a figure of their own"):
+            panels.draw(points, right, keys, plane, View.of(panels="regularization.weight_decay"))
+        plt.close(figure)
+
+
+def test_names_have_no_exponent():
+    values = [((0, 1.0), (1, 2.0)), ((0, 0.5), (1, 1.0)), ((0, 0.25), (1, 0.5))]
+    points = grid(model_family=["cnn", "mlp", "rnn"]).assign(values=values)
+    view = View(scale=("log", "log"))
+    first = drawn(panels.draw, points, keys=["model_family"], plane=panels.Plane("bits"), view=view)
+    assert not [label for label in map(str, first.get_legend_handles_labels()[1]) if "exponent" in label]
 
 
 def test_an_exponent_is_that_of_the_seeds():

@@ -15,7 +15,7 @@ BLOCKS = 12
 WIDTH, NOISE = "model_width", "data_noise_fraction"
 ROWS = f"""with answers as (
 select w.setting_id, w.seed, m.trial_id, m.example, m.is_trained, m.is_right, m.corrupted,
-(dense_rank() over (partition by w.setting_id order by w.seed, w.trial_id) - 1) % {2 * BLOCKS} as half
+w.seed % {2 * BLOCKS} as half
 from wanted w join trials t using (trial_id) join memorization m using (trial_id)
 where w.sweep = '{{sweep}}' and t.status in ('finished', 'pruned') and m.part = 'pool'),
 scores as (

@@ -137,8 +137,9 @@ def arrange(
     drawn on their own. Curves are the chosen columns, else `curves`, else all others if they make few combinations,
     else the one with most values. Others make panels, as long as these are at most PANELS; what is left is held at its
     middle value.
-    has_panels: false in a figure of the user's, where all others make curves.  most: curves of a panel.
-    view: with columns, as from `View.within`.  Raises ViewError if nothing is left along x.
+    has_panels: false in a figure of the user's, where all others make curves, or are held in a map.
+    most: curves of a panel.
+    view: with columns, as from `View.within`.  Raises ViewError if nothing is left along x, or for panels without room.
     """
     varying = [key for key in keys if points[key].nunique(dropna=False) > 1]
     chosen = {view.y, *view.curves, *view.panels} - {""}
@@ -157,7 +158,12 @@ def arrange(
         drawn = free if not has_panels or _count(points, free) <= JOINT else [_most(points, free)]
     left = [key for key in free if key not in drawn]
     left = [key for key in left if key not in _determined(points, [*axes, *drawn, *view.panels], left)]
-    panels, fixed = _panels(points, view.panels, left)
+    if not has_panels and view.panels:
+        raise ViewError(f"{name_of(view.panels[0])}: panels need a figure of their own; pass no axis, or use curves.")
+    if has_panels or view.y:
+        panels, fixed = _panels(points, view.panels, left) if has_panels else ([], left)
+    else:
+        drawn, panels, fixed = [*drawn, *left], [], []
     rows, notes = points, list[str]()
     for key in fixed:
         rows, note = _at_one_value(rows, key)

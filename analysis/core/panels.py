@@ -100,7 +100,7 @@ def _curves(ax: Axes, rows: pd.DataFrame, arranged: Arrangement, plane: Plane, v
     is_joined = not names and _runs_along(every, arranged)
     curves = arranged.each_curve(rows)
     scales = _scales(arranged, plane, view)
-    fits = scales == ("log", "log") and (plane.is_power or view.scale == ("log", "log"))
+    fits = not names and scales == ("log", "log") and (plane.is_power or view.scale == ("log", "log"))
     shift = _apart(every[across] if across in every else rows[across], len(curves))
     shift = shift if plane.is_apart or names else _together
     exponents = list[Line2D]()  # in the panel's own legend

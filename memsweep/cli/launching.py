@@ -163,12 +163,12 @@ def launch(
 
     Example: memsweep launch generalization --results results --set model.width=16,32
     """
-    without_pandas()
     from memsweep.cli.progress import Progress
     from memsweep.results.storage.store import Store
     from memsweep.run import launcher
 
     loaded = load_all(sweeps, overrides)
+    without_pandas(loaded)
     options = launch_options(
         limit=limit, part=part, members=members, workers=workers, device=device, compiling=compiling, retry=retry,
         add=add, changed=changed, keep=keep, keep_steps=keep_steps, budget=budget, patience=patience,
@@ -220,13 +220,13 @@ def missing(
 
     Example: memsweep missing generalization --format jsonl
     """
-    without_pandas()
     from memsweep.run import given_data
     from memsweep.run.rounds.launch_code import LaunchCode
     from memsweep.run.rounds.replay import Replay
     from memsweep.spec.search.rounds import varied
 
     loaded = load(sweep, overrides).keeping(keep.value, parsed_steps(keep_steps))
+    without_pandas([loaded])
     check_listed(loaded, limit)
     store = _store_if_there(results)
     given_data.prepare([loaded], store)

@@ -161,7 +161,7 @@ def _noise_problems(trials: Iterable[TrialConfig]) -> Iterator[str | None]:
     for trial in trials:
         if own_noise.is_own(trial):
             firsts.setdefault((trial.data.task, trial.data.noise_kind, own_noise.own_of(trial)), trial)
-    for trial in firsts.values():
+    for trial in map(subsets.whole, firsts.values()):
         split = splits.load(splits.key_of(trial))
         labels, _, classes = _labels(split, trial)
         yield own_noise.repeat_problem(split.inputs, labels, classes, trial)

@@ -9,7 +9,7 @@ interrupted compaction leaves duplicate rows, which readers skip and the next co
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Set
 from contextlib import ExitStack, suppress
 from typing import NamedTuple
 
@@ -17,17 +17,20 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from memsweep.results.live import LIVE
-from memsweep.results.storage import forgotten
+from memsweep.results.storage import forgotten, own_columns
 from memsweep.results.storage.location import Location, sizes
-from memsweep.results.storage.parts import PARTS, attempt_pairs, unique
+from memsweep.results.storage.parts import PARTS, attempt_pairs, stored_schema, unique
 from memsweep.results.storage.store import LockedError, Store
 
 TARGET_BYTES = 1 << 27
 """Approximate largest size of a merged part on disk. In memory a part may be ten times as large."""
 SMALL_BYTES = 1 << 22
 """Size on disk below which a launch merges a part. Larger parts stay, so that a row is not written again and again."""
-BATCH, BATCH_BYTES = 128, 1 << 24
+BATCH, BATCH_BYTES = 128, 1 << 22
 """Most parts, and about the most bytes, that a launch merges at a time: less than a second of work."""
+LEFT_ALONE = (LIVE, "wanted")
+"""Tables that a launch does not merge: `live` is deleted as trials end, and `wanted` has few parts of many rows, which
+take eighty times as much memory as disk."""
 LAST = ("trials", "wanted")
 """Compacted after the other tables: `trials` determines which attempts of these are dropped, and `wanted` which trials
 are forgotten."""
@@ -93,11 +96,12 @@ def _compact(store: Store, table: str, target_bytes: int, deleted: Deleted) -> C
 def merge_small(store: Store, most: int, is_due: Callable[[], bool], *, at_work: bool) -> None:
     """Merges small parts of each table that has more than `most` of them, a batch at a time while `is_due()`.
 
-    Nothing happens while another compaction runs. Rows are kept, but for duplicates; `live` is left alone.
+    Nothing happens while another compaction runs. Rows are kept, but for duplicates; parts with columns that this
+    version does not know stay as they are.
     at_work: whether packs train: parts with rows of a pack without a row in `packs`, its last, stay as they are.
     Raises StoreError, before the parts concerned are deleted, if a part can't be read.
     """
-    crowded = [table for table in store.tables() if table != LIVE and len(_small(store, table)) > most]
+    crowded = [table for table in store.tables() if table not in LEFT_ALONE and len(_small(store, table)) > most]
     if not crowded:
         return
     with suppress(LockedError), store.lock("compact", 0.0):
@@ -118,12 +122,21 @@ def _small(store: Store, table: str) -> dict[Location, int]:
 
 
 def _mergeable(store: Store, table: str, ended: frozenset[str] | None) -> dict[Location, int]:
-    """Returns the small parts whose rows all belong to these attempts; None: all small parts."""
+    """Returns the small parts of known columns whose rows all belong to these attempts; None: to any."""
+    known = set(store.schema(table).names)
     parts = _small(store, table)
+    schemas = zip(parts, store.each(stored_schema, list(parts)), strict=True)
+    parts = {path: parts[path] for path, schema in schemas if _is_known(schema, known)}
     if ended is None or "attempt_id" not in store.schema(table).names:
         return parts
     attempts = zip(parts, store.each(store.attempts_in, list(parts)), strict=True)
     return {path: parts[path] for path, of_part in attempts if of_part <= ended}
+
+
+def _is_known(schema: pa.Schema, known: Set[str]) -> bool:
+    """Returns whether each column of a part is known or holds an own hyperparameter."""
+    names = set(schema.names)
+    return names <= known | set(own_columns.stored_names(names, None))
 
 
 def _replace(store: Store, table: str, group: list[Location], rows: pa.Table) -> None:

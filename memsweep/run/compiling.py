@@ -24,11 +24,13 @@ from memsweep.run.policy.execution_plan import ExecutionPlan
 from memsweep.spec import compiled_code, contents
 from memsweep.spec.config import TrialConfig
 from memsweep.spec.contents import is_given
-from memsweep.spec.fields.strengths import strengths, uses
+from memsweep.spec.fields.strengths import strengths
 
 VARIABLE = "MEMSWEEP_COMPILE_LATER"
 """Environment variable; 0: nothing is compiled after launches."""
 LOCK, LOG = "requests", "requests.log"
+STEPS = 2
+"""Steps that a request trains before its measurement."""
 
 
 class Uncompiled(NamedTuple):
@@ -44,9 +46,9 @@ def collect(packs: Iterable[Pack], into: dict[str, Uncompiled]) -> None:
     into: text that names a program -> the program; the fields of its trials that add code are part of the text.
     """
     for pack in packs:
-        if pack.mode == "fused" and not pack.compiled and _is_kept(pack.trials[0]):
+        if pack.mode == "fused" and not pack.compiled and all(map(_is_kept, pack.trials)):
             trials = _few(pack.trials)
-            name = " ".join([program_name(trials[0]), *sorted(uses(trials))])
+            name = execution_plan.variant(trials)
             before = into.get(name) or Uncompiled(Pack(trials, len(trials), compiled=True, folder=pack.folder), 0)
             into[name] = before._replace(steps=before.steps + pack.steps)
 
@@ -62,7 +64,7 @@ def start(programs: Mapping[str, Uncompiled], plans: Mapping[str, ExecutionPlan]
         program.pack.to_json()
         for program in programs.values()
         if (plan := plans.get(program_name(program.pack.trials[0])))
-        and execution_plan.pays_later(program.pack.trials[0], program.steps / workers, plan)
+        and execution_plan.pays_later(program.pack.trials, program.steps / workers, plan)
     ]
     if not requests:
         return []
@@ -127,15 +129,17 @@ def _meet(path: Path) -> None:
     torch.set_num_threads(1)  # as in a worker
     try:
         pack = Pack.from_json(path.read_text("utf-8"))
+        execution_plan.note_tried(execution_plan.variant(pack.trials))  # a failure is not repeated after each launch
         contents.start_in(pack.folder)
-        program = trainer.compose(pack.trials, compiled=True)
-        state = trainer.init(program, pack.trials)
+        trials = [trial.with_fields({"stop.measure_steps": STEPS}) for trial in pack.trials]
+        program = trainer.compose(trials, compiled=True)
+        state = trainer.init(program, trials)
         trainer.advance(program, state, trainer.steps_to_measurement(state))
         is_loadable = compilation.is_loadable(program)
     finally:
-        path.unlink(missing_ok=True)  # a program that can't be compiled is not tried again and again
+        path.unlink(missing_ok=True)
     if is_loadable:
-        execution_plan.note_cached(program_name(pack.trials[0]), is_loadable=True)
+        execution_plan.note_cached(execution_plan.variant(pack.trials), is_loadable=True)
 
 
 if __name__ == "__main__":

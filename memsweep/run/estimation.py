@@ -13,7 +13,7 @@ import numpy as np
 
 from memsweep.run.packing import Pack, program_name
 from memsweep.run.plan import COMPARED_SECONDS, COMPARED_SHARE
-from memsweep.run.policy.execution_plan import compile_seconds, saved_seconds
+from memsweep.run.policy.execution_plan import compile_seconds, saved_seconds, variant
 from memsweep.spec.config import TrialConfig
 from memsweep.spec.options import STATES, WEIGHTS
 
@@ -188,7 +188,7 @@ def measured_cost(pack: Pack, device: str) -> Cost:
         step=rate - saved_seconds(rate) if pack.compiled else rate,
         step_spread=spread**0.5,
         start=start,
-        compiling=compile_seconds(program_name(pack.trials[0])) if pack.compiled else 0.0,
+        compiling=compile_seconds(variant(pack.trials)) if pack.compiled else 0.0,
         probes=probe_seconds(repeated=False) if pack.trials[0].probes else 0.0,
         repeated=probe_seconds(repeated=True) if pack.trials[0].probe_steps else 0.0,
         bytes=trainer.state_bytes(state),

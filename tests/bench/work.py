@@ -76,6 +76,8 @@ def main() -> None:
         plain.append((trials, *plain_loop.measure(trials, cores)))
 
     print(machine.header(), flush=True)
+    if not options.cold:
+        fill_cache()
     run_plain()
     browsed = None if options.skip_mlflow else launch(options, tracked=True)
     ours = launch(options, tracked=False)
@@ -180,6 +182,15 @@ def launch(options: argparse.Namespace, tracked: bool) -> Launch:
             run_count = runs_in(environment["MLFLOW_TRACKING_URI"])
         finished = {row["trial_id"]: row for row in read(results, "trials") if row["status"] == "finished"}
         return Launch(began, ended, reported, complete, run_count, list(finished.values()), read(results, "packs"))
+
+
+def fill_cache() -> None:
+    """Compiles the program, so that the disk has it."""
+    with tempfile.TemporaryDirectory() as folder:
+        words = ("--set", "seeds=0", "--compile", "always")
+        memsweep(
+            "launch", SWEEP, *words, results=Path(folder), environment={**os.environ, "MLFLOW_TRACKING_URI": "none"}
+        )
 
 
 def memsweep(*words: str, results: Path, environment: dict[str, str]) -> None:

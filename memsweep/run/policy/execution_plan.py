@@ -26,6 +26,7 @@ from memsweep.run.packing import ADVERSARIAL, CANNOT_BE_FUSED, by_program, descr
 from memsweep.spec import compiled_code, processors
 from memsweep.spec.config import TrialConfig, is_pair
 from memsweep.spec.fields.groups import Model
+from memsweep.spec.fields.strengths import uses
 from memsweep.spec.options import SEQUENCE_FAMILIES
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ Calibrate = Callable[[list[list[TrialConfig]], str], "list[Calibration | None]"]
 COMPILE_SECONDS = {"loaded": 0.5, "cached": 7.0, "new": 33.0}
 """Seconds until a worker has a compiled program, two workers at the same time: loaded from the disk as a library;
 traced, its kernels cached by torch; and for the first time on a machine."""
-LOADED = "library"
+LOADED, TRIED = "library", "tried"
 """Content of the mark of a program that is loaded."""
 SEARCHING = 6
 """Factor for programs whose step searches for critical samples: 161 s against 27 at width 128."""
@@ -167,8 +168,13 @@ def note(store: Store, chosen: Mapping[str, ExecutionPlan]) -> None:
     store.note_programs({name: asdict(choice) for name, choice in chosen.items()})
 
 
+def variant(trials: Sequence[TrialConfig]) -> str:
+    """Returns the name of a program with the code that these trials add to it: each variant is compiled on its own."""
+    return " ".join([program_name(trials[0]), *sorted(uses(trials))])
+
+
 def compile_seconds(program: str) -> float:
-    """Returns the estimated seconds of compiling this program, per worker."""
+    """Returns the estimated seconds of compiling this variant of a program, per worker."""
     try:
         mark = _marker(program).read_text("utf-8")
         once = COMPILE_SECONDS["loaded" if mark == LOADED else "cached"]
@@ -178,13 +184,18 @@ def compile_seconds(program: str) -> float:
 
 
 def note_cached(program: str, *, is_loadable: bool = False) -> None:
-    """Marks the program as compiled on this machine; torch caches the machine code.
+    """Marks the variant of a program as compiled on this machine; torch caches the machine code.
 
     is_loadable: whether the disk has it as a library.
     """
     with suppress(OSError):  # without the mark, only the time estimate suffers
         _marker(program).parent.mkdir(parents=True, exist_ok=True)
         _marker(program).write_text(LOADED if is_loadable else "", "utf-8")
+
+
+def note_tried(program: str) -> None:
+    """Marks the variant of a program as one that is not compiled again after a launch."""
+    note_cached(f"{program} {TRIED}")
 
 
 def has_compiler() -> bool:
@@ -220,7 +231,8 @@ def _choice(
     def saved(seconds: float | None) -> float:
         """Returns the seconds of each member step that compiling saves, where it pays; else 0."""
         gain = saved_seconds(seconds)
-        return gain if _is_compilable(trials[0], device) and steps * gain > compile_seconds(name) else 0.0
+        is_worth = _is_compilable(trials[0], device) and steps * gain > compile_seconds(variant(trials))
+        return gain if is_worth else 0.0
 
     best = measured.best(saved if has_compiler() else lambda seconds: 0.0) if measured else None
     if best is None:
@@ -236,20 +248,21 @@ def _choice(
     return replace(choice, compiled=pays and has_compiler(), reason=NO_COMPILER if pays and not has_compiler() else "")
 
 
-def pays_later(trial: TrialConfig, steps: float, plan: ExecutionPlan) -> bool:
-    """Returns whether a program would have been compiled if the disk had it, and no launch has compiled it.
+def pays_later(trials: Sequence[TrialConfig], steps: float, plan: ExecutionPlan) -> bool:
+    """Returns whether a program would have been compiled if the disk had it, and no process has tried to compile it.
 
-    steps: member steps of a worker.  plan: how it ran.
+    trials: of one variant.  steps: member steps of a worker.  plan: how it ran.
     """
-    name = program_name(trial)
+    trial, name = trials[0], variant(trials)
     seconds = COMPILE_SECONDS["loaded"] * (SEARCHING if ADVERSARIAL in name.split() else 1)
-    is_able = _is_compilable(trial, "cpu") and has_compiler() and not _marker(name).exists()
-    return is_able and steps * saved_seconds(plan.seconds) > seconds
+    is_new = not (_marker(name).exists() or _marker(f"{name} {TRIED}").exists())
+    return is_new and _is_compilable(trial, "cpu") and has_compiler() and steps * saved_seconds(plan.seconds) > seconds
 
 
 def _is_compilable(trial: TrialConfig, device: str) -> bool:
     """Returns whether compiling may save time; a compiled recurrent program grows with its steps."""
-    return device == "cpu" and trial.model.family != "recurrent" and not is_pair(trial.optimizer.name)
+    is_compiled = trial.compute.autocast == "none" and not is_pair(trial.optimizer.name)  # see engine's `compose`
+    return device == "cpu" and trial.model.family != "recurrent" and is_compiled
 
 
 def _is_worth_measuring(trials: Sequence[TrialConfig], workers: int) -> bool:

@@ -13,8 +13,8 @@ import torch
 from memsweep.engine.train import trainer
 from memsweep.results.storage.store import Store
 from memsweep.run import checkpoints
-from memsweep.run.packing import CANNOT_BE_FUSED, STARTING, Pack, Tally, describe, program_name
-from memsweep.run.policy.execution_plan import note_cached
+from memsweep.run.packing import CANNOT_BE_FUSED, STARTING, Pack, Tally, describe
+from memsweep.run.policy.execution_plan import note_cached, variant
 from memsweep.run.worker import provenance
 from memsweep.run.worker.writer import PackWriter, Row
 from memsweep.spec.config import TrialConfig
@@ -85,7 +85,7 @@ class Attempt:
         """Writes all results and the row of `packs`."""
         self.writer.close()
         if self.writer.compiled:
-            note_cached(program_name(self.pack.trials[0]), is_loadable=self.is_loadable)
+            note_cached(variant(self.pack.trials), is_loadable=self.is_loadable)
         self.store.write("packs", [_pack_row(self, time.monotonic() - self._begun)])
 
 
