@@ -1,10 +1,10 @@
 """How exposed are strings by their number of repeats, by the width of the transformer and by their length?
 
 Eight random strings each are in the training set 1, 2, 4, 8 and 16 times, among others that are there once. Exposure
-(Carlini et al. 2019) is by rank among 1,023 random strings that were not trained on: 10 bits at most, 1.44 by chance.
-Expected, after Carlini et al. (2023), who measured extraction from large models: it rises with repeats, with the
-network's size, and with the length of the string. The training set has more bits than the networks hold, so that they
-cannot hold all. 9 settings x 10 seeds x 500 steps: 45,000 member steps.
+(Carlini et al. 2019) is by rank among 1,023 other random strings: 10 bits at most, 1.44 by chance. Expected, after
+Carlini et al. (2023), who measured extraction from large models: it rises with repeats, with the network's size, and
+with the length of the string. The training set has more bits than the networks hold, except the shortest strings in the
+widest network. 9 settings x 10 seeds x 500 steps: 45,000 member steps.
 """
 
 from memsweep import Sweep

@@ -223,7 +223,7 @@ PAPER = Paper(
         ),
         Claim(
             6,
-            "Weight decay lowers the peak.",
+            "Weight decay lowers the rise of test error at the widths of the peak without it.",
             Basis.EXTENSION,
             "Rise of a seed's test error from dip to peak without weight decay, less with it at the same widths, above "
             f"0 ({_CHOSEN}).",

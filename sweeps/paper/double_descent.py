@@ -31,5 +31,5 @@ SWEEP = Sweep(
         ],
         "model.width": (1, 2, 3, 4, 5, 6, 8, 10, 12, 16, 24, 32, 48, 64),
     },
-    seeds=range(5),
+    seeds=range(16),
 )

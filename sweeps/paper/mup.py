@@ -26,5 +26,5 @@ SWEEP = Sweep(
         "model.width": log2(128, 2048),
         "optimizer.learning_rate": [2.0**power for power in range(-15, -4)],
     },
-    seeds=range(5),
+    seeds=range(12),
 )

@@ -39,5 +39,5 @@ SWEEP = Sweep(
             (width, blocks, strings) for width, blocks, sizes in NETWORKS for strings in sizes
         ]
     },
-    seeds=range(5),
+    seeds=range(12),
 )
