@@ -123,20 +123,20 @@ def _small(store: Store, table: str) -> dict[Location, int]:
 
 def _mergeable(store: Store, table: str, ended: frozenset[str] | None) -> dict[Location, int]:
     """Returns the small parts of known columns whose rows all belong to these attempts; None: to any."""
-    known = set(store.schema(table).names)
+    columns = set(store.schema(table).names)
     parts = _small(store, table)
     schemas = zip(parts, store.each(stored_schema, list(parts)), strict=True)
-    parts = {path: parts[path] for path, schema in schemas if _is_known(schema, known)}
+    parts = {path: parts[path] for path, schema in schemas if _has_only(schema, columns)}
     if ended is None or "attempt_id" not in store.schema(table).names:
         return parts
     attempts = zip(parts, store.each(store.attempts_in, list(parts)), strict=True)
     return {path: parts[path] for path, of_part in attempts if of_part <= ended}
 
 
-def _is_known(schema: pa.Schema, known: Set[str]) -> bool:
-    """Returns whether each column of a part is known or holds an own hyperparameter."""
+def _has_only(schema: pa.Schema, columns: Set[str]) -> bool:
+    """Returns whether each column of a part is among these or holds an own hyperparameter."""
     names = set(schema.names)
-    return names <= known | set(own_columns.stored_names(names, None))
+    return names <= columns | set(own_columns.stored_names(names, None))
 
 
 def _replace(store: Store, table: str, group: list[Location], rows: pa.Table) -> None:
