@@ -80,3 +80,12 @@ def test_a_legend_lies_outside_of_the_users_own_axes(layout):
     (legend,) = figure.legends
     assert not legend.get_window_extent().overlaps(ax.get_tightbbox())
     plt.close(figure)
+
+
+def test_a_saved_figure_is_drawn_once_for_each_file(tmp_path, monkeypatch):
+    draws, draw = [], figures.Picture.draw
+    monkeypatch.setattr(figures.Picture, "draw", lambda figure, renderer: draws.append(1) or draw(figure, renderer))
+    with figures.canvas() as ax:
+        ax.plot([1, 2])
+        paths = figures.save(ax, tmp_path, "figure", "A figure")
+    assert len(draws) == len(paths) == 3 and all(path.stat().st_size > 1000 for path in paths)

@@ -302,14 +302,17 @@ def save(ax: Axes, folder: Location, name: str, title: str) -> list[Location]:
     folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / f"{name}.{kind}" for kind in UNDATED]
     assert isinstance(ax.figure, Canvas)
-    if layout := ax.figure.get_layout_engine():
-        layout.execute(ax.figure)  # once for all files
-        ax.figure.set_layout_engine("none")
-    for path in paths:
-        content = io.BytesIO()
-        kind = path.suffix[1:]
-        ax.figure.savefig(content, format=kind, metadata={"Title": title, **UNDATED[kind]})
-        path.write_bytes(content.getvalue())
+    figure = ax.figure
+    if layout := figure.get_layout_engine():
+        layout.execute(figure)  # once for all files
+    # Matplotlib draws a figure that has any layout engine twice, and sets the style's engine again after each file
+    with styled(), matplotlib.rc_context({"figure.constrained_layout.use": False}):
+        figure.set_layout_engine(None)
+        for path in paths:
+            content = io.BytesIO()
+            kind = path.suffix[1:]
+            Canvas.savefig(figure, content, format=kind, metadata={"Title": title, **UNDATED[kind]})
+            path.write_bytes(content.getvalue())
     return paths
 
 
