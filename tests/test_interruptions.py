@@ -15,7 +15,7 @@ import memsweep
 from memsweep.results.storage.store import Store
 from memsweep.run import checkpoints
 from memsweep.spec.seeds import key
-from tests.test_launch import ROOT, TINY, command, memsweep_, rows
+from tests.test_launch import ALIKE, ROOT, command, memsweep_, rows
 
 pytestmark = pytest.mark.alone
 
@@ -63,7 +63,7 @@ def assert_same_numbers(results, reference):
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory, ray_address):
     results = tmp_path_factory.mktemp("undisturbed")
-    ended = memsweep_("launch", *TINY, "--results", results, "--address", ray_address)
+    ended = memsweep_("launch", *ALIKE, "--results", results, "--address", ray_address)
     assert ended.returncode == 0, ended.stderr
     return results
 
@@ -78,7 +78,7 @@ def test_packs_are_accounted_for(undisturbed):
 
 def test_killed_drivers_lose_nothing_and_leave_no_process(undisturbed, tmp_path, ray_address):
     for parts in (0, 1, 4):
-        driver = start("launch", *TINY, "--results", tmp_path)
+        driver = start("launch", *ALIKE, "--results", tmp_path)
         if parts:
             wait_for_parts(tmp_path, parts, driver)
         else:
@@ -88,7 +88,7 @@ def test_killed_drivers_lose_nothing_and_leave_no_process(undisturbed, tmp_path,
         driver.communicate()
         _, alive = psutil.wait_procs(family, timeout=20)
         assert not [process for process in alive if process.status() != psutil.STATUS_ZOMBIE]
-    ended = memsweep_("launch", *TINY, "--results", tmp_path, "--address", ray_address)
+    ended = memsweep_("launch", *ALIKE, "--results", tmp_path, "--address", ray_address)
     assert ended.returncode == 0, ended.stderr
     whole = memsweep.sql(
         "select count(*) n, count(distinct trial_id) d from trials where status = 'finished'", tmp_path
@@ -99,7 +99,7 @@ def test_killed_drivers_lose_nothing_and_leave_no_process(undisturbed, tmp_path,
 
 def test_ctrl_c_keeps_what_is_finished_and_says_so(tmp_path):
     # 800 trials, far from their end when the signal comes, in packs of several seconds; workers see it after one
-    more = [text.replace("seeds=0:8", "seeds=0:200") for text in TINY]
+    more = [text.replace("seeds=0:8", "seeds=0:200") for text in ALIKE]
     long = [*more, "--set", "stop.steps=12000", "--set", "stop.measure_steps=1000"]
     driver = start("launch", *long, "--checkpoint", "0.2s", "--results", tmp_path)
     wait_for_parts(tmp_path, 1, driver)
@@ -167,7 +167,7 @@ def test_a_signal_while_ray_starts_ends_the_launch_in_order(tmp_path):
 
 
 def test_a_killed_worker_is_replaced_and_its_pack_repeated(undisturbed, tmp_path):
-    driver = start("launch", *TINY, "--results", tmp_path)
+    driver = start("launch", *ALIKE, "--results", tmp_path)
     wait_for_parts(tmp_path, 1, driver)
     workers_of(driver)[0].kill()
     _, message = driver.communicate(timeout=180)

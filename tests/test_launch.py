@@ -12,6 +12,7 @@ import memsweep
 from memsweep.results.storage.store import Store
 
 TINY = ["smoke", "--set", "optimizer.epochs=60", "--set", "seeds=0:8", "--members", "4"]  # 32 trials, 8 packs
+ALIKE = [*TINY, "--compile", "never"]  # else whether two launches both compile depends on what the disk has
 TINIER = ["smoke", "--set", "optimizer.epochs=10", *TINY[3:]]
 # times, places and versions may differ, and which members were run again, alone
 ELSEWHERE = {"attempt_id", "wall_seconds", "finished_at", "host", "deviation"}

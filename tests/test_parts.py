@@ -16,7 +16,7 @@ from memsweep.spec.config import ConfigError
 from memsweep.spec.part import Part
 from memsweep.spec.sweep import SweepError
 from memsweep.spec.sweep_files import load_sweep
-from tests.test_launch import ROOT, TINY, command, memsweep_, rows
+from tests.test_launch import ALIKE, ROOT, command, memsweep_, rows
 
 SMOKE = load_sweep("smoke").with_axes({"model.width": range(8, 18)})  # ten programs
 
@@ -82,7 +82,7 @@ def test_parts_run_at_the_same_time_and_a_whole_launch_finishes_the_rest(tmp_pat
     join = ["--address", ray_address, "--workers", "1"]
     launches = [
         subprocess.Popen(
-            command("launch", *TINY, "--results", results, "--part", f"{number}/3", *join, "--format", "jsonl"),
+            command("launch", *ALIKE, "--results", results, "--part", f"{number}/3", *join, "--format", "jsonl"),
             cwd=ROOT,
             stdout=subprocess.PIPE,
             text=True,
@@ -96,7 +96,7 @@ def test_parts_run_at_the_same_time_and_a_whole_launch_finishes_the_rest(tmp_pat
     assert (status["wanted"], status["finished"]) == (32, ended[0]["ran"] + ended[1]["ran"])
     assert memsweep.sql("select count(distinct launch_id) from wanted", results).iloc[0, 0] == 1
     for folder in (results, whole):
-        assert memsweep_("launch", *TINY, "--results", folder, *join).returncode == 0
+        assert memsweep_("launch", *ALIKE, "--results", folder, *join).returncode == 0
     counts = memsweep.sql("select sum(settled_count), sum(member_step_count) from packs", results)
     assert counts.iloc[0].tolist() == [32, 32 * 60 * 4]
     mine, theirs = rows(results, "trials", {"pack_id"}), rows(whole, "trials", {"pack_id"})

@@ -10,7 +10,7 @@ import pytest
 
 from memsweep.check.inspection import damaged
 from memsweep.results.storage.store import LockedError, Store, StoreError
-from tests.cluster.test_storage import TINY, assert_identical, holder, reference, wait_for_trials
+from tests.cluster.test_storage import ALIKE, assert_identical, holder, reference, wait_for_trials
 from tests.processes import free_port
 from tests.test_compaction import fill, reads_beside
 from tests.test_interruptions import start
@@ -103,7 +103,7 @@ def test_a_reader_and_a_writer_beside_a_compaction_miss_nothing(store):
 
 @pytest.mark.timeout(600)
 def test_a_killed_launch_is_finished_by_the_next_and_every_verb_works(address, reference, tracked):
-    driver = start("launch", *TINY, "--results", address, "--checkpoint", "1s", "--tracking-uri", "none")
+    driver = start("launch", *ALIKE, "--results", address, "--checkpoint", "1s", "--tracking-uri", "none")
     wait_for_trials(address, 1, driver)
     driver.kill()
     driver.communicate()
@@ -113,7 +113,7 @@ def test_a_killed_launch_is_finished_by_the_next_and_every_verb_works(address, r
         assert found.returncode == 0, found.stderr
         return found.stdout
 
-    run("launch", *TINY, "--tracking-uri", "none")
+    run("launch", *ALIKE, "--tracking-uri", "none")
     assert_identical(address, reference)
     assert "32" in run("status", "--format", "csv")
     assert "exact" in run("verify", "--sample", "1", "--format", "csv")

@@ -35,7 +35,7 @@ from tests.cluster.object_store import ENVIRONMENT
 from tests.test_compaction import fill, reads_beside
 from tests.test_interruptions import nothing_goes_on, start  # noqa: F401
 from tests.test_kills import assert_equal_to_a_whole_launch, kill_parts
-from tests.test_launch import TINY, memsweep_, rows
+from tests.test_launch import ALIKE, TINY, memsweep_, rows
 from tests.training import train
 
 ROOT = Path(__file__).parents[2]
@@ -267,7 +267,7 @@ def test_weights_are_kept_and_useless_files_go(store, monkeypatch):
 def reference(tmp_path_factory):
     """The sweep in a folder of this machine, undisturbed."""
     results = tmp_path_factory.mktemp("reference") / "results"
-    found = memsweep_("launch", *TINY, "--results", results, "--tracking-uri", "none")
+    found = memsweep_("launch", *ALIKE, "--results", results, "--tracking-uri", "none")
     assert found.returncode == 0, found.stderr
     return results
 
@@ -282,7 +282,7 @@ def assert_identical(address, reference):
 
 @pytest.mark.timeout(600)
 def test_every_verb_works_and_no_secret_is_kept(s3, address, reference, tracked, tmp_path):
-    launched = memsweep_("launch", *TINY, "--results", address)
+    launched = memsweep_("launch", *ALIKE, "--results", address)
     assert launched.returncode == 0, launched.stderr
     assert_identical(address, reference)
     said = [launched]
@@ -305,7 +305,7 @@ def test_every_verb_works_and_no_secret_is_kept(s3, address, reference, tracked,
     assert_identical(address, reference)
     run("doctor")
     assert '"settled"' in run("plan", *TINY, "--format", "csv")
-    again = memsweep_("launch", *TINY, "--results", address)
+    again = memsweep_("launch", *ALIKE, "--results", address)
     assert again.returncode == 0 and "0 of them run now" in again.stderr
     stored = {key: s3.client().get_object(Bucket="bucket", Key=key)["Body"].read() for key in keys(s3, address)}
     names = {Path(key).name for key in stored}
@@ -343,11 +343,11 @@ def wait_for_trials(address, count, process, seconds=180):
 
 @pytest.mark.timeout(600)
 def test_a_killed_launch_is_finished_by_the_next(s3, address, reference):
-    driver = start("launch", *TINY, "--results", address, "--checkpoint", "1s", "--tracking-uri", "none")
+    driver = start("launch", *ALIKE, "--results", address, "--checkpoint", "1s", "--tracking-uri", "none")
     wait_for_trials(address, 1, driver)
     driver.send_signal(signal.SIGKILL)
     driver.communicate()
-    again = memsweep_("launch", *TINY, "--results", address, "--tracking-uri", "none")
+    again = memsweep_("launch", *ALIKE, "--results", address, "--tracking-uri", "none")
     assert again.returncode == 0, again.stderr
     assert_identical(address, reference)
 
@@ -360,7 +360,7 @@ def test_four_parts_at_once_that_are_killed_change_nothing(s3, address, tmp_path
 
 @pytest.mark.timeout(600)
 def test_errors_of_the_store_for_half_a_minute_change_nothing(s3, address, reference):
-    driver = start("launch", *TINY, "--results", address, "--checkpoint", "1s", "--tracking-uri", "none")
+    driver = start("launch", *ALIKE, "--results", address, "--checkpoint", "1s", "--tracking-uri", "none")
     wait_for_trials(address, 1, driver)
     s3.fail_for(30)
     _, message = driver.communicate(timeout=400)
