@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -11,6 +12,7 @@ from memsweep.results.compaction import merge_small
 from memsweep.results.storage import launch_lock
 from memsweep.results.storage.location import ObjectPath
 from memsweep.results.storage.store import Store
+from memsweep.run.recovery import interruption
 from memsweep.spec.part import Part
 
 LOOK_SECONDS, OBJECTS_LOOK_SECONDS = 10.0, 60.0
@@ -36,7 +38,8 @@ def behind(store: Store, part: Part | None, remarks: list[str]) -> Iterator[None
                 return
 
     thread = threading.Thread(target=merge, daemon=True)
-    thread.start()
+    with interruption.blocked(signal.SIGINT):  # a signal that the main thread blocks must not reach this thread
+        thread.start()
     try:
         yield
     finally:
