@@ -73,7 +73,7 @@ def draw(points: pd.DataFrame, ax: Axes, keys: Sequence[str], plane: Plane, view
 
 
 def split(ax: Axes, count: int) -> list[Axes]:
-    """Returns so many axes that share their scales, in place of one axis of a figure of ours; one: the axis itself."""
+    """Returns `count` axes that share their scales, in place of an axis of a figure of ours; for 1, the axis itself."""
     if count == 1:
         return [ax]
     canvas = ax.figure

@@ -30,7 +30,7 @@ arg_max(s.validation_correct_count, s.memorized_count - s.step / 1e12) as peak_v
 from wanted w left join trials t using (trial_id) left join steps s using (trial_id)
 where w.sweep = '{{sweep}}' group by all order by min(w.position)"""
 """A row a trial: its last counts, the first steps at which it fits and generalizes (null: never), the most wrong labels
-that it memorizes, and its validation count at the first step with so many."""
+that it memorizes, and its validation count at the first step at which it memorizes the most."""
 
 DECAY, WIDTH, SHARE, NOISE = "regularization_weight_decay", "model_width", "share", "data_noise_fraction"
 SETTING = (DECAY, WIDTH, SHARE, NOISE)
