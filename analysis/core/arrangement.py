@@ -14,7 +14,7 @@ from memsweep.analysis.core import frames
 from memsweep.results.storage.parts import StoreError
 from memsweep.spec.fields.own import is_own_column
 
-CURVES, PANELS = 10, 9
+CURVES, PANELS = 10, 6
 """Most curves of a panel, and most panels of a figure; of more, this many are evenly chosen."""
 JOINT = 4
 """Up to this many combinations of several fields are curves of one panel."""

@@ -51,13 +51,14 @@ def at_times(trial: pd.DataFrame, x: str, times: np.ndarray, names: Sequence[str
     1 there). A trial that ended otherwise has NaN after its last measurement, and a trial without a result has only
     NaN.
     """
-    measured = trial.dropna(subset=x).sort_values(x)
-    values, at = measured[[*names]].to_numpy(float), measured[x].to_numpy(float)
+    every, status = trial[x].to_numpy(float), trial["status"].iloc[0]
+    order = np.argsort(every, kind="stable")[: int(np.isfinite(every).sum())]  # rows without a measurement are last
+    at, values = every[order], trial[[*names]].to_numpy(float)[order]
     filled, ended = np.full((len(times), len(names)), np.nan), np.zeros(len(times), int)
-    if len(at) and trial["status"].iloc[0] in frames.USABLE:
-        is_early = measured["step"].iloc[-1] < frames.budget(trial).iloc[0]
+    if len(at) and status in frames.USABLE:
+        is_early = trial["step"].iloc[order[-1]] < frames.budget(trial.iloc[:1]).iloc[0]
         latest, is_over = np.searchsorted(at, times, side="right") - 1, times > at[-1]
-        ended[is_over] = int(trial["status"].iloc[0] == Status.FINISHED and is_early)
+        ended[is_over] = int(status == Status.FINISHED and is_early)
         has_value = (latest >= 0) & (~is_over | (ended > 0))
         filled[has_value] = values[latest[has_value]]
     return pd.DataFrame({x: times, **dict(zip(names, filled.T, strict=True)), "ended": ended})

@@ -34,20 +34,23 @@ def over_seeds(
     have an interval of no width, which bounds nothing: of an outcome that one seed in five has, 5 seeds see none in a
     third of all cases. For proportions see `share_over_seeds`.
     """
-    groups = frame.groupby(list(by), dropna=False, sort=True)[value]
-    rows = [(key, np.asarray(values.dropna(), float), int(values.isna().sum())) for key, values in groups]
-    summary = pd.DataFrame([key for key, _, _ in rows], columns=list(by))
-    summary["estimate"] = [values.mean() if len(values) else np.nan for _, values, _ in rows]
-    summary[["low", "high"]] = _intervals([values for _, values, _ in rows], generator or np.random.default_rng(0))
-    summary["seeds"] = [len(values) for _, values, _ in rows]
-    summary["missing"] = [missing for _, _, missing in rows]
+    groups = frame.groupby(list(by), dropna=False, sort=True)
+    numbers, every = groups.ngroup().to_numpy(), frame[value].astype(float).to_numpy()
+    order = np.argsort(numbers, kind="stable")
+    rows = np.split(order, np.flatnonzero(np.diff(numbers[order])) + 1) if len(order) else []  # positions of a setting
+    settings = [every[positions] for positions in rows]
+    measured = [values[~np.isnan(values)] for values in settings]
+    summary = pd.DataFrame(groups.size().index.tolist(), columns=list(by))
+    summary["estimate"] = [values.mean() if len(values) else np.nan for values in measured]
+    summary[["low", "high"]] = _intervals(measured, generator or np.random.default_rng(0))
+    summary["seeds"] = [len(values) for values in measured]
+    summary["missing"] = [len(values) - len(kept) for values, kept in zip(settings, measured, strict=True)]
     if has_values:
-        pairs = frame[["seed", value]].assign(of_setting=frame.groupby(list(by), dropna=False, sort=True).ngroup())
-        pairs = pairs.dropna(subset=value)
-        values: list[list[tuple[int, float]]] = [[] for _ in rows]
-        for seed, number, setting in zip(pairs["seed"], pairs[value], pairs["of_setting"], strict=True):
-            values[setting].append((int(seed), float(number)))
-        summary["values"] = pd.Series([tuple(of_setting) for of_setting in values], dtype=object)
+        seeds = frame["seed"].to_numpy()
+        pairs = [
+            tuple((int(seeds[i]), float(every[i])) for i in positions if not np.isnan(every[i])) for positions in rows
+        ]
+        summary["values"] = pd.Series(pairs, dtype=object)
     return summary
 
 
