@@ -177,7 +177,7 @@ def test_only_trials_of_renumbered_labels_are_of_a_newer_protocol(tmp_path: Path
     fields = {"data.examples": 100, "data.validation_examples": 50, "data.test_examples": 50}
     names = [f"tasks_of_test_custom:{name}" for name in ("from_zero", "from_one")]
     sweep = Sweep("mine", fields, axes={"data.task": names}, seeds=(0,))
-    same, renumbered = Replay(sweep, None).trials.values()
+    same, renumbered = Replay(sweep, None).trials
     assert (same.flat()["protocol"], same.trial_id) == (1, FROM_ZERO_ID)
     assert renumbered.flat()["protocol"] == 2
     assert of("from_one", protocol=1).trial_id == FROM_ONE_ID

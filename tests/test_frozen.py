@@ -103,7 +103,7 @@ def test_they_are_counted_apart_and_verified(tmp_path):
 def test_their_protocol_is_raised_and_that_of_others_is_not():
     families = ("mlp", "tests.cases:Normalized", "tests.cases:HalfFrozen")
     sweep = Sweep("families", SMALL, axes={"model.family": families})
-    numbers = {t.model.family: t.flat()["protocol"] for t in Replay(sweep, None).trials.values()}
+    numbers = {t.model.family: t.flat()["protocol"] for t in Replay(sweep, None).trials}
     assert numbers == dict(zip(families, (1, 1, 2), strict=True))
     with pytest.raises(plan.SweepError, match="Leave protocol unset"):
         plan.check([TrialConfig.of({**SMALL, **CASES[CASE], "protocol": 1})])

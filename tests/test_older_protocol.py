@@ -51,7 +51,7 @@ def named(trial):
 def train_anew(store):
     """What a launch does with the sweep, without Ray."""
     replay = Replay(SWEEP, store)
-    write_wanted(SWEEP, list(replay.trials.values()), store)
+    write_wanted(SWEEP, replay.trials, store)
     for trial in replay.missing():
         for _ in run_pack(Pack((trial,), slots=1), store):
             pass
@@ -67,7 +67,7 @@ def test_old_rows_are_read_and_exported_as_before(store):
 def test_only_what_a_mend_concerns_is_missing(store):
     replay = Replay(SWEEP, store)
     assert {named(trial) for trial in replay.missing()} == set(MENDED)
-    for trial in replay.trials.values():
+    for trial in replay.trials:
         assert (trial.trial_id == OLD_IDS[named(trial)]) == (named(trial) not in MENDED)
         assert trial.with_fields({"protocol": 1}).trial_id == OLD_IDS[named(trial)]
     assert protocols.remark(replay.missing(), store).startswith(f"{len(MENDED)} stored trial")
@@ -76,7 +76,7 @@ def test_only_what_a_mend_concerns_is_missing(store):
 def test_it_is_trained_anew_beside_the_old_rows(store):
     before = memsweep.table("trials", store.results).set_index("trial_id")
     replay = train_anew(store)
-    assert not Replay(SWEEP, store).missing() and not plan.work(list(replay.trials.values()), store).missing
+    assert not Replay(SWEEP, store).missing() and not plan.work(replay.trials, store).missing
     after = memsweep.table("trials", store.results).set_index("trial_id")
     assert len(after) == len(before) + len(MENDED) and set(after["protocol"]) == {1, 2}
     names = ["train_correct_count", "validation_correct_count", "weights_fingerprint", "protocol", "class_count"]

@@ -262,7 +262,7 @@ def test_numbers_of_stored_trials_are_kept_for_numbers_equal_up_to_rounding(stor
     settled(store, *sweep)
     write_wanted(sweep, sweep.trials, store)
     replay = Replay(Sweep("own", axes={"own.x": (0.1 + 0.2, 0.5)}), store)
-    assert replay.trials.keys() == {trial.trial_id for trial in sweep} and replay.missing() == []
+    assert [trial.trial_id for trial in replay.trials] == [trial.trial_id for trial in sweep] and replay.missing() == []
     assert replay.remarks == ["own: own.x = 0.30000000000000004 is replaced by 0.3, the value of its stored trials."]
 
 

@@ -343,7 +343,7 @@ def test_a_file_is_hashed_once_for_many_trials(monkeypatch: pytest.MonkeyPatch) 
     plain = Path.open
     monkeypatch.setattr(Path, "open", lambda self, *mode: opened.append(self) or plain(self, *mode))
     sweep = Sweep("mine", of("mine.csv"), axes={"model.width": range(1, 21)}, seeds=range(20))
-    trials = list(Replay(sweep, None).trials.values())
+    trials = Replay(sweep, None).trials
     assert len({trial.trial_id for trial in trials}) == 400
     assert all(trial.data.content for trial in trials)  # a change during the launch changes no identity
     assert opened == [Path("mine.csv")]

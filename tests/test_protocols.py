@@ -60,7 +60,7 @@ def test_an_own_network_is_examined_once_and_raised_alone(mended, monkeypatch):
     counted = DEPTH._replace(reason=lambda trial: seen.append(trial) or DEPTH.reason(trial))
     monkeypatch.setattr(protocols, "EXAMINERS", (counted,))
     asked = Replay(sweep(model__family=("mlp", OWN), model__depth=(1, 2), seeds__order=(0, 1, 2)), None)
-    trials = list(asked.trials.values())
+    trials = asked.trials
     raised = [trial for trial in trials if number(trial) == 2]
     assert len(trials) == 12 and len(seen) == 2
     assert {(trial.model.family, trial.model.depth) for trial in raised} == {(OWN, 2)} and len(raised) == 3
@@ -68,13 +68,13 @@ def test_an_own_network_is_examined_once_and_raised_alone(mended, monkeypatch):
 
 def test_an_own_network_that_cannot_be_examined_is_left_to_the_launch_to_report(mended, monkeypatch):
     monkeypatch.setattr(protocols, "EXAMINERS", (DEPTH._replace(reason=lambda trial: 1 / 0),))
-    assert [number(t) for t in Replay(sweep(model__family=(OWN,)), None).trials.values()] == [1]
+    assert [number(t) for t in Replay(sweep(model__family=(OWN,)), None).trials] == [1]
 
 
 def test_a_search_raises_what_it_proposes_alone(mended):
     search = BestSearch({"model.family": ("mlp", OWN), "model.width": (1, 8)}, sampler="grid", configurations=4)
     asked = Replay(Sweep("best", SMALL, search=search), None)
-    found = {(t.model.family, t.model.width): number(t) for t in asked.trials.values()}
+    found = {(t.model.family, t.model.width): number(t) for t in asked.trials}
     assert found == {("mlp", 1): 2, ("mlp", 8): 1, (OWN, 1): 2, (OWN, 8): 2}  # SMALL has depth 2
 
 
@@ -95,7 +95,7 @@ def test_what_is_settled_under_an_older_protocol_is_missing_and_said(mended, tmp
 
 def test_an_own_networks_older_trials_are_said_once_its_newer_ones_are_wanted(mended, tmp_path):
     store = Store(tmp_path, create=True)
-    (new,) = Replay(sweep(model__family=(OWN,)), store).trials.values()
+    (new,) = Replay(sweep(model__family=(OWN,)), store).trials
     store.write("trials", [stored(new.with_fields({"protocol": 1}))])
     assert older(store) == ""
     from memsweep.run.rounds.definition import write_wanted

@@ -1,6 +1,8 @@
 """What a sweep wants: what its last launch says, whole or not at all, and whatever bounds that launch."""
 
+import gc
 import shutil
+import tracemalloc
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -11,6 +13,7 @@ from memsweep.check.inspection import inspect
 from memsweep.results.compaction import compact
 from memsweep.results.status import failures, overview
 from memsweep.results.storage.store import Store
+from memsweep.run import plan
 from memsweep.run.rounds import definition
 from memsweep.run.rounds.replay import Replay
 from memsweep.run.rounds.rounds import Rounds
@@ -166,7 +169,8 @@ def test_a_limit_counts_trials_of_each_sweep_and_settled_ones_too(store):
     settle(store, one.trials[:1])
     rounds = launched(store, one, other, limit=2)
     assert [t.trial_id for t in rounds.missing] == [*ids(one)[1:2], *ids(other)[:2]]
-    assert rounds.ids_within_limit == {*ids(one)[:2], *ids(other)[:2]}
+    within = [trial.trial_id for trial in rounds.within_limit(rounds.trials)]
+    assert within == [*ids(one)[:2], *ids(other)[:2]] and rounds.count == 4
 
 
 def test_a_launch_with_a_clock_that_is_behind_defines_it_all_the_same(store):
@@ -336,7 +340,7 @@ def test_a_round_that_is_stored_in_part_does_not_count_and_the_launch_does(store
 
 def test_a_limit_of_a_search_wants_the_whole_round_and_goes_no_further(store):
     sweep = sizes(10, 20, 40, 80, 160)
-    whole = [trial.trial_id for trial in Replay(sweep, store).trials.values()]
+    whole = [trial.trial_id for trial in Replay(sweep, store).trials]
     rounds = launched(store, sweep, limit=1)
     assert wanted(store, "sizes") == whole and len(whole) > len(rounds.missing) == 1
     fit(store, rounds.missing, 30)
@@ -381,3 +385,20 @@ def test_a_sweep_file_is_wanted_whole_under_a_limit(tmp_path, ray_address):
     report = memsweep.launch("smoke", tmp_path, limit=2, tracking_uri="none", address=ray_address)
     assert (report.wanted, report.ran, report.missing, report.unfinished) == (12, 2, 10, 0)
     assert len(memsweep.table("wanted", tmp_path)) == len(load_sweep("smoke").trials) == 12
+
+
+def test_a_million_trials_fit_into_the_memory_of_a_laptop(store):
+    def held(count):
+        """Bytes of a launch that is about to train."""
+        tracemalloc.start()
+        sweep = Sweep("large", DIGITS, axes={"model.width": (4, 8)}, seeds=range(count // 2))
+        rounds = Rounds([Replay(sweep, None)], store)
+        work = plan.work(rounds.trials, None)
+        gc.collect()
+        size = tracemalloc.get_traced_memory()[0]
+        tracemalloc.stop()
+        assert len(work.missing) == len(rounds.missing) == count
+        return size
+
+    held(10)  # what is cached
+    assert held(6000) - held(2000) < 300 * 4000

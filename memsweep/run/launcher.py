@@ -85,10 +85,10 @@ def _launch(
     with _alone(store, "wanted", options):  # parts that start together want the same trials
         rounds.note()  # after what was settled before: it settles trials that a search has given up
     remarks += _first_remarks(rounds, code, store)
-    settled_before = len(rounds.ids_within_limit.intersection(trial.trial_id for trial in before.settled))
+    settled_before = len(rounds.within_limit(before.settled))
 
     def show(tally: Tally) -> None:
-        watch(settled_before, len(rounds.ids_within_limit), tally)
+        watch(settled_before, rounds.count, tally)
 
     show(Tally())
     interrupted, tracking = False, None
@@ -117,7 +117,7 @@ def _launch(
         tracking,
         _causes(after.failed, store),
         _saved(after.missing, store),
-        len(rounds.ids_within_limit.intersection(trial.trial_id for trial in after.missing)),
+        len(rounds.within_limit(after.missing)),
         _steps(after, store) - steps_before,
     )
 

@@ -53,7 +53,7 @@ def preview(sweep: Sweep, store: Store | None, options: LaunchOptions, say: Call
     replay = Replay(sweep, store, limit=options.limit, retry=options.retry, code=code)
     code.check()
     store = replay.store
-    trials, due = list(replay.trials.values()), replay.missing(retry=options.retry)
+    trials, due = replay.trials, replay.missing(retry=options.retry)
     work = plan.work(trials, store, retry=options.retry)
     begin = time.perf_counter()
     own_code = plan.check(due, [sweep.search] if sweep.search else ())

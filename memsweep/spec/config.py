@@ -8,11 +8,11 @@ from __future__ import annotations
 import importlib
 import math
 import numbers
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
 from functools import lru_cache
 from operator import attrgetter
-from typing import Any, TypeVar
+from typing import Any
 
 from memsweep.spec.contents import content_of, has_content
 from memsweep.spec.fields import probe_rules, rules, schedules
@@ -20,13 +20,12 @@ from memsweep.spec.fields.field_spec import checked, number, specs
 from memsweep.spec.fields.groups import Compute, Data, Model, Optimizer, Regularization, Seeds, Stop
 from memsweep.spec.fields.hints import fields_meant, hint
 from memsweep.spec.fields.own import GROUP, Fields, OwnFields, bound, is_own, member_problems, wrong_name
-from memsweep.spec.identity import LATER_FIELDS, content, digest, digests, without_seeds
+from memsweep.spec.identity import LATER_FIELDS, Named, cached, content, digest, digests, without_seeds
 from memsweep.spec.identity import RECORDED as RECORDED
 from memsweep.spec.identity import recorded as recorded
 from memsweep.spec.mends import protocol_of
 from memsweep.spec.options import IMPORT_PATH, LIMIT, PROTOCOL, STREAMS
 
-T = TypeVar("T")
 _set = object.__setattr__
 
 
@@ -38,8 +37,8 @@ class ConfigError(ValueError):
         super().__init__("\n".join(self.problems))
 
 
-@dataclass(frozen=True)
-class TrialConfig:
+@dataclass(frozen=True, slots=True)  # a launch holds a million of them
+class TrialConfig(Named):
     """The complete configuration of one trial: its fields determine the trial's numbers.
 
     Built from groups (`TrialConfig(model=Model(width=64))`) or dotted fields (`TrialConfig.of({"model.width": 64})`).
@@ -138,7 +137,8 @@ class TrialConfig:
             yield from (self._with(seed=seed) for seed in seeds)
             return
         following = [f"seeds.{stream}" for stream in STREAMS if getattr(self.seeds, stream) is None]
-        shared = {**vars(self._with()), "_setting_id": self.setting_id, "_imports": self.imports}
+        parts = dict(zip(_PARTS, _read_parts(self), strict=True))
+        shared = {**parts, "_setting_id": self.setting_id, "_imports": self.imports}
         for seed, trial_id in zip(seeds, digests(content(self.flat(), _LATER), following, seeds), strict=True):
             yield _made({**shared, "seed": seed, "_trial_id": trial_id})
 
@@ -169,12 +169,12 @@ class TrialConfig:
     @property
     def trial_id(self) -> str:
         """Returns 16 hexadecimal digits over the content, the same on every machine and for every order of axes."""
-        return _cached(self, "_trial_id", lambda: trial_id_of(self.flat()))
+        return cached(self, "_trial_id", lambda: trial_id_of(self.flat()))
 
     @property
     def setting_id(self) -> str:
         """Returns a hash as trial_id, without the seeds: all replicates of a setting share it."""
-        return _cached(self, "_setting_id", lambda: digest(without_seeds(content(self.flat(), _LATER))))
+        return cached(self, "_setting_id", lambda: digest(without_seeds(content(self.flat(), _LATER))))
 
     @property
     def recorded(self) -> frozenset[str]:
@@ -185,7 +185,7 @@ class TrialConfig:
     @property
     def imports(self) -> tuple[str, ...]:
         """Returns the import paths of user code in this configuration, from all fields that take them."""
-        return _cached(self, "_imports", lambda: _imports(self))
+        return cached(self, "_imports", lambda: _imports(self))
 
     @property
     def budget(self) -> int:
@@ -322,18 +322,9 @@ def _imports(trial: TrialConfig) -> tuple[str, ...]:
 
 def _made(attributes: Mapping[str, Any]) -> TrialConfig:
     trial = object.__new__(TrialConfig)
-    for name, value in attributes.items():  # not as a dictionary, which takes three times the memory
+    for name, value in attributes.items():
         _set(trial, name, value)
     return trial
-
-
-def _cached(trial: TrialConfig, name: str, make: Callable[[], T]) -> T:
-    """Returns an attribute of a trial, made at its first use; cached_property would give the trial a dictionary."""
-    try:
-        return getattr(trial, name)  # type: ignore[no-any-return]
-    except AttributeError:
-        _set(trial, name, value := make())
-        return value
 
 
 FIELDS = Fields(specs(TrialConfig))

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, TypeVar
 
 from memsweep.spec.options import LIMIT
+
+T = TypeVar("T")
 
 LATER_FIELDS = (
     *("regularization.penalty", "regularization.penalty_strength", "compute.matmul"),
@@ -26,6 +28,21 @@ RECORDED = ("probes", "probe_steps", "metrics")
 _NO_CONTENT = ("seed", *RECORDED)
 _SEEDS = range(3 * LIMIT, 4 * LIMIT)
 """Numbers that stand for a seed in a text; no number of a trial is as large."""
+
+
+class Named:
+    """What names a trial, as attributes that are made at their first use; see `cached`."""
+
+    __slots__ = ("_imports", "_setting_id", "_trial_id")
+
+
+def cached(trial: Named, name: str, make: Callable[[], T]) -> T:
+    """Returns an attribute of a trial, made at its first use."""
+    try:
+        return getattr(trial, name)  # type: ignore[no-any-return]
+    except AttributeError:
+        object.__setattr__(trial, name, value := make())
+        return value
 
 
 def content(fields: Mapping[str, Any], later: Mapping[str, Any]) -> dict[str, Any]:

@@ -6,8 +6,9 @@ import bisect
 import hashlib
 import json
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 from typing import Any
 
 from memsweep.results import wanted
@@ -88,8 +89,9 @@ class Definition:
         return is_alike and (len(trials) >= len(self._records) or not is_over)
 
     def _begin(self, trials: Sequence[TrialConfig], ends: Sequence[int]) -> None:
-        trial_ids = {trial.trial_id for trial in trials}
-        kept = wanted.of_sweep(self.sweep.name, self.store, without=trial_ids) if self.add else wanted.none()
+        kept = wanted.none()
+        if self.add:
+            kept = wanted.of_sweep(self.sweep.name, self.store, without={trial.trial_id for trial in trials})
         self._launch_id = f"{self._digest(trials, kept['trial_id'].to_pylist())}-{uuid.uuid4().hex[:8]}"
         # later than the newest launch, even if this machine's clock is behind
         self._launched_at = max(datetime.now(UTC), self._launched_at + timedelta(microseconds=1))
@@ -97,7 +99,7 @@ class Definition:
         codes = [self._accepted(trial_id) for trial_id in kept["trial_id"].to_pylist()]
         kept = kept.set_column(kept.schema.get_field_index("code_fingerprints"), "code_fingerprints", [codes])
         wanted.take_over(kept, self._launch, self.store, WANTED_ROWS)
-        self._write(list(enumerate(trials)), ends, len(kept))
+        self._write(enumerate(trials), ends, len(kept))
         if self.sweep.search:
             self._records |= {row["trial_id"]: wanted.records(row) for row in kept.to_pylist()}
 
@@ -107,14 +109,14 @@ class Definition:
         first, self._count = self._count, self._count + sum(trial.trial_id not in self._records for _, trial in lacking)
         self._write(lacking, ends, first)
 
-    def _write(self, numbered: Sequence[tuple[int, TrialConfig]], ends: Sequence[int], first: int) -> None:
+    def _write(self, numbered: Iterable[tuple[int, TrialConfig]], ends: Sequence[int], first: int) -> None:
         """Writes one row per trial.
 
         numbered: trials with their index among all requested.  first: position of the first.
         """
         search = self.sweep.search
-        for begin in range(0, len(numbered), WANTED_ROWS):
-            part = numbered[begin : begin + WANTED_ROWS]
+        left = iter(numbered)
+        while part := list(islice(left, WANTED_ROWS)):
             rows = [
                 {
                     "sweep": self.sweep.name,
@@ -131,11 +133,12 @@ class Definition:
                     "code_fingerprints": self._accepted(trial.trial_id),
                     **self._launch,
                 }
-                for position, (number, trial) in enumerate(part, first + begin)
+                for position, (number, trial) in enumerate(part, first)
             ]
             self.store.write("wanted", rows)
-        if search:
-            self._records |= {trial.trial_id: trial.recorded for _, trial in numbered}
+            first += len(part)
+            if search:
+                self._records |= {trial.trial_id: trial.recorded for _, trial in part}
 
     @property
     def _launch(self) -> dict[str, Any]:

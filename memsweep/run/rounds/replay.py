@@ -49,11 +49,12 @@ class Replay:
         self.code = code or LaunchCode(store)
         self.store = store and store.accepting(self.code.accepted)
         self.limit = limit
-        self.trials: dict[str, TrialConfig] = {}  # by trial_id, in the order of request
+        self.trials: tuple[TrialConfig, ...] = ()  # each once, in the order of request
         self.ends: list[int] = []  # number of trials after each round
         self.round: Round | None = None  # None: the search is over
         self.given_up: list[TrialConfig] = []  # in any round so far
         self.progress = ""  # progress or result of the search
+        self._requested: set[str] = set()  # ids of trials
         self._rounds = _begin(self.sweep, self._keep, limit)
         self._is_cut = False
         self._step(None)
@@ -77,16 +78,29 @@ class Replay:
             return
         if self.records:
             batch = replace(batch, trials=tuple(self._recording(trial) for trial in batch.trials))
-        for trial in batch.trials:
-            if self.limit is None or len(self.trials) < self.limit:
-                self.trials.setdefault(trial.trial_id, trial)
-        trials = tuple(trial for trial in batch.trials if trial.trial_id in self.trials)
+        new = self._new(batch.trials)
+        trials = batch.trials
+        if len(new) < len(trials):
+            trials = tuple({t.trial_id: t for t in trials if t.trial_id in self._requested}.values())
+        self._is_cut = any(trial.trial_id not in self._requested for trial in batch.trials)
+        self.trials = (*self.trials, *new) if self.trials else trials
+        if not self.sweep.search:  # one round: a million ids are of no more use
+            self._requested.clear()
         self.code.request(self.sweep.name, trials)
-        self._is_cut = len(trials) < len(batch.trials)
         self.ends.append(len(self.trials))
         self.given_up += batch.given_up
         self.round = replace(batch, trials=trials)
         self.progress = batch.progress and f"round {self.number}: {batch.progress}"
+
+    def _new(self, trials: Sequence[TrialConfig]) -> list[TrialConfig]:
+        """Returns the trials that are requested for the first time, up to the limit, and notes them."""
+        new = []
+        for trial in trials:
+            is_full = self.limit is not None and len(self._requested) >= self.limit
+            if trial.trial_id not in self._requested and not is_full:
+                self._requested.add(trial.trial_id)
+                new.append(trial)
+        return new
 
     @property
     def number(self) -> int:

@@ -33,7 +33,7 @@ class Rounds:
     code: of the launch, which decides the code whose stored results count.
     part: of the trials; None: all run.  Raises SweepError for a part of a search.
     due: trials of the current rounds to run now.  trials: every trial of the part that was requested so far, once.
-    ids_within_limit: of these trials.
+    count: of these trials, within the limit.
     """
 
     def __init__(
@@ -105,7 +105,7 @@ class Rounds:
             give_up(replay.given_up, self.store)
             if replay.sweep.search:
                 self.store.note_search(replay.sweep.name, replay.progress)
-            definition.note(list(replay.trials.values()), replay.ends, is_over=replay.round is None)
+            definition.note(replay.trials, replay.ends, is_over=replay.round is None)
 
     def progress(self) -> list[str]:
         """Returns the progress or the result of each search."""
@@ -113,35 +113,47 @@ class Rounds:
         return [f"{replay.sweep.name}: {replay.progress}" for replay in self.replays if replay.sweep.search]
 
     def _count(self) -> None:
-        trials = list(chain.from_iterable(each_once([list(replay.trials.values()) for replay in self.replays])))
-        if self.part:
-            mine = share(trials, self.part)
-            trials = [trial for trial in trials if trial.trial_id in mine]
-        self.trials = trials
-        first = set(chain.from_iterable(map(self._first, self.replays)))
-        self.ids_within_limit = first.intersection(trial.trial_id for trial in trials) if self.part else first
+        groups = each_once([replay.trials for replay in self.replays])
+        self.trials = groups[0] if len(groups) == 1 else list(chain.from_iterable(groups))
+        self._mine = share(self.trials, self.part) if self.part else None
+        self._first = None if self.limit is None else set(chain.from_iterable(map(self._ids, self.replays)))
+        self.trials = self._of_part(self.trials)
+        self.count = len(self.within_limit(self.trials))
 
     def _find(self, retry: bool = False) -> list[Due]:
         rounds = [(a, a.round) for a in self.replays if a.round]
-        groups = each_once([self._within(replay, round_.trials) for replay, round_ in rounds])
+        groups = each_once([self._of_part(self._of_first(replay, round_.trials)) for replay, round_ in rounds])
         return [
             Due(unfinished(trials, round_.share, self.store, retry=retry), round_.share, bool(replay.sweep.search))
             for (replay, round_), trials in zip(rounds, groups, strict=True)
         ]
 
-    def _first(self, replay: Replay) -> Iterator[str]:
-        """Yields the ids of a sweep's first trials, up to the limit."""
-        return islice(replay.trials, self.limit)
+    def within_limit(self, trials: Sequence[TrialConfig]) -> Sequence[TrialConfig]:
+        """Returns those of these trials that are within the limit of a sweep."""
+        return trials if self._first is None else [trial for trial in trials if trial.trial_id in self._first]
 
-    def _within(self, replay: Replay, trials: Sequence[TrialConfig]) -> list[TrialConfig]:
-        first = self.ids_within_limit.intersection(self._first(replay))
+    def _ids(self, replay: Replay) -> Iterator[str]:
+        """Yields the ids of a sweep's first trials, up to the limit."""
+        return (trial.trial_id for trial in islice(replay.trials, self.limit))
+
+    def _of_first(self, replay: Replay, trials: Sequence[TrialConfig]) -> Sequence[TrialConfig]:
+        """Returns those of a sweep's trials that are among its own first."""
+        if self.limit is None:
+            return trials
+        first = set(self._ids(replay))
         return [trial for trial in trials if trial.trial_id in first]
+
+    def _of_part(self, trials: Sequence[TrialConfig]) -> Sequence[TrialConfig]:
+        """Returns those of these trials that this part of the launch runs."""
+        return trials if self._mine is None else [trial for trial in trials if trial.trial_id in self._mine]
 
     def _affordable(self, due: Sequence[Due]) -> list[Due]:
         return [part._replace(trials=self._paid(part)) for part in due]
 
     def _paid(self, due: Due) -> list[TrialConfig]:
         """Returns the first due trials that the remaining budget covers."""
+        if self._trials_left is None and self._steps_left is None:
+            return due.trials
         paid = []
         for trial in due.trials:
             steps = trial.pause(due.share)
@@ -154,8 +166,13 @@ class Rounds:
         return paid
 
 
-def each_once(wanted: Sequence[Sequence[TrialConfig]]) -> list[list[TrialConfig]]:
-    """Returns the sweeps' trials, each only in the first sweep that wants it, and records what all sweeps want."""
+def each_once(wanted: Sequence[Sequence[TrialConfig]]) -> Sequence[Sequence[TrialConfig]]:
+    """Returns the sweeps' trials, each only in the first sweep that wants it, and records what all sweeps want.
+
+    wanted: of each sweep, each trial once.
+    """
+    if len(wanted) == 1:
+        return wanted
     trials_by_id: dict[str, TrialConfig] = {}
     for trial in chain.from_iterable(wanted):
         first = trials_by_id.setdefault(trial.trial_id, trial)
