@@ -64,6 +64,19 @@ def test_a_diverged_trial_is_the_worst_and_a_missing_one_leaves_its_seed_out():
     assert np.isnan(claims.moves(short)[0].values).sum() == 1
 
 
+@pytest.mark.parametrize(
+    ("diverged", "difference"), [(("mup",), -np.inf), (("standard",), np.inf), (("mup", "standard"), 0.0)]
+)
+def test_a_network_that_diverges_at_the_transferred_rate_counts_against_its_parametrization(diverged, difference):
+    rows = stored()
+    widest = (rows["model_width"] == WIDEST) & (rows["seed"] == 0)
+    for kind in diverged:
+        at = claims.transferred(rows).query(f"model_parametrization == '{kind}' and seed == 0")["rate"].iloc[0]
+        of_kind = widest & (rows["model_parametrization"] == kind) & (rows["optimizer_learning_rate"] == at)
+        rows.loc[of_kind, "status"] = "diverged"
+    assert claims.transfers(rows)[0].values[0] == difference
+
+
 @pytest.mark.parametrize("number", TABLES)
 def test_what_a_claim_lacks_is_named(number):
     rows = stored()

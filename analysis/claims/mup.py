@@ -38,9 +38,10 @@ def transfers(trials: pd.DataFrame) -> Sequence[Margin]:
     for kind in (STANDARD, MUP):
         if kind not in by_kind:
             raise MissingTrialsError(f"no trial with {frames.label({KIND: kind})}")
-    both = by_kind[np.isfinite(by_kind[MUP])]
+    losses = by_kind[[STANDARD, MUP]].to_numpy(float, copy=True)  # infinite: diverged
+    losses[np.isinf(losses).all(axis=1)] = 0.0  # a tie
     what = "log2 of loss over smallest loss, widest network at the narrowest's best rate, standard - muP"
-    return [Margin(what, (both[STANDARD] - both[MUP]).to_numpy(float))]
+    return [Margin(what, losses[:, 0] - losses[:, 1])]
 
 
 def wider_is_better(trials: pd.DataFrame) -> Sequence[Trend]:
