@@ -264,6 +264,14 @@ def test_an_injected_effect_is_seen_by_a_test_of_enough_seeds(evidence, least, m
     assert absent <= 0.1 or evidence.values.std() == 0
 
 
+@pytest.mark.parametrize(("bound", "least", "most"), [(5.0, 0.95, 1.0), (0.2, 0.0, 0.0)])
+def test_the_effect_of_a_number_near_another_is_that_they_are_equal(bound, least, most):
+    """A test that asks for less than the replicates' spread can't be passed, however true the claim is."""
+    difference = np.random.default_rng(0).normal(size=12)
+    near = claim(1, *claim_module.within("a - b", difference, bound))
+    assert least <= controls.power(near, pd.DataFrame(), np.random.default_rng(1), 50, findings=10) <= most
+
+
 # The table in a results folder.
 
 

@@ -54,6 +54,7 @@ class Margin:
     what: str  # in words, with its unit
     values: np.ndarray  # [S], a replicate (seed) each; NaN: no result
     above: float = 0.0
+    ideal: float | None = None  # value where the claim is true to the letter: of 'equal within d', d
 
 
 @dataclass(frozen=True)
@@ -143,8 +144,8 @@ def without_sweep(reason: str) -> Callable[[pd.DataFrame], Sequence[Evidence]]:
 def within(what: str, difference: np.ndarray, margin: float) -> list[Evidence]:
     """Returns margins that a difference is 0 within a margin: two one-sided tests."""
     return [
-        Margin(f"{margin:g} + ({what})", margin + difference),
-        Margin(f"{margin:g} - ({what})", margin - difference),
+        Margin(f"{margin:g} + ({what})", margin + difference, ideal=margin),
+        Margin(f"{margin:g} - ({what})", margin - difference, ideal=margin),
     ]
 
 

@@ -86,8 +86,9 @@ def power(
     """Returns the share of repetitions in which the claim is reproduced where an effect was injected.
 
     The p-value is corrected as that of the paper's smallest: times the number of its findings. A claim with `injected`
-    has its effect made in shuffled rows; others have it in every part of their evidence, `size` large. NaN where
-    evidence has a test of its own and the claim has no `injected`.
+    has its effect made in shuffled rows; others have it in every part of their evidence, `size` large, or, for a number
+    that equals another within a margin, as large as equality. NaN where evidence has a test of its own and the claim
+    has no `injected`.
     """
     if claim.injected is None:
         evidence = claim.measure(rows)
@@ -96,7 +97,8 @@ def power(
     hits = 0
     for _ in range(repetitions):
         if claim.injected is None:
-            parts = [as_tested(nulls.with_effect(part, size, generator)) for part in evidence]
+            seed = generator.integers(2**63)  # the same replicates of every part
+            parts = [as_tested(nulls.with_effect(part, size, np.random.default_rng(seed))) for part in evidence]
         else:
             base = nulls.shuffled(rows, claim.shuffled, generator) if claim.shuffled else rows
             changed = claim.injected(base, generator)

@@ -83,7 +83,7 @@ def is_proportional(rows: pd.DataFrame) -> list[Evidence]:
     centred = logs - logs.mean()
     power = (extra * centred).sum(axis=1) / (centred**2).sum()
     what = "power of the share of wrong labels in excess error at interpolation"
-    return [Margin(what, power, 0.5), Margin(f"minus the {what}", -power, -1.5)]
+    return [Margin(what, power, 0.5, ideal=1.0), Margin(f"minus the {what}", -power, -1.5, ideal=-1.0)]
 
 
 _SWEEPS = ("tempered",)

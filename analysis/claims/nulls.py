@@ -29,9 +29,10 @@ def with_effect(evidence: Evidence, size: float, generator: np.random.Generator)
     """Returns evidence of as many replicates with an effect of a stated size, and the replicates' own spread about it.
 
     size: standard deviations between replicates: how far a margin's median lies beyond its bound, or a trend rises from
-    its first setting to its last. Deviations of replicates from their median (a trend's: what the means of replicates
-    and settings leave) are drawn with replacement; where all replicates agree, a standard deviation counts as 1. Facts,
-    and evidence with a test of its own, are returned unchanged.
+    its first setting to its last. The median of a margin with an ideal lies there, whatever the size; at size 0 every
+    median lies on its bound. Deviations of replicates from their median (a trend's: what the means of replicates and
+    settings leave) are drawn with replacement; where all replicates agree, a standard deviation counts as 1. Facts, and
+    evidence with a test of its own, are returned unchanged.
     """
     if not isinstance(evidence, Margin | Trend):
         return evidence
@@ -46,7 +47,9 @@ def with_effect(evidence: Evidence, size: float, generator: np.random.Generator)
         rise = size * (deviations.std() or 1.0) * np.linspace(0, 1, values.shape[1])
         return replace(evidence, values=rise + deviations[drawn])
     deviations = values - np.median(values)
-    return replace(evidence, values=evidence.above + size * (deviations.std() or 1.0) + deviations[drawn])
+    centre = evidence.above + size * (deviations.std() or 1.0)
+    centre = evidence.ideal if evidence.ideal is not None and size else centre
+    return replace(evidence, values=centre + deviations[drawn])
 
 
 def shuffled(rows: pd.DataFrame, columns: tuple[str, ...], generator: np.random.Generator) -> pd.DataFrame:
