@@ -63,11 +63,18 @@ def test_the_table_of_targets_is_made_of_the_raw_outputs(tmp_path, monkeypatch):
     rows += [{"case": "query", "earlier": [38.0], "now": [4.0]}]
     told = json.dumps({"benchmark": "builds", "against": "3976d95", "rows": rows})
     (tmp_path / "builds.txt").write_text(f"a table\n{json.dumps({'benchmark': 'older'})}\n{told}\n")
+    cold = {"benchmark": "cold", "sweep": "s", "target": 1.2, "cold": [30.0, 33.0], "warm": [20.0, 22.0]}
+    (tmp_path / "cold.txt").write_text(json.dumps(cold))
+    sizes = [{"trials": n, "planning_seconds": n * 1e-5, "peak_bytes": 1000 + 400 * n} for n in (100, 1000)]
+    (tmp_path / "planning.txt").write_text(json.dumps({"benchmark": "planning", "sizes": sizes}))
     page = f"before\n{bench.BEGIN}\nan old table\n{bench.END}\nafter"
     table = bench.with_table(page, [row for name in bench.RUNS for row in bench.rows_of(name)])
     assert table.startswith("before\n") and table.endswith("\nafter") and "old table" not in table
     assert "| `launch smoke`, whole | build 3976d95 | 12 s | 6 s | 2x | 2x, met |" in table
     assert "| three columns of 10,000 parts | build 3976d95 | 38 s | 4 s | 9.5x | 19x, missed |" in table
+    assert "| first launch of `s` on a machine | later ones, 1.2 times | 25.2 s | 31.5 s | 0.8x | 1x, missed |" in table
+    assert "| planning of 1,000 trials | target | 20 us a trial | 10 us a trial | 2x | 1x, met |" in table
+    assert "| memory of a trial up to 1,000 | target | 300 B | 400 B | 0.75x | 1x, missed |" in table
 
 
 def test_operations_of_a_convolutional_step():

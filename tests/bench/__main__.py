@@ -13,12 +13,16 @@ from __future__ import annotations
 
 import argparse
 import json
+import statistics
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
+
+from tests.bench.planning import TARGET_BYTES, TARGET_SECONDS
+from tests.bench.work import QUERY_TARGET
 
 REPOSITORY = Path(__file__).parents[2]
 RAW = REPOSITORY / "docs/benchmarks"
@@ -28,6 +32,8 @@ RUNS = {
     "work-a": "tests.bench.work",
     "work-b": "tests.bench.work --seeds 50 --skip-mlflow",
     "builds": "tests.bench.builds",
+    "cold": "tests.bench.cold",
+    "planning": "tests.bench.planning",
     "mlflow": "tests.bench.tracking --backends sqlite postgresql",
     "program-load": "tests.bench.program_load --processes 5",
     "compaction": "tests.bench.compaction",
@@ -107,6 +113,13 @@ def of_work(told: dict[str, Any]) -> Iterator[Row]:
         for peer, target in peers.items():
             theirs = told["trial_count"] / told["trials_per_second"][peer]
             yield Row(f"{title}, {how}", peer, theirs, ours, "s", theirs / ours, target)
+    if (above := told.get("query_seconds_above_empty")) is not None:
+        yield of_target(f"three columns of {title} after its launch, above an empty folder", QUERY_TARGET, above, "s")
+
+
+def of_target(what: str, target: float, ours: float, unit: str) -> Row:
+    """Returns a line of a figure that may be as large as its target."""
+    return Row(what, "target", target, max(ours, 0.0), unit, target / max(ours, 1e-9), 1.0)
 
 
 def of_builds(told: dict[str, Any]) -> Iterator[Row]:
@@ -114,6 +127,28 @@ def of_builds(told: dict[str, Any]) -> Iterator[Row]:
         what, target = CASES[row["case"]]
         earlier, now = (sorted(row[build])[len(row[build]) // 2] for build in ("earlier", "now"))
         yield Row(what, f"build {told['against']}", earlier, now, "s", earlier / now, target)
+
+
+def of_cold(told: dict[str, Any]) -> Iterator[Row]:
+    cold, warm = (statistics.median(told[way]) for way in ("cold", "warm"))
+    what = f"first launch of `{told['sweep']}` on a machine"
+    yield Row(
+        what,
+        f"later ones, {told['target']:g} times",
+        told["target"] * warm,
+        cold,
+        "s",
+        told["target"] * warm / cold,
+        1.0,
+    )
+
+
+def of_planning(told: dict[str, Any]) -> Iterator[Row]:
+    smaller, larger = told["sizes"]
+    grown = (larger["peak_bytes"] - smaller["peak_bytes"]) / (larger["trials"] - smaller["trials"])
+    each = larger["planning_seconds"] / larger["trials"] * 1e6
+    yield of_target(f"planning of {larger['trials']:,} trials", TARGET_SECONDS * 1e6, each, "us a trial")
+    yield of_target(f"memory of a trial up to {larger['trials']:,}", TARGET_BYTES, grown, "B")
 
 
 def of_tracking(told: dict[str, Any]) -> Iterator[Row]:
@@ -136,6 +171,8 @@ ROWS: dict[str, Callable[[dict[str, Any]], Iterator[Row]]] = {
     "work-a": of_work,
     "work-b": of_work,
     "builds": of_builds,
+    "cold": of_cold,
+    "planning": of_planning,
     "mlflow": of_tracking,
     "program-load": of_program_load,
 }

@@ -45,6 +45,7 @@ TARGETS = {
     ("work B", "launch", "Ray Tune, reuse"): {"warm": 15.0},
 }
 """What memsweep's rate should be of another's, at least; cold: with no program cached."""
+QUERY, QUERIES, QUERY_TARGET = "select trial_id, status, step_count from trials order by trial_id limit 3", 5, 0.15
 CHANCE_Z = 3.8
 """Largest of ten |z| that 5 seeds against 5 exceed by chance in 5 % of repeats (Student's t, 8 degrees, Bonferroni)."""
 
@@ -55,6 +56,7 @@ class Launch(NamedTuple):
     reported: float
     complete: float  # MLflow holds all of it
     run_count: int  # trials in MLflow
+    query_seconds: float  # of three columns of its trials, above those of the command on an empty folder
     trials: list[dict[str, Any]]  # finished, each once
     packs: list[dict[str, Any]]
 
@@ -116,6 +118,7 @@ def main() -> None:
     print_agreement(rows)
     in_mlflow = f"; {browsed.run_count} in MLflow" if browsed else ""
     print(f"\n{len(ours.trials)} of {wanted} trials finished and stored{in_mlflow}")
+    print(f"a query of three columns takes {ours.query_seconds:.2f} s more than on an empty folder")
     told = {
         "benchmark": work.replace(" ", "_").lower(),
         "trial_count": wanted,
@@ -125,6 +128,7 @@ def main() -> None:
         "plain_loop_in_turn": in_turn,
         "ray": ray_rates,
         "memsweep_seconds": ours.seconds,
+        "query_seconds_above_empty": ours.query_seconds,
         "memsweep_over": {how: {who: own / rate for who, rate in rates.items()} for how, own in our_rates.items()},
         "targets": targets,
         "memsweep_with_mlflow": browsed
@@ -181,7 +185,20 @@ def launch(options: argparse.Namespace, tracked: bool) -> Launch:
             complete = time.time()
             run_count = runs_in(environment["MLFLOW_TRACKING_URI"])
         finished = {row["trial_id"]: row for row in read(results, "trials") if row["status"] == "finished"}
-        return Launch(began, ended, reported, complete, run_count, list(finished.values()), read(results, "packs"))
+        above = query_seconds(results, environment) - query_seconds(Path(folder) / "empty", environment)
+        trials, packs = list(finished.values()), read(results, "packs")
+        return Launch(began, ended, reported, complete, run_count, above, trials, packs)
+
+
+def query_seconds(results: Path, environment: dict[str, str]) -> float:
+    """Returns the median seconds of a query of three columns."""
+    results.mkdir(exist_ok=True)
+    seconds = []
+    for _ in range(QUERIES):
+        began = time.perf_counter()
+        memsweep("query", QUERY, results=results, environment=environment)
+        seconds.append(time.perf_counter() - began)
+    return statistics.median(seconds)
 
 
 def fill_cache() -> None:
