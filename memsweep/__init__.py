@@ -57,6 +57,7 @@ def launch(
     *,
     address: str | None = None,
     workers: int | None = None,
+    workers_per_gpu: int = 1,
     members: int | None = None,
     limit: int | None = None,
     device: str | None = None,
@@ -82,9 +83,9 @@ def launch(
     address: of a running Ray cluster; default: a cluster on this machine that ends with the launch.
     workers: most packs at a time.  members: most trials of a pack that train at a time.  Default: as many as fit.
     limit: runs only the first trials of each sweep.  part: "2/4": the second of 4 fixed shares. All trials stay wanted.
-    device: "cpu" or "cuda"; default: a GPU if there is one.  compiling: of programs; default: where it saves time.
-    retry: failed trials run again.  yes: also launches more than 1,000,000 trials.
-    add: trials of earlier launches of the sweep stay wanted; default: only those of this launch.
+    device: "cpu" or "cuda"; default: a GPU if there is one.  workers_per_gpu: 1 to 16, which share its memory.
+    compiling: of programs; default: where it saves time.  retry: failed trials run again.
+    yes: also launches more than 1,000,000 trials.  add: trials of earlier launches of the sweep stay wanted.
     changed: for trials that ran other code of yours: "rerun" them, or "keep" both codes; default: refuse the launch.
     keep: "weights" keeps each trial's weights at its end and `keep_steps`, "state" also its state of training.
     budget: a limit of time, trials or steps, "30m", "500trials" or "1e6steps"; the next launch continues.
@@ -103,12 +104,11 @@ def launch(
     from memsweep.run.launch_options import LaunchOptions
     from memsweep.spec.budget import UNLIMITED, Budget
 
-    limits = Budget.of(budget) if isinstance(budget, str) else budget or UNLIMITED
     options = LaunchOptions(
-        address=address, workers=workers, members=members, limit=limit, device=device, compiling=compiling,
-        retry=retry, yes=yes, add=add, changed=changed, keep=keep, keep_steps=tuple(keep_steps),
-        budget=limits, patience_seconds=patience_seconds, checkpoint_seconds=checkpoint_seconds,
-        tracking_uri=tracking_uri, part=Part.of(part) if part else None,
+        address=address, workers=workers, workers_per_gpu=workers_per_gpu, members=members, limit=limit, device=device,
+        compiling=compiling, retry=retry, yes=yes, add=add, changed=changed, keep=keep, keep_steps=tuple(keep_steps),
+        budget=Budget.of(budget) if isinstance(budget, str) else budget or UNLIMITED, patience_seconds=patience_seconds,
+        checkpoint_seconds=checkpoint_seconds, tracking_uri=tracking_uri, part=Part.of(part) if part else None,
     )  # fmt: skip
     return _launch([sweep] if isinstance(sweep, Sweep | str) else sweep, results, options, progress, watch, data)
 

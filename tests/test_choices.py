@@ -93,11 +93,11 @@ def test_a_broken_file_of_choices_is_told(store, text):
 # What is measured decides.
 
 
-def chosen(*timings, trials=None, problem="", workers=1):
+def chosen(*timings, trials=None, problem="", workers=1, device="cpu", free=0, **how):
     """The choice where these (mode, members, microseconds, bytes a member) were measured."""
-    measured = Calibration(tuple(Timing(m, n, us / 1e6, size) for m, n, us, size in timings), problem)
+    measured = Calibration(tuple(Timing(m, n, us / 1e6, size) for m, n, us, size in timings), problem, free)
     trials = trials or [trial(seed=seed, stop__steps=10**6) for seed in range(100)]
-    (choice,) = choose(trials, None, "cpu", workers, calibrate=lambda programs, device: [measured]).values()
+    (choice,) = choose(trials, None, device, workers, calibrate=lambda programs, device: [measured], **how).values()
     return choice
 
 
@@ -131,6 +131,14 @@ def test_packs_fit_into_the_memory_that_is_allotted(monkeypatch):
     """Which may be less than the machine has free."""
     monkeypatch.setattr(processors, "memory_left", lambda: 1000)
     assert chosen(("fused", 8, 90, 10), ("fused", 32, 60, 10), workers=2).slots == 25
+
+
+def test_workers_of_a_gpu_share_its_memory(monkeypatch):
+    """The memory of the machine that launches, and the number of GPUs, do not count."""
+    monkeypatch.setattr(processors, "memory_left", lambda: 1)
+    timing = ("fused", 64, 60, 10)
+    slots = [chosen(timing, workers=8, device="cuda", free=1000, workers_per_gpu=share).slots for share in (1, 4)]
+    assert slots == [50, 12]
 
 
 def test_only_what_takes_long_is_measured_first():

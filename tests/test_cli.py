@@ -91,6 +91,7 @@ def test_budgets_are_times(text, seconds):
         ),
         LaunchOptions(compiling=False, budget=Budget.of("1e16steps")),
         LaunchOptions(budget=Budget.of("1.5h"), patience_seconds=1e16, part=Part(2, 4)),
+        LaunchOptions(device="cuda", workers_per_gpu=4),
     ],
 )
 def test_the_words_of_options_give_the_same_launch(run, options, monkeypatch):

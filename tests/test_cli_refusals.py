@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from memsweep.check import packages
+from memsweep.run.launch_options import LaunchOptions
+from memsweep.spec.config import ConfigError
 from tests.cases import ended
 from tests.commands import TRIALS, own_folder, process, read_back, refused, run, snapshot, store
 
@@ -50,6 +52,24 @@ def test_a_wrong_sweep_file_is_one_message(refused, tmp_path, verb, text, word):
 def test_wrong_words_are_one_message(refused, verb, arguments, word):
     assert word in refused(verb, *arguments)
     assert snapshot() == {}
+
+
+@pytest.mark.parametrize("verb", ["plan", "launch", "slurm"])
+@pytest.mark.parametrize(
+    "words, message", [(["0"], "should be greater"), (["17"], "should be less"), (["4"], "Add --device cuda")]
+)
+def test_workers_that_share_a_gpu_need_one(run, verb, words, message):
+    code, out, err = run(verb, "smoke", "--workers-per-gpu", *words)
+    assert code == 2 and not out and message in err and "Traceback" not in err
+    assert snapshot() == {}
+
+
+@pytest.mark.parametrize(
+    "value, device", [(0, "cuda"), (17, "cuda"), (1.5, "cuda"), (True, "cuda"), (2, None), (2, "cpu")]
+)
+def test_python_refuses_them_too(value, device):
+    with pytest.raises(ConfigError, match=r"^workers_per_gpu = .*: (must be a whole number from 1 to 16|needs GPUs)"):
+        LaunchOptions(workers_per_gpu=value, device=device)
 
 
 MILLIONS = ["--set", "optimizer.learning_rate=linspace(0.01,1,1000)", "--set", "model.width=1:1001"]

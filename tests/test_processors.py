@@ -4,6 +4,7 @@ import json
 import os
 
 import pytest
+import torch
 
 from memsweep.check import doctor
 from memsweep.run import cluster, plan
@@ -137,6 +138,11 @@ def test_gpus_are_those_that_cuda_sees(monkeypatch, text, right):
     assert processors.gpus() == right
     row = next(row for row in doctor._devices() if row[0] == "GPU")
     assert (f"{right} allotted" in row[2]) is (right is not None)
+
+
+def test_workers_of_a_machine_with_gpus(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert (plan.local_workers("cuda"), plan.local_workers("cuda", 3)) == (2, 6)
 
 
 @pytest.mark.parametrize("allotted", [1, 5])

@@ -38,6 +38,12 @@ def test_print_shows_a_script_and_writes_nothing(run, tmp_path):  # noqa: F811
     assert subprocess.run(["bash", "-n"], input=text, text=True, check=False).returncode == 0
 
 
+def test_workers_share_the_gpus_of_a_job(run):  # noqa: F811
+    words = "smoke --nodes 3 --gpus-per-node 2 --cpus-per-task 8 --device cuda --workers-per-gpu 4 --print"
+    text = run("slurm", *words.split())[1]
+    assert "--workers $((SLURM_NNODES * 8))" in text and "--workers-per-gpu 4" in text
+
+
 def test_a_job_array_runs_parts_on_one_node_each(run):  # noqa: F811
     _, text, _ = run("slurm", "smoke", "--array", 4, "--retry", "--print")
     assert directives(text)["array"] == "1-4" and directives(text)["output"].endswith('slurm/%A_%a.log"')

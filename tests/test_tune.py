@@ -11,6 +11,7 @@ import pytest
 from memsweep.results.storage.store import Store
 from memsweep.run import cluster, ray_tune
 from memsweep.run.jobs import ClusterError
+from memsweep.run.launch_options import MOST_PER_GPU
 from memsweep.run.packing import Pack
 from memsweep.spec.sweep_files import load_sweep
 from tests.test_launch import memsweep_
@@ -24,18 +25,20 @@ def told(monkeypatch, tmp_path):
 
     class Tuner:
         def __init__(self, trainable, *, tune_config, run_config):
-            asked["config"] = tune_config
+            asked["config"], asked["trainable"] = tune_config, trainable
 
         def fit(self):
             asked["starting"] = os.environ["TUNE_MAX_PENDING_TRIALS_PG"]
 
     monkeypatch.setattr(ray_tune.tune, "Tuner", Tuner)
 
-    def run(workers):
+    def run(workers, device="cpu", workers_per_gpu=1):
         packs = [Pack(load_sweep("smoke").trials, 4)]
         notes = {"note_progress": lambda note: None}
         driver = SimpleNamespace(reached=lambda packs: [0 for _ in packs], **notes)
-        ray_tune.run(packs, Store(tmp_path, create=True), "cpu", workers, None, ray_tune.WorkerLimits(30, 600), driver)
+        limits = ray_tune.WorkerLimits(30, 600)
+        store = Store(tmp_path, create=True)
+        ray_tune.run(packs, store, device, workers, None, limits, driver, workers_per_gpu)
         return asked
 
     return run
@@ -50,6 +53,21 @@ def test_all_workers_of_a_cluster_start_at_once(told):
 @pytest.mark.parametrize("workers, seconds", [(1, 1.0), (50, 1.0), (200, 4.0), (1000, 20.0)])
 def test_the_driver_is_told_fifty_times_a_second_at_most(told, workers, seconds):
     assert told(workers)["config"].search_alg.settings["report_seconds"] == seconds
+
+
+def test_workers_share_a_gpu(told, monkeypatch):
+    """As many as the option names fit on it by Ray's arithmetic, and not one more."""
+    monkeypatch.setattr(cluster.ray, "cluster_resources", lambda: {"CPU": 8.0, "GPU": 2.0})
+    assert [cluster.worker_count(*how) for how in (("cpu",), ("cuda",), ("cuda", 3))] == [8, 2, 6]
+    for count in range(1, MOST_PER_GPU + 1):
+        (bundle,) = bundles(told(2 * count, "cuda", count))
+        units = round(bundle["GPU"] * cluster.RAY_UNITS)
+        assert bundle["CPU"] == 1 and count * units <= cluster.RAY_UNITS < (count + 1) * units
+    assert bundles(told(8)) == [{"CPU": 1}]
+
+
+def bundles(asked):
+    return asked["trainable"].default_resource_request({}).bundles
 
 
 def long_folder(tmp_path):

@@ -138,6 +138,15 @@ WorkersOption = Annotated[
     int | None,
     typer.Option(min=1, help="Packs that run at the same time; default: as many as fit the cluster."),
 ]
+WorkersPerGpuOption = Annotated[
+    int,
+    typer.Option(
+        "--workers-per-gpu",
+        min=1,
+        max=16,
+        help="Workers that share a GPU and its memory, with a processor each; needs --device cuda.",
+    ),
+]
 TrackingOption = Annotated[
     str | None,
     typer.Option(
@@ -212,6 +221,7 @@ def launch_options(
     part: str | None = None,
     members: int | None,
     workers: int | None,
+    workers_per_gpu: int = 1,
     device: Device | None,
     compiling: Compile,
     retry: bool,
@@ -229,11 +239,14 @@ def launch_options(
     from memsweep.spec.budget import UNLIMITED, Budget
     from memsweep.spec.part import Part
 
+    if workers_per_gpu > 1 and device is not Device.CUDA:
+        raise typer.BadParameter(f"{workers_per_gpu}: needs GPUs. Add --device cuda.", param_hint="--workers-per-gpu")
     return LaunchOptions(
         limit=limit,
         part=_parsed(Part.of, part, "--part") if part else None,
         members=members,
         workers=workers,
+        workers_per_gpu=workers_per_gpu,
         device=device.value if device else None,
         compiling=compiling.choice,
         retry=retry,

@@ -32,6 +32,7 @@ from memsweep.cli.arguments import (
     SweepsArgument,
     TrackingOption,
     WorkersOption,
+    WorkersPerGpuOption,
     YesOption,
     check_listed,
     confirmed,
@@ -72,6 +73,7 @@ def plan(
     keep: KeepOption = Keep.NOTHING,
     keep_steps: KeepStepsOption = None,
     workers: WorkersOption = None,
+    workers_per_gpu: WorkersPerGpuOption = 1,
     hourly_price: Annotated[float | None, typer.Option(min=0, help="Price of a worker's machine per hour.")] = None,
     output: FormatOption = Format.TABLE,
 ) -> None:
@@ -84,8 +86,8 @@ def plan(
     loaded, store = load(sweep, overrides), _store_if_there(results)
     check_listed(loaded, limit)
     options = launch_options(
-        limit=limit, members=members, workers=workers, device=device, compiling=compiling, retry=retry,
-        changed=changed, keep=keep, keep_steps=keep_steps,
+        limit=limit, members=members, workers=workers, workers_per_gpu=workers_per_gpu, device=device,
+        compiling=compiling, retry=retry, changed=changed, keep=keep, keep_steps=keep_steps,
     )  # fmt: skip
     launch = preview(loaded, store, options, say)
     row, seconds = _plan_row(launch), launch.estimate.seconds
@@ -142,6 +144,7 @@ def launch(
     patience: PatienceOption = "10m",
     checkpoint: CheckpointOption = "30s",
     workers: WorkersOption = None,
+    workers_per_gpu: WorkersPerGpuOption = 1,
     device: DeviceOption = None,
     compiling: CompileOption = Compile.AUTO,
     retry: RetryOption = False,
@@ -170,12 +173,11 @@ def launch(
     loaded = load_all(sweeps, overrides)
     without_pandas(loaded)
     options = launch_options(
-        limit=limit, part=part, members=members, workers=workers, device=device, compiling=compiling, retry=retry,
-        add=add, changed=changed, keep=keep, keep_steps=keep_steps, budget=budget, patience=patience,
-        checkpoint=checkpoint, tracking_uri=tracking_uri,
+        limit=limit, part=part, members=members, workers=workers, workers_per_gpu=workers_per_gpu, device=device,
+        compiling=compiling, retry=retry, add=add, changed=changed, keep=keep, keep_steps=keep_steps, budget=budget,
+        patience=patience, checkpoint=checkpoint, tracking_uri=tracking_uri,
     )  # fmt: skip
-    if not address:
-        _check_compiler(compiling)
+    _check_compiler(compiling, address)
     options = replace(options, address=address, yes=confirmed(loaded, yes))
     title = launcher.title(loaded, options.part)
     try:
@@ -190,10 +192,11 @@ def launch(
     sys.exit(_exit_code(report, has_budget=bool(budget), accepts_failed=accept_failed))
 
 
-def _check_compiler(compiling: Compile) -> None:
+def _check_compiler(compiling: Compile, address: str | None) -> None:
+    """Raises typer.BadParameter where a launch on this machine is to compile without a compiler."""
     from memsweep.run.policy.execution_plan import has_compiler
 
-    if compiling == Compile.ALWAYS and not has_compiler():
+    if not address and compiling == Compile.ALWAYS and not has_compiler():
         raise typer.BadParameter(
             "this machine has no C++ compiler. Install g++, or name a compiler in CXX.", param_hint="--compile"
         )

@@ -30,6 +30,7 @@ from memsweep.cli.arguments import (
     SweepsArgument,
     TrackingOption,
     WorkersOption,
+    WorkersPerGpuOption,
     YesOption,
     confirmed,
     launch_options,
@@ -60,6 +61,7 @@ def submit(
     patience: PatienceOption = "10m",
     checkpoint: CheckpointOption = "30s",
     workers: WorkersOption = None,
+    workers_per_gpu: WorkersPerGpuOption = 1,
     device: DeviceOption = None,
     compiling: CompileOption = Compile.AUTO,
     retry: RetryOption = False,
@@ -81,9 +83,9 @@ def submit(
 
     _check_tracking(tracking_uri)
     options = launch_options(
-        limit=limit, members=members, workers=workers, device=device, compiling=compiling, retry=retry, add=add,
-        changed=changed, keep=keep, keep_steps=keep_steps, budget=budget, patience=patience, checkpoint=checkpoint,
-        tracking_uri=tracking_uri,
+        limit=limit, members=members, workers=workers, workers_per_gpu=workers_per_gpu, device=device,
+        compiling=compiling, retry=retry, add=add, changed=changed, keep=keep, keep_steps=keep_steps, budget=budget,
+        patience=patience, checkpoint=checkpoint, tracking_uri=tracking_uri,
     )  # fmt: skip
     options = replace(options, yes=confirmed(load_all(sweeps, overrides), yes))
     job = jobs.submit(sweeps, address, results, options, say, overrides=overrides or ())
@@ -136,6 +138,7 @@ def slurm(
     patience: PatienceOption = "10m",
     checkpoint: CheckpointOption = "30s",
     workers: WorkersOption = None,
+    workers_per_gpu: WorkersPerGpuOption = 1,
     device: DeviceOption = None,
     compiling: CompileOption = Compile.AUTO,
     retry: RetryOption = False,
@@ -156,17 +159,16 @@ def slurm(
 
     _check_tracking(tracking_uri)
     options = launch_options(
-        limit=limit, members=members, workers=workers, device=device, compiling=compiling, retry=retry, add=add,
-        changed=changed, keep=keep, keep_steps=keep_steps, patience=patience, checkpoint=checkpoint,
-        tracking_uri=tracking_uri,
+        limit=limit, members=members, workers=workers, workers_per_gpu=workers_per_gpu, device=device,
+        compiling=compiling, retry=retry, add=add, changed=changed, keep=keep, keep_steps=keep_steps,
+        patience=patience, checkpoint=checkpoint, tracking_uri=tracking_uri,
     )  # fmt: skip
     lines, seconds = setup.read_text() if setup else "", parsed_seconds(grace, "--grace")
     size = nodes, cpus_per_task, gpus_per_node, mem
     request = slurm.Request(*size, time, partition, account, array, seconds, lines, min_nodes)
     loaded = load_all(sweeps, overrides)
     slurm.check(loaded, request)
-    options = replace(options, yes=confirmed(loaded, yes))
-    text = slurm.script(sweeps, results, options, request, overrides or ())
+    text = slurm.script(sweeps, results, replace(options, yes=confirmed(loaded, yes)), request, overrides or ())
     if only_print:
         print(text, end="")
         return

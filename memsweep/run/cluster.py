@@ -43,6 +43,8 @@ HEALTH_SECONDS = 2.0
 RAY_FOLDER = os.path.dirname(ray.__file__)
 OBJECTS_SHARE, LEAST_OBJECTS_BYTES = 0.1, 80 << 20
 """Share of a job's memory for Ray's object store, which holds only small messages here; the least that Ray takes."""
+RAY_UNITS = 10_000
+"""Units of a resource that Ray counts."""
 UNUSED_SERVICES = ("start_monitor", "start_log_monitor", "start_api_server")
 """Methods of Ray that start the autoscaler, the reader of logs and the dashboard's server: each takes a second of a
 processor while workers start."""
@@ -219,9 +221,18 @@ def _is_short(folder: str) -> bool:
     return len(os.fsencode(folder + SOCKET)) <= SOCKET_BYTES
 
 
-def worker_count(device: str) -> int:
-    """Returns the number of packs that run at the same time: one per GPU, or one per CPU core."""
-    return max(1, int(ray.cluster_resources().get("GPU" if device == "cuda" else "CPU", 1)))
+def worker_count(device: str, workers_per_gpu: int = 1) -> int:
+    """Returns the number of packs that run at the same time: so many per GPU, or one per CPU core."""
+    resources = ray.cluster_resources()
+    return max(1, int(resources.get("GPU", 1)) * workers_per_gpu if device == "cuda" else int(resources.get("CPU", 1)))
+
+
+def worker_resources(device: str, workers_per_gpu: int = 1) -> dict[str, float]:
+    """Returns what a worker takes of the cluster: a processor, on cuda also its share of a GPU."""
+    if device != "cuda":
+        return {"cpu": 1}
+    # Ray counts ten-thousandths: rounded up, the shares of six workers would be more than a GPU
+    return {"cpu": 1, "gpu": RAY_UNITS // workers_per_gpu / RAY_UNITS}
 
 
 def has_gpu() -> bool:

@@ -15,6 +15,8 @@ from memsweep.spec.part import Part
 from memsweep.spec.sweep import Sweep, keep_problems
 
 DEVICES = ("cpu", "cuda")
+MOST_PER_GPU = 16
+"""Most workers that share a GPU."""
 
 
 @dataclass(frozen=True)
@@ -38,10 +40,16 @@ class LaunchOptions:
     checkpoint_seconds: float = CHECKPOINT_SECONDS  # between two checkpoints of a pack
     tracking_uri: str | None = None  # None: MLFLOW_TRACKING_URI, else a database in the folder; "none": no MLflow
     part: Part | None = None  # of the trials that run; all stay wanted
+    workers_per_gpu: int = 1  # that share a GPU and its memory, on cuda
 
     def __post_init__(self) -> None:
         if self.device is not None and self.device not in DEVICES:
             raise ConfigError([f"device = {self.device!r}: must be cpu or cuda."])
+        if type(self.workers_per_gpu) is not int or not 1 <= self.workers_per_gpu <= MOST_PER_GPU:
+            rule = f"must be a whole number from 1 to {MOST_PER_GPU}."
+            raise ConfigError([f"workers_per_gpu = {self.workers_per_gpu!r}: {rule}"])
+        if self.workers_per_gpu > 1 and self.device != "cuda":
+            raise ConfigError([f"workers_per_gpu = {self.workers_per_gpu}: needs GPUs; add device = 'cuda'."])
         if self.changed not in (None, *CHANGED):
             raise ConfigError([f"changed = {self.changed!r}: must be rerun or keep."])
         if problems := keep_problems(self.keep, self.keep_steps, {}):
@@ -57,6 +65,7 @@ class LaunchOptions:
         values = {
             "--address": self.address,
             "--workers": self.workers,
+            "--workers-per-gpu": self.workers_per_gpu if self.workers_per_gpu > 1 else None,
             "--members": self.members,
             "--part": self.part,
             "--limit": self.limit,

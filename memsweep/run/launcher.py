@@ -170,7 +170,7 @@ def _run(
         if problems := ray_tasks.unreadable(rounds.missing, is_joined=options.address is not None):
             raise SweepError(problems)
         device = options.device or ("cuda" if cluster.has_gpu() else "cpu")
-        workers = options.workers or cluster.worker_count(device)
+        workers = options.workers or cluster.worker_count(device, options.workers_per_gpu)
         limits = ray_tune.WorkerLimits(options.checkpoint_seconds, options.patience_seconds)
         uncompiled, chosen = dict[str, compiling.Uncompiled](), dict[str, execution_plan.ExecutionPlan]()
 
@@ -179,8 +179,9 @@ def _run(
             trials = [trial for part in due for trial in part.trials]
             with _alone(store, "programs", options):
                 programs = execution_plan.choose(
-                    trials, store, device, workers, compiling=options.compiling, calibrate=calibrate
-                )
+                    trials, store, device, workers,
+                    workers_per_gpu=options.workers_per_gpu, compiling=options.compiling, calibrate=calibrate,
+                )  # fmt: skip
                 execution_plan.note(store, programs)
             remarks.extend(execution_plan.remarks(programs))
             planned = partial(plan.packs, workers=workers, members=options.members, chosen=programs)
@@ -191,7 +192,10 @@ def _run(
             return going_on.packs
 
         supervisor = PackSupervisor(store, show, lambda: packs(rounds.next(), later=True), options.part)
-        outcome = ray_tune.run(packs(rounds.due), store, device, workers, options.budget.seconds, limits, supervisor)
+        outcome = ray_tune.run(
+            packs(rounds.due), store, device, workers, options.budget.seconds, limits, supervisor,
+            options.workers_per_gpu,
+        )  # fmt: skip
         supervisor.note_running({})
     if device == "cpu" and options.compiling is None and not options.address and not outcome.interrupted:
         remarks += compiling.start(uncompiled, chosen, workers)

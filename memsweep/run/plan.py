@@ -180,10 +180,10 @@ def local_device() -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def local_workers(device: str) -> int:
+def local_workers(device: str, workers_per_gpu: int = 1) -> int:
     """Returns the number of packs that run at the same time on this machine."""
     if device == "cpu":
         return processors.allotted()
     import torch  # slow to import, and needed only here
 
-    return max(1, torch.cuda.device_count())
+    return max(1, torch.cuda.device_count()) * workers_per_gpu

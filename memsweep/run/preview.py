@@ -65,7 +65,7 @@ def preview(sweep: Sweep, store: Store | None, options: LaunchOptions, say: Call
     for sentence in filter(None, [*replay.remarks, *own_code, *sizes, *remarks]):
         say(sentence)
     device = options.device or plan.local_device()
-    workers = options.workers or plan.local_workers(device)
+    workers = options.workers or plan.local_workers(device, options.workers_per_gpu)
     seconds = 0.0  # of measuring programs
 
     def calibrate(programs: list[list[TrialConfig]], device: str) -> list[Calibration | None]:
@@ -75,7 +75,10 @@ def preview(sweep: Sweep, store: Store | None, options: LaunchOptions, say: Call
         seconds = (time.perf_counter() - begin) / min(workers, len(programs))  # a launch divides them among its workers
         return calibrations
 
-    programs = execution_plan.choose(due, store, device, workers, compiling=options.compiling, calibrate=calibrate)
+    programs = execution_plan.choose(
+        due, store, device, workers,
+        workers_per_gpu=options.workers_per_gpu, compiling=options.compiling, calibrate=calibrate,
+    )  # fmt: skip
     share = replay.round.share if replay.round else 1.0
     is_searched = sweep.search is not None
     saved = checkpoints.stored(store) if store and not is_searched else ()

@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
-from memsweep.run import cluster  # noqa: F401  first, because it sets variables that Ray reads on import
+from memsweep.run import cluster  # first, because it sets variables that Ray reads on import
 
 # isort: split
 import ray
@@ -289,10 +289,11 @@ def run(
     budget_seconds: float | None,
     limits: WorkerLimits,
     supervisor: PackSupervisor,
+    workers_per_gpu: int = 1,
 ) -> Outcome:
     """Runs these packs to their end, within `cluster()`; returns the outcome. Ctrl-C or a spent budget stops early.
 
-    workers: packs at a time.  budget_seconds: time limit; None: no limit.
+    workers: packs at a time.  budget_seconds: time limit; None: no limit.  workers_per_gpu: that share a GPU.
     Raises StoreError if the results folder can't be read or written.
     """
     # all workers start at once: the worker of a pack that ends takes a pack that waits for a new worker, whose start is
@@ -308,7 +309,7 @@ def run(
     scratch = tempfile.mkdtemp(prefix="memsweep-tune-")
     try:
         tune.Tuner(
-            tune.with_resources(PackTrainable, {"cpu": 1, "gpu": 1} if device == "cuda" else {"cpu": 1}),
+            tune.with_resources(PackTrainable, cluster.worker_resources(device, workers_per_gpu)),
             tune_config=tune.TuneConfig(
                 search_alg=queue,
                 num_samples=-1,

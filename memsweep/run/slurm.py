@@ -192,7 +192,8 @@ def script(
     words = ["launch", *sweeps, "--results", str(place), *(word for axis in overrides for word in ("--set", axis))]
     words += replace(options, retry=False, part=None, workers=options.workers if is_local else None).words()
     words += ["--part", str(part)] if part else []
-    workers = options.workers or f"$((SLURM_NNODES * {request.gpus_per_node or request.cpus_per_task}))"
+    a_node = request.gpus_per_node * options.workers_per_gpu or request.cpus_per_task
+    workers = options.workers or f"$((SLURM_NNODES * {a_node}))"
     return SCRIPT.substitute(
         command=shlex.join(["memsweep", *sys.argv[1:]]).replace("\n", " "),
         directives="\n".join(

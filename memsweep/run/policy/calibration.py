@@ -49,6 +49,7 @@ class Calibration(NamedTuple):
 
     timings: tuple[Timing, ...]
     lift_problem: str = ""  # why its members cannot be fused, naming the line; empty: they can
+    free_bytes: int = 0  # of the GPU's memory, before the measurement; 0 on a CPU
 
     def best(self, saved: Callable[[float], float] = lambda seconds: 0.0) -> Timing | None:
         """Returns the fastest timing, or an earlier timing that is nearly as fast (see GAIN); None: no timing.
@@ -69,15 +70,16 @@ def calibrate(trials: Sequence[TrialConfig], device: str) -> Calibration:
     trials: of one program; a pack never has more members than there are trials.
     """
     torch.set_num_threads(1)  # as in a worker
+    free = torch.cuda.mem_get_info()[0] if device == "cuda" else 0
     if problem := lift_problem(trials, device):
-        return Calibration(_timed(trials, "serial", IN_TURN_MEMBERS, device), problem)
+        return Calibration(_timed(trials, "serial", IN_TURN_MEMBERS, device), problem, free)
     timings = list(_timed(trials, "serial", IN_TURN_MEMBERS, device))
     for members in dict.fromkeys(min(size, len(trials)) for size in FUSED_MEMBERS[device]):
         before = min((timing.seconds for timing in timings if timing.mode == "fused"), default=math.inf)
         timings += (measured := _timed(trials, "fused", members, device))
         if not measured or measured[0].seconds > before:
             break
-    return Calibration(tuple(timings))
+    return Calibration(tuple(timings), free_bytes=free)
 
 
 def lift_problem(trials: Sequence[TrialConfig], device: str) -> str:

@@ -66,7 +66,7 @@ IN_TURN_SLOTS = 8
 """Members of a pack in turn; with more, another worker would only wait for the last pack."""
 NO_COMPILER = "no C++ compiler; install g++, or set CXX to a compiler, to halve the time of training"
 MEMORY_SHARE = 0.5
-"""Share of the free memory for the packs of all workers together."""
+"""Share of the free memory for the packs of all workers together; on a GPU, of its memory for those of its workers."""
 
 
 EXACT = "exact"
@@ -90,6 +90,7 @@ def choose(
     device: str,
     workers: int,
     *,
+    workers_per_gpu: int = 1,
     compiling: bool | None = None,
     calibrate: Calibrate | None = None,
 ) -> dict[str, ExecutionPlan]:
@@ -97,7 +98,8 @@ def choose(
 
     A stored choice is kept. A new program is measured where there is enough to do, or where it is a user's and may not
     be liftable. It is compiled on CPUs with a C++ compiler, where that saves more than it costs.
-    store: None where nothing is stored yet.  compiling: unless None, overrides the choice of compiling.
+    store: None where nothing is stored yet.  workers_per_gpu: that share the memory of a GPU.
+    compiling: unless None, overrides the choice of compiling.
     """
     groups = by_program(trials)
     chosen = stored(store)
@@ -108,7 +110,7 @@ def choose(
     )
     measured = dict(zip(measurable, calibrations, strict=True))
     for name, group in fresh.items():
-        chosen[name] = _choice(name, group, device, workers, measured.get(name))
+        chosen[name] = _choice(name, group, device, workers, workers_per_gpu, measured.get(name))
     chosen = {name: chosen[name] for name in groups}
     if compiling is not None:
         chosen = {name: replace(choice, compiled=compiling) for name, choice in chosen.items()}
@@ -221,7 +223,12 @@ def stored(store: Store | None) -> dict[str, ExecutionPlan]:
 
 
 def _choice(
-    name: str, trials: Sequence[TrialConfig], device: str, workers: int, measured: Calibration | None
+    name: str,
+    trials: Sequence[TrialConfig],
+    device: str,
+    workers: int,
+    workers_per_gpu: int,
+    measured: Calibration | None,
 ) -> ExecutionPlan:
     steps = sum(trial.budget for trial in trials) / workers
     if _is_one_object_a_member(trials[0]):
@@ -239,13 +246,19 @@ def _choice(
         in_turn = bool(measured and measured.lift_problem) or (device == "cpu" and _has_better_kernel(trials[0].model))
         choice = ExecutionPlan("serial" if in_turn else "fused", slots=_slots(trials[0], device))
     else:
-        free = min(psutil.virtual_memory().available, processors.memory_left())
-        room = int(free * MEMORY_SHARE / workers / max(best.bytes_a_member, 1))
+        assert measured is not None
+        memory = measured.free_bytes / workers_per_gpu if device == "cuda" else _free_memory() / workers
+        room = int(memory * MEMORY_SHARE / max(best.bytes_a_member, 1))
         choice = ExecutionPlan(best.mode, slots=max(1, min(best.members, room)), seconds=best.seconds)
     if choice.mode == "serial":
         return replace(choice, slots=IN_TURN_SLOTS, reason=measured.lift_problem if measured else "")
     pays = saved(choice.seconds) > 0
     return replace(choice, compiled=pays and has_compiler(), reason=NO_COMPILER if pays and not has_compiler() else "")
+
+
+def _free_memory() -> int:
+    """Returns the bytes of this machine's memory that packs on its processors may still take."""
+    return int(min(psutil.virtual_memory().available, processors.memory_left()))
 
 
 def pays_later(trials: Sequence[TrialConfig], steps: float, plan: ExecutionPlan) -> bool:
