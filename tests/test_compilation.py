@@ -1,13 +1,14 @@
 """Compiled programs train as the others to rounding; members do not notice their company, to the bit."""
 
 import shutil
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
 import torch
 from torch._dynamo.utils import counters
 
-from memsweep.engine.train import compilation, program_files, trainer
+from memsweep.engine.train import compilation, program_files, tracing, trainer
 from tests import test_exactness as exactness
 from tests.cases import CASES, SINGLE, trial
 
@@ -98,6 +99,39 @@ def test_a_wrong_step_is_caught(uncompiled):
     other, _ = trainer.advance(plain, trainer.init(plain, trials), 5)
     moved = [np.abs(state.parameters[n].numpy() - other.parameters[n].numpy()) for n in state.parameters]
     assert [max(m[i].max() for m in moved) > 1e-10 for i in range(3)] == [False, True, False]
+
+
+@pytest.mark.parametrize("part, is_wrong", [("rate", True), ("loss", True), ("nothing", False)])
+def test_numbers_that_compiling_changes_are_not_used(monkeypatch, part, is_wrong):
+    """On a GPU, where no compiled step has been compared; here, with a stand-in for torch's compiler."""
+
+    def first_call(function, bound, values, name):
+        def run(*values):
+            if part == "rate" and function.__name__ == "train_step":
+                values = (values[0], values[1]._replace(rate=1.1 * values[1].rate))
+            result = bound(*values)
+            if part == "loss" and function.__name__ == "_answers":
+                result = result._replace(loss=result.loss + 1)
+            return result
+
+        return run, run(*values)
+
+    monkeypatch.setattr(tracing, "first_call", first_call)
+    monkeypatch.setattr(program_files, "name_of", lambda *_: None)
+    monkeypatch.setattr(compilation, "_compiled", {})
+    monkeypatch.setattr(compilation, "_failed", set())
+    monkeypatch.setattr(compilation, "COMPARED_DEVICES", ("cpu",))
+    trials = [trial("decay", seed=seed) for seed in range(3)]
+    program = trainer.compose(trials, compiled=True)
+    monkeypatch.setattr(trainer, "compose", lambda *_, **__: program)
+    with pytest.warns(UserWarning, match="differ by") if is_wrong else nullcontext():
+        ends, curves = exactness.run(trials)
+    assert compilation.is_compiled(program) is not is_wrong
+    monkeypatch.setattr(trainer, "compose", lambda *_, **__: program._replace(compiled=False))
+    expected, points = exactness.run(trials)
+    assert curves == points
+    for trial_id, numbers in ends.items():
+        assert exactness.deviation(numbers, expected[trial_id]) == 0
 
 
 def test_what_torch_cannot_compile_runs_as_it_is(monkeypatch):

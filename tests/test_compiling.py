@@ -11,7 +11,8 @@ from memsweep.results.storage.store import Store
 from memsweep.run import compiling
 from memsweep.run.packing import Pack, program_name
 from memsweep.run.policy import execution_plan
-from memsweep.run.policy.execution_plan import COMPILE_SECONDS, SAVED_UNMEASURED, ExecutionPlan
+from memsweep.run.policy.execution_plan import COMPILE_SECONDS, ExecutionPlan
+from memsweep.run.policy.savings import SAVED_UNMEASURED
 from memsweep.spec import compiled_code
 from tests.cases import trial
 

@@ -13,7 +13,8 @@ import numpy as np
 
 from memsweep.run.packing import Pack, program_name
 from memsweep.run.plan import COMPARED_SECONDS, COMPARED_SHARE
-from memsweep.run.policy.execution_plan import compile_seconds, saved_seconds, variant
+from memsweep.run.policy.execution_plan import compile_seconds, variant
+from memsweep.run.policy.savings import saved_seconds
 from memsweep.spec.config import TrialConfig
 from memsweep.spec.options import STATES, WEIGHTS
 
@@ -185,10 +186,10 @@ def measured_cost(pack: Pack, device: str) -> Cost:
         return seconds * max(1.0, pack.trials[0].budget / done) if is_longer else seconds
 
     return Cost(
-        step=rate - saved_seconds(rate) if pack.compiled else rate,
+        step=rate - saved_seconds(rate, device, pack.slots) if pack.compiled else rate,
         step_spread=spread**0.5,
         start=start,
-        compiling=compile_seconds(variant(pack.trials)) if pack.compiled else 0.0,
+        compiling=compile_seconds(variant(pack.trials, device)) if pack.compiled else 0.0,
         probes=probe_seconds(repeated=False) if pack.trials[0].probes else 0.0,
         repeated=probe_seconds(repeated=True) if pack.trials[0].probe_steps else 0.0,
         bytes=trainer.state_bytes(state),

@@ -51,14 +51,14 @@ class Calibration(NamedTuple):
     lift_problem: str = ""  # why its members cannot be fused, naming the line; empty: they can
     free_bytes: int = 0  # of the GPU's memory, before the measurement; 0 on a CPU
 
-    def best(self, saved: Callable[[float], float] = lambda seconds: 0.0) -> Timing | None:
+    def best(self, saved: Callable[[float, int], float] = lambda seconds, members: 0.0) -> Timing | None:
         """Returns the fastest timing, or an earlier timing that is nearly as fast (see GAIN); None: no timing.
 
-        saved: seconds that compiling saves of a fused step of the given length.
+        saved: seconds that compiling saves of a fused member step of the given length, with so many members.
         """
         best, fastest = None, math.inf
         for timing in self.timings:
-            seconds = timing.seconds - (saved(timing.seconds) if timing.mode == "fused" else 0.0)
+            seconds = timing.seconds - (saved(timing.seconds, timing.members) if timing.mode == "fused" else 0.0)
             if seconds < GAIN * fastest:
                 best, fastest = timing, seconds
         return best

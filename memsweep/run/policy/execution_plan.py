@@ -23,6 +23,7 @@ from memsweep.data import tasks
 from memsweep.results import attempts
 from memsweep.results.storage.store import Store, StoreError
 from memsweep.run.packing import ADVERSARIAL, CANNOT_BE_FUSED, by_program, describe, program_name
+from memsweep.run.policy.savings import saved_seconds
 from memsweep.spec import compiled_code, processors
 from memsweep.spec.config import TrialConfig, is_pair
 from memsweep.spec.fields.groups import Model
@@ -42,10 +43,6 @@ LOADED, TRIED = "library", "tried"
 """Content of the mark of a program that is loaded."""
 SEARCHING = 6
 """Factor for programs whose step searches for critical samples: 161 s against 27 at width 128."""
-SAVED_SECONDS, SAVED_SHARE = 50e-6, 0.17
-"""Time that compiling saves of a member step with its share of evaluation on one CPU core: 93 us of 168 at width 32,
-350 of 2,600 at width 512."""
-SAVED_UNMEASURED = 80e-6
 WORTH_CALIBRATING_SECONDS = 120.0
 """A program is not measured first if each worker's estimated work on it is shorter."""
 GUESSED_SECONDS, GUESSED_FLOPS = 80e-6, 30e9
@@ -97,7 +94,7 @@ def choose(
     """Returns program name -> how it is executed, for all programs of these trials.
 
     A stored choice is kept. A new program is measured where there is enough to do, or where it is a user's and may not
-    be liftable. It is compiled on CPUs with a C++ compiler, where that saves more than it costs.
+    be liftable. It is compiled with a C++ compiler, where that saves more than it costs.
     store: None where nothing is stored yet.  workers_per_gpu: that share the memory of a GPU.
     compiling: unless None, overrides the choice of compiling.
     """
@@ -170,9 +167,10 @@ def note(store: Store, chosen: Mapping[str, ExecutionPlan]) -> None:
     store.note_programs({name: asdict(choice) for name, choice in chosen.items()})
 
 
-def variant(trials: Sequence[TrialConfig]) -> str:
+def variant(trials: Sequence[TrialConfig], device: str = "cpu") -> str:
     """Returns the name of a program with the code that these trials add to it: each variant is compiled on its own."""
-    return " ".join([program_name(trials[0]), *sorted(uses(trials))])
+    on_gpu = [device] if device != "cpu" else []
+    return " ".join([program_name(trials[0]), *sorted(uses(trials)), *on_gpu])
 
 
 def compile_seconds(program: str) -> float:
@@ -205,11 +203,6 @@ def has_compiler() -> bool:
     return shutil.which(os.environ.get("CXX", "g++")) is not None
 
 
-def saved_seconds(seconds: float | None) -> float:
-    """Returns the seconds that compiling saves of a member step; seconds: its time uncompiled, None if not measured."""
-    return SAVED_UNMEASURED if seconds is None else min(SAVED_SECONDS + SAVED_SHARE * seconds, seconds / 2)
-
-
 def stored(store: Store | None) -> dict[str, ExecutionPlan]:
     """Returns program name -> how it is executed, for all programs launched in this folder."""
     try:
@@ -235,13 +228,13 @@ def _choice(
         reason = f"optimizer.name = {trials[0].optimizer.name!r} is one object a member, and moves one member at a time"
         return ExecutionPlan("serial", slots=IN_TURN_SLOTS, reason=reason)
 
-    def saved(seconds: float | None) -> float:
+    def saved(seconds: float | None, members: int) -> float:
         """Returns the seconds of each member step that compiling saves, where it pays; else 0."""
-        gain = saved_seconds(seconds)
-        is_worth = _is_compilable(trials[0], device) and steps * gain > compile_seconds(variant(trials))
+        gain = saved_seconds(seconds, device, members)
+        is_worth = _is_compilable(trials[0]) and steps * gain > compile_seconds(variant(trials, device))
         return gain if is_worth else 0.0
 
-    best = measured.best(saved if has_compiler() else lambda seconds: 0.0) if measured else None
+    best = measured.best(saved if has_compiler() else lambda seconds, members: 0.0) if measured else None
     if best is None:
         in_turn = bool(measured and measured.lift_problem) or (device == "cpu" and _has_better_kernel(trials[0].model))
         choice = ExecutionPlan("serial" if in_turn else "fused", slots=_slots(trials[0], device))
@@ -252,7 +245,7 @@ def _choice(
         choice = ExecutionPlan(best.mode, slots=max(1, min(best.members, room)), seconds=best.seconds)
     if choice.mode == "serial":
         return replace(choice, slots=IN_TURN_SLOTS, reason=measured.lift_problem if measured else "")
-    pays = saved(choice.seconds) > 0
+    pays = saved(choice.seconds, min(choice.slots, len(trials))) > 0
     return replace(choice, compiled=pays and has_compiler(), reason=NO_COMPILER if pays and not has_compiler() else "")
 
 
@@ -269,13 +262,13 @@ def pays_later(trials: Sequence[TrialConfig], steps: float, plan: ExecutionPlan)
     trial, name = trials[0], variant(trials)
     seconds = COMPILE_SECONDS["loaded"] * (SEARCHING if ADVERSARIAL in name.split() else 1)
     is_new = not (_marker(name).exists() or _marker(f"{name} {TRIED}").exists())
-    return is_new and _is_compilable(trial, "cpu") and has_compiler() and steps * saved_seconds(plan.seconds) > seconds
+    return is_new and _is_compilable(trial) and has_compiler() and steps * saved_seconds(plan.seconds) > seconds
 
 
-def _is_compilable(trial: TrialConfig, device: str) -> bool:
+def _is_compilable(trial: TrialConfig) -> bool:
     """Returns whether compiling may save time; a compiled recurrent program grows with its steps."""
     is_compiled = trial.compute.autocast == "none" and not is_pair(trial.optimizer.name)  # see engine's `compose`
-    return device == "cpu" and trial.model.family != "recurrent" and is_compiled
+    return trial.model.family != "recurrent" and is_compiled
 
 
 def _is_worth_measuring(trials: Sequence[TrialConfig], workers: int) -> bool:

@@ -85,7 +85,7 @@ class Attempt:
         """Writes all results and the row of `packs`."""
         self.writer.close()
         if self.writer.compiled:
-            note_cached(variant(self.pack.trials), is_loadable=self.is_loadable)
+            note_cached(variant(self.pack.trials, self.device.partition(":")[0]), is_loadable=self.is_loadable)
         self.store.write("packs", [_pack_row(self, time.monotonic() - self._begun)])
 
 
