@@ -13,7 +13,7 @@ from torch.func import vmap
 
 from memsweep.data import sequences
 from memsweep.data.form import Form
-from memsweep.engine.train import compilation, draws, metrics, optim
+from memsweep.engine.train import compilation, draws, graphs, metrics, optim
 from memsweep.engine.train.lifting import call
 from memsweep.engine.train.metrics import MetricValue
 from memsweep.engine.train.optim import Tensors
@@ -162,7 +162,8 @@ def evaluate(
         present_numbers = numbers if everyone else {name: value[at] for name, value in numbers.items()}
         in_bank, is_label = offset[at, None] + rows, program.form.kind == "label"
         wanted = labels[at].gather(1, rows) if is_label else rows_of(examples.targets, in_bank)
-        answer = compilation.call(_answers, program, len(rows), present_numbers, Block(examples.bank, in_bank, wanted))
+        block = Block(examples.bank, in_bank, wanted)
+        answer = graphs.call(_answers_together, program, present_numbers, block, constant=block.bank)
         width = min(at_a_time, size - begin)
         for all_of, part in zip((predicted, loss, right), answer, strict=True):
             all_of[at, begin : begin + width] = part[:, :width]
@@ -222,6 +223,11 @@ def layers_of(program: Program, numbers: Tensors, inputs: Tensor) -> tuple[list[
 
     outputs = call(program, program.evaluated, numbers, inputs, hidden=keep)
     return layers, outputs
+
+
+def _answers_together(program: Program, numbers: Tensors, block: Block) -> metrics.Evaluation:
+    answer: metrics.Evaluation = compilation.call(_answers, program, len(block.rows), numbers, block)
+    return answer
 
 
 def _answers(program: Program, numbers: Tensors, block: Block) -> metrics.Evaluation:

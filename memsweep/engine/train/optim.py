@@ -81,8 +81,10 @@ def update_(
 def gradient_norms(gradients: Tensors) -> Tensor:
     """Returns the L2 norm of each member's whole gradient, [M]."""
     squares = torch.zeros(())
-    for gradient in gradients.values():  # one by one: the rounding of a reduction over a stack depends on M
-        squares = squares.to(gradient) + torch.linalg.vector_norm(gradient.flatten(1), dim=1).square()
+    for n, gradient in enumerate(gradients.values()):  # one by one: a stack's reduction rounds by its size
+        # no number comes from the host, which a GPU would wait for
+        square = torch.linalg.vector_norm(gradient.flatten(1), dim=1).square()
+        squares = squares + square if n else square
     return squares.sqrt()
 
 

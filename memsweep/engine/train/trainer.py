@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from memsweep.engine.train import compilation, optim, own_metrics, streams
+from memsweep.engine.train import compilation, graphs, optim, own_metrics, streams
 from memsweep.engine.train.evaluation import Measured, measure
 from memsweep.engine.train.program import Program, compose
 from memsweep.engine.train.state import State, admit, init, member_view, select, state_bytes
@@ -95,13 +95,29 @@ def _together(program: Program, state: State, batches: Batch) -> Tensor:
     """All members at once, a step at a time; each field of `batches` has the steps first. Returns norms [M]."""
     host: Any = ()  # not an array, which torch 2.11 cannot compile
     bare = state._replace(members=(), step=host)  # without the fields of the host
-    norms = torch.zeros(len(state.members))
-    steps = len(batches.rows)
+    if not graphs.are_possible(program):
+        return _steps(program, bare, batches)
+    bare = bare._replace(history=host, order_keys=host, noise_keys=host)  # which a step does not read
+    changed = (bare.parameters, bare.buffers, bare.moments, bare.averages)
+    constant = (bare.examples, bare.coefficients, bare.strengths, bare.own, bare.origins)
+    norms, done, steps = torch.zeros(len(state.members)), 0, len(batches.rows)
+    while done < steps:
+        count = graphs.STEPS if steps - done >= graphs.STEPS else 1
+        some = Batch(*(values[done : done + count] for values in batches))
+        norms = graphs.call(_steps, program, bare, some, changed=changed, constant=constant, steps=count)
+        done += count
+    return norms
+
+
+def _steps(program: Program, bare: State, batches: Batch) -> Tensor:
+    """All members at once, through the steps of these batches.  bare: without fields of the host."""
+    steps, members = batches.rate.shape
+    norms = torch.zeros(members)
     for s in range(steps):
         batch = Batch(*(values[s] for values in batches))
         # compiled, the norms cost little, and a step without them would be another program
         step = train_step if program.compiled or s == steps - 1 else partial(train_step, is_last=False)
-        norms = compilation.call(step, program, len(state.members), bare, batch)
+        norms = compilation.call(step, program, members, bare, batch)
     return norms
 
 

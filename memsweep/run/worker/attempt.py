@@ -40,6 +40,7 @@ class Attempt:
         self.paused: set[str] = set()  # trials no longer in `left` whose checkpoints are kept
         self.present: tuple[TrialConfig, ...] = ()  # in slots, or about to enter: the possible causes of an error
         self.member_steps = 0
+        self.graph_steps = 0  # of these, steps that graphs ran
         self.phase = STARTING
         self.steps: dict[str, int] = {}  # steps of the trials left
         self.causes: list[str] = []  # errors that ended no trial
@@ -76,6 +77,12 @@ class Attempt:
         self.program_deviation = None
         self.causes.append(f"{CANNOT_BE_FUSED}{lift_problem}")
 
+    def note_graphs(self, steps: int, problem: str) -> None:
+        """Counts member steps that CUDA graphs ran.  problem: why the program has no graphs; empty: none."""
+        self.graph_steps += steps
+        if problem and (cause := f"no CUDA graphs: {problem}") not in self.causes:
+            self.causes.append(cause)
+
     def schedule_checkpoint(self, seconds: float) -> None:
         """Schedules the next checkpoint.  seconds: that this one took."""
         self.writer.write_seconds += seconds
@@ -106,6 +113,7 @@ def _pack_row(attempt: Attempt, wall_seconds: float) -> Row:
         "mode": attempt.pack.mode,
         "compiled": writer.compiled,
         "member_step_count": attempt.member_steps,
+        "graph_step_count": attempt.graph_steps,
         **{f"{name}_seconds": seconds for name, seconds in attempt.clock.seconds.items()},
         "write_seconds": writer.write_seconds,
         "compare_seconds": attempt.compare_seconds,

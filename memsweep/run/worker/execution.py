@@ -14,7 +14,7 @@ import torch
 
 from memsweep.data import given, tasks
 from memsweep.engine.nn import models
-from memsweep.engine.train import checkpoint, comparison, compilation, trainer
+from memsweep.engine.train import checkpoint, comparison, compilation, graphs, trainer
 from memsweep.engine.train.checkpoint import CheckpointError
 from memsweep.engine.train.evaluation import Measured
 from memsweep.engine.train.program import Program
@@ -71,9 +71,9 @@ def run_pack(
                 continue
             trouble = yield from _train(attempt, group)
             if trouble:
+                groups += _after(attempt, group, trouble)
                 if trouble.is_out_of_memory:
                     _free_memory(device)
-                groups += _after(attempt, group, trouble)
                 yield attempt.progress
             else:
                 groups.append(group)  # the trials waiting behind paused members
@@ -123,6 +123,9 @@ def _after(attempt: Attempt, group: Pack, trouble: Trouble) -> list[Pack]:
     """
     if trouble.lift_problem and attempt.pack.mode == "fused":
         attempt.run_in_turn(trouble.lift_problem)
+        return [group]
+    if trouble.is_out_of_memory and graphs.turn_off():  # whose buffers may be what did not fit
+        attempt.causes.append("out of memory; continued without CUDA graphs")
         return [group]
     present = [trial for trial in attempt.present if trial.trial_id in attempt.left]
     if len(present) <= 1:
@@ -182,8 +185,9 @@ class Training:
         """Trains a chunk of steps, at most to the next measurement; waiting trials replace members that end."""
         attempt, clock = self.attempt, self.attempt.clock
         steps = min(trainer.steps_to_measurement(self.state), probes.steps_to_probe(self.state), self.chunk)
-        before = clock.seconds["train"]
+        before, replayed = clock.seconds["train"], graphs.replayed_steps
         self.state, measured = trainer.advance(self.program, self.state, steps, clock)
+        attempt.note_graphs((graphs.replayed_steps - replayed) * len(self.state.members), graphs.problem(self.program))
         attempt.writer.compiled = compilation.is_compiled(self.program)
         attempt.is_loadable = compilation.is_loadable(self.program)
         measurement.store(attempt, self.program, self.state, measured)

@@ -122,6 +122,7 @@ SCHEMAS: dict[str, pa.Schema] = {
             column("mode", pa.string(), "how it ran: fused, or serial: members in turn"),
             column("compiled", pa.bool_(), "by torch.compile"),
             column("member_step_count", pa.int64(), "optimizer steps, summed over members"),
+            column("graph_step_count", pa.int64(), "of these, by CUDA graphs; null: before there were graphs"),
             column(
                 "start_seconds", pa.float64(), "loading data, first weights, and trying a tiny pack (program_deviation)"
             ),
