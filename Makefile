@@ -11,7 +11,7 @@ QUICK := answers config docstrings hints layout needs packing prose replay sched
 MORE := double_descent exposure grokking memorization mup string_capacity tempered
 SWEEPS := $(filter-out smoke $(MORE),$(basename $(notdir $(wildcard sweeps/[a-z]*.py))))
 
-.PHONY: help demo lint test test-launches test-quick docs docs-serve fuzz coverage test-slow test-cluster test-slurm test-failures node science science-more bench bench-scale data browser clean
+.PHONY: help demo lint test test-launches test-quick docs docs-serve fuzz coverage test-slow test-cluster test-slurm test-failures node science science-more bench gpu bench-scale data browser clean
 
 help: ## what there is
 	@grep -hE '^[a-z-]+:.* ## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 15
@@ -101,6 +101,9 @@ science-more: .venv/ready ## further phenomena: their sweeps, then all verdicts 
 
 bench: .venv/ready ## what the targets of speed are about, half an hour; writes the tables of docs/benchmarks.md
 	$(BIN)/python -m tests.bench
+
+gpu: .venv/ready ## exactness, a kill, memory and the targets of speed on a GPU, in 25 minutes; writes docs/benchmarks.md
+	$(BIN)/python -m tests.bench.gpu
 
 bench-scale: .venv/ready ## 100,000 and 1,000,000 trials with an engine that sleeps: time and memory of the driver
 	$(BIN)/python -m tests.bench.planning

@@ -10,7 +10,17 @@ from memsweep.engine.nn import models
 from memsweep.engine.train import plain, trainer
 from memsweep.spec.config import TrialConfig
 from tests.bench import __main__ as bench
-from tests.bench import convolution, cost_a_trial, exactness, network_step, optimizer_step, scale, sequence_step, work
+from tests.bench import (
+    convolution,
+    cost_a_trial,
+    exactness,
+    gpu,
+    network_step,
+    optimizer_step,
+    scale,
+    sequence_step,
+    work,
+)
 
 
 def test_costs_of_a_straight_line_are_its_slope_and_flat():
@@ -141,3 +151,71 @@ def test_every_network_of_the_step_benchmark_trains_in_each_way(network, monkeyp
     times = network_step.measure(small, 2, "cpu")
     assert set(times) == {"plain", "serial", "fused"}
     assert min(times.values()) > 0
+
+
+def test_the_table_of_a_gpu_is_made_of_the_raw_output(tmp_path, monkeypatch):
+    monkeypatch.setattr(gpu, "RAW", tmp_path / "raw.txt")
+    empty = gpu.table({})
+    assert len(empty) == 2 + 12 and all(line.endswith("| not measured |  |") for line in empty[2:])
+    steps = [
+        {"width": width, "members": 64, "plain": 990.0, "torch.func": 44.3, "uncompiled": 52.5, "compiled": ours}
+        for width, ours in ((32, 9.4), (128, 12.0))
+    ]
+    taken = [{"members": 4, "milliseconds": {"plain": 6.9, "serial": 9.5, "fused": 6.8}}]
+    told = [
+        {"item": "tests", "code": 1, "output": "FAILED x\n2 failed, 196 passed in 3s"},
+        {"item": "kill", "code": 0, "trials": 12, "equal": 12, "resumed_steps": 0},
+        {"item": "memory", "code": -1},
+        {"item": "member-step", "code": 0, "microseconds": steps},
+        {"item": "convolution", "code": 0, "rows": taken},
+        {"item": "work-b", "code": 0, "seconds": 45.25, "trials": 10000, "finished": 10000},
+    ]
+    gpu.RAW.write_text("\n".join(["NVIDIA", *map(json.dumps, told)]))
+    table = gpu.table(gpu.read())
+    assert len(table) == len(empty)
+    for row in (
+        "tests of exactness, devices, checkpoints and training | all pass | 196 of 198 passed | missed",
+        # killed too early to show anything
+        "not | equal to the bit | 12 of 12 trials equal, 0 steps resumed | missed",
+        "a pack of three times the memory | halved, all trials finish | not done in time | missed",
+        "member step, 64 members, beside `torch.func`, uncompiled | 4x | 3.69x: 12 beside 44.3 us | missed",
+        "member step, 64 members, beside plain torch | 0.97x | 82.5x: 12 beside 990 us | met",
+        "member step, 512 members, beside plain torch | 0.97x | not measured | ",
+        "convolution, 200 channels, 4 members, beside plain torch | 0.97x | 1.01x: 6.8 beside 6.9 ms | met",
+        "work B, the whole launch | 60 s | 45.2 s, 10,000 of 10,000 trials | met",
+    ):
+        assert any(line.endswith(f"{row} |") for line in table), row
+
+
+def test_the_page_has_the_table_of_the_raw_output():
+    page = bench.PAGE.read_text()
+    assert bench.between(page, gpu.BEGIN, gpu.END, gpu.table(gpu.read())) == page
+
+
+def test_without_a_gpu_nothing_is_run(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(gpu, "RAW", tmp_path / "raw.txt")
+    monkeypatch.setattr(gpu.torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(gpu, "result_of", lambda *_: pytest.fail("runs"))
+    monkeypatch.setattr("sys.argv", ["gpu"])
+    with pytest.raises(SystemExit) as end:
+        gpu.main()
+    assert end.value.code == 2 and capsys.readouterr().err.startswith("make gpu: torch finds no GPU")
+    assert not gpu.RAW.exists()
+
+
+def test_items_of_a_gpu_end_in_time_and_keep_earlier_lines(tmp_path, monkeypatch):
+    monkeypatch.setattr(gpu, "RAW", tmp_path / "raw.txt")
+    gpu.RAW.write_text(json.dumps({"item": "memory", "code": 0, "trials": 1, "finished": 1, "halvings": 1}))
+    commands = {
+        "kill": ("-c print('{\"equal\":3}')", 60),
+        "work-b": ("-c __import__('time').sleep(60)", 1),
+        "tests": ("-c import(no)", 60),
+    }
+    items = {
+        name: gpu.ITEMS[name]._replace(command=command, seconds=limit) for name, (command, limit) in commands.items()
+    }
+    monkeypatch.setattr(gpu, "ITEMS", {**gpu.ITEMS, **items})
+    gpu.run(list(commands))
+    found = gpu.read()
+    assert found["memory"]["finished"] == 1 and found["kill"]["equal"] == 3 and found["kill"]["code"] == 0
+    assert found["work-b"]["code"] == -1 and found["tests"]["code"] == 1 and "SyntaxError" in found["tests"]["output"]

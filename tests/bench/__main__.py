@@ -90,12 +90,17 @@ def measured(name: str) -> str:
 
 def with_table(page: str, rows: list[Row]) -> str:
     """Returns the page with these rows between its marks."""
-    head, found, rest = page.partition(BEGIN)
-    _, ended, tail = rest.partition(END)
-    if not (found and ended):
-        sys.exit(f"{PAGE}: lacks the lines {BEGIN} and {END}, between which the table stands")
     table = ["| what | beside | its figure | memsweep | faster | target |", "|---|---|---|---|---|---|"]
-    return "\n".join([f"{head}{BEGIN}", "", *table, *(row.line() for row in rows), "", f"{END}{tail}"])
+    return between(page, BEGIN, END, [*table, *(row.line() for row in rows)])
+
+
+def between(page: str, begin: str, end: str, lines: list[str]) -> str:
+    """Returns the page with these lines between its marks."""
+    head, found, rest = page.partition(begin)
+    _, ended, tail = rest.partition(end)
+    if not (found and ended):
+        sys.exit(f"{PAGE}: lacks the lines {begin} and {end}, between which the table stands")
+    return "\n".join([f"{head}{begin}", "", *lines, "", f"{end}{tail}"])
 
 
 def rows_of(name: str) -> Iterator[Row]:
