@@ -8,7 +8,7 @@ PARALLEL := --numprocesses logical --maxprocesses 8 --dist loadfile --no-loadsco
 QUICK := answers config docstrings hints layout needs packing prose replay schedules schema seeds statistics status \
   streams sweep tally trainer
 # phenomena beside the claims of the papers on memorization, in make science-more
-MORE := double_descent exposure grokking memorization mup string_capacity tempered
+MORE := double_descent exposure grokking memorization mup recall string_capacity tempered
 SWEEPS := $(filter-out smoke $(MORE),$(basename $(notdir $(wildcard sweeps/[a-z]*.py))))
 
 .PHONY: help demo lint test test-launches test-quick docs docs-serve fuzz coverage test-slow test-cluster test-slurm test-failures node science science-more bench gpu bench-scale data browser clean

@@ -18,6 +18,7 @@ from tests import (
     test_claims_morris2025,
     test_claims_mup,
     test_claims_nakkiran2019,
+    test_claims_recall,
     test_claims_yun2019,
     test_exposure,
 )
@@ -36,6 +37,7 @@ TABLES = {
     "morris2025": test_claims_morris2025.TABLES,
     "mup": test_claims_mup.TABLES,
     "nakkiran2019": test_claims_nakkiran2019.TABLES,
+    "recall": test_claims_recall.TABLES,
     "yun2019": test_claims_yun2019.TABLES,
 }
 """Paper -> number of a finding -> function of a side -> rows: True, False, or None where seeds can't be mixed."""

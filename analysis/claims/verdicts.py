@@ -30,7 +30,7 @@ from memsweep.results.storage.store import Store
 
 PAPERS: tuple[str, ...] = (
     *("arpit2017", "background", "chaibub2018", "choi2018", "gu2019", "yun2019"),
-    *("nakkiran2019", "feldman2020", "carlini2019", "morris2025", "mallinar2022", "grokking", "mup"),
+    *("nakkiran2019", "feldman2020", "carlini2019", "morris2025", "mallinar2022", "grokking", "mup", "recall"),
 )
 FINDING, CHECK = "finding", "check"
 """Kinds of claims, which are counted apart."""

@@ -18,16 +18,13 @@ from memsweep.data.noise import Array
 from memsweep.data.texts import REGIONS, DataError, Text, data_folder, text
 from memsweep.spec.config import TrialConfig
 from memsweep.spec.fields.groups import Data
-from memsweep.spec.options import SEQUENCE_FAMILIES
+from memsweep.spec.options import GAP_POWER, SEQUENCE_FAMILIES
 from memsweep.spec.seeds import generator
 
 NOT_ASKED = -1
 """Target of a step without an answer."""
 TOLERANCE = 0.1
 """Largest error of a number that counts as right; its square is the mean squared error that solves a task (ours)."""
-GAP_POWER = 0.01
-"""Gaps between pairs and queries in `recall` have weights gap ** (GAP_POWER - 1), as in the generator of Arora et al.
-(2023)."""
 BLOCK_ROWS = 512
 """Rows drawn at a time, where a row needs as many random numbers as there are tokens."""
 VOCABULARIES = {"copy": 8, "recall": 8192, "strings": 2048}

@@ -18,6 +18,9 @@ OPERATIONS = ("add", "subtract", "multiply", "divide", "squares")
 """Of the task modular: a + b, a - b, a b, a / b where b has an inverse, and a^2 + b^2, modulo p."""
 MODULUS = 31
 """Modulus (p) of the task modular where data.modulus is 0."""
+GAP_POWER = 0.01
+"""Gaps between pairs and queries of the task recall have weights gap ** (GAP_POWER - 1), as in the generator of Arora
+et al. (2023)."""
 TASK_SIZES = {
     **{"digits": (64, 10), "mnist5k": (784, 10), "mnist": (784, 10), "fashion_mnist": (784, 10)},
     **{"cifar10": (3072, 10), "alternating": (1, 2)},
