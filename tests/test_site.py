@@ -8,9 +8,11 @@ import re
 import subprocess
 import sys
 import threading
+from contextlib import suppress
 from html.parser import HTMLParser
 
 import pytest
+from selenium.common.exceptions import TimeoutException
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 
@@ -146,10 +148,11 @@ def test_a_search_leads_to_an_answer(address, browser, words):
     browser.execute_script("document.querySelector('#__search').click()")
     WebDriverWait(browser, 20).until(lambda _: field.is_displayed())
     field.send_keys(words)
-    results = WebDriverWait(browser, 20).until(
-        lambda _: browser.find_elements(By.CSS_SELECTOR, ".md-search-result__link")
-    )
-    first = [result.get_attribute("href") or "" for result in results[:4]]
+    # read at once, in the page: results are drawn anew while words are typed
+    script = "return [...document.querySelectorAll('.md-search-result__link')].slice(0, 4).map(link => link.href)"
+    with suppress(TimeoutException):
+        WebDriverWait(browser, 20).until(lambda _: any(f"/{name}" in link for link in browser.execute_script(script)))
+    first = browser.execute_script(script)
     assert any(f"/{name}" in link for link in first), first
 
 

@@ -172,7 +172,7 @@ PAPER = Paper(
             "Smallest width with 99 % of queries right: log-log slope in D above 0.5, and within one step of the grid.",
             (),
             without_sweep(
-                "the sweep recall has one to three pairs, of which one needs no key: too few for a slope; "
+                "sweep recall has one to three pairs, of which one needs no key: too few for a slope; "
                 "sweeps/paper/recall.py has 4 to 64"
             ),
         ),
