@@ -156,4 +156,4 @@ def test_halving_pauses_gives_up_and_goes_on_with_the_numbers_of_one_never_pause
     assert exact.returncode == 0 and verdicts, exact.stderr
     monkeypatch.syspath_prepend(tmp_path)
     again = Replay(load_sweep(str(path)), Store(tmp_path / "results"))
-    assert again.round is None and set(again.trials) == set(trials["trial_id"])
+    assert again.round is None and {trial.trial_id for trial in again.trials} == set(trials["trial_id"])
