@@ -222,7 +222,7 @@ def _is_short(folder: str) -> bool:
 
 
 def worker_count(device: str, workers_per_gpu: int = 1) -> int:
-    """Returns the number of packs that run at the same time: so many per GPU, or one per CPU core."""
+    """Returns the number of packs that run at the same time: workers_per_gpu a GPU, or one a CPU core."""
     resources = ray.cluster_resources()
     return max(1, int(resources.get("GPU", 1)) * workers_per_gpu if device == "cuda" else int(resources.get("CPU", 1)))
 

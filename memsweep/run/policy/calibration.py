@@ -54,7 +54,7 @@ class Calibration(NamedTuple):
     def best(self, saved: Callable[[float, int], float] = lambda seconds, members: 0.0) -> Timing | None:
         """Returns the fastest timing, or an earlier timing that is nearly as fast (see GAIN); None: no timing.
 
-        saved: seconds that compiling saves of a fused member step of the given length, with so many members.
+        saved: seconds that compiling saves of a fused member step, by its length and the members of its pack.
         """
         best, fastest = None, math.inf
         for timing in self.timings:
