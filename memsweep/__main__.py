@@ -2,4 +2,5 @@
 
 from memsweep.cli.app import main
 
-main()
+if __name__ == "__main__":  # a process that `report` starts imports this file under another name
+    main()

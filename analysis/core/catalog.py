@@ -87,10 +87,10 @@ def questions(sweep: str, search: str | None = None, also: Sequence[str] = ()) -
     then those of `also`.
     """
     is_there = sweep.isidentifier() and importlib.util.find_spec(f"{MODULES}.{sweep}") is not None
-    module = _imported(sweep) if is_there else None
+    module = imported(sweep) if is_there else None
     if module is None or not (isinstance(module, Broken) or (hasattr(module, "QUERY") and hasattr(module, "FIGURES"))):
-        module = _imported(SEARCHES.get(search or "", DEFAULT))
-    others = {name: _imported(name) for name in (*getattr(module, "ALSO", ()), *also)}
+        module = imported(SEARCHES.get(search or "", DEFAULT))
+    others = {name: imported(name) for name in (*getattr(module, "ALSO", ()), *also)}
     first = stem(sweep)
     return {f"{first}-": module, **{f"{first}-{name}-": other for name, other in others.items()}}
 
@@ -114,7 +114,7 @@ def modules_of(sweep: str, store: Store, view: View = DEFAULT_VIEW) -> dict[str,
     modules = questions(sweep, _searches(store).get(sweep), also)
     first = next(iter(modules.values()))
     if view.names and getattr(first, "__name__", "") != f"{MODULES}.{DEFAULT}":
-        modules[f"{stem(sweep)}-{DEFAULT}-"] = _imported(DEFAULT)
+        modules[f"{stem(sweep)}-{DEFAULT}-"] = imported(DEFAULT)
     return modules
 
 
@@ -206,7 +206,8 @@ def _drawn(drawing: figures.Figure, summary: pd.DataFrame) -> tuple[Canvas, bool
         return first.figure, bool(figures.why_empty(first))
 
 
-def _imported(name: str) -> ModuleType | Broken:
+def imported(name: str) -> ModuleType | Broken:
+    """Returns the analysis module of this name within MODULES."""
     try:
         return importlib.import_module(f"{MODULES}.{name}")
     except Exception as error:  # an import runs arbitrary code

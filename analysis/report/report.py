@@ -12,7 +12,6 @@ from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from traceback import extract_tb
-from types import ModuleType
 from typing import Any
 
 import jinja2
@@ -25,10 +24,11 @@ from memsweep.analysis.claims.verdicts import Verdict, counted, papers
 from memsweep.analysis.core import frames
 from memsweep.analysis.core.arrangement import DEFAULT as DEFAULT_VIEW
 from memsweep.analysis.core.arrangement import View
-from memsweep.analysis.core.catalog import Answer, Broken, answer, check, modules_of, stem
+from memsweep.analysis.core.catalog import Answer, Broken, answer, check, imported, modules_of, stem
 from memsweep.analysis.report import live_curves
 from memsweep.analysis.report.drawn import Drawn, drawn
 from memsweep.analysis.report.unchanged import Unchanged, stored_rows, wanted_rows
+from memsweep.analysis.report.workers import ALONE, Workers
 from memsweep.results import notes, query, trial_state
 from memsweep.results.notes import Remarks
 from memsweep.results.status import failures, overview, states
@@ -84,17 +84,19 @@ def write(
     results: str | Location,
     warn: Callable[[str], None] = lambda problem: None,
     view: View = DEFAULT_VIEW,
+    workers: Workers = ALONE,
 ) -> Location:
     """Writes the figures and the page; returns the page's path. Raises StoreError when the folder can't be written.
 
     warn: called with the problem of each module that fails; the others are on the page all the same.
     view: of all figures that have its fields.  Raises ViewError, and writes nothing, if there is none.
+    workers: processes that draw, too.
     """
     store = Snapshot(results)
     check(view, [str(row["sweep"]) for row in overview(store)], store)
     folder = store.results / FIGURES
     try:
-        page = draw(store, folder, Unchanged(), view=view)
+        page = draw(store, folder, Unchanged(), view=view, workers=workers)
     except OSError as error:
         raise StoreError(f"{folder}: figures can't be written ({error.strerror or error}).") from error
     path = store.results / PAGE
@@ -105,23 +107,36 @@ def write(
 
 
 def draw(
-    store: Store, folder: Location, unchanged: Unchanged, *, is_served: bool = False, view: View = DEFAULT_VIEW
+    store: Store,
+    folder: Location,
+    unchanged: Unchanged,
+    *,
+    is_served: bool = False,
+    view: View = DEFAULT_VIEW,
+    workers: Workers = ALONE,
 ) -> Page:
     """Returns the page of these results, and writes the figures of sweeps and papers to a folder.
 
     unchanged: what earlier calls drew.  is_served: whether the page loads its successors from a server.
+    workers: processes that draw, too.
     Raises OSError when a figure can't be written, StoreError.
     """
     unchanged.begin()
     training = _in_training(store, unchanged)  # first, because the rows of a trial that ends move to other tables
     causes = {trial: (state, cause) for trial, state, cause in failures(store)}
     remarks, rows = notes.of_sweeps(store), overview(store)
-    sections = []
+    shown = dict[str, Any]()
     for counts in rows:
         sweep = counts["sweep"]
         ends = {**counts, "missing": counts["missing"] + counts["running"], "running": 0}
-        shown = ends, remarks.get(sweep), wanted_rows(sweep, store), stored_rows(sweep, store)
-        section = unchanged.drawn(f"sweep {sweep}", shown, partial(_section, store, counts, causes, folder, view))
+        shown[sweep] = ends, remarks.get(sweep), wanted_rows(sweep, store), stored_rows(sweep, store)
+    changed = [sweep for sweep in shown if not unchanged.has(f"sweep {sweep}", shown[sweep])]
+    answered = _answers(changed, store, folder, view, workers)
+    sections = []
+    for counts in rows:
+        sweep = counts["sweep"]
+        draw_section = partial(_section, store, counts, causes, answered.get(sweep, []))
+        section = unchanged.drawn(f"sweep {sweep}", shown[sweep], draw_section)
         sections.append(replace(section, counts={name: count for name, count in counts.items() if name != "sweep"}))
     verdicts, is_launched = table.stored(store.results), store.is_locked()
     judged = unchanged.drawn("papers", verdicts.to_csv(), partial(_papers, verdicts, folder))
@@ -160,13 +175,11 @@ def _in_training(store: Store, unchanged: Unchanged) -> list[Drawn]:
 
 
 def _section(
-    store: Store, counts: dict[str, Any], causes: dict[str, tuple[str, str]], folder: Location, view: View
+    store: Store, counts: dict[str, Any], causes: dict[str, tuple[str, str]], answered: list[Question]
 ) -> Section:
     sweep = counts["sweep"]
     trials = frames.read(frames.TRIALS, sweep, store)
     causes_of_sweep = [(trial, *causes[trial]) for trial in trials["trial_id"] if trial in causes]
-    modules = modules_of(sweep, store, view)
-    answered = [_answered(module, sweep, prefix, store, folder, view) for prefix, module in modules.items()]
     return Section(
         sweep,
         {name: value for name, value in counts.items() if name != "sweep"},
@@ -212,10 +225,35 @@ def _notices(trials: pd.DataFrame, states: dict[str, str]) -> Iterator[str]:
             yield f"{count:,} of {len(trials):,} trials are {status.replace('_', ' ')}. {Status(status).advice}"
 
 
-def _answered(
-    module: ModuleType | Broken, sweep: str, prefix: str, store: Store, folder: Location, view: View
-) -> Question:
-    name = module.name if isinstance(module, Broken) else module.__name__
+def _answers(
+    sweeps: list[str], store: Store, folder: Location, view: View, workers: Workers
+) -> dict[str, list[Question]]:
+    """Returns each sweep's answered questions."""
+    tasks = [
+        (sweep, prefix, module.name if isinstance(module, Broken) else module.__name__)
+        for sweep in sweeps
+        for prefix, module in modules_of(sweep, store, view).items()
+    ]
+    call = partial(_answered, store, folder, view)
+    remote = partial(_answered_remotely, store.results, folder, view)
+    answered: dict[str, list[Question]] = {sweep: [] for sweep in sweeps}
+    for (sweep, _, _), question in zip(tasks, workers.map(call, remote, tasks), strict=True):
+        answered[sweep].append(question)
+    return answered
+
+
+def _answered_remotely(results: Location, folder: Location, view: View, *task: str) -> Question:
+    """Returns an answered question, in a worker process, which draws one report."""
+    return _answered(_snapshot(results), folder, view, *task)
+
+
+@cache
+def _snapshot(results: Location) -> Snapshot:
+    return Snapshot(results)
+
+
+def _answered(store: Store, folder: Location, view: View, sweep: str, prefix: str, name: str) -> Question:
+    module = imported(name.rpartition(".")[2])
     text = (getattr(module, "__doc__", None) or name).strip().partition("\n")[0]
     figures_drawn, empty, statement = list[Drawn](), dict[str, list[str]](), ""
     try:

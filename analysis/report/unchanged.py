@@ -25,15 +25,19 @@ class Unchanged:
         """Begins a page."""
         self._shown = {}
 
+    def has(self, name: str, rows: Any) -> bool:
+        """Returns whether the part of this name was drawn with these rows.  rows: with a complete repr."""
+        return self._parts.get(name, ("",))[0] == _hash(rows)
+
     def show(self, name: str, rows: Any) -> str:
-        """Adds rows that the current page shows, under a name; returns their hash.  rows: with a complete repr."""
-        self._shown[name] = hashlib.blake2b(repr(rows).encode(), digest_size=16).hexdigest()
+        """Adds rows that the current page shows, under a name; returns their hash.  rows: as `has`."""
+        self._shown[name] = _hash(rows)
         return self._shown[name]
 
     def drawn(self, name: str, rows: Any, draw: Callable[[], Part]) -> Part:
         """Returns the part of this name as it was drawn before, or draws it if its rows differ; as `show`."""
         content = self.show(name, rows)
-        if self._parts.get(name, ("",))[0] != content:
+        if not self.has(name, rows):
             self._parts[name] = content, draw()
         part: Part = self._parts[name][1]
         return part
@@ -42,6 +46,10 @@ class Unchanged:
     def version(self) -> str:
         """Returns a hash of the rows of all parts of the current page."""
         return hashlib.blake2b(repr(self._shown).encode(), digest_size=8).hexdigest()
+
+
+def _hash(rows: Any) -> str:
+    return hashlib.blake2b(repr(rows).encode(), digest_size=16).hexdigest()
 
 
 def wanted_rows(sweep: str, store: Store) -> list[tuple[Any, ...]]:

@@ -124,10 +124,13 @@ def report(
             serve(results, port, lambda address: print(address, flush=True), say, view)
         except KeyboardInterrupt:  # the normal end
             sys.exit(DONE)
-    from memsweep.analysis.report.report import write
+    from memsweep.analysis.report import workers
 
     problems: list[str] = []
-    print(write(results, problems.append, view))
+    with workers.started("memsweep.analysis.report.report") as beside:  # before this process imports as much
+        from memsweep.analysis.report.report import write
+
+        print(write(results, problems.append, view, beside))
     for problem in problems:
         say(problem)
     sys.exit(SOME_FAILED if problems else DONE)
