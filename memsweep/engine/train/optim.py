@@ -31,6 +31,8 @@ class Coefficients(NamedTuple):
 
 CORRECTED = ("adam", "adamw", "muon")
 """Optimizers whose moments are divided by `corrections`."""
+ELEMENTWISE = ("sgd", "sam", "nesterov", "rmsprop", "adam", "adamw")
+"""Optimizers whose `update_` moves each number by itself."""
 
 
 def moments(name: str, parameters: Tensors) -> dict[str, Tensors]:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from memsweep.data import tasks
 from memsweep.data.form import Form
 from memsweep.engine.nn import member_fields, models, parametrization
-from memsweep.engine.train import draws, own_optimizers
+from memsweep.engine.train import draws, optim, own_optimizers
 from memsweep.engine.train.draws import Draws
 from memsweep.engine.train.own_optimizers import Pair
 from memsweep.spec import member_names
@@ -68,6 +68,11 @@ class Program(NamedTuple):
     def key(self) -> tuple[object, ...]:
         """Returns what distinguishes programs of a process, without modules, since each pack builds new modules."""
         return self[2:]
+
+    @property
+    def is_elementwise(self) -> bool:
+        """Returns whether a member's update moves each number by itself, all at the same rate."""
+        return self.optimizer in optim.ELEMENTWISE and not self.rate_factors
 
     @property
     def is_own(self) -> bool:

@@ -19,6 +19,7 @@ from memsweep.engine.nn.losses import answer_loss, mean_loss
 from memsweep.engine.nn.member_fields import completed, lifted
 from memsweep.engine.nn.regularizers import Perturbation, applied, perturbation
 from memsweep.engine.train import draws, optim, own_optimizers, streams
+from memsweep.engine.train.flat import Flat
 from memsweep.engine.train.lifting import call, lifted_gradient, under_autocast
 from memsweep.engine.train.optim import Tensors
 from memsweep.engine.train.program import Program
@@ -55,6 +56,8 @@ class Alone(NamedTuple):
     trained: dict[str, nn.Parameter]
     replaceable: tuple[tuple[str, dict[str, Any], str], ...]
     """Buffers and frozen parameters: name in the state, the dict of the sub-module that has it, name there."""
+    flat: Flat | None = None
+    """Memory of the state's parameters, where one operation updates all of them."""
 
 
 def train_step(
@@ -84,16 +87,27 @@ def train_step(
         norms = optim.gradient_norms(gradients)
     if norms is not None and "clip" in program.uses:
         optim.clip_(gradients, norms, coefficients.clip)
-    _update(program, state, gradients, coefficients, batch.corrections)
+    flat = None if alone is None else alone.flat
+    _update(program, state, gradients, coefficients, batch.corrections, flat)
     for name, average in state.averages.items():
         average.lerp_(state.parameters[name], batch.shares.view(-1, *[1] * (average.dim() - 1)))
     return norms
 
 
 def _update(
-    program: Program, state: State, gradients: Tensors, coefficients: optim.Coefficients, corrections: Tensor
+    program: Program,
+    state: State,
+    gradients: Tensors,
+    coefficients: optim.Coefficients,
+    corrections: Tensor,
+    flat: Flat | None,
 ) -> None:
     """Moves the parameters in place, those with the same factor of the rate together."""
+    if flat is not None:
+        wholes = {"": flat.parameters}, {"": flat.gradients}
+        moments = {name: {"": whole} for name, whole in flat.moments.items()}
+        optim.update_(program.optimizer, *wholes, moments, coefficients, corrections)
+        return
     if program.has_objects:
         (member,), (step,) = state.members, state.step.tolist()
         assert member.optimizer is not None
@@ -108,13 +122,13 @@ def _update(
         return
     for factor in dict.fromkeys(factor for _, factor in program.rate_factors):
         names = {name for name, own_factor in program.rate_factors if own_factor == factor}
-        parameters, *moments = (
+        parameters, *parts = (
             {name: value for name, value in tensors.items() if name in names}
             for tensors in (state.parameters, *state.moments.values())
         )
         scaled = coefficients._replace(rate=coefficients.rate * factor)
-        parts = dict(zip(state.moments, moments, strict=True))
-        optim.update_(program.optimizer, parameters, gradients, parts, scaled, corrections)
+        moments = dict(zip(state.moments, parts, strict=True))
+        optim.update_(program.optimizer, parameters, gradients, moments, scaled, corrections)
 
 
 def _pure_update_(program: Program, state: State, gradients: Tensors, rate: Tensor) -> None:
@@ -144,8 +158,11 @@ def _drawn(program: Program, keys: Tensor, forwards: int) -> tuple[tuple[Tensor,
     return numbers[:size], numbers[size:]
 
 
-def hold(module: nn.Module, one: State) -> Alone:
-    """Makes a module use the numbers of a state of one member, in the same memory; returns where they are in it."""
+def hold(module: nn.Module, one: State, flat: Flat | None = None) -> Alone:
+    """Makes a module use the numbers of a state of one member, in the same memory; returns where they are in it.
+
+    flat: memory of the state's parameters and moments.
+    """
     parameters = dict(module.named_parameters())
     for name, parameter in parameters.items():
         parameter.data = (one.parameters if parameter.requires_grad else one.buffers)[name][0]
@@ -156,7 +173,7 @@ def hold(module: nn.Module, one: State) -> Alone:
         path, _, last = name.rpartition(".")
         part = module.get_submodule(path)
         replaceable.append((name, part._buffers if last in part._buffers else part._parameters, last))
-    return Alone(parameters, models.trained(module), tuple(replaceable))
+    return Alone(parameters, models.trained(module), tuple(replaceable), flat)
 
 
 def release(alone: Alone, one: State) -> None:
@@ -207,7 +224,8 @@ def _gradients_alone(program: Program, sample: Sample, alone: Alone) -> Tensors:
     forward = partial(under_autocast, program, program.module)
     loss = member_loss(program, forward, every, map_tensors(lambda tensor: tensor[0], sample))
     gradients = torch.autograd.grad(loss, list(alone.trained.values()), materialize_grads=True)
-    return {name: gradient[None] for name, gradient in zip(alone.trained, gradients, strict=True)}
+    by_name = dict(zip(alone.trained, gradients, strict=True))
+    return {name: value[None] for name, value in by_name.items()} if alone.flat is None else alone.flat.filled(by_name)
 
 
 def member_loss(program: Program, forward: Callable[..., Tensor], parameters: Tensors, sample: Sample) -> Tensor:

@@ -23,6 +23,7 @@ from torch import Tensor
 
 from memsweep.engine.train import compilation, graphs, optim, own_metrics, streams
 from memsweep.engine.train.evaluation import Measured, measure
+from memsweep.engine.train.flat import copy_back, flattened
 from memsweep.engine.train.program import Program, compose
 from memsweep.engine.train.state import State, admit, init, member_view, select, state_bytes
 from memsweep.engine.train.step import Batch, hold, release, train_step
@@ -125,17 +126,23 @@ def _in_turn(program: Program, state: State, batches: Batch) -> Tensor:
     """One member after another through all steps, so that its weights stay in the core's cache. Returns norms [M]."""
     norms = torch.zeros(len(state.members), dtype=program.dtype, device=program.device)
     for m in range(len(state.members)):
-        view = member_view(state, m)
+        view = member = member_view(state, m)
+        flat = None
+        if program.is_elementwise:
+            view, flat = flattened(member)
         hold(program.evaluated, view)
-        alone = hold(program.module, view)
+        alone = hold(program.module, view, flat)
         steps = len(batches.rows)
-        for s in range(steps):
+        for s, fields in enumerate(zip(*(values[:, m : m + 1].unbind() for values in batches), strict=True)):
             view = view._replace(members=state.members[m : m + 1], step=state.step[m : m + 1] + s)
-            batch = Batch(*(values[s, m : m + 1] for values in batches))
-            norm = train_step(program, view, batch, alone, is_last=s == steps - 1)
+            norm = train_step(program, view, Batch(*fields), alone, is_last=s == steps - 1)
             if norm is not None:
                 norms[m : m + 1] = norm
             release(alone, view)
+        if flat is not None:
+            copy_back(view, member)
+            hold(program.evaluated, member)
+            hold(program.module, member)
     return norms
 
 
