@@ -9,6 +9,7 @@ from memsweep.data import tasks
 from memsweep.engine.nn import models
 from memsweep.engine.train import plain, trainer
 from memsweep.spec.config import TrialConfig
+from memsweep.spec.options import OPTIMIZERS
 from tests.bench import __main__ as bench
 from tests.bench import (
     convolution,
@@ -52,6 +53,10 @@ def test_what_a_trial_more_costs_is_the_slope_between_two_sizes():
 def _of_size(trials, launch_seconds):
     fields = dict.fromkeys(scale.Size._fields, 0) | {"trials": trials}
     return scale.Size(**fields | {"launch": scale.Spent(launch_seconds, 0, 0, 0)})
+
+
+def test_exactness_is_measured_with_every_optimizer():
+    assert exactness.UPDATES.keys() == set(OPTIMIZERS)
 
 
 def test_equal_numbers_do_not_deviate_and_zero_may_be_one_of_two():

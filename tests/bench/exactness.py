@@ -37,6 +37,13 @@ UPDATES: dict[str, dict[str, Any]] = {
     "sgd": {"optimizer.learning_rate": 0.05, "optimizer.momentum": 0.9, "regularization.weight_decay": 1e-4},
     "adamw": {"optimizer.learning_rate": 0.001, "regularization.weight_decay": 1e-2},
 }
+UPDATES |= {
+    "nesterov": UPDATES["sgd"],
+    "sam": {**UPDATES["sgd"], "optimizer.radius": 0.05},
+    "rmsprop": {"optimizer.learning_rate": 0.001, "optimizer.momentum": 0.5, "regularization.weight_decay": 1e-4},
+    "adam": {"optimizer.learning_rate": 0.001, "regularization.weight_decay": 1e-4},
+    "muon": {**UPDATES["adamw"], "optimizer.momentum": 0.95},
+}
 COMPILED_WIDTHS, COMPILED_CASES = (8, 37, 128), ("all at once",)
 """What --compiled compiles, of what is asked for: a program takes 10 to 25 s."""
 COLUMNS = (("packed vs alone", "packed"), ("alone vs plain", "alone"))
@@ -191,7 +198,7 @@ def compare(training: Training, place: Place, steps: int) -> list[dict[str, Any]
         first = members == training.members[0]  # how a member does alone has nothing to do with their number
         cells = [str(found[members, variant][0]) for variant in training.variants]
         cells += [str(found[members, variant][1]) if first else "" for variant in training.variants]
-        print(f"{training.name:16}{members:>4}" + "".join(f"{cell:>15}" for cell in cells), flush=True)
+        print(f"{training.name:16}{members:>4}" + "".join(f"{cell:>18}" for cell in cells), flush=True)
     return rows
 
 
@@ -243,7 +250,7 @@ def largest(deviations: Iterable[Deviation]) -> Deviation:
 
 
 def print_head(place: Place, kind: str, variants: Iterable[str]) -> None:
-    names = "".join(f"{variant:>15}" for variant in variants)
+    names = "".join(f"{variant:>18}" for variant in variants)
     print(f"\n{place}")
     print(f"{'':20}" + "".join(f"{title:^{len(names)}}" for title, _ in COLUMNS))
     print(f"{kind:17}{'M':>3}" + names * len(COLUMNS))
