@@ -218,7 +218,7 @@ def run(trials: Sequence[TrialConfig], place: Place) -> list[Run]:
             curves.setdefault(name, []).append(values.tolist())
         if not measured.active.any():
             break
-    weights = {name: value.cpu() for name, value in state.parameters.items()}
+    weights = {name: value.cpu() for name, value in {**state.buffers, **state.parameters}.items()}  # frozen ones, too
     return [
         Run(
             {name: value[m] for name, value in weights.items()},
