@@ -66,7 +66,7 @@ def shuffled(
         return _retimed(rows, columns[0], generator)
     trials = rows.drop_duplicates("trial_id")
     fixed = ["sweep", "seed", *(name for name in frames.varying(trials) if name not in (*columns, *searched))]
-    units, unit = trials, np.arange(len(trials))  # what is exchanged as one, and the unit of each trial
+    units, unit = trials, np.asarray(range(len(trials)))  # what is exchanged as one, and the unit of each trial
     if searched:
         units = trials.drop_duplicates([*fixed, *columns])
         unit = trials.groupby([*fixed, *columns], dropna=False, sort=False).ngroup().to_numpy()
@@ -79,7 +79,8 @@ def shuffled(
 
 def _retimed(rows: pd.DataFrame, column: str, generator: np.random.Generator) -> pd.DataFrame:
     values = rows[column].to_numpy().copy()
-    for index in rows[rows[column].notna()].groupby("trial_id").indices.values():
-        at = np.flatnonzero(rows[column].notna())[index]
+    measured = np.flatnonzero(rows[column].notna())
+    for index in rows["trial_id"].iloc[measured].groupby(rows["trial_id"]).indices.values():
+        at = measured[index]
         values[at] = values[generator.permutation(at)]
     return rows.assign(**{column: values})
