@@ -20,7 +20,7 @@ from memsweep.analysis.claims.claim import Margin, Trend, paired
 from memsweep.analysis.core import frames, statistics
 from memsweep.analysis.questions import learning_curves
 from memsweep.analysis.questions.critical_samples import MULTIPLE
-from memsweep.analysis.questions.learning_curves import FIT, PEAK
+from memsweep.analysis.questions.learning_curves import FIT, PEAK, TRAIN, VALIDATION
 
 
 def _critical(rows: pd.DataFrame, part: str) -> pd.DataFrame:
@@ -99,6 +99,7 @@ def denser_with_noise(rows: pd.DataFrame) -> list[Trend]:
 def denser_as_noise_is_fitted(rows: pd.DataFrame) -> list[Margin]:
     """Returns the rise of critical validation samples while noisy labels are fitted, also less the clean run's."""
     named = with_noise(shares(rows).assign(critical=frames.share(rows["critical_count"], rows["example_count"])))
+    named = named[["noise", "seed", "epoch", "critical", VALIDATION, TRAIN]]  # cheap to group
     curves = {key: curve.sort_values("epoch") for key, curve in named.groupby(["noise", "seed"])}
     rises = pd.DataFrame(
         [
@@ -123,8 +124,9 @@ def _fitting(curve: pd.DataFrame, clean: pd.DataFrame | None) -> dict[str, float
         return {"rise": np.nan, "excess": np.nan}
 
     def rise(of: pd.DataFrame) -> float:
-        sought = of.dropna(subset="critical")
-        at = np.interp([turns[PEAK], turns[FIT]], sought["epoch"], sought["critical"])
+        epoch, critical = (of[name].to_numpy(float) for name in ("epoch", "critical"))
+        is_sought = ~np.isnan(critical)
+        at = np.interp([turns[PEAK], turns[FIT]], epoch[is_sought], critical[is_sought])
         return float(at[1] - at[0])
 
     return {"rise": rise(curve), "excess": rise(curve) - rise(clean) if clean is not None else np.nan}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 import pandas as pd
 
@@ -19,7 +21,7 @@ from memsweep.analysis.claims.claim import Margin, MissingTrialsError, Tested, T
 from memsweep.analysis.core import frames, statistics
 from memsweep.analysis.questions import learning_curves, noise_capacity
 from memsweep.analysis.questions.critical_samples import MULTIPLE
-from memsweep.analysis.questions.learning_curves import FIT, LOST, PEAK, VALIDATION
+from memsweep.analysis.questions.learning_curves import FIT, LOST, PEAK, TRAIN, VALIDATION
 
 REPLICATES = 12
 
@@ -64,10 +66,14 @@ def resampled_ratio(parts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
     parts: [..., 2, N], what is summed above and below.
     """
-    n = parts.shape[-1]
-    chosen = np.random.default_rng(0).multinomial(n, np.full(n, 1 / n), size=RESAMPLES)
-    sums, resampled = parts.sum(-1), parts @ chosen.T
+    sums, resampled = parts.sum(-1), parts @ _resamples(parts.shape[-1], RESAMPLES).T
     return sums[..., 0] / sums[..., 1], resampled[..., 0, :] / resampled[..., 1, :]
+
+
+@lru_cache(maxsize=1)
+def _resamples(n: int, count: int) -> np.ndarray:
+    """Returns how often each of n examples is drawn in each resampled set: [count, n], the same at each call."""
+    return np.random.default_rng(0).multinomial(n, np.full(n, 1 / n), size=count).astype(float)
 
 
 def bootstrapped(what: str, estimate: np.ndarray, draws: np.ndarray, above: float, runs: int) -> Tested:
@@ -215,7 +221,9 @@ def random_labels_take_longer(rows: pd.DataFrame) -> list[Margin]:
 
 
 def _turned(rows: pd.DataFrame) -> pd.DataFrame:
-    return statistics.by_group(with_noise(shares(rows)), ["noise", "seed"], _turn)
+    counts = ["clean_count", "label_changed_count", "clean_correct_count", "memorized_count"]
+    named = with_noise(shares(rows))[["noise", "seed", "epoch", VALIDATION, TRAIN, *counts]]  # cheap to group
+    return statistics.by_group(named, ["noise", "seed"], _turn)
 
 
 def _turn(curve: pd.DataFrame) -> dict[str, float]:

@@ -101,7 +101,9 @@ class Claim:
 
     measure: rows of trials with these statuses -> evidence; raises MissingTrialsError.
     Controls: shuffled names columns to exchange between the trials of a seed, or one column to exchange between the
-    times of a trial, to see how often chance alone gives a verdict. untrained names the columns that, with the trial
+    times of a trial, to see how often chance alone gives a verdict. searched names the columns whose values a search
+    chose by earlier results, such as set sizes by bisection: a network's trials are then exchanged together, because
+    the values themselves contain the result. untrained names the columns that, with the trial
     and the step, identify a measurement: with every measurement replaced by that of the untrained network, the claim
     must not be reproduced. injected makes an effect in shuffled rows, where `controls.with_effect` can't make it in the
     evidence: that has a test of its own.
@@ -120,6 +122,7 @@ class Claim:
     is_check: bool = False  # a theorem or an identity: a check of the program, counted apart from findings
     untrained: tuple[str, ...] = ()  # empty: no claim about training, or nothing was measured before training
     injected: Callable[[pd.DataFrame, np.random.Generator], pd.DataFrame] | None = None
+    searched: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -236,23 +236,28 @@ def with_width(rows: pd.DataFrame) -> list[Evidence]:
 
 
 EFFECT = 0.5
-"""Share by which `alike_with_true_labels` moves networks towards their mean."""
+"""Share by which `alike_with_true_labels` moves networks towards one of them, or steps towards their mean."""
 
 
 def alike_with_true_labels(rows: pd.DataFrame, generator: np.random.Generator) -> pd.DataFrame:
-    """Returns rows in which what networks with true labels learned lies nearer, by EFFECT, to what they share.
+    """Returns rows in which what networks with true labels learned is more alike, by EFFECT.
 
-    rows: of similarity.QUERY or EXAMPLES. The numbers, or the steps at which examples are first right, of trained
-    networks on true labels move towards their mean over networks.
+    rows: of similarity.QUERY or EXAMPLES. The numbers of trained networks on true labels at the end of their training
+    move towards those of the network of the first seed; the steps at which examples are first right, towards their mean
+    over networks. A mean of hidden layers is nothing that networks could share, as each network orders its units in its
+    own way. Networks end at different steps: all of one width are moved together.
     """
     is_true = rows["data_noise_fraction"] == 0
     if "numbers" not in rows:
         keys, value = ["model_width", "example"], rows["first_learned_step"].astype(float)
         mean = value.groupby([rows[key] for key in keys] + [is_true]).transform("mean")
         return rows.assign(first_learned_step=value.where(~is_true, (1 - EFFECT) * value + EFFECT * mean))
-    chosen = rows[is_true & (rows["step"] > 0)]
-    numbers = rows["numbers"].copy()
-    for index in chosen.groupby(["model_width", *KEYS, "step"]).groups.values():
-        stacked = np.stack([np.asarray(values, float) for values in numbers.loc[index]])
-        numbers.loc[index] = pd.Series(list((1 - EFFECT) * stacked + EFFECT * stacked.mean(axis=0)), index)
+    is_end = (rows["step"] > 0) & (rows["step"] == rows.groupby("trial_id")["step"].transform("max"))
+    places = np.flatnonzero(is_true & is_end)
+    places = places[np.argsort(rows["seed"].to_numpy()[places], kind="stable")]
+    numbers = rows["numbers"].to_numpy(object, copy=True)
+    for index in rows.iloc[places].groupby(["model_width", *KEYS]).indices.values():
+        first = np.asarray(numbers[places[index[0]]], float)
+        for place in places[index]:
+            numbers[place] = (1 - EFFECT) * np.asarray(numbers[place], float) + EFFECT * first
     return rows.assign(numbers=numbers)

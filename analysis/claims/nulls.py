@@ -52,26 +52,35 @@ def with_effect(evidence: Evidence, size: float, generator: np.random.Generator)
     return replace(evidence, values=centre + deviations[drawn])
 
 
-def shuffled(rows: pd.DataFrame, columns: tuple[str, ...], generator: np.random.Generator) -> pd.DataFrame:
+def shuffled(
+    rows: pd.DataFrame, columns: tuple[str, ...], generator: np.random.Generator, searched: tuple[str, ...] = ()
+) -> pd.DataFrame:
     """Returns the rows with these columns exchanged among the trials of a seed that agree in all other fields.
 
+    searched: columns of which a search chose the values. Trials that differ in these alone are exchanged together, and
+    need not agree in them.
     A single column that changes within trials, in the course of their training, is exchanged within each trial, among
     the times when it was measured.
     """
     if len(columns) == 1 and rows.groupby("trial_id")[columns[0]].nunique().max() > 1:
         return _retimed(rows, columns[0], generator)
     trials = rows.drop_duplicates("trial_id")
-    fixed = ["sweep", "seed", *(column for column in frames.varying(trials) if column not in columns)]
-    order = np.arange(len(trials))
-    for index in trials.groupby(fixed, dropna=False).indices.values():
+    fixed = ["sweep", "seed", *(name for name in frames.varying(trials) if name not in (*columns, *searched))]
+    units, unit = trials, np.asarray(range(len(trials)))  # what is exchanged as one, and the unit of each trial
+    if searched:
+        units = trials.drop_duplicates([*fixed, *columns])
+        unit = trials.groupby([*fixed, *columns], dropna=False, sort=False).ngroup().to_numpy()
+    order = np.arange(len(units))
+    for index in units.groupby(fixed, dropna=False).indices.values():
         order[index] = generator.permutation(index)
-    changed = trials[[*columns]].take(order).set_axis(trials["trial_id"], axis=0)
+    changed = units[[*columns]].take(order[unit]).set_axis(trials["trial_id"], axis=0)
     return rows.drop(columns=[*columns]).join(changed, on="trial_id")
 
 
 def _retimed(rows: pd.DataFrame, column: str, generator: np.random.Generator) -> pd.DataFrame:
     values = rows[column].to_numpy().copy()
-    for index in rows[rows[column].notna()].groupby("trial_id").indices.values():
-        at = np.flatnonzero(rows[column].notna())[index]
+    measured = np.flatnonzero(rows[column].notna())
+    for index in rows["trial_id"].iloc[measured].groupby(rows["trial_id"]).indices.values():
+        at = measured[index]
         values[at] = values[generator.permutation(at)]
     return rows.assign(**{column: values})

@@ -17,7 +17,9 @@ def agreement(predicted: np.ndarray) -> np.ndarray:
 
     predicted: [S, E] classes.
     """
-    return np.stack([(predicted == row).mean(1) for row in predicted])
+    is_class = (predicted[:, :, None] == np.unique(predicted)).reshape(len(predicted), -1).astype(float)
+    share: np.ndarray = is_class @ is_class.T / predicted.shape[1]  # exact: a ratio of whole numbers
+    return share
 
 
 def kappa(predicted: np.ndarray) -> np.ndarray:
@@ -77,9 +79,12 @@ def gradient_cosine(gradients: np.ndarray, predicted: np.ndarray) -> np.ndarray:
     norms = np.linalg.norm(gradients, axis=2, keepdims=True)
     unit = gradients / np.where(norms > 0, norms, 1)
     cosines = np.einsum("sed,ted->ste", unit, unit, optimize=True)
-    alike = predicted[:, None] == predicted[None]
+    total, count = np.empty((2, len(unit), len(unit)))
+    for s, classes in enumerate(predicted):  # a network at a time: [S, E] fits a cache, [S, S, E] does not
+        alike = classes == predicted
+        total[:, s], count[:, s] = np.multiply(cosines[:, s], alike, order="C").sum(1), alike.sum(1)
     with np.errstate(invalid="ignore"):
-        mean: np.ndarray = (cosines * alike).sum(2) / alike.sum(2)
+        mean: np.ndarray = total / count
     return mean
 
 

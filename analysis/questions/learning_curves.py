@@ -173,12 +173,13 @@ def turns(curve: pd.DataFrame) -> dict[str, float]:
 
     curve: rows of one trial, with epoch, VALIDATION and TRAIN.
     """
-    curve = curve.sort_values("epoch")
-    validation, fitted = curve[VALIDATION].to_numpy(), curve.loc[curve[TRAIN] >= FITTED, "epoch"]
+    order = curve["epoch"].to_numpy(float).argsort()
+    epoch, validation, train = (curve[name].to_numpy(float)[order] for name in ("epoch", VALIDATION, TRAIN))
+    fitted = epoch[train >= FITTED]
     measured = not np.isnan(validation).all()
     return {
-        PEAK: curve["epoch"].iloc[int(np.nanargmax(validation))] if measured else np.nan,
-        FIT: fitted.iloc[0] if len(fitted) else curve["epoch"].iloc[-1],
+        PEAK: epoch[int(np.nanargmax(validation))] if measured else np.nan,
+        FIT: fitted[0] if len(fitted) else epoch[-1],
         LOST: np.nanmax(validation) - validation[-1] if measured else np.nan,
         "censored": len(fitted) == 0,
     }

@@ -25,11 +25,13 @@ def named(trials: pd.DataFrame) -> pd.DataFrame:
     """Returns the rows with regularizer ('none', or its fields that are not 0) and strength (its first field's
     value)."""
     fields = [name for name in frames.varying(trials) if name.startswith("regularization_")]
-    settings = trials[fields].to_dict("records")
-    return trials.assign(
-        regularizer=[_regularizer(row, fields) for row in settings],
-        strength=[next((value for value in row.values() if value), 0.0) for row in settings],
-    )
+    if not fields:
+        return trials.assign(regularizer=NONE, strength=0.0)
+    setting = trials.groupby(fields, dropna=False, sort=False).ngroup()  # in the order of the records
+    records = trials[fields].drop_duplicates().to_dict("records")
+    names = [_regularizer(record, fields) for record in records]
+    strengths = [next((value for value in record.values() if value), 0.0) for record in records]
+    return trials.assign(regularizer=[names[i] for i in setting], strength=[strengths[i] for i in setting])
 
 
 def summarize(trials: pd.DataFrame) -> pd.DataFrame:

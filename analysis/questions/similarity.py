@@ -32,7 +32,7 @@ KAPPA, AGREEMENT, CKA, PWCCA, COSINE = (
 def labelled(rows: pd.DataFrame) -> pd.DataFrame:
     """Returns the rows with `group`, the labels of a network's training, by noise fraction and noise seed."""
     fraction = rows["data_noise_fraction"]
-    partly = "random share " + fraction.astype(str)
+    partly = fraction.map({value: f"random share {value}" for value in fraction.unique()})
     names = {seed: _labelling(i) for i, seed in enumerate(_shared_seeds(rows))}
     random_group = rows["seeds_noise"].map(names).where(rows["seeds_noise"] != rows["seed"], SEPARATE)
     return rows.assign(group=np.select([fraction == 0, fraction < 1], [TRUE, partly], random_group))
