@@ -115,6 +115,7 @@ class Claim:
     measure: Callable[[pd.DataFrame], Sequence[Evidence]]
     rows: str = frames.TRIALS  # query of the measured rows, for each sweep
     shuffled: tuple[str, ...] = ()
+    shuffled_whole: bool = False  # exchanges all sizes of a network together: a bisection's trials are one result
     replicates: int = 10  # at least
     statuses: tuple[str, ...] = frames.USABLE  # of the trials whose rows count
     is_check: bool = False  # a theorem or an identity: a check of the program, counted apart from findings

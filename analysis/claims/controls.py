@@ -68,7 +68,7 @@ def reproduced_by_chance(
     hits = 0
     for _ in range(shuffles):
         try:
-            parts = [as_tested(part) for part in claim.measure(nulls.shuffled(rows, claim.shuffled, generator))]
+            parts = [as_tested(part) for part in claim.measure(_exchanged(claim, rows, generator))]
         except MissingTrialsError:
             continue
         hits += combined(parts)["p"] <= ALPHA
@@ -100,8 +100,12 @@ def power(
             seed = generator.integers(2**63)  # the same replicates of every part
             parts = [as_tested(nulls.with_effect(part, size, np.random.default_rng(seed))) for part in evidence]
         else:
-            base = nulls.shuffled(rows, claim.shuffled, generator) if claim.shuffled else rows
+            base = _exchanged(claim, rows, generator) if claim.shuffled else rows
             changed = claim.injected(base, generator)
             parts = [as_tested(part) for part in claim.measure(changed)]
         hits += combined(parts)["p"] * findings <= level(claim)
     return hits / repetitions
+
+
+def _exchanged(claim: Claim, rows: pd.DataFrame, generator: np.random.Generator) -> pd.DataFrame:
+    return nulls.shuffled(rows, claim.shuffled, generator, is_whole=claim.shuffled_whole)

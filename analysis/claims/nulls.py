@@ -10,6 +10,8 @@ import pandas as pd
 from memsweep.analysis.claims.claim import Evidence, Margin, MissingTrialsError, Trend
 from memsweep.analysis.core import frames
 
+SIZE = "data_examples"
+
 
 def untrained(rows: pd.DataFrame, keys: tuple[str, ...]) -> pd.DataFrame:
     """Returns the rows with every measurement replaced by that of the same network before training.
@@ -52,9 +54,14 @@ def with_effect(evidence: Evidence, size: float, generator: np.random.Generator)
     return replace(evidence, values=centre + deviations[drawn])
 
 
-def shuffled(rows: pd.DataFrame, columns: tuple[str, ...], generator: np.random.Generator) -> pd.DataFrame:
+def shuffled(
+    rows: pd.DataFrame, columns: tuple[str, ...], generator: np.random.Generator, *, is_whole: bool = False
+) -> pd.DataFrame:
     """Returns the rows with these columns exchanged among the trials of a seed that agree in all other fields.
 
+    is_whole: all trials of a seed that agree in all fields but the size of their training set are exchanged together,
+    as one result. A bisection chooses sizes by the results before, so that the sizes that a network was given still
+    show what it fits where single trials are exchanged.
     A single column that changes within trials, in the course of their training, is exchanged within each trial, among
     the times when it was measured.
     """
@@ -62,10 +69,13 @@ def shuffled(rows: pd.DataFrame, columns: tuple[str, ...], generator: np.random.
         return _retimed(rows, columns[0], generator)
     trials = rows.drop_duplicates("trial_id")
     fixed = ["sweep", "seed", *(column for column in frames.varying(trials) if column not in columns)]
-    order = np.arange(len(trials))
-    for index in trials.groupby(fixed, dropna=False).indices.values():
+    fixed = [column for column in fixed if column != SIZE or not is_whole]
+    unit = [*fixed, *columns] if is_whole else ["trial_id"]
+    units, unit_of = trials.drop_duplicates(unit), trials.groupby(unit, dropna=False, sort=False).ngroup()
+    order = np.arange(len(units))
+    for index in units.groupby(fixed, dropna=False).indices.values():
         order[index] = generator.permutation(index)
-    changed = trials[[*columns]].take(order).set_axis(trials["trial_id"], axis=0)
+    changed = units[[*columns]].take(order).take(unit_of).set_axis(trials["trial_id"], axis=0)
     return rows.drop(columns=[*columns]).join(changed, on="trial_id")
 
 
