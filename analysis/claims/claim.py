@@ -101,7 +101,8 @@ class Claim:
 
     measure: rows of trials with these statuses -> evidence; raises MissingTrialsError.
     Controls: shuffled names columns to exchange between the trials of a seed, or one column to exchange between the
-    times of a trial, to see how often chance alone gives a verdict. untrained names the columns that, with the trial
+    times of a trial, to see how often chance alone gives a verdict; shuffled_whole exchanges all sizes of a network
+    together, since a bisection's trials are one result. untrained names the columns that, with the trial
     and the step, identify a measurement: with every measurement replaced by that of the untrained network, the claim
     must not be reproduced. injected makes an effect in shuffled rows, where `controls.with_effect` can't make it in the
     evidence: that has a test of its own.
@@ -115,12 +116,12 @@ class Claim:
     measure: Callable[[pd.DataFrame], Sequence[Evidence]]
     rows: str = frames.TRIALS  # query of the measured rows, for each sweep
     shuffled: tuple[str, ...] = ()
-    shuffled_whole: bool = False  # exchanges all sizes of a network together: a bisection's trials are one result
     replicates: int = 10  # at least
     statuses: tuple[str, ...] = frames.USABLE  # of the trials whose rows count
     is_check: bool = False  # a theorem or an identity: a check of the program, counted apart from findings
     untrained: tuple[str, ...] = ()  # empty: no claim about training, or nothing was measured before training
     injected: Callable[[pd.DataFrame, np.random.Generator], pd.DataFrame] | None = None
+    shuffled_whole: bool = False
 
 
 @dataclass(frozen=True)
