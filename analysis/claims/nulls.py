@@ -75,7 +75,7 @@ def shuffled(
     order = np.arange(len(units))
     for index in units.groupby(fixed, dropna=False).indices.values():
         order[index] = generator.permutation(index)
-    changed = units[[*columns]].take(order).take(unit_of).set_axis(trials["trial_id"], axis=0)
+    changed = units[[*columns]].take(order).take(unit_of.to_numpy()).set_axis(trials["trial_id"], axis=0)
     return rows.drop(columns=[*columns]).join(changed, on="trial_id")
 
 
