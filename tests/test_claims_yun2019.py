@@ -6,16 +6,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from memsweep.analysis.claims import controls, verdicts, yun2019
+from memsweep.analysis.claims import controls, nulls, verdicts, yun2019
 from memsweep.analysis.claims.claim import ImpossibleError, MissingTrialsError
 from memsweep.analysis.claims.verdicts import Verdict
 from memsweep.analysis.core import figures, interactive
-from memsweep.analysis.questions import construction, least_width, memorizer_width, sgd_near_memorizer
+from memsweep.analysis.questions import construction, largest_set, memorizer_width, sgd_near_memorizer
 from memsweep.spec.config import FIELDS
 from memsweep.spec.sweep_files import load_sweep
 from tests.claims import sides
 
-SWEEPS = {name: load_sweep(name) for name in ("construction", "least_width", "memorizer_width", "sgd_near_memorizer")}
+SWEEPS = {name: load_sweep(name) for name in ("construction", "largest_set", "memorizer_width", "sgd_near_memorizer")}
 
 
 @cache
@@ -80,10 +80,16 @@ def trained(random, alternating=lambda depth, width: width):
     return stored("memorizer_width", held)
 
 
+NETWORK = [
+    *("data_task", "data_classes", "data_input_dim", "optimizer_objective"),
+    *("model_activation", "model_depth", "model_width"),
+]
+
+
 def bisected(rows):
     """Of each network the set sizes that the sweep's search tries: each is chosen by whether the last was fitted."""
     tried = []
-    for _, sizes in rows.sort_values("data_examples").groupby(["data_task", "model_depth", "model_width", "seed"]):
+    for _, sizes in rows.sort_values("data_examples").groupby([*NETWORK, "seed"]):
         low, high = -1, len(sizes)
         while high - low > 1:
             middle = (low + high) // 2
@@ -96,17 +102,17 @@ def lawful(depth, width):
     return 3.5 * width if depth == 1 else 1.2 * (depth - 1) * width**2
 
 
-def needed(two=lambda k: 6.5 * k**0.5, three=lambda k: 17, dimension=lambda d: 80 / d, hardtanh=10, relu=15, leaky=15):
-    """Networks that fit all labels from these widths on."""
+def labels(two=lambda k: 600 / k, three=lambda k: 300, inputs=lambda d: 4 * d, hardtanh=400, relu=180, leaky=180):
+    """What a network fits: by classes with two and three hidden layers, by inputs with one, and by nonlinearity."""
 
-    def width(config):
+    def fits(config):
         if config.optimizer.objective == "squared":
             return (two if config.model.depth == 2 else three)(config.data.classes)
         if config.model.depth == 1:
-            return dimension(config.data.input_dim)
+            return inputs(config.data.input_dim)
         return {"hardtanh": hardtanh, "relu": relu, "leaky_relu": leaky}[config.model.activation]
 
-    return stored("least_width", lambda config: 1.0 if config.model.width >= width(config) else 0.5)
+    return stored("largest_set", lambda config: 1.0 if config.data.examples <= fits(config) else 0.5)
 
 
 def beside(start=2.0, soon=0.05, least=4.0, far=1.0):
@@ -145,16 +151,23 @@ CASES = {
     ],
     5: [(trained(lawful), TRUE), (trained(lambda depth, width: 1200 / (depth - 0.9)), FALSE)],
     6: [
-        (needed(), TRUE),
-        (needed(two=lambda k: 17, three=lambda k: 6.5 * k**0.5), FALSE),
-        (needed(two=lambda k: 16 * k**0.1), FALSE),
+        (labels(), TRUE),
+        (labels(two=lambda k: 500 / np.log2(k)), TRUE),  # as many bits of labels
+        (labels(two=lambda k: 300, three=lambda k: 600 / k), FALSE),
+        (labels(two=lambda k: 300 / k**0.2), FALSE),
     ],
     7: [
-        (needed(), TRUE),
-        (needed(dimension=lambda d: 18 / d**0.25), FALSE),
-        (needed(dimension=lambda d: 195 / d**1.4), FALSE),
+        (labels(), TRUE),
+        (labels(inputs=lambda d: parameters(1, 4, d)), TRUE),  # of which the slope is 0.92
+        (labels(inputs=lambda d: 30 * d**0.5), FALSE),
+        (labels(inputs=lambda d: d**1.5), FALSE),
     ],
-    8: [(needed(), TRUE), (needed(hardtanh=19), FALSE), (needed(hardtanh=8, relu=19), FALSE)],
+    8: [
+        (labels(), TRUE),
+        (labels(hardtanh=4 * 180), TRUE),  # as constructions do
+        (labels(hardtanh=100), FALSE),
+        (labels(hardtanh=7 * 180), FALSE),
+    ],
     9: [
         (beside(), TRUE),
         (beside(start=3.0, least=5.0), FALSE),
@@ -194,20 +207,36 @@ def test_precision_that_is_lost_for_some_classes_alone_is_undecided():
 
 
 @pytest.mark.parametrize("number", [6, 7, 8])
-def test_least_widths_that_lie_beyond_the_grid_leave_a_claim_without_trials(number):
-    rows = needed(two=lambda k: 99, three=lambda k: 99, dimension=lambda d: 999, hardtanh=99)
+@pytest.mark.parametrize("size", [0, 10**6])
+def test_largest_sets_beyond_the_sizes_leave_a_claim_without_trials(number, size):
+    rows = labels(lambda k: size, lambda k: size, lambda d: size, hardtanh=size)
     with pytest.raises(MissingTrialsError, match="fewer than 3"):
         yun2019.PAPER.claims[number - 1].measure(rows)
     assert verdict(number, rows) == Verdict.NOT_RUN
 
 
-def test_a_least_width_is_known_where_narrower_networks_do_not_fit():
-    found = least_width.least(needed(relu=1)).query("block == 'activation' and seed == 12").set_index("activation")
-    assert found.loc["hardtanh", "width"] == 10 and np.isnan(found.loc["relu", "width"])
-    rows = needed()
-    is_gap = (rows["model_activation"] == "hardtanh") & (rows["model_width"] == 6)
-    gap = least_width.least(rows.assign(status=rows["status"].mask(is_gap, "failed")))
-    assert gap.query("activation == 'hardtanh'")["width"].isna().all()
+def test_a_largest_set_is_known_where_a_larger_one_is_not_fitted():
+    sets = largest_set.largest(labels(relu=10**6, leaky=0)).query("block == 'activation' and seed == 24")
+    sizes = sets.set_index("activation")["fitted_size"]
+    assert sizes["hardtanh"] == 380 and np.isnan(sizes["relu"]) and np.isnan(sizes["leaky_relu"])
+
+
+def networks(rows):
+    """The network of each trial of the sweep, as one text."""
+    return rows[NETWORK].astype(str).apply("/".join, axis=1)
+
+
+@pytest.mark.parametrize("number", [6, 7, 8])
+def test_whole_networks_are_exchanged_where_sizes_were_bisected(number):
+    """Exchanged one by one, the sizes that each network was given would still show what it fits."""
+    claim, rows = yun2019.PAPER.claims[number - 1], bisected(labels())
+    assert verdict(number, rows) == TRUE
+    changed = nulls.shuffled(rows, claim.shuffled, np.random.default_rng(number), claim.searched)
+    before, after = networks(rows), networks(changed)
+    assert (after != before).any()
+    assert (after.groupby([before, rows["seed"]]).nunique() == 1).all()
+    assert (before.groupby([after, rows["seed"]]).nunique() == 1).all()
+    assert verdict(number, changed) != TRUE
 
 
 @pytest.mark.parametrize("number", [2, 3, 4, 5])
@@ -222,9 +251,9 @@ def test_trials_of_other_settings_are_missing(number):
     [
         (3, bisected(trained(lawful))),
         (4, bisected(trained(lawful))),
-        (6, needed()),
-        (7, needed()),
-        (8, needed()),
+        (6, labels()),
+        (7, labels()),
+        (8, labels()),
         (9, beside()),
         (10, constructed()),
     ],
@@ -244,7 +273,7 @@ def test_exchanged_settings_are_hardly_ever_reproduced(number, rows):
         (construction, constructed()),
         (memorizer_width, trained(lawful)),
         (sgd_near_memorizer, beside()),
-        (least_width, needed()),
+        (largest_set, labels()),
     ],
 )
 def test_every_figure_shows_something_and_says_where_nothing_is(module, rows):

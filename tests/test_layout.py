@@ -30,9 +30,9 @@ MOVED = {
 """Package -> modules that it no longer has."""
 IDENTITIES = (
     (
-        "boundary capacity capacity_search composition construction cover generalization least_width loss_sensitivity "
+        "boundary capacity capacity_search composition construction cover generalization loss_sensitivity "
         "persistence random_labels reconstruction sequence_length sgd_near_memorizer smoke trainability",
-        "8757654775325b0b777cbd5f9f74126fb30ef28a84bbc9df322b8293180143b3",
+        "ec4f2824ea36e0a481761259b2d148198e5a6f0395c06b5a1ea03aa8035ebdff",
     ),
     (
         "adversarial_training critical_samples learning_curves learning_order memorizer_width noise_capacity "
@@ -45,13 +45,14 @@ IDENTITIES = (
     ),
     ("memorization_map", "5f3913232f0031cf3190f4af5b56f2e6dbd3b176c9c815d7ee6cc1f0b70c1014"),
     ("double_descent", "0e4debbdc680cf1c21f945f260b3429b8fd529d2eecbb4c02300ba1f6caedc87"),
+    ("largest_set", "8b8255fd55deb1b4abbb004397c859a133ac90883b3d0386a08fa522fa3c6596"),
     ("grokking", "71c0df251da83f2f70ab2630982a88146f151e70e38fda77a65224a10c86b879"),
     ("mup", "146659be0931a6191c10a6640e619424d03daf522b05f07a84272bf34d9880b0"),
     ("recall", "e6f68579516a625f9e63d58fea8dc45c1000ad0d550051870531e7a4a23cc762"),
     ("memorization", "9b28d57140db23ab733350a39a9d879ee6117c335593a5dc546867528501acd2"),
     ("tempered", "285ba7e3e5b7a621af75bca75ab3b0033291e8705f674d1bbe5487fe7134c0cc"),
 )
-"""Default sweeps, and the hash of the identities of their trials: 15,489 of the first, 17,196 of the second, which were
+"""Default sweeps, and the hash of the identities of their trials: 14,565 of the first, 17,196 of the second, which were
 designed anew in 2026-11. A new sweep is a new row."""
 OLD = [f"{package}.{module}" for package, modules in MOVED.items() for module in modules.split()]
 FOLDERS = ("memsweep", "analysis", "sweeps", "docs", "tests", ".")

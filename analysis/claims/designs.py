@@ -10,9 +10,9 @@ ALPHA = 0.05
 DESIGNS = {
     "adversarial_training": 3,
     "critical_samples": 3,
+    "largest_set": 3,
     "learning_curves": 2,
     "learning_order": 2,
-    "least_width": 2,
     "memorizer_width": 3,
     "noise_capacity": 3,
     "permutation": 2,
