@@ -151,4 +151,4 @@ def test_figures_are_drawn_of_whole_and_of_missing_sweeps():
                 ax = figure.draw(summary, ax)
                 assert ax.containers or ax.texts
     names = {trace["name"] for trace in drawn(question.FIGURES[0].draw, question.summarize(rows))["data"]}
-    assert {"width 8", "width 32", "chance"} <= names
+    assert {"8", "32", "chance"} <= names

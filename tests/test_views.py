@@ -3,6 +3,7 @@
 import importlib
 import sys
 from inspect import signature
+from itertools import pairwise
 from pkgutil import iter_modules
 
 import matplotlib.pyplot as plt
@@ -163,6 +164,19 @@ def test_a_figure_of_fixed_axes_is_refused_with_its_reason_and_others_to_draw(tm
         "figure 'noise' can't show model.width: its axes are fixed, since the interpolation threshold is a width, and "
         "is marked for each curve; leave these options out or draw generalization-test-accuracy or "
     )
+
+
+@pytest.mark.parametrize("rates", [[3e-4, 1e-3, 3e-3, 1e-2, 3e-2], [1e-4, 1e-3, 2e-3, 5e-3, 1e-2, 1e-1, 1.0]])
+def test_ticks_of_panels_do_not_overlap(rates):
+    points = grid(**{RATE: rates, DECAY: [0.0, 0.1, 0.2]})
+    plane = panels.Plane("share", RATE, axis={"xscale": "log"})
+    first = drawn(panels.draw, points, keys=[RATE, DECAY], plane=plane, view=View(panels=(DECAY,)))
+    renderer = first.figure.canvas.get_renderer()
+    for panel in figures.panels(first):
+        low, high = panel.get_xlim()
+        shown = [text for text in panel.get_xticklabels() if low <= text.get_position()[0] <= high and text.get_text()]
+        ends = sorted((box.x0, box.x1) for box in (text.get_window_extent(renderer) for text in shown))
+        assert len(ends) >= 3 and all(right < left for (_, right), (left, _) in pairwise(ends))
 
 
 def test_two_quantities_share_axes_and_colours():

@@ -166,6 +166,8 @@ def arrange(
         drawn, panels, fixed = [*drawn, *left], [], []
     rows, notes = points, list[str]()
     for key in fixed:
+        if rows[key].nunique(dropna=False) == 1:  # it follows from another
+            continue
         rows, note = _at_one_value(rows, key)
         notes.append(note)
     for columns, count in ((panels, PANELS), (drawn, most)):

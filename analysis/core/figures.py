@@ -292,7 +292,7 @@ def _columns(labels: Sequence[str], wide: float) -> int:
     for count in range(min(int(5 * wide), len(labels)), 1, -1):
         rows = -(-len(labels) // count)
         columns = [labels[i : i + rows] for i in range(0, len(labels), rows)]
-        if sum(max(map(len, column)) + 6 for column in columns) <= int(60 * wide):
+        if sum(max(map(len, column)) + 6 for column in columns) <= int(64 * wide):
             return len(columns)
     return 1
 
