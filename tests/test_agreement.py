@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from memsweep.analysis.core import frames
-from memsweep.analysis.core.arrangement import DEFAULT
 from memsweep.analysis.report import report
 from memsweep.check.inspection import incomplete, trial_of
 from memsweep.results import trial_state
@@ -231,7 +230,7 @@ def test_the_report_says_which_trials_are_stored_without_their_probes(tmp_path):
     made = Store(tmp_path / "results", create=True)
     probes_added(made)
     snapshot = Snapshot(made.results)
-    section = report._section(snapshot, overview(snapshot)[0], {}, tmp_path / "figures", DEFAULT)
+    section = report._section(snapshot, overview(snapshot)[0], {}, [])
     assert section.counts["missing"] == 3
     assert "3 of 4 trials are stored without the probes or metrics that are wanted: launch again." in section.notices
 

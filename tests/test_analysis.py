@@ -309,7 +309,7 @@ def test_marks_and_theory_are_drawn():
     summary = capacity.summarize(
         trials(*(labelled(8 * w, s, True, width=w, model_depth=2) for w in (4, 8) for s in (0, 1)))
     )
-    names = {trace["name"] for trace in drawn(capacity.draw, summary, against="width")["data"]}
+    names = {trace["name"] for trace in drawn(capacity.draw, summary, x="model_width")["data"]}
     assert {"at least: largest set fitted", "4⌊d/4⌋²: every set can be fitted (Yun et al.)"} <= names
     cover = next(t for t in drawn(capacity.draw, summary)["data"] if "Cover" in t["name"])
     assert cover["y"] == [2 * x for x in cover["x"]]

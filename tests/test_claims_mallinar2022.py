@@ -69,6 +69,6 @@ def test_figures_are_drawn():
     summary = tempered.summarize(curves(linear(0.4)))
     for figure in tempered.FIGURES:
         with figures.canvas() as ax:
-            figure.draw(summary, ax)
+            ax = figure.draw(summary, ax)
             assert not figures.why_empty(ax) and {FITTED, STOPPED} <= {c.get_label() for c in ax.containers}
             assert len(figure.rows(summary))

@@ -117,7 +117,9 @@ def test_figures_are_drawn_of_whole_and_of_missing_sweeps(rows):
 
 
 def test_the_figure_of_sets_has_a_curve_a_width_and_published_bits():
-    names = {
-        trace["name"] for trace in drawn(string_capacity.draw_by_set, string_capacity.summarize(strings()))["data"]
-    }
-    assert {"width 8", "width 16", "all of the set", "3.6: Morris et al."} <= names
+    plot = drawn(string_capacity.draw, string_capacity.summarize(strings()), quantity=string_capacity.HOLDS)
+    names = {trace["name"] for trace in plot["data"]}
+    assert (
+        plot["layout"]["legend"]["title"]["text"] == "width"
+        and {"8", "16", "all of the set", "3.6: Morris et al."} <= names
+    )

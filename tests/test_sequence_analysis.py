@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from memsweep.analysis.core import figures, frames
+from memsweep.analysis.core import figures, frames, interactive
 from memsweep.analysis.questions import (
     convergence,
     readouts,
@@ -195,13 +195,14 @@ def test_the_solved_region_shows_counts_and_holes():
     assert [low < axis["tickvals"][1] < high for low, high in colored] == [True]
 
 
-def test_steps_are_drawn_at_the_largest_width_that_all_cells_have():
+def test_steps_are_drawn_in_a_panel_a_width():
     rows = [r for width in (8, 16, 32) for r in settled(10 * width, 10 * width, width=width)]
     rows += [r for width in (8, 16) for r in settled(None, None, width=width, cell="pru_a")]
     figure = drawn(sequence_length.draw_steps, lengths(*rows), task="copy")
-    heights = {trace["name"]: trace["y"] for trace in figure["data"]}
-    assert heights["lstm"] == [160] and heights["at least (half unsolved)"] == [1000]
-    assert figure["layout"]["legend"]["title"]["text"] == "width 16<br>pru_…: PRU-style cell (reconstructed)"
+    heights = {(trace["name"], trace["xaxis"]): trace["y"] for trace in figure["data"]}
+    assert [heights["lstm", f"x{i}"] for i in ("", 2, 3)] == [[80], [160], [320]]
+    assert heights["at least (half unsolved)", "x2"] == [1000] and ("pru_a", "x3") not in heights
+    assert "pru_…: PRU-style cell (reconstructed)" in [text["text"] for text in figure["layout"]["annotations"]]
     apart = sequences.at_one_width(
         pd.DataFrame({"model_cell": ["a", "a", "b"], "variant": "", "model_width": [1, 2, 3]})
     )
@@ -213,9 +214,12 @@ def test_a_cell_looks_alike_in_all_figures_of_a_sweep():
         settled(1, 1, cell="lstm", width=8) + settled(1, 1, cell="gru", width=8) + settled(1, 1, cell="gru", width=16)
     )
     summary = lengths(*rows)
-    (lstm,) = [look for name, _, look in sequences.curves(summary[summary["model_cell"] == "lstm"], summary)]
-    both = {name: look for name, _, look in sequences.curves(summary, summary)}
-    assert list(both) == ["gru", "lstm"] and both["lstm"] == lstm != both["gru"]
+    final, looks = summary[summary["quantity"] == sequence_length.FINAL], []
+    for rows in (final, final[final["model_cell"] == "lstm"]):
+        with figures.canvas() as ax:
+            plot = interactive.describe(sequences.draw(rows, ax, summary, "model_width", {"ylabel": "value"}))
+        looks.append({trace["name"]: trace["line"]["color"] for trace in plot["data"]})
+    assert looks[0]["gru"] != looks[0]["lstm"] == looks[1]["lstm"] and "gru" not in looks[1]
 
 
 @pytest.mark.parametrize("module", [sequence_length, sequence_capacity])

@@ -1,6 +1,10 @@
 """Figures are laid out as requested, and by default so that nothing is hidden: fields along x, curves, panels, maps."""
 
+import importlib
 import sys
+from inspect import signature
+from itertools import pairwise
+from pkgutil import iter_modules
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -8,6 +12,7 @@ import pandas as pd
 import pytest
 
 import memsweep
+from memsweep.analysis import questions
 from memsweep.analysis.core import arrangement, figures, interactive, maps, panels, powers, series
 from memsweep.analysis.core.arrangement import View, ViewError, arrange
 from memsweep.analysis.questions import generalization, learning_curves, learning_order, trainability
@@ -129,6 +134,69 @@ def test_a_sweep_of_any_question_is_drawn_along_any_field(tmp_path, svg_alone):
     assert sum(trace["name"] == "2, seed 0" for trace in plot["data"]) == 1
     figure = memsweep.figure("capacity", results=tmp_path, x="data.examples", curves="model.width")
     assert figure.axes[0].get_xlabel() == "examples"
+
+
+def test_every_figure_takes_a_view_or_names_why_not():
+    """Never both, never neither."""
+    modules = [
+        importlib.import_module(f"{questions.__name__}.{found.name}") for found in iter_modules(questions.__path__)
+    ]
+    every = [(module, figure) for module in modules for figure in getattr(module, "FIGURES", ())]
+    assert [
+        f"{module.__name__} {figure.name}" for module, figure in every if bool(figure.axes) == bool(figure.fixed)
+    ] == []
+    assert sum(bool(figure.axes) for _, figure in every) > 100
+    for module, figure in every:
+        if figure.axes:
+            assert "view" in signature(figure.draw).parameters, f"{module.__name__} {figure.name}"
+
+
+def test_a_figure_of_fixed_axes_is_refused_with_its_reason_and_others_to_draw(tmp_path):
+    configs = [
+        TrialConfig.of({"model.width": width, "data.noise_fraction": 0.2, "data.noise_kind": "labels", "seed": seed})
+        for width in (2, 4)
+        for seed in range(2)
+    ]
+    store_of(tmp_path, "double_descent", [(trial, {}) for trial in configs], **TEST_ALONE)
+    with pytest.raises(ViewError) as refused:
+        memsweep.figure("double_descent", "noise", tmp_path, x="model.width")
+    assert str(refused.value).startswith(
+        "figure 'noise' can't show model.width: its axes are fixed, since the interpolation threshold is a width, and "
+        "is marked for each curve; leave these options out or draw generalization-test-accuracy or "
+    )
+
+
+@pytest.mark.parametrize("rates", [[1e-3, 1.5e-3, 2e-3, 1e-2, 3e-2], [1e-3, 2e-3, 5e-3, 1e-2, 2e-2, 1e-1]])
+def test_ticks_of_panels_do_not_overlap(rates):
+    points = grid(**{RATE: rates, DECAY: [0.0, 0.1, 0.2]})
+    plane = panels.Plane("share", RATE, axis={"xscale": "log"})
+    first = drawn(panels.draw, points, keys=[RATE, DECAY], plane=plane, view=View(panels=(DECAY,)))
+    renderer = first.figure.canvas.get_renderer()
+    for panel in figures.panels(first):
+        low, high = panel.get_xlim()
+        shown = [text for text in panel.get_xticklabels() if low <= text.get_position()[0] <= high and text.get_text()]
+        ends = sorted((box.x0, box.x1) for box in (text.get_window_extent(renderer) for text in shown))
+        assert len(ends) >= 2 and all(right < left for (_, right), (left, _) in pairwise(ends))
+
+
+def test_two_quantities_share_axes_and_colours():
+    """Solid and dashed, at each value of any chosen field; a bound is marked and takes no part in an exponent."""
+    points = grid(quantity=["test", "train"], **{WIDTH: [1, 2, 4, 8], DECAY: [0.0, 0.1]})
+    points = points.assign(estimate=points[WIDTH] + 8.0 * (points[WIDTH] == 8), above=(points[WIDTH] == 8) * 1)
+    points["values"] = [((0, value),) for value in points["estimate"]]
+    plane = panels.Plane(
+        "error", WIDTH, (DECAY,), bounds={"above": ("^", "at least")}, dashes={"test": "-", "train": "--"}
+    )
+    single = panels.Plane("error", WIDTH, bounds=plane.bounds, is_power=True)
+    both = drawn(panels.draw, points, keys=[WIDTH, DECAY], plane=plane)
+    styles = {c.get_label(): (c.lines[0].get_linestyle(), c.lines[0].get_color()) for c in both.containers}
+    assert styles["0"][0] == "-" and styles["_0, train"] == ("--", styles["0"][1])
+    assert {"test", "train", "at least"} <= set(both.get_legend_handles_labels()[1])
+    test = points[(points["quantity"] == "test") & (points[DECAY] == 0)]
+    power = drawn(panels.draw, test, keys=[WIDTH], plane=single, view=View(scale=("log", "log")))
+    assert [c.get_label() for c in power.containers] == ["exponent 1.00"]
+    mapped = drawn(panels.draw, points, keys=[WIDTH, DECAY], plane=plane, view=View(x=WIDTH, y=DECAY))
+    assert mapped.collections[0].get_label() == "_test"
 
 
 def test_axes_of_names_and_logarithmic_axes_with_zero_are_drawn():

@@ -106,7 +106,7 @@ class Arrangement:
     def each_curve(self, rows: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
         """Returns label and rows of each curve of a panel, in the same order in each; a panel may lack some."""
         is_short = len(self.curves) == 1
-        every = dict(_groups(self.rows, self.curves, is_short=is_short))
+        every = dict(_groups(self.rows, self.curves, is_short=is_short, has_all=True))
         of_panel = dict(_groups(rows, self.curves, among=self.rows, is_short=is_short))
         return [(label, of_panel.get(label, rows.iloc[:0])) for label in every]
 
@@ -148,7 +148,7 @@ def arrange(
     if not across:
         raise ViewError(f"{name_of(next(iter(chosen)))}: no other field varies, so nothing is left along x.")
     axes = [across, view.y] if view.y else [across]
-    along = _determined(points, axes, [key for key in varying if key not in (*axes, *chosen)])
+    along = _determined(points, axes, [key for key in varying if key not in (*axes, *chosen, *curves)])
     free = [key for key in varying if key not in (*axes, *along, *view.panels)]
     if view.curves or view.y:
         drawn = list(view.curves)
@@ -166,6 +166,8 @@ def arrange(
         drawn, panels, fixed = [*drawn, *left], [], []
     rows, notes = points, list[str]()
     for key in fixed:
+        if rows[key].nunique(dropna=False) == 1:  # it follows from another
+            continue
         rows, note = _at_one_value(rows, key)
         notes.append(note)
     for columns, count in ((panels, PANELS), (drawn, most)):
@@ -199,19 +201,45 @@ def even(count: int, most: int) -> np.ndarray:
     return np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(int))
 
 
+def grow_by_factors(places: np.ndarray) -> bool:
+    """Returns whether sorted values are spaced by factors, not differences; with 0 among them they must span more."""
+    positive = places[places > 0]
+    if len(positive) < 2 or places[0] < 0:
+        return False
+    span, factors = positive[-1] / positive[0], np.diff(np.log(positive))
+    if len(positive) < 3 or len(positive) < len(places):
+        return bool(span >= 20 and _unevenness(factors) <= _unevenness(np.diff(positive)))
+    is_even = _unevenness(factors) < 1.01
+    return bool(span >= (4 if is_even else 20) and _unevenness(factors) < _unevenness(np.diff(positive)))
+
+
+def _unevenness(steps: np.ndarray) -> float:
+    """Returns the largest of these steps over the smallest."""
+    return float(steps.max() / steps.min())
+
+
 def _split(names: str | Iterable[str] | None) -> tuple[str, ...]:
     listed = names.split(",") if isinstance(names, str) else list(names or ())
     return tuple(name.strip() for name in listed if name.strip())
 
 
 def _groups(
-    rows: pd.DataFrame, columns: Sequence[str], among: pd.DataFrame | None = None, *, is_short: bool = False
+    rows: pd.DataFrame,
+    columns: Sequence[str],
+    among: pd.DataFrame | None = None,
+    *,
+    is_short: bool = False,
+    has_all: bool = False,
 ) -> list[tuple[str, pd.DataFrame]]:
-    """Returns label and rows of each combination.  among: rows whose labels must differ.  is_short: values alone."""
+    """Returns label and rows of each combination.  among: rows whose labels must differ.  is_short: values alone.
+
+    has_all: of a categorical column also the categories without rows, whose curves so keep their looks in all figures.
+    """
     if not columns:
         return [("", rows)]
     groups = []
-    for values, of_group in rows.groupby(list(columns), sort=True, dropna=False):
+    is_all = has_all and len(columns) == 1
+    for values, of_group in rows.groupby(list(columns), sort=True, dropna=False, observed=not is_all):
         label = frames.label(dict(zip(columns, values, strict=True)), rows if among is None else among)
         groups.append((label.removeprefix(frames.short(columns[0])).strip() if is_short else label, of_group))
     return groups

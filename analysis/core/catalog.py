@@ -77,7 +77,7 @@ class Answer:
     def names(self) -> set[str]:
         """Returns the fields and columns that vary and that a view may choose for some figure."""
         columns = {name for figure in self.module.FIGURES if figure.axes for name in figure.axes(self.summary)}
-        return {name_of(name) for name in columns if self.summary[name].nunique(dropna=False) > 1}
+        return {name_of(name) for name in columns & set(self.summary) if self.summary[name].nunique(dropna=False) > 1}
 
 
 def questions(sweep: str, search: str | None = None, also: Sequence[str] = ()) -> dict[str, ModuleType | Broken]:
@@ -164,7 +164,7 @@ def figure(sweep: str, name: str | None, results: str | Location, view: View = D
     if sweep not in sweeps:
         raise StoreError(f"no sweep {sweep!r} in {results}; there: {', '.join(sorted(sweeps)) or 'none'}.")
     modules, names, first, problem = modules_of(sweep, store, view), list[str](), None, None
-    possible_names = set[str]()
+    possible_names, refused, others = set[str](), "", list[str]()
     first_prefix = next(iter(modules))
     for prefix, module in modules.items():
         try:
@@ -172,19 +172,19 @@ def figure(sweep: str, name: str | None, results: str | Location, view: View = D
             possible_names |= result.names
             for drawing in result.figures:
                 names.append((prefix + drawing.name).removeprefix(first_prefix))
-                if name in (None, names[-1]):
-                    if view != DEFAULT_VIEW and not _is_viewed(drawing):
-                        if name is None:
-                            continue
-                        its = map(name_of, drawing.axes(result.summary)) if drawing.axes else ()
-                        chosen = ", ".join(view.names) or "this view"
-                        raise ViewError(f"figure {name!r} can't show {chosen}; {possible(its)}.")
+                is_viewed = view == DEFAULT_VIEW or _is_viewed(drawing)
+                others += [names[-1]] * is_viewed
+                if name == names[-1] and not is_viewed:
+                    refused = _refusal(drawing, result.summary, name, view)
+                elif is_viewed and name in (None, names[-1]):
                     drawn, is_empty = _drawn(drawing, result.summary)
                     if not is_empty or name is not None:
                         return drawn
                     first = first or drawn
         except Exception as error:  # another module may have the figure
             problem = problem or error
+    if refused:
+        raise ViewError(f"{refused} or draw {' or '.join(others)} so." if others else f"{refused}.")
     if problem:
         raise problem
     if first:
@@ -192,6 +192,14 @@ def figure(sweep: str, name: str | None, results: str | Location, view: View = D
     if name is None and view != DEFAULT_VIEW:
         raise ViewError(f"{', '.join(view.names)}: sweep {sweep!r} has no such axes; {possible(possible_names)}.")
     raise StoreError(f"sweep {sweep!r} has no figure {name!r}; it has {', '.join(names) or 'none'}.")
+
+
+def _refusal(drawing: Figure, summary: pd.DataFrame, name: str, view: View) -> str:
+    """Returns why a figure can't be laid out by a view, and what to do."""
+    chosen = ", ".join(view.names) or "another scale, or each seed"
+    if drawing.axes:
+        return f"figure {name!r} can't show {chosen}; {possible(map(name_of, drawing.axes(summary)))}"
+    return f"figure {name!r} can't show {chosen}: its axes are fixed, since {drawing.fixed}; leave these options out"
 
 
 def _is_viewed(drawing: figures.Figure) -> bool:

@@ -25,6 +25,7 @@ from matplotlib.ticker import LogLocator, NullLocator, StrMethodFormatter
 from numpy.typing import ArrayLike
 from pandas.api.types import is_float_dtype
 
+from memsweep.analysis.core.arrangement import grow_by_factors
 from memsweep.results.storage.location import Location
 from memsweep.results.storage.parts import StoreError
 from memsweep.spec.numerals import rounded, texts
@@ -73,7 +74,9 @@ class Figure:
 
     axes: Callable[[pd.DataFrame], Sequence[str]] | None = None
     """Returns the columns of the summary that may run along x or make curves and panels; `draw` then takes a `view`
-    (arrangement.View) too. None: the axes of the figure are fixed."""
+    (arrangement.View) too."""
+    fixed: str = ""
+    """Why the axes are fixed, in the words of a message, of a figure without `axes`."""
 
     def about(self, trials: pd.DataFrame) -> pd.DataFrame:
         """Returns the trials that the figure shows."""
@@ -173,9 +176,19 @@ def plain_ticks(*axes: Axis) -> None:
     """Sets ticks 1, 2, 5, 10 on logarithmic axes, and more on an axis that spans less than a factor of 5."""
     for axis in axes:
         low, high = axis.get_view_interval()
-        axis.set_major_locator(LogLocator(subs=(1, 2, 5) if high > 5 * low else (1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 8)))
+        axis.set_major_locator(LogLocator(subs=_subs(axis, low, high)))
         axis.set_major_formatter(StrMethodFormatter("{x:g}"))
         axis.set_minor_locator(NullLocator())  # ticks without labels, which take longest to draw
+
+
+def _subs(axis: Axis, low: float, high: float) -> tuple[float, ...]:
+    """Returns the multiples of powers of ten that are ticks: fewer where a long x axis has no room for 2 and 5."""
+    if high <= 5 * low:
+        return (1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 8)
+    powers = range(int(np.floor(np.log10(low))), int(np.ceil(np.log10(high))) + 1)
+    ticks = [digit * 10.0**power for power in powers for digit in (1, 2, 5) if low <= digit * 10.0**power <= high]
+    is_x = axis is axis.axes.xaxis
+    return (1,) if is_x and sum(len(f"{tick:g}") + 2 for tick in ticks) > _characters(axis.axes) else (1, 2, 5)
 
 
 def grid_ticks(axis: Axis, values: ArrayLike, names: Sequence[str] = ()) -> None:
@@ -188,7 +201,7 @@ def scale_by(values: ArrayLike, ax: Axes) -> None:
     """Sets the scale of the x axis: logarithmic, with a place for 0, if the values grow by factors."""
     places = np.unique(np.asarray(values, float))
     places = places[np.isfinite(places)]
-    if _grow_by_factors(places):
+    if grow_by_factors(places):
         log_scale(places, ax)
 
 
@@ -205,8 +218,13 @@ def log_scale(values: ArrayLike, ax: Axes) -> None:
         # 0 stands about one step before the smallest
         step = np.log10(positive[1] / positive[0]) if len(positive) > 1 else 1.0
         ax.set_xscale("symlog", linthresh=positive[0], linscale=max(0.3, step))
+    value_ticks(places, ax)
+
+
+def value_ticks(places: np.ndarray, ax: Axes) -> None:
+    """Sets ticks of x at as many of these sorted values as have room: all that are 0 or below, and every n-th."""
     written = texts(places)
-    zeros = len(places) - len(positive)
+    zeros = int((places <= 0).sum())
     shown = [*range(zeros), *range(zeros, len(places), apart(written, ax))]
     at = ax.xaxis.get_transform().transform(places)
     at = (at - at[0]) / max(at[-1] - at[0], 1e-12)
@@ -233,23 +251,6 @@ _TICKS_WIDTH, _INCHES = 48, 2.7
 """Characters of tick labels along the axis of a column's figure, and its length."""
 
 
-def _grow_by_factors(places: np.ndarray) -> bool:
-    """Returns whether sorted values are spaced by factors, not differences; with 0 among them they must span more."""
-    positive = places[places > 0]
-    if len(positive) < 2 or places[0] < 0:
-        return False
-    span, factors = positive[-1] / positive[0], np.diff(np.log(positive))
-    if len(positive) < 3 or len(positive) < len(places):
-        return bool(span >= 20 and _unevenness(factors) <= _unevenness(np.diff(positive)))
-    is_even = _unevenness(factors) < 1.01
-    return bool(span >= (4 if is_even else 20) and _unevenness(factors) < _unevenness(np.diff(positive)))
-
-
-def _unevenness(steps: np.ndarray) -> float:
-    """Returns the largest of these steps over the smallest."""
-    return float(steps.max() / steps.min())
-
-
 def empty(ax: Axes, why: str) -> Axes:
     """Writes the reason for missing data on the axis; the report leaves an empty figure out. Returns the axis."""
     ax.set_axis_off()
@@ -273,12 +274,27 @@ def legend(ax: Axes, title: str | None = None) -> None:
     if handles:
         order = sorted(range(len(handles)), key=lambda i: isinstance(handles[i], Line2D))  # curves before plain lines
         handles, labels = [handles[i] for i in order], [labels[i] for i in order]
-        longest = max(map(len, labels))
-        wide = ax.figure.get_figwidth() / 3.5 if isinstance(ax.figure, Picture) else 1
-        columns = max(1, min(int(5 * wide), len(handles), int(60 * wide) // (longest + 6)))
+        columns = _columns(labels, ax.figure.get_figwidth() / 3.5 if isinstance(ax.figure, Picture) else 1)
+        if isinstance(ax.figure, Picture):
+            beyond = max(0, -(-len(labels) // columns) - LEGEND_ROWS)
+            ax.figure.set_figheight(ax.figure.get_figheight() + LEGEND_ROW * beyond)
         if isinstance(ax.figure, Canvas) and ax.figure.get_layout_engine() is None:
             ax.figure.set_layout_engine("constrained")  # only this layout makes room outside of the axes
         ax.figure.legend(handles, labels, title=title, ncols=columns, loc="outside lower center", title_fontsize=7)
+
+
+LEGEND_ROWS, LEGEND_ROW = 3, 0.13
+"""Rows of a legend for which a figure has room, and inches that each further row adds to its height."""
+
+
+def _columns(labels: Sequence[str], wide: float) -> int:
+    """Returns the most columns of a legend that fit a figure of so many paper columns' width."""
+    for count in range(min(int(5 * wide), len(labels)), 1, -1):
+        rows = -(-len(labels) // count)
+        columns = [labels[i : i + rows] for i in range(0, len(labels), rows)]
+        if sum(max(map(len, column)) + 6 for column in columns) <= int(64 * wide):
+            return len(columns)
+    return 1
 
 
 def panels(ax: Axes) -> list[Axes]:

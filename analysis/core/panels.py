@@ -27,6 +27,10 @@ def unmarked(ax: Axes, points: pd.DataFrame, color: str) -> None:
     """Marks nothing on a curve."""
 
 
+def unlined(ax: Axes, rows: pd.DataFrame, x: str) -> None:
+    """Draws no line of theory."""
+
+
 @dataclass(frozen=True)
 class Plane:
     """How a quantity is drawn."""
@@ -40,9 +44,15 @@ class Plane:
     is_power: bool = False  # whether exponents are fitted where both axes are logarithmic
     is_scaled: bool = True  # whether the values of x decide its scale, where `axis` doesn't
     fixed: str = ""  # what is held in all rows
-    is_apart: bool = False  # whether curves are set a little apart along x, so that equal points stay visible
+    apart: float = 0.0  # share of the least distance along x over which curves stand apart, so that all are seen
     mark: Callable[[Axes, pd.DataFrame, str], None] = unmarked
     """Called with each curve's points and colour."""
+    lines: Callable[[Axes, pd.DataFrame, str], None] = unlined
+    """Called with each panel's rows and the column along x: draws lines of theory and chance."""
+    bounds: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    """Column that is above 0 where an estimate is a bound -> marker and name; bounds take no part in exponents."""
+    dashes: Mapping[str, str] = field(default_factory=dict)
+    """Quantities that are drawn together, in the colour of their curve -> dashes; of a map the first is the colour."""
 
 
 def draw(points: pd.DataFrame, ax: Axes, keys: Sequence[str], plane: Plane, view: View = DEFAULT) -> Axes:
@@ -53,14 +63,17 @@ def draw(points: pd.DataFrame, ax: Axes, keys: Sequence[str], plane: Plane, view
     Raises ViewError.
     """
     is_ours = figures.is_ours(ax)
+    if view.y and plane.dashes:
+        points = points[points["quantity"] == next(iter(plane.dashes))]
     arranged = arrange(points, keys, view.within(list(keys)), plane.x, plane.curves, has_panels=is_ours)
     panels = arranged.each_panel()
     axes = split(ax, len(panels))
     if arranged.y:
-        maps.draw(axes, panels, arranged, plane.quantity, view)
+        maps.draw(axes, panels, arranged, next(iter(plane.dashes), plane.quantity), view)
     else:
         for panel, (_, rows) in zip(axes, panels, strict=True):
             _curves(panel, rows, arranged, plane, view)
+            plane.lines(panel, _placed(rows, arranged, arranged.x), arranged.x)
         for panel in axes:  # after all curves, since panels share their limits
             _axes(panel, arranged, plane, view)
         _finish(axes, arranged, plane)
@@ -95,46 +108,66 @@ def _curves(ax: Axes, rows: pd.DataFrame, arranged: Arrangement, plane: Plane, v
     """Draws the curves of one panel."""
     every, x = arranged.rows, arranged.x
     names = _names(every[x])
-    rows = rows.assign(place=rows[x].astype(str).map(names.index).astype(float)) if names else rows
     across = "place" if names else x
-    is_joined = not names and _runs_along(every, arranged)
+    rows = _placed(rows, arranged, across)
     curves = arranged.each_curve(rows)
     scales = _scales(arranged, plane, view)
     fits = not names and scales == ("log", "log") and (plane.is_power or view.scale == ("log", "log"))
-    shift = _apart(every[across] if across in every else rows[across], len(curves))
-    shift = shift if plane.is_apart or names else _together
+    shift = _apart(every[across] if across in every else rows[across], len(curves), SPREAD if names else plane.apart)
     exponents = list[Line2D]()  # in the panel's own legend
     for i, ((label, points), look) in enumerate(
         zip(curves, figures.looks(len(curves), ordered=arranged.is_ordered), strict=True)
     ):
+        if points.empty:
+            continue
+        is_joined = not names and _runs_along(points, arranged)
         points = points.assign(**{across: shift(points[across], i)})
-        if fits and (fitted := powers.fitted(points, across)):
+        is_bound = (points[[*plane.bounds]] > 0).any(axis=1)
+        if fits and (fitted := powers.fitted(points[~is_bound], across)):
             name = f"{label}: {fitted}" if label else str(fitted)
             ax.plot(*fitted.line(points[across]), "-", color=look["color"], lw=0.6, alpha=0.5, label=f"_{name}")
             exponents.append(Line2D([], [], color=look["color"], label=str(fitted)))
             label = label if arranged.panels else name
-        if view.seeds:
-            _each_seed(ax, points, across, label, look["color"], is_joined=is_joined)
-        style = {} if is_joined else {"linestyle": "none"}
-        figures.curve(ax, points, across, label=label or None, **look, **style)
+        for name, part, dashes in _parts(label, points, plane):
+            if view.seeds:
+                _each_seed(ax, part, across, name.removeprefix("_"), look["color"], is_joined=is_joined)
+            figures.curve(ax, part, across, label=name or None, **look, linestyle=dashes if is_joined else "none")
+        for column, (marker, name) in plane.bounds.items():
+            marked = points[points[column] > 0]
+            if len(marked):
+                figures.hollow(ax, marked[across], marked["estimate"], name, marker, color=look["color"])
         plane.mark(ax, points, look["color"])
     if arranged.panels and exponents:
         ax.legend(handles=exponents, fontsize=5, labelspacing=0.2, loc="best", frameon=True, framealpha=0.7)
 
 
-def _together(x: pd.Series[Any], number: int) -> pd.Series[Any]:
-    return x
+def _placed(rows: pd.DataFrame, arranged: Arrangement, column: str) -> pd.DataFrame:
+    """Returns the rows with their places along x in a column: names stand side by side, in their order."""
+    names = _names(arranged.rows[arranged.x])
+    return rows.assign(**{column: rows[arranged.x].astype(str).map(names.index).astype(float)}) if names else rows
 
 
-def _apart(x: pd.Series[Any], count: int) -> Callable[[pd.Series[Any], int], pd.Series[Any]]:
-    """Returns the places of a curve's points by its number: all curves lie within SPREAD of the least distance."""
+def _parts(label: str, points: pd.DataFrame, plane: Plane) -> list[tuple[str, pd.DataFrame, str]]:
+    """Returns label, rows and dashes of each line of a curve, of which the legend names the first."""
+    if not plane.dashes:
+        return [(label, points, "-")]
+    return [
+        (f"_{label}, {quantity}" if i else label, points[points["quantity"] == quantity], dashes)
+        for i, (quantity, dashes) in enumerate(plane.dashes.items())
+    ]
+
+
+def _apart(x: pd.Series[Any], count: int, spread: float) -> Callable[[pd.Series[Any], int], pd.Series[Any]]:
+    """Returns the places of a curve's points by its number: all curves lie within this share of the least distance."""
     places = np.sort(x.dropna().unique().astype(float))
     is_log = len(places) > 1 and places[0] > 0
     steps = np.diff(np.log(places) if is_log else places)
-    width = SPREAD * float(steps.min(initial=np.inf)) / max(count - 1, 1) if len(steps) else 0.0
+    width = spread * float(steps.min(initial=np.inf)) / max(count - 1, 1) if len(steps) else 0.0
 
     def shifted(x: pd.Series[Any], number: int) -> pd.Series[Any]:
         by = (number - (count - 1) / 2) * width
+        if not by:
+            return x
         moved: pd.Series[Any] = x.astype(float) * np.exp(by) if is_log else x.astype(float) + by
         return moved
 
@@ -142,7 +175,7 @@ def _apart(x: pd.Series[Any], count: int) -> Callable[[pd.Series[Any], int], pd.
 
 
 SPREAD = 0.4
-"""Of the least distance between neighbours along x, the share over which curves are set apart."""
+"""Share of the distance between names along x over which curves are set apart."""
 
 
 def _scales(arranged: Arrangement, plane: Plane, view: View) -> tuple[str, ...]:
@@ -170,7 +203,8 @@ def _axes(ax: Axes, arranged: Arrangement, plane: Plane, view: View) -> None:
         if name not in ("xscale", "yscale") and (is_usual or not name.startswith("x"))
     }
     if scales[1] == "log":
-        axis.pop("ylim", None)
+        if not (axis.get("ylim", (None,))[0] or 0) > 0:
+            axis.pop("ylim", None)
         ax.set_yscale("log")
     if names:
         figures.grid_ticks(ax.xaxis, range(len(names)), names)
@@ -203,7 +237,7 @@ def _scale(ax: Axes, places: np.ndarray, scale: str) -> None:
     if scale == "log" and places[-1] < 1000 * places[0]:  # beyond three decades powers of ten are easier to read
         figures.plain_ticks(ax.xaxis)
     if len(places) <= FEW and (ax.get_xscale() == "log" or (places % 1 == 0).all()):
-        figures.grid_ticks(ax.xaxis, places)
+        figures.value_ticks(places, ax)
 
 
 def _finish(axes: Sequence[Axes], arranged: Arrangement, plane: Plane) -> None:
@@ -214,6 +248,8 @@ def _finish(axes: Sequence[Axes], arranged: Arrangement, plane: Plane) -> None:
             panel.set_xlabel("")
         if i % columns:
             panel.set_ylabel("")
+    for quantity, dashes in plane.dashes.items():
+        axes[0].plot([np.nan], [np.nan], dashes, color="0.3", label=quantity)  # for the legend alone
     of_numbers = frames.short(arranged.curves[0]) if arranged.is_ordered else None
     figures.legend(axes[0], arranged.legend or of_numbers)
 

@@ -119,5 +119,6 @@ FIGURES = (
         "Each point is the mean over seeds, on the side of the level on which its whole interval at 95 % lies, or "
         "undecided. Line: where the mean meets the level, linear between neighbours; dotted: where the ends of the "
         "interval do. Points are dense where the search looked closely, and only there is the line sharp.",
+        fixed="both belong to the search, which looks for the level in their plane",
     ),
 )

@@ -9,14 +9,17 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from memsweep.analysis.core import figures, frames, powers, series, statistics
+from memsweep.analysis.core import figures, frames, panels, series, statistics
+from memsweep.analysis.core.arrangement import DEFAULT, View
 
 QUERY = frames.TRIALS
-SIZE = "data_examples"
+SIZE, WIDTH, PARAMETERS = "data_examples", "model_width", "parameters"
 TUNED = ("optimizer_", "stop_", "model_initialization")
 """Fields over which the best is taken: capacity is a maximum over ways to train (Collins et al. 2017)."""
 
 FITTED, BITS, BITS_BY_SIZE = "labels fitted", "bits memorized", "bits memorized by set size"
+REQUESTED = "sizes requested"
+"""Quantity of the rounds of a search (capacity_search)."""
 
 
 def bits(examples: np.ndarray, accuracy: np.ndarray, classes: np.ndarray) -> np.ndarray:
@@ -39,14 +42,13 @@ def summarize(trials: pd.DataFrame) -> pd.DataFrame:
 
     labels fitted: a seed's largest set of which every label is fitted.  bits memorized: its largest `bits` over set
     sizes.  bits memorized by set size: `bits` for each size.  Each is the best over optimizers and budgets.
-    Returns quantity, the varying fields of the network, data_examples (by size only), parameters, classes, depth,
-    width, estimate, low, high, seeds, missing, at_least (seeds whose largest set was fitted, so that the truth lies
-    higher), at_most (seeds that fitted no set: their smallest size is taken), size_step (ratio of neighbouring sizes).
+    Returns quantity, the fields of `fields_of_network`, data_examples (by size only), parameters, classes, depth,
+    estimate, low, high, seeds, missing, at_least (seeds whose largest set was fitted, so that the truth lies higher),
+    at_most (seeds that fitted no set: their smallest size is taken), size_step (ratio of neighbouring sizes).
     """
     if trials.empty:
         return pd.DataFrame(columns=list(_COLUMNS))
-    network = [name for name in frames.varying(trials) if name != SIZE and not name.startswith(TUNED)]
-    network = network or ["model_width"]
+    network = fields_of_network(trials)
     by_size = best_by_size(with_bits(trials), network)
     by_seed = statistics.by_group(by_size, [*network, "seed"], of_seed)
     pieces = [
@@ -56,7 +58,7 @@ def summarize(trials: pd.DataFrame) -> pd.DataFrame:
             statistics.over_seeds(by_size, [*network, SIZE], "bits"), by_size, [*network, SIZE], "bits"
         ).assign(quantity=BITS_BY_SIZE),
     ]
-    facts = by_size.groupby(network, sort=False)[["parameters", "classes", "depth", "width"]].max().reset_index()
+    facts = by_size.groupby(network, sort=False)[[PARAMETERS, "classes", "depth"]].max().reset_index()
     summary = pd.concat(pieces, ignore_index=True).merge(facts, on=network, how="left")
     sizes = [np.sort(group.unique()) for _, group in by_size.groupby(network)[SIZE]]
     steps = np.concatenate([size[1:] / size[:-1] for size in sizes])
@@ -64,50 +66,41 @@ def summarize(trials: pd.DataFrame) -> pd.DataFrame:
     return summary
 
 
-def draw(summary: pd.DataFrame, ax: Axes, quantity: str = FITTED, against: str = "parameters") -> Axes:
-    """Draws a quantity against the width or the parameters of the network, with lines of theory, both logarithmic."""
-    chosen = summary[(summary["quantity"] == quantity) & (summary["estimate"] > 0) & (summary[against] > 0)]
+def fields_of_network(trials: pd.DataFrame) -> list[str]:
+    """Returns the columns that make a network: its width, and the fields that vary but for set size and training."""
+    names = [name for name in frames.varying(trials) if name != SIZE and not name.startswith(TUNED)]
+    return names if WIDTH in names else [*names, WIDTH]
+
+
+def axes(summary: pd.DataFrame, x: str = PARAMETERS) -> list[str]:
+    """Returns the columns that a view may choose in a figure along x: parameters, set size or round, and the fields of
+    a network."""
+    fields = [name for name in frames.fields_of(summary) if name not in (SIZE, "seed")]
+    return list(dict.fromkeys([x, *fields, PARAMETERS])) if x in (PARAMETERS, WIDTH) else [x, *fields]
+
+
+def draw(summary: pd.DataFrame, ax: Axes, quantity: str = FITTED, x: str = PARAMETERS, view: View = DEFAULT) -> Axes:
+    """Draws a quantity against a property of the network or of the set, with lines of theory, both logarithmic.
+
+    x: a key of AXES.  view: other columns of `axes`.
+    """
+    chosen = summary[(summary["quantity"] == quantity) & (summary["estimate"] > 0) & (summary[x] > 0)]
     if chosen.empty:
         return figures.empty(ax, f"no finished trial has a value for {quantity}")
-    fields = [name for name in frames.varying(chosen) if name not in (SIZE, "model_width")]
-    curves = list(chosen.groupby(fields, sort=True)) if fields else [((), chosen)]
-    for (values, points), look in zip(curves, figures.looks(len(curves), ordered=False), strict=True):
-        named = frames.label(dict(zip(fields, values, strict=True)), chosen) or "trained"
-        is_inside = (points[["at_least", "at_most"]] == 0).all(axis=1)
-        if fitted := powers.fitted(points[is_inside], against):
-            named = f"{named}: {fitted}"
-            ax.plot(*fitted.line(points[against]), color=look["color"], lw=0.6, alpha=0.5, label="_power law")
-        figures.curve(ax, points, against, label=named, **look)
-        for name, marker, label in (("at_least", "^", "at least: largest set fitted"), ("at_most", "v", "at most")):
-            marked = points[points[name] > 0]
-            if len(marked):
-                figures.hollow(ax, marked[against], marked["estimate"], label, marker=marker, color=look["color"])
-    _theory(ax, chosen, quantity, against)
-    unit = "random labels fitted (N)" if quantity == FITTED else "memorized (bits)"
-    ax.set(xscale="log", yscale="log", xlabel=_AGAINST[against], ylabel=unit)
-    figures.plain_ticks(ax.xaxis, ax.yaxis)
-    figures.legend(ax)
-    return ax
-
-
-def draw_by_size(summary: pd.DataFrame, ax: Axes) -> Axes:
-    """Draws bits memorized against the number of random labels, a curve a network: on the diagonal all are held."""
-    chosen = summary[summary["quantity"] == BITS_BY_SIZE]
-    if not (chosen["estimate"] > 0).any():
-        return figures.empty(ax, "no finished trial has a value for bits memorized")
-    network = [name for name in frames.varying(chosen) if name != SIZE] or ["model_width"]
-    curves = list(chosen.groupby(network, sort=True))
-    for (values, points), look in zip(curves, figures.looks(len(curves), ordered=True), strict=True):
-        figures.curve(ax, points, SIZE, label=frames.label(dict(zip(network, values, strict=True)), chosen), **look)
-    sizes = np.array([chosen[SIZE].min(), chosen[SIZE].max()])
-    classes = chosen["classes"].max()
-    name = "all labels: N" if classes == 2 else "all labels: N log2 K"
-    figures.reference(ax, sizes, sizes * np.log2(classes), name)
-    ax.set(xscale="log", yscale="log", xlabel="random labels (N)", ylabel="memorized (bits)")
-    figures.plain_ticks(ax.xaxis, ax.yaxis)
-    ax.set_ylim(bottom=max(1.0, float(chosen.loc[chosen["estimate"] > 0, "estimate"].min()) / 2))
-    figures.legend(ax)
-    return ax
+    names, is_power = axes(chosen, x), x in (PARAMETERS, WIDTH)
+    sizes = (x, WIDTH, PARAMETERS) if is_power else (x,)
+    others = [name for name in names if name not in sizes and chosen[name].nunique(dropna=False) > 1]
+    plane = panels.Plane(
+        UNITS[quantity],
+        x,
+        tuple(others),
+        {"yscale": "log", **AXES[x]},
+        is_power=is_power,
+        is_scaled=False,
+        lines=partial(_theory, quantity=quantity),
+        bounds=BOUNDS if is_power else {},
+    )
+    return panels.draw(chosen, ax, names, plane, view)
 
 
 def with_bits(trials: pd.DataFrame) -> pd.DataFrame:
@@ -177,27 +170,43 @@ def with_partial(summary: pd.DataFrame, rows: pd.DataFrame, by: list[str], value
     return summary.assign(missing=summary["missing"] + counts.to_numpy())
 
 
-def _theory(ax: Axes, chosen: pd.DataFrame, quantity: str, against: str) -> None:
+def _theory(ax: Axes, rows: pd.DataFrame, x: str, quantity: str) -> None:
     """Draws lines of theory that apply to the networks drawn."""
-    x = np.sort(chosen[against].dropna().unique())
-    if quantity == BITS:
-        figures.reference(ax, x, 2 * x, "2 bits a parameter (Cover)", ":")
-        figures.reference(ax, x, x, "1 bit a parameter")
-    elif against == "parameters":
-        figures.reference(ax, x, 2 * x, "2 labels a weight (Cover)", ":")
-        figures.reference(ax, x, x, "1 label a parameter")
-    else:
-        for depth in sorted(chosen["depth"].unique()):
+    places = np.sort(rows[x].dropna().unique()) if x in AXES else np.array([])
+    if x == SIZE:
+        classes = rows["classes"].max()
+        name = "all labels: N" if classes == 2 else "all labels: N log2 K"
+        figures.reference(ax, places[[0, -1]], places[[0, -1]] * np.log2(classes), name)
+    elif x == PARAMETERS:
+        unit = "bit{} a parameter" if quantity == BITS else "label{} a {}"
+        figures.reference(ax, places, 2 * places, f"2 {unit.format('s', 'weight')} (Cover)", ":")
+        figures.reference(ax, places, places, f"1 {unit.format('', 'parameter')}")
+    elif x == WIDTH and quantity == FITTED:
+        for depth in sorted(rows["depth"].unique()):
             for label, dashes, labels in _WIDTHS.get(depth, ()):
-                figures.reference(ax, x, labels(x), label, dashes)
+                figures.reference(ax, places, labels(places), label, dashes)
 
 
 _COLUMNS = (
-    "quantity", "model_width", SIZE, "parameters", "classes", "depth", "width", "estimate", "low", "high", "seeds",
-    "missing", "at_least", "at_most", "size_step",
+    "quantity", WIDTH, SIZE, PARAMETERS, "classes", "depth", "estimate", "low", "high", "seeds", "missing", "at_least",
+    "at_most", "size_step",
 )  # fmt: skip
 
-_AGAINST = {"parameters": "parameters (P)", "width": "hidden units a layer (d)"}
+AXES = {
+    PARAMETERS: {"xscale": "log", "xlabel": "parameters (P)"},
+    WIDTH: {"xscale": "log", "xlabel": "hidden units a layer (d)"},
+    SIZE: {"xscale": "log", "xlabel": "random labels (N)"},
+    "round": {"xlabel": "round"},
+}
+"""Column along x -> its axis."""
+UNITS = {
+    FITTED: "random labels fitted (N)",
+    BITS: "memorized (bits)",
+    BITS_BY_SIZE: "memorized (bits)",
+    REQUESTED: "random labels requested (N)",
+}
+"""Quantity -> label of its axis."""
+BOUNDS = {"at_least": ("^", "at least: largest set fitted"), "at_most": ("v", "at most")}
 
 _WIDTHS: dict[int, tuple[tuple[str, str, Callable[[np.ndarray], np.ndarray]], ...]] = {
     # depth: (name, dashes, labels as a function of the width d)
@@ -218,11 +227,12 @@ FIGURES = (
     figures.Figure(
         "fitted-by-width",
         "Random labels fitted, by width",
-        partial(draw, against="width"),
+        partial(draw, x=WIDTH),
         "The largest set of random labels of which a network fits every one, the best over ways to train, with widths "
         "that Yun et al. (2019) prove, as reconstructed from secondary sources: those speak of the worst set of "
         f"examples, and random ones are easier. {_INTERVAL}",
         rows=figures.of_quantity(FITTED),
+        axes=partial(axes, x=WIDTH),
     ),
     figures.Figure(
         "fitted-by-parameters",
@@ -231,6 +241,7 @@ FIGURES = (
         "The same against all trained parameters. Cover (1965) gives 2 labels a weight to a perceptron, for half of "
         f"all labellings; a network of layers need not follow it. {_INTERVAL}",
         rows=figures.of_quantity(FITTED),
+        axes=axes,
     ),
     figures.Figure(
         "bits",
@@ -239,12 +250,14 @@ FIGURES = (
         "Largest over set sizes of N [log2 K + p log2 p + (1 - p) log2((1 - p) / (K - 1))], p the share of labels "
         f"predicted at the end (Collins et al. 2017). A lower bound, since training may find more. {_INTERVAL}",
         rows=figures.of_quantity(BITS),
+        axes=axes,
     ),
     figures.Figure(
         "bits-by-size",
         "Bits memorized, by set size",
-        draw_by_size,
+        partial(draw, quantity=BITS_BY_SIZE, x=SIZE),
         f"The same for each number of labels: on the line all of them are held; a plateau is the capacity. {_INTERVAL}",
         rows=figures.of_quantity(BITS_BY_SIZE),
+        axes=partial(axes, x=SIZE),
     ),
 )

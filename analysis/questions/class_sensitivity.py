@@ -54,6 +54,7 @@ def _figure(kind: str, inputs: str) -> figures.Figure:
         "(columns), through all of training: L1 norm, as a share of the whole map. Mean over seeds.",
         rows=lambda summary: summary[summary["inputs"] == inputs],
         only={"data_noise_kind": kind},
+        fixed="classes run along both axes",
     )
 
 

@@ -10,6 +10,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from memsweep.analysis.core import figures, frames, series, statistics
+from memsweep.analysis.core.arrangement import DEFAULT, View
 from memsweep.analysis.questions import learning_curves, sequences
 from memsweep.analysis.questions.sequences import CELL, LENGTH, SETTING, TASK, WIDTH
 from memsweep.spec.options import TARGET_TASKS
@@ -20,15 +21,16 @@ select = sequences.shown
 
 
 def summarize(steps: pd.DataFrame) -> pd.DataFrame:
-    """Returns a row per setting of `sequences.shown` and step: mean over seeds of validation accuracy or squared error.
+    """Returns a row per setting and step: mean over seeds of validation accuracy or squared error.
 
-    steps: rows of the table `steps` with the fields of their trials (`frames.read`); a trial without steps is one row.
+    steps: rows of the table `steps` with the fields of their trials (`frames.read`), filtered by `select`; a trial
+    without steps is one row.
     A seed's value at a step is its last measurement until then. A trial that finished before its budget, since it was
     solved or fitted, keeps its last value (`ended` counts such seeds). A trial that ended otherwise has no value after
     its end; a trial that failed or diverged has no values at all.
     Returns also measure, low, high (bootstrap over seeds, 95 %), seeds, missing.
     """
-    rows = sequences.measured(sequences.settings(select(steps)))
+    rows = sequences.measured(sequences.settings(steps))
     pieces = []
     for _, task in rows.groupby(TASK, sort=False):
         if task["step"].notna().any():
@@ -48,19 +50,14 @@ def summarize(steps: pd.DataFrame) -> pd.DataFrame:
     return sequences.by_cell(pd.concat(pieces, ignore_index=True))[list(_COLUMNS)]
 
 
-def draw(summary: pd.DataFrame, ax: Axes, task: str) -> Axes:
+def draw(summary: pd.DataFrame, ax: Axes, task: str, view: View = DEFAULT) -> Axes:
     """Draws a task's validation accuracy or squared error over steps, a curve a cell."""
     chosen = figures.having(summary, {TASK: task})
     if chosen["estimate"].isna().all():
         return figures.empty(ax, f"no measurement of task {task}")
-    measure = chosen["measure"].iloc[0]
-    for name, points, look in sequences.curves(chosen, summary):
-        figures.curve(ax, points, "step", label=name, **look)
-    ax.set(xscale="log", xlabel="steps")
-    figures.plain_ticks(ax.xaxis)
-    sequences.measure_axis(ax, measure)
-    figures.legend(ax, sequences.title(chosen, WIDTH, LENGTH))
-    return ax
+    axis = {"xscale": "log", "xlabel": "steps", **sequences.measure_axis(chosen["measure"].iloc[0])}
+    fixed = "" if view.names else sequences.shared(chosen, WIDTH, LENGTH)
+    return sequences.draw(chosen, ax, summary, "step", axis, view, fixed)
 
 
 _COLUMNS = (TASK, CELL, "variant", WIDTH, LENGTH, "measure", "step", "estimate", "low", "high", "seeds", "missing",
@@ -78,6 +75,7 @@ def _figures() -> Iterator[figures.Figure]:
             f"{sequences.SHOWN_NOTE} {sequences.MEAN_NOTE} {sequences.PRU_NOTE}",
             rows=partial(figures.having, values={TASK: task}),
             only={TASK: task},
+            axes=partial(sequences.axes, x="step"),
         )
 
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from scipy import stats
 
-from memsweep.analysis.core import figures, frames, statistics
+from memsweep.analysis.core import figures, frames, series, statistics
+from memsweep.analysis.core.arrangement import DEFAULT, View
 
 QUERY = frames.TRIALS
-WEIGHTS, RATIO = "weights", "points a weight"
+FITTED, WEIGHTS, RATIO = "labellings fitted", "weights", "points a weight"
 
 
 def separable(points: np.ndarray, weights: np.ndarray) -> np.ndarray:
@@ -34,26 +37,29 @@ def fitted(trials: pd.DataFrame) -> pd.DataFrame:
 def summarize(trials: pd.DataFrame) -> pd.DataFrame:
     """Returns the share of labellings fitted per weights and points, with Wilson's interval at 95 %, and Cover's share.
 
-    Returns weights, points a weight, data_examples, estimate, low, high, seeds (labellings), missing, separable.
+    Returns quantity, weights, points a weight, data_examples, estimate, low, high, seeds (labellings), missing,
+    separable.
     """
     summary = statistics.share_over_seeds(fitted(trials), [WEIGHTS, RATIO, "data_examples"], "fitted")
-    return summary.assign(separable=separable(summary["data_examples"].to_numpy(int), summary[WEIGHTS].to_numpy(int)))
+    share = separable(summary["data_examples"].to_numpy(int), summary[WEIGHTS].to_numpy(int))
+    return summary.assign(quantity=FITTED, separable=share)
 
 
-def draw(summary: pd.DataFrame, ax: Axes) -> Axes:
+def draw(summary: pd.DataFrame, ax: Axes, view: View = DEFAULT) -> Axes:
     """Draws shares against points a weight, a curve a number of weights, beside Cover's."""
-    if summary["estimate"].isna().all():
-        return figures.empty(ax, "no finished trial has a count of fitted labels")
-    groups = list(summary.groupby(WEIGHTS, sort=True))
-    for (weights, points), look in zip(groups, figures.looks(len(groups), ordered=True), strict=True):
-        figures.curve(ax, points, RATIO, label=frames.text(weights, summary[WEIGHTS].unique()), **look)
+    axis = {"xlabel": "points a weight (N / d)", "ylabel": "labellings fitted (share)", "ylim": (0, 1.02)}
+    has_theory = view.within(series.keys(summary, WHAT, {})).x in ("", RATIO) and not view.y
+    return series.draw(summary, ax, WHAT, {}, axis, view, **({"mark": _cover} if has_theory else {}))
+
+
+def _cover(ax: Axes, points: pd.DataFrame, color: str) -> None:
+    """Draws Cover's share beside the points of one number of weights."""
+    for weights in points[WEIGHTS].unique():
         x = np.arange(round(points[RATIO].min() * weights), round(points[RATIO].max() * weights) + 1)
-        ax.plot(x / weights, separable(x, np.full(len(x), weights)), ":", color=look["color"], zorder=1)
-    ax.set(xlabel="points a weight (N / d)", ylabel="labellings fitted (share)", ylim=(0, 1.02))
-    figures.legend(ax, WEIGHTS)
-    return ax
+        ax.plot(x / weights, separable(x, np.full(len(x), weights)), ":", color=color, zorder=1)
 
 
+WHAT = (FITTED, RATIO, WEIGHTS)
 FIGURES = (
     figures.Figure(
         "fitted",
@@ -61,5 +67,6 @@ FIGURES = (
         draw,
         "Dotted: Cover's share of labellings that are linearly separable, for as many weights, bias included. Bars: "
         "Wilson's interval over labellings, at 95 %.",
+        axes=partial(series.keys, what=WHAT, selection={}),
     ),
 )

@@ -180,6 +180,10 @@ _FIGURES: Mapping[str, tuple[str, str, str]] = {
     ),
 }
 FIGURES = tuple(
-    figures.Figure(name, title, partial(draw, along=along), f"{note} {_NOTE}", rows=partial(_rows, along=along))
+    figures.Figure(
+        *(name, title, partial(draw, along=along), f"{note} {_NOTE}"),
+        rows=partial(_rows, along=along),
+        fixed="the interpolation threshold is a width, and is marked for each curve",
+    )
     for along, (name, title, note) in _FIGURES.items()
 )

@@ -12,6 +12,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from memsweep.analysis.core import figures, frames, series
+from memsweep.analysis.core.arrangement import DEFAULT, View
 
 QUERY = frames.beside("exposure", "b.step, b.example", "exposure")
 REPEATS, WIDTH, LENGTH = "repeat_count", "model_width", "data_sequence_length"
@@ -52,25 +53,17 @@ def summarize(rows: pd.DataFrame) -> pd.DataFrame:
     return summary.assign(most=placed["most"].max())
 
 
-def draw(summary: pd.DataFrame, ax: Axes, fixed: str) -> Axes:
-    """Draws exposure against repeats, a curve a network, at the middle value of a fixed field, with its limits."""
-    chosen = summary[summary["estimate"].notna()]
-    if chosen.empty:
-        return figures.empty(ax, "no finished trial has the probe exposure")
-    values = np.sort(chosen[fixed].unique())
-    chosen = chosen[chosen[fixed] == values[len(values) // 2]]
-    names = [name for name in frames.varying(chosen) if name != fixed] or [WIDTH]
-    curves = list(chosen.groupby(names, sort=True))
-    for (of_curve, points), look in zip(curves, figures.looks(len(curves), ordered=True), strict=True):
-        label = frames.label(dict(zip(names, of_curve, strict=True)), chosen)
-        figures.curve(ax, points, REPEATS, label=label, **look)
-    repeats = np.sort(chosen[REPEATS].unique().astype(float))
-    figures.reference(ax, repeats, np.full(len(repeats), float(summary["most"].max())), "most: likelier than all", ":")
-    figures.reference(ax, repeats, np.full(len(repeats), CHANCE), "chance")
-    ax.set(xscale="log", xlabel="repeats in the training set", ylabel=EXPOSURE, ylim=(0, None))
-    figures.grid_ticks(ax.xaxis, repeats)
-    figures.legend(ax, frames.label({fixed: values[len(values) // 2]}))
-    return ax
+def draw(summary: pd.DataFrame, ax: Axes, curves: str, view: View = DEFAULT) -> Axes:
+    """Draws exposure against repeats, a curve for each value of a column, with its limits."""
+    what, axis = (EXPOSURE, REPEATS, curves), {"xlabel": "repeats in the training set", "xscale": "log"}
+    return series.draw(summary, ax, what, {}, {**axis, "ylim": (0, None)}, view, lines=_limits)
+
+
+def _limits(ax: Axes, rows: pd.DataFrame, x: str) -> None:
+    """Draws the most exposure and that of chance."""
+    ends = np.array([rows[x].min(), rows[x].max()], float)
+    figures.reference(ax, ends, np.full(2, float(rows["most"].max())), "most: likelier than all", ":")
+    figures.reference(ax, ends, np.full(2, CHANCE), "chance")
 
 
 _NOTE = (
@@ -81,6 +74,12 @@ _NOTE = (
 )
 
 FIGURES = tuple(
-    figures.Figure(f"by-{name}", f"Exposure by repeats and {name}", partial(draw, fixed=fixed), _NOTE)
-    for name, fixed in (("width", LENGTH), ("length", WIDTH))
+    figures.Figure(
+        f"by-{frames.short(column).rpartition(' ')[2]}",
+        f"Exposure by repeats and {frames.short(column)}",
+        partial(draw, curves=column),
+        _NOTE,
+        axes=partial(series.keys, what=(EXPOSURE, REPEATS, column), selection={}),
+    )
+    for column in (WIDTH, LENGTH)
 )

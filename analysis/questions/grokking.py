@@ -13,7 +13,8 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from memsweep.analysis.core import figures, frames, statistics
+from memsweep.analysis.core import figures, frames, panels, statistics
+from memsweep.analysis.core.arrangement import DEFAULT, View
 from memsweep.spec.fields.sizes import modular_rows
 from memsweep.spec.numerals import texts
 from memsweep.spec.options import MODULUS
@@ -127,64 +128,61 @@ def along(summary: pd.DataFrame, x: str, fixed: str) -> tuple[pd.DataFrame, floa
     return clean[clean[fixed] == value], value
 
 
-def draw(summary: pd.DataFrame, ax: Axes, x: str, curves: str, fixed: str) -> Axes:
+def axes(summary: pd.DataFrame) -> list[str]:
+    """Returns the columns that a view may choose."""
+    return list(SETTING)
+
+
+def draw(summary: pd.DataFrame, ax: Axes, x: str, curves: str, fixed: str, view: View = DEFAULT) -> Axes:
     """Draws the median steps to fit (dashed) and to generalize (solid) along x, a colour a value of `curves`.
 
+    fixed: the column that is held, as by `along`, unless a view chooses it.
     A median that half of the seeds exceed by the end of training stands at the budget, as an open triangle.
     """
     if summary.empty or summary["estimate"].isna().all():
         return figures.empty(ax, "no finished trial of the task modular")
-    chosen, value = along(summary, x, fixed)
-    times = chosen[chosen["quantity"].isin((TO_FIT, TO_GENERALIZE))]
-    groups = list(times.groupby(curves, sort=True))
-    for (key, points), look in zip(groups, figures.looks(len(groups), ordered=True), strict=True):
-        label = f"{frames.short(curves)} {frames.text(key, times[curves].unique())}"
-        _times(ax, points[points["quantity"] == TO_GENERALIZE], x, label, "-", look)
-        _times(ax, points[points["quantity"] == TO_FIT], x, f"_{label}, {TO_FIT}", "--", look)
-    for text, dashes in ((f"to {GENERAL:.0%} validation", "-"), (f"to {FIT:.0%} training", "--")):
-        ax.plot([np.nan], [np.nan], dashes, color="0.3", label=text)  # for the legend alone
-    budget = float(summary["budget"].iloc[0])
-    places = np.sort(times[x].unique())
-    figures.reference(ax, [places[0], places[-1]], [budget, budget], "end of training", ":")
-    ax.set(xlabel=_name(x), ylabel="steps", yscale="log")
-    ax.set_ylim(top=1.6 * budget)
-    figures.scale_by(places, ax)
-    if len(places) <= 5 and ax.get_xscale() == "linear":
-        figures.grid_ticks(ax.xaxis, places, texts(places, digits=2))
-    figures.legend(ax, f"{_name(fixed)} {texts([value], digits=2)[0]}")
-    return ax
+    clean = summary[(summary[NOISE] == 0) & summary["quantity"].isin((TO_FIT, TO_GENERALIZE))]
+    chosen, note = view.within(axes(summary)), ""
+    across = chosen.x or x
+    if fixed not in (across, chosen.y, *chosen.curves, *chosen.panels):
+        clean, value = along(clean, across, fixed)
+        note = f"at {_name(fixed)} {texts([value], digits=2)[0]}"
+    high = clean["high"].astype(float).clip(upper=clean["budget"].astype(float))
+    is_range = high > clean["low"]  # else all seeds cross between the same two measurements, or not at all
+    names = clean["quantity"].map(_PHASES)
+    clean = clean.assign(low=clean["low"].where(is_range), high=high.where(is_range), quantity=names)
+    plane = panels.Plane(
+        *("steps", x, (curves,), {"xlabel": _name(x), "yscale": "log"}),
+        fixed=note,
+        lines=_end,
+        bounds={"at_least": ("^", "not by half of the seeds")},
+        dashes=dict(zip(_PHASES.values(), ("-", "--"), strict=True)),
+    )
+    return panels.draw(clean, ax, axes(summary), plane, view)
 
 
-def draw_memorized(summary: pd.DataFrame, ax: Axes) -> Axes:
+def draw_memorized(summary: pd.DataFrame, ax: Axes, view: View = DEFAULT) -> Axes:
     """Draws the share of wrong labels memorized at most, and what is left at the end, against the weight decay."""
     noisy = summary[summary["quantity"].isin((PEAK, LEFT))]
     if noisy["estimate"].isna().all():
         return figures.empty(ax, "no finished trial with wrong labels")
-    others = {column: main_value(noisy, column) for column in (WIDTH, SHARE, NOISE)}
-    chosen = figures.having(noisy, others)
-    for quantity, look in zip((PEAK, LEFT), figures.looks(2, ordered=False), strict=True):
-        label = "at most, in training" if quantity == PEAK else "at the end"
-        figures.curve(ax, chosen[chosen["quantity"] == quantity], DECAY, label=label, **look)
-    figures.grid_ticks(ax.xaxis, np.sort(chosen[DECAY].unique()))
-    ax.set(xlabel="weight decay", ylabel="wrong labels memorized (share)", ylim=(-0.02, 1.02))
-    named = {"width": others[WIDTH], "training share": others[SHARE], "noise fraction": others[NOISE]}
-    figures.legend(ax, ", ".join(f"{name} {texts([value], digits=2)[0]}" for name, value in named.items()))
-    return ax
+    axis = {"ylabel": "wrong labels memorized (share)", "ylim": (-0.02, 1.02)}
+    plane = panels.Plane("share", DECAY, ("quantity",), axis, is_scaled=False)
+    noisy = noisy.assign(quantity=noisy["quantity"].map({PEAK: "at most, in training", LEFT: "at the end"}))
+    return panels.draw(noisy, ax, axes_of_memorized(summary), plane, view)
 
 
-def _times(ax: Axes, points: pd.DataFrame, x: str, label: str, dashes: str, look: dict[str, str]) -> None:
-    budget = points["budget"].astype(float)
-    high = points["high"].astype(float).clip(upper=budget)
-    is_range = high > points["low"]  # else all seeds cross between the same two measurements, or not at all
-    shown = points.assign(low=points["low"].where(is_range), high=high.where(is_range), missing=0)
-    figures.curve(ax, shown, x, label=label, linestyle=dashes, **look)
-    beyond = points[points["at_least"] > 0]
-    if len(beyond):
-        text = "not by half of the seeds"
-        figures.hollow(ax, beyond[x], beyond["estimate"], text, marker="^", color=look["color"])
-    partial_points = points[(points["missing"] > 0) & points["estimate"].notna()]
-    if len(partial_points):
-        figures.hollow(ax, partial_points[x], partial_points["estimate"], "some seeds missing", color=look["color"])
+def axes_of_memorized(summary: pd.DataFrame) -> list[str]:
+    """Returns the columns that a view may choose of the shares of wrong labels."""
+    return [*SETTING, "quantity"]
+
+
+_PHASES = {TO_GENERALIZE: f"to {GENERAL:.0%} validation", TO_FIT: f"to {FIT:.0%} training"}
+
+
+def _end(ax: Axes, rows: pd.DataFrame, x: str) -> None:
+    budget, ends = float(rows["budget"].iloc[0]), [rows[x].min(), rows[x].max()]
+    figures.reference(ax, ends, [budget, budget], "end of training", ":")
 
 
 def _name(column: str) -> str:
@@ -205,6 +203,7 @@ FIGURES = (
         partial(draw, x=SHARE, curves=DECAY, fixed=WIDTH),
         f"{_NOTE} Training share: of all pairs of numbers.",
         rows=lambda summary: _shown(summary, SHARE, WIDTH),
+        axes=axes,
     ),
     figures.Figure(
         "decay",
@@ -212,6 +211,7 @@ FIGURES = (
         partial(draw, x=DECAY, curves=WIDTH, fixed=SHARE),
         _NOTE,
         rows=lambda summary: _shown(summary, DECAY, SHARE),
+        axes=axes,
     ),
     figures.Figure(
         "given-back",
@@ -220,6 +220,7 @@ FIGURES = (
         "Of the training examples with a wrong label, the share that is predicted as given: the most at any "
         "measurement, and at the end. Mean over seeds; bars: 95 % bootstrap interval over seeds.",
         rows=lambda summary: summary[summary["quantity"].isin((PEAK, LEFT))].drop(columns=["budget", "at_least"]),
+        axes=axes_of_memorized,
     ),
 )
 

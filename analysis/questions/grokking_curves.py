@@ -124,6 +124,7 @@ FIGURES = (
         draw,
         f"Dashed: training examples; solid: validation examples, pairs that were never trained on. {_SEEDS}",
         rows=lambda summary: _means(summary, noisy=False),
+        fixed="seeds are traced over the steps of training",
     ),
     figures.Figure(
         "memorized",
@@ -132,6 +133,7 @@ FIGURES = (
         "Dashed: of the training examples with a wrong label, the share that is predicted as given; solid: validation "
         f"accuracy, on true labels. {_SEEDS}",
         rows=lambda summary: _means(summary, noisy=True),
+        fixed="seeds are traced over the steps of training",
     ),
 )
 

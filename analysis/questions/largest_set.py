@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pandas as pd
-from matplotlib.axes import Axes
 
 from memsweep.analysis.core import figures, frames, series, statistics
 from memsweep.analysis.questions import capacity
@@ -50,21 +49,6 @@ def summarize(trials: pd.DataFrame) -> pd.DataFrame:
     return summary.assign(quantity=FITTED)
 
 
-def draw_by_activation(summary: pd.DataFrame, ax: Axes) -> Axes:
-    """Draws the largest set of each nonlinearity."""
-    shown = summary[summary["block"] == "activation"]
-    names = sorted(shown["activation"].unique())
-    axis = {"xlabel": "nonlinearity", "ylim": (0, None)}
-    placed = shown.assign(place=shown["activation"].map(names.index))
-    series.draw(placed, ax, (FITTED, "place", "layers"), {}, axis)
-    if ax.lines:
-        figures.grid_ticks(ax.xaxis, range(len(names)), names)
-        for line in ax.lines:
-            line.set_linestyle("none")  # names have no order
-        ax.margins(x=0.3)
-    return ax
-
-
 def _block(objective: str, depth: int) -> str:
     if objective == "squared":
         return "classes"
@@ -96,12 +80,13 @@ FIGURES: tuple[figures.Figure, ...] = (
         xlabel="inputs (D)",
         **_AXIS,
     ),
-    figures.Figure(
+    series.figure(
         "activation",
         "Random labels fitted by nonlinearity",
-        draw_by_activation,
-        f"{_NOTE} Two hidden layers of 12 units; by construction hard-tanh holds four times what ReLU does. "
-        f"{series.OVER_SEEDS}",
-        rows=figures.of_quantity(FITTED, block="activation"),
+        f"{_NOTE} Two hidden layers of 12 units; by construction hard-tanh holds four times what ReLU does.",
+        (FITTED, "activation", "layers"),
+        {"block": "activation"},
+        xlabel="nonlinearity",
+        ylim=(0, None),
     ),
 )

@@ -92,5 +92,6 @@ FIGURES = (
         "differ in first weights and order, not in data. Equally hard: quantiles that noise inputs would have if in "
         "each run all examples of a class were equally likely to be right, as many as are; a network favours some "
         "classes after one epoch.",
+        fixed="each point is an example, in the order of difficulty",
     ),
 )

@@ -16,7 +16,8 @@ from matplotlib.axes import Axes
 from pandas.api.types import is_numeric_dtype
 from scipy import stats
 
-from memsweep.analysis.core import figures, frames, statistics
+from memsweep.analysis.core import figures, frames, panels, statistics
+from memsweep.analysis.core.arrangement import DEFAULT, View
 
 QUERY = """with answers as (
 select w.setting_id, w.position, w.seed, t.seeds_inputs as pool_inputs, m.*,
@@ -44,6 +45,7 @@ BLOCKS = 20
 """Blocks of subsets that are left out in turn for standard errors (jackknife)."""
 EDGES = np.linspace(-0.25, 1.0, 26)
 """Edges of the histogram's bins; scores below the first count in the first bin."""
+WHY_EMPTY = "no finished trials on subsets of a shared pool: fix seeds.inputs and seeds.noise"
 INFLUENCES = np.array([0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6])
 Z = float(stats.norm.ppf((1 + statistics.LEVEL) / 2))
 
@@ -129,16 +131,17 @@ def summarize(rows: pd.DataFrame) -> pd.DataFrame:
     rows: of QUERY, with the fields of their trials.  Estimates are of one pool, with intervals over subsets at 95 %
     (jackknife); of several pools of a setting, their mean. Influences are of the setting with the largest axis and the
     least noise.
-    Returns quantity, axis (column), x, group (setting and kind of examples), estimate, low, high, seeds (subsets),
-    missing (subsets without a result).
+    Returns quantity, axis (column), x, group (setting and kind of examples), of mean scores also the varying fields and
+    kind, estimate, low, high, seeds (subsets), missing (subsets without a result).
     """
     rows = frames.rounded_fields(rows)
     trials, answered = rows[rows["answers"].isna()], rows[rows["answers"].notna()]
-    columns = ["quantity", "axis", "x", "group", "estimate", "low", "high", "seeds", "missing"]
-    if answered.empty:
-        return pd.DataFrame(columns=columns)
     axis = axis_of(trials)
     others = [name for name in frames.varying(trials) if name != axis]
+    fields = [axis, *others, "kind"]
+    columns = ["quantity", "axis", "x", "group", *fields, "estimate", "low", "high", "seeds", "missing"]
+    if answered.empty:
+        return pd.DataFrame(columns=columns)
     absent = {key: len(group) for key, group in trials[~frames.usable(trials)].groupby([*others, axis])}
     pieces = []
     for key, of_setting in answered.groupby([*others, axis], sort=True):
@@ -150,7 +153,8 @@ def summarize(rows: pd.DataFrame) -> pd.DataFrame:
             "seeds": sum(pool.trained.shape[1] for pool in pools),
             "missing": absent.get(key, 0),
         }
-        pieces += [pd.DataFrame(piece).assign(**{"x": key[-1], **facts}) for piece in _means(pools, named)]
+        setting: dict[str, Any] = dict(zip([*others, axis], key, strict=True))
+        pieces += [pd.DataFrame(piece).assign(**{"x": key[-1], **setting, **facts}) for piece in _means(pools, named)]
         if is_last:
             pieces += [pd.DataFrame(piece).assign(**facts) for piece in _histograms(pools, named)]
     last = answered[answered[axis] == answered[axis].max()]
@@ -182,7 +186,7 @@ def _means(pools: list[Answers], setting: str) -> list[dict[str, object]]:
             return np.array([_mean(scores(pool.trained, pool.right)[0][_kinds(pool)[kind]])])
 
         group = ", ".join(filter(None, (setting, kind)))
-        pieces.append({"quantity": SCORE, "group": group, **_over_pools(pools, mean)})
+        pieces.append({"quantity": SCORE, "group": group, "kind": kind, **_over_pools(pools, mean)})
     return pieces
 
 
@@ -234,25 +238,29 @@ def draw(summary: pd.DataFrame, ax: Axes, quantity: str) -> Axes:
     """Draws one quantity, a curve for each group."""
     chosen = summary[summary["quantity"] == quantity]
     if chosen["estimate"].isna().all():
-        return figures.empty(ax, "no finished trials on subsets of a shared pool: fix seeds.inputs and seeds.noise")
+        return figures.empty(ax, WHY_EMPTY)
     groups = list(chosen.groupby("group", sort=False))
     for (group, points), look in zip(groups, figures.looks(len(groups), ordered=False), strict=True):
-        shown = points if quantity == SCORE else points[points["estimate"] > 0]
-        figures.curve(ax, shown, "x", label=group, **look)
-    if quantity == SCORE:
-        figures.scale_by(chosen["x"], ax)
-        ax.set(xlabel=frames.short(chosen["axis"].iloc[0]), ylabel="mean memorization score")
-        ax.set_ylim(min(0.0, ax.get_ylim()[0]), 1.02)
-    else:
-        names = {HISTOGRAM: "memorization score", PAIRS: "influence at least"}
-        ax.set(xlabel=names[quantity], ylabel=quantity, yscale="log")
+        figures.curve(ax, points[points["estimate"] > 0], "x", label=group, **look)
+    names = {HISTOGRAM: "memorization score", PAIRS: "influence at least"}
+    ax.set(xlabel=names[quantity], ylabel=quantity, yscale="log")
     figures.legend(ax)
     return ax
 
 
-def draw_scores(summary: pd.DataFrame, ax: Axes) -> Axes:
-    """Draws mean scores along the axis."""
-    return draw(summary, ax, SCORE)
+def draw_scores(summary: pd.DataFrame, ax: Axes, view: View = DEFAULT) -> Axes:
+    """Draws mean scores along the axis, a curve a kind of examples."""
+    chosen = summary[summary["quantity"] == SCORE]
+    if chosen["estimate"].isna().all():
+        return figures.empty(ax, WHY_EMPTY)
+    axis = {"ylabel": "mean memorization score", "ylim": (min(0.0, chosen["low"].min()), 1.02)}
+    plane = panels.Plane(SCORE, chosen["axis"].iloc[0], ("kind",), axis)
+    return panels.draw(chosen, ax, axes(chosen), plane, view)
+
+
+def axes(summary: pd.DataFrame) -> list[str]:
+    """Returns the columns that a view may choose of mean scores."""
+    return [*(name for name in frames.fields_of(summary) if name != "seed"), "kind"]
 
 
 def draw_histogram(summary: pd.DataFrame, ax: Axes) -> Axes:
@@ -276,6 +284,7 @@ FIGURES = (
         draw_scores,
         f"{_NOTE} Mean over examples; bars: 95 % intervals over subsets (jackknife).",
         rows=figures.of_quantity(SCORE),
+        axes=axes,
     ),
     figures.Figure(
         "histogram",
@@ -284,6 +293,7 @@ FIGURES = (
         f"{_NOTE} Share of examples in bins of width 0.05, at the largest value of the axis; bars: 95 % intervals over "
         "subsets (jackknife).",
         rows=figures.of_quantity(HISTOGRAM),
+        fixed="scores of examples are counted along x",
     ),
     figures.Figure(
         "influence",
@@ -293,5 +303,6 @@ FIGURES = (
         "are right on the test example, trained with the training example, less that without it. At the largest value "
         "of the axis and the least noise. Chance: answers exchanged among subsets.",
         rows=figures.of_quantity(PAIRS),
+        fixed="influences of pairs are counted along x",
     ),
 )

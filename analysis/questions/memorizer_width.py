@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
 from memsweep.analysis.core import figures, frames, series, statistics
+from memsweep.analysis.core.arrangement import DEFAULT, View
 from memsweep.analysis.questions import capacity
 
 QUERY = frames.TRIALS
@@ -49,17 +52,26 @@ def have_equal_weights(networks: pd.DataFrame) -> pd.Series[bool]:
     return is_near & (networks["task"] == "gaussian")
 
 
-def draw(summary: pd.DataFrame, ax: Axes, task: str) -> Axes:
+def draw(summary: pd.DataFrame, ax: Axes, task: str, view: View = DEFAULT) -> Axes:
     """Draws the largest set that is fitted against the width, a curve a depth, with lines of theory."""
-    shown = summary[summary["depth"].isin(GROWING_DEPTHS) & (summary["task"] == task)]
-    if shown["estimate"].notna().any():
-        widths = shown["width"].sort_values().unique()
-        figures.reference(ax, widths, widths**2 / 4, "d²/4: by construction, 2 layers", "-.")
-        if task == "alternating":
-            figures.reference(ax, widths, widths + 2, "d + 2: most, 1 layer")
-            figures.reference(ax, widths, (widths + 1) ** 2 + 1, "(d + 1)² + 1: most, 2 layers", ":")
+    shown = summary[summary["depth"].isin(GROWING_DEPTHS)]
     axis = {"xscale": "log", "yscale": "log", "xlabel": "hidden units a layer (d)"}
-    return series.draw(shown, ax, (FITTED, "width", "layers"), {}, axis, is_power=True)
+    return series.draw(shown, ax, WHAT, {"task": task}, axis, view, is_power=True, lines=partial(_theory, task=task))
+
+
+def _theory(ax: Axes, rows: pd.DataFrame, x: str, task: str) -> None:
+    """Draws lines of theory along the width."""
+    for name, dashes, labels in _LINES[: len(_LINES) if task == "alternating" else 1] if x == "width" else ():
+        widths = np.sort(rows["width"].unique())
+        figures.reference(ax, widths, labels(widths), name, dashes)
+
+
+_LINES: tuple[tuple[str, str, Callable[[np.ndarray], np.ndarray]], ...] = (
+    ("d²/4: by construction, 2 layers", "-.", lambda d: d**2 / 4),
+    ("d + 2: most, 1 layer", "--", lambda d: d + 2),
+    ("(d + 1)² + 1: most, 2 layers", ":", lambda d: (d + 1) ** 2 + 1),
+)
+WHAT = (FITTED, "width", "layers")
 
 
 def _figure(task: str, title: str, note: str) -> figures.Figure:
@@ -69,6 +81,7 @@ def _figure(task: str, title: str, note: str) -> figures.Figure:
         partial(draw, task=task),
         f"{note} A network that fits no set stands at the smallest that was tried. {series.POWER}{series.OVER_SEEDS}",
         rows=figures.of_quantity(FITTED, task=task),
+        axes=partial(series.keys, what=WHAT, selection={"task": task}),
     )
 
 

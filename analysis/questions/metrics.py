@@ -75,6 +75,7 @@ def figures_of(summary: pd.DataFrame) -> list[figures.Figure]:
             partial(draw, metric=metric, name=name, part=part),
             f"At most {SETTINGS} settings, evenly chosen. {series.OVER_SEEDS}",
             rows=partial(figures.having, values={"metric": metric, "name": name, "part": part}),
+            fixed="metrics are traced over the steps of training, of few settings",
         )
         for metric, name, part in summary[[*QUANTITY]].drop_duplicates().itertuples(index=False)
     ]

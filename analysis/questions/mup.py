@@ -12,13 +12,16 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from memsweep.analysis.core import figures, frames, statistics
+from memsweep.analysis.core import figures, frames, series, statistics
+from memsweep.analysis.core.arrangement import DEFAULT, View
 from memsweep.spec.schema import Status
 
 QUERY = frames.TRIALS
 KIND, WIDTH, RATE = "model_parametrization", "model_width", "optimizer_learning_rate"
 LOSS, BEST = "training loss (nats)", "best learning rate"
 STANDARD, MUP = "standard", "mup"
+RATES, LOSSES = (BEST, WIDTH, KIND), (LOSS, RATE, WIDTH)
+"""Quantity of a figure, column along x, column of the curves."""
 
 
 def with_loss(trials: pd.DataFrame) -> pd.DataFrame:
@@ -84,46 +87,34 @@ def summarize(trials: pd.DataFrame) -> pd.DataFrame:
     return summary.assign(**shown)[[*_COLUMNS]]
 
 
-def draw(summary: pd.DataFrame, ax: Axes) -> Axes:
+def draw(summary: pd.DataFrame, ax: Axes, view: View = DEFAULT) -> Axes:
     """Draws the best rate against the width, a curve a parametrization, beside a rate proportional to 1 / width."""
-    best = summary[summary["quantity"] == BEST]
-    if best["estimate"].isna().all():
-        return figures.empty(ax, "no width with finished trials of all learning rates")
-    kinds = [kind for kind in (STANDARD, MUP) if (best[KIND] == kind).any()]
-    for kind, look in zip(kinds, figures.looks(len(kinds), ordered=False), strict=True):
-        points = best[best[KIND] == kind]
-        figures.curve(ax, points, WIDTH, label=_NAMES[kind], **look)
-        ends = points[points["at_end"] > 0]
-        if len(ends):
-            figures.hollow(ax, ends[WIDTH], ends["estimate"], "some seeds at an end of the rates", color=look["color"])
-    first = best[best[KIND] == kinds[0]].dropna(subset="estimate").sort_values(WIDTH)
-    widths = np.sort(best[WIDTH].unique().astype(float))
-    if len(first):
+    axis = {"xscale": "log", "yscale": "log"}
+    ends = {"at_end": ("o", "some seeds at an end of the rates")}
+    return series.draw(summary, ax, RATES, {}, axis, view, bounds=ends, lines=_proportional)
+
+
+def draw_losses(summary: pd.DataFrame, ax: Axes, view: View = DEFAULT) -> Axes:
+    """Draws the training loss against the rate, a curve a width and a panel a parametrization; the smallest of each
+    curve is marked."""
+    losses = summary[(summary["quantity"] == LOSS) & (summary["estimate"] > 0)]
+    top = min(losses["estimate"].max(), 10.0) * 1.5
+    axis = {"xscale": "log", "yscale": "log", "ylim": (losses["estimate"].min() / 1.5, top)} if len(losses) else {}
+    return series.draw(losses, ax, LOSSES, {}, axis, view, **({} if view.x else {"mark": _smallest}))
+
+
+def _proportional(ax: Axes, rows: pd.DataFrame, x: str) -> None:
+    """Draws a rate proportional to 1 / width, through the first rate of the standard parametrization, else of muP."""
+    first = rows.dropna(subset="estimate").sort_values([KIND, WIDTH], ascending=[False, True])
+    if x == WIDTH and len(first):
+        widths = np.sort(rows[WIDTH].unique().astype(float))
         line = first["estimate"].iloc[0] * first[WIDTH].iloc[0] / widths
         figures.reference(ax, widths, line, "proportional to 1 / width", ":")
-    ax.set(xscale="log", yscale="log", xlabel="width", ylabel=BEST)
-    figures.grid_ticks(ax.xaxis, widths)
-    figures.plain_ticks(ax.yaxis)
-    figures.legend(ax)
-    return ax
 
 
-def draw_losses(summary: pd.DataFrame, ax: Axes, kind: str) -> Axes:
-    """Draws the training loss against the rate, a curve a width; the smallest of each curve is marked."""
-    losses = summary[(summary["quantity"] == LOSS) & (summary["estimate"] > 0)]
-    chosen = losses[losses[KIND] == kind]
-    if chosen.empty:
-        return figures.empty(ax, f"no finished trial with {frames.label({KIND: kind})}")
-    widths = np.sort(chosen[WIDTH].unique())
-    for width, look in zip(widths, figures.looks(len(widths), ordered=True), strict=True):
-        points = chosen[chosen[WIDTH] == width]
-        figures.curve(ax, points, RATE, label=frames.text(width), **look)
-        least = points.loc[points["estimate"].idxmin()]
-        figures.hollow(ax, [least[RATE]], [least["estimate"]], "smallest of a width", color=look["color"])
-    ax.set(xscale="log", yscale="log", xlabel="learning rate", ylabel=LOSS)
-    ax.set_ylim(losses["estimate"].min() / 1.5, min(losses["estimate"].max(), 10.0) * 1.5)  # the same for both
-    figures.legend(ax, f"width, {_NAMES[kind]}")
-    return ax
+def _smallest(ax: Axes, points: pd.DataFrame, color: str) -> None:
+    least = points.nsmallest(1, "estimate")
+    figures.hollow(ax, least[RATE], least["estimate"], "smallest of a width", color=color)
 
 
 def _best(rows: pd.DataFrame, count: int) -> dict[str, float]:
@@ -141,7 +132,6 @@ def _best(rows: pd.DataFrame, count: int) -> dict[str, float]:
     return {"log_rate": float(vertex), "loss": float(losses[i]), "is_end": float(is_end)}
 
 
-_NAMES = {STANDARD: "standard", MUP: "muP"}
 _COLUMNS = ("quantity", KIND, WIDTH, RATE, "estimate", "low", "high", "seeds", "missing", "at_end")
 _MEAN = "Geometric mean over seeds; bars: 95 % bootstrap interval over seeds."
 FIGURES = (
@@ -152,17 +142,15 @@ FIGURES = (
         "The rate of the smallest training loss after the same number of steps, interpolated for each seed between "
         f"neighbouring rates. {_MEAN}",
         rows=figures.of_quantity(BEST),
+        axes=partial(series.keys, what=RATES, selection={}),
     ),
-    *(
-        figures.Figure(
-            f"loss-{kind}",
-            f"Training loss by learning rate, {name}",
-            partial(draw_losses, kind=kind),
-            "At the end of training. Rings: the smallest of each curve. Rates at which seeds diverged have the mean "
-            f"of the others. {_MEAN}",
-            rows=figures.of_quantity(LOSS, **{KIND: kind}),
-            only={KIND: kind},
-        )
-        for kind, name in _NAMES.items()
+    figures.Figure(
+        "loss",
+        "Training loss by learning rate",
+        draw_losses,
+        "At the end of training. Rings: the smallest of each curve. Rates at which seeds diverged have the mean of the "
+        f"others. {_MEAN}",
+        rows=figures.of_quantity(LOSS),
+        axes=partial(series.keys, what=LOSSES, selection={}),
     ),
 )

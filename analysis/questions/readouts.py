@@ -8,14 +8,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import partial
 
-import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
 from memsweep.analysis.core import figures, frames, statistics
+from memsweep.analysis.core.arrangement import DEFAULT, View
 from memsweep.analysis.questions import sequences
 from memsweep.analysis.questions.sequences import CELL, LENGTH, SETTING, WIDTH
-from memsweep.spec.numerals import texts
 
 QUERY = frames.READOUTS
 
@@ -27,18 +26,18 @@ select = sequences.shown
 
 
 def summarize(readouts: pd.DataFrame) -> pd.DataFrame:
-    """Returns a row per quantity, setting of `sequences.shown`, item and delay d after the step t that shows the item.
+    """Returns a row per quantity, setting, item and delay d after the step t that shows the item.
 
     With a(f, g) the accuracy of a classifier fitted on hidden states of step f, applied to states of step g:
     accuracy lost: a(t, t) - a(t, t + d).
     accuracy if fitted later: a(t + d, t + d), the control, which shows what is still stored.
     accuracy lost to a moved code: a(t + d, t + d) - a(t, t + d), which is stored but missed by the first read-out.
     Each is of one trial's item; mean over seeds, with its bootstrap interval over seeds at 95 %.
-    readouts: rows of the table `readouts` with the fields of their trials (`frames.read`); a trial without read-outs is
-    one row, and counts as missing, as does a trial that failed or diverged.
+    readouts: rows of the table `readouts` with the fields of their trials (`frames.read`), filtered by `select`; a
+    trial without read-outs is one row, and counts as missing, as does a trial that failed or diverged.
     Returns also low, high, seeds, missing.
     """
-    rows = sequences.settings(select(readouts))
+    rows = sequences.settings(readouts)
     share = frames.share(rows["correct_count"], rows["example_count"]).where(frames.usable(rows))
     rows = rows.assign(share=share, delay=rows["applied_step"] - rows["item"])
     whole = sequences.at_every(_facts(rows), ["item", "delay"])
@@ -49,18 +48,17 @@ def summarize(readouts: pd.DataFrame) -> pd.DataFrame:
     return sequences.by_cell(pd.concat(pieces, ignore_index=True))[list(_COLUMNS)]
 
 
-def draw(summary: pd.DataFrame, ax: Axes, quantity: str = DROP, item: int = ITEM) -> Axes:
+def draw(summary: pd.DataFrame, ax: Axes, quantity: str = DROP, item: int = ITEM, view: View = DEFAULT) -> Axes:
     """Draws one quantity against the delay, a curve a cell."""
     chosen = figures.having(summary, {"quantity": quantity, "item": item})
     if chosen["estimate"].isna().all():
         return figures.empty(ax, "no finished trial has read-outs")
-    delays = np.sort(chosen["delay"].unique())  # 0, 1, 2, 4, ...: evenly spaced
-    chosen = chosen.assign(x=np.searchsorted(delays, chosen["delay"]).astype(float))
-    for name, points, look in sequences.curves(chosen, summary):
-        figures.curve(ax, points, "x", label=name, **look)
-    ax.set(xlabel="steps after the symbol was shown", ylabel=quantity)
-    figures.grid_ticks(ax.xaxis, np.arange(len(delays)), texts(delays))
-    figures.legend(ax, sequences.title(chosen, WIDTH, LENGTH))
+    axis = {"xlabel": "steps after the symbol was shown", "ylabel": quantity}
+    fixed = "" if view.names else sequences.shared(chosen, WIDTH, LENGTH)
+    ax = sequences.draw(chosen, ax, summary, "delay", axis, view, fixed)
+    if not view.y and view.within(sequences.axes(summary, "delay")).x in ("", "delay"):
+        for panel in figures.panels(ax):
+            figures.log_scale(chosen["delay"], panel)
     return ax
 
 
@@ -98,6 +96,7 @@ def _figures() -> Iterator[figures.Figure]:
             f"symbols are in the table. {sequences.SHOWN_NOTE} {sequences.MEAN_NOTE} {sequences.PRU_NOTE}",
             rows=figures.of_quantity(quantity),
             only={"data_task": "copy"},
+            axes=partial(sequences.axes, x="delay"),
         )
 
 

@@ -137,19 +137,14 @@ def draw(
     """
     chosen = view.within(series.keys(summary, what, {}))
     has_lines = figures.is_ours(ax) and PAIRS not in chosen.curves  # else a panel has several numbers of pairs
-    mark = {"mark": partial(_chances, x=chosen.x or what[1])} if has_lines else {}
-    return series.draw(summary, ax, what, {}, axis, view, **mark)
+    return series.draw(summary, ax, what, {}, axis, view, **({"lines": _chances} if has_lines else {}))
 
 
-def _chances(ax: Axes, points: pd.DataFrame, color: str, x: str) -> None:
-    """Draws the lines of chance of a panel, as far along x as its longest curve."""
-    lines = {line.get_label(): line for line in ax.lines}
+def _chances(ax: Axes, rows: pd.DataFrame, x: str) -> None:
+    """Draws the lines of chance of a panel."""
     for name, dashes in ((BY_PLACE, "--"), (BLIND, ":")):
-        along = points.dropna(subset=name).groupby(x)[name].max()
-        if name not in lines:
-            figures.reference(ax, along.index, along.to_numpy(), name, dashes)
-        elif len(along) > len(np.asarray(lines[name].get_xdata())):
-            lines[name].set_data(along.index, along.to_numpy())
+        along = rows.dropna(subset=name).groupby(x)[name].max()
+        figures.reference(ax, along.index, along.to_numpy(), name, dashes)
 
 
 def _figure(name: str, title: str, note: str, what: tuple[str, str, str], **axis: Any) -> figures.Figure:

@@ -10,6 +10,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from memsweep.analysis.core import figures, frames, statistics
+from memsweep.analysis.core.arrangement import DEFAULT, View
 from memsweep.analysis.questions import sequences
 from memsweep.analysis.questions.sequences import CELL, LENGTH, SETTING, TASK, WIDTH
 
@@ -21,13 +22,14 @@ select = sequences.shown
 
 
 def summarize(positions: pd.DataFrame) -> pd.DataFrame:
-    """Returns a row per setting of `sequences.shown` and position: mean over seeds of the accuracy at that step.
+    """Returns a row per setting and position: mean over seeds of the accuracy at that step.
 
-    positions: rows of the table `positions` with the fields of their trials (`frames.read`); a trial without positions
-    is one row, and counts as missing at every position, as does a trial that failed or diverged.
+    positions: rows of the table `positions` with the fields of their trials (`frames.read`), filtered by `select`; a
+    trial without positions is one row, and counts as missing at every position, as does a trial that failed or
+    diverged.
     Returns also low, high (bootstrap over seeds, 95 %), seeds, missing, chance.
     """
-    rows = sequences.settings(select(positions))
+    rows = sequences.settings(positions)
     rows = rows[rows[TASK].isin(TASKS)]
     rows = sequences.measured(rows.assign(squared_error_sum=np.nan), prefix="")
     whole = sequences.at_every(rows.assign(value=rows["value"].where(frames.usable(rows))), ["position"])
@@ -39,21 +41,14 @@ def summarize(positions: pd.DataFrame) -> pd.DataFrame:
     return sequences.by_cell(answered)[list(_COLUMNS)]
 
 
-def draw(summary: pd.DataFrame, ax: Axes, task: str) -> Axes:
+def draw(summary: pd.DataFrame, ax: Axes, task: str, view: View = DEFAULT) -> Axes:
     """Draws accuracy by position, a curve a cell."""
     chosen = figures.having(summary, {TASK: task})
     if chosen["estimate"].isna().all():
         return figures.empty(ax, f"no finished trial of task {task} has accuracies by position")
-    for name, points, look in sequences.curves(chosen, summary):
-        figures.curve(ax, points, "position", label=name, **look)
-    ends = np.array([chosen["position"].min(), chosen["position"].max()])
-    if chosen["chance"].notna().any():
-        figures.reference(ax, ends, np.full(2, chosen["chance"].max()), "chance (reads nothing)")
-    ax.set(xlabel="step of the answer in the sequence", ylabel="validation accuracy", ylim=(0, 1.02))
-    if np.ptp(ends) <= 20:
-        figures.grid_ticks(ax.xaxis, np.sort(chosen["position"].unique()))
-    figures.legend(ax, sequences.title(chosen, WIDTH, LENGTH))
-    return ax
+    axis = {"xlabel": "step of the answer in the sequence", **sequences.measure_axis(sequences.ACCURACY)}
+    fixed = "" if view.names else sequences.shared(chosen, WIDTH, LENGTH)
+    return sequences.draw(chosen, ax, summary, "position", axis, view, fixed, lines=sequences.chance)
 
 
 _COLUMNS = (TASK, CELL, "variant", WIDTH, LENGTH, "position", "estimate", "low", "high", "seeds", "missing", "chance")
@@ -69,6 +64,7 @@ def _figures() -> Iterator[figures.Figure]:
             f"{sequences.SHOWN_NOTE} {sequences.MEAN_NOTE} {sequences.PRU_NOTE}",
             rows=partial(figures.having, values={TASK: task}),
             only={TASK: task},
+            axes=partial(sequences.axes, x="position"),
         )
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
 from memsweep.analysis.core import figures, frames, series
+from memsweep.analysis.core.arrangement import DEFAULT, View
 from memsweep.analysis.questions import sequences
 
 QUERY = frames.TRIALS
@@ -42,17 +45,21 @@ def summarize(trials: pd.DataFrame) -> pd.DataFrame:
     return series.summarize(rows, {ERROR: rows[ERROR]}, GROUPS)
 
 
-def draw(summary: pd.DataFrame, ax: Axes) -> Axes:
-    """Draws the error against units a number, a curve a cell, at the longest sequence."""
-    shown = summary[summary[sequences.LENGTH] == summary[sequences.LENGTH].max()]
-    if shown["estimate"].notna().any():
-        x = np.linspace(shown[UNITS].min(), shown[UNITS].max(), 50)
-        figures.reference(ax, x, lost(x), "1 - units a number: best linear code")
-        figures.reference(ax, x, np.full(len(x), SOLVED), f"{SOLVED}: counts as reconstructed", ":")
+def draw(summary: pd.DataFrame, ax: Axes, view: View = DEFAULT) -> Axes:
+    """Draws the error against units a number, a curve a cell, a panel a length."""
     axis = {"xlabel": "units a number (n_h / n_in)", "ylim": (-0.02, 1.0)}
-    return series.draw(shown, ax, (ERROR, UNITS, sequences.CELL), {}, axis)
+    return series.draw(summary, ax, WHAT, {}, axis, view, lines=_theory)
 
 
+def _theory(ax: Axes, rows: pd.DataFrame, x: str) -> None:
+    """Draws the error of the best linear code, and the one that counts as reconstructed."""
+    places = np.linspace(rows[x].min(), rows[x].max(), 50)
+    if x == UNITS:
+        figures.reference(ax, places, lost(places), "1 - units a number: best linear code")
+    figures.reference(ax, places, np.full(len(places), SOLVED), f"{SOLVED}: counts as reconstructed", ":")
+
+
+WHAT = (ERROR, UNITS, sequences.CELL)
 FIGURES = (
     figures.Figure(
         "error",
@@ -61,5 +68,6 @@ FIGURES = (
         "Validation vectors of normal numbers, shown at the first step and required at the last; always answering 0 "
         f"has an error of 1. {series.OVER_SEEDS}",
         rows=figures.of_quantity(ERROR),
+        axes=partial(series.keys, what=WHAT, selection={}),
     ),
 )

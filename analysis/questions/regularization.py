@@ -147,6 +147,7 @@ def _bars(points: pd.DataFrame, name: str) -> np.ndarray:
     return np.asarray(np.nan_to_num(np.maximum(np.stack(ends), 0)))
 
 
+MEASURED = "both axes are measured and regularizers are traced by their strengths"
 FIGURES = (
     figures.Figure(
         "trade-off",
@@ -157,6 +158,7 @@ FIGURES = (
         "Arpit et al. (2017), figure 10, on MLPs instead of convolutional networks; their strengths end at 0.9 "
         "(dropouts), 5 (input noise), 0.3 (hidden noise) and 1 (weight decay). Mean over seeds; bars: 95 % bootstrap "
         "intervals over seeds.",
+        fixed=MEASURED,
     ),
     figures.Figure(
         "kept-below-cap",
@@ -165,5 +167,6 @@ FIGURES = (
         "For each cap the strength is chosen by clean validation accuracy; drawn is its accuracy on clean test data, "
         "which took no part in the choice. Bars: 95 % bootstrap intervals over seeds, the choice held.",
         rows=choose,
+        fixed="the strength of each regularizer is chosen for each cap along x",
     ),
 )

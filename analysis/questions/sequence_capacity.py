@@ -7,6 +7,7 @@ length uses the probabilities that it gives to tokens. Both are lower bounds, si
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -15,13 +16,15 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from memsweep.analysis.core import figures, frames, statistics
+from memsweep.analysis.core.arrangement import CURVES, DEFAULT, View, is_numeric
 from memsweep.analysis.questions import capacity, sequences
 from memsweep.analysis.questions.capacity import SIZE
-from memsweep.analysis.questions.sequences import CELL, LENGTH, TASK, WIDTH
+from memsweep.analysis.questions.sequences import CELL, CURVE, LENGTH, TASK, WIDTH
 
 QUERY = frames.TRIALS
 
 BITS, BITS_BY_SIZE, PER_PARAMETER = capacity.BITS, capacity.BITS_BY_SIZE, "bits memorized a parameter"
+SET = "set_bits"
 COMPARED_AT = 5
 """Steps of the labelled sequences on which cells are compared, as in the main figure of Collins et al. (2017)."""
 NETWORK = [TASK, CELL, "variant", WIDTH, LENGTH]
@@ -61,48 +64,44 @@ def summarize(trials: pd.DataFrame) -> pd.DataFrame:
 
 
 def draw(
-    summary: pd.DataFrame, ax: Axes, task: str, quantity: str = PER_PARAMETER, against: str = "parameters"
+    summary: pd.DataFrame,
+    ax: Axes,
+    task: str,
+    quantity: str = PER_PARAMETER,
+    x: str = "parameters",
+    view: View = DEFAULT,
 ) -> Axes:
-    """Draws bits memorized, or bits a parameter, against parameters or width, a curve a cell, with published values."""
+    """Draws bits memorized, or bits a parameter, against the network's or the set's size, a curve a cell and length.
+
+    x: parameters or model_width, beside published values; or set_bits, where on the diagonal all of a set are held.
+    """
     chosen = figures.having(summary, {TASK: task, "quantity": quantity})
-    chosen = chosen[(chosen["estimate"] > 0) & (chosen[against] > 0)]
+    chosen = chosen[(chosen["estimate"] > 0) & (chosen[x] > 0)]
     if chosen.empty:
         return figures.empty(ax, f"no finished trial of task {task} has a value for {quantity}")
-    for name, points, look in _curves(chosen, summary):
-        figures.curve(ax, points, against, label=name, **look)
-        marked = points[points["at_least"] > 0]
-        if len(marked):
-            label = "at least: still growing"
-            figures.hollow(ax, marked[against], marked["estimate"], label, marker="^", color=look["color"])
-    x = np.sort(chosen[against].unique())
-    if quantity == PER_PARAMETER or against == "parameters":
-        for name, dashes, level in DEFINITIONS[task].lines:
-            figures.reference(ax, x, level * (np.ones(len(x)) if quantity == PER_PARAMETER else x), name, dashes)
+    definition = DEFINITIONS[task]
     ratio = " / P" if quantity == PER_PARAMETER else ""
-    ax.set(yscale="log", ylabel=f"{DEFINITIONS[task].short}{ratio} (bits)")
-    figures.plain_ticks(ax.yaxis)
-    sequences.size_axis(ax, against, x)
-    figures.legend(ax, sequences.title(chosen))
-    return ax
+    axis = {"xscale": "log", "yscale": "log", "ylabel": f"{definition.short}{ratio} (bits)"}
+    of_set = {"xlabel": f"bits of the set ({definition.whole})"} if x == SET else {}
+    lines = partial(_lines, definition=definition, is_ratio=quantity == PER_PARAMETER)
+    marks = {} if x == SET else {"at_least": ("^", "at least: still growing")}
+    is_few = len(chosen[[*CURVE, LENGTH]].drop_duplicates()) <= CURVES  # else a panel a length
+    has_lengths = is_few and not view.names and chosen[LENGTH].nunique() > 1
+    if x == SET and not view.names and chosen[WIDTH].nunique() > 1:
+        view = replace(view, panels=(WIDTH,))  # sets of other sizes do not make the width follow from the set
+    return sequences.draw(
+        *(chosen, ax, summary, x, axis | of_set, view), has_lengths=has_lengths, lines=lines, bounds=marks
+    )
 
 
-def draw_by_size(summary: pd.DataFrame, ax: Axes, task: str) -> Axes:
-    """Draws bits memorized against the bits of the set, a curve a cell, at one width: on the diagonal all are held."""
-    chosen = figures.having(summary, {TASK: task, "quantity": BITS_BY_SIZE})
-    if not (chosen["estimate"] > 0).any():
-        return figures.empty(ax, f"no finished trial of task {task} has a value for bits memorized")
-    chosen = sequences.at_one_width(chosen)
-    for name, points, look in _curves(chosen, summary):
-        figures.curve(ax, points, "set_bits", label=name, **look)
-    sizes = np.array([chosen["set_bits"].min(), chosen["set_bits"].max()])
-    figures.reference(ax, sizes, sizes, f"all of the set: {DEFINITIONS[task].whole}")
-    ax.set(xscale="log", yscale="log", xlabel=f"bits of the set ({DEFINITIONS[task].whole})")
-    ax.set(ylabel=f"{DEFINITIONS[task].short} (bits)")
-    figures.plain_ticks(ax.xaxis, ax.yaxis)
-    least = float(chosen.loc[chosen["estimate"] > 0, "estimate"].min())
-    ax.set_ylim(bottom=max(least / 2, sizes[0] / 100))
-    figures.legend(ax, sequences.title(chosen, WIDTH))
-    return ax
+def _lines(ax: Axes, rows: pd.DataFrame, x: str, definition: Definition, is_ratio: bool) -> None:
+    """Draws published values, or the diagonal on which all of a set is held."""
+    places = np.sort(rows[x].unique()) if is_numeric(rows[x]) else np.array([])
+    if x == SET:
+        figures.reference(ax, places[[0, -1]], places[[0, -1]], f"all of the set: {definition.whole}")
+    elif is_ratio or x == "parameters":
+        for name, dashes, level in definition.lines:
+            figures.reference(ax, places, level * (np.ones(len(places)) if is_ratio else places), name, dashes)
 
 
 class Definition(NamedTuple):
@@ -190,15 +189,6 @@ def _of_seed(sizes: pd.DataFrame) -> dict[str, Any]:
     }
 
 
-def _curves(chosen: pd.DataFrame, summary: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame, dict[str, Any]]]:
-    """Yields a curve a cell, and a curve a length where lengths differ."""
-    several = chosen[LENGTH].nunique() > 1
-    for name, points, look in sequences.curves(chosen, summary):
-        for i, (length, points_of_length) in enumerate(points.groupby(LENGTH)):
-            dashes = ("-", "--", ":", "-.")[i % 4]
-            yield f"{name}, T = {length}" if several else name, points_of_length, {**look, "linestyle": dashes}
-
-
 _COLUMNS = (
     "quantity", TASK, "definition", CELL, "variant", WIDTH, LENGTH, SIZE, "set_bits", "parameters", "estimate", "low",
     "high", "seeds", "missing", "at_least", "tried",
@@ -232,20 +222,22 @@ def _figures(task: str) -> Iterator[figures.Figure]:
         yield figures.Figure(
             f"{task.replace('_', '-')}-{name}",
             f"{title}: {short}",
-            partial(draw, task=task, quantity=quantity, against=against),
+            partial(draw, task=task, quantity=quantity, x=against),
             f"Largest over set sizes and ways to train. {_MEANING[task]} {_BOUND} {_INTERVAL} {sequences.PRU_NOTE}",
             rows=figures.of_quantity(quantity, **about),
             only=about,
+            axes=partial(sequences.axes, x=against),
         )
     yield figures.Figure(
         f"{task.replace('_', '-')}-by-size",
         f"Bits memorized, by set: {short}",
-        partial(draw_by_size, task=task),
+        partial(draw, task=task, quantity=BITS_BY_SIZE, x=SET),
         f"For each set, the best over ways to train: on the line the network holds the whole set; a plateau is the "
-        f"capacity. At the largest width that all cells have. Other widths, and values of 0 or less, are in the table. "
+        f"capacity. Values of 0 or less are in the table. "
         f"{_MEANING[task]} {_INTERVAL} {sequences.PRU_NOTE}",
         rows=figures.of_quantity(BITS_BY_SIZE, **about),
         only=about,
+        axes=partial(sequences.axes, x=SET),
     )
 
 

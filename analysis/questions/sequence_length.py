@@ -15,6 +15,7 @@ from matplotlib import colormaps
 from matplotlib.axes import Axes
 
 from memsweep.analysis.core import figures, frames, statistics
+from memsweep.analysis.core.arrangement import DEFAULT, View
 from memsweep.analysis.questions import sequences
 from memsweep.analysis.questions.sequences import CELL, CURVE, LENGTH, SETTING, SOLVED_IN, TASK, WIDTH
 from memsweep.spec.numerals import texts
@@ -84,59 +85,46 @@ def draw_solved(summary: pd.DataFrame, ax: Axes, task: str) -> Axes:
     return ax
 
 
-def draw_steps(summary: pd.DataFrame, ax: Axes, task: str) -> Axes:
-    """Draws median steps to solve against the length, a curve a cell, at one width; lower bounds are marked."""
-    chosen = sequences.at_one_width(figures.having(summary, {"quantity": STEPS, TASK: task}))
+def draw_steps(summary: pd.DataFrame, ax: Axes, task: str, view: View = DEFAULT) -> Axes:
+    """Draws median steps to solve against the length, a curve a cell and a panel a width; lower bounds are marked."""
+    chosen = figures.having(summary, {"quantity": STEPS, TASK: task})
     if chosen["estimate"].isna().all():
         return figures.empty(ax, f"no finished trial of task {task}")
-    drawn = sequences.curves(chosen, summary)
-    for i, (name, points, look) in enumerate(drawn):
-        points = points.assign(x=points[LENGTH] * _beside(i, len(drawn)), high=points[["high", "budget"]].min(axis=1))
-        figures.curve(ax, points, "x", label=name, **look)
-        _marked(ax, points, "at least (half unsolved)", look)
-    ax.set(xscale="log", yscale="log", xlabel="sequence length (T)", ylabel="steps to solve (median)")
-    figures.grid_ticks(ax.xaxis, np.sort(chosen[LENGTH].unique()))
-    figures.plain_ticks(ax.yaxis)
-    figures.legend(ax, sequences.title(chosen, WIDTH))
-    return ax
+    chosen = chosen.assign(high=chosen[["high", "budget"]].min(axis=1))
+    axis = {**_LOG, "yscale": "log", "ylabel": "steps to solve (median)"}
+    marks = {"at_least": ("^", "at least (half unsolved)")}
+    return sequences.draw(chosen, ax, summary, LENGTH, axis, view, apart=0.15, bounds=marks)
 
 
-def draw_reach(summary: pd.DataFrame, ax: Axes, task: str) -> Axes:
+def draw_reach(summary: pd.DataFrame, ax: Axes, task: str, view: View = DEFAULT) -> Axes:
     """Draws the largest length solved (T*) against the width, a curve a cell."""
     chosen = figures.having(summary, {"quantity": REACH, TASK: task})
     if chosen["estimate"].isna().all():
         return figures.empty(ax, f"no finished trial of task {task}")
     lengths = np.sort(figures.having(summary, {"quantity": SHARE, TASK: task})[LENGTH].unique())
     heights = np.arange(len(lengths) + 1.0)  # 0 for no length, then a step a length of the grid
-    drawn = sequences.curves(chosen, summary)
-    for i, (name, points, look) in enumerate(drawn):
-        height = points["estimate"].map(dict(zip([0, *lengths], heights, strict=True)))
-        points = points.assign(x=points[WIDTH] * _beside(i, len(drawn)), estimate=height, low=np.nan, high=np.nan)
-        figures.curve(ax, points, "x", label=name, **look)
-        _marked(ax, points, "at least: end of grid", look)
-    figures.grid_ticks(ax.yaxis, heights, ["none", *texts(lengths)])
-    ax.set(xscale="log", xlabel="width (H)", ylabel="largest length solved (T*)", ylim=(-0.5, len(lengths) + 0.5))
-    figures.grid_ticks(ax.xaxis, np.sort(chosen[WIDTH].unique()))
-    figures.legend(ax, sequences.title(chosen))
+    height = chosen["estimate"].map(dict(zip([0, *lengths], heights, strict=True)))
+    chosen = chosen.assign(estimate=height, low=np.nan, high=np.nan)
+    axis = {**_LOG, "ylabel": "largest length solved (T*)", "ylim": (-0.5, len(lengths) + 0.5)}
+    marks = {"at_least": ("^", "at least: end of grid")}
+    ax = sequences.draw(chosen, ax, summary, WIDTH, axis, view, apart=0.15, bounds=marks)
+    if not view.y:
+        figures.grid_ticks(ax.yaxis, heights, ["none", *texts(lengths)])
     return ax
 
 
-def draw_final(summary: pd.DataFrame, ax: Axes, task: str, against: str = WIDTH) -> Axes:
-    """Draws the final value against width or parameters, a curve a cell, at the longest length that is solved."""
+def draw_final(summary: pd.DataFrame, ax: Axes, task: str, against: str = WIDTH, view: View = DEFAULT) -> Axes:
+    """Draws the final value against width or parameters, a curve a cell; at the longest length that is solved, unless a
+    view chooses fields."""
     chosen = figures.having(summary, {"quantity": FINAL, TASK: task})
-    chosen = chosen[chosen[LENGTH] == longest_solved(summary, task)]
+    length = longest_solved(summary, task)
+    chosen = chosen[(chosen[LENGTH] == length) | bool(view.names)]
+    chosen = chosen[chosen[against] > 0]
     if chosen["estimate"].isna().all():
         return figures.empty(ax, f"no finished trial of task {task}")
-    measure = chosen["measure"].iloc[0]
-    for name, points, look in sequences.curves(chosen, summary):
-        figures.curve(ax, points[points[against] > 0], against, label=name, **look)
-    x = np.sort(chosen.loc[chosen[against] > 0, against].unique())
-    if chosen["chance"].notna().any():
-        figures.reference(ax, x, np.full(len(x), chosen["chance"].max()), "chance (reads nothing)")
-    sequences.size_axis(ax, against, x)
-    sequences.measure_axis(ax, measure)
-    figures.legend(ax, sequences.title(chosen, LENGTH))
-    return ax
+    axis = {**_LOG, **sequences.measure_axis(chosen["measure"].iloc[0])}
+    fixed = "" if view.names else sequences.shared(chosen, LENGTH)
+    return sequences.draw(chosen, ax, summary, against, axis, view, fixed, lines=sequences.chance)
 
 
 def longest_solved(summary: pd.DataFrame, task: str) -> float:
@@ -207,17 +195,6 @@ def _ink(share: float) -> str:
     return "white" if share > 0.6 else "black"
 
 
-def _beside(i: int, count: int) -> float:
-    """Returns the factor by which the i-th curve is shifted, so that equal points stay visible."""
-    return float(1.025 ** (i - (count - 1) / 2))
-
-
-def _marked(ax: Axes, points: pd.DataFrame, label: str, look: dict[str, Any]) -> None:
-    marked = points[points["at_least"] > 0]
-    if len(marked):
-        figures.hollow(ax, marked["x"], marked["estimate"], label, marker="^", color=look["color"])
-
-
 _COLUMNS = (
     "quantity", TASK, CELL, "variant", WIDTH, LENGTH, "measure", "parameters", "budget", "chance", "estimate", "low",
     "high", "seeds", "missing", "censored", "at_least", "at_most",
@@ -225,6 +202,7 @@ _COLUMNS = (
 
 _NETWORK = [name for name in SETTING if name != LENGTH]
 _SHADES = colormaps["Blues"]
+_LOG = {"xscale": "log"}
 
 
 def _figures(task: str) -> Iterator[figures.Figure]:
@@ -239,6 +217,7 @@ def _figures(task: str) -> Iterator[figures.Figure]:
         f"{sequences.PRU_NOTE}",
         rows=figures.of_quantity(SHARE, **of_task),
         only=of_task,
+        fixed="counts of seeds are written into squares of length and width",
     )
     yield figures.Figure(
         f"{task}-steps",
@@ -246,10 +225,11 @@ def _figures(task: str) -> Iterator[figures.Figure]:
         partial(draw_steps, task=task),
         "Median over seeds; a seed that did not solve its task within its budget counts as the budget or more; a "
         "triangle: the median lies there or above. Bars: sign-test interval over seeds, 95 % or the range of all seeds "
-        "where they are fewer than 6; cut off at the budget. At the largest width that all "
-        "cells have; others are in the table. Points are set a little apart. " + sequences.PRU_NOTE,
+        "where they are fewer than 6; cut off at the budget. Points are set a little "
+        f"apart. {sequences.PRU_NOTE}",
         rows=figures.of_quantity(STEPS, **of_task),
         only=of_task,
+        axes=partial(sequences.axes, x=LENGTH),
     )
     yield figures.Figure(
         f"{task}-reach",
@@ -261,6 +241,7 @@ def _figures(task: str) -> Iterator[figures.Figure]:
         f"{sequences.PRU_NOTE}",
         rows=figures.of_quantity(REACH, **of_task),
         only=of_task,
+        axes=partial(sequences.axes, x=WIDTH),
     )
     for against, title in ((WIDTH, "width"), ("parameters", "parameters")):
         yield figures.Figure(
@@ -273,6 +254,7 @@ def _figures(task: str) -> Iterator[figures.Figure]:
             f"bars: 95 % bootstrap interval over seeds; a diverged trial counts as missing. {sequences.PRU_NOTE}",
             rows=figures.of_quantity(FINAL, **of_task),
             only=of_task,
+            axes=partial(sequences.axes, x=against),
         )
 
 

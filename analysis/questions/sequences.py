@@ -8,13 +8,17 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from memsweep.analysis.core import figures, frames
+from memsweep.analysis.core import figures, frames, panels
+from memsweep.analysis.core.arrangement import DEFAULT, View
 from memsweep.spec.options import CELLS
 
 TASK, LENGTH, CELL, WIDTH = "data_task", "data_sequence_length", "model_cell", "model_width"
 CURVE = [CELL, "variant"]
 SETTING = [TASK, *CURVE, WIDTH, LENGTH]
 """Columns that make a setting: averages are over seeds alone."""
+NETWORK = "network"
+"""Column of the name of a cell and its variant."""
+LABELS = {WIDTH: "width (H)", LENGTH: "sequence length (T)", "parameters": "parameters (P)"}
 
 SOLVED_IN = 0.6
 """Share of seeds in which a length must be solved to count for a setting; our threshold."""
@@ -24,7 +28,7 @@ PRU_NOTE = (
     f"Each cell pru_… is a {PRU}: of Choi (2018) only the abstract could be read, and nothing here repeats its numbers."
 )
 SHOWN_NOTE = (
-    "At the largest width that all cells have, and the longest length that any of them solves in "
+    "By default at the largest width that all cells have, and the longest length that any of them solves in "
     f"{SOLVED_IN:.0%} of its seeds, else the longest."
 )
 MEAN_NOTE = "Mean over seeds; bars: 95 % bootstrap interval over seeds."
@@ -63,6 +67,15 @@ def measured(rows: pd.DataFrame, prefix: str = "validation_") -> pd.DataFrame:
     return rows.assign(measure=np.where(of_numbers, SQUARED_ERROR, ACCURACY), value=value, chance=chance)
 
 
+def shared(rows: pd.DataFrame, *fields: str) -> str:
+    """Returns the values of fields that all rows have, or that each curve has its largest, as a text."""
+    facts = []
+    for name in fields:
+        values = np.sort(rows[name].unique())
+        facts.append(frames.label({name: values[0]}) if len(values) == 1 else f"each its largest {frames.short(name)}")
+    return "at " + ", ".join(facts)
+
+
 def at_one_width(rows: pd.DataFrame) -> pd.DataFrame:
     """Returns rows of the largest width that every curve has; without such a width, of each curve's own largest."""
     by_curve = rows.groupby(CURVE, sort=False)[WIDTH]
@@ -80,12 +93,15 @@ def solved(trials: pd.DataFrame) -> pd.Series[float]:
     return did.astype(float).where(did | did_not)
 
 
-def shown(rows: pd.DataFrame) -> pd.DataFrame:
+def shown(rows: pd.DataFrame, view: View = DEFAULT) -> pd.DataFrame:
     """Returns the rows (any number a trial) that a figure of curves shows: one width, and a length for each task.
 
     The width is that of `at_one_width`; the length is the longest that any cell solves in SOLVED_IN of its seeds, or
     the longest if no length is solved. Beyond it all cells lie at the floor.
+    view: if it chooses any fields, all rows are shown.
     """
+    if view.names:
+        return rows
     chosen = []
     for _, of_task in settings(rows).groupby(TASK, sort=False):
         at_width = at_one_width(of_task)
@@ -108,18 +124,41 @@ def at_every(rows: pd.DataFrame, places: list[str]) -> pd.DataFrame:
     return trials.merge(wanted, on=[TASK, LENGTH]).merge(values, on=["trial_id", *places], how="left")
 
 
-def curves(chosen: pd.DataFrame, summary: pd.DataFrame) -> list[tuple[str, pd.DataFrame, dict[str, Any]]]:
-    """Returns name, points and look of each curve of `chosen`, in the order of cells; a summary fixes the looks."""
-    names = sorted(set(summary[CURVE].itertuples(index=False, name=None)), key=_order)
-    looks = dict(zip(names, figures.looks(len(names), ordered=False), strict=True))
-    groups = chosen.groupby(CURVE, sort=False)
-    by_name = {key: points for key, points in groups}
-    return [(name_of(*key), by_name[key], looks[key]) for key in names if key in by_name]
+def axes(summary: pd.DataFrame, x: str) -> list[str]:
+    """Returns the columns that a view may choose in a figure along x: x, network, and the fields of SETTING."""
+    return list(dict.fromkeys([x, NETWORK, WIDTH, LENGTH]))
 
 
-def name_of(cell: str, variant: str = "") -> str:
+def draw(
+    chosen: pd.DataFrame,
+    ax: Axes,
+    summary: pd.DataFrame,
+    x: str,
+    axis: dict[str, Any],
+    view: View = DEFAULT,
+    fixed: str = "",
+    has_lengths: bool = False,
+    **plane: Any,
+) -> Axes:
+    """Draws rows of a summary against x, a curve a cell and its variant, which looks alike in all its figures.
+
+    chosen: rows of one quantity and task.  axis: arguments of Axes.set.  fixed: what all rows have.
+    has_lengths: whether each length has curves of its own.  plane: further fields of panels.Plane.
+    """
+    keys = [*CURVE, LENGTH] if has_lengths else CURVE
+    of_tasks = summary[summary[TASK].isin(chosen[TASK])] if TASK in summary else summary  # readouts have one task
+    names = sorted(set(of_tasks[keys].itertuples(index=False, name=None)), key=_order)
+    of_rows = [name_of(*key) for key in chosen[keys].itertuples(index=False, name=None)]
+    named = chosen.assign(**{NETWORK: pd.Categorical(of_rows, [name_of(*key) for key in names], ordered=True)})
+    axis = {"xlabel": LABELS.get(x, x), **axis}
+    note = "; ".join(filter(None, [fixed, pru(chosen)]))
+    of_x = panels.Plane(axis["ylabel"], x, (NETWORK,), axis, is_scaled=False, fixed=note, **plane)
+    return panels.draw(named, ax, axes(named, x), of_x, view)
+
+
+def name_of(cell: str, variant: str = "", length: int | None = None) -> str:
     """Returns the name of a curve."""
-    return f"{cell}, {variant}" if variant else cell
+    return ", ".join(filter(None, [cell, variant, f"T = {length}" if length else ""]))
 
 
 def by_cell(rows: pd.DataFrame) -> pd.DataFrame:
@@ -128,39 +167,23 @@ def by_cell(rows: pd.DataFrame) -> pd.DataFrame:
     return rows.assign(order=order).sort_values(["order", *CURVE, WIDTH, LENGTH]).drop(columns="order")
 
 
-def title(chosen: pd.DataFrame, *fields: str) -> str:
-    """Returns the title of a legend of cells: values of the fixed fields, and a note on PRU-style cells."""
-    facts = []
-    for name in fields:
-        values = np.sort(chosen[name].unique())
-        facts.append(frames.label({name: values[0]}) if len(values) == 1 else f"each its largest {frames.short(name)}")
-    return "\n".join(filter(None, [", ".join(facts), pru(chosen)]))
-
-
 def pru(chosen: pd.DataFrame) -> str:
     """Returns a note on PRU-style cells for a figure; "" where it has none."""
     return f"pru_…: {PRU}" if chosen[CELL].str.startswith("pru").any() else ""
 
 
-def size_axis(ax: Axes, against: str, sizes: np.ndarray) -> None:
-    """Sets up the axis of width or parameters, logarithmic.  sizes: values that are drawn."""
-    ax.set(xscale="log", xlabel={WIDTH: "width (H)", "parameters": "parameters (P)"}[against])
-    if against == WIDTH:
-        figures.grid_ticks(ax.xaxis, sizes)
-    else:
-        figures.plain_ticks(ax.xaxis)
+def chance(ax: Axes, rows: pd.DataFrame, x: str) -> None:
+    """Draws the largest value of the column `chance` of these rows as a line."""
+    if rows["chance"].notna().any():
+        ends = np.array([rows[x].min(), rows[x].max()])
+        figures.reference(ax, ends, np.full(2, rows["chance"].max()), "chance (reads nothing)")
 
 
-def measure_axis(ax: Axes, measure: str) -> None:
-    """Sets up the axis of validation accuracy, from 0 to 1, or of squared error, logarithmic."""
-    ax.set_ylabel(f"validation {measure}")
-    if measure == ACCURACY:
-        ax.set_ylim(0, 1.02)
-    else:
-        ax.set_yscale("log")
-        figures.plain_ticks(ax.yaxis)
+def measure_axis(measure: str) -> dict[str, Any]:
+    """Returns the axis of validation accuracy, from 0 to 1, or of squared error, logarithmic."""
+    scale = {"ylim": (0, 1.02)} if measure == ACCURACY else {"yscale": "log"}
+    return {"ylabel": f"validation {measure}", **scale}
 
 
-def _order(key: tuple[str, str]) -> tuple[int, str, str]:
-    cell, variant = key
-    return (CELLS.index(cell) if cell in CELLS else len(CELLS), cell, variant)
+def _order(key: tuple[Any, ...]) -> tuple[Any, ...]:
+    return (CELLS.index(key[0]) if key[0] in CELLS else len(CELLS), *key)

@@ -14,11 +14,12 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from memsweep.analysis.core import figures, frames, statistics
+from memsweep.analysis.core import figures, frames, panels, statistics
+from memsweep.analysis.core.arrangement import DEFAULT, View
 from memsweep.analysis.questions.sequence_capacity import code_length
 
 QUERY = frames.TRIALS
-SIZE, WIDTH = "data_examples", "model_width"
+SIZE, WIDTH, PARAMETERS = "data_examples", "model_width", "parameters"
 
 HOLDS, HELD_OUT = "bits memorized a parameter, by set", "held-out loss above guessing (bits a token)"
 CAPACITY, PER_PARAMETER, SLOPE = "capacity (bits)", "capacity a parameter (bits)", "log-log slope of capacity"
@@ -110,67 +111,52 @@ def slope(parameters: pd.Series[float], bits: pd.Series[float]) -> float:
     return float(np.polyfit(np.log(parameters[positive]), np.log(bits[positive]), 1)[0])
 
 
-def draw_by_set(summary: pd.DataFrame, ax: Axes) -> Axes:
-    """Draws bits a parameter against those that the set offers, a curve a network: on the diagonal all are held."""
-    chosen = _curves(summary, ax, HOLDS, OFFERED)
-    if chosen is None:
-        return ax
-    offered = np.array([chosen[OFFERED].min(), chosen[OFFERED].max()])
-    figures.reference(ax, offered, offered, "all of the set")
-    figures.reference(ax, offered, np.full(2, PUBLISHED), f"{PUBLISHED}: Morris et al.", ":")
-    ax.set(xscale="log", yscale="log", xlabel="bits of the set / parameters", ylabel="bits memorized / parameters")
-    positive = chosen.loc[chosen["estimate"] > 0, "estimate"]
-    ax.set_ylim(bottom=max(0.7 * float(positive.min()), 0.01) if len(positive) else 0.01)
-    figures.plain_ticks(ax.xaxis, ax.yaxis)
-    figures.legend(ax)
-    return ax
+def draw(summary: pd.DataFrame, ax: Axes, quantity: str, view: View = DEFAULT) -> Axes:
+    """Draws a quantity against the size of the set or of the network, a curve a network, with published values.
 
-
-def draw_held_out(summary: pd.DataFrame, ax: Axes) -> Axes:
-    """Draws held-out loss above guessing against the bits of the set by the network's capacity, a curve a network."""
-    chosen = _curves(summary, ax, HELD_OUT, FILLED)
-    if chosen is None:
-        return ax
-    top = float(chosen["high"].fillna(chosen["estimate"]).max())
-    figures.reference(ax, np.ones(2), np.array([0.0, 1.05 * top]), "set = capacity")
-    figures.reference(ax, np.array([chosen[FILLED].min(), chosen[FILLED].max()]), np.zeros(2), "guessing", ":")
-    ax.set(xscale="log", xlabel="bits of the set / capacity", ylabel="held-out loss above guessing\n(bits a token)")
-    figures.plain_ticks(ax.xaxis)
-    figures.legend(ax)
-    return ax
-
-
-def draw_capacity(summary: pd.DataFrame, ax: Axes) -> Axes:
-    """Draws the capacity against parameters, with published values, and the fitted exponent in the legend."""
-    chosen = summary[(summary["quantity"] == CAPACITY) & (summary["estimate"] > 0)]
-    if chosen.empty:
-        return figures.empty(ax, "no finished trial of random strings has a capacity")
-    figures.curve(ax, chosen, "parameters", label="capacity", **figures.looks(1, ordered=False)[0])
-    growing = chosen[chosen["at_least"] > 0]
-    if len(growing):
-        figures.hollow(ax, growing["parameters"], growing["estimate"], "at least: still growing", marker="^")
-    sizes = np.sort(chosen["parameters"].unique())
-    for bits, dashes, source in ((PUBLISHED, "--", "Morris et al."), (2.0, "-.", "Allen-Zhu and Li")):
-        figures.reference(ax, sizes, bits * sizes, f"{bits:g} bits a parameter: {source}", dashes)
-    ax.set(xscale="log", yscale="log", xlabel="parameters (P)", ylabel="capacity (bits)")
-    figures.plain_ticks(ax.xaxis, ax.yaxis)
-    fit = summary[(summary["quantity"] == SLOPE) & summary["estimate"].notna()]
-    title = [f"fitted exponent {row.estimate:.2f} ({row.low:.2f} to {row.high:.2f})" for row in fit.itertuples()]
-    figures.legend(ax, *title)
-    return ax
-
-
-def _curves(summary: pd.DataFrame, ax: Axes, quantity: str, x: str) -> pd.DataFrame | None:
-    """Draws a curve a network and returns the drawn rows; None where there is nothing to draw."""
+    quantity: HOLDS against the bits that a set offers a parameter, HELD_OUT against the bits of a set by the network's
+    capacity, or CAPACITY against parameters, with the fitted exponent above.
+    """
+    x, axis = _AXES[quantity]
     chosen = summary[(summary["quantity"] == quantity) & summary[x].notna()] if x in summary else summary[:0]
+    chosen = chosen[(chosen["estimate"] > _LEAST) | (quantity == HELD_OUT)]
     if chosen["estimate"].isna().all():
-        figures.empty(ax, f"no finished trial of random strings has a value for {quantity}")
-        return None
-    network = [name for name in frames.varying(chosen) if name != SIZE] or [WIDTH]
-    curves = list(chosen.groupby(network, sort=True))
-    for (values, points), look in zip(curves, figures.looks(len(curves), ordered=True), strict=True):
-        figures.curve(ax, points, x, label=frames.label(dict(zip(network, values, strict=True)), chosen), **look)
-    return chosen
+        return figures.empty(ax, f"no finished trial of random strings has a value for {quantity}")
+    names = axes(chosen, quantity)
+    of_network = tuple(name for name in names[1:] if x != PARAMETERS or name != WIDTH)
+    fits = summary[(summary["quantity"] == SLOPE) & summary["estimate"].notna() & (quantity == CAPACITY)]
+    exponents = [f"fitted exponent {row.estimate:.2f} ({row.low:.2f} to {row.high:.2f})" for row in fits.itertuples()]
+    plane = panels.Plane(
+        *(quantity, x, of_network, axis),
+        is_scaled=False,
+        fixed="; ".join(exponents),
+        lines=partial(_lines, quantity=quantity),
+        bounds={"at_least": ("^", "at least: still growing")} if quantity == CAPACITY else {},
+    )
+    return panels.draw(chosen, ax, names, plane, view)
+
+
+def axes(summary: pd.DataFrame, quantity: str) -> list[str]:
+    """Returns the columns that a view may choose in the figure of a quantity: its own, and the fields of a network."""
+    fields = [name for name in frames.fields_of(summary) if name not in (SIZE, "seed")]
+    return [_AXES[quantity][0], *fields]
+
+
+def _lines(ax: Axes, rows: pd.DataFrame, x: str, quantity: str) -> None:
+    """Draws published values, and where a set is held, or is as large as the capacity."""
+    ends = np.array([rows[x].min(), rows[x].max()], float)
+    if quantity == HELD_OUT:
+        figures.reference(ax, ends, np.zeros(2), "guessing", ":")
+        if x == FILLED:
+            top = float(rows["high"].fillna(rows["estimate"]).max())
+            figures.reference(ax, np.ones(2), np.array([0.0, 1.05 * top]), "set = capacity")
+    elif quantity == HOLDS:
+        figures.reference(ax, ends, np.full(2, PUBLISHED), f"{PUBLISHED}: Morris et al.", ":")
+        if x == OFFERED:
+            figures.reference(ax, ends, ends, "all of the set")
+    elif x == PARAMETERS:
+        for bits, dashes, source in ((PUBLISHED, "--", "Morris et al."), (2.0, "-.", "Allen-Zhu and Li")):
+            figures.reference(ax, ends, bits * ends, f"{bits:g} bits a parameter: {source}", dashes)
 
 
 def _of_seed(sizes: pd.DataFrame) -> dict[str, Any]:
@@ -183,6 +169,25 @@ def _of_seed(sizes: pd.DataFrame) -> dict[str, Any]:
     }
 
 
+_LEAST = 0.01
+"""Smallest value on a logarithmic axis."""
+_AXES: dict[str, tuple[str, dict[str, Any]]] = {
+    HOLDS: (
+        OFFERED,
+        {"xscale": "log", "yscale": "log", "xlabel": "bits of the set / parameters",
+         "ylabel": "bits memorized / parameters"},
+    ),
+    HELD_OUT: (
+        FILLED,
+        {"xscale": "log", "xlabel": "bits of the set / capacity",
+         "ylabel": "held-out loss above guessing\n(bits a token)"},
+    ),
+    CAPACITY: (
+        PARAMETERS,
+        {"xscale": "log", "yscale": "log", "xlabel": "parameters (P)", "ylabel": "capacity (bits)"},
+    ),
+}  # fmt: skip
+"""Quantity -> column along x, and its axes."""
 _COLUMNS = (
     *("quantity", WIDTH, SIZE, "parameters", OFFERED, FILLED, "estimate", "low", "high", "seeds", "missing"),
     "at_least",
@@ -201,27 +206,30 @@ FIGURES = (
     _figure(
         "by-set",
         "Bits memorized a parameter, by set",
-        draw_by_set,
+        partial(draw, quantity=HOLDS),
         f"On the line the network holds the whole set; a plateau is its capacity. Values of 0.01 and less "
         f"are in the table. {_NOTE} {_SET} Morris et al. (2025) trained larger transformers far longer.",
         rows=figures.of_quantity(HOLDS),
+        axes=partial(axes, quantity=HOLDS),
     ),
     _figure(
         "held-out",
         "Held-out loss by the bits of the set",
-        draw_held_out,
+        partial(draw, quantity=HELD_OUT),
         "Cross-entropy of unseen random strings less that of guessing, which no network can beat; sets larger than "
         "the capacity lie right of the line. The capacity is the mean over seeds of a network's largest bits over its "
         f"sets. {_SET} Mean over seeds; bars: 95 % bootstrap interval over seeds.",
         rows=figures.of_quantity(HELD_OUT),
+        axes=partial(axes, quantity=HELD_OUT),
     ),
     _figure(
         "capacity",
         "Capacity by parameters",
-        draw_capacity,
+        partial(draw, quantity=CAPACITY),
         f"A seed's largest bits over its sets. {_NOTE} A triangle: larger sets may give more. The exponent is the "
         "slope of log bits in log parameters, with the same interval. Morris et al. (2025) and Allen-Zhu and Li (2024, "
         "facts instead of strings) trained far longer.",
         rows=figures.of_quantity(CAPACITY),
+        axes=partial(axes, quantity=CAPACITY),
     ),
 )

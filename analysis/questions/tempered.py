@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
 from memsweep.analysis.core import figures, frames, series, statistics
+from memsweep.analysis.core.arrangement import DEFAULT, View
 from memsweep.spec.schema import Status
 
 QUERY = frames.CURVES.replace("t.parameter_count,", "t.parameter_count, t.class_count,")
@@ -80,31 +83,33 @@ def _slope(rows: pd.DataFrame) -> dict[str, float]:
 def summarize(rows: pd.DataFrame) -> pd.DataFrame:
     """Returns validation error by noise, and excess error per wrong label, over seeds.
 
-    Returns quantity, examples, noise (NaN for slopes), kind, estimate, low, high, seeds, missing, is_largest (of the
-    largest number of examples).
+    Returns quantity, examples, noise (NaN for slopes), kind, estimate, low, high, seeds, missing.
     """
     by_trial = errors(rows).assign(status=Status.FINISHED)
     slope = slopes(by_trial).assign(status=Status.FINISHED)
-    summary = pd.concat(
+    return pd.concat(
         [
             series.summarize(by_trial, {ERROR: by_trial["error"]}, ["examples", "noise", "kind"]),
             series.summarize(slope, {SLOPE: slope["slope"]}, ["examples", "kind"]),
         ],
         ignore_index=True,
     )
-    return summary.assign(is_largest=summary["examples"] == summary["examples"].max())
 
 
-def draw_error(summary: pd.DataFrame, ax: Axes) -> Axes:
-    """Draws validation error by noise with the most examples, at interpolation and stopped early, beside references."""
-    chosen = summary[(summary["quantity"] == ERROR) & summary["is_largest"]]
-    if chosen["estimate"].notna().any():
-        noise = np.sort(chosen["noise"].unique()).astype(float)
-        figures.reference(ax, noise, noise, "as many errors as wrong labels")
-    return series.draw(summary, ax, (ERROR, "noise", "kind"), {"is_largest": True}, _ERROR_AXIS)
+def draw_error(summary: pd.DataFrame, ax: Axes, view: View = DEFAULT) -> Axes:
+    """Draws validation error by noise, at interpolation and stopped early, a panel a number of examples."""
+    axis = {"xlabel": "wrong labels (share)", "ylim": (0, None)}
+    return series.draw(summary, ax, WHAT, {}, axis, view, lines=_as_many)
 
 
-_ERROR_AXIS = {"xlabel": "wrong labels (share)", "ylim": (0, None)}
+def _as_many(ax: Axes, rows: pd.DataFrame, x: str) -> None:
+    """Draws an error for each wrong label."""
+    if x == "noise":
+        ends = np.array([rows[x].min(), rows[x].max()], float)
+        figures.reference(ax, ends, ends, "as many errors as wrong labels")
+
+
+WHAT = (ERROR, "noise", "kind")
 _NOTE = (
     "At interpolation: every training label is fitted. Stopped early: where the mean validation error of the "
     "other seeds is least."
@@ -114,8 +119,9 @@ FIGURES = (
         "error",
         "Error by wrong labels, fitted and stopped early",
         draw_error,
-        f"Error on true labels, with the most examples of the sweep. {_NOTE} {series.OVER_SEEDS}",
-        rows=figures.of_quantity(ERROR, is_largest=True),
+        f"Error on true labels. {_NOTE} {series.OVER_SEEDS}",
+        rows=figures.of_quantity(ERROR),
+        axes=partial(series.keys, what=WHAT, selection={}),
     ),
     series.figure(
         "slope",

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from memsweep.analysis.core import figures, frames, series, statistics
+from memsweep.analysis.core import figures, frames, panels, series, statistics
 from memsweep.analysis.core.arrangement import DEFAULT, View
 from memsweep.analysis.questions import sequences
 from memsweep.spec.schema import Status
@@ -43,7 +43,7 @@ def summarize(trials: pd.DataFrame) -> pd.DataFrame:
 def draw(summary: pd.DataFrame, ax: Axes, view: View = DEFAULT) -> Axes:
     """Draws the share against the learning rate, a curve a cell, set a little apart: most shares are 0 or 1."""
     axis = {"xscale": "log", "ylim": (-0.03, 1.03)}
-    return series.draw(summary, ax, WHAT, {}, axis, view, is_apart=True)
+    return series.draw(summary, ax, WHAT, {}, axis, view, apart=panels.SPREAD)
 
 
 WHAT = (DIVERGED, RATE, sequences.CELL)
