@@ -44,7 +44,8 @@ def filled(document: str, verdicts: pd.DataFrame) -> str:
         verdict=verdicts["verdict"].where(~is_check, verdicts["verdict"].replace(OF_CHECKS)),
         is_former=is_former(verdicts),
     )
-    sentence = f"{counted(verdicts)}. {int(verdicts['is_former'].sum())} of these verdicts are of a former test.\n"
+    former = int(verdicts["is_former"].sum())
+    sentence = f"{counted(verdicts)}." + (f" {former} of these verdicts are of a former test.\n" if former else "\n")
     document = COUNTS.sub(lambda mark: mark[1] + sentence, document)
     return MARK.sub(lambda mark: mark[1] + _table(verdicts[verdicts["paper"] == mark[2]]), document)
 
