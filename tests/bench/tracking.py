@@ -47,7 +47,7 @@ COMMANDS = {
     BULK: ["-m", "memsweep"],
     CLIENT: [
         "-c",
-        "from memsweep.results.mlflow import sync, bulk; bulk.REVISIONS = (); import memsweep.__main__",
+        "from memsweep.results.mlflow import sync, bulk; bulk.REVISIONS = (); from memsweep.cli.app import main; main()",
     ],
 }
 SETTINGS = 4
