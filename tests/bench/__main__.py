@@ -63,7 +63,8 @@ class Row(NamedTuple):
 
     def line(self) -> str:
         target = "" if self.target is None else f"{self.target:g}x, {'met' if self.ratio >= self.target else 'missed'}"
-        numbers = f"{figure(self.theirs)} {self.unit} | {figure(self.ours)} {self.unit} | {figure(self.ratio)}x"
+        ratio = f"{figure(self.ratio)}x" if self.ours else ""  # what takes no time is not so many times faster
+        numbers = f"{figure(self.theirs)} {self.unit} | {figure(self.ours)} {self.unit} | {ratio}"
         return f"| {self.what} | {self.other} | {numbers} | {target} |"
 
 

@@ -47,7 +47,7 @@ COMMANDS = {
     BULK: ["-m", "memsweep"],
     CLIENT: [
         "-c",
-        "from memsweep.results.mlflow import sync, bulk; bulk.REVISIONS = (); from memsweep.cli.app import main; main()",
+        "from memsweep.cli.app import main\nfrom memsweep.results.mlflow import bulk\nbulk.REVISIONS = ()\nmain()",
     ],
 }
 SETTINGS = 4
