@@ -288,7 +288,7 @@ LEGEND_ROWS, LEGEND_ROW = 3, 0.13
 
 
 def _columns(labels: Sequence[str], wide: float) -> int:
-    """Returns the most columns of a legend that fit a figure of so many paper columns' width."""
+    """Returns the most columns of a legend that fit a figure.  wide: its width in columns of a paper."""
     for count in range(min(int(5 * wide), len(labels)), 1, -1):
         rows = -(-len(labels) // count)
         columns = [labels[i : i + rows] for i in range(0, len(labels), rows)]

@@ -63,7 +63,7 @@ class Row(NamedTuple):
 
     def line(self) -> str:
         target = "" if self.target is None else f"{self.target:g}x, {'met' if self.ratio >= self.target else 'missed'}"
-        ratio = f"{figure(self.ratio)}x" if self.ours else ""  # what takes no time is not so many times faster
+        ratio = f"{figure(self.ratio)}x" if self.ours else ""  # zero has no ratio
         numbers = f"{figure(self.theirs)} {self.unit} | {figure(self.ours)} {self.unit} | {ratio}"
         return f"| {self.what} | {self.other} | {numbers} | {target} |"
 
