@@ -9,7 +9,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import pytest
 
@@ -152,3 +152,21 @@ def test_a_page_that_fails_leaves_the_former_one(tmp_path, monkeypatch):
 def test_drawing_takes_a_share_of_a_processor():
     assert watching.pause(0.01) == watching.REDRAW_SECONDS
     assert 10 / (10 + watching.pause(10)) == pytest.approx(watching.SHARE)
+
+
+def test_an_interruption_that_python_drops_ends_the_watched_page(tmp_path, monkeypatch):
+    store_of(tmp_path, "generalization", [(trial, {}) for trial in grid()])
+    calls = []
+
+    def draw(*_, **__):
+        calls.append(1)
+        with suppress(KeyboardInterrupt):  # as in a callback
+            signal.raise_signal(signal.SIGINT)
+        return watching.UNDRAWN
+
+    monkeypatch.setattr(watching, "draw", draw)
+    monkeypatch.setattr(watching, "REDRAW_SECONDS", 0.0)
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        watching.watch(tmp_path, 0, str, str)
+    assert calls == [1] and signal.getsignal(signal.SIGINT) == before

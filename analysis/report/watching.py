@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -9,7 +10,7 @@ from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from threading import Thread
+from threading import Event, Thread, current_thread, main_thread
 
 from memsweep.analysis.claims import table
 from memsweep.analysis.core.arrangement import DEFAULT as DEFAULT_VIEW
@@ -54,10 +55,10 @@ def watch(
     Raises WatchError if the port is taken, StoreError for a folder without results.
     """
     store = Store(results)
-    with _server(port) as server, TemporaryDirectory() as folder:
+    with _server(port) as server, TemporaryDirectory() as folder, _interruption() as interrupted:
         announce(f"http://{HOST}:{server.server_port}/")
         unchanged, reported, former = Unchanged(), list[str](), list[object]()
-        while True:
+        while not interrupted.is_set():
             begun = time.process_time()
             try:
                 parts = _parts(store)
@@ -72,6 +73,26 @@ def watch(
                     say(problem)
             reported = problems
             time.sleep(pause(time.process_time() - begun))
+    raise KeyboardInterrupt
+
+
+@contextmanager
+def _interruption() -> Iterator[Event]:
+    """Yields an event that Ctrl-C sets, too: Python drops a KeyboardInterrupt within a callback or `__del__`."""
+    interrupted = Event()
+
+    def interrupt(*_: object) -> None:
+        interrupted.set()
+        raise KeyboardInterrupt
+
+    if current_thread() is not main_thread():
+        yield interrupted
+        return
+    former = signal.signal(signal.SIGINT, interrupt)
+    try:
+        yield interrupted
+    finally:
+        signal.signal(signal.SIGINT, former)
 
 
 def pause(processor_seconds: float) -> float:
