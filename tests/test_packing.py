@@ -61,6 +61,17 @@ def test_long_packs_come_first_and_long_trials_first_in_them(drawn, workers, slo
         assert budgets == sorted(budgets, reverse=True)
 
 
+def test_trials_of_one_seed_of_inputs_share_packs_in_the_sweeps_order():
+    noise = (0.1, 0.2, 0.3)
+    trials = [trial(data__noise_fraction=f, seed=seed) for f in noise for seed in (4, 2)]
+    packs = make_packs(trials, workers=1, slots=3)
+    assert [[(t.seed, t.data.noise_fraction) for t in pack.trials] for pack in packs] == [
+        [(seed, f) for f in noise] for seed in (4, 2)
+    ]
+    with_stream = [t.with_fields({"seeds.inputs": 7}) for t in trials]
+    assert make_packs(with_stream, workers=1, slots=6)[0].trials == tuple(with_stream)
+
+
 def test_nothing_makes_no_packs():
     assert make_packs([], workers=2, slots=4) == []
 

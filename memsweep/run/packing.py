@@ -183,7 +183,8 @@ def describe(trial: TrialConfig) -> str:
 def make_packs(trials: Iterable[TrialConfig], workers: int, slots: int, share: float = 1.0) -> list[Pack]:
     """Returns packs of one program each, the longest first, in a multiple of `workers` per program.
 
-    slots: members trained at a time, at most.  Trials with similar budgets share a pack, so that they end together.
+    slots: members trained at a time, at most.  Trials with similar budgets share a pack, so that they end together, and
+    trials with the same inputs, so that the pack stores fewer copies.
     share: of the budgets, at which trials are paused; below 1, all trials of a pack are trained at the same time.
     """
     packs = [pack for group in by_program(trials).values() for pack in _packs_of_program(group, workers, slots, share)]
@@ -191,7 +192,10 @@ def make_packs(trials: Iterable[TrialConfig], workers: int, slots: int, share: f
 
 
 def _packs_of_program(trials: list[TrialConfig], workers: int, slots: int, share: float) -> list[Pack]:
-    ordered = sorted(trials, key=lambda trial: -trial.budget)  # stable: equal budgets stay in the sweep's order
+    places: dict[int, int] = {}  # of seeds of inputs, in the sweep's order; members with the same seed share inputs
+    for trial in trials:
+        places.setdefault(trial.stream_seed("inputs"), len(places))
+    ordered = sorted(trials, key=lambda trial: (-trial.budget, places[trial.stream_seed("inputs")]))
     leave_early = share == 1 and any(trial.stop.fit for trial in trials)
     count = _rounds(len(ordered), slots * (WAVES if leave_early else 1), workers)
     bounds = [len(ordered) * i // count for i in range(count + 1)]
