@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 from itertools import permutations
 
 import numpy as np
@@ -174,6 +175,20 @@ def test_only_the_columns_asked_for_are_read(store):
     store.write("trials", [ended()])
     assert store.current("trials", ["status", "trial_id"]).column_names == ["status", "trial_id"]
     assert store.current("steps", ["epoch"]).column_names == ["epoch"]
+
+
+def test_many_parts_are_read_in_threads_with_the_same_rows(store, monkeypatch):
+    paths = [store.write("steps", [step(number=number)]) for number in range(40)]
+    in_turn, threads = store.read("steps"), set()
+    monkeypatch.setattr(stores, "PATHS_A_THREAD", 10)
+    monkeypatch.setattr(stores.processors, "allotted", lambda: 3)
+    read = stores.read_part
+    monkeypatch.setattr(stores, "read_part", lambda *part: threads.add(threading.get_ident()) or read(*part))
+    assert store.read("steps").equals(in_turn)
+    assert len(threads) > 1 and threading.get_ident() not in threads
+    paths[7].write_bytes(b"not a part")
+    with pytest.raises(StoreError, match=f"{paths[7].name} is not a complete Parquet part"):
+        store.read("steps")
 
 
 def test_a_folder_that_is_not_there_says_what_to_do(tmp_path):

@@ -67,6 +67,24 @@ def test_what_is_written_is_read(store):
     assert store.identity() == Store(store.results).identity()
 
 
+@pytest.mark.parametrize("later", ["[]", '["one", "two"]'])
+def test_an_object_that_is_replaced_while_it_is_read_is_read_whole(store, monkeypatch, later):
+    note, system = store.results / "note.json", type(store.results)._system.fget(store.results)
+    note.write_bytes(b'["former"]')
+    replacements = [later]
+
+    class Replaced:
+        def open_input_file(self, key):
+            file = system.open_input_file(key)
+            if replacements:
+                with system.open_output_stream(key) as output:
+                    output.write(replacements.pop().encode())
+            return file
+
+    monkeypatch.setattr(type(note), "_system", property(lambda path: Replaced()))
+    assert note.read_text() == later and not replacements
+
+
 def test_nothing_there_is_told(s3, address):
     with pytest.raises(StoreError, match="no results at s3://bucket/"):
         Store(address)

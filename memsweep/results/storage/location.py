@@ -119,20 +119,24 @@ class ObjectPath:
         return _patiently(lambda: self._system.open_input_file(self.key))
 
     def read_bytes(self) -> bytes:
-        """Returns the content of the object.  Raises OSError."""
-        return bytes(memoryview(self.read_buffer()))
+        """Returns the content of the object, even if another process replaces it meanwhile.  Raises OSError.
 
-    def read_buffer(self) -> Buffer:
-        """Returns the content of the object, in Arrow's memory, with one request.  Raises OSError."""
+        pyarrow reads as many bytes of a new object as the former had, so ETags are compared before and after;
+        source: findings/pyarrow_cuts_an_object_that_is_replaced.sh.
+        """
 
-        def read() -> Buffer:
-            with self._system.open_input_file(self.key) as file:
-                try:
-                    return file.read_buffer()
-                except ValueError as error:  # GCS: deleted after opening; the next try raises FileNotFoundError
-                    raise OSError(str(error)) from error
+        def read() -> bytes:
+            before, content = self._opened()
+            with self._system.open_input_file(self.key) as again:
+                if again.metadata() != before:
+                    raise OSError(f"{self}: was replaced while it was read")
+            return bytes(memoryview(content))
 
         return _patiently(read)
+
+    def read_buffer(self) -> Buffer:
+        """Returns the content of an object that is never replaced, in Arrow's memory.  Raises OSError."""
+        return _patiently(lambda: self._opened()[1])
 
     def read_text(self, encoding: str = "utf-8", errors: str = "strict") -> str:
         """Returns the content of the object as text.  Raises OSError."""
@@ -184,6 +188,14 @@ class ObjectPath:
     def _listing(self) -> list[fs.FileInfo]:
         selector = fs.FileSelector(self.key, allow_not_found=True)
         return _patiently(lambda: self._system.get_file_info(selector))
+
+    def _opened(self) -> tuple[Any, Buffer]:
+        """Returns what the store says about the object, ETag and length, and then its content."""
+        with self._system.open_input_file(self.key) as file:
+            try:
+                return file.metadata(), file.read_buffer()
+            except ValueError as error:  # GCS: deleted after opening; the next try raises FileNotFoundError
+                raise OSError(str(error)) from error
 
     def _info(self) -> fs.FileInfo:
         return self._system.get_file_info(self.key)

@@ -54,6 +54,7 @@ from memsweep.results.storage.parts import (
     write_whole,
 )
 from memsweep.results.storage.parts import StoreError as StoreError
+from memsweep.spec import processors
 from memsweep.spec.config import RECORDED
 from memsweep.spec.part import Part
 from memsweep.spec.schema import SCHEMAS
@@ -62,8 +63,8 @@ from memsweep.spec.schema.columns import ATTEMPT
 _Piece = TypeVar("_Piece")
 LEFTOVER_SECONDS = 3600
 """Age at which temporary files are deleted as leftovers."""
-READERS = 16
-"""Parts of an object store that are read in parallel: its latency is long, its transfers are fast."""
+READERS = 16  # parts of an object store that are read in parallel: its latency is long, its transfers are fast
+PATHS_A_THREAD = 500  # parts of a folder for each thread that reads them
 
 
 class LockedError(StoreError):
@@ -177,11 +178,12 @@ class Store(Notes, Tables):
         return pieces
 
     def each(self, act: Callable[[Location], _Piece], paths: Sequence[Location]) -> Iterator[_Piece]:
-        """Yields what `act` returns for each path, in order; runs in parallel for object stores."""
-        if isinstance(self.results, Path) or len(paths) < 2:
+        """Yields what `act` returns for each path, in order; runs in parallel for object stores and for many paths."""
+        count = min(processors.allotted(), len(paths) // PATHS_A_THREAD) if isinstance(self.results, Path) else READERS
+        if count < 2 or len(paths) < 2:
             yield from map(act, paths)
         else:
-            with ThreadPoolExecutor(READERS) as readers:
+            with ThreadPoolExecutor(count) as readers:
                 yield from readers.map(act, paths)
 
     def rows_of(self, table: str, attempts: set[str], columns: Sequence[str] | None = None) -> pa.Table:
