@@ -308,7 +308,7 @@ def test_rows_name_code_and_packages(write, store, tmp_path):
     assert [entry["sweeps"] for entry in launched] == ["nets"]
     assert json.loads(launched[0]["code"])[now()]["changed_lab:Net"]
     assert "torch==" in launched[0]["packages"]
-    run = projection.trial_run("nets", projection.plans(store.current("wanted"))[0].trials[row["trial_id"]], row, [])
+    run = projection.trial_run("nets", projection.plans(store.current("wanted"))[0].trials[row["trial_id"]], row, {})
     assert run.tags["code_fingerprint"] == now()
 
 

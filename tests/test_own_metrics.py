@@ -16,7 +16,7 @@ from memsweep.engine.door import problems
 from memsweep.engine.train import plain, trainer
 from memsweep.engine.train.comparison import alone
 from memsweep.results.compaction import compact
-from memsweep.results.mlflow import projection
+from memsweep.results.mlflow import projection, trial_runs
 from memsweep.results.status import overview
 from memsweep.results.storage.store import Store
 from memsweep.run import plan
@@ -318,9 +318,11 @@ def test_metrics_are_drawn_and_logged(store):
     assert question.summarize(question.select(frames.read(frames.METRICS, "plain", store))).empty
     (made,) = [p for p in projection.plans(store.current("wanted")) if p.sweep == "s"]
     one = sweep.trials[0].trial_id
-    run_ = projection.trial_run("s", made.trials[one], store.trial_rows([one])[one], [], rows(store, trial_id=one))
-    keys = {point.key for point in run_.points}
-    assert {"train_tests.test_own_metrics.margin.mean", "validation_tests.test_own_metrics.margin.least"} <= keys
+    curves = trial_runs.trial_runs(store, made, store.trial_rows([one]), lambda wanted: {})[one].curves
+    assert "validation_tests.test_own_metrics.margin.least" in curves
+    curve = curves["train_tests.test_own_metrics.margin.mean"]
+    stored = rows(store, trial_id=one, name="mean", part="train")
+    assert dict(zip(curve.steps, curve.values, strict=True)) == {row["step"]: row["value"] for row in stored}
 
 
 # A launch

@@ -10,6 +10,7 @@ from mlflow.entities import ViewType
 from mlflow.exceptions import MlflowException
 
 from memsweep.results.mlflow import projection, sync
+from memsweep.results.mlflow import trial_runs as ended_runs
 from memsweep.results.mlflow.pages import pages
 from memsweep.results.mlflow.sync import Tracking
 from memsweep.results.storage.store import Store
@@ -179,6 +180,30 @@ def test_long_curves_are_thinned_to_one_call(empty):
     (run,) = trial_runs(client(empty)).values()
     curve = sorted(history(client(empty), run, "train_accuracy"))
     assert len(curve) == projection.CURVE_POINTS and curve[-1][:2] == (3000, 77 / 200)
+
+
+@pytest.mark.parametrize("step_count", [8, 10, 0, None])
+def test_curves_computed_by_column_have_the_values_of_each_row(empty, step_count):
+    write_wanted(SMOKE, TRIALS[:2], empty)
+    odd = [
+        *({"train_correct_count": None}, {"label_changed_count": 0, "memorized_count": 0}, {"gradient_norm": 0.5}),
+        *({"train_loss_sum_nats": math.inf}, {"gradient_norm": math.nan, "train_count": 0, "train_loss_sum_nats": 1.0}),
+    ]
+    for i, trial in enumerate(TRIALS[:2]):
+        of_rows = zip((6, 1, 7, 2, 5), odd, strict=True)
+        empty.write("steps", [{**measured(trial.trial_id, "a", n + i, n), **row} for n, row in of_rows])
+    end(empty, TRIALS[:2], step_count=step_count, gradient_norm=0.25)  # and rows of steps 4 and 8
+    (plan,) = projection.plans(empty.current("wanted"))
+    ends = empty.trial_rows([trial.trial_id for trial in TRIALS[:2]])
+    for trial_id, run in ended_runs.trial_runs(empty, plan, ends, lambda wanted: {}).items():
+        steps = [row for row in empty.rows_of("steps", {"a"}).to_pylist() if row["trial_id"] == trial_id]
+        rows = {row["step"]: row for row in steps}
+        last = max(rows) if step_count is None else step_count
+        rows[last] = ends[trial_id]
+        expected = [projection.Point("test_accuracy", 0.9, NOON_MS, 0)]
+        for step, row in rows.items():
+            expected += projection.points_of(row, step, NOON_MS - round(4000 * (1 - step / last)) if last else NOON_MS)
+        assert sorted(run.points) == sorted(expected)
 
 
 @pytest.mark.parametrize("length", [0, 1, 2, 99, 100, 101, 1234])

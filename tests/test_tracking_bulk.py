@@ -15,7 +15,7 @@ from mlflow import MlflowClient
 
 from memsweep.results import notes
 from memsweep.results.mlflow import bulk, databases, training
-from memsweep.results.mlflow.projection import Point, TrialRun
+from memsweep.results.mlflow.projection import Curve, TrialRun
 from memsweep.results.mlflow.run_writer import RunWriter, UnfitError
 from memsweep.results.mlflow.sync import Tracking
 from memsweep.results.storage.store import Store
@@ -124,16 +124,16 @@ def test_all_tables_hold_the_rows_that_the_client_writes(empty, tmp_path, monkey
 
 
 TAGS = {"trial_id": "t", "role": "trial", "mlflow.runName": "name"}
-RUN = TrialRun("name", 1, 2, "FINISHED", TAGS, {"seed": "0"}, [Point("a", 1.0, 1, 1)])
+RUN = TrialRun("name", 1, 2, "FINISHED", TAGS, {"seed": "0"}, {"a": Curve([1.0], [1], [1])})
 ODD = {
     "without a tag of its name": {"tags": {"trial_id": "t"}},
     "of a user": {"tags": {**TAGS, "mlflow.user": "me"}},
     "a long parameter": {"parameters": {"seed": "0", "own.text": "x" * 7000}},
-    "not a number": {"points": [Point("a", 1.0, 1, 1), Point("a", math.nan, 2, 2)]},
-    "infinite": {"points": [Point("a", math.inf, 1, 1), Point("b", -math.inf, 1, 1)]},
-    "twice": {"points": [Point("a", 1.0, 1, 1), Point("a", 1.0, 1, 1)]},
-    "in another order": {"points": [Point("a", 3.0, 2, 2), Point("a", 4.0, 2, 2), Point("a", 5.0, 3, 1)]},
-    "nothing": {"points": [], "parameters": {}},
+    "not a number": {"curves": {"a": Curve([1.0, math.nan], [1, 2], [1, 2])}},
+    "infinite": {"curves": {"a": Curve([math.inf], [1], [1]), "b": Curve([-math.inf], [1], [1])}},
+    "twice": {"curves": {"a": Curve([1.0, 1.0], [1, 1], [1, 1])}},
+    "in another order": {"curves": {"a": Curve([3.0, 4.0, 5.0], [2, 2, 3], [2, 2, 1])}},
+    "nothing": {"curves": {}, "parameters": {}},
 }
 
 
@@ -159,7 +159,7 @@ def test_values_that_mlflow_changes_are_changed_in_the_same_way(kind, blank, tmp
 DYING = """
 import os, signal, sys
 from memsweep.results.mlflow import bulk, run_writer
-from memsweep.results.mlflow.sync import Tracking
+from memsweep.results.mlflow.follow import track
 from memsweep.results.storage.store import Store
 run_writer.RUNS_A_TRANSACTION = 2
 insert, tables = bulk._insert, []
@@ -169,7 +169,7 @@ def dying(connection, table, *rows):
     if len(tables) == int(sys.argv[3]):
         os.kill(os.getpid(), signal.SIGKILL)
 bulk._insert = dying
-Tracking(Store(sys.argv[1]), sys.argv[2]).fill()
+track(Store(sys.argv[1]), sys.argv[2], print)  # tries again where another process made the experiment meanwhile
 """
 
 

@@ -12,6 +12,7 @@ from dataclasses import replace
 import pytest
 from mlflow import MlflowClient
 
+from memsweep.results.mlflow.projection import Curve
 from memsweep.results.mlflow.run_writer import RunWriter
 from memsweep.results.storage.store import Store
 from memsweep.run.rounds.definition import write_wanted
@@ -103,7 +104,7 @@ def test_all_tables_of_postgresql_hold_the_rows_that_the_client_writes(server, t
 
 def test_runs_that_postgresql_refuses_in_bulk_are_written_by_the_client(database):
     made, said = MlflowClient(database.uri), []
-    twice = replace(RUN, points=RUN.points * 2)
+    twice = replace(RUN, curves={"a": Curve(*(2 * column for column in RUN.curves["a"]))})
     written = RunWriter(made, said.append).write(made.create_experiment("e", "file:///e"), {"twice": twice})
     ((_, run_id),) = written
     assert len(said) == 1 and "refused several at once" in said[0] and "UniqueViolation" in said[0]

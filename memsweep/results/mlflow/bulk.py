@@ -11,10 +11,9 @@ from __future__ import annotations
 import math
 import secrets
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from itertools import chain
-from operator import itemgetter
+from itertools import chain, groupby
 from typing import Any
 
 import sqlalchemy
@@ -33,7 +32,7 @@ from mlflow.utils.validation import (
 )
 
 from memsweep.results.mlflow.background import shown
-from memsweep.results.mlflow.projection import Point, TrialRun
+from memsweep.results.mlflow.projection import Curve, TrialRun
 from memsweep.results.mlflow.run_writer import UnfitError
 
 REVISIONS = ("dc11669786a5",)
@@ -73,8 +72,8 @@ UNFIT = (
 )
 """Errors of a statement, not of the connection or a lock."""
 
-Rows = tuple[sqlalchemy.Table, tuple[str, ...], list[tuple[Any, ...]]]
-"""A table, names of its columns, and rows of their values."""
+Rows = tuple[sqlalchemy.Table, dict[str, list[Any]]]
+"""A table, and the values of rows by the name of their column."""
 
 
 class Database:
@@ -103,14 +102,14 @@ class Database:
 
     def is_fit(self, run: TrialRun) -> bool:
         """Returns whether MLflow's client stores every name and value of this run as it is."""
-        names = {*run.tags, *run.parameters, *(point.key for point in run.points)}
+        names = {*run.tags, *run.parameters, *run.curves}
         return (
             run.tags.get("mlflow.runName") == run.name  # else the client adds this tag
             and "mlflow.user" not in run.tags
             and all(map(_is_kept, names))
             and all(len(value) <= MAX_TAG_VAL_LENGTH for value in run.tags.values())
             and all(len(value) <= MAX_PARAM_VAL_LENGTH for value in run.parameters.values())
-            and math.isfinite(sum(point.value for point in run.points))
+            and math.isfinite(sum(sum(curve.values) for curve in run.curves.values()))
         )
 
     def insert(self, experiment_id: str, runs: Sequence[TrialRun]) -> list[str]:
@@ -127,8 +126,8 @@ class Database:
                     connection.exec_driver_sql(statement)
                 _check_revision(connection)
                 experiment = _experiment(connection, experiment_id)
-                for table, names, rows in (_run_rows(by_id, experiment), *tables):
-                    _insert(connection, table, names, rows)
+                for table, columns in (_run_rows(by_id, experiment), *tables):
+                    _insert(connection, table, columns)
         except UNFIT as error:
             raise UnfitError(f"the database refused several at once ({shown(error)})") from error
         return list(by_id)
@@ -178,54 +177,74 @@ def _run_rows(runs: Mapping[str, TrialRun], experiment: Any) -> Rows:
         }
         for id_, run in runs.items()
     ]
-    return RUNS, tuple(rows[0]), [tuple(row.values()) for row in rows]
+    return RUNS, {name: [row[name] for row in rows] for name in rows[0]}
 
 
 def _rows(runs: Mapping[str, TrialRun]) -> list[Rows]:
     """Returns the rows of what belongs to these runs.  runs: by id."""
-    text, number = ("run_uuid", "key", "value"), ("run_uuid", "is_nan", "key", "value", "timestamp", "step")
+    curves = [(id_, key, curve) for id_, run in runs.items() for key, curve in sorted(run.curves.items())]
     return [
-        (TAGS, text, [(id_, *tag) for id_, run in runs.items() for tag in run.tags.items()]),
-        (PARAMS, text, [(id_, *parameter) for id_, run in runs.items() for parameter in run.parameters.items()]),
-        (METRICS, number, [(id_, False, *point) for id_, run in runs.items() for point in run.points]),
-        (LATEST, number, [(id_, False, *point) for id_, run in runs.items() for point in last_points(run.points)]),
+        (TAGS, _texts({id_: run.tags for id_, run in runs.items()})),
+        (PARAMS, _texts({id_: run.parameters for id_, run in runs.items()})),
+        (METRICS, _numbers(curves)),
+        (LATEST, _numbers([(id_, key, last_point(curve)) for id_, key, curve in curves])),
     ]
 
 
-def last_points(points: Iterable[Point]) -> list[Point]:
-    """Returns the last point of each metric: by step, then time, then value, as MLflow decides."""
-    last: dict[str, Point] = {}
-    for point in points:
-        before = last.setdefault(point.key, point)
-        if (point.step, point.milliseconds, point.value) > (before.step, before.milliseconds, before.value):
-            last[point.key] = point
-    return list(last.values())
+def _texts(texts: Mapping[str, Mapping[str, str]]) -> dict[str, list[Any]]:
+    """Returns the columns of tags or parameters.  texts: run id -> name -> text."""
+    return {
+        "run_uuid": [id_ for id_, of_run in texts.items() for _ in of_run],
+        "key": list(chain.from_iterable(texts.values())),
+        "value": list(chain.from_iterable(of_run.values() for of_run in texts.values())),
+    }
 
 
-def _insert(connection: sqlalchemy.Connection, table: sqlalchemy.Table, names: Sequence[str], rows: list[Any]) -> None:
-    """Inserts rows.  names: columns of their values."""
+def _numbers(curves: Sequence[tuple[str, str, Curve]]) -> dict[str, list[Any]]:
+    """Returns the columns of metrics.  curves: of a run id and a key, sorted: rows in order are inserted faster."""
+    columns = {
+        "run_uuid": list(chain.from_iterable([id_] * len(curve.values) for id_, _, curve in curves)),
+        "key": list(chain.from_iterable([key] * len(curve.values) for _, key, curve in curves)),
+        "value": list(chain.from_iterable(curve.values for *_, curve in curves)),
+        "timestamp": list(chain.from_iterable(curve.milliseconds for *_, curve in curves)),
+        "step": list(chain.from_iterable(curve.steps for *_, curve in curves)),
+    }
+    return columns | {"is_nan": [0] * len(columns["key"])}  # 0 for False, which Python's sqlite3 binds slowly
+
+
+def last_point(curve: Curve) -> Curve:
+    """Returns the last point of a curve: by step, then time, then value, as MLflow decides."""
+    step, milliseconds, value = max(zip(curve.steps, curve.milliseconds, curve.values, strict=True))
+    return Curve([value], [milliseconds], [step])
+
+
+def _insert(connection: sqlalchemy.Connection, table: sqlalchemy.Table, columns: Mapping[str, list[Any]]) -> None:
+    """Inserts rows.  columns: name -> values."""
+    count = len(columns["run_uuid"])
     if connection.dialect.name == "postgresql":
-        _copy(connection, table, names, rows)
-    elif rows:
+        _copy(connection, table, columns)
+    elif count:
         insert = table.insert().prefix_with("OR ROLLBACK")  # else SQLite keeps a journal to undo each statement
-        statement = insert.compile(dialect=connection.dialect, column_keys=list(names))
-        in_order = itemgetter(*(names.index(name) for name in statement.positiontup))
-        values = list(chain.from_iterable(map(in_order, rows)))
+        statement = insert.compile(dialect=connection.dialect, column_keys=list(columns))
+        names = statement.positiontup
+        values: list[Any] = [None] * (count * len(names))
+        for i, name in enumerate(names):
+            values[i :: len(names)] = columns[name]
         head, _, row = str(statement).partition(" VALUES ")
-        size = VALUES_A_STATEMENT // len(names) * len(names)
-        for begin in range(0, len(values), size):
-            some = values[begin : begin + size]
-            several = ", ".join([row] * (len(some) // len(names)))
-            connection.exec_driver_sql(f"{head} VALUES {several}", tuple(some))
+        most = VALUES_A_STATEMENT // len(names) * len(names)
+        pieces = [tuple(values[begin : begin + most]) for begin in range(0, len(values), most)]
+        for size, equal in groupby(pieces, len):
+            several = ", ".join([row] * (size // len(names)))
+            connection.exec_driver_sql(f"{head} VALUES {several}", list(equal))
 
 
-def _copy(connection: sqlalchemy.Connection, table: sqlalchemy.Table, names: Sequence[str], rows: list[Any]) -> None:
+def _copy(connection: sqlalchemy.Connection, table: sqlalchemy.Table, columns: Mapping[str, list[Any]]) -> None:
     """Inserts rows by COPY, for a ninth of the processor time of SQLAlchemy's insert; raises its errors."""
     quote, driver = connection.dialect.identifier_preparer.quote, connection.dialect.loaded_dbapi
-    statement = f"COPY {quote(table.name)} ({', '.join(map(quote, names))}) FROM STDIN"
+    statement = f"COPY {quote(table.name)} ({', '.join(map(quote, columns))}) FROM STDIN"
     try:
         with connection.connection.cursor() as cursor, cursor.copy(statement) as copy:
-            for row in rows:
+            for row in zip(*columns.values(), strict=True):
                 copy.write_row(row)
     except driver.Error as error:
         raise sqlalchemy.exc.DBAPIError.instance(statement, None, error, driver.Error) from error

@@ -71,6 +71,14 @@ class Point(NamedTuple):
     step: int
 
 
+class Curve(NamedTuple):
+    """The values of one metric of a run, in lists of equal length; none is empty."""
+
+    values: list[float]
+    milliseconds: list[int]
+    steps: list[int]
+
+
 class Wanted(NamedTuple):
     """A trial as its sweep wants it."""
 
@@ -134,7 +142,12 @@ class TrialRun:
     status: str  # MLflow's
     tags: dict[str, str]
     parameters: dict[str, str]
-    points: list[Point]
+    curves: dict[str, Curve]  # by key
+
+    @property
+    def points(self) -> list[Point]:
+        """Returns all values of all metrics."""
+        return [Point(key, *point) for key, curve in self.curves.items() for point in zip(*curve, strict=True)]
 
 
 def shares_of(plan: Plan) -> list[str]:
@@ -152,16 +165,9 @@ def plans(wanted: pa.Table) -> list[Plan]:
     return [_plan(sweep, rows) for sweep, rows in sorted(sweeps.items())]
 
 
-def trial_run(
-    sweep: str,
-    wanted: Wanted,
-    trial: Mapping[str, Any],
-    steps: Iterable[Mapping[str, Any]],
-    metrics: Iterable[Mapping[str, Any]] = (),
-) -> TrialRun:
-    """Returns the run of a trial, from its row of `trials` and its rows of `steps` and `metrics`."""
+def trial_run(sweep: str, wanted: Wanted, trial: Mapping[str, Any], curves: Mapping[str, Curve]) -> TrialRun:
+    """Returns the run of a trial, from its row of `trials` and the curves of its measurements."""
     ended = milliseconds(trial)
-    seconds = trial["wall_seconds"] or 0.0
     status = trial["status"]
     tags = {
         "trial_id": wanted.trial_id,
@@ -185,7 +191,7 @@ def trial_run(
         status=RUN_STATUS[status],
         tags={name: value[:LONGEST_TAG] for name, value in tags.items() if value},
         parameters={**wanted.parameters, **_size(trial)},
-        points=_points(trial, steps, metrics, ended, seconds),
+        curves={**curves, **_at_end(trial, ended)},
     )
 
 
@@ -272,7 +278,7 @@ def _parameters(configuration: Mapping[str, str], varying: tuple[str, ...], seed
     parameters = {
         name: value
         for name, value in configuration.items()
-        if not _is_seed(name) and value and (name in varying or value != _default(name))
+        if not _is_seed(name) and value and (name in varying or value != _DEFAULTS.get(name, ""))
     }
     streams = {name: value for name, value in configuration.items() if name.startswith("seeds.") and value != str(seed)}
     return {**parameters, "seed": str(seed), **streams}
@@ -289,13 +295,6 @@ def _is_seed(name: str) -> bool:
     return name.startswith("seed") or name in RECORDED
 
 
-_DEFAULTS = TrialConfig().flat()
-
-
-def _default(name: str) -> str:
-    return _text(_DEFAULTS.get(name, ""))
-
-
 def _text(value: Any) -> str:
     """Returns a field's value for people: 0.45, 1e-06, 0.9,0.999."""
     if isinstance(value, float):
@@ -303,42 +302,22 @@ def _text(value: Any) -> str:
     return str(cell(tuple(value) if isinstance(value, list) else value))
 
 
-def _points(
-    trial: Mapping[str, Any],
-    steps: Iterable[Mapping[str, Any]],
-    metrics: Iterable[Mapping[str, Any]],
-    ended: int,
-    seconds: float,
-) -> list[Point]:
-    rows = {row["step"]: row for row in steps}
-    values: dict[str, dict[int, float | None]] = {}  # curves of the user's metrics: name -> step -> value
-    for row in metrics:
-        name = f"{row['part']}_{row['metric'].replace(':', '.')}.{row['name']}"
-        values.setdefault(name, {})[row["step"]] = row["value"]
-    last = trial["step_count"] if trial["step_count"] is not None else max(rows, default=0)
-    rows[last] = trial  # the counts at the end are those of the last measurement
-    points = []
-    names = sorted(values)[:MOST_OWN_CURVES]
-    curves = sum(_share(trial, total, count) is not None for total, count in SHARES.values()) + 1 + len(names)
-    for step in thinned(sorted(rows), min(CURVE_POINTS, MOST_POINTS // curves)):
-        when = max(1, ended - round(1000 * seconds * (1 - step / last))) if last else ended
-        points += points_of(rows[step], step, when)
-        for name in names:
-            points += _point(name, values[name].get(step), when, step)
-    for name, (total, count) in SHARES_AT_END.items():
-        points += _point(name, _share(trial, total, count), ended, AT_END)
-    for name in NUMBERS_AT_END:
-        points += _point(name, trial[name], ended, AT_END)
-    return points
+_DEFAULTS = {name: _text(value) for name, value in TrialConfig().flat().items()}
+
+
+def _at_end(trial: Mapping[str, Any], ended: int) -> dict[str, Curve]:
+    """Returns the metrics with one value per run.  ended: milliseconds since 1970."""
+    values = {name: share(trial, *columns) for name, columns in SHARES_AT_END.items()}
+    values |= {name: trial[name] for name in NUMBERS_AT_END}
+    points = [point for name, value in values.items() for point in _point(name, value, ended, AT_END)]
+    return {point.key: Curve(*([number] for number in point[1:])) for point in points}
 
 
 def points_of(row: Mapping[str, Any], step: int, when: int) -> list[Point]:
-    """Returns the metrics of a measurement.  row: of `steps`, `live` or `trials`.  when: milliseconds since 1970."""
-    points = []
-    for name, (total, count) in SHARES.items():  # inlined calls: most of the time of a run is spent here
-        if row[total] is not None and row[count] and math.isfinite(share := row[total] / row[count]):
-            points.append(Point(name, share, when, step))
-    return points + _point("gradient_norm", row.get("gradient_norm"), when, step)
+    """Returns the metrics of a measurement.  row: of `live`.  when: milliseconds since 1970."""
+    values = {name: share(row, *columns) for name, columns in SHARES.items()}
+    values["gradient_norm"] = row.get("gradient_norm")
+    return [point for name, value in values.items() for point in _point(name, value, when, step)]
 
 
 def _point(name: str, value: float | None, when: int, step: int) -> list[Point]:
@@ -346,5 +325,6 @@ def _point(name: str, value: float | None, when: int, step: int) -> list[Point]:
     return [Point(name, float(value), when, step)] if value is not None and math.isfinite(value) else []
 
 
-def _share(row: Mapping[str, Any], total: str, count: str) -> float | None:
+def share(row: Mapping[str, Any], total: str, count: str) -> float | None:
+    """Returns a sum of a row divided by a count; None if either is absent, or the count is 0."""
     return row[total] / row[count] if row[total] is not None and row[count] else None

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from memsweep.results.mlflow.bulk import Database
 
 RUNS_A_TRANSACTION = 250
-"""Runs of one transaction, which takes about 0.3 s of a core; meanwhile no other process can write to SQLite."""
+"""Runs of one transaction, which takes about 0.2 s of a core; meanwhile no other process can write to SQLite."""
 
 
 class UnfitError(Exception):

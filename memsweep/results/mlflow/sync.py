@@ -25,10 +25,10 @@ from mlflow import MlflowClient
 from mlflow.entities import Experiment, Param, Run, RunTag, ViewType
 
 from memsweep.results import notes
+from memsweep.results.collection import rarely_collected
 from memsweep.results.mlflow import artifacts, databases, leftovers, projection, training, views
 from memsweep.results.mlflow.background import TrackingError as TrackingError
 from memsweep.results.mlflow.background import default_uri, shown
-from memsweep.results.mlflow.collection import rarely_collected
 from memsweep.results.mlflow.databases import prepare as prepare
 from memsweep.results.mlflow.projection import Plan, Wanted
 from memsweep.results.mlflow.run_writer import RunWriter
