@@ -230,8 +230,9 @@ def test_the_report_says_which_trials_are_stored_without_their_probes(tmp_path):
     made = Store(tmp_path / "results", create=True)
     probes_added(made)
     snapshot = Snapshot(made.results)
-    section = report._section(snapshot, overview(snapshot)[0], {}, [])
-    assert section.counts["missing"] == 3
+    ((sweep, states),) = states_of(snapshot).items()
+    section = report._section(snapshot, sweep, states, {})
+    assert overview(snapshot, {sweep: states})[0]["missing"] == 3
     assert "3 of 4 trials are stored without the probes or metrics that are wanted: launch again." in section.notices
 
 

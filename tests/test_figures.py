@@ -9,9 +9,12 @@ import matplotlib
 import matplotlib.pyplot as plt
 import pandas as pd
 import pytest
+from fontTools import subset
+from matplotlib import font_manager
+from matplotlib.backends import _backend_pdf_ps
 
 import memsweep
-from memsweep.analysis.core import figures
+from memsweep.analysis.core import figures, fonts
 from tests.test_report import grid, store_of
 
 DARK = {"figure.facecolor": "black", "axes.facecolor": "black", "savefig.facecolor": "red", "text.color": "white",
@@ -89,3 +92,27 @@ def test_a_saved_figure_is_drawn_once_for_each_file(tmp_path, monkeypatch):
         ax.plot([1, 2])
         paths = figures.save(ax, tmp_path, "figure", "A figure")
     assert len(draws) == len(paths) == 3 and all(path.stat().st_size > 1000 for path in paths)
+
+
+def embedded(letters):
+    """The font that Matplotlib embeds for these letters: its tables, and width and outline of each letter."""
+    path = font_manager.findfont("DejaVu Sans")
+    glyphs = {letter: font_manager.get_font(path).get_char_index(ord(letter)) for letter in letters}
+    with _backend_pdf_ps.get_glyphs_subset(path, set(glyphs.values())) as reduced:
+        names = {letter: reduced.font.getGlyphName(reduced.glyph_index_map[glyph]) for letter, glyph in glyphs.items()}
+        outlines = {
+            letter: list(reduced.font["glyf"][name].getCoordinates(reduced.font["glyf"])[0])
+            for letter, name in names.items()
+        }
+        widths = {letter: reduced.font["hmtx"][name] for letter, name in names.items()}
+        return set(reduced.font.keys()), outlines, widths
+
+
+def test_embedded_fonts_have_the_same_letters_without_tables_for_typesetting():
+    letters, usual = "AVfi0.5%", subset.load_font
+    tables, *drawn_as = embedded(letters)
+    with fonts.without_layout():
+        fewer, *drawn_without = embedded(letters)
+    assert drawn_without == drawn_as and all(drawn_as[0].values())
+    assert tables - fewer == tables & set(fonts.LAYOUT_TABLES) != set()
+    assert subset.load_font is usual

@@ -11,7 +11,7 @@ import pytest
 import memsweep
 import memsweep.analysis
 from memsweep.analysis.questions import capacity, generalization
-from memsweep.analysis.report import report
+from memsweep.analysis.report import provenance, report
 from memsweep.cli import app
 from memsweep.results.mlflow.artifacts import figures as figure_files
 from memsweep.results.storage.store import Store, StoreError
@@ -319,4 +319,4 @@ def test_the_verb_says_where_the_page_is(tmp_path, monkeypatch, capsys):
 def test_ranges_of_seeds_are_short():
     import pandas as pd
 
-    assert report.spans(pd.Series([3, 0, 1, 2, 7, 9, 8, 20])) == "0-3, 7-9, 20"
+    assert provenance.spans(pd.Series([3, 0, 1, 2, 7, 9, 8, 20])) == "0-3, 7-9, 20"

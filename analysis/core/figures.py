@@ -26,6 +26,7 @@ from numpy.typing import ArrayLike
 from pandas.api.types import is_float_dtype
 
 from memsweep.analysis.core.arrangement import grow_by_factors
+from memsweep.analysis.core.fonts import without_layout
 from memsweep.results.storage.location import Location
 from memsweep.results.storage.parts import StoreError
 from memsweep.spec.numerals import rounded, texts
@@ -322,7 +323,7 @@ def save(ax: Axes, folder: Location, name: str, title: str) -> list[Location]:
     if layout := figure.get_layout_engine():
         layout.execute(figure)  # once for all files
     # Matplotlib draws a figure that has any layout engine twice, and sets the style's engine again after each file
-    with styled(), matplotlib.rc_context({"figure.constrained_layout.use": False}):
+    with styled(), without_layout(), matplotlib.rc_context({"figure.constrained_layout.use": False}):
         figure.set_layout_engine(None)
         for path in paths:
             content = io.BytesIO()

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import errno
-import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cache, partial
@@ -27,9 +26,11 @@ from memsweep.analysis.core.arrangement import View
 from memsweep.analysis.core.catalog import Answer, Broken, answer, check, imported, modules_of, stem
 from memsweep.analysis.report import live_curves
 from memsweep.analysis.report.drawn import Drawn, drawn
+from memsweep.analysis.report.provenance import provenance
 from memsweep.analysis.report.unchanged import Unchanged, stored_rows, wanted_rows
 from memsweep.analysis.report.workers import ALONE, Workers
-from memsweep.results import notes, query, trial_state
+from memsweep.results import notes, trial_state
+from memsweep.results.collection import rarely_collected
 from memsweep.results.notes import Remarks
 from memsweep.results.status import failures, overview, states
 from memsweep.results.storage.location import Location
@@ -93,10 +94,11 @@ def write(
     workers: processes that draw, too.
     """
     store = Snapshot(results)
-    check(view, [str(row["sweep"]) for row in overview(store)], store)
+    check(view, sorted(set(store.current("wanted", ["sweep"])["sweep"].to_pylist())), store)
     folder = store.results / FIGURES
     try:
-        page = draw(store, folder, Unchanged(), view=view, workers=workers)
+        with rarely_collected():
+            page = draw(store, folder, Unchanged(), view=view, workers=workers)
     except OSError as error:
         raise StoreError(f"{folder}: figures can't be written ({error.strerror or error}).") from error
     path = store.results / PAGE
@@ -124,22 +126,29 @@ def draw(
     unchanged.begin()
     training = _in_training(store, unchanged)  # first, because the rows of a trial that ends move to other tables
     causes = {trial: (state, cause) for trial, state, cause in failures(store)}
-    remarks, rows = notes.of_sweeps(store), overview(store)
+    by_sweep = states(store)
+    remarks, rows = notes.of_sweeps(store), overview(store, by_sweep)
     shown = dict[str, Any]()
     for counts in rows:
         sweep = counts["sweep"]
         ends = {**counts, "missing": counts["missing"] + counts["running"], "running": 0}
         shown[sweep] = ends, remarks.get(sweep), wanted_rows(sweep, store), stored_rows(sweep, store)
     changed = [sweep for sweep in shown if not unchanged.has(f"sweep {sweep}", shown[sweep])]
+    changed.sort(key=lambda sweep: -len(by_sweep[sweep]))  # the longest first, so that all processes end together
     answered = _answers(changed, store, folder, view, workers)
+    tasks = [
+        (sweep, by_sweep[sweep], {trial: causes[trial] for trial in by_sweep[sweep] if trial in causes})
+        for sweep in changed
+    ]
+    made = workers.map(partial(_section, store), partial(_section_remotely, store.results), tasks)
+    drawn_anew = {section.sweep: replace(section, questions=_shown(answered[section.sweep])) for section in made}
     sections = []
     for counts in rows:
         sweep = counts["sweep"]
-        draw_section = partial(_section, store, counts, causes, answered.get(sweep, []))
-        section = unchanged.drawn(f"sweep {sweep}", shown[sweep], draw_section)
+        section = unchanged.drawn(f"sweep {sweep}", shown[sweep], partial(drawn_anew.__getitem__, sweep))
         sections.append(replace(section, counts={name: count for name, count in counts.items() if name != "sweep"}))
     verdicts, is_launched = table.stored(store.results), store.is_locked()
-    judged = unchanged.drawn("papers", verdicts.to_csv(), partial(_papers, verdicts, folder))
+    judged = unchanged.drawn("papers", verdicts.to_csv(), partial(_papers, verdicts, folder, workers))
     unchanged.show("overview", (rows, is_launched))
     content = _template().render(
         sections=sections,
@@ -174,39 +183,53 @@ def _in_training(store: Store, unchanged: Unchanged) -> list[Drawn]:
     return figures_drawn
 
 
-def _section(
-    store: Store, counts: dict[str, Any], causes: dict[str, tuple[str, str]], answered: list[Question]
-) -> Section:
-    sweep = counts["sweep"]
+def _section(store: Store, sweep: str, states: Mapping[str, str], causes: Mapping[str, tuple[str, str]]) -> Section:
+    """Returns a sweep's section without counts and questions.  states, causes: of trials."""
     trials = frames.read(frames.TRIALS, sweep, store)
+    trials = trials[trials["trial_id"].isin(states)]  # another process may read later, and more
     causes_of_sweep = [(trial, *causes[trial]) for trial in trials["trial_id"] if trial in causes]
     return Section(
         sweep,
-        {name: value for name, value in counts.items() if name != "sweep"},
+        {},
         notes.of_sweeps(store).get(sweep, notes.Remarks()),
-        list(_notices(trials, states(store)[sweep])),
+        list(_notices(trials, states)),
         causes_of_sweep[:SHOWN_FAILURES],
-        [
-            question
-            for i, question in enumerate(answered)
-            if question.figures or question.problem or question.left_out or i == 0
-        ],
-        _provenance(sweep, trials, store),
+        [],
+        provenance(sweep, trials, store),
     )
 
 
-def _papers(verdicts: pd.DataFrame, folder: Location) -> list[tuple[Paper, Drawn]]:
+def _section_remotely(results: Location, *task: Any) -> Section:
+    """Returns a sweep's section, in a worker process."""
+    return _section(_snapshot(results), *task)
+
+
+def _shown(answered: list[Question]) -> list[Question]:
+    """Returns the questions that a section shows: the first, and those with an answer."""
+    return [
+        question
+        for i, question in enumerate(answered)
+        if question.figures or question.problem or question.left_out or i == 0
+    ]
+
+
+def _papers(verdicts: pd.DataFrame, folder: Location, workers: Workers) -> list[tuple[Paper, Drawn]]:
     """Returns each paper with its figure, if any of its claims was run.  verdicts: the table of `memsweep claims`."""
-    papers_drawn = list[tuple[Paper, Drawn]]()
-    for paper in papers():
-        rows = verdicts[verdicts["paper"] == paper.key]
-        if (rows["verdict"] != Verdict.NOT_RUN).any():
-            figure = drawn(table.figure(paper), rows, "claims-", f"{counted(rows)}.", folder)
-            papers_drawn += [(paper, figure)] if isinstance(figure, Drawn) else []
-    return papers_drawn
+    run = verdicts[verdicts["verdict"] != Verdict.NOT_RUN]
+    papers_run = {paper.key: paper for paper in papers() if paper.key in set(run["paper"])}
+    call = partial(_paper, folder)
+    tasks = [(key, verdicts[verdicts["paper"] == key]) for key in papers_run]
+    made = zip(papers_run.values(), workers.map(call, call, tasks), strict=True)
+    return [(paper, figure) for paper, figure in made if isinstance(figure, Drawn)]
 
 
-def _notices(trials: pd.DataFrame, states: dict[str, str]) -> Iterator[str]:
+def _paper(folder: Location, key: str, rows: pd.DataFrame) -> Drawn | str:
+    """Returns the drawn figure of a paper, or why it is empty.  rows: of its claims."""
+    (paper,) = (paper for paper in papers() if paper.key == key)
+    return drawn(table.figure(paper), rows, "claims-", f"{counted(rows)}.", folder)
+
+
+def _notices(trials: pd.DataFrame, states: Mapping[str, str]) -> Iterator[str]:
     """Yields notices to read before a figure: trials without a result, by their ends; missing probes."""
     settled = trials["trial_id"][frames.settled(trials)]
     if lacking := sum(not trial_state.is_settled(states[trial_id]) for trial_id in settled):
@@ -303,48 +326,8 @@ def _behind(chosen: pd.DataFrame, read: pd.DataFrame) -> str:
     return f"{used:,} of {wanted:,} trials{mixed}" + (f", those with {frames.label(fixed, read)}." if fixed else ".")
 
 
-def _provenance(sweep: str, trials: pd.DataFrame, store: Store) -> dict[str, str]:
-    """Returns the origin of the numbers, as name -> text."""
-    stored = trials[trials["status"] != frames.MISSING]
-    packs = query.table("packs", store)
-    packs = packs[packs["attempt_id"].isin(set(stored["attempt_id"].dropna()))]
-    digest = hashlib.blake2b("".join(sorted(trials["trial_id"])).encode(), digest_size=8).hexdigest()
-    times = stored["finished_at"].dropna()
-    return {
-        "trials": f"{len(trials):,} wanted, {len(stored):,} stored; hash of their ids {digest}",
-        "settings and seeds": f"{trials['setting_id'].nunique():,} settings; seeds {spans(trials['seed'])}",
-        "varied": ", ".join(map(frames.field_of, frames.varying(trials))) or "nothing but seeds",
-        "trained": f"{times.min():%Y-%m-%d %H:%M} to {times.max():%Y-%m-%d %H:%M} UTC" if len(times) else "nothing yet",
-        "packs": f"{len(packs):,}, {packs['member_step_count'].sum():,.0f} member steps in "
-        f"{packs['wall_seconds'].sum():,.0f} s of workers",
-        "machine": _distinct(packs["host"] + ": " + packs["device_name"] + " (" + packs["device"] + ")"),
-        "versions": f"memsweep {_distinct(stored['memsweep_version'])}, torch {_distinct(stored['torch_version'])}",
-        "commit": _distinct(packs["memsweep_commit"]),
-        "your code": _distinct(stored["code_fingerprint"] + stored["code_commit"].radd(" of commit ").fillna(""))
-        if stored["code_fingerprint"].notna().any()
-        else "none",
-        "protocol": _distinct(trials["protocol"].map("{:g}".format)),
-    }
-
-
 @cache
 def _template() -> jinja2.Template:
     loader = jinja2.FileSystemLoader(Path(__file__).parent / "page")
     environment = jinja2.Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True)
     return environment.get_template("report.html.j2")
-
-
-def _distinct(values: pd.Series[Any]) -> str:
-    return ", ".join(sorted(set(values.dropna().astype(str)))) or "not recorded"
-
-
-def spans(values: pd.Series[Any]) -> str:
-    """Returns whole numbers as a text such as 0-4, 7."""
-    numbers = sorted({int(value) for value in values})
-    spans: list[list[int]] = []
-    for number in numbers:
-        if spans and number == spans[-1][1] + 1:
-            spans[-1][1] = number
-        else:
-            spans.append([number, number])
-    return ", ".join(str(low) if low == high else f"{low}-{high}" for low, high in spans)

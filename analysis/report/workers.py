@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from importlib import import_module
 from typing import Any, TypeVar
 
+from memsweep.results.collection import collect_rarely
 from memsweep.spec.processors import allotted
 
 Made = TypeVar("Made")
@@ -85,3 +86,4 @@ def started(imported: str) -> Iterator[Workers]:
 def _begin(imported: str) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the process that writes the report, too
     import_module(imported)
+    collect_rarely()

@@ -41,14 +41,15 @@ def states(store: Store) -> dict[str, dict[str, str]]:
     return dict(sorted(by_sweep.items()))
 
 
-def overview(store: Store) -> list[dict[str, Any]]:
+def overview(store: Store, by_sweep: Mapping[str, Mapping[str, str]] | None = None) -> list[dict[str, Any]]:
     """Returns one row per sweep: counts of wanted, finished, otherwise ended, running, failed, missing, former trials.
 
+    by_sweep: what `states` returned for this store; None: it is read.
     Former trials are stored trials of earlier launches that the last launch does not want.
     """
     former = wanted.former(store)
     rows = []
-    for sweep, by_trial in states(store).items():
+    for sweep, by_trial in (states(store) if by_sweep is None else by_sweep).items():
         counts = Counter(by_trial.values())
         names = (Status.FINISHED.value, Status.PRUNED.value, Status.DIVERGED.value, *trial_state.UNSETTLED)
         number = len(former.get(sweep, ()))
