@@ -34,11 +34,11 @@ ROOMS = {
     "sweeps": ({"spec"}, set()),
     "analysis": (
         {"spec", "results", "analysis"},
-        {"numpy", "pandas", "pyarrow", "matplotlib", "scipy", "sklearn", "joblib", "plotly", "jinja2"},
+        {"numpy", "pandas", "pyarrow", "matplotlib", "fontTools", "scipy", "sklearn", "joblib", "plotly", "jinja2"},
     ),
 }
 HOMES = {
-    "ray": {f"memsweep/run/{name}.py" for name in ("cluster", "jobs", "ray_tasks", "ray_tune")},
+    "ray": {f"memsweep/run/{name}.py" for name in ("cluster", "jobs", "ray_start", "ray_tasks", "ray_tune")},
     "mlflow": {
         f"memsweep/results/mlflow/{name}.py"
         for name in ("sync", "run_writer", "bulk", "training", "pages", "databases")
@@ -123,9 +123,9 @@ def test_nobody_imports_the_command_line(path):
         assert not any(module.startswith("memsweep.cli.app") for module in imports(path))
 
 
-def loaded_by(code):
-    """Packages in memory after this code ran in a fresh process."""
-    heavy = ("torch", "ray", "pandas", "duckdb", "pyarrow", "numpy", "mlflow", "optuna", "sklearn", "rich")
+def loaded_by(code, *others):
+    """Packages, and other modules of these, in memory after this code ran in a fresh process."""
+    heavy = (*others, "torch", "ray", "pandas", "duckdb", "pyarrow", "numpy", "mlflow", "optuna", "sklearn", "rich")
     report = f"import sys; print(*[name for name in {heavy} if name in sys.modules])"
     found = subprocess.run([sys.executable, "-c", f"{code}\n{report}"], capture_output=True, text=True, check=True)
     return set(found.stdout.split())
@@ -143,6 +143,16 @@ def test_tables_are_read_without_torch_or_ray():
 def test_a_launch_starts_without_torch():
     """Workers alone need torch; a launch with nothing to do needs no Ray either."""
     assert not loaded_by("import memsweep.run.launcher, memsweep.cli.launching") & {"torch", "ray", "sklearn"}
+
+
+def test_packs_train_uncompiled_without_dynamo():
+    """Dynamo takes a second to import, in every worker."""
+    code = (
+        "from memsweep.engine.train import trainer\nfrom tests.cases import trial\n"
+        "trials = [trial('decay', seed=seed) for seed in range(2)]\nprogram = trainer.compose(trials)\n"
+        "state, _ = trainer.advance(program, trainer.init(program, trials), 1)\n"
+    )
+    assert "torch._dynamo" not in loaded_by(code, "torch._dynamo")
 
 
 def test_a_query_imports_no_pandas_until_a_frame_is_made(tmp_path):

@@ -11,7 +11,7 @@ import sys
 import tempfile
 import threading
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ if not IS_RAY_IMPORTED:
     os.environ.setdefault("RAY_AUTH_MODE", "token")
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("RAY_prestart_worker_first_driver", "0")  # Tune starts its workers itself and uses no others
+os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # torch's large tensors are in pages of 2 MiB: a worker clears fewer
 
 import psutil
 
@@ -34,6 +35,7 @@ with warnings.catch_warnings():
     warnings.filterwarnings("ignore", "IProgress not found")  # the same advice of tqdm, which Ray imports
     import ray
 
+from memsweep.run import ray_start
 from memsweep.run.jobs import ClusterError
 from memsweep.run.recovery import interruption
 from memsweep.run.recovery.watchdog import no_orphans
@@ -45,9 +47,6 @@ OBJECTS_SHARE, LEAST_OBJECTS_BYTES = 0.1, 80 << 20
 """Share of a job's memory for Ray's object store, which holds only small messages here; the least that Ray takes."""
 RAY_UNITS = 10_000
 """Units of a resource that Ray counts."""
-UNUSED_SERVICES = ("start_monitor", "start_log_monitor", "start_api_server")
-"""Methods of Ray that start the autoscaler, the reader of logs and the dashboard's server: each takes a second of a
-processor while workers start."""
 SOCKET_BYTES = 103 if sys.platform == "darwin" else 107
 """Longest path of a socket."""
 SOCKET = "/session_2026-01-01_00-00-00_000000_4194304/sockets/plasma_store.99"
@@ -81,9 +80,10 @@ class Health:
 
 
 @contextmanager
-def cluster(address: str | None = None) -> Iterator[Health]:
+def cluster(address: str | None = None, meanwhile: Callable[[], object] = lambda: None) -> Iterator[Health]:
     """Yields the health of a Ray cluster that lasts for a launch: a new local cluster, or the running one at `address`.
 
+    meanwhile: called while a local cluster starts.
     Raises ClusterError where this process is already connected to a Ray cluster.
     """
     if ray.is_initialized():
@@ -102,7 +102,7 @@ def cluster(address: str | None = None) -> Iterator[Health]:
             started.callback(_shut_down)
             with interruption.blocked():  # Ray's processes must survive a signal to all of a job
                 # "local", because a bare ray.init() might join another user's cluster
-                with _few_processes():
+                with ray_start.hastened_start(meanwhile):
                     ray.init(address="local", include_dashboard=False, _temp_dir=folder, **allotted(), **quiet)
                 interruption.arm()
         else:
@@ -118,23 +118,6 @@ def cluster(address: str | None = None) -> Iterator[Health]:
         finally:
             health.end()
             watcher.join()
-
-
-@contextmanager
-def _few_processes() -> Iterator[None]:
-    """Keeps a local cluster that starts within the context from starting the processes of UNUSED_SERVICES.
-
-    Ray has no public option for them.
-    """
-    node = ray._private.node.Node
-    services = {name: getattr(node, name) for name in UNUSED_SERVICES if hasattr(node, name)}
-    for name in services:
-        setattr(node, name, lambda *arguments, **options: None)
-    try:
-        yield
-    finally:
-        for name, service in services.items():
-            setattr(node, name, service)
 
 
 def _join(address: str, options: Mapping[str, Any]) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from functools import partial
+from importlib import import_module
 from typing import Any
 
 from memsweep.data import tasks
@@ -163,9 +164,11 @@ def _run(
 
     remarks: messages are appended.
     """
-    from memsweep.run import cluster, ray_tasks, ray_tune  # Ray takes seconds to import, and there may be nothing to do
+    from memsweep.run import cluster  # Ray takes long to import, and there may be nothing to do
 
-    with cluster.cluster(options.address) as health:
+    with cluster.cluster(options.address, meanwhile=partial(import_module, "memsweep.run.ray_tune")) as health:
+        from memsweep.run import ray_tasks, ray_tune
+
         remarks += health.remarks
         if problems := ray_tasks.unreadable(rounds.missing, is_joined=options.address is not None):
             raise SweepError(problems)

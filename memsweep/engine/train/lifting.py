@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from contextlib import nullcontext
+import importlib
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -46,6 +48,39 @@ def under_autocast(program: Program, network: Callable[..., Tensor], *args: Any,
     # without the cache of casts, which would outlive a call of vmap
     with torch.autocast(program.device.type, program.autocast, cache_enabled=False):
         return network(*args, **changes).to(program.dtype)
+
+
+class _Lazy:
+    """Stands in for a module that is not imported: has these attributes, and imports the module for others."""
+
+    def __init__(self, module: str, **attributes: Any):
+        self._module = module
+        self._attributes = attributes
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):  # as of copy and pickle
+            raise AttributeError(name)
+        if name in self._attributes and self._module not in sys.modules:
+            return self._attributes[name]
+        return getattr(importlib.import_module(self._module), name)
+
+
+@contextmanager
+def without_dynamo() -> Iterator[None]:
+    """Keeps torch.func.grad from importing Dynamo, which takes a second, to disable Dynamo's compiled autograd.
+
+    Where Dynamo is not imported, no compiled autograd is enabled.
+    """
+    if "torch._dynamo" in sys.modules:
+        yield
+        return
+    autograd = _Lazy("torch._dynamo.compiled_autograd", _disable=nullcontext)
+    vars(torch)["_dynamo"] = stand_in = _Lazy("torch._dynamo", compiled_autograd=autograd)
+    try:
+        yield
+    finally:
+        if vars(torch).get("_dynamo") is stand_in:
+            del vars(torch)["_dynamo"]
 
 
 def lifted_gradient(program: Program, loss: Callable[..., tuple[Tensor, Any]], wanted: Any, *others: Any) -> Any:

@@ -10,6 +10,7 @@ import secrets
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
@@ -46,7 +47,11 @@ def main() -> None:
         for process in alive:
             with suppress(psutil.NoSuchProcess):
                 process.kill()
-        psutil.wait_procs(alive, timeout=1)  # repeated, because a killed process may have started another
+        until = time.monotonic() + 1
+        # psutil's own wait goes on until the parent, who may be slow, has read the exit status
+        while any(map(_is_alive, alive)) and time.monotonic() < until:
+            time.sleep(0.01)
+        # repeated, because a killed process may have started another
 
 
 def _is_marked(process: psutil.Process, mark: str) -> bool:
@@ -54,6 +59,13 @@ def _is_marked(process: psutil.Process, mark: str) -> bool:
         return process.environ().get(MARK) == mark and process.status() != psutil.STATUS_ZOMBIE
     except psutil.Error:
         return False  # of another user, or already gone
+
+
+def _is_alive(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.Error:
+        return False
 
 
 if __name__ == "__main__":
