@@ -27,12 +27,14 @@ from ray import tune
 from ray.tune.search import Searcher
 
 from memsweep.results.storage.store import Store, StoreError
+from memsweep.run import ray_start
 from memsweep.run.packing import PHASES, STARTING, Pack, Tally
 from memsweep.run.progress_note import PackAtWork, ProgressNote
 from memsweep.run.recovery import interruption
 from memsweep.run.recovery.hang_guard import HangGuard
 from memsweep.run.recovery.retries import DEATHS, Turn, after_death, made_progress
 from memsweep.run.supervisor import PackSupervisor
+from memsweep.run.worker import allocator
 
 NOTE_SECONDS = 2.0
 """Shortest time between two notes of the running packs."""
@@ -77,11 +79,13 @@ class PackTrainable(tune.Trainable):  # type: ignore[misc]  # Ray is not type-ch
         import torch  # slow to import, and needed on workers only
 
         torch.set_num_threads(1)
+        allocator.keep_freed()
         interruption.survive()  # the driver stops workers, which then store and save
         self._begin(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Prepares the worker for its next pack."""
+        allocator.return_freed()
         self._begin(new_config)
         return True
 
@@ -308,7 +312,7 @@ def run(
     queue = PackQueue(packs, settings, supervisor)
     scratch = tempfile.mkdtemp(prefix="memsweep-tune-")
     try:
-        tune.Tuner(
+        tuner = tune.Tuner(
             tune.with_resources(PackTrainable, cluster.worker_resources(device, workers_per_gpu)),
             tune_config=tune.TuneConfig(
                 search_alg=queue,
@@ -326,7 +330,9 @@ def run(
                 progress_reporter=_NoReporter(),
                 checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
             ),
-        ).fit()
+        )
+        with ray_start.without_usage_tags():
+            tuner.fit()
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     if queue.error:
