@@ -129,6 +129,8 @@ CASES: dict[str, dict[str, Any]] = {
     "own loss": {"optimizer.objective": "tests.cases:focal", "own.power": 2, "optimizer.momentum": 0.9},
     "own loss, scalar": {**ADAMW, "optimizer.objective": "tests.cases:spread", "regularization.dropout": 0.2},
     "own buffers": {"model.family": "tests.cases:Normalized", "optimizer.momentum": 0.9},
+    "own buffers, handed on": {"model.family": "tests.cases:Delayed", "optimizer.momentum": 0.9},
+    "sam, own buffers, handed on": {"optimizer.name": "sam", "model.family": "tests.cases:Delayed"},
     "own frozen layer": {
         "model.family": "tests.cases:HalfFrozen",
         "model.perturbation": 0.5,
@@ -267,6 +269,28 @@ class Normalized(nn.Module):
         if self.training:
             self.scale = 0.9 * self.scale + 0.1 * h.detach().abs().mean()
         logits: Tensor = self.leave(h / self.scale)
+        return logits
+
+
+class Delayed(nn.Module):
+    """A network as a user might write it, which reads what a buffer was a step ago and hands its tensor on."""
+
+    now: Tensor
+    before: Tensor
+
+    def __init__(self, model: Model, input_dim: int, classes: int):
+        super().__init__()
+        self.enter, self.leave = nn.Linear(input_dim, model.width), nn.Linear(model.width, classes)
+        self.register_buffer("now", torch.ones(()))
+        self.register_buffer("before", torch.ones(()))
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        h = torch.relu(self.enter(inputs))
+        h = h / (0.5 + self.before)
+        if self.training:
+            self.before = self.now
+            self.now = 0.5 * self.now + 0.5 * h.detach().abs().mean()
+        logits: Tensor = self.leave(h)
         return logits
 
 

@@ -8,7 +8,7 @@ from memsweep.engine.train import optim, step, streams, trainer
 from memsweep.engine.train import plain as plain_torch
 from memsweep.engine.train.evaluation import numbers_of
 from memsweep.engine.train.program import MODES
-from tests.cases import CASES, SINGLE, trial
+from tests.cases import CASES, SINGLE, Delayed, trial
 
 pytestmark = pytest.mark.usefixtures("wide_boxes")
 SLOW = pytest.mark.slow
@@ -105,9 +105,10 @@ def test_alone_equals_packed_in_turn(case, device, dtype):
     assert_alone_equals_packed(trials, device, mode="serial")
 
 
+HANDED = ("sam, own buffers", "own buffers, handed on", "sam, own buffers, handed on")
 LENGTHY = (
     {("cnn, adversarial", "fused"), ("adversarial, dropout", "fused")}
-    | {(case, "serial") for case in CASES.keys() - {"decay", "adamw", "cnn", "muon", "sam"}}
+    | {(case, "serial") for case in CASES.keys() - {"decay", "adamw", "cnn", "muon", "sam", *HANDED}}
     | {(case, "fused") for case in (*STEPWISE, "own resnet", "own gpt, sam")}
     | {(case, "fused") for case in ("layer norm, dropout", "resnet", "resnet, group norm")}
 )
@@ -125,6 +126,23 @@ def test_equals_plain_torch_in_double_precision(case, mode, device):
     long = {"stop__steps": 120, "stop__measure_steps": 50, "compute__dtype": "float64"}
     trials = [trial(case, seed=seed, **long) for seed in range(2)]
     assert_equals_plain_torch(trials, tolerance=1e-10, mode=mode, device=device)
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("change", [torch.Tensor.double, torch.Tensor.flatten])
+def test_a_buffer_that_is_replaced_keeps_its_type_and_shape(mode, change, monkeypatch):
+    """Plain torch goes on with the other type or shape; a pack cannot, and must not convert it unsaid."""
+    forward = Delayed.forward
+
+    def changed(self, inputs):
+        logits = forward(self, inputs)
+        self.now = change(self.now)
+        return logits
+
+    monkeypatch.setattr(Delayed, "forward", changed)
+    trials = [trial("own buffers, handed on", seed=seed) for seed in range(2)]
+    with pytest.raises(TypeError, match="the buffer 'now' was replaced by a tensor"):
+        run(trials, mode=mode)
 
 
 TO_THE_BIT = ["decay", "dropout", "cnn", "resnet", "layer norm", "autocast", "autocast, cnn", "autocast, transformer"]
@@ -232,7 +250,7 @@ def test_gradients_across_members_are_exactly_zero():
 def test_averaging_the_loss_over_members_is_caught(monkeypatch):
     """As a published tuner does: each gradient is divided by M, so decay is M times as strong as asked."""
     right = step.answer_loss
-    monkeypatch.setattr(step, "answer_loss", lambda *args: right(*args) / 4)
+    monkeypatch.setattr(step, "answer_loss", lambda *args, **options: right(*args, **options) / 4)
     long = {"stop__steps": 120, "stop__measure_steps": 50, "compute__dtype": "float64"}
     with pytest.raises(AssertionError):
         assert_equals_plain_torch([trial("decay", seed=seed, **long) for seed in range(4)], tolerance=1e-10)

@@ -12,6 +12,7 @@ from torch._dynamo.utils import counters
 from memsweep.engine.train import compilation, evaluation, program_files, trainer
 from memsweep.engine.train.step import train_step
 from memsweep.run.policy import execution_plan
+from memsweep.spec import compiled_code
 from tests import test_exactness as exactness
 from tests.cases import CASES, trial
 from tests.test_compilation import every_case
@@ -165,7 +166,7 @@ def test_code_is_hashed_and_never_when_edited_after_the_start(monkeypatch):
     other = program_files._code.__wrapped__()
     monkeypatch.undo()
     assert other != program_files._code.__wrapped__()
-    monkeypatch.setattr(program_files, "_imported_at", 0.0)
+    monkeypatch.setattr(compiled_code, "_imported_at", 0.0)
     assert program_files._code.__wrapped__() is None
     monkeypatch.setattr(program_files, "_code", program_files._code.__wrapped__)
     assert name() is None

@@ -17,8 +17,9 @@ from memsweep.spec.search import BestSearch
 from memsweep.spec.sweep import Sweep, SweepError
 from tests.cases import SMALL, ended, trial
 
-NARROW = mends.Mend("products with one column", ("model.width", "model.family"), lambda width, family: width == 1)
+NARROW = mends.Mend(2, "products with one column", ("model.width", "model.family"), lambda width, family: width == 1)
 DEPTH = Examiner(
+    2,
     lambda trial: trial.model if ":" in trial.model.family else None,
     lambda trial: "two layers" if trial.model.depth == 2 else "",
 )
@@ -155,7 +156,9 @@ def test_the_rule_and_the_program_agree():
     from memsweep.engine.train import trainer
     from tests.cases import CASES
 
-    cases = [trial(case) for case in CASES if CASES[case].get("model.family") != "tests.cases:HalfFrozen"]
+    mended = ("tests.cases:HalfFrozen", "tests.cases:Delayed")  # which other mends concern, as the case of SAM
+    families = {case: CASES[case].get("model.family") for case in CASES if case != "sam, own buffers"}
+    cases = [trial(case) for case, family in families.items() if family not in mended]
     for batch, width in [(20, 8), (20, 1), (25, 6), (25, 8), (3, 10), (1, 32)]:
         cases += [trial(case, model__width=width, optimizer__batch_size=batch) for case in ("sgd", "synthetic")]
     for config in cases:
@@ -173,3 +176,35 @@ def test_sizes_of_tasks_are_those_of_their_data():
 def test_an_own_network_with_uneven_layers_is_raised_alone(family, protocol):
     config = protocols.current(trial(model__family=f"tests.cases:{family}"))
     assert number(config) == protocol
+
+
+# Networks that replace their buffers.
+
+
+@pytest.mark.parametrize(
+    "family, optimizer, protocol",
+    [
+        *(("Normalized", "sam", 3), ("Normalized", "sgd", 1), ("Delayed", "sgd", 3), ("Delayed", "sam", 3)),
+        *(("OneHidden", "sam", 2), ("ResNet", "sam", 1), ("ResNet", "sgd", 1)),
+    ],
+)
+def test_protocol_3_is_of_networks_that_replace_buffers_under_sam_or_hand_them_on_alone(family, optimizer, protocol):
+    file = "own_networks" if family == "ResNet" else "cases"
+    old = trial(model__family=f"tests.{file}:{family}", optimizer__name=optimizer)
+    config = protocols.current(old)
+    assert number(config) == protocol and protocols.is_older(old.with_fields({"protocol": 1})) == (protocol > 1)
+
+
+def test_buffers_are_examined_for_each_batch_size_and_dtype(monkeypatch):
+    seen = []
+    monkeypatch.setattr(protocols, "_reasons", {})
+    monkeypatch.setattr(protocols.isolation, "evaluate", lambda name, trial: seen.append(name) or None)
+    for fields in ({}, {"optimizer__batch_size": 10}, {"compute__dtype": "float64"}, {}):
+        protocols.current(trial(model__family=OWN, optimizer__name="sam", **fields))
+    assert sum(name.endswith("replaced_names") for name in seen) == 3
+
+
+def test_the_problem_names_the_protocol_that_is_stored():
+    old = trial(model__family=OWN, optimizer__name="sam", protocol=1)
+    with pytest.raises(SweepError, match=r"^protocol = 1: .*, and stores them as protocol 3\."):
+        plan.check([old])

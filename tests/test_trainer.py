@@ -71,6 +71,19 @@ def test_batches_do_not_depend_on_how_they_are_asked_for():
     assert torch.equal(whole[3:], later)
 
 
+def test_labels_are_those_given_to_the_examples_of_each_step():
+    program, state = begun(trial(data__examples=33), trial(data__examples=90, seed=1))
+    index = trainer.batches(program, state, 7)
+    labels = trainer.labels_of(program, state, index)
+    for m in range(2):
+        assert torch.equal(labels[:, m], state.examples.given[m][index[:, m]])
+
+
+def test_no_labels_are_looked_up_where_the_targets_are_others():
+    program, state = begun(trial("transformer, recall"))
+    assert trainer.labels_of(program, state, trainer.batches(program, state, 2)).numel() == 0
+
+
 def test_a_batch_may_be_larger_than_the_training_set():
     program, state = begun(trial(data__examples=7, optimizer__batch_size=20))
     assert trainer.batches(program, state, 2).shape == (2, 1, 20)

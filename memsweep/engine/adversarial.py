@@ -95,5 +95,5 @@ def _climb_alone(program: Program, inputs: Tensor, labels: Tensor) -> tuple[Tens
     with torch.enable_grad():
         x = inputs[0].detach().requires_grad_()
         logits = under_autocast(program, program.evaluated, x)
-        (gradient,) = torch.autograd.grad(cross_entropy(logits, labels[0], None), x)
+        (gradient,) = torch.autograd.grad(cross_entropy(logits, labels[0], None, is_lifted=False), x)
     return gradient[None], logits.detach()[None]

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from itertools import pairwise
 from typing import Any, NamedTuple
 
-from memsweep.spec.options import MODULUS, PROTOCOL, TASK_SIZES
+from memsweep.spec.options import MODULUS, TASK_SIZES
 
 FEW_ROWS, FEW_COLUMNS = 3, 12
 """Matrices up to this size take the library's small-matrix kernels in single precision."""
@@ -15,6 +15,7 @@ FEW_ROWS, FEW_COLUMNS = 3, 12
 class Mend(NamedTuple):
     """A fix that changed the numbers of some configurations, which are identified by their fields."""
 
+    protocol: int  # the first that has the fix
     reason: str  # what was fixed, for people
     fields: tuple[str, ...]  # dotted names that `concerns` reads; no list fields, which tables store as text
     concerns: Callable[..., bool]  # takes the values of `fields`, in their order
@@ -53,6 +54,7 @@ def has_uneven_layer(inputs: int, outputs: int, width: int, depth: int, rows: in
 UNEVEN = "products of layers whose rounding depended on a trial's company"
 MENDS: tuple[Mend, ...] = (
     Mend(
+        2,
         UNEVEN,
         (
             *("model.family", "data.task", "data.modulus", "data.input_dim", "data.label_scheme", "data.classes"),
@@ -62,7 +64,7 @@ MENDS: tuple[Mend, ...] = (
         _is_uneven_mlp,
     ),
 )
-"""Differences between protocols 1 and 2. Checks that need a user's code or data are in `run/policy/protocols.py`."""
+"""Fixes that concern built-in trials. Checks that need a user's code or data are in `run/policy/protocols.py`."""
 
 
 def is_uneven(inputs: int, outputs: int, rows: int, dtype: str) -> bool:
@@ -83,5 +85,5 @@ def is_uneven(inputs: int, outputs: int, rows: int, dtype: str) -> bool:
 
 
 def protocol_of(values: Mapping[str, Any]) -> int:
-    """Returns the protocol of this version's numbers: PROTOCOL if a mend concerns these dotted fields, else 1."""
-    return PROTOCOL if any(mend.concerns(*(values[name] for name in mend.fields)) for mend in MENDS) else 1
+    """Returns the highest protocol of the mends that concern these dotted fields, or 1."""
+    return max((m.protocol for m in MENDS if m.concerns(*(values[name] for name in m.fields))), default=1)

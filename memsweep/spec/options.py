@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-PROTOCOL = 2
+PROTOCOL = 3
 """The newest protocol, of configurations whose numbers a fix changed (`mends.MENDS`, `policy/protocols.py`). All other
 configurations have protocol 1."""
 

@@ -218,7 +218,8 @@ def run(trials: Sequence[TrialConfig], place: Place) -> list[Run]:
             curves.setdefault(name, []).append(values.tolist())
         if not measured.active.any():
             break
-    weights = {name: value.cpu() for name, value in {**state.buffers, **state.parameters}.items()}  # frozen ones, too
+    numbers = {**state.buffers, **state.parameters, **state.averages}  # buffers: frozen parameters, too
+    weights = {name: value.cpu() for name, value in numbers.items()}
     return [
         Run(
             {name: value[m] for name, value in weights.items()},

@@ -3,7 +3,7 @@
 Each contender's step is all of it: order, gather, forward, backward, update (SGD with momentum), in turns in one call,
 on one core and thread. `plain` is the network's module in the loop of any tutorial, with torch.optim's fused SGD; `own`
 rows are networks of a user's file, with nn.Dropout. The ratio is plain over the faster of members in turn and fused,
-which is what calibration chooses; below 0.97 it is marked.
+which is what calibration chooses; below 0.97 it is marked. The allocator is set as in a worker, for all contenders.
 
     python -m tests.bench.network_step
     python -m tests.bench.network_step --networks resnet transformer --members 16
@@ -23,7 +23,7 @@ from typing import Any
 if __name__ == "__main__":  # before torch starts threads
     if "cuda" not in sys.argv:  # there, torch goes backwards in a thread of its own
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
-    os.environ |= {"OMP_NUM_THREADS": "1"}
+    os.environ |= {"OMP_NUM_THREADS": "1", "THP_MEM_ALLOC_ENABLE": "1"}
 
 import torch
 import torch.nn.functional as F
@@ -33,6 +33,7 @@ from memsweep.data import tasks
 from memsweep.engine.nn import models
 from memsweep.engine.train import trainer
 from memsweep.engine.train.program import MODES
+from memsweep.run.worker import allocator
 from memsweep.spec.config import TrialConfig
 from tests.bench import machine
 from tests.bench.convolution import synchronize
@@ -149,6 +150,7 @@ def main() -> None:
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
     options = parser.parse_args()
     torch.set_num_threads(1)
+    allocator.keep_freed()
     print(machine.header())
     print(f"ms a member step, batch {BATCH}, {options.members} members fused; plain over the faster of ours")
     print(f"{'network':<24}" + "".join(f"{name:>10}" for name in ("plain", *MODES)))

@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from memsweep.data.form import Form
+from memsweep.data.sequences import NOT_ASKED
 
 
 def answer_loss(
@@ -16,19 +17,23 @@ def answer_loss(
     wanted: Tensor,
     smoothing: Tensor | None,
     weights: Tensor | None = None,
+    *,
+    is_lifted: bool = True,
 ) -> Tensor:
     """Returns the mean loss of one member's minibatch, over all targets that are not masked.
 
     answers: [B, K], or [B, L, O] for tokens and values.  wanted: labels [B], tokens [B, L] or values [B, L O].
     objective: of labels, built in, as in optimizer.objective.  smoothing: as in `cross_entropy`; ignored by squared
     losses.  weights: [B] of the examples' losses, as in `mean_loss`; None for tokens.
+    is_lifted: as in `cross_entropy`.
     """
     if form.kind == "label" and objective == "squared":
         return _mean_square(answers - one_hot(answers, wanted, -1), weights)
     if form.kind == "label":
-        return cross_entropy(answers, wanted, smoothing, weights=weights)
+        return cross_entropy(answers, wanted, smoothing, weights=weights, is_lifted=is_lifted)
     if form.kind == "tokens":
-        return cross_entropy(answers.reshape(-1, form.outputs), wanted.reshape(-1), smoothing, form)
+        rows, tokens = answers.reshape(-1, form.outputs), wanted.reshape(-1)
+        return cross_entropy(rows, tokens, smoothing, form, is_lifted=is_lifted)
     return _mean_square(answers.reshape(wanted.shape) - wanted, weights)
 
 
@@ -66,12 +71,17 @@ def cross_entropy(
     smoothing: Tensor | None,
     form: Form | None = None,
     weights: Tensor | None = None,
+    *,
+    is_lifted: bool = True,
 ) -> Tensor:
     """Returns the mean cross-entropy in nats of one member, as defined by torch.nn.functional.cross_entropy.
 
     logits: [B, K].  labels: [B] int64.  smoothing: share of the target spread over all K classes, in [0, 1), or None.
     form: of a sequence task, where steps without a target have a label below 0.  weights: [B], of examples with labels.
+    is_lifted: over members; for a single member torch's own function is faster, and has the same gradient to the bit.
     """
+    if not is_lifted and smoothing is None and weights is None:
+        return functional.cross_entropy(logits, labels, ignore_index=NOT_ASKED)
     log_p = functional.log_softmax(logits, dim=-1)
     classes = torch.arange(logits.shape[-1], device=logits.device)
     if form is None:

@@ -17,7 +17,7 @@ from memsweep.engine.train import streams
 from memsweep.engine.train.evaluation import numbers_of
 from memsweep.engine.train.program import Program
 from memsweep.engine.train.state import State, member_view, rows_of
-from memsweep.engine.train.step import hold
+from memsweep.engine.train.step import hold, places
 from memsweep.spec.seeds import key
 
 EXAMPLES = 100
@@ -62,9 +62,9 @@ def _searched(program: Program, state: State, inputs: Tensor, multiple: int, key
     if program.mode != "serial":
         climb = adversarial.climber(program, numbers_of(state))
         return adversarial.search(climb, inputs, span, keys, ITERATIONS).is_critical
-    alone = []
+    alone, evaluated = [], places(program.evaluated, state.buffers)
     for m in range(len(inputs)):
-        hold(program.evaluated, member_view(state, m))
+        hold(evaluated, member_view(state, m))
         climb = adversarial.climber(program, {})
         member = slice(m, m + 1)
         alone.append(adversarial.search(climb, inputs[member], span[member], keys, ITERATIONS).is_critical)

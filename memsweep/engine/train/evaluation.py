@@ -258,13 +258,20 @@ def _held_out_counts(program: Program, state: State, *, test: bool) -> dict[str,
 
 
 def _updated_history(state: State, answer: metrics.Evaluation, exists: Tensor, at: Tensor) -> History:
-    old = state.history
-    correct = (answer.predicted == state.examples.given[at]) & exists
+    """Returns the history after a measurement.
+
+    at: [m] int64, the members that were measured.  answer, exists: theirs, [m, N].
+    """
+    is_everyone = len(at) == len(state.members)
+    old = state.history if is_everyone else History(*(value[at] for value in state.history))
+    given = state.examples.given if is_everyone else state.examples.given[at]
+    correct = (answer.predicted == given) & exists
     step = torch.from_numpy(state.step).to(at.device)[at][:, None]
-    learned = torch.where(correct & (old.learned[at] < 0), step, old.learned[at])
-    forgotten = old.forgotten[at] + (old.correct[at] & ~correct)
-    new = (correct, learned, forgotten, answer.loss)
-    return History(*(value.index_copy(0, at, fresh) for value, fresh in zip(old, new, strict=True)))
+    learned = torch.where(correct & (old.learned < 0), step, old.learned)
+    new = History(correct, learned, old.forgotten + (old.correct & ~correct), answer.loss)
+    if is_everyone:
+        return new
+    return History(*(value.index_copy(0, at, fresh) for value, fresh in zip(state.history, new, strict=True)))
 
 
 def _spread(values: np.ndarray, positions: np.ndarray, size: int) -> np.ndarray:

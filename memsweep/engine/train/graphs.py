@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from memsweep.engine.train.program import Program
-from memsweep.engine.train.state import map_tensors, tensors_of
+from memsweep.engine.train.state import equal_bits, map_tensors, tensors_of
 
 STEPS = 16
 """Steps of training in a launch."""
@@ -75,7 +75,7 @@ class Captured:
         self.buffers = buffers
         self.result = map_tensors(torch.empty_like, expected)
         self.work = work  # kept: the graph reads the constants of its modules
-        self._tensors = list(tensors_of(self.buffers))
+        self._tensors = tensors_of(self.buffers)
         self._sources: list[tuple[weakref.ref[Tensor], int] | None] = [None] * len(self._tensors)
 
         def into_result() -> None:
@@ -157,7 +157,7 @@ def call(
     global replayed_steps
     if not are_possible(program) or (function, program.key) in _bound:
         return function(program, *values)
-    tensors = list(tensors_of(values))
+    tensors = tensors_of(values)
     key = (function, program.key, tuple([(tensor.shape, tensor.stride(), tensor.dtype) for tensor in tensors]))
     entry = _entries[key] = _entries.pop(key) if key in _entries else Entry()  # last in the order
     while len(_entries) > MOST_GRAPHS:
@@ -200,7 +200,7 @@ def _first_replay(
     try:
         graph = Captured(backend, lambda *buffers: function(program, *buffers), before, expected)
         graph.replay()
-        is_same = _equal_bits((graph.buffers, graph.result), (values, expected))
+        is_same = equal_bits((graph.buffers, graph.result), (values, expected))
     except Exception as error:  # of the capture, or no memory for it
         _problems[program.key] = f"{type(error).__name__}: {error}".partition("\n")[0]
     else:
@@ -209,16 +209,6 @@ def _first_replay(
         else:
             _problems[program.key] = "the first replay had other bits"
     return expected
-
-
-def _equal_bits(one: Any, other: Any) -> bool:
-    """Returns whether tensors of these dicts and tuples are equal to the bit, nan included."""
-    pairs = zip(tensors_of(one), tensors_of(other), strict=True)
-    return all(torch.equal(_bits(mine), _bits(theirs)) for mine, theirs in pairs)
-
-
-def _bits(tensor: Tensor) -> Tensor:
-    return tensor.contiguous().flatten().view(torch.uint8)
 
 
 def _ids(value: Any) -> set[int]:

@@ -181,3 +181,29 @@ def _hidden_shapes(module: nn.Module, example: Tensor) -> tuple[tuple[int, ...],
     with torch.no_grad():
         module(example, hidden=record)
     return tuple(shapes)
+
+
+def replaced_names(trial: TrialConfig) -> list[list[str]]:
+    """Returns names of buffers and frozen parameters, from running a user's module twice on zeros.
+
+    First all that the module replaces instead of changing in place, then those that get the tensor of another. What the
+    module does only later in training, or with other inputs, is not seen.
+    """
+    input_dim, classes = tasks.shape(trial)
+    module = models.build(trial, input_dim, classes).train()
+    replaced, handed = dict[str, None](), dict[str, None]()
+    for _ in range(2):
+        before = _untrained(module)
+        with torch.no_grad():
+            module(torch.zeros(trial.optimizer.batch_size, input_dim, dtype=models.dtype(trial)))
+        owners = {id(value): name for name, value in before.items()}
+        for name, value in _untrained(module).items():
+            if value is not before.get(name):
+                replaced[name] = None
+                if owners.get(id(value), name) != name:
+                    handed[name] = None
+    return [list(replaced), list(handed)]
+
+
+def _untrained(module: nn.Module) -> dict[str, Tensor]:
+    return {**dict(module.named_buffers(remove_duplicate=False)), **models.frozen(module)}

@@ -12,7 +12,6 @@ import json
 import os
 import platform
 import tempfile
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from functools import cache
@@ -30,7 +29,6 @@ FORMAT = 1
 """Number of the records' format; records of another number have other names."""
 ROOMS = ("engine", "data", "spec")
 """Packages whose code a step may run."""
-_imported_at = time.time()
 
 
 class Input(NamedTuple):
@@ -65,7 +63,7 @@ class Library:
 
     def inputs(self, *values: Any) -> list[Tensor] | None:
         """Returns the library's inputs in these values; None where a type or a size is not the program's."""
-        leaves = list(tensors_of(values))
+        leaves = tensors_of(values)
         if len(leaves) != self.record.leaf_count:
             return None
         inputs = [leaves[leaf] for leaf in self._leaves]
@@ -97,7 +95,7 @@ class Library:
 
 def is_plain(tensor: Tensor) -> bool:
     """Returns whether a tensor lies on the CPU, row after row, and needs no gradient."""
-    return tensor.device.type == "cpu" and tensor.is_contiguous() and not tensor.requires_grad
+    return tensor.is_cpu and tensor.is_contiguous() and not tensor.requires_grad
 
 
 def folder() -> Path:
@@ -171,22 +169,13 @@ def _described(value: Any, path: str) -> Iterator[str]:
 
 @cache
 def _code() -> str | None:
-    """Returns a hash of memsweep's code that a step may run; None where a file is younger than this process."""
-    root, content = Path(__file__).parents[2], hashlib.blake2b(digest_size=16)
-    for path in sorted(path for room in ROOMS for path in (root / room).rglob("*.py")):
-        if path.stat().st_mtime > _imported_at:
-            return None
-        content.update(f"{path.relative_to(root)}\0".encode() + path.read_bytes())
-    return content.hexdigest()
+    return compiled_code.source(ROOMS)
 
 
 @cache
 def _processor() -> tuple[str, ...]:
     """Returns what the compiler's choice of instructions depends on."""
-    lines: list[str] = []
-    with suppress(OSError):  # not every system has the file
-        text = Path("/proc/cpuinfo").read_text("utf-8")
-        lines = [line for line in text.partition("\n\n")[0].splitlines() if line.startswith(("model name", "flags"))]
+    lines = compiled_code.processor(("model name", "flags"))
     return (platform.machine(), torch.backends.cpu.get_cpu_capability(), *lines)
 
 

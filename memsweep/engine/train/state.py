@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -190,13 +190,32 @@ def map_tensors(function: Callable[..., Any], *values: Any) -> Any:
     return first
 
 
-def tensors_of(value: Any) -> Iterator[Tensor]:
-    """Yields the tensors of dicts and tuples, in the order of `map_tensors`."""
+def tensors_of(value: Any) -> list[Tensor]:
+    """Returns the tensors of dicts and tuples, in the order of `map_tensors`."""
+    tensors: list[Tensor] = []
+    _collect(value, tensors)
+    return tensors
+
+
+def _collect(value: Any, tensors: list[Tensor]) -> None:
     if isinstance(value, Tensor):
-        yield value
-    elif isinstance(value, dict | tuple):
-        for part in value.values() if isinstance(value, dict) else value:
-            yield from tensors_of(part)
+        tensors.append(value)
+    elif isinstance(value, dict):
+        for part in value.values():
+            _collect(part, tensors)
+    elif isinstance(value, tuple):
+        for part in value:
+            _collect(part, tensors)
+
+
+def equal_bits(one: Any, other: Any) -> bool:
+    """Returns whether tensors of these dicts and tuples are equal to the bit, nan included."""
+    pairs = zip(tensors_of(one), tensors_of(other), strict=True)
+    return all(torch.equal(_bits(mine), _bits(theirs)) for mine, theirs in pairs)
+
+
+def _bits(tensor: Tensor) -> Tensor:
+    return tensor.contiguous().flatten().view(torch.uint8)
 
 
 def admit(program: Program, state: State, slots: np.ndarray, trials: Sequence[TrialConfig]) -> State:

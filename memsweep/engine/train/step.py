@@ -5,7 +5,7 @@ Works only on tensors of all members, so that the whole step can be compiled.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -30,6 +30,7 @@ class Batch(NamedTuple):
     """One step's inputs besides the state."""
 
     rows: Tensor  # [M, B] int64, examples of each member
+    labels: Tensor  # [M, B] int64, given to these examples; [M, 0] where the task has other targets
     rate: Tensor  # [M], learning rates
     keys: Tensor  # [M] int64, of the step's noise and dropout
     corrections: Tensor  # [M, 2] float64, of Adam's moments, which begin at zero; read by optim.CORRECTED alone
@@ -49,13 +50,19 @@ class Sample(NamedTuple):
     drawn: tuple[Tensor, ...]  # by a user's module itself, in the order of its draws; in the mode `serial` it draws
 
 
-class Alone(NamedTuple):
-    """A module that uses the numbers of one member; its parameters and buffers are looked up once for many steps."""
+class Places(NamedTuple):
+    """Where a module has its numbers, looked up once for many members."""
 
     parameters: dict[str, nn.Parameter]
     trained: dict[str, nn.Parameter]
     replaceable: tuple[tuple[str, dict[str, Any], str], ...]
     """Buffers and frozen parameters: name in the state, the dict of the sub-module that has it, name there."""
+
+
+class Alone(NamedTuple):
+    """A module that uses the numbers of one member."""
+
+    places: Places
     flat: Flat | None = None
     """Memory of the state's parameters, where one operation updates all of them."""
 
@@ -158,29 +165,50 @@ def _drawn(program: Program, keys: Tensor, forwards: int) -> tuple[tuple[Tensor,
     return numbers[:size], numbers[size:]
 
 
-def hold(module: nn.Module, one: State, flat: Flat | None = None) -> Alone:
-    """Makes a module use the numbers of a state of one member, in the same memory; returns where they are in it.
-
-    flat: memory of the state's parameters and moments.
-    """
-    parameters = dict(module.named_parameters())
-    for name, parameter in parameters.items():
-        parameter.data = (one.parameters if parameter.requires_grad else one.buffers)[name][0]
-    for name, buffer in module.named_buffers():
-        buffer.data = one.buffers[name][0]
+def places(module: nn.Module, buffers: Iterable[str]) -> Places:
+    """Returns where a module has its numbers.  buffers: names of buffers and frozen parameters in the state."""
     replaceable = []
-    for name in one.buffers:
+    for name in buffers:
         path, _, last = name.rpartition(".")
         part = module.get_submodule(path)
         replaceable.append((name, part._buffers if last in part._buffers else part._parameters, last))
-    return Alone(parameters, models.trained(module), tuple(replaceable), flat)
+    return Places(dict(module.named_parameters()), models.trained(module), tuple(replaceable))
+
+
+def hold(places: Places, one: State, flat: Flat | None = None) -> Alone:
+    """Makes a module use the numbers of a state of one member, in the same memory; returns the module as that member's.
+
+    flat: memory of the state's parameters and moments.
+    """
+    for name, parameter in places.trained.items():
+        parameter.data = one.parameters[name][0]
+    for name, numbers, last in places.replaceable:
+        numbers[last].data = one.buffers[name][0]
+    return Alone(places, flat)
 
 
 def release(alone: Alone, one: State) -> None:
-    """Copies buffers, or frozen parameters, that the module replaced instead of changing in place, to the state."""
-    for name, numbers, last in alone.replaceable:
-        if numbers[last].data_ptr() != one.buffers[name].data_ptr():
-            one.buffers[name][0].copy_(numbers[last])
+    """Moves buffers, or frozen parameters, that the module replaced instead of changing in place, into the state."""
+    replaced = [
+        (name, numbers, last)
+        for name, numbers, last in alone.places.replaceable
+        if numbers[last].data_ptr() != one.buffers[name].data_ptr()
+    ]
+    # cloned first, because a module may give a buffer the memory of another
+    values = [numbers[last].clone() for _, numbers, last in replaced]
+    for (name, numbers, last), value in zip(replaced, values, strict=True):
+        _check_replaced(name, value, one.buffers[name][0])
+        one.buffers[name][0].copy_(value)
+        numbers[last].data = one.buffers[name][0]
+
+
+def _check_replaced(name: str, value: Tensor, buffer: Tensor) -> None:
+    """Raises TypeError if a module gives a buffer another type or shape, with which it alone would go on."""
+    if value.dtype != buffer.dtype or value.shape != buffer.shape:
+        raise TypeError(
+            f"the buffer {name!r} was replaced by a tensor of {value.dtype} and shape {list(value.shape)}; it must "
+            f"keep its {buffer.dtype} and shape {list(buffer.shape)}: convert the tensor before assigning it."
+        )
 
 
 def _gradients(program: Program, state: State, sample: Sample, alone: Alone | None) -> Tensors:
@@ -190,14 +218,18 @@ def _gradients(program: Program, state: State, sample: Sample, alone: Alone | No
 def _gradients_nearby(
     program: Program, state: State, sample: Sample, gradients: Tensors, alone: Alone | None
 ) -> Tensors:
-    """Gradients at w + radius * g / |g|, SAM's (Foret et al. 2021, equation 2); the state stays as it was.
+    """Gradients at w + radius * g / |g|, SAM's (Foret et al. 2021, equation 2); the state stays that of the first pass.
 
     The second pass uses the batch and the regularizers' random numbers of the first; numbers that a user's module draws
     itself are drawn anew. It leaves no trace in buffers, such as the means of a batch normalization.
     """
+    if alone is not None:
+        release(alone, state)
     kept = {name: value.clone() for name, value in {**state.parameters, **state.buffers}.items()}
     optim.ascend_(state.parameters, gradients, state.coefficients.radius)
     nearby = _gradients(program, state, sample, alone)
+    if alone is not None:
+        release(alone, state)
     for name, value in {**state.parameters, **state.buffers}.items():
         value.copy_(kept[name])
     return nearby
@@ -211,20 +243,24 @@ def _lifted_gradients(program: Program, state: State, sample: Sample) -> Tensors
             return call(program, program.module, numbers, inputs, drawn, **changes)
 
         value = member_loss(program, forward, {name: numbers[name] for name in program.names}, sample)
+        for name, buffer in buffers.items():
+            _check_replaced(name, numbers[name], buffer)
         return value, {name: numbers[name] for name in buffers}
 
     gradients, buffers = lifted_gradient(program, loss, state.parameters, state.buffers, sample)
+    if program.is_own and len(buffers) > 1:  # a module may give a buffer the memory of another
+        buffers = {name: value.clone() for name, value in buffers.items()}
     for name, value in buffers.items():
         state.buffers[name].copy_(value)
     return dict(gradients)
 
 
 def _gradients_alone(program: Program, sample: Sample, alone: Alone) -> Tensors:
-    every: Tensors = dict(alone.parameters)
+    every, trained = Tensors(alone.places.parameters), alone.places.trained
     forward = partial(under_autocast, program, program.module)
     loss = member_loss(program, forward, every, map_tensors(lambda tensor: tensor[0], sample))
-    gradients = torch.autograd.grad(loss, list(alone.trained.values()), materialize_grads=True)
-    by_name = dict(zip(alone.trained, gradients, strict=True))
+    gradients = torch.autograd.grad(loss, list(trained.values()), materialize_grads=True)
+    by_name = dict(zip(trained, gradients, strict=True))
     return {name: value[None] for name, value in by_name.items()} if alone.flat is None else alone.flat.filled(by_name)
 
 
@@ -234,6 +270,12 @@ def member_loss(program: Program, forward: Callable[..., Tensor], parameters: Te
     def change(h: Tensor, layer: int) -> Tensor:
         return applied(sample.hidden[layer], h)
 
+    def answer(answers: Tensor) -> Tensor:
+        is_lifted = program.mode != "serial"
+        return answer_loss(
+            program.form, program.objective, answers, sample.wanted, smoothing, weights, is_lifted=is_lifted
+        )
+
     changes = {"hidden": change} if any(sample.hidden) else {}
     smoothing, weights = sample.strengths.get("label_smoothing"), sample.weights.get("weights")
     logits = forward(sample.inputs, **changes)
@@ -241,11 +283,10 @@ def member_loss(program: Program, forward: Callable[..., Tensor], parameters: Te
         losses: Tensor = completed(program.loss, sample.own)(logits, sample.wanted, sample.inputs)
         loss = mean_loss(losses, weights)  # the mean of a scalar is the scalar
     else:
-        loss = answer_loss(program.form, program.objective, logits, sample.wanted, smoothing, weights)
+        loss = answer(logits)
     if sample.critical:
         weight = sample.strengths["adversarial"]
-        answers = forward(sample.critical["inputs"], **changes)
-        attacked = answer_loss(program.form, program.objective, answers, sample.wanted, smoothing, weights)
+        attacked = answer(forward(sample.critical["inputs"], **changes))
         loss = (1 - weight) * loss + weight * attacked
     if program.penalty is not None and "penalty_strength" in sample.strengths:
         penalty = completed(program.penalty, sample.own)
@@ -259,7 +300,7 @@ def _examples(program: Program, state: State, batch: Batch) -> tuple[Tensor, Ten
     rows = e.offset[:, None] + batch.rows
     inputs = rows_of(e.bank, rows)
     noise = _perturbation(program, state, batch.keys, 0, ("input_noise", "input_dropout"), inputs.shape[1:])
-    wanted = e.given.gather(1, batch.rows) if program.form.kind == "label" else rows_of(e.targets, rows)
+    wanted = batch.labels if program.form.kind == "label" else rows_of(e.targets, rows)
     weights = {"weights": e.weights.gather(1, batch.rows)} if program.form.has_weights else {}
     return applied(noise, inputs), wanted, weights
 

@@ -152,7 +152,7 @@ class Capture:
         """
         if self.problem or self._path is None:
             raise NotPortableError("AOTInductor could not compile the graph") from self.problem
-        arguments = list(tensors_of(tuple(values)))
+        arguments = tensors_of(tuple(values))
         leaves, returned = _places(arguments), _places(self._returned)
         if not all(id(tensor) in leaves for tensor in self._given):
             raise NotPortableError("an input of the graph is not a tensor of the arguments, or is two of them")

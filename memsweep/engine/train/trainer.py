@@ -26,7 +26,7 @@ from memsweep.engine.train.evaluation import Measured, measure
 from memsweep.engine.train.flat import copy_back, flattened
 from memsweep.engine.train.program import Program, compose
 from memsweep.engine.train.state import State, admit, init, member_view, select, state_bytes
-from memsweep.engine.train.step import Batch, hold, release, train_step
+from memsweep.engine.train.step import Batch, hold, places, release, train_step
 
 __all__ = [
     "Clock",
@@ -86,7 +86,8 @@ def train(program: Program, state: State, steps: int) -> tuple[State, Tensor]:
         program.device
     )
     set_precision(program)
-    batch = Batch(index, rates, noise, moment_corrections(program, state, steps), new_shares(program, state, steps))
+    corrections, shares = moment_corrections(program, state, steps), new_shares(program, state, steps)
+    batch = Batch(index, labels_of(program, state, index), rates, noise, corrections, shares)
     norms = _in_turn(program, state, batch) if program.mode == "serial" else _together(program, state, batch)
     _synchronize(program)
     return state._replace(step=state.step + steps), norms
@@ -117,21 +118,28 @@ def _steps(program: Program, bare: State, batches: Batch) -> Tensor:
     for s in range(steps):
         batch = Batch(*(values[s] for values in batches))
         # compiled, the norms cost little, and a step without them would be another program
-        step = train_step if program.compiled or s == steps - 1 else partial(train_step, is_last=False)
+        step = train_step if program.compiled or s == steps - 1 else _step_before_the_last
         norms = compilation.call(step, program, members, bare, batch)
     return norms
+
+
+_step_before_the_last = partial(train_step, is_last=False)
 
 
 def _in_turn(program: Program, state: State, batches: Batch) -> Tensor:
     """One member after another through all steps, so that its weights stay in the core's cache. Returns norms [M]."""
     norms = torch.zeros(len(state.members), dtype=program.dtype, device=program.device)
+    trained, evaluated = places(program.module, state.buffers), None
+    if "adversarial" in program.uses:
+        evaluated = places(program.evaluated, state.buffers)
     for m in range(len(state.members)):
         view = member = member_view(state, m)
         flat = None
         if program.is_elementwise:
             view, flat = flattened(member)
-        hold(program.evaluated, view)
-        alone = hold(program.module, view, flat)
+        if evaluated is not None:
+            hold(evaluated, view)
+        alone = hold(trained, view, flat)
         steps = len(batches.rows)
         for s, fields in enumerate(zip(*(values[:, m : m + 1].unbind() for values in batches), strict=True)):
             view = view._replace(members=state.members[m : m + 1], step=state.step[m : m + 1] + s)
@@ -141,8 +149,6 @@ def _in_turn(program: Program, state: State, batches: Batch) -> Tensor:
             release(alone, view)
         if flat is not None:
             copy_back(view, member)
-            hold(program.evaluated, member)
-            hold(program.module, member)
     return norms
 
 
@@ -179,6 +185,17 @@ def batches(program: Program, state: State, steps: int) -> Tensor:
         window = (begin - first * count).to(device)[:, None] + torch.arange(steps * batch, device=device)
         index[:, group.to(device)] = orders.gather(1, window).view(len(group), steps, batch).transpose(0, 1)
     return index
+
+
+def labels_of(program: Program, state: State, index: Tensor) -> Tensor:
+    """Returns the labels given to the examples of steps, [steps, M, B] int64; [steps, M, 0] in tasks of other targets.
+
+    They are looked up for many steps at once: a compiled step would look each up again for every class.
+    index: [steps, M, B], as from `batches`.
+    """
+    if program.form.kind != "label":
+        return index[..., :0]
+    return state.examples.given.expand(len(index), -1, -1).gather(2, index)
 
 
 def learning_rates(program: Program, state: State, steps: int) -> Tensor:

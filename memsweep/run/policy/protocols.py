@@ -19,14 +19,15 @@ from memsweep.spec.config import TrialConfig, imported, trial_id_of
 from memsweep.spec.contents import content_of, has_content
 from memsweep.spec.fields.own import NO_FIELDS, OwnFields, takes_own
 from memsweep.spec.mends import UNEVEN, has_uneven_layer
-from memsweep.spec.options import FAMILIES, PROTOCOL
+from memsweep.spec.options import FAMILIES
 
 
 class Examiner(NamedTuple):
     """One mend that concerns trials of a user's network or task."""
 
+    protocol: int  # the first that has the fix
     key: Callable[[TrialConfig], Hashable]  # what the reason depends on; None: the mend does not concern the trial
-    reason: Callable[[TrialConfig], str]  # why its numbers differ from protocol 1; "": they do not
+    reason: Callable[[TrialConfig], str]  # why its numbers differ from older protocols; "": they do not
 
 
 def _network(trial: TrialConfig) -> Hashable:
@@ -61,13 +62,30 @@ def _unevenness(trial: TrialConfig) -> str:
     return UNEVEN if is_uneven else ""
 
 
+def _buffers(trial: TrialConfig) -> Hashable:
+    """Returns the key of what happens to the buffers of a user's network; None: the network is built in."""
+    key = _network(trial)
+    return key and (key, trial.optimizer.batch_size, trial.compute.dtype, trial.optimizer.name == "sam")
+
+
+def _replaced_buffers(trial: TrialConfig) -> str:
+    replaced, handed = isolation.evaluate("memsweep.engine.train.program:replaced_names", trial) or ([], [])
+    if handed:
+        return f"its network gives a buffer the tensor of another, which was overwritten: {', '.join(handed)}"
+    if replaced and trial.optimizer.name == "sam":
+        return f"its network replaces tensors, which SAM's second pass changed: {', '.join(replaced)}"
+    return ""
+
+
 EXAMINERS: tuple[Examiner, ...] = (
     Examiner(
+        2,
         lambda trial: tasks.renumbers_labels(trial) or None,
         lambda trial: "its task has labels other than 0...K-1, which are renumbered",
     ),
-    Examiner(_network, _frozen_parameters),
-    Examiner(_products, _unevenness),
+    Examiner(2, _network, _frozen_parameters),
+    Examiner(2, _products, _unevenness),
+    Examiner(3, _buffers, _replaced_buffers),
 )
 _reasons: dict[tuple[Examiner, Hashable], str] = {}
 
@@ -81,21 +99,22 @@ def current(trial: TrialConfig) -> TrialConfig:
         trial = trial.with_fields({"data.content": content_of(trial.data.task)})
     if trial.protocol is not None or not trial.imports:
         return trial
-    is_raised = any(_reason(examiner, trial) for examiner in EXAMINERS)
-    return trial.with_fields({"protocol": PROTOCOL}) if is_raised else trial
+    number = max((e.protocol for e in EXAMINERS if _reason(e, trial)), default=1)
+    return trial.with_fields({"protocol": number}) if number > _number(trial) else trial
 
 
 def is_older(trial: TrialConfig) -> bool:
     """Returns whether the trial names a protocol whose numbers this version no longer computes."""
-    return trial.protocol is not None and trial.protocol < _number(current(replace(trial, protocol=None)))
+    return trial.protocol is not None and trial.protocol < _current_number(trial)
 
 
 def problems(trials: Iterable[TrialConfig]) -> Iterator[str]:
     """Yields a sentence for each protocol named by trials that this version can't train."""
-    for number in sorted({trial.protocol or 0 for trial in trials if is_older(trial)}):
+    older = (trial for trial in trials if is_older(trial))
+    for number, newer in sorted({(trial.protocol or 0, _current_number(trial)) for trial in older}):
         yield (
             f"protocol = {number}: this version gives other numbers for these fields, and stores them as protocol "
-            f"{PROTOCOL}. Leave protocol unset; stored trials stay readable."
+            f"{newer}. Leave protocol unset; stored trials stay readable."
         )
 
 
@@ -108,6 +127,11 @@ def remark(trials: Sequence[TrialConfig], store: Store | None) -> str:
         older = (trial_id_of({**fields, "protocol": number}) for number in range(1, fields["protocol"]))
         count += any(trial_id in ends and trial_state.is_settled(ends[trial_id][0]) for trial_id in older)
     return older_protocol(count)
+
+
+def _current_number(trial: TrialConfig) -> int:
+    """Returns the protocol of a trial's fields in this version."""
+    return _number(current(replace(trial, protocol=None)))
 
 
 def _number(trial: TrialConfig) -> int:

@@ -36,8 +36,8 @@ from memsweep.spec.schema import Status
 
 CHUNK_SECONDS = 2.0
 """About how long a pack trains between two reports of its progress."""
-CHUNK_INDICES = 1 << 24
-"""Most example numbers drawn ahead: 128 MiB."""
+CHUNK_INDICES = 1 << 23
+"""Most examples whose numbers and labels are looked up ahead: 128 MiB."""
 FIRST_STEPS = 16
 """Steps of the first chunk, before their duration is known."""
 
