@@ -11,10 +11,11 @@ import torch
 
 from memsweep.analysis.core import figures
 from memsweep.engine import adversarial
-from memsweep.engine.train import program_files
+from memsweep.engine.train import program_files, recordings
 from memsweep.spec import processors
 
 os.environ["MEMSWEEP_COMPILE_LATER"] = "0"  # a process in the background for half a minute; see test_compiling.py
+os.environ["MEMSWEEP_KEEP_CALIBRATIONS"] = "0"  # files in the user's folder of compiled programs; see test_timings.py
 os.environ["MLFLOW_TRACKING_URI"] = "none"  # filling a database takes as long as a small launch; see `tracked`
 
 
@@ -53,6 +54,12 @@ def pytest_addoption(parser):
 @pytest.fixture(scope="session", autouse=True)
 def one_thread():
     torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def own_recordings(monkeypatch):
+    """Nothing that another test recorded is repeated: some tests make the engine wrong."""
+    monkeypatch.setattr(recordings, "_entries", {})
 
 
 CLUSTER = """

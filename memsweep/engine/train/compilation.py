@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from memsweep.engine.train import program_files
+from memsweep.engine.train import program_files, recordings
 from memsweep.engine.train.program import Program
 from memsweep.engine.train.state import map_tensors, tensors_of
 
@@ -42,7 +42,7 @@ def call(function: Callable[..., Any], program: Program, members: int, first: An
     first, others: dicts or named tuples of tensors, members first; the function may change `first` in place.
     """
     if not program.compiled:
-        return function(program, first, *others)
+        return recordings.call(function, program, first, *others)
     if members > 1:
         return _call_compiled(function, program, first, *others)
     # duplicate a lone member, because torch specializes on size 1
