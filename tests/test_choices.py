@@ -1,6 +1,7 @@
 """How a program is executed is chosen by what is measured and what that saves, once for a results folder."""
 
 import json
+import time
 
 import pytest
 import torch
@@ -10,9 +11,10 @@ from memsweep.engine.train.comparison import program_deviation
 from memsweep.results.storage.store import Store, StoreError
 from memsweep.run.packing import CANNOT_BE_FUSED, program_name
 from memsweep.run.policy import calibration, execution_plan
-from memsweep.run.policy.calibration import Calibration, Timing, calibrate, lift_problem
+from memsweep.run.policy.calibration import calibrate, lift_problem
 from memsweep.run.policy.execution_plan import COMPILE_SECONDS, ExecutionPlan, choose
 from memsweep.run.policy.savings import SAVED_UNMEASURED, STARTS_SECONDS, saved_seconds
+from memsweep.run.policy.timings import Calibration, Timing
 from memsweep.spec import processors
 from tests.cases import ended, trial
 
@@ -305,13 +307,28 @@ def test_a_loss_that_cannot_be_fused_is_told_with_its_line_and_runs_in_turn():
 
 def test_calibration_tries_members_in_turn_and_more_and_more_at_a_time(monkeypatch):
     monkeypatch.setattr(calibration, "SECONDS", 0.01)
+    monkeypatch.setattr(time, "process_time", time.perf_counter)  # as on a quiet machine
     found = calibrate([trial(seed=seed) for seed in range(20)], "cpu")
     assert [timing.mode for timing in found.timings][:2] == ["serial", "fused"]
     assert {timing.members for timing in found.timings if timing.mode == "fused"} <= {8, 20}
     assert found.best().mode == "fused"
+    assert found.is_whole and 0 <= time.time() - found.measured_at < 60
     only = calibrate(of(Branching), "cpu")
-    assert {timing.mode for timing in only.timings} == {"serial"} and only.lift_problem
-    assert calibrate(of(Broken), "cpu").timings == ()
+    assert {timing.mode for timing in only.timings} == {"serial"} and only.lift_problem and not only.is_whole
+    broken = calibrate(of(Broken), "cpu")
+    assert broken.timings == () and not broken.is_whole
+    short = calibrate([trial(seed=seed, stop__steps=1) for seed in range(3)], "cpu")
+    assert short.timings and not short.is_whole  # a warm-up alone
+    monkeypatch.setattr(time, "process_time", lambda: 0.8 * time.perf_counter())
+    busy = calibrate([trial(seed=seed) for seed in range(3)], "cpu")
+    assert busy.timings and not busy.is_whole
+
+
+@pytest.mark.parametrize("failing", ["serial", "fused"])
+def test_a_calibration_in_which_a_mode_failed_is_not_whole(monkeypatch, failing):
+    timing = Timing("any", 2, 1e-4, 1, is_clean=True)
+    monkeypatch.setattr(calibration, "_timed", lambda trials, mode, *_: () if mode == failing else (timing,))
+    assert not calibrate([trial(seed=seed) for seed in range(3)], "cpu").is_whole
 
 
 def test_a_module_that_cannot_be_fused_is_chosen_to_run_in_turn():

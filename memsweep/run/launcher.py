@@ -178,7 +178,10 @@ def _run(
         uncompiled, chosen = dict[str, compiling.Uncompiled](), dict[str, execution_plan.ExecutionPlan]()
 
         def packs(due: Sequence[Due], *, later: bool = False) -> list[Pack]:
-            calibrate = partial(ray_tasks.calibrate, patience_seconds=options.patience_seconds, beside=later)
+            calibrate = partial(
+                ray_tasks.calibrate, patience_seconds=options.patience_seconds, beside=later,
+                is_joined=options.address is not None,
+            )  # fmt: skip
             trials = [trial for part in due for trial in part.trials]
             with _alone(store, "programs", options):
                 programs = execution_plan.choose(

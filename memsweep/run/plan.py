@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 from memsweep.data import regression, tasks
 from memsweep.results import trial_state
@@ -20,9 +19,6 @@ from memsweep.spec.fields import sizes
 from memsweep.spec.options import TASKS
 from memsweep.spec.search.rounds import Search
 from memsweep.spec.sweep import SweepError
-
-if TYPE_CHECKING:
-    from memsweep.run.policy.calibration import Calibration
 
 PACKS_A_WORKER = 4
 """This many packs keep all workers busy almost to the end."""
@@ -153,13 +149,6 @@ def _sampled(packs: Sequence[Pack]) -> list[Pack]:
         sampled.append(replace(pack, compared=counts[name] % COMPARED_PACKS == 0))
         counts[name] += 1
     return sampled
-
-
-def calibrate_here(programs: Sequence[Sequence[TrialConfig]], device: str) -> list[Calibration | None]:
-    """Measures these programs one after another on this machine; returns a calibration for each."""
-    from memsweep.run.policy.calibration import calibrate  # imports torch
-
-    return [calibrate(trials, device) for trials in programs]
 
 
 def _restored_packs(trials: Sequence[TrialConfig], members: int | None, saved: Sequence[Saved]) -> list[Pack]:

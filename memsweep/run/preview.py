@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 from memsweep.data import tasks
 from memsweep.results import own_types
@@ -15,16 +15,16 @@ from memsweep.run.estimation import Estimate
 from memsweep.run.launch_options import LaunchOptions
 from memsweep.run.packing import Pack
 from memsweep.run.plan import Work
-from memsweep.run.policy import execution_plan, protocols
+from memsweep.run.policy import execution_plan, protocols, timings
 from memsweep.run.policy.execution_plan import ExecutionPlan
+from memsweep.run.policy.timings import Calibration
 from memsweep.run.rounds.launch_code import LaunchCode
 from memsweep.run.rounds.replay import Replay
 from memsweep.run.worker import sources
 from memsweep.spec.config import TrialConfig
 from memsweep.spec.sweep import Sweep, SweepError
 
-if TYPE_CHECKING:
-    from memsweep.run.policy.calibration import Calibration
+os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # as in a launch's workers (cluster.py); before torch is imported
 
 
 @dataclass(frozen=True)
@@ -66,13 +66,16 @@ def preview(sweep: Sweep, store: Store | None, options: LaunchOptions, say: Call
         say(sentence)
     device = options.device or plan.local_device()
     workers = options.workers or plan.local_workers(device, options.workers_per_gpu)
-    seconds = 0.0  # of measuring programs
+    seconds = 0.0  # of measuring programs that a launch measures again
 
     def calibrate(programs: list[list[TrialConfig]], device: str) -> list[Calibration | None]:
         nonlocal seconds
-        begin = time.perf_counter()
-        calibrations = plan.calibrate_here(programs, device)
-        seconds = (time.perf_counter() - begin) / min(workers, len(programs))  # a launch divides them among its workers
+        calibrations = list[Calibration | None]()
+        for trials in programs:
+            begin = time.perf_counter()
+            calibrations.append(timings.calibrated(trials, device))
+            if timings.find(trials, device) is None:  # a launch divides them among its workers
+                seconds += (time.perf_counter() - begin) / min(workers, len(programs))
         return calibrations
 
     programs = execution_plan.choose(

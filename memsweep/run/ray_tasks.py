@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from memsweep.run import cluster  # noqa: F401  first, because it sets variables that Ray reads on import
 
@@ -16,17 +16,16 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from memsweep.data import given
 from memsweep.results.storage.location import Location
 from memsweep.run.packing import Pack
+from memsweep.run.policy import timings
+from memsweep.run.policy.timings import MOST_TRIALS, Calibration
 from memsweep.run.recovery import hang_guard
 from memsweep.run.recovery.hang_guard import LastWords
 from memsweep.spec import contents
 from memsweep.spec.config import TrialConfig
 from memsweep.spec.contents import content_of, has_content, is_given
 
-if TYPE_CHECKING:
-    from memsweep.run.policy.calibration import Calibration
-
-CALIBRATION_SECONDS, CALIBRATION_TRIALS = 60.0, 4096
-"""Longest wait for the next measured program, and most trials of a program sent to a worker."""
+CALIBRATION_SECONDS = 60.0
+"""Longest wait for the next measured program."""
 ANSWER_SECONDS = 10.0
 """Time limit for machines to return the traceback of a dead worker."""
 READ_SECONDS = 120.0
@@ -99,29 +98,39 @@ def was_preempted(node_id: str) -> bool:
 
 
 def calibrate(
-    programs: Sequence[Sequence[TrialConfig]], device: str, patience_seconds: float, beside: bool = False
+    programs: Sequence[Sequence[TrialConfig]],
+    device: str,
+    patience_seconds: float,
+    beside: bool = False,
+    is_joined: bool = False,
 ) -> list[Calibration | None]:
-    """Measures programs on workers, within `cluster()`; returns None for programs that end or hang their worker.
+    """Returns measurements of programs: those that a machine keeps, else new ones of workers; within `cluster()`.
 
+    None for programs that end or hang their worker. A launch's own cluster of one machine starts no worker for what
+    this machine keeps; elsewhere each worker reads what its machine keeps.
     patience_seconds: without a result, after which workers count as hung.
     beside: whether the workers of packs occupy the devices and are idle; on GPUs nothing is measured then.
+    is_joined: whether the cluster was there before the launch, perhaps on another machine.
     """
     if beside and device == "cuda":
         return [None] * len(programs)
-
+    is_here = not is_joined and sum(node["Alive"] for node in ray.nodes()) == 1
+    kept = [timings.find(trials, device) if is_here else None for trials in programs]
     results, folder = given.folder(), os.getcwd()
 
     def measure(text: str) -> Calibration:
-        from memsweep.run.policy.calibration import calibrate as calibrate_here  # imports torch
-
         given.read_from(results)
         contents.start_in(folder)
-        return calibrate_here(Pack.from_json(text).trials, device)
+        return timings.calibrated(Pack.from_json(text).trials, device)
 
     remote = ray.remote(measure).options(max_retries=0, **({"num_cpus": 0} if beside else _resources(device)))
-    tasks = [remote.remote(Pack(tuple(trials[:CALIBRATION_TRIALS]), 1).to_json()) for trials in programs]
+    tasks = {
+        number: remote.remote(Pack(tuple(trials[:MOST_TRIALS]), 1).to_json())
+        for number, trials in enumerate(programs)
+        if kept[number] is None
+    }
     complete: list[Any] = []
-    pending = tasks
+    pending = list(tasks.values())
     while pending:
         done, pending = ray.wait(pending, num_returns=1, timeout=min(CALIBRATION_SECONDS, patience_seconds))
         complete += done
@@ -130,7 +139,8 @@ def calibrate(
                 ray.cancel(reference, force=True)
             break
     # the packs of programs without a result will report the error
-    return [_result(reference) if reference in complete else None for reference in tasks]
+    new = {number: _result(reference) if reference in complete else None for number, reference in tasks.items()}
+    return [new.get(number, calibration) for number, calibration in enumerate(kept)]
 
 
 def _result(reference: Any) -> Any:

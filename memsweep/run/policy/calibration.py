@@ -10,8 +10,7 @@ import math
 import textwrap
 import time
 import traceback
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from collections.abc import Sequence
 
 import torch
 from torch.func import vmap
@@ -19,49 +18,21 @@ from torch.func import vmap
 from memsweep.data import tasks
 from memsweep.engine import door_hooks
 from memsweep.engine.nn import member_fields, models
-from memsweep.engine.train import trainer
+from memsweep.engine.train import recordings, trainer
 from memsweep.engine.train.evaluation import first_answers
 from memsweep.engine.train.own_metrics import bound_metric
+from memsweep.run.policy.timings import Calibration, Timing, fused_members
+from memsweep.run.worker import allocator
 from memsweep.spec import member_names
 from memsweep.spec.config import TrialConfig
 
 SECONDS = 0.25
 """About how long each mode and number of members is run; at least one step."""
+CLEAN_SHARE = 0.9
+"""Least share of a processor that the process has in a time that is kept: less where others use the processors."""
 IN_TURN_MEMBERS = 2
-FUSED_MEMBERS = {"cpu": (8, 32, 64), "cuda": (64, 512, 4096)}
 LIFTING = ("vmap", "Batching rule", "functorch", "torch.func", "data-dependent", "BatchedTensor")
 """Words in torch's error messages on operations that cannot be lifted."""
-GAIN = 0.97
-"""A larger or fused pack is chosen where its step takes at most this share of the alternative's time."""
-
-
-class Timing(NamedTuple):
-    """The measured cost of a program in one mode and pack size."""
-
-    mode: str
-    members: int
-    seconds: float  # of one step of one member, uncompiled
-    bytes_a_member: int  # at most
-
-
-class Calibration(NamedTuple):
-    """The measurements of one program."""
-
-    timings: tuple[Timing, ...]
-    lift_problem: str = ""  # why its members cannot be fused, naming the line; empty: they can
-    free_bytes: int = 0  # of the GPU's memory, before the measurement; 0 on a CPU
-
-    def best(self, saved: Callable[[float, int], float] = lambda seconds, members: 0.0) -> Timing | None:
-        """Returns the fastest timing, or an earlier timing that is nearly as fast (see GAIN); None: no timing.
-
-        saved: seconds that compiling saves of a fused member step, by its length and the members of its pack.
-        """
-        best, fastest = None, math.inf
-        for timing in self.timings:
-            seconds = timing.seconds - (saved(timing.seconds, timing.members) if timing.mode == "fused" else 0.0)
-            if seconds < GAIN * fastest:
-                best, fastest = timing, seconds
-        return best
 
 
 def calibrate(trials: Sequence[TrialConfig], device: str) -> Calibration:
@@ -69,17 +40,21 @@ def calibrate(trials: Sequence[TrialConfig], device: str) -> Calibration:
 
     trials: of one program; a pack never has more members than there are trials.
     """
-    torch.set_num_threads(1)  # as in a worker
+    torch.set_num_threads(1)  # as in a worker, and so the allocator
+    allocator.keep_freed()
     free = torch.cuda.mem_get_info()[0] if device == "cuda" else 0
     if problem := lift_problem(trials, device):
-        return Calibration(_timed(trials, "serial", IN_TURN_MEMBERS, device), problem, free)
-    timings = list(_timed(trials, "serial", IN_TURN_MEMBERS, device))
-    for members in dict.fromkeys(min(size, len(trials)) for size in FUSED_MEMBERS[device]):
+        return Calibration(_timed(trials, "serial", IN_TURN_MEMBERS, device), problem, free, time.time())
+    timings = list(measured := _timed(trials, "serial", IN_TURN_MEMBERS, device))
+    is_whole = bool(measured)
+    for members in fused_members(len(trials), device):
         before = min((timing.seconds for timing in timings if timing.mode == "fused"), default=math.inf)
         timings += (measured := _timed(trials, "fused", members, device))
+        is_whole &= bool(measured)
         if not measured or measured[0].seconds > before:
             break
-    return Calibration(tuple(timings), free_bytes=free)
+    is_whole &= all(timing.is_clean for timing in timings)
+    return Calibration(tuple(timings), free_bytes=free, measured_at=time.time(), is_whole=is_whole)
 
 
 def lift_problem(trials: Sequence[TrialConfig], device: str) -> str:
@@ -144,19 +119,23 @@ def _timed(trials: Sequence[TrialConfig], mode: str, members: int, device: str) 
         if device == "cuda":
             torch.cuda.reset_peak_memory_stats()
         state = trainer.init(program, some)
-        turns: list[float] = []  # seconds per step; the first is a warm-up
+        turns: list[tuple[float, float]] = []  # seconds per step, share of a processor; the first is a warm-up
         steps, until = 1, time.perf_counter() + SECONDS
         while len(turns) < 2 or time.perf_counter() < until:
             steps = min(2 * steps, trainer.steps_to_measurement(state))
-            clock = trainer.Clock()
-            state, measured = trainer.advance(program, state, steps, clock)
-            turns.append(clock.seconds["train"] / steps)
+            clock, used, began = trainer.Clock(), time.process_time(), time.perf_counter()
+            with recordings.off():
+                state, measured = trainer.advance(program, state, steps, clock)
+            share = (time.process_time() - used) / (time.perf_counter() - began)
+            turns.append((clock.seconds["train"] / steps, share))
             if not measured.active.all():
                 break
     except Exception:
         return ()
     size = torch.cuda.max_memory_allocated() if device == "cuda" else 2 * trainer.state_bytes(state)
-    return (Timing(mode, len(some), min(turns[1:] or turns) / len(some), size // len(some)),)
+    seconds, share = min(turns[1:] or turns)
+    is_clean = len(turns) > 1 and share >= CLEAN_SHARE
+    return (Timing(mode, len(some), seconds / len(some), size // len(some), is_clean),)
 
 
 def _is_library(file: str) -> bool:

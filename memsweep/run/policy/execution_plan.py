@@ -12,6 +12,7 @@ import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
 from importlib.metadata import version
 from itertools import pairwise
 from pathlib import Path
@@ -31,7 +32,7 @@ from memsweep.spec.fields.strengths import uses
 from memsweep.spec.options import SEQUENCE_FAMILIES
 
 if TYPE_CHECKING:
-    from memsweep.run.policy.calibration import Calibration
+    from memsweep.run.policy.timings import Calibration
 
 Calibrate = Callable[[list[list[TrialConfig]], str], "list[Calibration | None]"]
 """(trials of each program, device) -> a measurement of each; None where measuring failed."""
@@ -78,6 +79,8 @@ class ExecutionPlan:
     slots: int = 64  # members trained at a time
     seconds: float | None = None  # of a member step when it was measured, uncompiled
     reason: str = ""  # why members cannot be fused, or why it is not compiled although compiling would save time
+    measured_at: str = ""  # date and time of that measurement, UTC; empty: it was not measured
+    is_reused: bool = False  # it was measured on this machine before, for another folder or a plan
     exactness: str = ""  # EXACT, or largest deviation of a tiny pack's members from each alone; empty: not checked
 
 
@@ -242,7 +245,11 @@ def _choice(
         assert measured is not None
         memory = measured.free_bytes / workers_per_gpu if device == "cuda" else _free_memory() / workers
         room = int(memory * MEMORY_SHARE / max(best.bytes_a_member, 1))
-        choice = ExecutionPlan(best.mode, slots=max(1, min(best.members, room)), seconds=best.seconds)
+        measured_at = datetime.fromtimestamp(measured.measured_at, UTC).isoformat(timespec="seconds")
+        choice = ExecutionPlan(
+            best.mode, slots=max(1, min(best.members, room)), seconds=best.seconds,
+            measured_at=measured_at, is_reused=measured.is_kept,
+        )  # fmt: skip
     if choice.mode == "serial":
         return replace(choice, slots=IN_TURN_SLOTS, reason=measured.lift_problem if measured else "")
     pays = saved(choice.seconds, min(choice.slots, len(trials))) > 0

@@ -1,9 +1,9 @@
 """Estimates the time that compiling saves of a step, from its time uncompiled and what was measured before."""
 
-SAVED_SECONDS, SAVED_SHARE = 50e-6, 0.17
-"""Time that compiling saves of a member step with its share of evaluation on one CPU core: 93 us of 168 at width 32,
-350 of 2,600 at width 512."""
-SAVED_UNMEASURED = 80e-6
+SAVED_SECONDS, SAVED_SHARE = 45e-6, 0.16
+"""Time that compiling saves of a member step with its share of evaluation on one CPU core: 57 us of 120 at width 32,
+505 of 4,217 at width 512, where the step alone takes 78 and 2,905 us."""
+SAVED_UNMEASURED = 50e-6
 STARTS_SECONDS, STARTS_SHARE = 2.7e-3, 0.8
 """Time that compiling saves of a step of a whole pack on a GPU, where starting kernels is what takes the time, and its
 share of that step: 3.36 ms become 0.60 with 64 members of width 32, and 3.29 become 0.66 with 512."""
