@@ -99,8 +99,8 @@ science-more: .venv/ready ## further phenomena: their sweeps, then all verdicts 
 	$(BIN)/memsweep claims --results $(RESULTS)
 	$(BIN)/memsweep report --results $(RESULTS)
 
-bench: .venv/ready ## what the targets of speed are about, half an hour; writes the tables of docs/benchmarks.md
-	$(BIN)/python -m tests.bench
+bench: .venv/ready ## what the targets of speed are about, half an hour; SCIENCE=results: of make science, too; writes the tables of docs/benchmarks.md
+	$(BIN)/python -m tests.bench $(if $(SCIENCE),--science '$(SCIENCE)')
 
 gpu: .venv/ready ## exactness, a kill, memory and the targets of speed on a GPU, in 25 minutes; writes docs/benchmarks.md
 	$(BIN)/python -m tests.bench.gpu

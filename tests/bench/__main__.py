@@ -6,6 +6,7 @@ fails ends the command; what is written before it stays.
 
     python -m tests.bench
     python -m tests.bench --only work-a builds
+    python -m tests.bench --science results
     python -m tests.bench --table
 """
 
@@ -16,7 +17,7 @@ import json
 import statistics
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -35,7 +36,7 @@ RUNS = {
     "cold": "tests.bench.cold",
     "planning": "tests.bench.planning",
     "mlflow": "tests.bench.tracking --backends sqlite postgresql",
-    "program-load": "tests.bench.program_load --processes 5",
+    "program-load": "tests.bench.program_load",
     "compaction": "tests.bench.compaction",
 }
 """Name of the raw output -> module and arguments."""
@@ -46,6 +47,7 @@ CASES = {
     "report": ("`report` of work A", 2.0),
     "work": ("work A to stored Parquet", None),
     "complete": ("work A to report and complete MLflow", None),
+    "science": ("`report` of what `make science` leaves", 2.0),
 }
 """Case of `builds` -> its name in the table, and how many times faster than the earlier build it should be."""
 
@@ -71,17 +73,24 @@ class Row(NamedTuple):
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="+", default=list(RUNS), choices=RUNS, help="these benchmarks alone")
+    parser.add_argument("--science", metavar="RESULTS", help="of make science, whose report is timed, too")
     parser.add_argument("--table", action="store_true", help="only the table, from the raw outputs")
     options = parser.parse_args()
+    if options.science and "builds" not in options.only:
+        parser.error("--science: is for builds, which --only leaves out")
     for name in () if options.table else options.only:
-        print(f"{name}: python -m {RUNS[name]}", flush=True)
-        (RAW / f"{name}.txt").write_text(measured(name))
+        more = ["--science", options.science] if name == "builds" and options.science else []
+        print(f"{name}: python -m {' '.join([RUNS[name], *more])}", flush=True)
+        (RAW / f"{name}.txt").write_text(measured(name, more))
     PAGE.write_text(with_table(PAGE.read_text(), [row for name in RUNS for row in rows_of(name)]))
 
 
-def measured(name: str) -> str:
-    """Returns the output of a benchmark under a heading; ends this command where the benchmark fails."""
-    command = [sys.executable, "-m", *RUNS[name].split()]
+def measured(name: str, more: Sequence[str] = ()) -> str:
+    """Returns the output of a benchmark under a heading; ends this command where the benchmark fails.
+
+    more: arguments, which the heading leaves out.
+    """
+    command = [sys.executable, "-m", *RUNS[name].split(), *more]
     ended = subprocess.run(command, cwd=REPOSITORY, stdout=subprocess.PIPE, text=True, check=False)
     if ended.returncode:
         sys.exit(f"{name} ended with {ended.returncode}:\n{ended.stdout}")

@@ -3,11 +3,12 @@
 The earlier build is a commit of this repository, exported to a temporary folder; both builds use this environment's
 packages. Each case is what a user types, run by the two builds in turn, in folders of their own: `launch smoke` whole;
 the same launch again, which has nothing to do; a query of three columns of many small parts, which have not been
-compacted; `report` of work A (see `work.py`); work A, its programs on the disk; and work A until the report is written
-and MLflow is complete.
+compacted; `report` of work A (see `work.py`); work A, its programs on the disk; work A until the report is written and
+MLflow is complete; and, with --science, `report` of a copy of the folder that `make science` leaves.
 
     python -m tests.bench.builds
     python -m tests.bench.builds --against 3976d95 --cases smoke again --pairs 5
+    python -m tests.bench.builds --science results
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import argparse
 import io
 import json
 import os
+import shutil
 import statistics
 import subprocess
 import sys
@@ -23,6 +25,7 @@ import tarfile
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -72,8 +75,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--against", default=EARLIER, metavar="COMMIT", help=f"the earlier build; default: {EARLIER}")
     parser.add_argument("--cases", nargs="+", default=list(CASES), choices=CASES)
+    parser.add_argument("--science", type=Path, metavar="RESULTS", help="the folder that make science leaves")
     parser.add_argument("--pairs", type=int, default=3, metavar="N", help="of the cases that take seconds")
     options = parser.parse_args()
+    cases = {name: CASES[name] for name in options.cases}
+    if options.science:
+        cases["science"] = Case("report of make science", partial(copied, options.science), report)
     print(f"{machine.header()}\n\n{'seconds':36}{'earlier':>10}{'now':>10}{'faster':>10}", flush=True)
     rows = []
     with tempfile.TemporaryDirectory() as folder:
@@ -85,12 +92,12 @@ def main() -> None:
             build.folder.mkdir()
             if {"work", "complete"}.intersection(options.cases):  # programs come to the disk
                 build.run(*WORK_A, "--compile", "always", "--results", build.fresh())
-        for name in options.cases:
+        for name, case in cases.items():
             pairs = options.pairs if name in QUICK else 1
-            seconds = measured(CASES[name], builds, pairs)
+            seconds = measured(case, builds, pairs)
             earlier, now = (statistics.median(values) for values in seconds)
             rows.append({"case": name, "earlier": seconds[0], "now": seconds[1], "faster": earlier / now})
-            print(f"{CASES[name].title:36}{earlier:10.2f}{now:10.2f}{earlier / now:9.1f}x", flush=True)
+            print(f"{case.title:36}{earlier:10.2f}{now:10.2f}{earlier / now:9.1f}x", flush=True)
     summary = {"benchmark": "builds", "machine": machine.describe(), "against": options.against, "rows": rows}
     print(f"\n{json.dumps(summary)}")
 
@@ -138,6 +145,16 @@ def filled(build: Build) -> str:
     return results
 
 
+def copied(results: Path, build: Build) -> str:
+    """Returns the folder of a copy of these results, without figures."""
+    return str(shutil.copytree(results, build.fresh(), ignore=shutil.ignore_patterns("figures")))
+
+
+def report(build: Build, results: str) -> None:
+    """Writes the report."""
+    build.run("report", "--results", results)
+
+
 def complete(build: Build, _: str) -> None:
     """Launches work A, writes the report and waits for MLflow."""
     results = build.fresh()
@@ -155,9 +172,7 @@ CASES = {
     "query": Case(
         f"3 columns of {PARTS:,} parts", filled, lambda build, results: build.run("query", QUERY, "--results", results)
     ),
-    "report": Case(
-        "report of work A", launched(*WORK_A), lambda build, results: build.run("report", "--results", results)
-    ),
+    "report": Case("report of work A", launched(*WORK_A), report),
     "work": Case("work A", nothing, lambda build, _: build.run(*WORK_A, "--results", build.fresh())),
     "complete": Case("work A, report, MLflow complete", nothing, complete),
 }

@@ -59,6 +59,7 @@ class Launch(NamedTuple):
     query_seconds: float  # of three columns of its trials, above those of the command on an empty folder
     trials: list[dict[str, Any]]  # finished, each once
     packs: list[dict[str, Any]]
+    timed: str  # when the step of its program was timed; by this launch, its start takes seconds longer
 
     @property
     def seconds(self) -> float:
@@ -79,7 +80,7 @@ def main() -> None:
 
     print(machine.header(), flush=True)
     if not options.cold:
-        fill_cache()
+        fill_cache(options.seeds)
     run_plain()
     browsed = None if options.skip_mlflow else launch(options, tracked=True)
     ours = launch(options, tracked=False)
@@ -139,6 +140,7 @@ def main() -> None:
             "run_count": browsed.run_count,
         },
         "memsweep_seconds_in": parts,
+        "program_timed": ours.timed,
         "member_step_count": sum(pack["member_step_count"] for pack in ours.packs),
         "finished_count": len(ours.trials),
         "agreement": rows,
@@ -187,7 +189,15 @@ def launch(options: argparse.Namespace, tracked: bool) -> Launch:
         finished = {row["trial_id"]: row for row in read(results, "trials") if row["status"] == "finished"}
         above = query_seconds(results, environment) - query_seconds(Path(folder) / "empty", environment)
         trials, packs = list(finished.values()), read(results, "packs")
-        return Launch(began, ended, reported, complete, run_count, above, trials, packs)
+        timed = ", ".join(map(when_timed, json.loads((results / "programs.json").read_text()).values()))
+        return Launch(began, ended, reported, complete, run_count, above, trials, packs, timed)
+
+
+def when_timed(plan: dict[str, Any]) -> str:
+    """When the step of a program was timed, as its results folder states it."""
+    if not plan["measured_at"]:
+        return "never"
+    return f"before, {plan['measured_at']}" if plan["is_reused"] else "by this launch"
 
 
 def query_seconds(results: Path, environment: dict[str, str]) -> float:
@@ -201,13 +211,13 @@ def query_seconds(results: Path, environment: dict[str, str]) -> float:
     return statistics.median(seconds)
 
 
-def fill_cache() -> None:
-    """Compiles the program, so that the disk has it."""
+def fill_cache(seeds: int) -> None:
+    """Compiles the program, and plans the launch, which times a step: what earlier launches leave on the disk."""
+    environment = {**os.environ, "MLFLOW_TRACKING_URI": "none"}
     with tempfile.TemporaryDirectory() as folder:
-        words = ("--set", "seeds=0", "--compile", "always")
-        memsweep(
-            "launch", SWEEP, *words, results=Path(folder), environment={**os.environ, "MLFLOW_TRACKING_URI": "none"}
-        )
+        compiled, planned = ("--set", "seeds=0", "--compile", "always"), ("--set", f"seeds=0:{seeds}")
+        memsweep("launch", SWEEP, *compiled, results=Path(folder, "compiled"), environment=environment)
+        memsweep("plan", SWEEP, *planned, results=Path(folder, "planned"), environment=environment)
 
 
 def memsweep(*words: str, results: Path, environment: dict[str, str]) -> None:
@@ -326,7 +336,7 @@ def print_tail(browsed: Launch) -> None:
 
 
 def print_parts(parts: dict[str, float], ours: Launch) -> None:
-    print(f"\nwhere memsweep's {ours.seconds:.1f} s go ({len(ours.packs)} packs)")
+    print(f"\nwhere memsweep's {ours.seconds:.1f} s go ({len(ours.packs)} packs; program timed {ours.timed})")
     for part, seconds in parts.items():
         print(f"{part:32}{seconds:8.2f} s{seconds / ours.seconds:8.1%}")
 
