@@ -22,21 +22,17 @@ def without_layout() -> Iterator[None]:
     Reducing these tables takes over half of the time of embedding a font. Matplotlib has no option to skip them.
     """
     with _LOCK:
-        yield from _without_layout()
+        load = subset.load_font
 
+        def load_without_layout(*arguments: Any, **options: Any) -> Any:
+            font = load(*arguments, **options)
+            for table in LAYOUT_TABLES:
+                if table in font:
+                    del font[table]
+            return font
 
-def _without_layout() -> Iterator[None]:
-    load = subset.load_font
-
-    def load_without_layout(*arguments: Any, **options: Any) -> Any:
-        font = load(*arguments, **options)
-        for table in LAYOUT_TABLES:
-            if table in font:
-                del font[table]
-        return font
-
-    subset.load_font = load_without_layout
-    try:
-        yield
-    finally:
-        subset.load_font = load
+        subset.load_font = load_without_layout
+        try:
+            yield
+        finally:
+            subset.load_font = load
