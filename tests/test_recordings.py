@@ -20,6 +20,7 @@ OWN = {name for name, fields in CASES.items() if any(":" in fields.get(field, ""
 def from_the_start(monkeypatch):
     monkeypatch.setattr(recordings, "_entries", {})
     monkeypatch.setattr(recordings, "PATIENCE_SECONDS", 0.0)
+    monkeypatch.setattr(recordings, "LONGEST_SECONDS", 60.0)  # a ResNet takes 0.05 s on a slow machine
 
 
 def trained(trials, advances=3):
@@ -143,7 +144,7 @@ def test_recording_does_not_import_the_compiler():
 import sys
 from memsweep.engine.train import recordings, trainer
 from tests.cases import trial
-recordings.PATIENCE_SECONDS = 0
+recordings.PATIENCE_SECONDS, recordings.LONGEST_SECONDS = 0, 60
 trials = [trial("momentum"), trial("momentum", seed=1)]
 program = trainer.compose(trials)
 trainer.advance(program, trainer.init(program, trials), 5)
