@@ -130,6 +130,7 @@ CASES: dict[str, dict[str, Any]] = {
     "own loss, scalar": {**ADAMW, "optimizer.objective": "tests.cases:spread", "regularization.dropout": 0.2},
     "own buffers": {"model.family": "tests.cases:Normalized", "optimizer.momentum": 0.9},
     "own buffers, handed on": {"model.family": "tests.cases:Delayed", "optimizer.momentum": 0.9},
+    "own buffers, shared": {"model.family": "tests.cases:Shared", "optimizer.momentum": 0.9},
     "sam, own buffers, handed on": {"optimizer.name": "sam", "model.family": "tests.cases:Delayed"},
     "own frozen layer": {
         "model.family": "tests.cases:HalfFrozen",
@@ -290,6 +291,23 @@ class Delayed(nn.Module):
         if self.training:
             self.before = self.now
             self.now = 0.5 * self.now + 0.5 * h.detach().abs().mean()
+        logits: Tensor = self.leave(h)
+        return logits
+
+
+class Shared(Delayed):
+    """Changes a buffer in place and gives its tensor to another, so that one tensor has two names."""
+
+    def __init__(self, model: Model, input_dim: int, classes: int):
+        super().__init__(model, input_dim, classes)
+        self.before.zero_()
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        h = torch.relu(self.enter(inputs))
+        h = h / (0.5 + self.before)
+        if self.training:
+            self.now.mul_(0.5).add_(0.5 * h.detach().abs().mean())
+            self.before = self.now
         logits: Tensor = self.leave(h)
         return logits
 

@@ -105,7 +105,7 @@ def test_alone_equals_packed_in_turn(case, device, dtype):
     assert_alone_equals_packed(trials, device, mode="serial")
 
 
-HANDED = ("sam, own buffers", "own buffers, handed on", "sam, own buffers, handed on")
+HANDED = ("sam, own buffers", "own buffers, handed on", "own buffers, shared", "sam, own buffers, handed on")
 LENGTHY = (
     {("cnn, adversarial", "fused"), ("adversarial, dropout", "fused")}
     | {(case, "serial") for case in CASES.keys() - {"decay", "adamw", "cnn", "muon", "sam", *HANDED}}

@@ -156,7 +156,11 @@ def test_the_rule_and_the_program_agree():
     from memsweep.engine.train import trainer
     from tests.cases import CASES
 
-    mended = ("tests.cases:HalfFrozen", "tests.cases:Delayed")  # which other mends concern, as the case of SAM
+    mended = (
+        "tests.cases:HalfFrozen",
+        "tests.cases:Delayed",
+        "tests.cases:Shared",
+    )  # which other mends concern, as the case of SAM
     families = {case: CASES[case].get("model.family") for case in CASES if case != "sam, own buffers"}
     cases = [trial(case) for case, family in families.items() if family not in mended]
     for batch, width in [(20, 8), (20, 1), (25, 6), (25, 8), (3, 10), (1, 32)]:
@@ -185,6 +189,7 @@ def test_an_own_network_with_uneven_layers_is_raised_alone(family, protocol):
     "family, optimizer, protocol",
     [
         *(("Normalized", "sam", 3), ("Normalized", "sgd", 1), ("Delayed", "sgd", 3), ("Delayed", "sam", 3)),
+        ("Shared", "sgd", 3),
         *(("OneHidden", "sam", 2), ("ResNet", "sam", 1), ("ResNet", "sgd", 1)),
     ],
 )

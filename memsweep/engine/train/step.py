@@ -182,9 +182,20 @@ def hold(places: Places, one: State, flat: Flat | None = None) -> Alone:
     """
     for name, parameter in places.trained.items():
         parameter.data = one.parameters[name][0]
-    for name, numbers, last in places.replaceable:
-        numbers[last].data = one.buffers[name][0]
+    _hold_buffers(places, one)
     return Alone(places, flat)
+
+
+def _hold_buffers(places: Places, one: State) -> None:
+    """Makes a module use the state's buffers and frozen parameters, each by a tensor of its own."""
+    held = set[int]()
+    for name, numbers, last in places.replaceable:
+        if id(numbers[last]) in held:  # the module gave a tensor two names
+            other = numbers[last].detach()
+            is_parameter = isinstance(numbers[last], nn.Parameter)
+            numbers[last] = nn.Parameter(other, requires_grad=False) if is_parameter else other
+        held.add(id(numbers[last]))
+        numbers[last].data = one.buffers[name][0]
 
 
 def release(alone: Alone, one: State) -> None:
@@ -196,10 +207,11 @@ def release(alone: Alone, one: State) -> None:
     ]
     # cloned first, because a module may give a buffer the memory of another
     values = [numbers[last].clone() for _, numbers, last in replaced]
-    for (name, numbers, last), value in zip(replaced, values, strict=True):
+    for (name, _, _), value in zip(replaced, values, strict=True):
         _check_replaced(name, value, one.buffers[name][0])
         one.buffers[name][0].copy_(value)
-        numbers[last].data = one.buffers[name][0]
+    if replaced:
+        _hold_buffers(alone.places, one)
 
 
 def _check_replaced(name: str, value: Tensor, buffer: Tensor) -> None:
