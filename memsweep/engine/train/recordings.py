@@ -11,12 +11,14 @@ import math
 import operator
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
+from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.fx import Graph, GraphModule
+from torch.fx import Graph
 from torch.fx.node import map_aggregate
 
 from memsweep.engine.train.lifting import without_dynamo
@@ -81,28 +83,35 @@ class _Entry:
 
     def __init__(self) -> None:
         self.repeat: Repeat | None = None
+        self.problem = ""  # why the function runs as it is though recording it would pay
         self._seconds = 0.0  # of all calls
         self._shortest = math.inf  # call
         self._changed: list[int] = []  # tensors that the last call changed, by position
-        self._was_tried = False
 
     def run(self, function: Callable[..., Any], program: Program, values: Any, tensors: Sequence[Tensor]) -> Any:
         """Returns function(program, *values); records the function if that is due.  tensors: those of the values."""
         is_short = self._shortest <= LONGEST_SECONDS
-        is_due = self._seconds >= PATIENCE_SECONDS and is_short and not self._was_tried
+        is_due = self._seconds >= PATIENCE_SECONDS and is_short and not self.problem
         copies = [self._copied(tensors) for _ in range(2)] if is_due else []
         versions, begun = [tensor._version for tensor in tensors], time.perf_counter()
         result = _as_it_is(function, program, values)
         seconds = time.perf_counter() - begun
-        self._changed = [i for i, tensor in enumerate(tensors) if tensor._version != versions[i]]
+        copied, self._changed = self._changed, [i for i, t in enumerate(tensors) if t._version != versions[i]]
         self._seconds, self._shortest = self._seconds + seconds, min(self._shortest, seconds)
-        if is_due:
-            self._was_tried = True
-            with suppress(Exception):
+        if is_due and copied == self._changed:
+            try:
                 repeat = _recorded(function, program, values, copies[0])
-                if equal_bits((repeat(copies[1]), self._of_changed(copies[1])), (result, self._of_changed(tensors))):
-                    self.repeat = repeat
+                self._record(repeat, copies[1], (result, self._of_changed(tensors)))
+            except Exception as error:
+                self.problem = f"{type(error).__name__}: {error}"
         return result
+
+    def _record(self, repeat: Repeat, tensors: Sequence[Tensor], expected: Any) -> None:
+        """Keeps a recording if it returns what is expected, and changes these tensors so.  Raises errors of torch."""
+        if equal_bits((repeat(tensors), self._of_changed(tensors)), expected):
+            self.repeat = repeat
+        else:
+            self.problem = "its repetition has other bits"
 
     def _of_changed(self, tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
         return tuple(tensors[i] for i in self._changed)
@@ -147,8 +156,10 @@ class _Recorder(torch.utils._python_dispatch.TorchDispatchMode):  # where torch 
         Raises KeyError if no operation made a result.
         """
         self._graph.output([self._nodes[id(tensor)] for tensor in results])
-        forward: Callable[..., Sequence[Tensor]] = GraphModule(self._constants, self._graph).forward
-        return forward
+        code = self._graph.python_code("self")  # a GraphModule keeps its code for good
+        names = dict(code.globals)
+        exec(code.src, names)
+        return partial(names["forward"], SimpleNamespace(**self._constants))
 
     def _bind(self, tensor: Any, node: Any) -> None:
         if not isinstance(tensor, Tensor):
