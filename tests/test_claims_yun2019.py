@@ -1,6 +1,6 @@
 """Each claim of Yun et al. (2019) on trials made up so that it holds, and so that it fails."""
 
-from functools import cache
+from functools import cache, partial
 
 import numpy as np
 import pandas as pd
@@ -32,26 +32,29 @@ def parameters(depth, width, inputs=4, classes=2):
     return (inputs + 1) * width + (depth - 1) * (width + 1) * width + (width + 1) * classes
 
 
+@cache
+def columns(sweep):
+    """What the trials of a sweep store whatever they learn."""
+    configs = SWEEPS[sweep].trials
+    return pd.DataFrame(fields(sweep)).assign(
+        status="finished",
+        sweep=sweep,
+        class_count=[config.data.classes or 2 for config in configs],
+        parameter_count=[parameters(config.model.depth, config.model.width) for config in configs],
+        train_count=[config.data.examples for config in configs],
+    )
+
+
 def stored(sweep, held, error=lambda config: 0.0):
     """A sweep's trials as they would be stored if each held this share of its labels. held, error: of a trial."""
-    rows = []
-    for config, columns in zip(SWEEPS[sweep].trials, fields(sweep), strict=True):
-        share, count = held(config), config.data.examples
-        classes = config.data.classes or 2
-        rows.append(
-            {
-                **columns,
-                "status": "finished",
-                "sweep": sweep,
-                "class_count": classes,
-                "parameter_count": parameters(config.model.depth, config.model.width),
-                "train_count": count,
-                "train_correct_count": count * share,
-                "train_loss_sum_nats": count * (np.log1p((classes - 1) / np.e) + error(config)),
-                "fitted_step": 5 if share == 1 else np.nan,
-            }
-        )
-    return pd.DataFrame(rows)
+    rows, configs = columns(sweep), SWEEPS[sweep].trials
+    shares = pd.Series([held(config) for config in configs])
+    losses = np.log1p((rows["class_count"] - 1) / np.e) + [error(config) for config in configs]
+    return rows.assign(
+        train_correct_count=rows["train_count"] * shares,
+        train_loss_sum_nats=rows["train_count"] * losses,
+        fitted_step=np.where(shares == 1, 5, np.nan),
+    )
 
 
 def verdict(number, rows):
@@ -134,54 +137,54 @@ def beside(start=2.0, soon=0.05, least=4.0, far=1.0):
 TRUE, FALSE = Verdict.REPRODUCED, Verdict.CONTRADICTED
 CASES = {
     1: [
-        (constructed(), Verdict.HOLDS),
-        (constructed(0.99), Verdict.FAILS),
-        (constructed(error=lambda c: 1e-3), Verdict.FAILS),
+        (constructed, Verdict.HOLDS),
+        (partial(constructed, 0.99), Verdict.FAILS),
+        (partial(constructed, error=lambda c: 1e-3), Verdict.FAILS),
     ],
-    2: [(trained(lawful), Verdict.HOLDS)],
+    2: [(partial(trained, lawful), Verdict.HOLDS)],
     3: [
-        (trained(lawful), TRUE),
-        (trained(parameters), TRUE),  # of which the slope is 1.65 with two hidden layers
-        (trained(lambda depth, width: 6 * width), FALSE),
+        (partial(trained, lawful), TRUE),
+        (partial(trained, parameters), TRUE),  # of which the slope is 1.65 with two hidden layers
+        (partial(trained, lambda depth, width: 6 * width), FALSE),
     ],
     4: [
-        (trained(lawful), TRUE),
-        (trained(lambda depth, width: 0), FALSE),
-        (trained(lawful, lambda depth, width: width**2 / 2 if depth == 2 else 2), FALSE),
+        (partial(trained, lawful), TRUE),
+        (partial(trained, lambda depth, width: 0), FALSE),
+        (partial(trained, lawful, lambda depth, width: width**2 / 2 if depth == 2 else 2), FALSE),
     ],
-    5: [(trained(lawful), TRUE), (trained(lambda depth, width: 1200 / (depth - 0.9)), FALSE)],
+    5: [(partial(trained, lawful), TRUE), (partial(trained, lambda depth, width: 1200 / (depth - 0.9)), FALSE)],
     6: [
-        (labels(), TRUE),
-        (labels(two=lambda k: 500 / np.log2(k)), TRUE),  # as many bits of labels
-        (labels(two=lambda k: 300, three=lambda k: 600 / k), FALSE),
-        (labels(two=lambda k: 300 / k**0.2), FALSE),
+        (labels, TRUE),
+        (partial(labels, two=lambda k: 500 / np.log2(k)), TRUE),  # as many bits of labels
+        (partial(labels, two=lambda k: 300, three=lambda k: 600 / k), FALSE),
+        (partial(labels, two=lambda k: 300 / k**0.2), FALSE),
     ],
     7: [
-        (labels(), TRUE),
-        (labels(inputs=lambda d: parameters(1, 4, d)), TRUE),  # of which the slope is 0.92
-        (labels(inputs=lambda d: 30 * d**0.5), FALSE),
-        (labels(inputs=lambda d: d**1.5), FALSE),
+        (labels, TRUE),
+        (partial(labels, inputs=lambda d: parameters(1, 4, d)), TRUE),  # of which the slope is 0.92
+        (partial(labels, inputs=lambda d: 30 * d**0.5), FALSE),
+        (partial(labels, inputs=lambda d: d**1.5), FALSE),
     ],
     8: [
-        (labels(), TRUE),
-        (labels(hardtanh=4 * 180), TRUE),  # as constructions do
-        (labels(hardtanh=100), FALSE),
-        (labels(hardtanh=7 * 180), FALSE),
+        (labels, TRUE),
+        (partial(labels, hardtanh=4 * 180), TRUE),  # as constructions do
+        (partial(labels, hardtanh=100), FALSE),
+        (partial(labels, hardtanh=7 * 180), FALSE),
     ],
     9: [
-        (beside(), TRUE),
-        (beside(start=3.0, least=5.0), FALSE),
-        (beside(soon=0.2), FALSE),
-        (beside(least=2.0), FALSE),
-        (beside(far=2.5), FALSE),
+        (beside, TRUE),
+        (partial(beside, start=3.0, least=5.0), FALSE),
+        (partial(beside, soon=0.2), FALSE),
+        (partial(beside, least=2.0), FALSE),
+        (partial(beside, far=2.5), FALSE),
     ],
-    10: [(constructed(), TRUE), (constructed(single=lambda examples: 0.1 + examples / 1e5), FALSE)],
+    10: [(constructed, TRUE), (partial(constructed, single=lambda examples: 0.1 + examples / 1e5), FALSE)],
 }
 
 
 def _tables(cases):
-    first = {expected: rows for rows, expected in reversed(cases)}
-    return sides(lambda: first[TRUE], lambda: first[FALSE])
+    first = {expected: made for made, expected in reversed(cases)}
+    return sides(first[TRUE], first[FALSE])
 
 
 TABLES = {number: _tables(cases) for number, cases in CASES.items() if number > 2}
@@ -191,8 +194,8 @@ TABLES = {number: _tables(cases) for number, cases in CASES.items() if number > 
     ("number", "case"), [(number, case) for number, cases in CASES.items() for case in range(len(cases))]
 )
 def test_a_claim_holds_or_fails(number, case):
-    rows, expected = CASES[number][case]
-    assert verdict(number, rows) == expected
+    made, expected = CASES[number][case]
+    assert verdict(number, made()) == expected
 
 
 def test_what_has_no_linear_pieces_for_it_is_an_error_of_the_program():
@@ -247,20 +250,20 @@ def test_trials_of_other_settings_are_missing(number):
 
 
 @pytest.mark.parametrize(
-    ("number", "rows"),
+    ("number", "made"),
     [
-        (3, bisected(trained(lawful))),
-        (4, bisected(trained(lawful))),
-        (6, labels()),
-        (7, labels()),
-        (8, labels()),
-        (9, beside()),
-        (10, constructed()),
+        (3, lambda: bisected(trained(lawful))),
+        (4, lambda: bisected(trained(lawful))),
+        (6, labels),
+        (7, labels),
+        (8, labels),
+        (9, beside),
+        (10, constructed),
     ],
 )
-def test_exchanged_settings_are_hardly_ever_reproduced(number, rows):
+def test_exchanged_settings_are_hardly_ever_reproduced(number, made):
     claim = yun2019.PAPER.claims[number - 1]
-    rate = controls.reproduced_by_chance(claim, rows, np.random.default_rng(number), shuffles=4)
+    rate = controls.reproduced_by_chance(claim, made(), np.random.default_rng(number), shuffles=4)
     assert rate <= 1 / 4
 
 
@@ -268,15 +271,16 @@ def test_exchanged_settings_are_hardly_ever_reproduced(number, rows):
 
 
 @pytest.mark.parametrize(
-    ("module", "rows"),
+    ("module", "made"),
     [
-        (construction, constructed()),
-        (memorizer_width, trained(lawful)),
-        (sgd_near_memorizer, beside()),
-        (largest_set, labels()),
+        (construction, constructed),
+        (memorizer_width, partial(trained, lawful)),
+        (sgd_near_memorizer, beside),
+        (largest_set, labels),
     ],
 )
-def test_every_figure_shows_something_and_says_where_nothing_is(module, rows):
+def test_every_figure_shows_something_and_says_where_nothing_is(module, made):
+    rows = made()
     summary, nothing = module.summarize(rows), module.summarize(rows.assign(status="failed"))
     for figure in module.FIGURES:
         with figures.canvas() as ax:

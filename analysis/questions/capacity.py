@@ -140,15 +140,15 @@ def best_by_size(trials: pd.DataFrame, network: list[str]) -> pd.DataFrame:
 
 def of_seed(sizes: pd.DataFrame) -> dict[str, float]:
     """Returns one seed's capacity, from all its set sizes."""
-    decided, fitted = sizes[sizes["has_result"] | sizes["fitted"]], sizes.loc[sizes["fitted"], SIZE]
-    largest = fitted.max() if len(fitted) else decided[SIZE].min()
-    beyond = sizes[sizes[SIZE] > largest]
+    size, fitted, has_result, whole = (sizes[name].to_numpy() for name in (SIZE, "fitted", "has_result", "whole"))
+    decided = size[has_result | fitted]
+    largest = size[fitted].max() if fitted.any() else decided.min() if len(decided) else np.nan
     return {
-        "fitted_size": float(largest) if len(decided) else np.nan,
+        "fitted_size": float(largest),
         "bits": sizes["bits"].max(),
-        "at_least": float(len(fitted) > 0 and not beyond["has_result"].any()),
-        "at_most": float(fitted.empty and not decided.empty),
-        "whole": bool((sizes["whole"] | (sizes[SIZE] <= largest)).all()),
+        "at_least": float(fitted.any() and not has_result[size > largest].any()),
+        "at_most": float(not fitted.any() and len(decided) > 0),
+        "whole": bool((whole | (size <= largest)).all()),
         "parameters": float(sizes["parameters"].max()),
     }
 

@@ -188,13 +188,13 @@ def hold(places: Places, one: State, flat: Flat | None = None) -> Alone:
 
 def _hold_buffers(places: Places, one: State) -> None:
     """Makes a module use the state's buffers and frozen parameters, each by a tensor of its own."""
-    held = set[int]()
+    used = set[int]()
     for name, numbers, last in places.replaceable:
-        if id(numbers[last]) in held:  # the module gave a tensor two names
+        if id(numbers[last]) in used:  # the module gave a tensor two names
             other = numbers[last].detach()
             is_parameter = isinstance(numbers[last], nn.Parameter)
             numbers[last] = nn.Parameter(other, requires_grad=False) if is_parameter else other
-        held.add(id(numbers[last]))
+        used.add(id(numbers[last]))
         numbers[last].data = one.buffers[name][0]
 
 
