@@ -13,7 +13,7 @@ from memsweep.analysis.claims.chaibub2018 import PAPER, two_sided
 from memsweep.analysis.claims.verdicts import Verdict, judge_paper
 from memsweep.analysis.core import figures
 from memsweep.analysis.questions import permutation
-from tests.claims import seeds_of, sides
+from tests.claims import judged, seeds_of, sides
 
 SEEDS, END = seeds_of("permutation"), 300
 SETTINGS = [
@@ -68,11 +68,6 @@ def trials(change=lambda frame: frame):
     return change(pd.DataFrame(rows).astype({"rho": float}))
 
 
-def verdicts(change=lambda frame: frame):
-    rows = trials(change)
-    return judge_paper(PAPER, lambda query, sweep: rows).set_index("claim")["verdict"]
-
-
 def setting(column, value, **where):
     """A change of the rows: this value in this column of the rows with these values."""
 
@@ -89,7 +84,8 @@ def mirrored(column):
 
 
 def test_all_ten_claims_hold_where_they_are_true():
-    found = verdicts()
+    rows = trials()
+    found = judge_paper(PAPER, lambda query, sweep: rows).set_index("claim")["verdict"]
     assert list(found.index) == list(range(1, 11)) and (found == Verdict.REPRODUCED).all(), found
 
 
@@ -113,7 +109,7 @@ CONTRARY = [
 
 @pytest.mark.parametrize(("number", "change"), CONTRARY)
 def test_each_claim_can_be_contradicted(number, change):
-    assert verdicts(change)[number] == Verdict.CONTRADICTED
+    assert judged(PAPER, number, trials(change))["verdict"] == Verdict.CONTRADICTED
 
 
 TABLES = {number: sides(trials, partial(trials, change)) for number, change in reversed(CONTRARY)}

@@ -86,10 +86,14 @@ class Figure:
 
 def having(rows: pd.DataFrame, values: Mapping[str, Any]) -> pd.DataFrame:
     """Returns the rows with these values in these columns; numbers that agree on 12 digits are equal."""
+    chosen = np.ones(len(rows), bool)
     for column, value in values.items():
-        is_number = isinstance(value, float) and is_float_dtype(rows[column])
-        rows = rows[rows[column].map(rounded) == rounded(value)] if is_number else rows[rows[column] == value]
-    return rows
+        if isinstance(value, float) and is_float_dtype(rows[column]):
+            equal = [number for number in rows[column].unique() if rounded(number) == rounded(value)]
+            chosen &= rows[column].isin(equal).to_numpy()
+        else:
+            chosen &= (rows[column] == value).fillna(False).to_numpy(bool)
+    return rows[chosen]
 
 
 def of_quantity(quantity: str, **values: Any) -> Callable[[pd.DataFrame], pd.DataFrame]:
