@@ -157,8 +157,8 @@ def test_values_that_agree_on_twelve_digits_are_one_point():
     summary = generalization.summarize(trials(noisy(0.1 + 0.2, 0, 40), noisy(0.3, 1, 60)))
     accuracy = only(summary, quantity="test accuracy")
     assert (accuracy["data_noise_fraction"], accuracy["estimate"], accuracy["seeds"]) == (0.3, 0.5, 2)
-    assert len(figures.having(pd.DataFrame({"x": [0.1 + 0.2, 0.3, 0.31]}), {"x": 0.3})) == 2
-    assert len(figures.having(pd.DataFrame({"x": [0.3]}), {"x": 0.1 + 0.2})) == 1
+    assert len(frames.having(pd.DataFrame({"x": [0.1 + 0.2, 0.3, 0.31]}), {"x": 0.3})) == 2
+    assert len(frames.having(pd.DataFrame({"x": [0.3]}), {"x": 0.1 + 0.2})) == 1
 
 
 @pytest.mark.parametrize("module", [generalization, capacity, regularization, memorization_map])

@@ -11,7 +11,7 @@ from memsweep.analysis.claims import controls
 from memsweep.analysis.claims import verdicts as verdicts_module
 from memsweep.analysis.claims.chaibub2018 import PAPER, two_sided
 from memsweep.analysis.claims.verdicts import Verdict, judge_paper
-from memsweep.analysis.core import figures
+from memsweep.analysis.core import figures, frames
 from memsweep.analysis.questions import permutation
 from tests.claims import judged, seeds_of, sides
 
@@ -72,7 +72,7 @@ def setting(column, value, **where):
     """A change of the rows: this value in this column of the rows with these values."""
 
     def change(frame):
-        chosen = figures.having(frame, where).index
+        chosen = frames.having(frame, where).index
         return frame.assign(**{column: frame[column].where(~frame.index.isin(chosen), value)})
 
     return change

@@ -322,5 +322,5 @@ def _captions(page):
 
 def test_values_choose_rows():
     frame = pd.DataFrame({"a": [1, 1, 2], "b": ["x", "y", "x"]})
-    assert figures.having(frame, {"a": 1, "b": "x"}).index.tolist() == [0]
-    assert json.loads(figures.having(frame, {}).to_json(orient="values")) == [[1, "x"], [1, "y"], [2, "x"]]
+    assert frames.having(frame, {"a": 1, "b": "x"}).index.tolist() == [0]
+    assert json.loads(frames.having(frame, {}).to_json(orient="values")) == [[1, "x"], [1, "y"], [2, "x"]]

@@ -22,7 +22,7 @@ from memsweep.analysis.claims.claim import (
     Trend,
 )
 from memsweep.analysis.claims.verdicts import as_tested
-from memsweep.analysis.core import figures
+from memsweep.analysis.core import frames
 from memsweep.analysis.questions import permutation
 
 SWEEPS = ("permutation",)
@@ -62,7 +62,7 @@ def _selected(rows: pd.DataFrame, *values: dict[str, Any], step: int | None = No
     base = rows[rows["data_noise_kind"] == "none"].groupby("model_family")["model_width"].min()
     rows = rows.assign(**{_BASE: rows["model_width"] == rows["model_family"].map(base)})
     at = rows["step"] == (rows["step_count"] if step is None else step)
-    chosen = figures.having(rows[at], wanted)
+    chosen = frames.having(rows[at], wanted)
     if chosen.empty:
         raise MissingTrialsError("no row of permutations with " + ", ".join(f"{k} {v}" for k, v in wanted.items()))
     ahead = chosen["observed_auc"] - chosen["null_median"]
@@ -176,7 +176,7 @@ def _controls(rows: pd.DataFrame) -> list[Evidence]:
     inputs = {**_NEAR, "features": "inputs"}
     raw = {rho: _selected(rows, _MLP, _REAL, {**inputs, "rho": rho}, step=0)["m"] for rho in (0.5, 0.8, 0.95)}
     at_end = rows[(rows["step"] == rows["step_count"]) & (rows["features"] == "hidden")]
-    draws = figures.having(at_end, {"validation": "copies", "rho": permutation.RHO})["p_chance"].dropna()
+    draws = frames.having(at_end, {"validation": "copies", "rho": permutation.RHO})["p_chance"].dropna()
     if len(draws) < DRAWS:
         raise MissingTrialsError(f"{len(draws)} draws of p_chance; the control requires {DRAWS}")
     p = float(stats.kstest(draws, "uniform").pvalue)

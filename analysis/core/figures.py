@@ -23,13 +23,13 @@ from matplotlib.figure import Figure as Canvas
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, NullLocator, StrMethodFormatter
 from numpy.typing import ArrayLike
-from pandas.api.types import is_float_dtype
 
+from memsweep.analysis.core import frames
 from memsweep.analysis.core.arrangement import grow_by_factors
 from memsweep.analysis.core.fonts import without_layout
 from memsweep.results.storage.location import Location
 from memsweep.results.storage.parts import StoreError
-from memsweep.spec.numerals import rounded, texts
+from memsweep.spec.numerals import texts
 
 STYLE: dict[str, Any] = {
     "figure.figsize": (3.5, 2.9),  # inches; a paper's column
@@ -81,29 +81,7 @@ class Figure:
 
     def about(self, trials: pd.DataFrame) -> pd.DataFrame:
         """Returns the trials that the figure shows."""
-        return having(trials, self.only)
-
-
-def having(rows: pd.DataFrame, values: Mapping[str, Any]) -> pd.DataFrame:
-    """Returns the rows with these values in these columns; numbers that agree on 12 digits are equal."""
-    chosen = np.ones(len(rows), bool)
-    for column, value in values.items():
-        if isinstance(value, float) and is_float_dtype(rows[column]):
-            equal = [number for number in rows[column].unique() if rounded(number) == rounded(value)]
-            chosen &= rows[column].isin(equal).to_numpy()
-        else:
-            chosen &= (rows[column] == value).fillna(False).to_numpy(bool)
-    return rows[chosen]
-
-
-def of_quantity(quantity: str, **values: Any) -> Callable[[pd.DataFrame], pd.DataFrame]:
-    """Returns a function that selects the rows of one quantity and of these values, without empty columns."""
-
-    def rows(summary: pd.DataFrame) -> pd.DataFrame:
-        chosen = having(summary, {"quantity": quantity, **values}).dropna(axis=1, how="all")
-        return chosen.drop(columns=["quantity", "x", "values", "fixed"], errors="ignore")
-
-    return rows
+        return frames.having(trials, self.only)
 
 
 class Picture(Canvas):

@@ -1,12 +1,13 @@
-"""Reads the trials that a sweep wants, stored or not, as pandas frames."""
+"""Reads the trials that a sweep wants, stored or not, as pandas frames, and selects rows of frames."""
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -216,6 +217,27 @@ def _fields_of(trial_ids: Iterable[str], sweep: str, store: Store) -> pd.DataFra
     }
     columns |= {name: fields[name] for name in stored_names(fields.column_names)}
     return rounded_fields(pa.table(columns).to_pandas().set_axis(fields["trial_id"].to_pandas()))
+
+
+def having(rows: pd.DataFrame, values: Mapping[str, Any]) -> pd.DataFrame:
+    """Returns the rows with these values in these columns; numbers that agree on 12 digits are equal."""
+    chosen = np.ones(len(rows), bool)
+    for column, value in values.items():
+        if isinstance(value, float) and is_float_dtype(rows[column]):
+            chosen &= (_rounded(rows[column]) == rounded(value)).to_numpy()
+        else:
+            chosen &= (rows[column] == value).fillna(False).to_numpy(bool)
+    return rows[chosen]
+
+
+def of_quantity(quantity: str, **values: Any) -> Callable[[pd.DataFrame], pd.DataFrame]:
+    """Returns a function that selects the rows of one quantity and of these values, without empty columns."""
+
+    def rows(summary: pd.DataFrame) -> pd.DataFrame:
+        chosen = having(summary, {"quantity": quantity, **values}).dropna(axis=1, how="all")
+        return chosen.drop(columns=["quantity", "x", "values", "fixed"], errors="ignore")
+
+    return rows
 
 
 def _rounded(values: pd.Series[float]) -> pd.Series[float]:

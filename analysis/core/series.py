@@ -108,7 +108,7 @@ def draw(
     """
     quantity, x, curves = what
     of_quantity = summary[summary["quantity"] == quantity]
-    chosen = figures.having(of_quantity, selection)
+    chosen = frames.having(of_quantity, selection)
     if chosen["estimate"].isna().all():
         return figures.empty(ax, f"no finished trial has a value for {quantity}")
     fixed = {
@@ -173,6 +173,6 @@ def _figure(
         title,
         partial(draw, what=what, selection=selection, axis=axis, is_power=is_power),
         f"{note} {POWER * is_power}{OVER_SEEDS}",
-        rows=figures.of_quantity(what[0], **selection),
+        rows=frames.of_quantity(what[0], **selection),
         axes=partial(keys, what=what, selection=selection),
     )

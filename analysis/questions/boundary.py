@@ -58,7 +58,7 @@ def draw(summary: pd.DataFrame, ax: Axes) -> Axes:
         first = {name: estimated.iloc[0][name] for name in fields}
         count = len(estimated[fields].drop_duplicates())
         ax.set_title(f"{frames.label(first, estimated)}, the first of {count} settings", fontsize=8)
-        estimated = figures.having(estimated, first)
+        estimated = frames.having(estimated, first)
     for side, (marker, color) in _LOOKS.items():
         points = estimated[estimated["side"] == side]
         if len(points):

@@ -231,7 +231,7 @@ FIGURES = (
         "The largest set of random labels of which a network fits every one, the best over ways to train, with widths "
         "that Yun et al. (2019) prove, as reconstructed from secondary sources: those speak of the worst set of "
         f"examples, and random ones are easier. {_INTERVAL}",
-        rows=figures.of_quantity(FITTED),
+        rows=frames.of_quantity(FITTED),
         axes=partial(axes, x=WIDTH),
     ),
     figures.Figure(
@@ -240,7 +240,7 @@ FIGURES = (
         draw,
         "The same against all trained parameters. Cover (1965) gives 2 labels a weight to a perceptron, for half of "
         f"all labellings; a network of layers need not follow it. {_INTERVAL}",
-        rows=figures.of_quantity(FITTED),
+        rows=frames.of_quantity(FITTED),
         axes=axes,
     ),
     figures.Figure(
@@ -249,7 +249,7 @@ FIGURES = (
         partial(draw, quantity=BITS),
         "Largest over set sizes of N [log2 K + p log2 p + (1 - p) log2((1 - p) / (K - 1))], p the share of labels "
         f"predicted at the end (Collins et al. 2017). A lower bound, since training may find more. {_INTERVAL}",
-        rows=figures.of_quantity(BITS),
+        rows=frames.of_quantity(BITS),
         axes=axes,
     ),
     figures.Figure(
@@ -257,7 +257,7 @@ FIGURES = (
         "Bits memorized, by set size",
         partial(draw, quantity=BITS_BY_SIZE, x=SIZE),
         f"The same for each number of labels: on the line all of them are held; a plateau is the capacity. {_INTERVAL}",
-        rows=figures.of_quantity(BITS_BY_SIZE),
+        rows=frames.of_quantity(BITS_BY_SIZE),
         axes=partial(axes, x=SIZE),
     ),
 )

@@ -60,7 +60,7 @@ FIGURES = (
         "The largest set of random labels of which a network fits every one, found by bisection, the best over ways to "
         "train, with widths that Yun et al. (2019) prove, as reconstructed from secondary sources: those speak of the "
         f"worst set of examples, and random ones are easier. {_INTERVAL}",
-        rows=figures.of_quantity(capacity.FITTED),
+        rows=frames.of_quantity(capacity.FITTED),
         axes=partial(capacity.axes, x=capacity.WIDTH),
     ),
     figures.Figure(
@@ -68,7 +68,7 @@ FIGURES = (
         "Random labels fitted, by parameters",
         capacity.draw,
         f"The same against all trained parameters. Cover (1965) gives 2 labels a weight to a perceptron. {_INTERVAL}",
-        rows=figures.of_quantity(capacity.FITTED),
+        rows=frames.of_quantity(capacity.FITTED),
         axes=capacity.axes,
     ),
     figures.Figure(
@@ -76,7 +76,7 @@ FIGURES = (
         "How the search narrowed",
         partial(capacity.draw, quantity=capacity.REQUESTED, x="round"),
         "Sizes requested in each round: the median over seeds, bars from the smallest to the largest.",
-        rows=figures.of_quantity(capacity.REQUESTED),
+        rows=frames.of_quantity(capacity.REQUESTED),
         axes=partial(capacity.axes, x="round"),
     ),
 )

@@ -52,7 +52,7 @@ def summarize(steps: pd.DataFrame) -> pd.DataFrame:
 
 def draw(summary: pd.DataFrame, ax: Axes, task: str, view: View = DEFAULT) -> Axes:
     """Draws a task's validation accuracy or squared error over steps, a curve a cell."""
-    chosen = figures.having(summary, {TASK: task})
+    chosen = frames.having(summary, {TASK: task})
     if chosen["estimate"].isna().all():
         return figures.empty(ax, f"no measurement of task {task}")
     axis = {"xscale": "log", "xlabel": "steps", **sequences.measure_axis(chosen["measure"].iloc[0])}
@@ -73,7 +73,7 @@ def _figures() -> Iterator[figures.Figure]:
             "On validation data. A trial that ended because it solved its task keeps its last value, so that the end "
             "of a curve lies near the threshold; the table counts such seeds (ended). "
             f"{sequences.SHOWN_NOTE} {sequences.MEAN_NOTE} {sequences.PRU_NOTE}",
-            rows=partial(figures.having, values={TASK: task}),
+            rows=partial(frames.having, values={TASK: task}),
             only={TASK: task},
             axes=partial(sequences.axes, x="step"),
         )

@@ -60,7 +60,7 @@ def middle(rows: pd.DataFrame) -> dict[str, Any]:
 def beside(rows: pd.DataFrame, field: str = "") -> pd.DataFrame:
     """Returns the rows in which every changed field but this one has its middle value."""
     others = {name: value for name, value in middle(rows).items() if name != field}
-    return figures.having(rows, others)
+    return frames.having(rows, others)
 
 
 def threshold(summary: pd.DataFrame) -> float:

@@ -121,7 +121,7 @@ FIGURES = tuple(
         title,
         partial(draw, quantity=quantity),
         f"{note} {_CHANCE[quantity.rpartition(' ')[2]]}Mean over seeds; bars: 95 % bootstrap interval over seeds.",
-        rows=figures.of_quantity(quantity),
+        rows=frames.of_quantity(quantity),
         only={"data_test_examples": 0} if quantity in ("validation accuracy", "validation loss") else {},
         axes=axes,
     )

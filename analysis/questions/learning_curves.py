@@ -200,7 +200,7 @@ def _marks(summary: pd.DataFrame, fields: list[str], ax: Axes, points: pd.DataFr
     """Marks the turning points of one setting on its curve.  points: of the curve."""
     for name, marker in ((PEAK, "*"), (FIT, "o")):
         turn = summary[summary["quantity"] == name]
-        turn = figures.having(turn, {field: points[field].iloc[0] for field in fields if len(points)})
+        turn = frames.having(turn, {field: points[field].iloc[0] for field in fields if len(points)})
         if points.empty or turn.empty or turn["at_least"].iloc[0] > 0:
             continue
         epoch = turn["estimate"].iloc[0]
@@ -226,7 +226,7 @@ FIGURES = (
         "Training accuracy over epochs",
         partial(draw, quantity=TRAIN),
         f"On labels as given, noise included. {_INTERVAL}",
-        rows=figures.of_quantity(TRAIN),
+        rows=frames.of_quantity(TRAIN),
         axes=axes,
     ),
     figures.Figure(
@@ -234,7 +234,7 @@ FIGURES = (
         "Wrong labels memorized over epochs",
         partial(draw, quantity=MEMORIZED),
         f"Share of the labels that noise changed which are predicted as given. {_INTERVAL}",
-        rows=figures.of_quantity(MEMORIZED),
+        rows=frames.of_quantity(MEMORIZED),
         axes=axes,
     ),
     *(
@@ -243,7 +243,7 @@ FIGURES = (
             title,
             partial(draw, quantity=quantity),
             f"Mean of an example's loss {on}. Chance: the loss of giving all classes the same probability. {_INTERVAL}",
-            rows=figures.of_quantity(quantity),
+            rows=frames.of_quantity(quantity),
             axes=axes,
         )
         for name, title, quantity, on in (

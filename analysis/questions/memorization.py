@@ -283,7 +283,7 @@ FIGURES = (
         "Memorization score",
         draw_scores,
         f"{_NOTE} Mean over examples; bars: 95 % intervals over subsets (jackknife).",
-        rows=figures.of_quantity(SCORE),
+        rows=frames.of_quantity(SCORE),
         axes=axes,
     ),
     figures.Figure(
@@ -292,7 +292,7 @@ FIGURES = (
         draw_histogram,
         f"{_NOTE} Share of examples in bins of width 0.05, at the largest value of the axis; bars: 95 % intervals over "
         "subsets (jackknife).",
-        rows=figures.of_quantity(HISTOGRAM),
+        rows=frames.of_quantity(HISTOGRAM),
         fixed="scores of examples are counted along x",
     ),
     figures.Figure(
@@ -302,7 +302,7 @@ FIGURES = (
         "Share of pairs of a training and a test example whose influence is at least so large: share of networks that "
         "are right on the test example, trained with the training example, less that without it. At the largest value "
         "of the axis and the least noise. Chance: answers exchanged among subsets.",
-        rows=figures.of_quantity(PAIRS),
+        rows=frames.of_quantity(PAIRS),
         fixed="influences of pairs are counted along x",
     ),
 )

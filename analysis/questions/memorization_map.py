@@ -25,7 +25,7 @@ WRONG, CROSSING = "wrong labels", "weight decay at the level"
 def select(trials: pd.DataFrame) -> pd.DataFrame:
     """Returns the trials in which all fields but noise fraction and weight decay have the values of the first trial."""
     others = [name for name in frames.varying(trials) if name not in (NOISE, DECAY)]
-    return figures.having(trials, {name: trials[name].iloc[0] for name in others})
+    return frames.having(trials, {name: trials[name].iloc[0] for name in others})
 
 
 def summarize(trials: pd.DataFrame) -> pd.DataFrame:

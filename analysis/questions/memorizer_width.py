@@ -80,7 +80,7 @@ def _figure(task: str, title: str, note: str) -> figures.Figure:
         title,
         partial(draw, task=task),
         f"{note} A network that fits no set stands at the smallest that was tried. {series.POWER}{series.OVER_SEEDS}",
-        rows=figures.of_quantity(FITTED, task=task),
+        rows=frames.of_quantity(FITTED, task=task),
         axes=partial(series.keys, what=WHAT, selection={"task": task}),
     )
 

@@ -54,7 +54,7 @@ def summarize(rows: pd.DataFrame) -> pd.DataFrame:
 
 def draw(summary: pd.DataFrame, ax: Axes, metric: str, name: str, part: str) -> Axes:
     """Draws one value of a metric on one part of the data over steps, a curve a setting."""
-    chosen = figures.having(summary, {"metric": metric, "name": name, "part": part})
+    chosen = frames.having(summary, {"metric": metric, "name": name, "part": part})
     if chosen["estimate"].isna().all():
         return figures.empty(ax, f"no finished trial has a value for {metric}")
     curves = list(chosen.groupby("setting", sort=False))
@@ -74,7 +74,7 @@ def figures_of(summary: pd.DataFrame) -> list[figures.Figure]:
             f"{metric}: {name}, {part} data",
             partial(draw, metric=metric, name=name, part=part),
             f"At most {SETTINGS} settings, evenly chosen. {series.OVER_SEEDS}",
-            rows=partial(figures.having, values={"metric": metric, "name": name, "part": part}),
+            rows=partial(frames.having, values={"metric": metric, "name": name, "part": part}),
             fixed="metrics are traced over the steps of training, of few settings",
         )
         for metric, name, part in summary[[*QUANTITY]].drop_duplicates().itertuples(index=False)

@@ -141,7 +141,7 @@ FIGURES = (
         draw,
         "The rate of the smallest training loss after the same number of steps, interpolated for each seed between "
         f"neighbouring rates. {_MEAN}",
-        rows=figures.of_quantity(BEST),
+        rows=frames.of_quantity(BEST),
         axes=partial(series.keys, what=RATES, selection={}),
     ),
     figures.Figure(
@@ -150,7 +150,7 @@ FIGURES = (
         draw_losses,
         "At the end of training. Rings: the smallest of each curve. Rates at which seeds diverged have the mean of the "
         f"others. {_MEAN}",
-        rows=figures.of_quantity(LOSS),
+        rows=frames.of_quantity(LOSS),
         axes=partial(series.keys, what=LOSSES, selection={}),
     ),
 )

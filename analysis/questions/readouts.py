@@ -50,7 +50,7 @@ def summarize(readouts: pd.DataFrame) -> pd.DataFrame:
 
 def draw(summary: pd.DataFrame, ax: Axes, quantity: str = DROP, item: int = ITEM, view: View = DEFAULT) -> Axes:
     """Draws one quantity against the delay, a curve a cell."""
-    chosen = figures.having(summary, {"quantity": quantity, "item": item})
+    chosen = frames.having(summary, {"quantity": quantity, "item": item})
     if chosen["estimate"].isna().all():
         return figures.empty(ax, "no finished trial has read-outs")
     axis = {"xlabel": "steps after the symbol was shown", "ylabel": quantity}
@@ -94,7 +94,7 @@ def _figures() -> Iterator[figures.Figure]:
             partial(draw, quantity=quantity),
             f"{_NOTES[quantity]} On validation data that it was not fitted on, of task copy; the test is ours. Other "
             f"symbols are in the table. {sequences.SHOWN_NOTE} {sequences.MEAN_NOTE} {sequences.PRU_NOTE}",
-            rows=figures.of_quantity(quantity),
+            rows=frames.of_quantity(quantity),
             only={"data_task": "copy"},
             axes=partial(sequences.axes, x="delay"),
         )

@@ -154,7 +154,7 @@ def _figure(name: str, title: str, note: str, what: tuple[str, str, str], **axis
         title,
         partial(draw, what=what, axis=axis),
         f"{note} {_NOTE}",
-        rows=figures.of_quantity(what[0]),
+        rows=frames.of_quantity(what[0]),
         only={TASK: "recall"},
         axes=partial(series.keys, what=what, selection={}),
     )

@@ -43,7 +43,7 @@ def summarize(positions: pd.DataFrame) -> pd.DataFrame:
 
 def draw(summary: pd.DataFrame, ax: Axes, task: str, view: View = DEFAULT) -> Axes:
     """Draws accuracy by position, a curve a cell."""
-    chosen = figures.having(summary, {TASK: task})
+    chosen = frames.having(summary, {TASK: task})
     if chosen["estimate"].isna().all():
         return figures.empty(ax, f"no finished trial of task {task} has accuracies by position")
     axis = {"xlabel": "step of the answer in the sequence", **sequences.measure_axis(sequences.ACCURACY)}
@@ -62,7 +62,7 @@ def _figures() -> Iterator[figures.Figure]:
             partial(draw, task=task),
             "At the end of training, which for a trial that ends once solved is near the threshold. "
             f"{sequences.SHOWN_NOTE} {sequences.MEAN_NOTE} {sequences.PRU_NOTE}",
-            rows=partial(figures.having, values={TASK: task}),
+            rows=partial(frames.having, values={TASK: task}),
             only={TASK: task},
             axes=partial(sequences.axes, x="position"),
         )

@@ -67,7 +67,7 @@ FIGURES = (
         draw,
         "Validation vectors of normal numbers, shown at the first step and required at the last; always answering 0 "
         f"has an error of 1. {series.OVER_SEEDS}",
-        rows=figures.of_quantity(ERROR),
+        rows=frames.of_quantity(ERROR),
         axes=partial(series.keys, what=WHAT, selection={}),
     ),
 )

@@ -75,7 +75,7 @@ def draw(
 
     x: parameters or model_width, beside published values; or set_bits, where on the diagonal all of a set are held.
     """
-    chosen = figures.having(summary, {TASK: task, "quantity": quantity})
+    chosen = frames.having(summary, {TASK: task, "quantity": quantity})
     chosen = chosen[(chosen["estimate"] > 0) & (chosen[x] > 0)]
     if chosen.empty:
         return figures.empty(ax, f"no finished trial of task {task} has a value for {quantity}")
@@ -224,7 +224,7 @@ def _figures(task: str) -> Iterator[figures.Figure]:
             f"{title}: {short}",
             partial(draw, task=task, quantity=quantity, x=against),
             f"Largest over set sizes and ways to train. {_MEANING[task]} {_BOUND} {_INTERVAL} {sequences.PRU_NOTE}",
-            rows=figures.of_quantity(quantity, **about),
+            rows=frames.of_quantity(quantity, **about),
             only=about,
             axes=partial(sequences.axes, x=against),
         )
@@ -235,7 +235,7 @@ def _figures(task: str) -> Iterator[figures.Figure]:
         f"For each set, the best over ways to train: on the line the network holds the whole set; a plateau is the "
         f"capacity. Values of 0 or less are in the table. "
         f"{_MEANING[task]} {_INTERVAL} {sequences.PRU_NOTE}",
-        rows=figures.of_quantity(BITS_BY_SIZE, **about),
+        rows=frames.of_quantity(BITS_BY_SIZE, **about),
         only=about,
         axes=partial(sequences.axes, x=SET),
     )

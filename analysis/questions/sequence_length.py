@@ -61,7 +61,7 @@ def summarize(trials: pd.DataFrame) -> pd.DataFrame:
 
 def draw_solved(summary: pd.DataFrame, ax: Axes, task: str) -> Axes:
     """Draws the solved region: a square a length and width of a cell, darker where more seeds solved."""
-    chosen = sequences.by_cell(figures.having(summary, {"quantity": SHARE, TASK: task}))
+    chosen = sequences.by_cell(frames.having(summary, {"quantity": SHARE, TASK: task}))
     if not chosen["seeds"].any():
         return figures.empty(ax, f"no finished trial of task {task}")
     lengths = np.sort(chosen[LENGTH].unique())
@@ -87,7 +87,7 @@ def draw_solved(summary: pd.DataFrame, ax: Axes, task: str) -> Axes:
 
 def draw_steps(summary: pd.DataFrame, ax: Axes, task: str, view: View = DEFAULT) -> Axes:
     """Draws median steps to solve against the length, a curve a cell and a panel a width; lower bounds are marked."""
-    chosen = figures.having(summary, {"quantity": STEPS, TASK: task})
+    chosen = frames.having(summary, {"quantity": STEPS, TASK: task})
     if chosen["estimate"].isna().all():
         return figures.empty(ax, f"no finished trial of task {task}")
     chosen = chosen.assign(high=chosen[["high", "budget"]].min(axis=1))
@@ -98,10 +98,10 @@ def draw_steps(summary: pd.DataFrame, ax: Axes, task: str, view: View = DEFAULT)
 
 def draw_reach(summary: pd.DataFrame, ax: Axes, task: str, view: View = DEFAULT) -> Axes:
     """Draws the largest length solved (T*) against the width, a curve a cell."""
-    chosen = figures.having(summary, {"quantity": REACH, TASK: task})
+    chosen = frames.having(summary, {"quantity": REACH, TASK: task})
     if chosen["estimate"].isna().all():
         return figures.empty(ax, f"no finished trial of task {task}")
-    lengths = np.sort(figures.having(summary, {"quantity": SHARE, TASK: task})[LENGTH].unique())
+    lengths = np.sort(frames.having(summary, {"quantity": SHARE, TASK: task})[LENGTH].unique())
     heights = np.arange(len(lengths) + 1.0)  # 0 for no length, then a step a length of the grid
     height = chosen["estimate"].map(dict(zip([0, *lengths], heights, strict=True)))
     chosen = chosen.assign(estimate=height, low=np.nan, high=np.nan)
@@ -116,7 +116,7 @@ def draw_reach(summary: pd.DataFrame, ax: Axes, task: str, view: View = DEFAULT)
 def draw_final(summary: pd.DataFrame, ax: Axes, task: str, against: str = WIDTH, view: View = DEFAULT) -> Axes:
     """Draws the final value against width or parameters, a curve a cell; at the longest length that is solved, unless a
     view chooses fields."""
-    chosen = figures.having(summary, {"quantity": FINAL, TASK: task})
+    chosen = frames.having(summary, {"quantity": FINAL, TASK: task})
     length = longest_solved(summary, task)
     chosen = chosen[(chosen[LENGTH] == length) | bool(view.names)]
     chosen = chosen[chosen[against] > 0]
@@ -132,8 +132,8 @@ def longest_solved(summary: pd.DataFrame, task: str) -> float:
 
     Beyond T* all settings lie at the floor.
     """
-    reach = figures.having(summary, {"quantity": REACH, TASK: task})["estimate"].max()
-    return float(reach) if reach > 0 else float(figures.having(summary, {TASK: task})[LENGTH].max())
+    reach = frames.having(summary, {"quantity": REACH, TASK: task})["estimate"].max()
+    return float(reach) if reach > 0 else float(frames.having(summary, {TASK: task})[LENGTH].max())
 
 
 def _fates(rows: pd.DataFrame) -> pd.DataFrame:
@@ -215,7 +215,7 @@ def _figures(task: str) -> Iterator[figures.Figure]:
         "has no result (failed or not stored); a white square with ?: no seed has. A diverged trial counts as "
         "unsolved. In the table: Wilson's 95 % interval over seeds. The task's threshold, on validation data, is ours. "
         f"{sequences.PRU_NOTE}",
-        rows=figures.of_quantity(SHARE, **of_task),
+        rows=frames.of_quantity(SHARE, **of_task),
         only=of_task,
         fixed="counts of seeds are written into squares of length and width",
     )
@@ -227,7 +227,7 @@ def _figures(task: str) -> Iterator[figures.Figure]:
         "triangle: the median lies there or above. Bars: sign-test interval over seeds, 95 % or the range of all seeds "
         "where they are fewer than 6; cut off at the budget. Points are set a little "
         f"apart. {sequences.PRU_NOTE}",
-        rows=figures.of_quantity(STEPS, **of_task),
+        rows=frames.of_quantity(STEPS, **of_task),
         only=of_task,
         axes=partial(sequences.axes, x=LENGTH),
     )
@@ -239,7 +239,7 @@ def _figures(task: str) -> Iterator[figures.Figure]:
         "length has a result, so that T* may lie above; none: not even the shortest is solved. A threshold of a grid "
         "has no interval; the solved region has those of the shares. Points are set a little apart. "
         f"{sequences.PRU_NOTE}",
-        rows=figures.of_quantity(REACH, **of_task),
+        rows=frames.of_quantity(REACH, **of_task),
         only=of_task,
         axes=partial(sequences.axes, x=WIDTH),
     )
@@ -252,7 +252,7 @@ def _figures(task: str) -> Iterator[figures.Figure]:
             "near the threshold, so solved settings do not differ here. At the longest length that any setting "
             f"solves in {SOLVED_IN:.0%} of its seeds, else at the longest; others are in the table. Mean over seeds; "
             f"bars: 95 % bootstrap interval over seeds; a diverged trial counts as missing. {sequences.PRU_NOTE}",
-            rows=figures.of_quantity(FINAL, **of_task),
+            rows=frames.of_quantity(FINAL, **of_task),
             only=of_task,
             axes=partial(sequences.axes, x=against),
         )

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from memsweep.analysis.core import comparisons, figures, frames, series
+from memsweep.analysis.core import comparisons, frames, series
 
 QUERY = """select w.trial_id, w.setting_id, w.seed, t.status, t.train_correct_count, t.train_count,
 b.* exclude (trial_id, attempt_id)
@@ -165,7 +165,7 @@ def _of_group(rows: pd.DataFrame, measure: str, group: str, **where: Any) -> np.
 def _outputs(rows: pd.DataFrame, part: str, quantity: str, layer: int) -> dict[tuple[str, int], np.ndarray]:
     """Returns (group, seed) -> values of a quantity of each example, [E, H]."""
     at_layer = {"layer": layer} if quantity == "hidden" else {}
-    chosen = figures.having(rows, {"part": part, "quantity": quantity, **at_layer})
+    chosen = frames.having(rows, {"part": part, "quantity": quantity, **at_layer})
     columns = (chosen[name] for name in ("group", "seed", "numbers", "width"))
     return {(group, seed): np.asarray(n, float).reshape(-1, int(w)) for group, seed, n, w in zip(*columns, strict=True)}
 

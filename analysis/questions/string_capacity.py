@@ -209,7 +209,7 @@ FIGURES = (
         partial(draw, quantity=HOLDS),
         f"On the line the network holds the whole set; a plateau is its capacity. Values of 0.01 and less "
         f"are in the table. {_NOTE} {_SET} Morris et al. (2025) trained larger transformers far longer.",
-        rows=figures.of_quantity(HOLDS),
+        rows=frames.of_quantity(HOLDS),
         axes=partial(axes, quantity=HOLDS),
     ),
     _figure(
@@ -219,7 +219,7 @@ FIGURES = (
         "Cross-entropy of unseen random strings less that of guessing, which no network can beat; sets larger than "
         "the capacity lie right of the line. The capacity is the mean over seeds of a network's largest bits over its "
         f"sets. {_SET} Mean over seeds; bars: 95 % bootstrap interval over seeds.",
-        rows=figures.of_quantity(HELD_OUT),
+        rows=frames.of_quantity(HELD_OUT),
         axes=partial(axes, quantity=HELD_OUT),
     ),
     _figure(
@@ -229,7 +229,7 @@ FIGURES = (
         f"A seed's largest bits over its sets. {_NOTE} A triangle: larger sets may give more. The exponent is the "
         "slope of log bits in log parameters, with the same interval. Morris et al. (2025) and Allen-Zhu and Li (2024, "
         "facts instead of strings) trained far longer.",
-        rows=figures.of_quantity(CAPACITY),
+        rows=frames.of_quantity(CAPACITY),
         axes=partial(axes, quantity=CAPACITY),
     ),
 )

@@ -120,7 +120,7 @@ FIGURES = (
         "Error by wrong labels, fitted and stopped early",
         draw_error,
         f"Error on true labels. {_NOTE} {series.OVER_SEEDS}",
-        rows=figures.of_quantity(ERROR),
+        rows=frames.of_quantity(ERROR),
         axes=partial(series.keys, what=WHAT, selection={}),
     ),
     series.figure(

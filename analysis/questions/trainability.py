@@ -54,7 +54,7 @@ FIGURES = (
         draw,
         f"Training ends with weights that are no numbers, or with more than {WORSE:g} times the loss of guessing. "
         "Bars: Wilson's interval over seeds, at 95 %. Cells are set a little apart along x.",
-        rows=figures.of_quantity(DIVERGED),
+        rows=frames.of_quantity(DIVERGED),
         axes=partial(series.keys, what=WHAT, selection={}),
     ),
 )
