@@ -3,7 +3,11 @@ PYTHON ?= python3
 BIN := .venv/bin
 RESULTS ?= results
 
-PARALLEL := --numprocesses logical --maxprocesses 8 --dist loadfile --no-loadscope-reorder
+# Python keeps compiled code, whatever the environment says: each process of pytest and each command would compile anew
+export PYTHONDONTWRITEBYTECODE :=
+
+PARALLEL := --numprocesses logical --maxprocesses 8 --dist loadfile --no-loadscope-reorder \
+  --ignore tests/cluster --ignore tests/slurm
 # one part of each room, without launches
 QUICK := answers config docstrings hints layout needs packing prose replay schedules schema seeds statistics status \
   streams sweep tally trainer

@@ -41,9 +41,9 @@ def pytest_collection_modifyitems(items):
 
 
 @pytest.hookimpl(optionalhook=True)
-def pytest_xdist_auto_num_workers():
-    """Twice as many processes as processors that this one may use: half of the time they wait for launches."""
-    return 2 * processors.allotted()
+def pytest_xdist_auto_num_workers(config):
+    """A process for each processor that this one may use, and two for launches, which wait half of the time."""
+    return processors.allotted() * (2 if config.option.markexpr.startswith("launches") else 1)
 
 
 def pytest_addoption(parser):
