@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from memsweep.results.storage import parts, reading
 from memsweep.results.storage import store as stores
 from memsweep.results.storage.store import Store, StoreError
 from memsweep.spec.schema import SCHEMAS
@@ -172,8 +173,9 @@ def test_only_the_columns_asked_for_are_read(store):
 def test_many_parts_are_read_in_threads_with_the_same_rows(store, monkeypatch):
     paths = [store.write("steps", [step(number=number)]) for number in range(40)]
     in_turn, threads = store.read("steps"), set()
-    monkeypatch.setattr(stores, "PATHS_A_THREAD", 10)
-    monkeypatch.setattr(stores.processors, "allotted", lambda: 3)
+    monkeypatch.setattr(reading, "PATHS_A_THREAD", 10)
+    monkeypatch.setattr(reading, "PATHS_AT_ONCE", 7)
+    monkeypatch.setattr(reading.processors, "allotted", lambda: 3)
     read = stores.read_part
     monkeypatch.setattr(stores, "read_part", lambda *part: threads.add(threading.get_ident()) or read(*part))
     assert store.read("steps").equals(in_turn)
@@ -181,6 +183,25 @@ def test_many_parts_are_read_in_threads_with_the_same_rows(store, monkeypatch):
     paths[7].write_bytes(b"not a part")
     with pytest.raises(StoreError, match=f"{paths[7].name} is not a complete Parquet part"):
         store.read("steps")
+
+
+def test_a_large_part_is_read_with_the_same_rows(store, monkeypatch):
+    store.write("steps", [step(number=number) for number in range(40)])
+    in_turn = store.read("steps")
+    monkeypatch.setattr(parts, "LARGE", 40)
+    assert store.read("steps").equals(in_turn) and len(in_turn) == 40
+
+
+def test_own_hyperparameters_keep_their_types(store):
+    values = {"own_power": 1, "own_rate": 0.5, "own_name": "a", "own_is_tied": True, "own_absent": None}
+    store.write("trials", [ended(**values)])
+    rows = store.read("trials")
+    assert {name: rows[name].to_pylist() for name in values} == {name: [value] for name, value in values.items()}
+    assert [str(rows.schema.field(name).type) for name in values] == ["int64", "double", "string", "bool", "null"]
+
+
+def test_small_parts_hold_no_meanings_of_columns(store):
+    assert pq.read_schema(store.write("trials", [ended()])).metadata is None
 
 
 def test_a_folder_that_is_not_there_says_what_to_do(tmp_path):

@@ -42,6 +42,8 @@ REMEDIES = {
 }
 """Numbers of errors of a file system -> what to do."""
 
+LARGE = 10_000
+"""Rows from which on a part's columns are read in parallel; below them, starting threads takes longer."""
 NEVER_NULL = frozenset(("trial_id", "attempt_id", "sweep", "status"))
 """Columns that must not be null in any table."""
 KEYS = {
@@ -88,13 +90,12 @@ def read_part(path: Location, schema: pa.Schema, own: Sequence[str] | None = ())
     Raises FileNotFoundError if the file does not exist, StoreError if it can't be read or is not a valid part.
     """
     with _opened(path) as file:
-        stored_names = set(file.schema_arrow.names)  # pyarrow rebuilds the property at each access
-        present = [name for name in schema.names if name in stored_names]
-        others = own_columns.stored_names(stored_names, own)
-        table = file.read(columns=[*present, *others])
+        others = own_columns.stored_names(file.schema_arrow.names, own) if own is None or own else []
+        table = file.read(columns=[*schema.names, *others], use_threads=file.metadata.num_rows >= LARGE)
         schema = pa.schema([*schema, *(table.schema.field(name) for name in others)]) if others else schema
+        stored = set(table.column_names)
         columns = [
-            table[field.name].cast(field.type) if field.name in stored_names else pa.nulls(len(table), field.type)
+            table[field.name].cast(field.type) if field.name in stored else pa.nulls(len(table), field.type)
             for field in schema
         ]
         rows = pa.table(columns, schema=schema)
@@ -120,7 +121,7 @@ def _opened(path: Location) -> Iterator[pq.ParquetFile]:
     except OSError as error:
         raise _not_read(path, error) from error
     try:
-        with source, pq.ParquetFile(source) as file:
+        with source, pq.ParquetFile(source, pre_buffer=False) as file:
             yield file
     except (pa.ArrowException, OSError, UnicodeError, ValueError) as error:
         if getattr(error, "errno", None) is not None:  # an error of the system, not of the file's content

@@ -20,14 +20,11 @@ A results folder is a folder on a disk or a prefix in an object store, see locat
 from __future__ import annotations
 
 import copy
-import os
 import secrets
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
-from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -38,7 +35,6 @@ from memsweep.results.storage import accepted, forgotten, launch_lock, locks, ow
 from memsweep.results.storage.accepted import Accepted
 from memsweep.results.storage.location import Location, LocationError, ObjectPath, location
 from memsweep.results.storage.notes import Notes
-from memsweep.results.storage.own_tables import Tables
 from memsweep.results.storage.parts import (
     LAUNCHES,
     RANKED,
@@ -54,24 +50,22 @@ from memsweep.results.storage.parts import (
     write_whole,
 )
 from memsweep.results.storage.parts import StoreError as StoreError
-from memsweep.spec import processors
+from memsweep.results.storage.reading import Reading
 from memsweep.spec.config import RECORDED
 from memsweep.spec.part import Part
 from memsweep.spec.schema import SCHEMAS
 from memsweep.spec.schema.columns import ATTEMPT
+from memsweep.spec.schema.own_probes import is_own_table
 
-_Piece = TypeVar("_Piece")
 LEFTOVER_SECONDS = 3600
 """Age at which temporary files are deleted as leftovers."""
-READERS = 16  # parts of an object store that are read in parallel: its latency is long, its transfers are fast
-PATHS_A_THREAD = 500  # parts of a folder for each thread that reads them
 
 
 class LockedError(StoreError):
     """Another process holds a lock of the results folder."""
 
 
-class Store(Notes, Tables):
+class Store(Notes, Reading):
     """A results folder, given by its path or address.
 
     create: creates the folder and checks that it is writable; else it must exist.  Raises StoreError.
@@ -119,7 +113,8 @@ class Store(Notes, Tables):
     def write_part(self, table: str, rows: pa.Table) -> Location:
         """Writes rows with the types of the table as one part, and returns its path.  Raises StoreError."""
         sink = pa.BufferOutputStream()
-        pq.write_table(rows, sink, compression="zstd")
+        # the meanings of 129 columns are half of a small part, and of the time that it takes to read
+        pq.write_table(rows, sink, compression="zstd", store_schema=is_own_table(table))
         content = sink.getvalue()
         path = self.results / table / f"{digest(content)}.parquet"
         if not path.exists():
@@ -151,40 +146,6 @@ class Store(Notes, Tables):
         schema = self.schema(table)
         pieces = self.each(partial(read_part, schema=schema, own=None), parts)
         return own_columns.joined([schema.empty_table(), *pieces])
-
-    def _of_parts(self, table: str, read: Callable[[Location], _Piece]) -> list[_Piece]:
-        """Returns what `read` returns for each part, also while parts are being merged.
-
-        A merged part is complete before its sources are deleted, so the next listing contains it. If a source was read
-        before, its rows occur twice.
-        """
-
-        def piece(path: Location) -> list[_Piece]:
-            try:
-                return [read(path)]
-            except FileNotFoundError as error:
-                if isinstance(path, Path) and os.path.lexists(path):  # then it was not deleted by a merge
-                    raise StoreError(
-                        f"{path} is a link to a missing file. Restore that file, or delete the link and launch again: "
-                        "only the trials that it held run again."
-                    ) from error
-                return []
-
-        pieces, seen = list[_Piece](), set[Location]()
-        while new := [path for path in self.parts(table) if path not in seen]:
-            seen.update(new)
-            for piece_rows in self.each(piece, new):
-                pieces += piece_rows
-        return pieces
-
-    def each(self, act: Callable[[Location], _Piece], paths: Sequence[Location]) -> Iterator[_Piece]:
-        """Yields what `act` returns for each path, in order; runs in parallel for object stores and for many paths."""
-        count = min(processors.allotted(), len(paths) // PATHS_A_THREAD) if isinstance(self.results, Path) else READERS
-        if count < 2 or len(paths) < 2:
-            yield from map(act, paths)
-        else:
-            with ThreadPoolExecutor(count) as readers:
-                yield from readers.map(act, paths)
 
     def rows_of(self, table: str, attempts: set[str], columns: Sequence[str] | None = None) -> pa.Table:
         """Returns the rows of these attempts without duplicates; parts without these attempts are skipped."""
