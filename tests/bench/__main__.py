@@ -32,7 +32,8 @@ BEGIN, END = "<!-- targets: written by make bench -->", "<!-- end of targets -->
 RUNS = {
     "work-a": "tests.bench.work",
     "work-b": "tests.bench.work --seeds 50 --skip-mlflow",
-    "builds": "tests.bench.builds",
+    "builds": "tests.bench.builds --cases smoke again report work complete",
+    "parts": "tests.bench.builds --cases query",
     "cold": "tests.bench.cold",
     "planning": "tests.bench.planning",
     "mlflow": "tests.bench.tracking --backends sqlite postgresql",
@@ -186,6 +187,7 @@ ROWS: dict[str, Callable[[dict[str, Any]], Iterator[Row]]] = {
     "work-a": of_work,
     "work-b": of_work,
     "builds": of_builds,
+    "parts": of_builds,
     "cold": of_cold,
     "planning": of_planning,
     "mlflow": of_tracking,

@@ -176,7 +176,7 @@ CASES = {
     "work": Case("work A", nothing, lambda build, _: build.run(*WORK_A, "--results", build.fresh())),
     "complete": Case("work A, report, MLflow complete", nothing, complete),
 }
-QUICK = ("smoke", "again")
+QUICK = ("smoke", "again", "query")
 
 
 if __name__ == "__main__":
