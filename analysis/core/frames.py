@@ -223,10 +223,9 @@ def having(rows: pd.DataFrame, values: Mapping[str, Any]) -> pd.DataFrame:
     """Returns the rows with these values in these columns; numbers that agree on 12 digits are equal."""
     chosen = np.ones(len(rows), bool)
     for column, value in values.items():
-        if isinstance(value, float) and is_float_dtype(rows[column]):
-            chosen &= (_rounded(rows[column]) == rounded(value)).to_numpy()
-        else:
-            chosen &= (rows[column] == value).fillna(False).to_numpy(bool)
+        is_number = isinstance(value, float) and is_float_dtype(rows[column])
+        equal = _rounded(rows[column]) == rounded(value) if is_number else rows[column] == value
+        chosen &= equal.fillna(False).to_numpy(bool)
     return rows[chosen]
 
 
